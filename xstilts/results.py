@@ -99,7 +99,7 @@ def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the record as written to `path`.
 
     `schema`, `mean`, `versions`, `command` and `finished` follow from the run itself and are filled in where the
-    caller leaves them out. The file appears whole or not at all: a temporary name in the same folder, renamed at the end.
+    caller leaves them out. The file appears whole or not at all: a temporary name in the same folder, renamed last.
 
     Raises:
         UserError: naming the key that is missing, unknown, of the wrong type or out of range; or the folder that
