@@ -1,0 +1,133 @@
+"""Sentence retrieval and bitext mining: no head, no training data; only vectors are compared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tasks import languages as codes
+from tasks.base import Source, Task, check_text
+from tasks.errors import UserError
+
+
+class Tatoeba(Task):
+    """Tatoeba (Artetxe & Schwenk 2019): for each sentence the nearest of the other language. Accuracy, gold = same row.
+
+    Columns after loading: source (foreign), target (English). All 112 pairs; XTREME reports 36 of them.
+    Duplicated sentences exist; as in every published figure, only the same row counts as right.
+    """
+
+    name = "tatoeba"
+    form = "retrieval"
+    metric = "accuracy"
+    languages_in = "tatoeba"
+    columns = ("sentence1", "sentence2")
+    sources = (Source("mteb/tatoeba-bitext-mining", "{language}-eng", {"test": "test"},
+                      "69e8f12da6e31d59addadda9a9c8a2e601a0e282", codes.tatoeba_code),)
+
+    def examples(self, data, language, where):
+        check_text(data, self.columns, where)
+        data = data.select_columns(list(self.columns))
+        if any(text.endswith("\n") for column in self.columns for text in data[column]):  # google/xtreme's copy kept them
+            data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
+        return data.rename_columns({"sentence1": "source", "sentence2": "target"})
+
+    def gold(self, examples):
+        return list(range(len(examples)))
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import load
+
+        return load("retrieval_accuracy").compute(predictions=predictions, references=self.gold(examples))
+
+    def chance(self, examples, language="en"):
+        """One guess among n sentences."""
+        return {"accuracy": 100 / len(examples)}
+
+    def lines(self, predictions, examples):
+        """The submission's lines: one 0-based row number an example."""
+        return [str(p) for p in predictions]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Two comparable corpora and the pairs hidden in them. `gold` holds (source id, target id)."""
+
+    source_ids: list[str]
+    source: list[str]
+    target_ids: list[str]
+    target: list[str]
+    gold: set[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.gold)
+
+
+class BUCC(Task):
+    """BUCC 2018 (Zweigenbaum et al.): find the translation pairs in two corpora. F1 of id pairs, threshold from dev.
+
+    XTREME's dev is the shared task's sample set and its test the shared task's training set. The Hub's copies hold the
+    gold pairs alone, or the test pools without dev; mining needs both pools of both splits, so only a folder will do:
+    ``bucc2018__<language>-en/{source,target}/{validation,test}`` (id, text) and ``.../gold/...`` (source_id, target_id).
+    """
+
+    name = "bucc"
+    form = "mining"
+    metric = "f1"
+    languages_in = "bucc"
+    splits = {"dev": "validation", "test": "test"}
+    sources = ()
+
+    def languages(self, rows):
+        self._refuse_hub(rows)
+        found = (re.fullmatch(r"bucc2018__(\w+)-en", p.name) for p in sorted(rows.root.iterdir()))
+        languages = [codes.normalize(m[1]) for m in found if m]
+        if not languages:
+            raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}.")
+        return languages
+
+    def load(self, split, language, rows) -> Pools:
+        self._refuse_hub(rows)
+        source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
+        parts = {}
+        for part, columns in (("source", ("id", "text")), ("target", ("id", "text")), ("gold", ("source_id", "target_id"))):
+            data = rows.read(source, part, expression, None, columns)
+            check_text(data, columns, f"{source} ({part}, {expression})")
+            parts[part] = [data[c][:] for c in columns]
+        for part in ("source", "target"):
+            ids = parts[part][0]
+            if len(set(ids)) != len(ids):
+                twice = next(i for i in ids if ids.count(i) > 1)
+                raise UserError(f"{source} ({part}, {expression}), column 'id': {twice!r} stands twice.")
+        gold = set(zip(*parts["gold"], strict=True))
+        for side, column in ((0, "source"), (1, "target")):
+            unknown = {pair[side] for pair in gold} - set(parts[column][0])
+            if unknown:
+                raise UserError(f"{source} (gold, {expression}): {min(unknown)!r} names no sentence of the {column} pool.")
+        return Pools(*parts["source"], *parts["target"], gold)
+
+    def _refuse_hub(self, rows):
+        if not rows.local:
+            raise UserError("bucc cannot be mined from the Hub: its copies lack the pools of one split or both. Get the "
+                            "corpora from the BUCC 2018 shared task (comparable.limsi.fr/bucc2018) and give --data_root a "
+                            "folder with bucc2018__de-en/{source,target,gold}/{validation,test}.jsonl.")
+
+    def gold(self, examples):
+        return sorted(examples.gold)
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import load
+
+        return load("mining").compute(predictions=["\t".join(p) for p in predictions],
+                                      references=["\t".join(p) for p in self.gold(examples)])
+
+    def chance(self, examples, language="en"):
+        """Pairs drawn blindly: as many as there are gold ones, each right with probability |gold| / (n m)."""
+        return {"f1": 100 * len(examples.gold) / (len(examples.source) * len(examples.target))}
+
+    def predictions_file(self, language):
+        return f"bucc2018/test-{language}.tsv"
+
+    def lines(self, predictions, examples):
+        """The submission's lines: source id, tab, target id."""
+        return ["\t".join(pair) for pair in predictions]

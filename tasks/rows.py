@@ -1,0 +1,182 @@
+"""Where rows come from: the Hub at a pinned revision, or a folder that holds the same rows in the same columns."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import gzip
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
+SPLITS = ("train", "dev", "test")
+
+
+@functools.cache
+def sha256(path: Path) -> str:
+    """The hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Rows:
+    """The rows of one source tree.
+
+    Args:
+        root: ``"hub"``, or a folder laid out as ``<hub id with / as __>/<config>/<split>.{parquet,jsonl,jsonl.gz}``.
+        splits: overrides such as ``"hellaswag.train=validation[:8000]"``: for that task and split, read that slice of
+            that source split instead (the Hub's own slicing syntax). Several expressions separated by commas name
+            alternatives: the first whose file exists is read. What was read stands in `records`.
+
+    Raises:
+        UserError: the folder does not exist, or an override is not of that form.
+    """
+
+    def __init__(self, root: str | Path = "hub", splits: list[str] | tuple[str, ...] = ()):
+        self.local = str(root) != "hub"
+        self.root = Path(root)
+        if self.local and not self.root.is_dir():
+            raise UserError(
+                f"--data_root {root} is not a folder. Give 'hub', or a folder of rows such as data/world "
+                "(made by `python -m world --out data/world`)."
+            )
+        self.overrides: dict[tuple[str, str], str] = {}
+        for text in splits:
+            match = re.fullmatch(r"(\w+)\.(train|dev|test)=(.+)", text)
+            if not match:
+                raise UserError(f"--splits {text!r} is not of the form task.split=source, e.g. "
+                                "hellaswag.train=validation[:8000] (split is train, dev or test).")
+            self.overrides[match[1], match[2]] = match[3]
+        self.records: list[dict] = []
+
+    # ---- what is there -------------------------------------------------------------------------------------------
+
+    def folder(self, source: str) -> Path:
+        """The folder that holds a Hub id's configs."""
+        return self.root / source.replace("/", "__")
+
+    def configs(self, source: str) -> list[str]:
+        """The configs of `source` present in the folder, sorted; empty for the Hub, which is not asked."""
+        folder = self.folder(source)
+        return sorted(p.name for p in folder.iterdir() if p.is_dir()) if self.local and folder.is_dir() else []
+
+    def expression(self, task: str, split: str, default: str) -> str:
+        """Which source split is read for a task's split: the user's override, or the adapter's `default`."""
+        return self.overrides.get((task, split), default)
+
+    def file(self, source: str, config: str, split: str) -> Path | None:
+        """The file of one source split in the folder, or None."""
+        for suffix in SUFFIXES:
+            path = self.folder(source) / config / f"{split}.{suffix}"
+            if path.is_file():
+                return path
+        return None
+
+    def has(self, source: str, config: str, expression: str) -> bool:
+        """Whether the folder has one of the expression's splits (always True for the Hub, which is not asked)."""
+        return not self.local or any(self.file(source, config, base) for base, _ in alternatives(expression))
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    def read(self, source: str, config: str, expression: str, revision: str | None, columns: tuple[str, ...]) -> Dataset:
+        """The rows of one split, all columns of the source.
+
+        Raises:
+            UserError: no such file, not readable, a column of `columns` missing, or no row.
+        """
+        if self.local:
+            data, record = self._read_file(source, config, expression)
+        else:
+            data, record = self._read_hub(source, config, expression, revision)
+        where = record.get("file", f"{source} ({config})")
+        missing = [c for c in columns if c not in data.column_names]
+        if missing:
+            near = difflib.get_close_matches(missing[0], data.column_names, 1)
+            hint = f" Did you mean to rename {near[0]!r}?" if near else ""
+            raise UserError(f"{where}: column {missing[0]!r} is missing; it has {', '.join(data.column_names)}.{hint}")
+        if not len(data):
+            raise UserError(f"{where}: split {expression!r} has no rows.")
+        self.records.append({"id": source, "config": config, **record, "rows": len(data)})
+        return data
+
+    def _read_file(self, source: str, config: str, expression: str) -> tuple[Dataset, dict]:
+        from datasets import load_dataset
+
+        for base, cut in alternatives(expression):
+            path = self.file(source, config, base)
+            if path is None:
+                continue
+            kind = "parquet" if path.suffix == ".parquet" else "json"
+            try:
+                # data_files, not the folder: a folder with a README `configs:` block would serve a stale cache
+                data = load_dataset(kind, data_files={base: str(path)}, split=base + cut)
+            except Exception as error:
+                raise UserError(f"{path}: {diagnose(path) or one_line(error)}") from error
+            return data, {"split": base + cut, "sha256": sha256(path), "file": str(path)}
+        wanted = ", ".join(str(self.folder(source) / config / f"{b}.parquet") for b, _ in alternatives(expression))
+        have = self.configs(source)
+        near = difflib.get_close_matches(config, have, 3)
+        raise UserError(
+            f"No rows at {wanted} (.jsonl and .jsonl.gz are read too). "
+            + (f"{self.folder(source)} has {', '.join(near or have[:8])}." if have else f"{self.folder(source)} is absent.")
+            + " If another split holds them, say so with --splits task.split=validation[:8000]."
+        )
+
+    def _read_hub(self, source: str, config: str, expression: str, revision: str | None) -> tuple[Dataset, dict]:
+        from datasets import load_dataset
+
+        split = expression.split(",")[0]
+        try:
+            data = load_dataset(source, config, split=split, revision=revision)
+        except Exception as error:
+            raise UserError(
+                f"Could not load {source} (config {config}, split {split}, revision {revision or 'main'}) from the Hub: "
+                f"{one_line(error)} Without a network give --data_root FOLDER."
+            ) from error
+        return data, {"split": split, "revision": revision or "main"}
+
+
+def alternatives(expression: str) -> list[tuple[str, str]]:
+    """``"validation[:80],test"`` -> ``[("validation", "[:80]"), ("test", "")]``."""
+    found = []
+    for part in expression.split(","):
+        match = re.fullmatch(r"\s*([\w.\-]+)(\[[^\]]*\])?\s*", part)
+        if not match:
+            raise UserError(f"{expression!r} is not a split: write validation, or validation[:8000], or validation[80%:].")
+        found.append((match[1], match[2] or ""))
+    return found
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception's message, with its type."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def diagnose(path: Path) -> str | None:
+    """What is wrong with a JSON Lines file, naming the row (from 1), or None if every line parses."""
+    if path.suffix == ".parquet":
+        return None
+    opener = gzip.open if path.suffix == ".gz" else open
+    row = 0
+    try:
+        with opener(path, "rb") as stream:
+            for row, line in enumerate(stream, 1):
+                try:
+                    value = json.loads(line.decode("utf-8"))
+                except UnicodeDecodeError as error:
+                    return f"row {row} is not valid UTF-8 (byte {error.start} of the line)."
+                except json.JSONDecodeError as error:
+                    return f"row {row} is not valid JSON ({error.msg} at column {error.colno})."
+                if not isinstance(value, dict):
+                    return f"row {row} is not a JSON object."
+    except (OSError, EOFError) as error:
+        return f"row {row + 1}: {one_line(error)}"
+    return "it is empty." if row == 0 else None

@@ -1,0 +1,208 @@
+"""Span extraction: the answer to a question is a stretch of the context. Long contexts become overlapping windows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+import numpy as np
+
+from tasks import languages as codes
+from tasks.base import Source, Task, check_text
+from tasks.errors import UserError
+
+DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
+
+
+class Span(Task):
+    """Columns after loading: id, context, question, answers {text: [..], answer_start: [..]} (character offsets)."""
+
+    form = "span"
+    auto_class = "AutoModelForQuestionAnswering"
+    num_labels = 2  # start and end
+    metric = "f1"
+    select = "last"  # the benchmark's QA scripts keep the last checkpoint
+    columns = ("id", "context", "question", "answers")
+    normalization: ClassVar[str] = "squad"
+
+    def examples(self, data, language, where):
+        check_text(data, ("id", "context", "question"), where)
+        moved = {}
+        for row, (context, answers) in enumerate(zip(data["context"], data["answers"], strict=True)):
+            starts = self._starts(context, answers, f"{where}, row {row + 1}")
+            if starts != answers["answer_start"]:
+                moved[row] = starts
+        data = data.select_columns(["id", "context", "question", "answers"])
+        if moved:
+            data = data.map(lambda r, i: {"answers": {"text": r["answers"]["text"],
+                                                      "answer_start": moved.get(i, r["answers"]["answer_start"])}},
+                            with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets")
+        return data
+
+    def _starts(self, context, answers, where):
+        """The answers' offsets, checked; one off by stripped blanks is found again near where it should be."""
+        if not answers["text"] or (answers["answer_start"] == [0] and answers["text"] == [""]):
+            raise UserError(f"{where}, column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
+        starts = []
+        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+            if context[start : start + len(text)] != text:
+                near = [i for i in range(max(0, start - 500), start + 500) if context.startswith(text, i)]
+                if not text or not near:
+                    raise UserError(f"{where}, column 'answers': {text!r} does not stand at character {start} of the "
+                                    "context, nor near it.")
+                start = min(near, key=lambda i: (abs(i - start), i))
+            starts.append(start)
+        return starts
+
+    def featurize(self, batch, indices, tokenizer, max_length, train):
+        limit = min(MAX_QUERY, max_length // 3)  # so that a window always has room for context
+        questions = [self._cut(q, tokenizer, limit) for q in batch["question"]]
+        encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length,
+                            stride=min(DOC_STRIDE, max_length // 4), return_overflowing_tokens=True,
+                            return_offsets_mapping=True)
+        owner, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
+        features = dict(encoded)
+        features["example"] = [indices[o] for o in owner]
+        spans = [_context_tokens(encoded.sequence_ids(i)) for i in range(len(owner))]
+        if train:
+            features["labels"] = [self._label(offsets[i], spans[i], batch["answers"][o]) for i, o in enumerate(owner)]
+        else:
+            features["first"] = [first for first, _ in spans]  # the first context token, and the context's offsets
+            features["offsets"] = [[list(p) for p in offsets[i][first:end]] for i, (first, end) in enumerate(spans)]
+        return features
+
+    @staticmethod
+    def _cut(question, tokenizer, limit):
+        """The question's first `limit` tokens, as text."""
+        question = question.lstrip()  # leading blanks would count against the context's room
+        if len(question) <= limit:  # a token is at least one character
+            return question
+        ends = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return question if len(ends) <= limit else question[: ends[limit - 1][1]]
+
+    @staticmethod
+    def _label(offsets, span, answers):
+        """[start, end] token of the first answer in this window; [0, 0] (the first token) if it is not in it."""
+        first, end = span
+        start_char = answers["answer_start"][0] if answers["text"] else -1
+        end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
+        if end <= first or start_char < offsets[first][0] or end_char > offsets[end - 1][1]:
+            return [0, 0]
+        start = max(i for i in range(first, end) if offsets[i][0] <= start_char)
+        return [start, min(i for i in range(start, end) if offsets[i][1] >= end_char)]
+
+    def collator(self, tokenizer):
+        from transformers import DataCollatorWithPadding
+
+        return DataCollatorWithPadding(tokenizer)
+
+    def decode(self, logits, features, examples):
+        """The best span of all windows: logits is (start, end), each (features, tokens).
+
+        As HF's `utils_qa`: the N_BEST starts and ends of each window, start <= end, at most MAX_ANSWER tokens, the
+        highest sum of logits; an example without a valid span gets the empty answer.
+        """
+        best = [(-np.inf, "")] * len(examples)
+        contexts = examples["context"]
+        rows = zip(*logits, features["example"], features["first"], features["offsets"], strict=True)
+        for start_logits, end_logits, example, first, offsets in rows:
+            n = len(offsets)
+            if not n:
+                continue
+            start_row, end_row = start_logits[first : first + n], end_logits[first : first + n]
+            # a stable sort, so that equal logits give the same answer on every machine
+            starts = np.argsort(-start_row, kind="stable")[:N_BEST]
+            ends = np.argsort(-end_row, kind="stable")[:N_BEST]
+            sums = start_row[starts][:, None] + end_row[ends][None, :]
+            length = ends[None, :] - starts[:, None] + 1
+            sums = np.where((length >= 1) & (length <= MAX_ANSWER), sums, -np.inf)
+            s, e = np.unravel_index(sums.argmax(), sums.shape)
+            if sums[s, e] > best[example][0]:
+                text = contexts[example][offsets[starts[s]][0] : offsets[ends[e]][1]]
+                best[example] = (float(sums[s, e]), text)
+        return [text for _, text in best]
+
+    def gold(self, examples):
+        return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
+
+    def constant(self, examples):
+        common = Counter(self.gold(examples)).most_common(1)[0][0]
+        return [common] * len(examples)
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import load
+
+        return load("qa").compute(predictions=predictions, references=[a["text"] for a in examples["answers"]],
+                                  language=language, normalization=self.normalization)
+
+    def predictions_file(self, language):
+        return f"{self.name}/test-{language}.json"
+
+    def lines(self, predictions, examples):
+        """The submission's content: one JSON object, question id -> answer."""
+        import json
+
+        return [json.dumps(dict(zip(examples["id"], predictions, strict=True)), ensure_ascii=False, indent=0)]
+
+
+def _context_tokens(sequence_ids):
+    """(first, one past the last) token of the second sequence."""
+    if 1 not in sequence_ids:
+        return 0, 0
+    first = sequence_ids.index(1)
+    return first, len(sequence_ids) - sequence_ids[::-1].index(1)
+
+
+class SQuAD(Span):
+    """SQuAD v1.1 (Rajpurkar et al. 2016)."""
+
+    name = "squad"
+    sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"}),)
+    # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
+    defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 16, "max_seq_length": 384,
+                "warmup_steps": 0.1, "weight_decay": 0.01}
+
+
+class XQuAD(Span):
+    """XQuAD (Artetxe et al. 2020): test only, from SQuAD's dev paragraphs; trained on SQuAD v1.1."""
+
+    name = "xquad"
+    languages_in = "xquad"
+    train_from = "squad"
+    # google/xquad first: google/xtreme strips contexts without moving the offsets
+    sources = (Source("google/xquad", "xquad.{language}", {"test": "validation"}),
+               Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}))
+    defaults = {"learning_rate": 3e-5, "num_train_epochs": 2, "per_device_train_batch_size": 16, "max_seq_length": 384,
+                "warmup_steps": 500, "weight_decay": 1e-4}
+
+
+class TyDiQA(Span):
+    """TyDiQA-GoldP (Clark et al. 2020): nine languages in one split, told apart by the id; trained on English alone.
+
+    English dev and English test are the same questions: XTREME has no others (protocol 3.3).
+    """
+
+    name = "tydiqa"
+    languages_in = "tydiqa"
+    sources = (Source("google-research-datasets/tydiqa", "secondary_task",
+                      {"train": "train", "dev": "validation", "test": "validation"}),)
+    defaults = XQuAD.defaults
+
+    def languages(self, rows):
+        if not rows.local:
+            return super().languages(rows)
+        source, config, expression = self.locate("test", "en", rows)
+        ids = rows.read(source.id, config, expression, source.revision, self.columns)["id"]
+        return sorted({self.language_of(i) for i in ids}, key=lambda code: (code != "en", code))
+
+    @staticmethod
+    def language_of(example_id: str) -> str:
+        """``swahili--8211684794284159625-4`` -> ``sw``: the numbers can be negative, so cut at the first dash."""
+        return codes.normalize(example_id.partition("-")[0])
+
+    def examples(self, data, language, where):
+        wanted = codes.tydiqa_name(language)
+        data = data.filter(lambda i: i.partition("-")[0] == wanted, input_columns="id", desc=f"tydiqa {language}")
+        if not len(data):
+            raise UserError(f"{where}: no row whose id begins with {wanted!r}.")
+        return super().examples(data, language, where)
