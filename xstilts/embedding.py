@@ -1,0 +1,451 @@
+"""Sentence vectors from any layer of an encoder checkpoint.
+
+Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers is the top. Vectors leave `Encoder.embed`
+unnormalised; `normalize` makes inner products cosines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xstilts.errors import UserError
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+POOLINGS = ("mean", "cls")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
+TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
+# What the vectors depend on in a checkpoint folder. results.json, README.md and optimizer states may change freely.
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+)
+
+
+def _read_config(checkpoint: str | Path) -> PretrainedConfig:
+    """The checkpoint's config; UserError when it is not an encoder that from_pretrained takes."""
+    from transformers import AutoConfig
+
+    is_folder = os.path.isdir(checkpoint)
+    if is_folder and not os.path.isfile(os.path.join(checkpoint, "config.json")):
+        raise UserError(f"{checkpoint} is no checkpoint: it has no config.json. Give a folder written by save_pretrained.")
+    try:
+        config = AutoConfig.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        kind = "has a config.json that cannot be used" if is_folder else "is neither a folder nor a model that could be fetched"
+        raise UserError(f"{checkpoint} {kind}: {str(error).splitlines()[0]}") from error
+    if config.is_encoder_decoder:
+        raise UserError(f"{checkpoint} is an encoder-decoder ({config.model_type}); sentence vectors need an encoder such as XLM-R.")
+    return config
+
+
+def _check_pooling(pooling: str) -> None:
+    if pooling not in POOLINGS:
+        raise UserError(f"pooling={pooling!r} is unknown; choose one of {', '.join(POOLINGS)}.")
+
+
+def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[int]:
+    """The asked layers as sorted numbers in 0..n_layers."""
+    if layers == "last":
+        return [n_layers]
+    if layers == "all":
+        return list(range(n_layers + 1))
+    asked = [layers] if isinstance(layers, (int, str)) else list(layers)
+    if not asked:
+        raise UserError(f"no layer was asked for: give 'last', 'all' or numbers between 0 and {n_layers}.")
+    try:
+        numbers = sorted({int(layer) for layer in asked})
+    except ValueError as error:
+        raise UserError(f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}.") from error
+    for layer in numbers:
+        if not 0 <= layer <= n_layers:
+            raise UserError(f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top).")
+    return numbers
+
+
+def _pooler_off(config: PretrainedConfig) -> dict[str, bool]:
+    """The keyword that leaves the pooler out, for the classes that know it: we pool hidden states ourselves."""
+    from transformers import AutoModel
+
+    model_class = AutoModel._model_mapping[type(config)]
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters else {}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' report on the layers and heads that are left out on purpose."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str) -> PreTrainedModel:
+    """The encoder cut after `depth` layers. UserError when the folder lacks any of its weights: they would be random."""
+    import torch
+    from transformers import AutoModel
+
+    try:
+        with _quiet():
+            model, report = AutoModel.from_pretrained(
+                checkpoint,
+                num_hidden_layers=depth,
+                dtype=getattr(torch, DTYPES[dtype]),
+                output_loading_info=True,
+                **_pooler_off(config),
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {str(error).splitlines()[0]}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise UserError(f"{checkpoint} lacks {len(missing)} of the encoder's weights (first: {missing[0]}): is it the right folder?")
+    return model.eval()
+
+
+def _load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _position_limit(model: PreTrainedModel) -> int:
+    """How many tokens the model has positions for."""
+    table = getattr(model.embeddings, "position_embeddings", None)
+    if table is None:  # relative positions only (DeBERTa): the length it was trained with
+        return model.config.max_position_embeddings
+    # XLM-R counts positions from padding_idx + 1, so its table of 514 serves 512 tokens.
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+
+
+class Encoder:
+    """An encoder checkpoint as a function from sentences to vectors. Make it with `Encoder.load`."""
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        layers: list[int],
+        pooling: str,
+        include_special: bool,
+        max_length: int,
+        dtype: str,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.model = model
+        self.tokenizer = tokenizer
+        self.layers = layers
+        self.pooling = pooling
+        self.include_special = include_special
+        self.max_length = max_length
+        self.dtype = dtype
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        layers: str | int | Sequence[int] = "last",
+        pooling: str = "mean",
+        include_special: bool = True,
+        max_length: int = 512,
+        dtype: str = "fp32",
+        device: str | None = None,
+    ) -> Encoder:
+        """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
+
+        layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token. include_special:
+        whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the model's positions and its tokenizer.
+        dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always. device: a GPU if there is one, unless given.
+
+        Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint is never run.
+        """
+        import torch
+
+        _check_pooling(pooling)
+        if dtype not in DTYPES:
+            raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+        config = _read_config(checkpoint)
+        numbers = _resolve_layers(layers, config.num_hidden_layers)
+        tokenizer = _load_tokenizer(checkpoint)
+        model = _load_model(checkpoint, config, numbers[-1], dtype)
+        shortest = tokenizer.num_special_tokens_to_add() + 1
+        if max_length < shortest:
+            raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
+        max_length = min(max_length, tokenizer.model_max_length, _position_limit(model))
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the files the vectors depend on: config, weights, tokenizer. Read once."""
+        from transformers.utils import cached_file
+
+        folder = Path(cached_file(self.checkpoint, "config.json")).parent
+        files = {path for pattern in ("config.json", *WEIGHTS, *TOKENIZER) for path in folder.glob(pattern)}
+        digest = hashlib.sha256()
+        for path in sorted(files):
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+    def embed(self, sentences: Sequence[str], batch_size: int | None = None, desc: str = "embed") -> dict[int, np.ndarray]:
+        """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order given}.
+
+        Equal sentences are computed once, and batches hold sentences of about one length, so that little padding is computed; in
+        fp32 the vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as many
+        as fit a budget of tokens. Raises UserError for an empty list, or a sentence without any token to average.
+        """
+        import torch
+        from tqdm import tqdm
+
+        if len(sentences) == 0:
+            raise UserError("there are no sentences to embed.")
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
+        place = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
+        tokens, counted, ends = self._tokenise(list(place))
+        lengths = np.diff(ends)
+        order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
+        vectors = {layer: np.empty((len(place), self.model.config.hidden_size), dtype=np.float32) for layer in self.layers}
+        with torch.inference_mode(), tqdm(total=len(place), desc=desc, unit="sentence") as bar:
+            for rows in _batches(order, lengths, batch_size, TOKENS_PER_BATCH[self.model.device.type]):
+                for layer, pooled in self._pool(*_padded(rows, tokens, counted, ends, self.tokenizer.pad_token_id)):
+                    vectors[layer][rows] = pooled.float().cpu().numpy()
+                bar.update(len(rows))
+        if len(place) == len(sentences):
+            return vectors
+        back = np.fromiter((place[sentence] for sentence in sentences), dtype=np.int64, count=len(sentences))
+        return {layer: unique[back] for layer, unique in vectors.items()}
+
+    def _tokenise(self, sentences: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All token ids on end, which of them the mean counts, and where each sentence begins: (t,), (t,), (n + 1,).
+
+        Flat arrays: lists of Python numbers would outweigh the vectors.
+        """
+        ids, counted, lengths = [], [], []
+        for start in range(0, len(sentences), TOKENISE_AT_ONCE):
+            encoded = self.tokenizer(
+                sentences[start : start + TOKENISE_AT_ONCE],
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                return_special_tokens_mask=True,
+            )
+            lengths.extend(map(len, encoded["input_ids"]))
+            ids.append(np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32))
+            special = np.fromiter((s for row in encoded["special_tokens_mask"] for s in row), dtype=np.bool_)
+            counted.append(np.ones_like(special) if self.include_special else ~special)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        flat = np.concatenate(counted)
+        sums = np.diff(np.concatenate([[0], np.cumsum(flat)])[ends])
+        if (sums == 0).any():
+            sentence = sentences[int((sums == 0).argmax())]
+            hint = "" if self.include_special else " besides the special ones, which include_special=False leaves out"
+            raise UserError(f"the sentence {sentence!r} has no tokens{hint}: remove it.")
+        return np.concatenate(ids), flat, ends
+
+    def _pool(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, counted: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(layer, (batch, dim) vectors) for every asked layer of one batch."""
+        device = self.model.device
+        counted = counted.to(device)
+        output = self.model(
+            input_ids=input_ids.to(device),
+            attention_mask=attention_mask.to(device),
+            output_hidden_states=len(self.layers) > 1,
+        )
+        for layer in self.layers:
+            states = output.hidden_states[layer] if len(self.layers) > 1 else output.last_hidden_state
+            if self.pooling == "cls":
+                yield layer, states[:, 0]
+            else:  # a product with the weights sums without a masked copy of the states
+                weights = counted / counted.sum(dim=1, keepdim=True)
+                yield layer, _weighted_sum(weights, states)
+
+
+def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """The weighted sum over tokens: (batch, tokens) x (batch, tokens, dim) -> (batch, dim), in fp32."""
+    return (weights.unsqueeze(1) @ states.float()).squeeze(1)
+
+
+def _batches(order: np.ndarray, lengths: np.ndarray, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
+    """Slices of `order` (longest first) of `batch_size` rows, or as many as fit the token budget, at least one."""
+    start = 0
+    while start < len(order):
+        step = batch_size or max(1, budget // int(lengths[order[start]]))
+        yield order[start : start + step]
+        start += step
+
+
+def _padded(
+    rows: np.ndarray, tokens: np.ndarray, counted: np.ndarray, ends: np.ndarray, pad: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on the right."""
+    import torch
+
+    lengths = ends[rows + 1] - ends[rows]
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    flat = np.concatenate([np.arange(ends[row], ends[row + 1]) for row in rows])
+    input_ids = np.full(mask.shape, pad, dtype=np.int64)
+    input_ids[mask] = tokens[flat]
+    weights = np.zeros(mask.shape, dtype=np.float32)
+    weights[mask] = counted[flat]
+    return torch.from_numpy(input_ids), torch.from_numpy(mask.astype(np.int64)), torch.from_numpy(weights)
+
+
+def normalize(vectors: np.ndarray) -> np.ndarray:
+    """The vectors scaled to length 1: (n, dim) float32. UserError names the first row that is zero or not finite."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    wrong = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        what = "is zero" if norms[row, 0] == 0 else "is not finite"
+        raise UserError(f"vector {row} {what} ({int(wrong.sum())} of {len(vectors)} such): it has no direction to compare.")
+    return vectors / norms
+
+
+def center(vectors: np.ndarray) -> np.ndarray:
+    """The vectors minus their mean: (n, dim) float32. Of one language, this takes its common offset away."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    return vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def cached_embed(
+    encoder: Encoder,
+    sentences: Sequence[str],
+    cache_dir: str | Path,
+    batch_size: int | None = None,
+    desc: str = "embed",
+) -> dict[int, np.ndarray]:
+    """`encoder.embed(sentences)`, from `cache_dir` where it was computed before.
+
+    One file a layer, named by a hash of everything its vectors depend on: checkpoint files, layer, pooling, special tokens, length,
+    dtype and the sentences in order. A file is written whole or not at all; one that is damaged (checksum) or has the wrong shape is
+    said so on stderr and computed again.
+    """
+    folder = Path(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
+    text = hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest()
+    files = {}
+    for layer in encoder.layers:
+        key = [encoder.fingerprint, layer, encoder.pooling, encoder.include_special, encoder.max_length, encoder.dtype, text]
+        files[layer] = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+    shape = (len(sentences), encoder.model.config.hidden_size)
+    found = {layer: _read_cache(path, shape) for layer, path in files.items()}
+    if all(vectors is not None for vectors in found.values()):
+        return found
+    computed = encoder.embed(sentences, batch_size, desc)
+    for layer, vectors in computed.items():
+        if found[layer] is None:
+            _write_cache(files[layer], vectors)
+    return computed
+
+
+def _read_cache(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The cached vectors, or None when there are none that can be trusted."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as archive:  # a zip member: reading it checks its CRC-32
+            vectors = archive["vectors"]
+        if vectors.shape != shape or vectors.dtype != np.float32:
+            raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print(f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr)
+        return None
+    return vectors
+
+
+def _write_cache(path: Path, vectors: np.ndarray) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, vectors=vectors)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def export_sentence_transformers(
+    checkpoint: str | Path,
+    layer: str | int,
+    pooling: str,
+    out_dir: str | Path,
+    max_length: int = 512,
+) -> None:
+    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special tokens counted).
+
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. The folder appears whole or not at all;
+    one that exists and is not empty is a UserError.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    out = Path(out_dir)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not empty: give another folder, or remove it.")
+    encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu")
+    if len(encoder.layers) != 1:
+        raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+    try:
+        # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
+        plain = temporary / "plain"
+        encoder.model.save_pretrained(plain)
+        encoder.tokenizer.save_pretrained(plain)
+        with _quiet():
+            transformer = Transformer(str(plain), model_kwargs=_pooler_off(encoder.model.config))
+            transformer.max_seq_length = encoder.max_length
+            module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
+            SentenceTransformer(modules=[transformer, module], device="cpu").save(str(temporary / "whole"))
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary / "whole", out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
