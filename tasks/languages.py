@@ -2,8 +2,8 @@
 
 Our code for a language is its ISO 639-1 code where it has one (`de`), else its ISO 639-3 code (`ceb`). Sources write
 the same language as `deu` (Tatoeba), `German` (google/xtreme's udpos, Universal Dependencies) or `german` (TyDiQA's
-ids): `normalize` takes any of them, `tatoeba_code`, `ud_name` and `tydiqa_name` go the other way. ISO 639's private-use
-codes `qaa`..`qtz` stand for invented languages and are written alike everywhere.
+ids): `normalize` takes any of them, `tatoeba_code`, `ud_name` and `tydiqa_name` go the other way. ISO 639's
+private-use codes `qaa`..`qtz` stand for invented languages and are written alike everywhere.
 """
 
 import difflib
@@ -109,7 +109,8 @@ _PRIVATE_USE = re.compile(r"q[a-t][a-z]")
 def languages(task: str, benchmark: str = "xtreme") -> tuple[str, ...]:
     """Returns our codes of the languages `task` is scored in, in the benchmark's order.
 
-    Tatoeba, BUCC: the foreign side only, English being the other. Raises UserError if the benchmark ("xtreme" or "xtreme-r") or the task is unknown.
+    Tatoeba and BUCC: the foreign side only, English being the other.
+    Raises UserError if the benchmark ("xtreme" or "xtreme-r") or the task is unknown.
     """
     if benchmark not in BENCHMARKS:
         raise UserError(f"Benchmark {benchmark!r} is unknown. Use one of: {', '.join(BENCHMARKS)}.")

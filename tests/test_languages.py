@@ -48,8 +48,8 @@ def test_no_spelling_means_two_languages():
     "spelt, ours",
     [
         ("aze", "az"), ("kur", "ku"), ("nob", "nb"), ("nno", "nn"), ("arq", "arq"), ("arz", "arz"), ("zsm", "ms"),
-        ("cmn", "zh"), ("wuu", "wuu"), ("pes", "fa"), ("swh", "sw"), ("lvs", "lv"), ("est", "et"), ("sqi", "sq"), ("German", "de"),
-        ("swahili", "sw"), ("zho", "zh"), ("max", "max"), ("ber", "ber"), ("qab", "qab"),
+        ("cmn", "zh"), ("wuu", "wuu"), ("pes", "fa"), ("swh", "sw"), ("lvs", "lv"), ("est", "et"), ("sqi", "sq"),
+        ("German", "de"), ("swahili", "sw"), ("zho", "zh"), ("max", "max"), ("ber", "ber"), ("qab", "qab"),
     ],
 )  # fmt: skip
 def test_macro_languages_and_names(spelt, ours):

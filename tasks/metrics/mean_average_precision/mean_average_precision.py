@@ -1,0 +1,74 @@
+"""Mean average precision and reciprocal rank of ranked answers: an evaluate module."""
+
+import datasets
+import evaluate
+
+try:
+    from tasks.errors import UserError
+except ImportError:  # loaded by path, outside this project
+    UserError = ValueError
+
+_DESCRIPTION = """\
+Mean over queries of AP@k, and of the reciprocal rank within the first k, as XTREME-R scores LAReQA and Mewsli-X.
+
+AP@k sums the precision at each rank up to k that holds a gold id found for the first time, and divides by the smaller
+of k and the number of gold ids. With one gold id a query (Mewsli-X) it equals the reciprocal rank, so the "mAP@20"
+published for Mewsli-X is MRR@20.
+"""
+
+_CITATION = """\
+Ruder et al. 2021, XTREME-R, arXiv:2104.07412; utils_lareqa.py and utils_mewslix.py of
+github.com/google-research/xtreme. The LAReQA paper (Roy et al. 2020, arXiv:2004.05484) does not cut at k.
+"""
+
+_INPUTS = """
+Args:
+    predictions: list of lists of str, candidate ids per query, best first; may be empty (scores 0).
+    references: list of lists of str, the gold ids of each query, in any order; a query without any is refused.
+    k: int, how many candidates count. Default 20.
+Returns:
+    {"map@<k>": float, "mrr@<k>": float}, both from 0 to 100.
+Examples:
+    >>> mean_average_precision = evaluate.load("tasks/metrics/mean_average_precision")
+    >>> mean_average_precision.compute(predictions=[["b", "a"]], references=[["a"]])
+    {'map@20': 50.0, 'mrr@20': 50.0}
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
+class MeanAveragePrecision(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Sequence(datasets.Value("string")),
+                    "references": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+        )
+
+    def _compute(self, predictions: list[list[str]], references: list[list[str]], k: int = 20) -> dict[str, float]:
+        if k < 1:
+            raise UserError(f"k is {k}; give 1 or more.")
+        precisions, ranks = [], []
+        for row, (ranked, gold) in enumerate(zip(predictions, references, strict=True), 1):
+            if not any(gold):
+                raise UserError(f"Row {row}: no gold ids. Score a split that has labels.")
+            hits = _hit_ranks(ranked[:k], set(gold))
+            precisions.append(sum(n / rank for n, rank in enumerate(hits, 1)) / min(len(set(gold)), k))
+            ranks.append(1 / hits[0] if hits else 0.0)
+        return {
+            f"map@{k}": 100.0 * sum(precisions) / len(precisions),
+            f"mrr@{k}": 100.0 * sum(ranks) / len(ranks),
+        }
+
+
+def _hit_ranks(ranked: list[str], gold: set[str]) -> list[int]:
+    """The ranks, from 1, at which a gold id stands for the first time."""
+    first = {}
+    for rank, candidate in enumerate(ranked, 1):
+        first.setdefault(candidate, rank)
+    return [rank for candidate, rank in first.items() if candidate in gold]

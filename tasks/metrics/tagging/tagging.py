@@ -1,0 +1,88 @@
+"""Span F1 and token accuracy of tag sequences: an evaluate module."""
+
+import importlib.metadata
+import warnings
+
+import datasets
+import evaluate
+import seqeval.metrics
+
+try:
+    from tasks.errors import UserError
+except ImportError:  # loaded by path, outside this project
+    UserError = ValueError
+
+_SEQEVAL = "1.2.2"
+
+_DESCRIPTION = """\
+seqeval's span F1, precision and recall, and the share of tokens tagged right, as XTREME scores UDPOS and PAN-X.
+
+XTREME hands UDPOS's bare tags (NOUN, VERB) to seqeval, which reads their first letter as a B/I prefix and merges equal
+neighbours into one span: that F1 is the benchmark's figure, and it depends on seqeval's version (1.2.2 is demanded
+here). `accuracy` is the plain token accuracy to read beside it.
+"""
+
+_CITATION = """\
+Hu et al. 2020, XTREME, arXiv:2003.11080; the function `f1` of evaluate.py in github.com/google-research/xtreme.
+Nakayama 2018, seqeval, github.com/chakki-works/seqeval.
+"""
+
+_INPUTS = """
+Args:
+    predictions: list of lists of str, a tag per token of each sentence.
+    references: list of lists of str, the gold tags; a sentence of another length than its prediction is refused, with
+        its row, and so are empty or placeholder tags.
+Returns:
+    {"f1", "precision", "recall", "accuracy"}, floats from 0 to 100; the first three are 0 where there is no span.
+Examples:
+    >>> tagging = evaluate.load("tasks/metrics/tagging")
+    >>> scores = tagging.compute(predictions=[["B-PER", "O", "O"]], references=[["B-PER", "O", "B-LOC"]])
+    >>> {name: round(score, 1) for name, score in scores.items()}
+    {'f1': 66.7, 'precision': 100.0, 'recall': 50.0, 'accuracy': 66.7}
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
+class Tagging(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Sequence(datasets.Value("string")),
+                    "references": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+        )
+
+    def _compute(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
+        version = importlib.metadata.version("seqeval")
+        if version != _SEQEVAL:
+            raise UserError(f"seqeval {version} scores bare tags otherwise. Type: pip install seqeval=={_SEQEVAL}")
+        for row, (tags, gold) in enumerate(zip(predictions, references, strict=True), 1):
+            if len(tags) != len(gold):
+                raise UserError(f"Row {row}: {len(tags)} predicted tags for {len(gold)} gold tags. Give one a token.")
+            for tag in gold:
+                if not tag or tag.lower() == "placeholder":
+                    raise UserError(f"Row {row}: gold tag {tag!r} is a placeholder. Score a split that has labels.")
+        tokens = sum(len(gold) for gold in references)
+        if not tokens:
+            raise UserError("Nothing to score: no sentence has a token.")
+        right = sum(
+            tag == answer
+            for tags, gold in zip(predictions, references, strict=True)
+            for tag, answer in zip(tags, gold, strict=True)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # seqeval warns of every tag that is not in the IOB scheme
+            f1 = seqeval.metrics.f1_score(references, predictions, zero_division=0)
+            precision = seqeval.metrics.precision_score(references, predictions, zero_division=0)
+            recall = seqeval.metrics.recall_score(references, predictions, zero_division=0)
+        return {
+            "f1": 100.0 * float(f1),
+            "precision": 100.0 * float(precision),
+            "recall": 100.0 * float(recall),
+            "accuracy": 100.0 * right / tokens,
+        }
