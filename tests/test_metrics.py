@@ -1,0 +1,303 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import metrics
+from tasks.errors import UserError
+
+METRICS = Path(metrics.__file__).parent
+
+
+def close(score):
+    return pytest.approx(score, abs=1e-9)
+
+
+def qa(predictions, references, **settings):
+    return metrics.compute("qa", predictions=predictions, references=references, **settings)
+
+
+# --- every module
+
+
+def test_no_module_is_forgotten():
+    folders = {folder.name for folder in METRICS.iterdir() if (folder / f"{folder.name}.py").exists()}
+    assert folders == set(metrics.CLASSES)
+
+
+@pytest.mark.parametrize("name", metrics.CLASSES)
+def test_module_documents_itself(name):
+    info = metrics.load(name).info
+    assert info.description.strip() and "20" in info.citation
+    for part in ("Args:", "predictions:", "references:", "Returns:", "Examples:"):
+        assert part in info.inputs_description
+
+
+def test_modules_load_by_path_from_outside_offline(tmp_path):
+    """A stranger's process: nothing of ours importable, no network, an empty cache. Runs each module's example."""
+    (tmp_path / "tasks").symlink_to(METRICS.parent)
+    (tmp_path / "outside.py").write_text(
+        "import doctest, glob, os, evaluate\n"
+        "parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()\n"
+        "for folder in sorted(glob.glob('tasks/metrics/*/')):\n"
+        "    name = os.path.basename(folder.rstrip('/'))\n"
+        "    if os.path.exists(folder + name + '.py'):\n"
+        "        text = evaluate.load(folder.rstrip('/')).info.inputs_description\n"
+        "        runner.run(parser.get_doctest(text, {'evaluate': evaluate}, name, name, 0))\n"
+        "print(runner.summarize(verbose=False))\n"
+    )
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    env.pop("PYTHONPATH", None)
+    command = [sys.executable, "-I", "outside.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "failed=0" in done.stdout.splitlines()[-1] and "attempted=0" not in done.stdout, done.stdout
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, tasks.metrics; assert not {'evaluate', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=METRICS.parents[1]).returncode == 0
+
+
+def test_a_failed_score_does_not_touch_the_next():
+    with pytest.raises(UserError):
+        metrics.compute("accuracy", predictions=[1, 1], references=[1, -1])
+    assert metrics.compute("accuracy", predictions=[1], references=[1]) == {"accuracy": 100.0}
+
+
+@pytest.mark.parametrize("name", metrics.CLASSES)
+def test_nothing_and_unequal_numbers_are_refused(name):
+    with pytest.raises(UserError, match="nothing to score"):
+        metrics.compute(name, predictions=[], references=[])
+    with pytest.raises(UserError, match="1 predictions for 2 references"):
+        metrics.compute(name, predictions=[0], references=[0, 0])
+
+
+def test_unknown_metric():
+    with pytest.raises(UserError, match="'acc' is unknown.*accuracy"):
+        metrics.load("acc")
+
+
+# --- classes
+
+
+def test_accuracy():
+    scores = metrics.compute("accuracy", predictions=[0, 1, 2], references=[0, 1, 1])
+    assert scores == {"accuracy": close(200 / 3)}
+    assert type(scores["accuracy"]) is float
+
+
+def test_accuracy_f1_is_of_the_class_one():
+    scores = metrics.compute("accuracy_f1", predictions=[1, 1, 1, 0, 0], references=[1, 0, 1, 1, 0])
+    assert scores == {"accuracy": close(60), "f1": close(200 / 3)}
+    assert metrics.compute("accuracy_f1", predictions=[0, 0], references=[0, 0]) == {"accuracy": 100.0, "f1": 0.0}
+
+
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_f1", "retrieval_accuracy"])
+def test_hidden_gold_is_refused_with_its_row(name):
+    with pytest.raises(UserError, match="Row 2: gold .* -1"):
+        metrics.compute(name, predictions=[1, 0, 0], references=[1, -1, -1])
+
+
+def test_accuracy_f1_refuses_a_third_class():
+    with pytest.raises(UserError, match="Row 1: prediction 2 is neither 0 nor 1"):
+        metrics.compute("accuracy_f1", predictions=[2], references=[1])
+
+
+# --- tags
+
+
+def test_tagging_spans():
+    gold = [["B-PER", "I-PER", "O"], ["B-LOC", "O"]]
+    tags = [["B-PER", "O", "O"], ["B-LOC", "O"]]
+    scores = metrics.compute("tagging", predictions=tags, references=gold)
+    assert scores == {"f1": close(50), "precision": close(50), "recall": close(50), "accuracy": close(80)}
+    assert all(type(score) is float for score in scores.values())
+
+
+def test_tagging_reads_bare_tags_as_the_pinned_seqeval_does():
+    """One wrong tag of five costs half the spans: equal neighbours (NOUN NOUN) are one span to seqeval."""
+    gold = [["DET", "ADJ", "NOUN", "NOUN", "VERB"]]
+    tags = [["DET", "ADJ", "NOUN", "VERB", "VERB"]]
+    scores = metrics.compute("tagging", predictions=tags, references=gold)
+    assert (scores["f1"], scores["accuracy"]) == (close(50), close(80))
+    # CCONJ and SCONJ lose their first letter and become the same type, so this error is none to seqeval.
+    scores = metrics.compute("tagging", predictions=[["CCONJ", "X"]], references=[["SCONJ", "X"]])
+    assert (scores["f1"], scores["accuracy"]) == (close(100), close(50))
+
+
+def test_tagging_without_spans_scores_zero_quietly(recwarn):
+    scores = metrics.compute("tagging", predictions=[["O", "O"]], references=[["O", "O"]])
+    assert scores == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 100.0}
+    assert not [warning for warning in recwarn if "seqeval" in warning.filename]
+
+
+@pytest.mark.parametrize(
+    "tags, gold, message",
+    [
+        ([["O"], ["O", "O"]], [["O"], ["O"]], "Row 2: 2 predicted tags for 1 gold"),
+        ([["O"], ["O"]], [["O"], [""]], "Row 2: gold tag '' is a placeholder"),
+        ([["O"], ["O"]], [["O"], ["placeholder"]], "Row 2: gold tag 'placeholder' is a placeholder"),
+        ([[], []], [[], []], "no sentence has a token"),
+    ],
+)
+def test_tagging_refuses(tags, gold, message):
+    with pytest.raises(UserError, match=message):
+        metrics.compute("tagging", predictions=tags, references=gold)
+
+
+# --- answers
+
+
+def test_qa_takes_the_best_of_several_answers():
+    assert qa(["The 2 Panthers!"], [["308", "2 panthers"]]) == {"exact_match": 100.0, "f1": 100.0}
+    assert qa(["carolina panthers", "x"], [["Panthers"], ["y"]]) == {"exact_match": 0.0, "f1": close(100 / 3)}
+
+
+def test_qa_normalization_of_squad_is_english_and_ascii():
+    assert qa(["der Fluss"], [["Fluss"]])["exact_match"] == 0.0
+    assert qa(["«Fluss»"], [["Fluss"]])["exact_match"] == 0.0
+    assert qa(["(Fluss)"], [["Fluss"]])["exact_match"] == 100.0
+    # An answer that is only an article or a sign: equal, but no token in common, which SQuAD v1.1's script scores so.
+    assert qa(["the"], [["the"]]) == {"exact_match": 100.0, "f1": 0.0}
+
+
+@pytest.mark.parametrize(
+    "language, prediction, answer, scores",
+    [
+        ("en", "the river", "“River”", (100, 100)),
+        ("en", "der Fluss", "Fluss", (0, 200 / 3)),
+        ("es", "las casas", "¡casas!", (100, 100)),
+        ("de", "des Flusses", "Flusses", (100, 100)),
+        ("hi", "नदी।", "नदी", (100, 100)),
+        ("vi", "những con sông", "con sông", (100, 100)),
+        ("ar", "النهر", "نهر", (100, 100)),
+        ("zh", "电池", "电 池", (100, 100)),
+        ("zh", "电化电池", "电池", (0, 200 / 3)),
+        ("zh", "NASA电池", "nasa 电池", (100, 100)),
+    ],
+)
+def test_qa_normalization_of_mlqa_is_by_language(language, prediction, answer, scores):
+    got = qa([prediction], [[answer]], language=language, normalization="mlqa")
+    assert (got["exact_match"], got["f1"]) == (close(scores[0]), close(scores[1]))
+
+
+@pytest.mark.parametrize("language, prediction, answer", [("th", "แม่น้ำ", "น้ำ"), ("ja", "大きな川", "川")])
+def test_qa_language_normalization_splits_scripts_without_blanks(language, prediction, answer):
+    assert qa([prediction], [[answer]])["f1"] == 0.0
+    assert 0 < qa([prediction], [[answer]], language=language, normalization="language")["f1"] < 100
+
+
+def test_qa_language_normalization_is_mlqas_where_there_is_one():
+    rows = (["des Flusses", "x"], [["Flusses"], ["die"]])
+    settings = [dict(language="de", normalization=name) for name in ("mlqa", "language")]
+    assert qa(*rows, **settings[0]) == qa(*rows, **settings[1])
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(language="ru", normalization="mlqa"), "MLQA has no normalisation for language 'ru'"),
+        (dict(normalization="squad2"), "'squad2' is unknown. Use one of: squad, mlqa, language"),
+        (dict(language="German", normalization="language"), "'German' is no code"),
+        (dict(no_answer_probabilities=[0.5, 0.5]), "2 no_answer_probabilities for 1 predictions"),
+        (dict(no_answer_probabilities=[float("nan")]), "Row 1: no_answer_probability nan"),
+    ],
+)
+def test_qa_refuses_settings(settings, message):
+    with pytest.raises(UserError, match=message):
+        qa(["a"], [["b"]], **settings)
+
+
+def test_qa_refuses_stripped_gold():
+    with pytest.raises(UserError, match="Row 2: the gold answer is an empty placeholder"):
+        qa(["a", "b"], [["a"], [""]])
+    with pytest.raises(UserError, match="the gold was stripped"):
+        qa(["a", "b"], [[], []])
+
+
+def test_qa_without_answer():
+    """An unanswerable question wants the empty string."""
+    assert qa(["", "x", "river"], [[], [], ["river"]]) == {"exact_match": close(200 / 3), "f1": close(200 / 3)}
+
+
+def test_qa_best_threshold():
+    """By hand: answering nothing is right twice; answering the surest two (0.1, 0.2) is right three times."""
+    predictions = ["river", "lake", "sea", "hill"]
+    references = [["river"], ["lake"], [], []]
+    scores = qa(predictions, references, no_answer_probabilities=[0.1, 0.2, 0.3, 0.9])
+    assert scores == {
+        "exact_match": 50.0,
+        "f1": 50.0,
+        "best_exact_match": 100.0,
+        "best_exact_match_threshold": 0.2,
+        "best_f1": 100.0,
+        "best_f1_threshold": 0.2,
+    }
+    # The other way round nothing beats leaving everything unanswered, which is threshold 0.
+    scores = qa(predictions, references, no_answer_probabilities=[0.9, 0.8, 0.1, 0.2])
+    assert (scores["best_exact_match"], scores["best_exact_match_threshold"]) == (50.0, 0.0)
+
+
+def test_qa_best_threshold_of_f1_and_exact_match_may_differ():
+    scores = qa(["big river", "sea"], [["river"], []], no_answer_probabilities=[0.1, 0.5])
+    assert (scores["best_exact_match"], scores["best_exact_match_threshold"]) == (50.0, 0.0)
+    assert (scores["best_f1"], scores["best_f1_threshold"]) == (close(100 * (1 + 2 / 3) / 2), 0.1)
+
+
+# --- retrieval
+
+
+def test_retrieval_accuracy_and_mtebs_f1():
+    """By hand: class 0 has F1 1, class 1 F1 2/3 (precision 1/2), class 2 F1 0; each is gold once."""
+    scores = metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
+    assert scores == {"accuracy": close(200 / 3), "f1": close(100 * (1 + 2 / 3) / 3)}
+    assert metrics.compute("retrieval_accuracy", predictions=[-1], references=[0]) == {"accuracy": 0.0, "f1": 0.0}
+
+
+def test_mining():
+    found = [["a\t1", "b\t2", "c\t3", "c\t3"]]
+    scores = metrics.compute("mining", predictions=found, references=[["a\t1", "d\t4"]])
+    assert scores == {"precision": close(100 / 3), "recall": close(50), "f1": close(40)}
+    assert metrics.compute("mining", predictions=[[]], references=[["a\t1"]])["f1"] == 0.0
+    two = metrics.compute("mining", predictions=[["a\t1"], ["b\t1"]], references=[["a\t1"], ["a\t1"]])
+    assert two == {"precision": 50.0, "recall": 50.0, "f1": 50.0}
+
+
+@pytest.mark.parametrize(
+    "found, gold, message",
+    [
+        ([["a 1"]], [["a\t1"]], "Row 1: prediction 1 is 'a 1'. Write two ids"),
+        ([["a\t1"], []], [["a\t1"], []], "Row 2: no gold pairs"),
+        ([["a\t1"]], [["a\t1", "placeholder"]], "Row 1: gold pair 2 is 'placeholder'"),
+    ],
+)
+def test_mining_refuses(found, gold, message):
+    with pytest.raises(UserError, match=message):
+        metrics.compute("mining", predictions=found, references=gold)
+
+
+def test_mean_average_precision():
+    """By hand: hits at ranks 1 and 3 of two gold ids: (1/1 + 2/3) / 2; then none."""
+    rows = dict(predictions=[["a", "x", "b"], []], references=[["a", "b"], ["c"]])
+    scores = metrics.compute("mean_average_precision", **rows)
+    assert scores == {"map@20": close(100 * (5 / 6) / 2), "mrr@20": close(50)}
+
+
+def test_mean_average_precision_is_cut_at_k_and_divided_by_what_fits():
+    rows = dict(predictions=[["a", "b", "c"]], references=[["a", "b", "c"]])
+    assert metrics.compute("mean_average_precision", k=2, **rows) == {"map@2": 100.0, "mrr@2": 100.0}
+    late = dict(predictions=[["x"] * 20 + ["a"]], references=[["a"]])
+    assert metrics.compute("mean_average_precision", **late) == {"map@20": 0.0, "mrr@20": 0.0}
+
+
+def test_mean_average_precision_counts_a_repeated_candidate_once():
+    rows = dict(predictions=[["a", "a", "b"]], references=[["b", "a", "a"]])
+    assert metrics.compute("mean_average_precision", **rows)["map@20"] == close(100 * (1 + 2 / 3) / 2)
+
+
+def test_mean_average_precision_refuses_missing_gold():
+    with pytest.raises(UserError, match="Row 2: no gold ids"):
+        metrics.compute("mean_average_precision", predictions=[["a"], ["a"]], references=[["a"], []])
