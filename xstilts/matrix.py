@@ -5,6 +5,7 @@ Reads only results.json (see `xstilts.results`): `OUT/<arm>/seed<k>/results.json
 and `Matrix.missing`, `Matrix.problems` and the reasons beside each average say what and why.
 """
 
+import functools
 import itertools
 import re
 from collections import Counter
@@ -25,9 +26,9 @@ EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM 
 CellKey = tuple[str, str, int]  # (arm, task, seed)
 
 
-@dataclass
+@dataclass(eq=False)  # compared, and so cached, by identity
 class Matrix:
-    """What lies in a folder of runs. `cells` holds one row for each usable result, see `_cell`."""
+    """What lies in a folder of runs, not to be changed. `cells` holds one row for each usable result, see `_cell`."""
 
     root: Path
     arms: list[str]
@@ -82,8 +83,8 @@ def collect(
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
     # Targets before retrieval, as in XTREME's tables.
     phase = {task: found[0][1]["phase"] for (_, task, _), found in claims.items()}
-    tasks = list(tasks) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
-    seeds = list(seeds) or sorted({seed for _, _, seed in claims})
+    tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
+    seeds = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
     left_out = [key for key in claims if key[0] not in arms or key[1] not in tasks or key[2] not in seeds]
     if left_out:
         problems.append(f"Not asked for and not shown: {', '.join(_name(key) for key in sorted(left_out))}.")
@@ -139,6 +140,7 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"layer": "Int64", "n": "Int64"})
 
 
+@functools.lru_cache(maxsize=32)  # every table asks for it again
 def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
     """Returns mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
 
@@ -160,6 +162,7 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["arm", "task"])
 
 
+@functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
     """Returns the score of each (arm, task) less that of arm `none`, over the same seeds: mean, sd, n, chance, reason.
 

@@ -1,0 +1,53 @@
+"""Tables, plots and a page from the results.json files of a matrix; reads nothing else.
+
+    python run_report.py --runs_dir runs/world
+    python run_report.py --runs_dir runs/world --arms none mnli squad --tasks xnli udpos tatoeba --seeds 0 1 2
+
+The first takes the grid it finds. The second names the grid, so that a cell that was never run shows as blank and is
+listed. Writes matrix.md, matrix.csv, cells.csv, differences.png, layers.png and index.html into <runs_dir>/report.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xstilts.arguments import command, parse
+from xstilts.errors import UserError
+
+
+@dataclass
+class ReportArguments:
+    runs_dir: str | None = field(default=None, metadata={"help": "Folder with <arm>/seed<k>/<task>/results.json."})
+    output_dir: str | None = field(default=None, metadata={"help": "Where to write; default: <runs_dir>/report."})
+    title: str | None = field(default=None, metadata={"help": "Head of the page; default: names the runs folder."})
+    arms: list[str] = field(default_factory=list, metadata={"help": "Arms expected; default: those found."})
+    tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
+    seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
+
+
+def main(argv: list[str]) -> None:
+    """Writes the report and prints its headline tables.
+
+    Raises:
+        UserError: when there is no usable result, or the report cannot be written.
+    """
+    (arguments,), _ = parse(argv, "run_report.py", __doc__.split("\n")[0], ReportArguments, training=False)
+    if not arguments.runs_dir:
+        raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
+
+    from xstilts.matrix import collect
+    from xstilts.page import write_report
+
+    runs_dir = Path(arguments.runs_dir)
+    output_dir = Path(arguments.output_dir or runs_dir / "report")
+    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
+    title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
+    print(write_report(matrix, output_dir, title))
+    if matrix.missing:
+        print(f"Missing cells: {len(matrix.missing)}. The page lists them.")
+    for problem in matrix.problems:
+        print(f"Problem: {problem}")
+    print(f"Report: {output_dir / 'index.html'}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,319 @@
+"""run_report.py on results written by hand: every figure is worked out again in the test."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import run_report
+from xstilts import matrix as mx
+from xstilts import page, results
+from xstilts.errors import UserError
+
+REPO = Path(run_report.__file__).parent
+
+
+def put(root, arm, seed, task, scores, metric="accuracy", at_chance=False, dev=None, folder=None, **changes):
+    """Writes one cell with `scores` {language: score, or {metric: score}}."""
+    scores = {lang: score if isinstance(score, dict) else {metric: score} for lang, score in scores.items()}
+    result = {
+        "phase": "target",
+        "task": task,
+        "form": "some_form",
+        "arm": arm,
+        "seed": seed,
+        "model": f"runs/{arm}/seed{seed}",
+        "parents": ["tiny"],
+        "metric": metric,
+        "chance": {metric: 33.0},
+        "at_chance": at_chance,
+        "dev": {"en": {metric: dev}} if dev is not None else {},
+        "scores": scores,
+        "n": dict.fromkeys(scores, 10),
+        "settings": {},
+        "data": [{"id": f"some/{task}", "config": "x", "split": "test", "rows": 10, "revision": "r1"}],
+        "command": f"python run_target.py --task {task} --seed {seed}",
+        "seconds": 1.0,
+    }
+    path = root / arm / f"seed{seed}" / (folder or task) / "results.json"
+    results.write(path, result | changes)
+    return path
+
+
+def put_retrieval(root, arm, seed, layers, chosen, task="tatoeba"):
+    layers = {str(k): {lang: {"accuracy": x} for lang, x in scores.items()} for k, scores in layers.items()}
+    retrieval = {"phase": "retrieval", "layer": chosen, "pooling": "mean", "layers": layers, "chance": None}
+    put(root, arm, seed, task, layers[str(chosen)], **retrieval)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two arms, two targets and retrieval, one seed; every number is chosen so that means are plain."""
+    root = tmp_path / "runs"
+    put(root, "mnli", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60}, dev=81)
+    put(root, "none", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50}, dev=77)
+    for arm, f1, exact in (("none", 40, 20), ("mnli", 44, 18)):
+        spans = {lang: {"f1": f1 + more, "exact_match": exact + more} for lang, more in (("en", 20), ("qaa", 0))}
+        put(root, arm, 0, "tydiqa", spans, metric="f1", dev=50)
+    put_retrieval(root, "none", 0, {0: {"qaa": 1, "qab": 3}, 1: {"qaa": 10, "qab": 20}}, 1)
+    put_retrieval(root, "mnli", 0, {0: {"qaa": 2, "qab": 4}, 1: {"qaa": 40, "qab": 50}}, 1)
+    return root
+
+
+def report(runs, *arguments):
+    """Runs the script's main; returns the report's folder."""
+    run_report.main(["--runs_dir", str(runs), *arguments])
+    return runs / "report"
+
+
+def tables(runs, **grid):
+    """Returns (matrix.csv as {arm: {column: text}}, matrix.md), without the plots, which take most of the time."""
+    matrix = mx.collect(runs, **grid)
+    rows = csv.DictReader(io.StringIO(mx.wide_table(matrix).to_csv()))
+    return {row["arm"]: row for row in rows}, page.markdown_page(matrix, "title")
+
+
+def row_of(markdown, arm, caption):
+    """Returns the cells of one arm in the table under `caption`."""
+    table = markdown[markdown.index(f"**{caption}") :]
+    line = next(line for line in table.splitlines() if re.match(rf"\| {re.escape(arm)} +\|", line))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_figures_by_hand(runs):
+    rows, _ = tables(runs)
+    assert list(rows) == ["none", "mnli"]  # none leads although m comes before n
+    mnli, none = rows["mnli"], rows["none"]
+    assert float(mnli["xnli.english"]) == 80
+    assert float(mnli["xnli.others"]) == 65
+    assert float(mnli["xnli.all"]) == float(mnli["xnli.score"]) == 70
+    assert float(mnli["xnli.difference"]) == pytest.approx(70 - 62)
+    # XTREME: (mean EM + mean F1) / 2, here (28 + 54) / 2 and (30 + 50) / 2.
+    assert float(mnli["tydiqa.all"]) == 54
+    assert float(mnli["tydiqa.em_f1"]) == float(mnli["tydiqa.score"]) == 41
+    assert float(none["tydiqa.score"]) == 40
+    assert float(mnli["tatoeba.score"]) == 45 and mnli.get("tatoeba.english") is None
+    assert float(mnli["average without retrieval.mean"]) == pytest.approx((70 + 41) / 2)
+    assert float(mnli["average with retrieval.mean"]) == pytest.approx((70 + 41 + 45) / 3)
+    assert float(mnli["average with retrieval.difference"]) == pytest.approx((8 + 1 + 30) / 3)
+    assert none["xnli.difference"] == "" and mnli["xnli.score_sd"] == ""
+
+
+def test_markdown_shows_the_same_and_says_single_seed(runs):
+    _, text = tables(runs)
+    assert row_of(text, "mnli", "Score of each task") == ["**41.0**", "**70.0**", "**45.0**", "**55.5**", "**52.0**"]
+    assert row_of(text, "mnli", "Difference to arm none") == ["+1.0", "+8.0", "+30.0", "+4.5", "+13.0"]
+    assert "single seed" in text
+    assert row_of(text, "xnli", "Best arm of each task") == ["mnli", "70.0", "mnli", "70.0"]
+    assert row_of(text, "tatoeba", "Best arm of each task") == ["mnli", "45.0", "–", "–"]  # no English dev
+
+
+def test_cells_csv_holds_every_score(runs):
+    rows = list(csv.DictReader(io.StringIO(mx.long_table(mx.collect(runs)).to_csv(index=False))))
+    assert len(rows) == 2 * 3 + 2 * 2 * 2 + 2 * 2 * 2  # xnli, tydiqa with two metrics, tatoeba with two layers
+    [row] = [r for r in rows if (r["arm"], r["task"], r["language"], r["layer"]) == ("mnli", "tatoeba", "qab", "0")]
+    assert (float(row["score"]), row["n"], row["chance"], row["metric"]) == (4, "10", "", "accuracy")
+    assert row["path"] == "mnli/seed0/tatoeba/results.json"
+
+
+def test_mean_and_sd_over_seeds_pair_with_none(runs):
+    put(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})  # 64
+    put(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})  # 76
+    rows, text = tables(runs, tasks=["xnli"])
+    mnli = rows["mnli"]
+    assert float(mnli["xnli.score"]) == 73
+    assert float(mnli["xnli.score_sd"]) == pytest.approx(18**0.5)  # 70 and 76: deviations 3 and 3, over n - 1 = 1
+    assert float(mnli["xnli.difference"]) == pytest.approx(10)  # 8 and 12
+    assert float(mnli["xnli.difference_sd"]) == pytest.approx(8**0.5)
+    assert mnli["xnli.n"] == "2"
+    assert "**73.0 ± 4.2**" in text
+
+
+def test_missing_cell_is_blank_and_named(runs):
+    (runs / "mnli/seed0/xnli/results.json").unlink()
+    rows, text = tables(runs)
+    mnli = rows["mnli"]
+    assert mnli["xnli.score"] == mnli["average without retrieval.mean"] == mnli["average with retrieval.mean"] == ""
+    assert mnli["average without retrieval.reason"] == "missing xnli seed 0"
+    assert row_of(text, "mnli", "Score of each task") == ["**41.0**", "", "**45.0**", "", ""]
+    assert "- mnli/xnli: seed 0" in text
+    assert float(rows["none"]["average without retrieval.mean"]) == pytest.approx((62 + 40) / 2)
+
+
+def test_expected_grid_shows_what_was_never_run(runs):
+    rows, text = tables(runs, arms=["squad", "mnli", "none"], tasks=["tatoeba", "xnli"], seeds=[0])
+    assert list(rows) == ["none", "squad", "mnli"]
+    assert rows["squad"]["xnli.score"] == "" and "- squad/xnli: seed 0" in text
+    assert "Not asked for and not shown: mnli/seed0/tydiqa, none/seed0/tydiqa." in text
+
+
+def test_seed_missing_on_one_side_gives_no_difference(runs):
+    put(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})
+    rows, text = tables(runs, tasks=["xnli"])
+    assert float(rows["mnli"]["xnli.score"]) == 73 and rows["mnli"]["xnli.difference"] == ""
+    assert "xnli: seeds 0 1, but 0 in none" in text
+    assert "A single seed, so without spread: none/xnli." in text
+
+
+def test_cell_at_chance_is_marked_and_in_no_average(runs):
+    put(runs, "squad", 0, "xnli", {"en": 90, "qaa": 90, "qab": 90}, at_chance=True)
+    put(runs, "squad", 0, "tydiqa", {lang: {"f1": 30, "exact_match": 20} for lang in ("en", "qaa")}, metric="f1")
+    put_retrieval(runs, "squad", 0, {1: {"qaa": 20, "qab": 30}}, 1)
+    rows, text = tables(runs)
+    squad = rows["squad"]
+    assert squad["xnli.chance"] == "all"
+    assert float(squad["average with retrieval.mean"]) == pytest.approx((25 + 25) / 2)
+    assert squad["average with retrieval.reason"] == "without xnli: at chance"
+    assert squad["average with retrieval.difference"] == ""  # none's average is over three tasks
+    # 90.0 is the highest of its column, but at chance and so not bold.
+    assert row_of(text, "squad", "Score of each task") == ["25.0", "90.0 †", "25.0", "25.0‡", "25.0‡"]
+    assert "squad/xnli, seed 0: English dev is at chance" in text
+    html = page.html_page(mx.collect(runs), "title", {})
+    assert "at chance" in html and '<td class="chance"' in html
+
+
+def test_seed_at_chance_leaves_the_mean_over_seeds(runs):
+    put(runs, "mnli", 1, "xnli", {"en": 33, "qaa": 33, "qab": 33}, at_chance=True)
+    put(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})
+    rows, text = tables(runs, tasks=["xnli"])
+    mnli = rows["mnli"]
+    assert (float(mnli["xnli.score"]), mnli["xnli.n"], mnli["xnli.chance"]) == (70, "1", "some")
+    assert mnli["xnli.difference"] == ""
+    assert "(n=1) †" in text
+
+
+def spoil_by_copy(runs):
+    put(runs, "mnli", 0, "xnli", {"en": 1, "qaa": 1, "qab": 1}, folder="xnli-again")
+    return "2 results for one cell"
+
+
+def spoil_by_truncation(runs):
+    path = runs / "mnli/seed0/xnli/results.json"
+    path.write_text(path.read_text()[:100])
+    return "cannot be read"
+
+
+def spoil_by_schema(runs):
+    path = runs / "mnli/seed0/xnli/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    return "schema is 2"
+
+
+def spoil_by_languages(runs):
+    put(runs, "squad", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50})
+    put(runs, "mnli", 0, "xnli", {"en": 80})
+    return "scored otherwise than most"
+
+
+def spoil_by_folder(runs):
+    path = runs / "mnli/seed0/xnli/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"arm": "squad"}))
+    return "belongs in another folder"
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_by_copy, spoil_by_truncation, spoil_by_schema, spoil_by_languages, spoil_by_folder]
+)
+def test_doubtful_cell_is_blank_and_named_as_a_problem(runs, spoil):
+    said = spoil(runs)
+    rows, text = tables(runs)
+    html = page.html_page(mx.collect(runs), "title", {})
+    assert rows["mnli"]["xnli.score"] == ""
+    assert all(said in shown and "Problems" in shown for shown in (text, html))
+
+
+def test_other_data_behind_one_cell_is_said(runs):
+    data = [{"id": "some/xnli", "config": "x", "split": "test", "rows": 10, "revision": "r2"}]
+    put(runs, "mnli", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60}, data=data)
+    assert any("of another revision or number" in problem for problem in mx.collect(runs).problems)
+
+
+def test_without_the_plain_arm_there_are_no_differences(runs):
+    folder = report(runs, "--arms", "mnli")
+    assert "There is no arm none" in (folder / "matrix.md").read_text(encoding="utf-8")
+    assert not (folder / "differences.png").exists()
+    assert tables(runs, arms=["mnli"])[0]["mnli"]["xnli.difference"] == ""
+
+
+def test_page_stands_alone(runs):
+    put(runs, "<b>odd</b>", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60})
+    html = (report(runs) / "index.html").read_text(encoding="utf-8")
+    loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import\s+(\S+)""", html)
+    assert loads and all(address.startswith(("data:", "#")) for one in loads for address in one if address)
+    assert html.count("data:image/png;base64,") == 2
+    assert "<script" not in html and "<b>odd</b>" not in html
+    assert "<details>" in html and "prefers-color-scheme: dark" in html
+    assert "python run_target.py --task xnli --seed 0" in html and "r1" in html
+
+
+def test_plots_are_whole_and_the_same_every_time(runs):
+    folder = report(runs)
+    names = ["differences.png", "layers.png", "matrix.md", "matrix.csv", "cells.csv", "index.html"]
+    first = {name: (folder / name).read_bytes() for name in names}
+    assert first["layers.png"].startswith(b"\x89PNG")
+    report(runs)
+    assert first == {name: (folder / name).read_bytes() for name in names}
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_stale_plot_goes_when_its_cells_do(runs):
+    assert (report(runs) / "layers.png").exists()
+    folder = report(runs, "--tasks", "xnli", "tydiqa")
+    assert not (folder / "layers.png").exists()
+    assert "layers.png" not in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_layer_curve_is_the_mean_over_languages(runs):
+    curve = mx.by_layer(mx.collect(runs))
+    points = {(r.arm, r.layer): (r.score, r.chosen) for r in curve.itertuples()}
+    assert points == {
+        ("none", 0): (2, False),
+        ("none", 1): (15, True),
+        ("mnli", 0): (3, False),
+        ("mnli", 1): (45, True),
+    }
+    [axes] = page.layer_plot(mx.collect(runs)).axes
+    assert list(axes.lines[0].get_ydata()) == [2, 15]
+
+
+def test_heat_map_is_centred_and_shows_the_differences(runs):
+    axes = page.heat_map(mx.collect(runs)).axes[0]
+    assert axes.images[0].get_clim() == (-30, 30)
+    assert [text.get_text() for text in axes.texts] == ["+1.0", "+8.0", "+30.0", "+4.5", "+13.0"]
+
+
+def test_training_before_the_target_is_shown(runs):
+    path = put(runs, "mnli", 0, "mnli", {}, folder="x", dev=33.1, at_chance=True, phase="intermediate")
+    path.rename(runs / "mnli/seed0/results.json")
+    html = page.html_page(mx.collect(runs), "title", {})
+    assert "accuracy 33.1 †" in html and "this training itself ended at chance" in html
+
+
+def test_no_results_is_one_line_and_nothing_written(tmp_path, runs):
+    (tmp_path / "empty").mkdir()
+    for arguments in (["--runs_dir", str(tmp_path / "empty")], ["--runs_dir", str(tmp_path / "nowhere")], []):
+        with pytest.raises(UserError) as error:
+            run_report.main(arguments)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "empty" / "report").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        run_report.main(["--runs_dir", str(runs), "--output_dir", str(tmp_path / "file")])
+
+
+def test_script_as_a_user_runs_it(tmp_path):
+    started = time.perf_counter()
+    shown = subprocess.run([sys.executable, "run_report.py", "--help"], cwd=REPO, capture_output=True, text=True)
+    assert shown.returncode == 0 and "--runs_dir" in shown.stdout
+    assert time.perf_counter() - started < 5  # 1 s is what we want; the margin is for busy machines
+    typo = subprocess.run(
+        [sys.executable, "run_report.py", "--runs_dir", str(tmp_path), "--sedes", "0"],
+        cwd=REPO, capture_output=True, text=True,
+    )  # fmt: skip
+    assert typo.returncode != 0 and "Did you mean --seeds?" in typo.stderr and "Traceback" not in typo.stderr
