@@ -37,3 +37,30 @@ def get_task(name: str, benchmark: str = "xtreme") -> Task:
         raise UserError(f"Task {name!r} is unknown. {hint}See --list_tasks.")
     module, _, cls = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), cls)(benchmark)
+
+
+def list_tasks(data_root: str = "hub", splits: tuple[str, ...] | list[str] = (), benchmark: str = "xtreme") -> str:
+    """A table of the tasks: name, form, metric, English train rows, number of languages, source, the languages.
+
+    For the Hub rows and languages are the published ones, for a folder what lies in it ("-": not there).
+    """
+    from tasks.rows import Rows
+
+    rows = Rows(data_root, splits)
+    lines = [("name", "form", "metric", "train rows", "source", "languages")]
+    for name in TASKS:
+        task = get_task(name, benchmark)
+        count: object = task.train_rows or "-"
+        try:
+            languages = task.languages(rows) if rows.local or not hasattr(task, "refuse_hub") else ["folder only"]
+        except UserError:
+            languages = []
+        if rows.local and task.train_rows:
+            try:
+                count = len(task.load("train", "en", rows))
+            except UserError:
+                count = "-"
+        source = task.sources[0].id if task.sources else f"{name}2018 (local files)"
+        lines.append((name, task.form, task.metric, str(count), source, " ".join(languages) or "-"))
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[5]]) for line in lines)

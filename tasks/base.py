@@ -57,12 +57,12 @@ class Task:
     sources: ClassVar[tuple[Source, ...]]
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # what the source must have
-    auto_class: ClassVar[str]  # the transformers Auto class with this form's head
+    auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[str | None] = None  # the task whose English rows train this one (xquad: squad)
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
-    train_language: ClassVar[str] = "en"
+    train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = nothing to train on
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, benchmark: str = "xtreme"):

@@ -61,9 +61,9 @@ class MultipleChoice(Task):
         return examples["label"][:]
 
     def score(self, predictions, examples, language):
-        from tasks.metrics import load
+        from tasks.metrics import compute
 
-        return load("accuracy").compute(predictions=predictions, references=self.gold(examples))
+        return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
     def lines(self, predictions, examples):
         """The submission's lines: one index an example."""
@@ -77,6 +77,7 @@ class HellaSwag(MultipleChoice):
     """
 
     name = "hellaswag"
+    train_rows = 39905
     n_choices = 4
     columns = ("ctx_a", "ctx_b", "ctx", "endings", "label")
     sources = (Source("Rowan/hellaswag", "default", {"train": "train", "dev": "validation"}),)

@@ -36,9 +36,9 @@ class Tatoeba(Task):
         return list(range(len(examples)))
 
     def score(self, predictions, examples, language):
-        from tasks.metrics import load
+        from tasks.metrics import compute
 
-        return load("retrieval_accuracy").compute(predictions=predictions, references=self.gold(examples))
+        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
 
     def chance(self, examples, language="en"):
         """One guess among n sentences."""
@@ -79,7 +79,7 @@ class BUCC(Task):
     sources = ()
 
     def languages(self, rows):
-        self._refuse_hub(rows)
+        self.refuse_hub(rows)
         found = (re.fullmatch(r"bucc2018__(\w+)-en", p.name) for p in sorted(rows.root.iterdir()))
         languages = [codes.normalize(m[1]) for m in found if m]
         if not languages:
@@ -87,7 +87,7 @@ class BUCC(Task):
         return languages
 
     def load(self, split, language, rows) -> Pools:
-        self._refuse_hub(rows)
+        self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
         parts = {}
         for part, columns in (("source", ("id", "text")), ("target", ("id", "text")), ("gold", ("source_id", "target_id"))):
@@ -106,7 +106,8 @@ class BUCC(Task):
                 raise UserError(f"{source} (gold, {expression}): {min(unknown)!r} names no sentence of the {column} pool.")
         return Pools(*parts["source"], *parts["target"], gold)
 
-    def _refuse_hub(self, rows):
+    def refuse_hub(self, rows):
+        """Raises UserError for the Hub: the pools are not on it."""
         if not rows.local:
             raise UserError("bucc cannot be mined from the Hub: its copies lack the pools of one split or both. Get the "
                             "corpora from the BUCC 2018 shared task (comparable.limsi.fr/bucc2018) and give --data_root a "
@@ -116,10 +117,10 @@ class BUCC(Task):
         return sorted(examples.gold)
 
     def score(self, predictions, examples, language):
-        from tasks.metrics import load
+        from tasks.metrics import compute
 
-        return load("mining").compute(predictions=["\t".join(p) for p in predictions],
-                                      references=["\t".join(p) for p in self.gold(examples)])
+        return compute("mining", predictions=[["\t".join(p) for p in predictions]],
+                       references=[["\t".join(p) for p in self.gold(examples)]])
 
     def chance(self, examples, language="en"):
         """Pairs drawn blindly: as many as there are gold ones, each right with probability |gold| / (n m)."""

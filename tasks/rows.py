@@ -109,7 +109,17 @@ class Rows:
 
     def _read_file(self, source: str, config: str, expression: str) -> tuple[Dataset, dict]:
         from datasets import load_dataset
+        from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+        quiet = are_progress_bars_disabled()
+        disable_progress_bars()  # "Generating test split", once a file: nothing a user waits for
+        try:
+            return self._read_first(source, config, expression, load_dataset)
+        finally:
+            if not quiet:
+                enable_progress_bars()
+
+    def _read_first(self, source, config, expression, load_dataset):
         for base, cut in alternatives(expression):
             path = self.file(source, config, base)
             if path is None:

@@ -52,9 +52,9 @@ class SentencePair(Task):
         return examples["label"][:]
 
     def score(self, predictions, examples, language):
-        from tasks.metrics import load
+        from tasks.metrics import compute
 
-        return load("accuracy").compute(predictions=predictions, references=self.gold(examples))
+        return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
     def lines(self, predictions, examples):
         """The submission's lines: one label word an example."""
@@ -65,6 +65,7 @@ class MNLI(SentencePair):
     """MultiNLI (Williams et al. 2018), GLUE's copy; dev is the matched half."""
 
     name = "mnli"
+    train_rows = 392702
     labels = NLI
     sources = (Source("nyu-mll/glue", "mnli", {"train": "train", "dev": "validation_matched"}),)
     # epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
@@ -76,6 +77,7 @@ class XNLI(SentencePair):
     """XNLI (Conneau et al. 2018): trained on its English train split, which is MultiNLI's."""
 
     name = "xnli"
+    train_rows = 392702
     labels = NLI
     languages_in = "xnli"
     sources = (Source("facebook/xnli", "{language}", {"train": "train", "dev": "validation", "test": "test"}),)

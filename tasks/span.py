@@ -130,10 +130,10 @@ class Span(Task):
         return [common] * len(examples)
 
     def score(self, predictions, examples, language):
-        from tasks.metrics import load
+        from tasks.metrics import compute
 
-        return load("qa").compute(predictions=predictions, references=[a["text"] for a in examples["answers"]],
-                                  language=language, normalization=self.normalization)
+        return compute("qa", predictions=predictions, references=[a["text"] for a in examples["answers"]],
+                       language=language, normalization=self.normalization)
 
     def predictions_file(self, language):
         return f"{self.name}/test-{language}.json"
@@ -157,6 +157,7 @@ class SQuAD(Span):
     """SQuAD v1.1 (Rajpurkar et al. 2016)."""
 
     name = "squad"
+    train_rows = 87599
     sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"}),)
     # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
     defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 16, "max_seq_length": 384,
@@ -167,6 +168,7 @@ class XQuAD(Span):
     """XQuAD (Artetxe et al. 2020): test only, from SQuAD's dev paragraphs; trained on SQuAD v1.1."""
 
     name = "xquad"
+    train_rows = 87599
     languages_in = "xquad"
     train_from = "squad"
     # google/xquad first: google/xtreme strips contexts without moving the offsets
@@ -183,6 +185,7 @@ class TyDiQA(Span):
     """
 
     name = "tydiqa"
+    train_rows = 3696
     languages_in = "tydiqa"
     sources = (Source("google-research-datasets/tydiqa", "secondary_task",
                       {"train": "train", "dev": "validation", "test": "validation"}),)

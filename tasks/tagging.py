@@ -105,9 +105,9 @@ class Tagging(Task):
         return [[common] * len(words) for words in examples["tokens"]]
 
     def score(self, predictions, examples, language):
-        from tasks.metrics import load
+        from tasks.metrics import compute
 
-        return load("tagging").compute(predictions=predictions, references=self.gold(examples))
+        return compute("tagging", predictions=predictions, references=self.gold(examples))
 
     def lines(self, predictions, examples):
         """The submission's lines: one tag a word, a blank line between sentences."""
@@ -122,6 +122,7 @@ class UDPOS(Tagging):
     """
 
     name = "udpos"
+    train_rows = 21253
     labels = UPOS
     languages_in = "udpos"
     sources = (Source("google/xtreme", "udpos.{language}", {"train": "train", "dev": "validation", "test": "test"},

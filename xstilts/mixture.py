@@ -1,0 +1,151 @@
+"""Several tasks, one encoder: every optimiser step is wholly one task (jiant's multi-task runner, protocol 1.2)."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset
+from transformers import AutoConfig, PreTrainedModel
+
+from xstilts.heads import fresh_head, load_encoder
+from xstilts.runner import TaskTrainer
+
+
+class MixtureModel(PreTrainedModel):
+    """One encoder under the stock heads of several tasks.
+
+    The encoder sits under its family's own name (`roberta`, `bert`), so that every checkpoint loads with
+    `AutoModel.from_pretrained`, and the heads below `heads.<task>`.
+    """
+
+    accepts_loss_kwargs = False
+    supports_gradient_checkpointing = True
+
+    def __init__(self, tasks, name: str, revision: str = "main"):
+        super().__init__(AutoConfig.from_pretrained(name, revision=revision))
+        pooler = any(task.form == "multiple_choice" for task in tasks)  # the one form whose head reads the pooler
+        encoder, _ = load_encoder(name, revision, pooler)
+        whole = {task.name: fresh_head(task, name, revision, encoder) for task in tasks}
+        self.base_model_prefix = next(iter(whole.values())).base_model_prefix
+        setattr(self, self.base_model_prefix, encoder)
+        heads = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
+        self.heads = torch.nn.ModuleDict({t: torch.nn.ModuleDict(parts) for t, parts in heads.items()})
+        self.__dict__["whole"] = whole  # not registered: their parts are, once, above
+        self._tied_weights_keys = None
+        self.all_tied_weights_keys = {}
+
+    @property
+    def base_model(self):
+        return getattr(self, self.base_model_prefix)
+
+    def forward(self, task: str, **inputs):
+        return self.whole[task](**inputs)
+
+
+class Concatenated(Dataset):
+    """The tasks' features one after another; an item knows its task."""
+
+    def __init__(self, features: dict, columns: set[str]):
+        self.parts = [(task, data.select_columns([c for c in data.column_names if c in columns]))
+                      for task, data in features.items()]
+        self.starts, start = [], 0
+        for _, data in self.parts:
+            self.starts.append(start)
+            start += len(data)
+        self.total = start
+
+    def __len__(self):
+        return self.total
+
+    def __getitem__(self, index):
+        part = max(i for i, start in enumerate(self.starts) if start <= index)
+        task, data = self.parts[part]
+        return {"task": task, **data[index - self.starts[part]]}
+
+
+class MixtureSampler:
+    """Batches of indices into `Concatenated`; each optimiser step draws its task with p ~ min(n, cap) ** (1 / T).
+
+    Args:
+        lengths: tokens of each feature, per task, in the order of the concatenation.
+        per_step: batches one optimiser step takes (processes x accumulation): all of one task.
+        cap, temperature: examples cap (None: no cap) and temperature, as in jiant's task samplers.
+        epochs_of: the step budget is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)).
+    """
+
+    drop_last = False
+
+    def __init__(self, lengths: dict[str, list[int]], batch_size: int, per_step: int, cap: int | None, temperature: float,
+                 seed: int):
+        self.sizes = [min(len(rows), cap or len(rows)) for rows in lengths.values()]
+        self.lengths = [torch.tensor(rows) for rows in lengths.values()]
+        self.batch_size, self.per_step, self.seed, self.epoch = batch_size, per_step, seed, 0
+        self.probabilities = torch.tensor([float(n) for n in self.sizes]) ** (1 / temperature)
+        self.probabilities /= self.probabilities.sum()
+        self.steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.steps * self.per_step
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        streams = [self._stream(part, generator) for part in range(len(self.sizes))]
+        for part in torch.multinomial(self.probabilities, self.steps, replacement=True, generator=generator).tolist():
+            for _ in range(self.per_step):
+                yield next(streams[part])
+
+    def _stream(self, part: int, generator):
+        """Endless full batches of one task, similar lengths together (pools of 50 batches, as transformers does)."""
+        start = sum(len(lengths) for lengths in self.lengths[:part])
+        lengths = self.lengths[part]
+        size = min(self.batch_size, len(lengths))
+        while True:
+            order = torch.randperm(len(lengths), generator=generator)
+            pools = [pool[lengths[pool].argsort(descending=True, stable=True)] for pool in order.split(size * 50)]
+            batches = [b for pool in pools for b in pool.split(size) if len(b) == size]
+            for i in torch.randperm(len(batches), generator=generator).tolist():
+                yield (batches[i] + start).tolist()
+
+
+class MixtureTrainer(TaskTrainer):
+    """Trains on a mixture; `sampler` and `collators` (one a task) replace the Trainer's own."""
+
+    def __init__(self, *args, sampler: MixtureSampler, collators: dict, **kwargs):
+        super().__init__(*args, data_collator=self._collate, **kwargs)
+        self.sampler, self.collators = sampler, collators
+
+    def _collate(self, items):
+        (task,) = {item.pop("task") for item in items}
+        return {"task": task, **self.collators[task](items)}
+
+    def get_train_dataloader(self):
+        return self.accelerator.prepare(
+            DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self._collate)
+        )
+
+
+def trainer(model: MixtureModel, args, tasks, features: dict, tokenizer, cap: int | None, temperature: float) -> MixtureTrainer:
+    """The mixture's trainer: its sampler draws one task for each optimiser step of all processes together."""
+    columns = {*tokenizer.model_input_names, "labels"}
+    sampler = MixtureSampler({task: data["length"][:] for task, data in features.items()}, args.per_device_train_batch_size,
+                             args.world_size * args.gradient_accumulation_steps, cap, temperature, args.seed)
+    args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
+    return MixtureTrainer(model=model, args=args, train_dataset=Concatenated(features, columns), sampler=sampler,
+                          collators={task.name: task.collator(tokenizer) for task in tasks}, processing_class=tokenizer)
+
+
+def save(model: MixtureModel, tokenizer, folder: str) -> None:
+    """Writes the encoder as a plain checkpoint, and the heads beside it in heads.safetensors.
+
+    The encoder alone, because that is what the next phase takes: it then loads without one unexpected weight.
+    """
+    model.base_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    heads = {f"heads.{k}": v.contiguous() for k, v in model.heads.state_dict().items()}
+    save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
+    os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")

@@ -1,0 +1,326 @@
+"""What the training scripts share: settings, features, the trainer, scoring by language, finishing a folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+# Two torch threads that spin while they wait starve each other on shared cores; set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+import numpy as np
+import torch
+import transformers
+from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from tasks.rows import Rows
+from xstilts import results
+from xstilts.arguments import unknown
+from xstilts.errors import UserError
+
+logger = logging.getLogger("xstilts")
+
+
+def has_bf16() -> bool:
+    """Whether this machine multiplies bf16 matrices in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> TrainingArguments:
+    """TrainingArguments from the task's defaults, then the user's (`rest`), then what the script fixes.
+
+    Ours beside transformers' defaults: length-grouped batches, bf16 where the machine has it, a log line every 50
+    steps, checkpoints each epoch of which the last (and the best) is kept.
+    """
+    from transformers.hf_argparser import HfArgumentParser
+
+    parser = HfArgumentParser(TrainingArguments, allow_abbrev=False)
+    for key in (names := {a.dest for a in parser._actions}) & {"output_dir", "seed", "push_to_hub", "hub_model_id"}:
+        for flag in [arg for arg in rest if arg.split("=")[0] == f"--{key}"]:
+            raise unknown(flag, names)
+    parser.set_defaults(**{
+        "output_dir": run.output_dir, "seed": run.seed, "bf16": has_bf16(), "logging_steps": 50, "save_strategy": "epoch",
+        "eval_strategy": "no", "save_total_limit": 1, "train_sampling_strategy": "group_by_length",
+        "per_device_eval_batch_size": 64, "use_cpu": not torch.cuda.is_available(), "label_names": ["labels"],
+        "disable_tqdm": False,
+        **{k: v for k, v in defaults.items() if k in names}, **fixed,
+    })
+
+    def stop(message):
+        raise UserError(message)
+
+    parser.error = stop
+    namespace, more = parser.parse_known_args(rest)
+    if more:
+        raise unknown(more[0], names)
+    values = vars(namespace)
+    if values["fp16"]:
+        values["bf16"] = False
+    try:
+        return TrainingArguments(**values)
+    except (ValueError, ImportError) as error:
+        raise UserError(str(error).splitlines()[0]) from error
+
+
+class NamedProgress(ProgressCallback):
+    """The Trainer's bars, with a name on them."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(f"{self.name} training")
+
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
+        if self.prediction_bar is not None:
+            self.prediction_bar.set_description(f"{self.name} scoring", refresh=False)
+
+
+class TaskTrainer(Trainer):
+    """HF's Trainer with one loss for every head, and dev scores from the task's own decoding.
+
+    Args:
+        task: the task adapter (None for a mixture or masked LM).
+        dev: (examples, features) of English dev, for choosing the checkpoint.
+    """
+
+    def __init__(self, *args, task=None, dev=None, **kwargs):
+        super().__init__(*args, compute_loss_func=token_mean, **kwargs)
+        self.task, self.dev = task, dev
+        if self.pop_callback(ProgressCallback):
+            self.add_callback(NamedProgress(task.name if task else Path(self.args.output_dir).name))
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """The task's scores on English dev, 0-100."""
+        if self.dev is None:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        predictions = self.task.decode(self.logits(self.dev[1]), self.dev[1], self.dev[0])
+        metrics = {f"eval_{k}": v for k, v in self.task.score(predictions, self.dev[0], "en").items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def logits(self, features):
+        """Logits in the order of `features`: array (n, ...), or for spans (starts, ends), each (n, tokens).
+
+        Rows are run sorted by length, so that batches hold little padding.
+        """
+        order = np.argsort(features["length"], kind="stable")[::-1]
+        output = self.predict(features.select(order)).predictions
+        back = np.argsort(order)
+        return tuple(part[back] for part in output) if isinstance(output, tuple) else output[back]
+
+
+def token_mean(outputs, labels, num_items_in_batch=None):
+    """Cross-entropy over every label that is not -100, divided by their number in the whole optimiser step.
+
+    One formula for every head (spans: start and end are two labels), so that neither accumulation nor the number of
+    processes changes loss or gradient. labels: (n,) classes, (n, tokens) tags, or (n, 2) span ends.
+    """
+    logits = outputs["logits"] if "logits" in outputs else torch.stack((outputs["start_logits"], outputs["end_logits"]), 1)
+    total = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.size(-1)).float(), labels.reshape(-1), ignore_index=-100, reduction="sum"
+    )
+    return total / (num_items_in_batch if num_items_in_batch is not None else (labels != -100).sum())
+
+
+def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
+    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
+    options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
+
+    features = examples.map(task.featurize, batched=True, with_indices=True, fn_kwargs=options,
+                            remove_columns=examples.column_names, desc=f"{desc}: features")
+    return features.map(lengths, batched=True, input_columns="input_ids", desc=f"{desc}: lengths")
+
+
+def lengths(input_ids: list) -> dict[str, list[int]]:
+    """Tokens a feature (of the longest choice), for grouping by length."""
+    return {"length": [max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in input_ids]}
+
+
+def first(data, n: int | None):
+    """The first n examples (all if None). Examples are cut, never features: a cut window would score as a wrong answer."""
+    return data if n is None else data.select(range(min(n, len(data))))
+
+
+def max_length(data_args, task_length: int, tokenizer, config) -> int:
+    """Tokens a feature may have: the user's, or the task's capped by what the model takes.
+
+    Raises:
+        UserError: the user's is more than the model takes.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
+                tokenizer.model_max_length)
+    if data_args.max_seq_length is None:
+        return min(task_length, limit)
+    if data_args.max_seq_length > limit:
+        raise UserError(f"--max_seq_length {data_args.max_seq_length}: the model takes at most {limit} tokens.")
+    return data_args.max_seq_length
+
+
+def prepare(run, needs_output: bool = True) -> None:
+    """Logging, seeds, and the output folder, which must be writable."""
+    logging.basicConfig(level=logging.INFO if int(os.environ.get("RANK", 0)) == 0 else logging.WARNING, format="%(message)s")
+    for noisy in ("httpx", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
+    transformers.utils.logging.set_verbosity_error()
+    if needs_output:
+        if not run.output_dir:
+            raise UserError("--output_dir is missing.")
+        try:
+            Path(run.output_dir).mkdir(parents=True, exist_ok=True)
+            probe = Path(run.output_dir, f".writable-{os.getpid()}")
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"--output_dir {run.output_dir} cannot be written: {error.strerror}.") from error
+    transformers.set_seed(run.seed)
+
+
+def open_rows(data_args) -> Rows:
+    return Rows(data_args.data_root, data_args.splits)
+
+
+def choose_languages(task, rows, wanted: list[str]) -> list[str]:
+    """The task's languages, or the wanted ones among them.
+
+    Raises:
+        UserError: a wanted language has no rows.
+    """
+    from tasks import languages as codes
+
+    have = task.languages(rows)
+    wanted = [codes.normalize(code) for code in wanted]
+    for code in wanted:
+        if code not in have:
+            raise UserError(f"--languages {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
+    return wanted or have
+
+
+def begin(run, settings: dict) -> str | None:
+    """Compares this run's settings with those the folder was begun with; returns the checkpoint to resume from.
+
+    Raises:
+        UserError: the folder was begun with other arguments (the difference is shown).
+    """
+    path = Path(run.output_dir, "run.json")
+    checkpoint = get_last_checkpoint(run.output_dir)
+    if path.is_file() and (checkpoint or Path(run.output_dir, "results.json").is_file()):
+        old = json.loads(path.read_text())
+        differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k))
+        if differ:
+            shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
+            raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
+                            "--output_dir, or delete the folder.")
+    if int(os.environ.get("RANK", 0)) == 0:
+        results.write_text(path, as_json(settings))
+    if checkpoint:
+        logger.info("Going on from %s", checkpoint)
+    return checkpoint
+
+
+def finished(run, settings: dict) -> bool:
+    """Whether this very run is done already (same settings, results.json there)."""
+    if not Path(run.output_dir, "results.json").is_file():
+        return False
+    begin(run, settings)
+    logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
+    return True
+
+
+def settings_of(args: TrainingArguments, **more) -> dict:
+    """What a run was told: the TrainingArguments that differ from transformers' defaults, and the script's own."""
+    plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
+    volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names"}
+    changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
+    return json.loads(json.dumps(changed | more, default=str))
+
+
+def train(trainer, checkpoint: str | None) -> float:
+    """Trains (or goes on), leaves the last or best weights in the model. Returns seconds.
+
+    Raises:
+        UserError: the loss is no longer a number.
+    """
+    start = time.time()
+    # a few rows through model, decoding and score before hours of training
+    if checkpoint is None and trainer.dev is not None and trainer.task is not None:
+        few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
+        wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
+        features = trainer.dev[1].select(wanted)
+        trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if not all(torch.isfinite(p).all() for p in trainer.model.parameters()):
+        raise UserError("the weights are no longer finite numbers; try a smaller --learning_rate.")
+    return time.time() - start
+
+
+def score_languages(trainer, task, rows, languages, tokenizer, length, limit, folder: Path):
+    """Zero-shot scores of every language; predictions are written in XTREME's layout below `folder`.
+
+    Returns:
+        ({language: {metric: 0-100}}, {language: examples scored}).
+    """
+    scores, n = {}, {}
+    for language in languages:
+        examples = first(task.load("test", language, rows), limit)
+        features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
+        predictions = task.decode(trainer.logits(features), features, examples)
+        scores[language], n[language] = task.score(predictions, examples, language), len(examples)
+        if trainer.is_world_process_zero():
+            results.write_text(folder / task.predictions_file(language), "\n".join(task.lines(predictions, examples)) + "\n")
+        logger.info("%s %s: %s", task.name, language, " ".join(f"{k} {v:.1f}" for k, v in scores[language].items()))
+    return scores, n
+
+
+def judge(trainer, task, dev) -> tuple[dict, dict, bool]:
+    """(English dev scores, chance, whether the dev score is at chance), the last said loudly."""
+    features = trainer.dev[1]
+    scores = task.score(task.decode(trainer.logits(features), features, dev), dev, "en")
+    chance = task.chance(dev)
+    # one metric at chance is enough: a tagger below the most frequent tag may still beat its F1 of 0
+    flat = [m for m in chance if task.at_chance(scores[m], chance[m], len(dev))]
+    for metric in flat:
+        logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
+                       task.name, metric, scores[metric], chance[metric])
+    return scores, chance, bool(flat)
+
+
+def measures(trainer) -> dict[str, float]:
+    """Numbers about a finished training that are no scores: optimiser steps, mean loss of the last log lines."""
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"steps": trainer.state.global_step} | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})
+
+
+def unique(records: list[dict]) -> list[dict]:
+    """The data records without repeats and without this machine's paths."""
+    kept = {(r["id"], r["config"], r["split"]): {k: v for k, v in r.items() if k != "file"} for r in records}
+    return list(kept.values())
+
+
+def as_json(settings: dict) -> str:
+    """Settings as they stand in run.json."""
+    return json.dumps(settings, indent=1, sort_keys=True, default=str)
+
+
+def clean(run) -> None:
+    """Removes the intermediate checkpoints of a finished run (the folder itself is the last or best one), and pickles."""
+    import shutil
+
+    Path(run.output_dir, "training_args.bin").unlink(missing_ok=True)
+
+    for path in Path(run.output_dir).glob("checkpoint-*"):
+        shutil.rmtree(path)
