@@ -150,7 +150,7 @@ def test_expected_grid_shows_what_was_never_run(runs):
     rows, text = tables(runs, arms=["squad", "mnli", "none"], tasks=["tatoeba", "xnli"], seeds=[0])
     assert list(rows) == ["none", "squad", "mnli"]
     assert rows["squad"]["xnli.score"] == "" and "- squad/xnli: seed 0" in text
-    assert "Not asked for and not shown: mnli/seed0/tydiqa, none/seed0/tydiqa." in text
+    assert "Found but not asked for: tasks tydiqa." in text
 
 
 def test_seed_missing_on_one_side_gives_no_difference(runs):
@@ -291,7 +291,11 @@ def test_heat_map_is_centred_and_shows_the_differences(runs):
 def test_training_before_the_target_is_shown(runs):
     path = put(runs, "mnli", 0, "mnli", {}, folder="x", dev=33.1, at_chance=True, phase="intermediate")
     path.rename(runs / "mnli/seed0/results.json")
+    mlm = {"phase": "mlm", "metric": "perplexity", "chance": None, "measures": {"perplexity": 123.4, "loss": 4.8}}
+    path = put(runs, "mlm", 0, "mlm", {}, folder="x", **mlm)
+    path.rename(runs / "results.json")  # the phase-1 model of a matrix belongs to no arm
     html = page.html_page(mx.collect(runs), "title", {})
+    assert "perplexity 123.4" in html and "4.8" not in html
     assert "accuracy 33.1 †" in html and "this training itself ended at chance" in html
 
 

@@ -40,6 +40,7 @@ class Matrix:
     cells: pd.DataFrame
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    left_out: str = ""  # what lies below root but was not asked for
 
     def tasks_of(self, phase: str) -> list[str]:
         """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
@@ -85,9 +86,6 @@ def collect(
     phase = {task: found[0][1]["phase"] for (_, task, _), found in claims.items()}
     tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
     seeds = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
-    left_out = [key for key in claims if key[0] not in arms or key[1] not in tasks or key[2] not in seeds]
-    if left_out:
-        problems.append(f"Not asked for and not shown: {', '.join(_name(key) for key in sorted(left_out))}.")
     grid = list(itertools.product(arms, tasks, seeds))
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
@@ -106,6 +104,11 @@ def collect(
         cells=pd.DataFrame([_cell(key, record) for key, record in records.items()]),
         missing=[key for key in grid if key not in records],
         problems=problems,
+        left_out="; ".join(
+            f"{kind} {', '.join(str(one) for one in sorted({key[i] for key in claims} - set(shown)))}"
+            for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
+            if {key[i] for key in claims} - set(shown)
+        ),
     )
 
 

@@ -172,14 +172,17 @@ def best_table(matrix: Matrix) -> Table | None:
 
 
 def training_table(matrix: Matrix) -> Table | None:
-    """Returns phases 1 and 2: what was trained from what, and its English dev scores; None where there are none."""
+    """Returns phases 1 and 2: what was trained from what, English dev scores, perplexity; None if none."""
     rows = []
     for path, record in matrix.trainings:
-        dev = ", ".join(f"{metric} {score:.1f}" for metric, score in record["dev"].get("en", {}).items())
+        figures = dict(record["dev"].get("en", {}))
+        if (metric := record["metric"]) in record.get("measures", {}):  # masked LM is judged by perplexity, no score
+            figures[metric] = record["measures"][metric]
+        dev = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
         cells = [Cell(record["task"]), Cell(str(record["seed"])), Cell(record["model"])]
         cells.append(Cell(_mark(dev or DASH, record["at_chance"]), at_chance=record["at_chance"]))
         rows.append((path.removesuffix("/results.json"), [*cells, Cell(f"{record['seconds']:,.0f}")]))
-    heads = ["folder", "task", "seed", "trained from", "English dev", "seconds"]
+    heads = ["folder", "task", "seed", "trained from", "English dev, perplexity", "seconds"]
     return Table("Training before the target", heads, rows) if rows else None
 
 
@@ -414,7 +417,8 @@ def html_page(matrix: Matrix, title: str, images: dict[str, str]) -> str:
 def _extent(matrix: Matrix) -> str:
     asked = len(matrix.arms) * len(matrix.tasks) * len(matrix.seeds)
     words = [_count(len(matrix.arms), "arm"), _count(len(matrix.tasks), "task"), _count(len(matrix.seeds), "seed")]
-    return f"{', '.join(words)}: {len(matrix.records)} of {asked} cells are there."
+    left_out = f" Found but not asked for: {matrix.left_out}." if matrix.left_out else ""
+    return f"{', '.join(words)}: {len(matrix.records)} of {asked} cells are there.{left_out}"
 
 
 def _count(n: int, thing: str) -> str:
