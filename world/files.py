@@ -1,0 +1,92 @@
+"""The world on disk: parquet files in a folder, and `world.json`, written last, that says what they are."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from .language import INVENTED
+from .rows import Options, tables
+
+VERSION = 1  # raise it when the same options would give other bytes
+STAMP = "world.json"
+
+
+class WorldError(ValueError):
+    """What the user gave cannot be done; the message says what to type instead."""
+
+
+def write(out: Path, *, seed: int = 0, languages: int = 4, size: float = 1.0, force: bool = False) -> bool:
+    """Write a world to `out`; True if it was written, False if the very same one is already there.
+
+    The files are made in a temporary folder beside `out` that takes its name when it is whole.
+    Raises WorldError for options out of range, and where `out` is something else, or another world without `force`.
+    """
+    if not 1 <= languages <= len(INVENTED):
+        raise WorldError(f"--languages {languages}: there are 1 to {len(INVENTED)} languages beside English")
+    if not 0 < size <= 10:
+        raise WorldError(f"--size {size}: expected a factor above 0 and up to 10, such as 0.02 for a tiny world")
+    settings = {"version": VERSION, "seed": seed, "languages": ["en", *list(INVENTED)[:languages]], "size": size}
+    if not _may_write(out, settings, force):
+        return False
+    temporary = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        files = _write_files(temporary, Options(settings["languages"][1:], seed, size))
+        (temporary / STAMP).write_text(json.dumps(settings | {"files": files}, indent=1) + "\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    except OSError as error:
+        raise WorldError(f"--out {out}: cannot write ({error.strerror}); give a folder you may write to") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def read_stamp(folder: Path) -> dict:
+    """The contents of `world.json`. Raises WorldError where there is none."""
+    try:
+        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise WorldError(f"{folder} is no world: it has no readable {STAMP}. Write one with python -m world") from None
+
+
+def _may_write(out: Path, settings: dict, force: bool) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return True
+    if not (out / STAMP).is_file():
+        raise WorldError(f"--out {out} exists and is not a world (no {STAMP}): give another folder or remove it")
+    if force:
+        return True
+    stamp = read_stamp(out)
+    found = {name: stamp.get(name) for name in settings}
+    if found != settings:
+        differences = [f"{name} {found[name]} there, {settings[name]} asked" for name in settings
+                       if found[name] != settings[name]]  # fmt: skip
+        raise WorldError(f"--out {out} holds another world ({'; '.join(differences)}): add --force to write it anew")
+    for name, facts in stamp["files"].items():
+        if not (out / name).is_file() or _sha256(out / name) != facts["sha256"]:
+            raise WorldError(f"--out {out}: {name} is missing or changed: add --force to write the world anew")
+    return False
+
+
+def _write_files(folder: Path, options: Options) -> dict[str, dict]:
+    files = {}
+    with tqdm(tables(options), desc="writing the world", unit=" files") as bar:
+        for path, columns, schema in bar:
+            target = folder / f"{path}.parquet"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            table = pa.table(columns, schema=schema)
+            pq.write_table(table, target)
+            files[f"{path}.parquet"] = {"rows": table.num_rows, "sha256": _sha256(target)}
+    return dict(sorted(files.items()))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

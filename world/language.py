@@ -1,0 +1,218 @@
+"""Languages: a typology each, a lexicon made from it, and clauses turned into tagged words."""
+
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from . import lexicon
+from .meaning import Clause, Phrase, World
+
+TAGS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
+
+
+class Token(NamedTuple):
+    """A word, its part of speech, and the part of the clause it answers for (`agent`, `place`, ...; "" for none)."""
+
+    word: str
+    tag: str
+    slot: str = ""
+
+
+@dataclass(frozen=True)
+class Typology:
+    """How a language builds clauses. Shares are of all concepts.
+
+    order: S agent, V verb, O patient, P place, T time, as they stand in a plain clause.
+    article: whether single nouns carry one. accusative: whether patients carry a case suffix.
+    place: "before" or "after" for an adposition, "case" for a suffix. tense: "suffix" or "particle".
+    negation: a particle "before" or "after" the verb, or a "suffix". fronted: whether question words come first.
+    cognates: words spelled as in English, in Latin script only. loans: English words used as second synonyms.
+    """
+
+    order: str
+    script: str
+    adjective_first: bool
+    article: bool
+    accusative: bool
+    place: str
+    tense: str
+    negation: str
+    fronted: bool
+    cognates: float
+    loans: float = 0.3
+
+
+ENGLISH = Typology("SVOPT", "latin", True, True, False, "before", "suffix", "before", True, 1.0)
+INVENTED = {
+    "qaa": Typology("SVOPT", "latin", False, True, False, "before", "suffix", "before", True, 0.2),
+    "qab": Typology("TSPOV", "latin", True, False, True, "case", "suffix", "after", False, 0.15),
+    "qac": Typology("SVOPT", "cyrillic", True, False, True, "before", "suffix", "before", True, 0.0),
+    "qad": Typology("SPTOV", "georgian", True, False, True, "after", "suffix", "before", False, 0.0),
+    "qae": Typology("VSOPT", "latin", False, True, False, "before", "particle", "before", True, 0.1),
+    "qaf": Typology("SOVPT", "greek", True, True, False, "after", "particle", "after", False, 0.0),
+    "qag": Typology("TSVOP", "latin", True, False, False, "before", "particle", "before", False, 0.3),
+    "qah": Typology("VSOTP", "armenian", True, False, True, "case", "suffix", "suffix", True, 0.0),
+    "qai": Typology("TPSVO", "cyrillic", False, False, False, "after", "suffix", "suffix", False, 0.0),
+}
+
+
+class Language:
+    """One language: `clause` and `question` give tokens, `text` joins tokens as they are written."""
+
+    def __init__(self, code: str, world: World, seed: int):
+        self.code = code
+        self.world = world
+        self.typology = ENGLISH if code == "en" else INVENTED[code]
+        self.english = code == "en"
+        entries = {e[0]: e for e in _english_entries()}
+        self.forms = entries if self.english else self._invent(entries, random.Random(f"{seed}/language/{code}"))
+
+    def _invent(self, entries: dict[str, list[str]], rng: random.Random) -> dict[str, list[str]]:
+        """The words of each concept; sets the affixes and particles too."""
+        typology = self.typology
+        maker = lexicon.WordMaker(rng, {word for entry in entries.values() for word in entry})
+        forms = {}
+        for concept in entries:
+            syllables = 1 if concept in lexicon.FUNCTION_WORDS else rng.choice((2, 2, 3))
+            invented = [lexicon.transliterate(maker.word(syllables), typology.script)]
+            if concept not in lexicon.FUNCTION_WORDS:
+                if rng.random() < typology.cognates:
+                    invented = [concept]
+                elif rng.random() < typology.loans:
+                    invented.append(concept)
+                elif rng.random() < 0.15:
+                    invented.append(lexicon.transliterate(maker.word(2), typology.script))
+            forms[concept] = invented
+        grammar = ("not", "will", "did", "?-s", "?-acc", "?-loc", "?-past", "?-future", "?-not")
+        for name in grammar:
+            forms[name] = [lexicon.transliterate(maker.word(1), typology.script)]
+        return forms
+
+    # Words -----------------------------------------------------------------------------------------------------
+
+    def _word(self, rng: random.Random, concept: str) -> str:
+        forms = self.forms[concept]
+        return forms[0] if len(forms) == 1 or rng.random() < 0.6 else rng.choice(forms[1:])
+
+    def _suffix(self, name: str) -> str:
+        return self.forms[f"?-{name}"][0]
+
+    def _noun_phrase(self, rng: random.Random, phrase: Phrase, slot: str) -> list[Token]:
+        patient = slot == "patient"
+        if phrase.noun in self.world.names:
+            return [Token(phrase.noun, "PROPN", slot)]
+        word = self._word(rng, phrase.noun)
+        if phrase.number:
+            word += "s" if self.english else self._suffix("s")
+        if patient and self.typology.accusative:
+            word += self._suffix("acc")
+        tokens = [Token(word, "NOUN", slot)]
+        if phrase.adjective:
+            adjective = Token(self._word(rng, phrase.adjective), "ADJ", slot)
+            tokens = [adjective, *tokens] if self.typology.adjective_first else [*tokens, adjective]
+        if phrase.number:
+            return [Token(str(phrase.number), "NUM", slot), *tokens]
+        if self.typology.article:
+            return [Token(self.forms["the"][0], "DET"), *tokens]
+        return tokens
+
+    def _place(self, rng: random.Random, place: str) -> list[Token]:
+        town = place in self.world.towns
+        word = place if town else self._word(rng, place)
+        tag = "PROPN" if town else "NOUN"
+        if self.typology.place == "case":
+            return [Token(word + self._suffix("loc"), tag, "place")]
+        tokens = [Token(word, tag, "place")]
+        if self.typology.article and not town:
+            tokens.insert(0, Token(self.forms["the"][0], "DET"))
+        adposition = Token(self.forms["in"][0], "ADP")
+        return [adposition, *tokens] if self.typology.place == "before" else [*tokens, adposition]
+
+    def _time(self, rng: random.Random, time: str) -> list[Token]:
+        return [Token(self._word(rng, time), "ADV", "time")]
+
+    def _verb(self, rng: random.Random, clause: Clause) -> list[Token]:
+        stem = self._word(rng, clause.verb)
+        if self.english:
+            if clause.future or clause.negated:
+                auxiliary = [Token("will" if clause.future else "did", "AUX")]
+                return auxiliary + [Token("not", "PART")] * clause.negated + [Token(stem, "VERB", "verb")]
+            return [Token(stem + ("d" if stem.endswith("e") else "ed"), "VERB", "verb")]
+        typology = self.typology
+        before, after = [], []
+        if typology.tense == "suffix":
+            stem += self._suffix("future" if clause.future else "past")
+        else:
+            before.append(Token(self.forms["will" if clause.future else "did"][0], "AUX"))
+        if clause.negated and typology.negation == "suffix":
+            stem += self._suffix("not")
+        elif clause.negated:
+            (before if typology.negation == "before" else after).append(Token(self.forms["not"][0], "PART"))
+        return [*before, Token(stem, "VERB", "verb"), *after]
+
+    # Clauses ---------------------------------------------------------------------------------------------------
+
+    def _parts(self, rng: random.Random, clause: Clause) -> dict[str, list[Token]]:
+        return {
+            "S": self._noun_phrase(rng, clause.agent, "agent"),
+            "V": self._verb(rng, clause),
+            "O": self._noun_phrase(rng, clause.patient, "patient"),
+            "P": self._place(rng, clause.place) if clause.place else [],
+            "T": self._time(rng, clause.time) if clause.time else [],
+        }
+
+    def clause(self, rng: random.Random, clause: Clause) -> list[Token]:
+        """The clause in words, without a full stop. A fifth of the clauses put place or time first."""
+        parts = self._parts(rng, clause)
+        order = self.typology.order
+        if rng.random() < 0.2:
+            first = "P" if clause.place else "T"
+            order = first + order.replace(first, "")
+        return [token for part in order for token in parts[part]]
+
+    def predicate(self, rng: random.Random, clause: Clause) -> list[Token]:
+        """The clause without its agent, in the plain order."""
+        parts = self._parts(rng, clause)
+        return [token for part in self.typology.order.replace("S", "") for token in parts[part]]
+
+    def question(self, rng: random.Random, clause: Clause, slot: str) -> list[Token]:
+        """The question for one part of a positive clause: `agent`, `patient`, `number`, `place` or `time`."""
+        parts = self._parts(rng, clause)
+        word = {"agent": "who", "patient": "what", "place": "where", "time": "when", "number": "how many"}[slot]
+        if word == "how many":
+            tags = ("ADV", "ADJ") if self.english else ("DET",)
+        else:
+            tags = ("PRON",) if slot in ("agent", "patient") else ("ADV",)
+        asked = [Token(w, tag) for w, tag in zip(self.forms[word][0].split(), tags, strict=True)]
+        part = {"agent": "S", "patient": "O", "place": "P", "time": "T", "number": "O"}[slot]
+        if slot == "number":
+            asked += self._noun_phrase(rng, clause.patient, "patient")[1:]
+        parts[part] = asked
+        order = self.typology.order
+        if self.typology.fronted:
+            order = part + order.replace(part, "")
+        if self.english and slot != "agent":
+            auxiliary = Token("will" if clause.future else "did", "AUX")
+            parts["V"] = [Token(self._word(rng, clause.verb), "VERB", "verb")]
+            parts["S"] = [auxiliary, *parts["S"]]
+        return [token for name in order for token in parts[name]]
+
+    def link(self, concept: str) -> list[Token]:
+        """A linking word of discourse (`then`, `because`, ...), with its comma where it takes one."""
+        tag = {"because": "SCONJ", "and": "CCONJ"}.get(concept, "ADV")
+        tokens = [Token(self.forms[concept][0], tag)]
+        return tokens + [COMMA] if concept in ("indeed", "however") else tokens
+
+
+COMMA, STOP, QUERY = Token(",", "PUNCT"), Token(".", "PUNCT"), Token("?", "PUNCT")
+
+
+def text(tokens: list[Token]) -> str:
+    """The tokens as written: words between spaces, punctuation attached to the word before it."""
+    return " ".join([token.word for token in tokens]).replace(" .", ".").replace(" ,", ",").replace(" ?", "?")
+
+
+def _english_entries() -> list[list[str]]:
+    tables = [*lexicon.NOUNS.values(), *lexicon.HYPERNYMS.values(), *lexicon.VERB_PAIRS, *lexicon.VERBS]
+    tables += [*lexicon.ADJECTIVE_PAIRS.split(";"), lexicon.PLACES, lexicon.TIMES]
+    return [entry for table in tables for entry in lexicon.words(table)] + [[word] for word in lexicon.FUNCTION_WORDS]

@@ -1,0 +1,106 @@
+"""The words. English is a literal table; the words of the other languages are made up by rule from a seed.
+
+A concept is named by its first English word. Words after a bar are synonyms (`boat|ship`).
+"""
+
+import random
+
+HYPERNYMS = {  # class: the noun that names the whole class
+    "person": "human",
+    "animal": "animal",
+    "food": "meal",
+    "tool": "tool",
+    "vehicle": "vehicle",
+    "garment": "garment",
+    "paper": "document",
+}
+
+NOUNS = {
+    "person": "teacher doctor|physician farmer baker sailor painter singer guard",
+    "animal": "dog cat horse goat bird rabbit|hare",
+    "food": "apple cheese soup carrot cake onion",
+    "tool": "hammer razor|blade rope|cord lamp broom needle",
+    "vehicle": "car|automobile truck boat|ship wagon train bicycle|bike",
+    "garment": "coat|jacket hat|cap shirt scarf boot|shoe belt",
+    "paper": "letter map|chart poem ticket book newspaper|gazette",
+}
+
+VERB_PAIRS = {  # antonyms, and the classes of what is acted on
+    "lift|raise lower": "tool vehicle food",
+    "open close|seal": "paper vehicle garment",
+    "praise mock": "person animal paper",
+    "push pull|haul": "vehicle animal tool",
+    "clean|wash stain": "garment tool food",
+    "repair|mend damage|harm": "vehicle garment tool",
+    "cover reveal|show": "food paper animal",
+    "greet|welcome ignore": "person animal vehicle",
+    "load|pack unload": "vehicle food paper",
+    "accept reject|refuse": "food paper garment",
+}
+
+VERBS = {  # verbs without an antonym
+    "paint": "vehicle person tool",
+    "watch|observe": "person animal vehicle",
+    "cook": "food",
+    "borrow": "tool paper garment",
+    "follow": "person animal vehicle",
+    "order|request": "food garment paper",
+    "measure": "tool garment vehicle",
+    "deliver": "food paper animal",
+}
+
+ADJECTIVE_PAIRS = "big|large small|little|tiny;old new;cheap expensive|costly;wet dry;heavy light;dark bright"
+
+PLACES = "park|garden kitchen station market harbour|port school forest|wood library"
+TOWNS = "Torvik Maluna Besko Ardale Quenby Zolmar"
+TIMES = "today tonight monday friday sunday early late yearly"
+PEOPLE = (
+    "Anna Bruno Carla Dario Elena Fabio Greta Hugo Irma Jonas Klara Lorenz Mira Nils Olga Pedro Quinn Rosa Stefan "
+    "Tilda Ugo Vera Wanda Xavier Yusuf Zelda Aldo Bianca Cosmo Delia"
+)
+COMPANIES = "Norvex Altrona Quibbleco Zentrix Marbella Holdwin"
+
+QUESTION_WORDS = ("who", "what", "where", "when", "how many")
+FUNCTION_WORDS = (*QUESTION_WORDS, "then", "indeed", "however", "because", "and", "the", "in")
+
+SCRIPTS = {  # what the letters of an invented word are written with
+    "latin": "abdefghiklmnoprstuvz",
+    "cyrillic": "абдефгхиклмнопрстувз",
+    "georgian": "აბდეფგჰიკლმნოპრსტუვზ",
+    "greek": "αβδεφγχικλμνοπρστυωζ",
+    "armenian": "աբդեֆգհիկլմնոպրստուվզ".replace("ու", "ւ"),
+}
+
+
+def words(table: str) -> list[list[str]]:
+    """The concepts of one line of a table, each as its list of synonyms, the concept's name first."""
+    return [entry.split("|") for entry in table.split()]
+
+
+def transliterate(word: str, script: str) -> str:
+    """An invented Latin word in another script, letter by letter."""
+    return word.translate(str.maketrans(SCRIPTS["latin"], SCRIPTS[script]))
+
+
+class WordMaker:
+    """Makes up words in the sound pattern of one language; no word comes twice, none is in `taken`.
+
+    The consonants, vowels and syllable shapes are a random part of all there are, so that each language has its look.
+    """
+
+    def __init__(self, rng: random.Random, taken: set[str]):
+        self.rng = rng
+        self.taken = set(taken)
+        self.onsets = rng.sample("bdfghklmnprstvz", 10)
+        self.vowels = rng.sample("aeiou", 4)
+        self.codas = rng.sample("klmnrst", 3)
+
+    def word(self, syllables: int) -> str:
+        """A new word of that many syllables, the last of them closed half of the time."""
+        while True:
+            text = "".join(self.rng.choice(self.onsets) + self.rng.choice(self.vowels) for _ in range(syllables))
+            if self.rng.random() < 0.5:
+                text += self.rng.choice(self.codas)
+            if text not in self.taken:
+                self.taken.add(text)
+                return text
