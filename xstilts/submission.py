@@ -274,14 +274,14 @@ def _object(value: Any, path: Path) -> Mapping[str, Any]:
 def _answers(value: Any, path: Path) -> dict[str, str]:
     for row, (key, answer) in enumerate(_object(value, path).items(), 1):
         if not isinstance(answer, str):
-            raise UserError(f"{path}: entry {row}, id {key!r}, is {reprlib.repr(answer)}. Give the answer as a string.")
+            raise UserError(f"{path}: entry {row}, id {key!r}, is {reprlib.repr(answer)}. Give a string.")
     return dict(value)
 
 
 def _ranking(value: Any, path: Path) -> dict[str, list[str]]:
     for row, (key, ids) in enumerate(_object(value, path).items(), 1):
         if not isinstance(ids, list | tuple) or not all(isinstance(each, str) for each in ids):
-            raise UserError(f"{path}: entry {row}, id {key!r}, is {reprlib.repr(ids)}. Give a list of ids, as strings.")
+            raise UserError(f"{path}: entry {row}, id {key!r}, is {reprlib.repr(ids)}. Give a list of ids.")
     return {key: list(ids) for key, ids in value.items()}
 
 
