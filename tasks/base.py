@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -163,6 +165,17 @@ class Task:
     def predictions_file(self, language: str) -> str:
         """Where XTREME's scorer looks for this language's predictions, below the submission folder."""
         return f"{self.name}/test-{language}.tsv"
+
+
+def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
+    """The cache key of something made of `data` by the task's code: another row, source line or setting, another key.
+
+    datasets hashes a method by its name alone, so that features would outlive the code that made them.
+    """
+    from datasets.fingerprint import Hasher
+
+    code = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
+    return Hasher.hash((data._fingerprint, type(task).__qualname__, code, more))
 
 
 def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label") -> list[int]:

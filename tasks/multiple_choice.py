@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tasks.base import Source, Task, check_labels, check_text
+from tasks.base import Source, Task, check_labels, check_text, fingerprint
 from tasks.errors import UserError
 
 
@@ -26,7 +26,8 @@ class MultipleChoice(Task):
         labels = check_labels(data["label"][:], names, where)
         if -1 in labels:
             raise UserError(f"{where}, row {labels.index(-1) + 1}, column 'label': -1 (hidden); cannot be used.")
-        rows = data.map(self.row, remove_columns=data.column_names, desc=f"{self.name} rows")
+        rows = data.map(self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
+                        new_fingerprint=fingerprint(self, data))
         for i, choices in enumerate(rows["choices"][:], 1):
             if len(choices) != self.n_choices or not all(choices):
                 raise UserError(f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices}, none empty.")
@@ -44,10 +45,8 @@ class MultipleChoice(Task):
             tokenizer.truncation_side = side
         n = self.n_choices
         features = {k: [v[i : i + n] for i in range(0, len(v), n)] for k, v in flat.items()}
-        features["example"] = indices
-        if train:
-            features["labels"] = batch["label"]
-        return features
+        # labels even where nothing is trained: transformers' collator for this form insists on them
+        return features | {"example": indices, "labels": batch["label"]}
 
     def collator(self, tokenizer):
         from transformers import DataCollatorForMultipleChoice

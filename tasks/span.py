@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_text
+from tasks.base import Source, Task, check_text, fingerprint
 from tasks.errors import UserError
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
@@ -36,7 +36,8 @@ class Span(Task):
         if moved:
             data = data.map(lambda r, i: {"answers": {"text": r["answers"]["text"],
                                                       "answer_start": moved.get(i, r["answers"]["answer_start"])}},
-                            with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets")
+                            with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets",
+                            new_fingerprint=fingerprint(self, data, "offsets"))
         return data
 
     def _starts(self, context, answers, where):

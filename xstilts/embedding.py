@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
 
 POOLINGS = ("mean", "cls")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
-TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
 # What the vectors depend on in a checkpoint folder. results.json, README.md and optimizer states may change freely.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import torch
@@ -134,6 +135,7 @@ def trainer(model: MixtureModel, args, tasks, features: dict, tokenizer, cap: in
     columns = {*tokenizer.model_input_names, "labels"}
     sampler = MixtureSampler({task: data["length"][:] for task, data in features.items()}, args.per_device_train_batch_size,
                              args.world_size * args.gradient_accumulation_steps, cap, temperature, args.seed)
+    args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
     return MixtureTrainer(model=model, args=args, train_dataset=Concatenated(features, columns), sampler=sampler,
                           collators={task.name: task.collator(tokenizer) for task in tasks}, processing_class=tokenizer)

@@ -18,6 +18,7 @@ import transformers
 from transformers import ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from tasks.base import fingerprint
 from tasks.rows import Rows
 from xstilts import results
 from xstilts.arguments import unknown
@@ -138,9 +139,12 @@ def token_mean(outputs, labels, num_items_in_batch=None):
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
     """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
-
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # what the last call left in it is no part of what it is
+    backend.no_padding()
+    key = fingerprint(task, examples, backend.to_str(), max_length, train)
     features = examples.map(task.featurize, batched=True, with_indices=True, fn_kwargs=options,
-                            remove_columns=examples.column_names, desc=f"{desc}: features")
+                            remove_columns=examples.column_names, desc=f"{desc}: features", new_fingerprint=key)
     return features.map(lengths, batched=True, input_columns="input_ids", desc=f"{desc}: lengths")
 
 
