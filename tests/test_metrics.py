@@ -101,6 +101,13 @@ def test_hidden_gold_is_refused_with_its_row(name):
         metrics.compute(name, predictions=[1, 0, 0], references=[1, -1, -1])
 
 
+def test_gold_of_one_class_only_is_a_placeholder():
+    """COPA's test set goes about with 500 labels of 0."""
+    with pytest.raises(UserError, match="every gold label is 0"):
+        metrics.compute("accuracy", predictions=[0, 1] * 250, references=[0] * 500)
+    assert metrics.compute("accuracy", predictions=[0, 1], references=[0, 0]) == {"accuracy": 50.0}
+
+
 def test_accuracy_f1_refuses_a_third_class():
     with pytest.raises(UserError, match="Row 1: prediction 2 is neither 0 nor 1"):
         metrics.compute("accuracy_f1", predictions=[2], references=[1])

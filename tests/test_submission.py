@@ -84,9 +84,10 @@ def test_every_figure_of_the_benchmarks_report(mock, capsys):
         assert ours[path] == pytest.approx(value, abs=1e-9), path
 
 
-def test_mewslix_as_in_the_benchmarks_own_test(mock):
-    """14.39025156130419 is the figure evaluate_test.py of google-research/xtreme expects."""
+def test_figures_of_the_benchmarks_own_test(mock):
+    """evaluate_test.py of google-research/xtreme expects these: UDPOS with the seqeval of 2020 (1.2.2: 70.398)."""
     scores = submission.score(mock / "predictions", mock / "labels", "xtreme-r", found_languages=True)
+    assert scores["udpos"]["avg_whole_tag_f1"] == pytest.approx(70.21746048354693, abs=1e-9)
     assert scores["mewslix"]["avg_metric"] == pytest.approx(14.39025156130419, abs=1e-9)
     assert "all_task" not in scores
 
@@ -144,6 +145,14 @@ def test_token_accuracy_and_language_aware_answers_stand_beside(toy):
     assert scores["xquad"]["language_exact_match"] == {"de": 0.0}  # "the" is no German article
     assert scores["xquad"]["exact_match"] == {"de": 50.0}
     assert "language_f1" not in scores["mlqa"]
+
+
+def test_whole_tags_tell_cconj_from_sconj(toy):
+    submission.write_predictions("tags", [["DET", "CCONJ"]], toy / "labels" / "udpos" / "test-de.tsv")
+    submission.write_predictions("tags", [["DET", "SCONJ"]], toy / "predictions" / "udpos" / "test-de.tsv")
+    figures = score(toy)["udpos"]
+    assert figures["f1"] == {"de": 100.0} and figures["whole_tag_f1"] == {"de": 50.0}
+    assert figures["avg_metric"] == 100.0
 
 
 def test_a_question_without_prediction_scores_zero_and_is_noted(toy):
