@@ -51,7 +51,13 @@ TRAINING = "Every field of transformers.TrainingArguments is accepted too: --lea
 --per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, --save_steps ..."
 
 
-def parse(argv: list[str], script: str, description: str, *kinds: type, training: bool = True) -> tuple[list[Any], list[str]]:
+class Rest(list):
+    """Arguments a script does not know, as on a command line; `known` has the names it does, to say which was meant."""
+
+    known: frozenset[str] = frozenset()
+
+
+def parse(argv: list[str], script: str, description: str, *kinds: type, training: bool = True) -> tuple[list[Any], Rest]:
     """Parses a script's arguments.
 
     Args:
@@ -73,7 +79,8 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
     parser.error = _raise  # argparse's own way out prints the whole usage before the one line that matters
     known = {action.dest: action for action in parser._actions}
     path = parser.parse_known_args(argv)[0].config
-    rest = []
+    rest = Rest()
+    rest.known = frozenset(known)
     for key, value in (read_yaml(path, script) if path else {}).items():
         if key in known and key != "config":
             parser.set_defaults(**{key: _like(known[key], value)})
@@ -85,7 +92,8 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
     *parsed, _, more = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
     if more and not training:
         raise unknown(more[0], known)
-    return parsed, rest + more
+    rest += more
+    return parsed, rest
 
 
 def read_yaml(path: str, script: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     parser.error = stop
     namespace, more = parser.parse_known_args(rest)
     if more:
-        raise unknown(more[0], names)
+        raise unknown(more[0], names | getattr(rest, "known", frozenset()))
     values = vars(namespace)
     if values["fp16"]:
         values["bf16"] = False
