@@ -1,0 +1,156 @@
+"""What the tests share: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there are any.
+
+Everything is offline and every cache lies in a folder of its own that is removed afterwards. What takes seconds to make
+is made once for all xdist workers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HIDDEN, LAYERS, POSITIONS = 32, 2, 130  # POSITIONS: 128 tokens, as XLM-R counts from 2
+
+
+def _environment() -> None:
+    """Set before anything imports torch or datasets; the workers and the scripts inherit it."""
+    if "XSTILTS_TEST_CACHE" not in os.environ:
+        os.environ["XSTILTS_TEST_CACHE"] = tempfile.mkdtemp(prefix="xstilts-test-cache-")
+        os.environ["XSTILTS_TEST_CACHE_OWNER"] = str(os.getpid())
+    cache = os.environ["XSTILTS_TEST_CACHE"]
+    os.environ |= {
+        "HF_HOME": cache, "HF_DATASETS_CACHE": f"{cache}/datasets", "HF_HUB_CACHE": f"{cache}/hub", "MPLCONFIGDIR": f"{cache}/matplotlib",
+        "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore",
+    }
+    os.environ.pop("HF_DATASETS_OFFLINE", None)
+
+
+_environment()
+
+
+def pytest_unconfigure(config):
+    if os.environ.get("XSTILTS_TEST_CACHE_OWNER") == str(os.getpid()):
+        shutil.rmtree(os.environ["XSTILTS_TEST_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once(name, build)`: the folder `name` all workers share, filled by `build(folder)` in whichever asks first."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+
+    def get(name: str, build: Callable[[Path], None]) -> Path:
+        with FileLock(base / f"{name}.lock"):
+            folder = base / name
+            if not folder.is_dir():
+                part = base / f"{name}.part"
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                build(part)
+                part.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., SimpleNamespace]:
+    """`run_script("run_target.py", "--help")`: the script in a process of its own -> returncode, stdout, stderr."""
+
+    def run(script: str, *arguments: object, **environment: str) -> SimpleNamespace:
+        done = subprocess.run([sys.executable, script, *map(str, arguments)], cwd=ROOT, env=os.environ | environment,
+                              capture_output=True, text=True)
+        return SimpleNamespace(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_world(once) -> Path:
+    """A world of a few dozen rows a file: English and two invented languages (qaa, qab)."""
+
+    def build(folder):
+        subprocess.run([sys.executable, "-m", "world", "--out", folder, "--size", "0.02", "--languages", "2"], cwd=ROOT, check=True,
+                       capture_output=True)
+
+    return once("world", build)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(once, tiny_world) -> Path:
+    """An untrained XLM-R of two layers (dropout 0.1) and a tokenizer made from the tiny world's text."""
+
+    def build(folder):
+        import torch
+        from datasets import load_dataset
+        from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+        from xstilts.tokenizer import train_tokenizer
+
+        files = sorted(map(str, tiny_world.glob("wikimedia__wikipedia/*/train.parquet")))
+        text = load_dataset("parquet", data_files=files, split="train")["text"][:]
+        tokenizer = train_tokenizer(text, 400, POSITIONS - 2)
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(0)
+        config = XLMRobertaConfig(
+            vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=2, intermediate_size=64,
+            max_position_embeddings=POSITIONS, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+        XLMRobertaForMaskedLM(config).save_pretrained(folder)
+
+    return once("model", build)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real rows (XSTILTS_DATA, or shared/data beside the repository); skips where there is none."""
+    folder = Path(os.environ.get("XSTILTS_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real rows at {folder} (set XSTILTS_DATA)")
+    return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
+    """`cli("run_target.py", "--task", "xnli", ...)`: the script in this process -> returncode, stdout, stderr.
+
+    The same way in as from a shell (`command(main)`), without the seconds that a new process takes to import torch.
+    """
+    import importlib
+
+    from xstilts.arguments import command
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def run(script: str, *arguments: object) -> SimpleNamespace:
+        main = importlib.import_module(script.removesuffix(".py")).main
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        try:
+            command(main)
+            code = 0
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        out = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out.out, stderr=out.err)
+
+    return run

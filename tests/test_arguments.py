@@ -1,0 +1,143 @@
+"""default < YAML < command line, and every key that is wrong says which was meant."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from xstilts import arguments
+from xstilts.arguments import DataArguments, ModelArguments, RunArguments, parse
+from xstilts.errors import UserError
+
+ROOT = Path(arguments.__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes" / "arms").glob("*.yaml"))
+
+
+@dataclass
+class Mixed:
+    tasks: list[str] = field(default_factory=list)
+    temperature: float = 1.0
+    examples_cap: int | None = None
+    keep: bool = True
+
+
+def read(argv, script="run_intermediate.py", training=True):
+    return parse(argv, script, "A script.", Mixed, DataArguments, training=training)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_default_then_yaml_then_command_line(recipe):
+    path = recipe("temperature: 2\nexamples_cap: 50\nkeep: false\ntasks: [mnli, squad]\n")
+    assert read([])[0][0] == Mixed()
+    assert read(["--config", path])[0][0] == Mixed(["mnli", "squad"], 2.0, 50, False)
+    assert read(["--config", path, "--temperature", "3", "--tasks", "udpos"])[0][0] == Mixed(["udpos"], 3.0, 50, False)
+
+
+def test_one_item_where_a_list_is_meant(recipe):
+    assert read(["--config", recipe("tasks: mnli\n")])[0][0].tasks == ["mnli"]
+
+
+def test_yaml_numbers_without_a_dot_are_numbers(recipe):
+    """YAML reads 2e-5 as text."""
+    assert read(["--config", recipe("temperature: 2e-5\n")])[0][0].temperature == 2e-5
+
+
+def test_training_arguments_pass_through_yaml_first(recipe):
+    path = recipe("learning_rate: 2e-5\nlogging_steps: 7\n")
+    _, rest = read(["--config", path, "--learning_rate", "3e-5"])
+    run = RunArguments(output_dir="out")
+    from xstilts.runner import training_arguments
+
+    args = training_arguments(run, rest, {"learning_rate": 1e-3, "weight_decay": 0.5})
+    assert (args.learning_rate, args.logging_steps, args.weight_decay) == (3e-5, 7, 0.5)
+    args = training_arguments(run, read(["--config", path])[1], {"learning_rate": 1e-3})
+    assert args.learning_rate == 2e-5
+
+
+@pytest.mark.parametrize("key, near", [("temprature", "temperature"), ("max_train_sample", "max_train_samples")])
+def test_unknown_key_of_ours_names_the_nearest(recipe, key, near):
+    with pytest.raises(UserError, match=f"'{key}' is unknown. Did you mean --{near}"):
+        read([f"--{key}", "1"], training=False)
+    with pytest.raises(UserError, match=f"'{key}' is unknown. Did you mean --{near}"):
+        read(["--config", recipe(f"{key}: 1\n")], training=False)
+
+
+@pytest.mark.parametrize("flag, near", [
+    ("--learning_rat=1", "learning_rate"), ("--num_train_epoch=1", "num_train_epochs"),
+    # with training a key that is nobody's may be one of ours, misspelt
+    ("--temprature=1", "temperature"), ("--max_train_sample=1", "max_train_samples"),
+])
+@pytest.mark.parametrize("way", ["command line", "yaml"])
+def test_unknown_key_of_training_names_the_nearest(recipe, flag, near, way):
+    from xstilts.runner import training_arguments
+
+    key = flag.lstrip("-").partition("=")[0]
+    argv = [flag] if way == "command line" else ["--config", recipe(f"{key}: 1\n")]
+    with pytest.raises(UserError, match=f"'{key}' is unknown. Did you mean --{near}"):
+        training_arguments(RunArguments(output_dir="out"), read(argv)[1], {})
+
+
+def test_flags_are_not_abbreviated():
+    with pytest.raises(UserError, match="'temp' is unknown"):
+        read(["--temp", "2"], training=False)
+
+
+@pytest.mark.parametrize("argv, told", [
+    (["--temperature", "warm"], "temperature"), (["--examples_cap", "1.5"], "examples_cap"), (["--benchmark", "glue"], "xtreme"),
+])
+def test_wrong_value_names_its_argument(argv, told):
+    with pytest.raises(UserError, match=told) as caught:
+        read(argv)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text, told", [
+    ("temperature: [1, 2]\n", "temperature takes one value"), ("a: [1\n", "not valid YAML"), ("- mnli\n", "key: value"),
+    ("temperature: warm\n", "temperature"),
+])
+def test_wrong_yaml_is_one_line(recipe, text, told):
+    with pytest.raises(UserError, match=told) as caught:
+        read(["--config", recipe(text)])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_yaml_names_the_arms_like_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match="no such file. Did you mean hellaswag"):
+        read(["--config", "recipes/arms/helaswag.yaml"])
+
+
+def test_recipe_of_another_script_is_refused(recipe):
+    path = recipe("script: run_mlm.py\nmlm_probability: 0.3\n")
+    with pytest.raises(UserError, match="is a recipe of run_mlm.py; run `python run_mlm.py"):
+        read(["--config", path])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_arm_parses_with_its_script(path, tmp_path):
+    """As its own script would: nothing unknown, tasks that exist."""
+    import importlib
+
+    import yaml
+
+    from tasks import TASKS
+    from xstilts.runner import training_arguments
+
+    script = yaml.safe_load(path.read_text()).get("script", "run_intermediate.py")
+    module = importlib.import_module(script.removesuffix(".py"))
+    own = [c for n, c in vars(module).items() if n.endswith("Arguments") and c.__module__ == module.__name__]
+    assert own, f"{script} declares no arguments of its own"
+    trains = script != "run_retrieval.py"
+    parsed, rest = parse(["--config", str(path)], script, "", *own, ModelArguments, DataArguments, RunArguments, training=trains)
+    if trains:
+        training_arguments(RunArguments(output_dir=str(tmp_path)), rest, {})
+    assert set(getattr(parsed[0], "tasks", [])) <= set(TASKS)
