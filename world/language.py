@@ -23,9 +23,9 @@ class Typology:
     """How a language builds clauses. Shares are of all concepts.
 
     order: S agent, V verb, O patient, P place, T time, as they stand in a plain clause.
-    article: whether single nouns carry one. accusative: whether patients carry a case suffix.
-    place: "before" or "after" for an adposition, "case" for a suffix. tense: "suffix" or "particle".
-    negation: a particle "before" or "after" the verb, or a "suffix". fronted: whether question words come first.
+    article: whether single nouns carry one. plural: whether nouns are marked after a number.
+    accusative, place, tense, negation: "suffix", or a word of its own "before" or "after"; "" where unmarked.
+    fronted: whether question words come first.
     cognates: words spelled as in English, in Latin script only. loans: English words used as second synonyms.
     """
 
@@ -33,7 +33,8 @@ class Typology:
     script: str
     adjective_first: bool
     article: bool
-    accusative: bool
+    plural: bool
+    accusative: str
     place: str
     tense: str
     negation: str
@@ -42,17 +43,17 @@ class Typology:
     loans: float = 0.3
 
 
-ENGLISH = Typology("SVOPT", "latin", True, True, False, "before", "suffix", "before", True, 1.0)
+ENGLISH = Typology("SVOPT", "latin", True, True, True, "", "before", "suffix", "before", True, 1.0)
 INVENTED = {
-    "qaa": Typology("SVOPT", "latin", False, True, False, "before", "suffix", "before", True, 0.2),
-    "qab": Typology("TSPOV", "latin", True, False, True, "case", "suffix", "after", False, 0.15),
-    "qac": Typology("SVOPT", "cyrillic", True, False, True, "before", "suffix", "before", True, 0.0),
-    "qad": Typology("SPTOV", "georgian", True, False, True, "after", "suffix", "before", False, 0.0),
-    "qae": Typology("VSOPT", "latin", False, True, False, "before", "particle", "before", True, 0.1),
-    "qaf": Typology("SOVPT", "greek", True, True, False, "after", "particle", "after", False, 0.0),
-    "qag": Typology("TSVOP", "latin", True, False, False, "before", "particle", "before", False, 0.3),
-    "qah": Typology("VSOTP", "armenian", True, False, True, "case", "suffix", "suffix", True, 0.0),
-    "qai": Typology("TPSVO", "cyrillic", False, False, False, "after", "suffix", "suffix", False, 0.0),
+    "qaa": Typology("SVOPT", "latin", False, True, True, "", "before", "suffix", "before", True, 0.2),
+    "qab": Typology("TSPOV", "latin", True, False, False, "after", "after", "after", "after", False, 0.15),
+    "qac": Typology("SVOPT", "cyrillic", True, False, False, "", "before", "before", "before", True, 0.0),
+    "qad": Typology("SPTOV", "georgian", True, False, False, "suffix", "after", "suffix", "before", False, 0.0),
+    "qae": Typology("VSOPT", "latin", False, True, False, "", "before", "before", "before", True, 0.1),
+    "qaf": Typology("SOVPT", "greek", True, True, True, "", "after", "before", "after", False, 0.0),
+    "qag": Typology("TSVOP", "latin", True, False, False, "before", "before", "after", "before", False, 0.3),
+    "qah": Typology("VSOTP", "armenian", True, False, True, "suffix", "suffix", "suffix", "suffix", True, 0.0),
+    "qai": Typology("TPSVO", "cyrillic", False, False, False, "", "after", "suffix", "suffix", False, 0.0),
 }
 
 
@@ -83,8 +84,7 @@ class Language:
                 elif rng.random() < 0.15:
                     invented.append(lexicon.transliterate(maker.word(2), typology.script))
             forms[concept] = invented
-        grammar = ("not", "will", "did", "?-s", "?-acc", "?-loc", "?-past", "?-future", "?-not")
-        for name in grammar:
+        for name in ("plural", "accusative", "past", "future", "negation"):
             forms[name] = [lexicon.transliterate(maker.word(1), typology.script)]
         return forms
 
@@ -94,39 +94,41 @@ class Language:
         forms = self.forms[concept]
         return forms[0] if len(forms) == 1 or rng.random() < 0.6 else rng.choice(forms[1:])
 
-    def _suffix(self, name: str) -> str:
-        return self.forms[f"?-{name}"][0]
+    def _marked(self, tokens: list[Token], how: str, name: str, tag: str) -> list[Token]:
+        """The tokens with a grammatical mark: a suffix on the last, or a word of its own with this tag at one side."""
+        if not how:
+            return tokens
+        mark = self.forms[name][0]
+        if how == "suffix":
+            return [*tokens[:-1], tokens[-1]._replace(word=tokens[-1].word + mark)]
+        return [Token(mark, tag), *tokens] if how == "before" else [*tokens, Token(mark, tag)]
 
     def _noun_phrase(self, rng: random.Random, phrase: Phrase, slot: str) -> list[Token]:
-        patient = slot == "patient"
+        accusative = self.typology.accusative if slot == "patient" else ""
         if phrase.noun in self.world.names:
-            return [Token(phrase.noun, "PROPN", slot)]
+            name = [Token(phrase.noun, "PROPN", slot)]
+            return self._marked(name, accusative, "accusative", "ADP") if accusative != "suffix" else name
         word = self._word(rng, phrase.noun)
-        if phrase.number:
-            word += "s" if self.english else self._suffix("s")
-        if patient and self.typology.accusative:
-            word += self._suffix("acc")
+        if phrase.number and self.typology.plural:
+            word += "s" if self.english else self.forms["plural"][0]
         tokens = [Token(word, "NOUN", slot)]
+        if accusative == "suffix":
+            tokens = self._marked(tokens, accusative, "accusative", "ADP")
         if phrase.adjective:
             adjective = Token(self._word(rng, phrase.adjective), "ADJ", slot)
             tokens = [adjective, *tokens] if self.typology.adjective_first else [*tokens, adjective]
         if phrase.number:
-            return [Token(str(phrase.number), "NUM", slot), *tokens]
-        if self.typology.article:
-            return [Token(self.forms["the"][0], "DET"), *tokens]
-        return tokens
+            tokens = [Token(str(phrase.number), "NUM", slot), *tokens]
+        elif self.typology.article:
+            tokens = [Token(self.forms["the"][0], "DET"), *tokens]
+        return tokens if accusative == "suffix" else self._marked(tokens, accusative, "accusative", "ADP")
 
     def _place(self, rng: random.Random, place: str) -> list[Token]:
         town = place in self.world.towns
-        word = place if town else self._word(rng, place)
-        tag = "PROPN" if town else "NOUN"
-        if self.typology.place == "case":
-            return [Token(word + self._suffix("loc"), tag, "place")]
-        tokens = [Token(word, tag, "place")]
+        tokens = [Token(place, "PROPN", "place")] if town else [Token(self._word(rng, place), "NOUN", "place")]
         if self.typology.article and not town:
-            tokens.insert(0, Token(self.forms["the"][0], "DET"))
-        adposition = Token(self.forms["in"][0], "ADP")
-        return [adposition, *tokens] if self.typology.place == "before" else [*tokens, adposition]
+            tokens = [Token(self.forms["the"][0], "DET"), *tokens]
+        return self._marked(tokens, self.typology.place, "in", "ADP")
 
     def _time(self, rng: random.Random, time: str) -> list[Token]:
         return [Token(self._word(rng, time), "ADV", "time")]
@@ -138,17 +140,9 @@ class Language:
                 auxiliary = [Token("will" if clause.future else "did", "AUX")]
                 return auxiliary + [Token("not", "PART")] * clause.negated + [Token(stem, "VERB", "verb")]
             return [Token(stem + ("d" if stem.endswith("e") else "ed"), "VERB", "verb")]
-        typology = self.typology
-        before, after = [], []
-        if typology.tense == "suffix":
-            stem += self._suffix("future" if clause.future else "past")
-        else:
-            before.append(Token(self.forms["will" if clause.future else "did"][0], "AUX"))
-        if clause.negated and typology.negation == "suffix":
-            stem += self._suffix("not")
-        elif clause.negated:
-            (before if typology.negation == "before" else after).append(Token(self.forms["not"][0], "PART"))
-        return [*before, Token(stem, "VERB", "verb"), *after]
+        tokens = [Token(stem, "VERB", "verb")]
+        tokens = self._marked(tokens, self.typology.tense, "future" if clause.future else "past", "AUX")
+        return self._marked(tokens, self.typology.negation if clause.negated else "", "negation", "PART")
 
     # Clauses ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The rows of every data set: `tables(options)` yields one file after the other, in the Hub's columns.
 
 Each data set draws from a random generator of its own, named by the seed and the data set, so that adding a language
-or a data set leaves the others as they were.
+or a data set leaves the test rows of the others as they were.
 """
 
 import random
