@@ -11,16 +11,31 @@ score by lower source index, then lower target index. Apart from such ties no re
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xstilts.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
 MARGINS = ("ratio", "distance", "absolute")
 RETRIEVALS = ("max", "forward", "backward", "intersect")
+ENGINES = ("auto", "bf16", "fp32", "plain")
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+TILE = 4096  # rows and columns of the product held at once: 32 MiB in bf16
+GROUP = 32  # columns that share one maximum: larger saves comparisons, smaller saves looking into groups
+CROWD = 64  # groups of a tile (of 128) in which one row may list candidates
+PRUNE = 4_000_000  # candidates held before those overtaken since are dropped
+PADDING = -1e4  # below any product of the vectors: padding is nobody's neighbour
+PLAIN_PRODUCT = 2**22  # products up to this many pairs are not worth the walk
+SHOW_BAR = 10**9  # pairs from which on a search takes long enough for a progress bar
 UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
 
 
@@ -77,34 +92,230 @@ def _exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndar
     return scores
 
 
-def _top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each row's candidates: (n, k) scores and columns. Every row must have at least k candidates."""
+def _top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best candidates of every row, ties by lower column: (rows, k) scores and columns, rows ascending.
+
+    Every row named has at least k candidates.
+    """
     order = np.lexsort((columns, -scores, rows))
-    first = np.searchsorted(rows[order], np.arange(n))
+    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
     kept = order[first[:, None] + np.arange(k)]
-    return scores[kept], columns[kept]
+    return scores[kept], columns[kept].astype(np.int64)
 
 
-def _faiss_candidates(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    import faiss
+def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest targets of every source from the whole float64 product, a block at a time: the definition, written down."""
+    scores = np.empty((len(source), k), dtype=np.float32)
+    indices = np.empty((len(source), k), dtype=np.int64)
+    target = target.astype(np.float64)
+    step = max(1, PLAIN_PRODUCT // len(target))
+    for start in range(0, len(source), step):
+        part = slice(start, start + step)
+        block = (source[part].astype(np.float64) @ target.T).astype(np.float32)
+        last = np.partition(block, len(target) - k, axis=1)[:, len(target) - k]
+        rows, columns = np.nonzero(block >= last[:, None])
+        scores[part], indices[part] = _top_k(rows, columns, block[rows, columns], k)
+    return scores, indices
 
-    index = faiss.IndexFlatIP(target.shape[1])
-    index.add(target)
-    _, columns = index.search(source, k)
-    return np.repeat(np.arange(len(source)), k), columns.ravel()
+
+class _Operand:
+    """One pool made ready for the cheap product, and how far rounding has moved it.
+
+    With u and v the means of the two pools, x.y = (x - u).(y - v) + (x - u).v + u.(y - v) + u.v. Contextual vectors crowd round their
+    mean, where bf16 cannot tell them apart; what is left after the mean is taken away is short, and so is its rounding error. The two
+    middle terms are one number per row and one per column: they ride in the same product, as a high and a low part against ones. The
+    last is a constant and is left out.
+    """
+
+    def __init__(self, vectors: np.ndarray, mean: torch.Tensor, other_mean: torch.Tensor, dtype: torch.dtype, first: bool) -> None:
+        import torch
+
+        size, dim = vectors.shape
+        self.matrix = torch.zeros(-(-size // GROUP) * GROUP, -(-(dim + 4) // 32) * 32, dtype=dtype)
+        self.matrix[size:, dim if first else dim + 2] = PADDING
+        self.matrix[:, dim + 2 if first else dim : dim + 4 if first else dim + 2] = 1
+        self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size)
+        for start in range(0, size, TILE):
+            part = slice(start, min(start + TILE, size))
+            rest = torch.from_numpy(vectors[part]) - mean
+            offset = rest @ other_mean
+            high = offset.to(dtype)
+            low = (offset - high).to(dtype)
+            rounded = rest.to(dtype)
+            self.matrix[part, :dim] = rounded
+            self.matrix[part, dim if first else dim + 2] = high
+            self.matrix[part, dim + 1 if first else dim + 3] = low
+            self.moved[part] = (rest - rounded.float()).norm(dim=1)
+            self.length[part] = torch.maximum(rest.norm(dim=1), rounded.float().norm(dim=1))
+            self.offset[part] = offset.abs()
+            self.offset_moved[part] = (offset - high.float() - low.float()).abs()
+
+    def slack(self, other: _Operand) -> torch.Tensor:
+        """How far any product of each row of this pool can be from the truth before the result is rounded: (size,) float32.
+
+        Cauchy-Schwarz on the rounding of the inputs, and dim * 2^-23 of the sum of magnitudes for accumulating in fp32 (each of dim
+        products and sums errs by at most 2^-24 of itself). The last term covers fp32 in what surrounds the product: the means, the
+        offsets, and the rounding of exact scores to fp32, which makes ties.
+        """
+        length = other.length.max()
+        magnitude = self.length * length + self.offset + other.offset.max()
+        inputs = self.moved * length + self.length * other.moved.max() + self.offset_moved + other.offset_moved.max()
+        return inputs + self.matrix.shape[1] * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
 
 
-def knn(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
+class _Side:
+    """One direction of the search: what can still be among the k nearest of every row."""
+
+    def __init__(self, k: int, slack: torch.Tensor, rounding: float) -> None:
+        import torch
+
+        self.k, self.slack, self.rounding = k, slack, rounding
+        self.best = torch.full((len(slack), k), -torch.inf)  # k group maxima: a lower bound of the k best products
+        self.crowded = torch.zeros(len(slack), dtype=torch.bool)  # rows with more candidates than this search will list
+        self.rows, self.columns, self.products = [], [], []
+        self.prune_at = PRUNE
+
+    def cut(self, part: slice) -> torch.Tensor:
+        """The product from which on a candidate of these rows can be among the true k best: (rows,).
+
+        A product p before rounding lies within rounding * |p| of what is stored, and within the slack of the truth. So the k-th best
+        is truly at least `low`, and anything that may truly reach `low` must be stored as at least the cut.
+        """
+        worst = self.best[part, -1]
+        low = worst - self.rounding * worst.abs() - self.slack[part]
+        reach = low - self.slack[part]
+        return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
+
+    def update(self, tile: torch.Tensor, maxima: torch.Tensor, start: int, column_start: int) -> None:
+        """Takes in one tile of products, seen as (row, member, group): column = column_start + member * groups + group.
+
+        Only `maxima` (row, group) are compared for every row; members are looked at in the few groups that can matter.
+        """
+        import torch
+
+        groups = tile.shape[2]
+        part = slice(start, min(start + len(tile), len(self.slack)))
+        maxima = maxima[: part.stop - start].float()
+        self.best[part] = torch.cat([self.best[part], maxima], dim=1).topk(self.k, dim=1).values
+        cut = self.cut(part)
+        hits = maxima >= cut[:, None]
+        self.crowded[part] |= hits.sum(dim=1) > CROWD
+        row, group = (hits & ~self.crowded[part, None]).nonzero(as_tuple=True)
+        products = tile[row, :, group].float()
+        hit, member = (products >= cut[row, None]).nonzero(as_tuple=True)
+        self.rows.append((start + row[hit]).int())
+        self.columns.append((column_start + member * groups + group[hit]).int())
+        self.products.append(products[hit, member])
+        if sum(map(len, self.rows)) > self.prune_at:
+            kept = len(self.candidates()[0])
+            self.prune_at = max(PRUNE, 2 * kept)
+
+    def candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, columns) of the candidates that stand after all tiles so far."""
+        import torch
+
+        rows, columns, products = torch.cat(self.rows), torch.cat(self.columns), torch.cat(self.products)
+        kept = (products >= self.cut(slice(None))[rows]) & ~self.crowded[rows]
+        self.rows, self.columns, self.products = [rows[kept]], [columns[kept]], [products[kept]]
+        return self.rows[0].numpy(), self.columns[0].numpy()
+
+
+def _walk(source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(scores, indices) of every source's k nearest targets and, if `both`, of every target's k nearest sources.
+
+    One walk over the product in tiles serves both directions. The product is cheap and inexact; it only says which pairs can be among
+    the k best, with a bound that leaves none out, and those few are scored exactly. Rows too crowded for that are searched again, more
+    precisely: after bf16 in fp32, after fp32 by the plain product. Beside the vectors this holds their copies in `dtype`, one tile and
+    the candidates.
+    """
+    import torch
+    from tqdm import tqdm
+
+    number = getattr(torch, DTYPES[dtype])
+    means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float() for pool in (source, target)]
+    left = _Operand(source, means[0], means[1], number, first=True)
+    right = _Operand(target, means[1], means[0], number, first=False)
+    rounding = 1.01 * torch.finfo(number).eps / 2
+    sides = [_Side(k, left.slack(right), rounding)] + ([_Side(k, right.slack(left), rounding)] if both else [])
+    buffer = torch.empty(TILE * TILE, dtype=number)  # allocating each tile afresh costs as much as computing it
+    bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
+    for i in range(0, len(left.matrix), TILE):
+        rows = left.matrix[i : i + TILE]
+        for j in range(0, len(right.matrix), TILE):
+            columns = right.matrix[j : j + TILE]
+            n, m = len(rows), len(columns)
+            tile = torch.mm(rows, columns.T, out=buffer[: n * m].view(n, m))
+            forward = tile.view(n, GROUP, m // GROUP)
+            sides[0].update(forward, forward.amax(dim=1), i, j)
+            if both:  # the maxima before the axes change places: over permuted axes torch is 20 times slower
+                backward = tile.view(GROUP, n // GROUP, m)
+                sides[1].update(backward.permute(2, 0, 1), backward.amax(dim=0).T, j, i)
+        bar.update(min(TILE, len(source) - i))
+    bar.close()
+    pools = [(source, target), (target, source)]
+    return [_settle(side, *pool, dtype) for side, pool in zip(sides, pools, strict=False)]
+
+
+def _settle(side: _Side, source: np.ndarray, target: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """The exact k-lists of one direction: candidates scored, crowded rows searched again."""
+    rows, columns = side.candidates()
+    crowded = side.crowded.numpy()
+    scores = np.empty((len(source), side.k), dtype=np.float32)
+    indices = np.empty((len(source), side.k), dtype=np.int64)
+    if len(rows):
+        scores[~crowded], indices[~crowded] = _top_k(rows, columns, _exact_scores(source, target, rows, columns), side.k)
+    if crowded.any():
+        again = source[crowded]
+        scores[crowded], indices[crowded] = (
+            _walk(again, target, side.k, "fp32", both=False)[0] if dtype == "bf16" else _plain_knn(again, target, side.k)
+        )
+    return scores, indices
+
+
+@cache
+def _fastest_engine() -> str:
+    """ "bf16" where the machine multiplies in it faster than in fp32, else "fp32": measured once in a process, in about 50 ms."""
+    import torch
+
+    vectors = torch.ones(1024, 768)
+    seconds = {}
+    for name, dtype in DTYPES.items():
+        operand = vectors.to(getattr(torch, dtype))
+        out = torch.empty(1024, 1024, dtype=operand.dtype)
+        torch.mm(operand, operand.T, out=out)
+        start = time.perf_counter()
+        for _ in range(3):
+            torch.mm(operand, operand.T, out=out)
+        seconds[name] = time.perf_counter() - start
+    return min(seconds, key=seconds.get)
+
+
+def _search(source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The k nearest by inner product, of contiguous float32 pools that have been checked; the engines give the same answer."""
+    if engine not in ENGINES:
+        raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
+    if engine == "auto":
+        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine()
+    if engine == "plain":
+        return [_plain_knn(source, target, k)] + ([_plain_knn(target, source, k)] if both else [])
+    return _walk(source, target, k, engine, both)
+
+
+def knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto") -> tuple[np.ndarray, np.ndarray]:
     """The k nearest targets of every source: cosines (n, k) float32 and indices (n, k) int64, best first."""
     source, target = _check_pools(source, target, k, both=False)
-    i, j = _faiss_candidates(source, target, min(len(target), k + 8))
-    return _top_k(i, j, _exact_scores(source, target, i, j), len(source), k)
+    return _search(source, target, k, engine, both=False)[0]
 
 
-def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4) -> Knn:
-    """The k nearest neighbours of every source among the targets and of every target among the sources."""
+def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto") -> Knn:
+    """The k nearest neighbours of every source among the targets and of every target among the sources, exact, from one product.
+
+    `engine` decides the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact scores of what can
+    matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the others is faster on this machine).
+    """
     source, target = _check_pools(source, target, k, both=True)
-    return Knn(*knn(source, target, k), *knn(target, source, k))
+    forward, backward = _search(source, target, k, engine, both=True)
+    return Knn(*forward, *backward)
 
 
 def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
@@ -115,12 +326,11 @@ def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> 
     """
     if csls is None:
         return knn(source, target, 1)[1][:, 0]
-    neighbours = bidirectional_knn(source, target, csls)
-    # r(x) is the same for all targets of x and cannot change its nearest. r(y) <= 1 shifts a score, so it rides along as one more
-    # dimension of an inner product: (x, 1) . (y, -r(y) / 2).
-    penalty = neighbours.backward_scores.mean(axis=1, dtype=np.float64) / 2
-    scores = np.asarray(source, dtype=np.float64) @ np.asarray(target, dtype=np.float64).T - penalty
-    return scores.argmax(axis=1)
+    near = bidirectional_knn(source, target, csls)
+    # r(x) is the same for every target of x. r(y) / 2 is taken off as one more dimension of an inner product, (x, 1).(y, -r(y) / 2).
+    penalty = near.backward_scores.mean(axis=1, keepdims=True, dtype=np.float64) / 2
+    queries = np.hstack([source, np.ones((len(source), 1))]).astype(np.float32)
+    return _search(queries, np.hstack([target, -penalty]).astype(np.float32), 1, "auto", both=False)[0][1][:, 0]
 
 
 def _margin(cosine: np.ndarray, mean: np.ndarray, margin: str) -> np.ndarray:
