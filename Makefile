@@ -36,6 +36,9 @@ KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' ta
 $(foreach a,$(filter-out $(KNOWN_ARMS),$(ARMS)),$(error ARMS: $a is unknown. Known: $(KNOWN_ARMS)))
 $(foreach t,$(filter-out $(KNOWN_TASKS),$(TARGETS) $(RETRIEVAL)),$(error TARGETS/RETRIEVAL: $t is unknown. Known: $(KNOWN_TASKS)))
 
+# ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
+MAKEFLAGS += $(if $(DEFAULT_JOBS),-j$(DEFAULT_JOBS))
+
 # ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 THREADS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 )))

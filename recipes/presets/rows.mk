@@ -14,3 +14,4 @@ ARGS_all ?= --tasks squad hellaswag
 INTERMEDIATE_ARGS ?= --learning_rate 3e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 2000 --max_eval_samples 300
 TARGET_ARGS ?= --learning_rate 5e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 2000 --max_eval_samples 200
 RETRIEVAL_ARGS ?= --layer all
+DEFAULT_JOBS ?= 2

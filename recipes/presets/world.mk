@@ -11,3 +11,4 @@ MLM_ARGS ?= --config_name recipes/models/xlmr-tiny.json --vocab_size 2000 --mlm_
 INTERMEDIATE_ARGS ?= --learning_rate 3e-4 --num_train_epochs 2 --freeze_embeddings --max_seq_length 192
 TARGET_ARGS ?= --learning_rate 3e-4 --num_train_epochs 3 --freeze_embeddings --max_seq_length 192
 RETRIEVAL_ARGS ?= --layer all --report_layer 2
+DEFAULT_JOBS ?= 2
