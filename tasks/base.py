@@ -100,7 +100,7 @@ class Task:
             return get_task(self.train_from, self.benchmark).load(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
         data = rows.read(source.id, config, expression, source.revision, self.columns)
-        return self.examples(data, language, f"{source.id} ({config}, {expression})")
+        return self.examples(data, language, rows.where())
 
     def locate(self, split: str, language: str, rows: Rows) -> tuple[Source, str, str]:
         """The source, config and split expression that hold a split; of several sources the first present."""

@@ -87,4 +87,4 @@ class HellaSwag(MultipleChoice):
         if row["ctx_a"] is None:
             return {"prompt": row["ctx"], "choices": row["endings"]}
         start = row["ctx_b"] + " " if row["ctx_b"] else ""
-        return {"prompt": row["ctx_a"], "choices": [start + ending for ending in row["endings"]]}
+        return {"prompt": row["ctx_a"], "choices": [ending and start + ending for ending in row["endings"]]}

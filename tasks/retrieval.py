@@ -89,21 +89,22 @@ class BUCC(Task):
     def load(self, split, language, rows) -> Pools:
         self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
-        parts = {}
+        parts, where = {}, {}
         for part, columns in (("source", ("id", "text")), ("target", ("id", "text")), ("gold", ("source_id", "target_id"))):
             data = rows.read(source, part, expression, None, columns)
-            check_text(data, columns, f"{source} ({part}, {expression})")
+            where[part] = rows.where()
+            check_text(data, columns, where[part])
             parts[part] = [data[c][:] for c in columns]
         for part in ("source", "target"):
             ids = parts[part][0]
             if len(set(ids)) != len(ids):
                 twice = next(i for i in ids if ids.count(i) > 1)
-                raise UserError(f"{source} ({part}, {expression}), column 'id': {twice!r} stands twice.")
+                raise UserError(f"{where[part]}, column 'id': {twice!r} stands twice.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
             unknown = {pair[side] for pair in gold} - set(parts[column][0])
             if unknown:
-                raise UserError(f"{source} (gold, {expression}): {min(unknown)!r} names no sentence of the {column} pool.")
+                raise UserError(f"{where['gold']}, column '{column}_id': {min(unknown)!r} names no sentence of the {column} pool.")
         return Pools(*parts["source"], *parts["target"], gold)
 
     def refuse_hub(self, rows):

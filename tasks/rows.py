@@ -107,6 +107,14 @@ class Rows:
         self.records.append({"id": source, "config": config, **record, "rows": len(data)})
         return data
 
+    def where(self) -> str:
+        """What was read last, for errors that name a row of it: the file (and the slice its rows are counted in)."""
+        record = self.records[-1]
+        cut = record["split"].partition("[")[2]
+        if "file" in record:
+            return record["file"] + (f" [{cut}" if cut else "")
+        return f"{record['id']} ({record['config']}, {record['split']})"
+
     def _read_file(self, source: str, config: str, expression: str) -> tuple[Dataset, dict]:
         from datasets import load_dataset
         from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
@@ -130,6 +138,7 @@ class Rows:
                 data = load_dataset(kind, data_files={base: str(path)}, split=base + cut)
             except Exception as error:
                 raise UserError(f"{path}: {diagnose(path) or one_line(error)}") from error
+            check_text_bytes(data, path)
             return data, {"split": base + cut, "sha256": sha256(path), "file": str(path)}
         wanted = ", ".join(str(self.folder(source) / config / f"{b}.parquet") for b, _ in alternatives(expression))
         have = self.configs(source)
@@ -168,6 +177,23 @@ def alternatives(expression: str) -> list[tuple[str, str]]:
 def one_line(error: BaseException) -> str:
     """The first line of an exception's message, with its type."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def check_text_bytes(data: Dataset, path: Path) -> None:
+    """Refuses text that is not UTF-8, which Arrow's readers let through until somebody looks at it."""
+    import pyarrow
+
+    for name in data.column_names:
+        column = data.data.column(name)
+        try:
+            column.validate(full=True)
+        except pyarrow.ArrowInvalid as error:
+            for row, value in enumerate(column, 1):
+                try:
+                    value.as_py()
+                except UnicodeDecodeError:
+                    raise UserError(f"{path}, row {row}, column {name!r}: not valid UTF-8.") from error
+            raise UserError(f"{path}, column {name!r}: {one_line(error)}") from error
 
 
 def diagnose(path: Path) -> str | None:
