@@ -1,0 +1,300 @@
+"""Rows from a folder: its formats, slices and provenance, and every way a file can be wrong: file, row and column are named."""
+
+import gzip
+import hashlib
+import json
+import shutil
+
+import pytest
+from datasets import load_dataset
+
+from tasks import get_task
+from tasks.errors import UserError
+from tasks.rows import Rows, alternatives
+
+NLI = [{"premise": f"a man number {i} walks", "hypothesis": f"somebody {i} moves", "label": i % 3} for i in range(6)]
+QA = [{"id": str(i), "title": "t", "context": f"Ada has {i} cats.", "question": "how many?",
+       "answers": {"text": [str(i)], "answer_start": [8]}} for i in range(4)]
+POS = [{"tokens": ["cats", "sleep"], "pos_tags": [7, 15]} for _ in range(4)]
+MC = [{"ind": i, "ctx_a": "A man sits.", "ctx_b": "he", "ctx": "A man sits. he", "endings": ["a", "b", "c", "d"], "label": str(i % 4)}
+      for i in range(4)]
+PAIRS = [{"sentence1": f"ein Satz {i}", "sentence2": f"a sentence {i}", "lang": "deu-eng"} for i in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`folder(where, rows)` writes JSON Lines (a str or bytes is written as it is) and returns the file."""
+
+    def write(where, rows, suffix="jsonl"):
+        path = tmp_path / f"{where}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not isinstance(rows, bytes):
+            rows = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if suffix == "parquet":
+            plain = tmp_path / "plain.jsonl"
+            plain.write_bytes(rows)
+            load_dataset("json", data_files=str(plain), split="train").to_parquet(path)
+            plain.unlink()
+        elif suffix == "jsonl.gz":
+            path.write_bytes(gzip.compress(rows))
+        else:
+            path.write_bytes(rows)
+        return path
+
+    return write
+
+
+def load(tmp_path, name, split="train", language="en", splits=()):
+    return get_task(name).load(split, language, Rows(tmp_path, splits))
+
+
+def failing(tmp_path, name, split="train", language="en"):
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, name, split, language)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# ---- what is read ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "jsonl.gz"])
+def test_formats_hold_the_same_rows(folder, tmp_path, suffix):
+    path = folder("facebook__xnli/en/train", NLI, suffix)
+    rows = Rows(tmp_path)
+    data = get_task("xnli").load("train", "en", rows)
+    assert data["text_a"][:] == [r["premise"] for r in NLI] and data["label"][:] == [0, 1, 2, 0, 1, 2]
+    (record,) = rows.records
+    assert record == {"id": "facebook/xnli", "config": "en", "split": "train", "file": str(path), "rows": 6,
+                      "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_a_changed_file_is_read_anew(folder, tmp_path):
+    folder("facebook__xnli/en/train", NLI)
+    assert len(load(tmp_path, "xnli")) == 6
+    folder("facebook__xnli/en/train", NLI * 2)
+    assert len(load(tmp_path, "xnli")) == 12
+
+
+def test_a_folder_with_a_card_serves_its_files_not_the_cards(folder, tmp_path):
+    """datasets serves stale rows from a folder whose README has a `configs:` block."""
+    folder("facebook__xnli/en/train", NLI)
+    card = tmp_path / "facebook__xnli" / "README.md"
+    card.write_text("---\nconfigs:\n- config_name: en\n  data_files: en/other.jsonl\n---\n")
+    assert len(load(tmp_path, "xnli")) == 6
+
+
+def test_labels_may_be_names_or_digits(folder, tmp_path):
+    names = ["entailment", "neutral", "contradiction"] * 2
+    folder("facebook__xnli/en/train", [{**r, "label": n} for r, n in zip(NLI, names, strict=True)])
+    assert load(tmp_path, "xnli")["label"][:] == [0, 1, 2] * 2
+    folder("facebook__xnli/en/test", [{**r, "label": str(r["label"])} for r in NLI])
+    assert load(tmp_path, "xnli", "test")["label"][:] == [0, 1, 2] * 2
+
+
+def test_splits_can_be_carved(folder, tmp_path):
+    folder("facebook__xnli/en/validation", NLI)
+    splits = ["xnli.train=validation[:4]", "xnli.dev=validation[4:]"]
+    rows = Rows(tmp_path, splits)
+    train, dev = (get_task("xnli").load(s, "en", rows) for s in ("train", "dev"))
+    assert (len(train), len(dev)) == (4, 2) and not set(train["text_a"]) & set(dev["text_a"])
+    assert [(r["split"], r["rows"]) for r in rows.records] == [("validation[:4]", 4), ("validation[4:]", 2)]
+    assert len(load(tmp_path, "xnli", splits=["xnli.train=validation[:50%]"])) == 3
+
+
+def test_alternatives_take_the_first_present(folder, tmp_path):
+    folder("facebook__xnli/en/test", NLI[:2])
+    folder("facebook__xnli/de/test", NLI[:3])
+    folder("facebook__xnli/de/validation", NLI)
+    splits = ["xnli.test=validation,test"]
+    rows = Rows(tmp_path, splits)
+    assert get_task("xnli").languages(rows) == ["en", "de"]
+    assert [len(get_task("xnli").load("test", code, rows)) for code in ("en", "de")] == [2, 6]
+    assert [r["split"] for r in rows.records] == ["test", "validation"]
+    assert alternatives("validation[:80%],test") == [("validation", "[:80%]"), ("test", "")]
+
+
+def test_languages_are_those_present(folder, tmp_path):
+    for code in ("sw", "en", "de"):
+        folder(f"facebook__xnli/{code}/test", NLI)
+    folder("facebook__xnli/fr/validation", NLI)  # no test rows: not a language one can score
+    folder("facebook__xnli/all_languages/test", NLI)
+    assert get_task("xnli").languages(Rows(tmp_path)) == ["en", "de", "sw"]
+
+
+def test_sources_in_order(folder, tmp_path):
+    folder("google__xtreme/XQuAD.de/validation", QA)
+    assert load(tmp_path, "xquad", "test", "de")["id"][:] == ["0", "1", "2", "3"]
+    folder("google__xquad/xquad.de/validation", QA[:1])
+    assert load(tmp_path, "xquad", "test", "de")["id"][:] == ["0"]
+
+
+def test_an_answer_moved_by_stripped_blanks_is_found(folder, tmp_path):
+    folder("rajpurkar__squad/plain_text/train", [QA[0], {**QA[1], "answers": {"text": ["1"], "answer_start": [9]}}])
+    assert [a["answer_start"] for a in load(tmp_path, "squad")["answers"]] == [[8], [8]]
+
+
+def test_bucc_pools(folder, tmp_path):
+    def pools(gold):
+        for part in ("source", "target"):
+            folder(f"bucc2018__de-en/{part}/test", [{"id": f"{part}-{i}", "text": f"text {i}"} for i in range(3)])
+        folder("bucc2018__de-en/gold/test", gold)
+
+    pools([{"source_id": "source-1", "target_id": "target-0"}])
+    assert load(tmp_path, "bucc", "test", "de").gold == {("source-1", "target-0")}
+    pools([{"source_id": "source-1", "target_id": "target-9"}])
+    message = failing(tmp_path, "bucc", "test", "de")
+    assert "gold/test.jsonl" in message and "'target-9' names no sentence" in message
+    folder("bucc2018__de-en/target/test", [{"id": "target-0", "text": "a"}, {"id": "target-0", "text": "b"}])
+    assert "'target-0' stands twice" in failing(tmp_path, "bucc", "test", "de")
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+def without(rows, column):
+    return [{k: v for k, v in row.items() if k != column} for row in rows]
+
+
+def changed(rows, row, **values):
+    return [{**r, **(values if i == row else {})} for i, r in enumerate(rows, 1)]
+
+
+BAD = {  # what is wrong: (file, rows, task, split, what must be named)
+    "missing column": ("facebook__xnli/en/train", without(NLI, "premise"), "xnli", "train", ["'premise' is missing", "hypothesis"]),
+    "unknown label": ("facebook__xnli/en/train", changed(NLI, 3, label=7), "xnli", "train", ["row 3", "'label'", "7", "entailment"]),
+    "unknown label word": ("facebook__xnli/en/train", [{**r, "label": "entails"} for r in NLI], "xnli", "train",
+                           ["row 1", "'label'", "'entails'", "entailment"]),
+    "hidden label": ("facebook__xnli/en/test", changed(NLI, 2, label=-1), "xnli", "test", ["row 2", "'label'", "-1"]),
+    "null text": ("facebook__xnli/en/train", changed(NLI, 4, hypothesis=None), "xnli", "train", ["row 4", "'hypothesis'", "null"]),
+    "answer elsewhere": ("rajpurkar__squad/plain_text/train", changed(QA, 2, answers={"text": ["dogs"], "answer_start": [8]}), "squad",
+                         "train", ["row 2", "'answers'", "'dogs'", "character 8"]),
+    "no answer": ("rajpurkar__squad/plain_text/validation", changed(QA, 3, answers={"text": [], "answer_start": []}), "squad", "dev",
+                  ["row 3", "'answers'", "no answer"]),
+    "a tag too few": ("google__xtreme/udpos.English/train", changed(POS, 2, pos_tags=[7]), "udpos", "train", ["row 2", "one tag a word"]),
+    "a sentence without words": ("google__xtreme/udpos.English/train", changed(POS, 2, tokens=[], pos_tags=[]), "udpos", "train",
+                                 ["row 2"]),
+    "unknown tag": ("google__xtreme/udpos.English/train", changed(POS, 2, pos_tags=[7, 40]), "udpos", "train",
+                    ["sentence 2", "'pos_tags'", "40"]),
+    "a choice too few": ("Rowan__hellaswag/default/train", changed(MC, 2, endings=["a", "b", "c"]), "hellaswag", "train",
+                         ["row 2", "3 choices", "expected 4"]),
+    "no prompt": ("Rowan__hellaswag/default/train", changed(MC, 2, ctx_a=None, ctx=None), "hellaswag", "train", ["row 2"]),
+    "null ending": ("Rowan__hellaswag/default/train", changed(MC, 2, endings=["a", None, "c", "d"]), "hellaswag", "train", ["row 2"]),
+    "null sentence": ("mteb__tatoeba-bitext-mining/deu-eng/test", changed(PAIRS, 2, sentence1=None), "tatoeba", "test",
+                      ["row 2", "'sentence1'"]),
+}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("what", BAD)
+def test_bad_rows_name_file_row_and_column(folder, tmp_path, what, suffix):
+    where, rows, task, split, named = BAD[what]
+    path = folder(where, rows, suffix)
+    message = failing(tmp_path, task, split, "de" if task == "tatoeba" else "en")
+    assert all(part in message for part in [str(path), *named]), message
+
+
+def test_misspelt_column_names_the_nearest(folder, tmp_path):
+    folder("facebook__xnli/en/train", [{"premises": r["premise"], **without([r], "premise")[0]} for r in NLI])
+    assert "'premise' is missing" in (message := failing(tmp_path, "xnli")) and "'premises'" in message
+
+
+def test_row_of_a_slice_is_counted_in_the_slice(folder, tmp_path):
+    path = folder("facebook__xnli/en/validation", changed(NLI, 5, label=9))
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, "xnli", splits=["xnli.train=validation[3:]"])
+    assert f"{path} [3:], row 2" in str(caught.value)
+
+
+def test_more_columns_than_needed_are_no_error(folder, tmp_path):
+    folder("rajpurkar__squad/plain_text/train", [{**row, "source": "somewhere"} for row in QA])
+    assert load(tmp_path, "squad").column_names == ["id", "context", "question", "answers"]
+
+
+def test_empty_split(folder, tmp_path):
+    path = folder("facebook__xnli/en/test", b"")
+    assert f"{path}: it is empty" in failing(tmp_path, "xnli", "test")
+    folder("facebook__xnli/en/train", NLI, "parquet")
+    with pytest.raises(UserError, match="no data|no rows"):
+        load(tmp_path, "xnli", splits=["xnli.train=train[:0]"])
+
+
+@pytest.mark.parametrize("content, told", [
+    (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "\xff", "hypothesis": "b", "label": 0}\n',
+     "row 2, column 'premise': not valid UTF-8"),
+    (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "a", \n', "row 2 is not valid JSON"),
+    (b'["a"]\n', "'premise' is missing"),
+])
+def test_bytes_that_are_no_rows(folder, tmp_path, content, told):
+    for suffix in ("jsonl", "jsonl.gz"):
+        shutil.rmtree(tmp_path / "facebook__xnli", ignore_errors=True)
+        path = folder("facebook__xnli/en/train", content, suffix)
+        message = failing(tmp_path, "xnli")
+        assert str(path) in message and told in message
+
+
+def test_bytes_in_parquet_that_are_no_text(folder, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = folder("google__xtreme/udpos.English/train", POS, "parquet")
+    rows = [["cats", "sleep"], [b"\xff", "sleep"]]
+    tokens = pyarrow.array(rows, pyarrow.list_(pyarrow.binary())).cast(pyarrow.list_(pyarrow.string()), safe=False)
+    parquet.write_table(pyarrow.table({"tokens": tokens, "pos_tags": [[7, 15]] * 2}), path)
+    assert f"{path}, row 2, column 'tokens': not valid UTF-8" in failing(tmp_path, "udpos")
+
+
+def test_truncated_gz(folder, tmp_path):
+    path = folder("facebook__xnli/en/train", NLI * 50, "jsonl.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert str(path) in (message := failing(tmp_path, "xnli")) and "row" in message
+
+
+def test_damaged_parquet(folder, tmp_path):
+    path = folder("facebook__xnli/en/train", NLI, "parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert str(path) in failing(tmp_path, "xnli")
+
+
+def test_absent_rows_say_what_is_there(folder, tmp_path):
+    folder("facebook__xnli/de/test", NLI)
+    message = failing(tmp_path, "xnli", "train")
+    assert "facebook__xnli/en/train.parquet" in message and "--splits" in message and "de" in message
+    assert "is absent" in failing(tmp_path, "squad", "train")
+
+
+def test_a_split_the_task_has_not(tmp_path):
+    assert "mnli has no test split" in failing(tmp_path, "mnli", "test")
+
+
+def test_wrong_root(tmp_path):
+    with pytest.raises(UserError, match="--data_root .*nothing is not a folder. Give 'hub'"):
+        Rows(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("text", ["xnli=validation", "xnli.test", "xnli.valid=validation", "train=validation"])
+def test_wrong_override(tmp_path, text):
+    with pytest.raises(UserError, match="is not of the form task.split=source"):
+        Rows(tmp_path, [text])
+
+
+def test_wrong_slice(folder, tmp_path):
+    folder("facebook__xnli/en/validation", NLI)
+    with pytest.raises(UserError, match="is not a split"):
+        load(tmp_path, "xnli", splits=["xnli.train=validation[:4"])
+
+
+# ---- real rows -------------------------------------------------------------------------------------------------------
+
+def test_real_test_rows_load_in_every_language(real_data):
+    rows = Rows(real_data, ["udpos.test=validation,test"])
+    counts = {name: {code: len(get_task(name).load("test", code, rows)) for code in get_task(name).languages(rows)}
+              for name in ("udpos", "tydiqa", "xquad")}
+    assert counts["xquad"]["en"] > 0 and len(counts["tydiqa"]) == 8 and len(counts["udpos"]) > 10
+
+
+@pytest.mark.parametrize("name", ["hellaswag", "squad"])
+def test_real_rows_that_must_be_carved(real_data, name):
+    rows = Rows(real_data, ["hellaswag.train=validation[:80]", "hellaswag.dev=validation[80:160]"])
+    train, dev = (get_task(name).load(split, "en", rows) for split in ("train", "dev"))
+    columns = [c for c in train.column_names if c in ("prompt", "question")]
+    assert not {tuple(r.values()) for r in train.select_columns([*columns])} & {tuple(r.values()) for r in dev.select_columns([*columns])}
