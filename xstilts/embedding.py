@@ -1,7 +1,7 @@
 """Sentence vectors from any layer of an encoder checkpoint.
 
-Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers is the top. Vectors leave `Encoder.embed`
-unnormalised; `normalize` makes inner products cosines.
+Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers is the top. Vectors leave
+`Encoder.embed` unnormalised; `normalize` makes inner products cosines.
 """
 
 from __future__ import annotations
@@ -52,14 +52,18 @@ def _read_config(checkpoint: str | Path) -> PretrainedConfig:
 
     is_folder = os.path.isdir(checkpoint)
     if is_folder and not os.path.isfile(os.path.join(checkpoint, "config.json")):
-        raise UserError(f"{checkpoint} is no checkpoint: it has no config.json. Give a folder written by save_pretrained.")
+        raise UserError(
+            f"{checkpoint} is no checkpoint: it has no config.json. Give a folder written by save_pretrained."
+        )
     try:
         config = AutoConfig.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
-        kind = "has a config.json that cannot be used" if is_folder else "is neither a folder nor a model that could be fetched"
+        kind = "has no usable config.json" if is_folder else "is neither a folder nor a model that could be fetched"
         raise UserError(f"{checkpoint} {kind}: {str(error).splitlines()[0]}") from error
     if config.is_encoder_decoder:
-        raise UserError(f"{checkpoint} is an encoder-decoder ({config.model_type}); sentence vectors need an encoder such as XLM-R.")
+        raise UserError(
+            f"{checkpoint} is an encoder-decoder ({config.model_type}); expected an encoder such as XLM-R."
+        )
     return config
 
 
@@ -80,10 +84,14 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
     try:
         numbers = sorted({int(layer) for layer in asked})
     except ValueError as error:
-        raise UserError(f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}.") from error
+        raise UserError(
+            f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}."
+        ) from error
     for layer in numbers:
         if not 0 <= layer <= n_layers:
-            raise UserError(f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top).")
+            raise UserError(
+                f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top)."
+            )
     return numbers
 
 
@@ -92,7 +100,11 @@ def _pooler_off(config: PretrainedConfig) -> dict[str, bool]:
     from transformers import AutoModel
 
     model_class = AutoModel._model_mapping[type(config)]
-    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters else {}
+    return (
+        {"add_pooling_layer": False}
+        if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+        else {}
+    )
 
 
 @contextmanager
@@ -112,7 +124,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str) -> PreTrainedModel:
-    """The encoder cut after `depth` layers. UserError when the folder lacks any of its weights: they would be random."""
+    """The encoder cut after `depth` layers. UserError when the folder lacks any of its weights: they would be
+    random."""
     import torch
     from transformers import AutoModel
 
@@ -129,7 +142,9 @@ def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dt
         raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {str(error).splitlines()[0]}") from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
-        raise UserError(f"{checkpoint} lacks {len(missing)} of the encoder's weights (first: {missing[0]}): is it the right folder?")
+        raise UserError(
+            f"{checkpoint} lacks {len(missing)} encoder weights (first: {missing[0]}): is it the right folder?"
+        )
     return model.eval()
 
 
@@ -137,9 +152,12 @@ def _load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {str(error).splitlines()[0]}") from error
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"the tokenizer of {checkpoint} has no pad token: set one in tokenizer_config.json.")
+    return tokenizer
 
 
 def _position_limit(model: PreTrainedModel) -> int:
@@ -188,11 +206,13 @@ class Encoder:
     ) -> Encoder:
         """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
 
-        layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token. include_special:
-        whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the model's positions and its tokenizer.
-        dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always. device: a GPU if there is one, unless given.
+        layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
+        include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
+        model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
+        device: a GPU if there is one, unless given.
 
-        Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint is never run.
+        Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
+        is never run.
         """
         import torch
 
@@ -223,12 +243,16 @@ class Encoder:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         return digest.hexdigest()
 
-    def embed(self, sentences: Sequence[str], batch_size: int | None = None, desc: str = "embed") -> dict[int, np.ndarray]:
-        """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order given}.
+    def embed(
+        self, sentences: Sequence[str], batch_size: int | None = None, desc: str = "embed"
+    ) -> dict[int, np.ndarray]:
+        """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
+        given}.
 
-        Equal sentences are computed once, and batches hold sentences of about one length, so that little padding is computed; in
-        fp32 the vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as many
-        as fit a budget of tokens. Raises UserError for an empty list, or a sentence without any token to average.
+        Equal sentences are computed once, and batches hold sentences of about one length, so that little padding is
+        computed; in fp32 the vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences;
+        without it a batch holds as many as fit a budget of tokens. Raises UserError for an empty list, or a sentence
+        without any token to average.
         """
         import torch
         from tqdm import tqdm
@@ -237,11 +261,15 @@ class Encoder:
             raise UserError("there are no sentences to embed.")
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
+        if isinstance(sentences, str):
+            raise UserError("embed takes a list of sentences, not one string.")
         place = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
         tokens, counted, ends = self._tokenise(list(place))
         lengths = np.diff(ends)
         order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
-        vectors = {layer: np.empty((len(place), self.model.config.hidden_size), dtype=np.float32) for layer in self.layers}
+        vectors = {
+            layer: np.empty((len(place), self.model.config.hidden_size), dtype=np.float32) for layer in self.layers
+        }
         with torch.inference_mode(), tqdm(total=len(place), desc=desc, unit="sentence") as bar:
             for rows in _batches(order, lengths, batch_size, TOKENS_PER_BATCH[self.model.device.type]):
                 for layer, pooled in self._pool(*_padded(rows, tokens, counted, ends, self.tokenizer.pad_token_id)):
@@ -278,7 +306,13 @@ class Encoder:
             sentence = sentences[int((sums == 0).argmax())]
             hint = "" if self.include_special else " besides the special ones, which include_special=False leaves out"
             raise UserError(f"the sentence {sentence!r} has no tokens{hint}: remove it.")
-        return np.concatenate(ids), flat, ends
+        tokens = np.concatenate(ids)
+        if tokens.max() >= self.model.config.vocab_size:
+            raise UserError(
+                f"the tokenizer of {self.checkpoint} knows more tokens than its model ({self.model.config.vocab_size}): "
+                "they do not belong together."
+            )
+        return tokens, flat, ends
 
     def _pool(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, counted: torch.Tensor
@@ -317,7 +351,8 @@ def _batches(order: np.ndarray, lengths: np.ndarray, batch_size: int | None, bud
 def _padded(
     rows: np.ndarray, tokens: np.ndarray, counted: np.ndarray, ends: np.ndarray, pad: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on the right."""
+    """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on the
+    right."""
     import torch
 
     lengths = ends[rows + 1] - ends[rows]
@@ -338,7 +373,9 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
     if wrong.any():
         row = int(wrong.argmax())
         what = "is zero" if norms[row, 0] == 0 else "is not finite"
-        raise UserError(f"vector {row} {what} ({int(wrong.sum())} of {len(vectors)} such): it has no direction to compare.")
+        raise UserError(
+            f"vector {row} {what} ({int(wrong.sum())} of {len(vectors)} such): it has no direction to compare."
+        )
     return vectors / norms
 
 
@@ -357,9 +394,9 @@ def cached_embed(
 ) -> dict[int, np.ndarray]:
     """`encoder.embed(sentences)`, from `cache_dir` where it was computed before.
 
-    One file a layer, named by a hash of everything its vectors depend on: checkpoint files, layer, pooling, special tokens, length,
-    dtype and the sentences in order. A file is written whole or not at all; one that is damaged (checksum) or has the wrong shape is
-    said so on stderr and computed again.
+    One file a layer, named by a hash of everything its vectors depend on: checkpoint files, layer, pooling, special
+    tokens, length, dtype and the sentences in order. A file is written whole or not at all; one that is damaged
+    (checksum) or has the wrong shape is said so on stderr and computed again.
     """
     folder = Path(cache_dir)
     try:
@@ -369,7 +406,15 @@ def cached_embed(
     text = hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest()
     files = {}
     for layer in encoder.layers:
-        key = [encoder.fingerprint, layer, encoder.pooling, encoder.include_special, encoder.max_length, encoder.dtype, text]
+        key = [
+            encoder.fingerprint,
+            layer,
+            encoder.pooling,
+            encoder.include_special,
+            encoder.max_length,
+            encoder.dtype,
+            text,
+        ]
         files[layer] = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     shape = (len(sentences), encoder.model.config.hidden_size)
     found = {layer: _read_cache(path, shape) for layer, path in files.items()}
@@ -415,10 +460,11 @@ def export_sentence_transformers(
     out_dir: str | Path,
     max_length: int = 512,
 ) -> None:
-    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special tokens counted).
+    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
+    tokens counted).
 
-    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. The folder appears whole or not at all;
-    one that exists and is not empty is a UserError.
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. The folder appears whole
+    or not at all; one that exists and is not empty is a UserError.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer

@@ -1,12 +1,13 @@
 """Exact nearest neighbours and bitext mining between two pools of sentence vectors.
 
-Vectors come in as float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.embedding.normalize`), so that an inner
-product is a cosine. The margin score and the greedy pairing are those of Artetxe and Schwenk (ACL 2019, arXiv 1811.01136) as LASER
-and XTREME run them for BUCC.
+Vectors come in as float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.embedding.normalize`), so
+that an inner product is a cosine. The margin score and the greedy pairing are those of Artetxe and Schwenk (ACL 2019,
+arXiv 1811.01136) as LASER and XTREME run them for BUCC.
 
-Ties. A cosine here is the inner product taken in float64 and rounded to float32. It therefore depends on the two vectors alone,
-never on where they stand, and equal vectors get equal cosines. Neighbours of equal cosine are ordered by lower index, pairs of equal
-score by lower source index, then lower target index. Apart from such ties no result depends on the order of the rows.
+Ties. A cosine here is the inner product taken in float64 and rounded to float32. It therefore depends on the two
+vectors alone, never on where they stand, and equal vectors get equal cosines. Neighbours of equal cosine are ordered
+by lower index, pairs of equal score by lower source index, then lower target index. Apart from such ties no result
+depends on the order of the rows.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CROWD = 64  # groups of a tile (of 128) in which one row may list candidates
 PRUNE = 4_000_000  # candidates held before those overtaken since are dropped
 PADDING = -1e4  # below any product of the vectors: padding is nobody's neighbour
 PLAIN_PRODUCT = 2**22  # products up to this many pairs are not worth the walk
+PLAIN_ROWS, PLAIN_COLUMNS = 256, 16384  # of the float64 product held at once: 32 MiB
 SHOW_BAR = 10**9  # pairs from which on a search takes long enough for a progress bar
 UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
 
@@ -43,8 +45,8 @@ UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgot
 class Knn:
     """The k nearest neighbours in both directions, best first.
 
-    forward_scores (n, k) float32 cosines and forward_indices (n, k) int64 into the target pool; backward_* (m, k) likewise into the
-    source pool.
+    forward_scores (n, k) float32 cosines and forward_indices (n, k) int64 into the target pool; backward_* (m, k)
+    likewise into the source pool.
     """
 
     forward_scores: np.ndarray
@@ -57,7 +59,9 @@ def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
     """The vectors as contiguous float32 (n, dim); UserError unless finite and of unit length."""
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
-        raise UserError(f"{name} vectors: expected a float array of shape (n, dim), got {vectors.dtype} of shape {vectors.shape}.")
+        raise UserError(
+            f"{name} vectors: expected a float array (n, dim), got {vectors.dtype} of shape {vectors.shape}."
+        )
     if len(vectors) == 0:
         raise UserError(f"{name} vectors: the pool is empty, there is nothing to search.")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -66,8 +70,8 @@ def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
     if wrong.any():
         row = int(wrong.argmax())
         raise UserError(
-            f"{name} vectors: {int(wrong.sum())} of {len(vectors)} are not of unit length (first: row {row}, norm {norms[row]:.4g}). "
-            "Pass them through xstilts.embedding.normalize first."
+            f"{name} vectors: {int(wrong.sum())} of {len(vectors)} are not of unit length (first: row {row}, norm "
+            f"{norms[row]:.4g}). Pass them through xstilts.embedding.normalize first."
         )
     return vectors
 
@@ -75,7 +79,10 @@ def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
 def _check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
     source, target = _checked(source, "source"), _checked(target, "target")
     if source.shape[1] != target.shape[1]:
-        raise UserError(f"source vectors have {source.shape[1]} dimensions, target vectors {target.shape[1]}: one encoder must make both.")
+        raise UserError(
+            f"source vectors have {source.shape[1]} dimensions, target vectors {target.shape[1]}: "
+            "embed both sides with one encoder and one layer."
+        )
     pools = {"target": len(target), "source": len(source)} if both else {"target": len(target)}
     for name, size in pools.items():
         if not 1 <= k <= size:
@@ -104,63 +111,90 @@ def _top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) ->
 
 
 def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest targets of every source from the whole float64 product, a block at a time: the definition, written down."""
-    scores = np.empty((len(source), k), dtype=np.float32)
-    indices = np.empty((len(source), k), dtype=np.int64)
-    target = target.astype(np.float64)
-    step = max(1, PLAIN_PRODUCT // len(target))
-    for start in range(0, len(source), step):
-        part = slice(start, start + step)
-        block = (source[part].astype(np.float64) @ target.T).astype(np.float32)
-        last = np.partition(block, len(target) - k, axis=1)[:, len(target) - k]
-        rows, columns = np.nonzero(block >= last[:, None])
-        scores[part], indices[part] = _top_k(rows, columns, block[rows, columns], k)
+    """The k nearest targets of every source from the whole float64 product: the definition, written down."""
+    scores = np.full((len(source), k), -np.inf, dtype=np.float32)
+    indices = np.zeros((len(source), k), dtype=np.int64)
+    for j in range(0, len(target), PLAIN_COLUMNS):
+        columns = np.arange(j, min(j + PLAIN_COLUMNS, len(target)))
+        right = target[columns].astype(np.float64).T
+        for i in range(0, len(source), PLAIN_ROWS):
+            part = slice(i, i + PLAIN_ROWS)
+            product = (source[part].astype(np.float64) @ right).astype(np.float32)
+            product = np.hstack([scores[part], product])
+            index = np.hstack([indices[part], np.broadcast_to(columns, (len(product), len(columns)))])
+            last = -np.partition(-product, k - 1, axis=1)[:, k - 1, None]
+            rows, place = np.nonzero(product >= last)
+            scores[part], indices[part] = _top_k(rows, index[rows, place], product[rows, place], k)
     return scores, indices
 
 
 class _Operand:
     """One pool made ready for the cheap product, and how far rounding has moved it.
 
-    With u and v the means of the two pools, x.y = (x - u).(y - v) + (x - u).v + u.(y - v) + u.v. Contextual vectors crowd round their
-    mean, where bf16 cannot tell them apart; what is left after the mean is taken away is short, and so is its rounding error. The two
-    middle terms are one number per row and one per column: they ride in the same product, as a high and a low part against ones. The
-    last is a constant and is left out.
+    With u and v the means of the two pools, x.y = (x - u).(y - v) + (x - u).v + u.(y - v) + u.v. Contextual vectors
+    crowd round their mean, where bf16 cannot tell them apart; what is left after the mean is taken away is short, and
+    so is its rounding error. The two middle terms are one number per row and one per column: they ride in the same
+    product, as a high and a low part against ones. The last is a constant and is left out.
     """
 
-    def __init__(self, vectors: np.ndarray, mean: torch.Tensor, other_mean: torch.Tensor, dtype: torch.dtype, first: bool) -> None:
+    def __init__(
+        self, vectors: np.ndarray, mean: torch.Tensor, other_mean: torch.Tensor, dtype: torch.dtype, is_left: bool
+    ) -> None:
         import torch
 
+        self.vectors, self.mean, self.other_mean, self.dtype = vectors, mean, other_mean, dtype
         size, dim = vectors.shape
-        self.matrix = torch.zeros(-(-size // GROUP) * GROUP, -(-(dim + 4) // 32) * 32, dtype=dtype)
-        self.matrix[size:, dim if first else dim + 2] = PADDING
-        self.matrix[:, dim + 2 if first else dim : dim + 4 if first else dim + 2] = 1
+        self.width = -(-(dim + 4) // 32) * 32  # whole registers; the rest stays zero
+        own, ones = slice(dim, dim + 2), slice(dim + 2, dim + 4)
+        self.own, self.ones = (own, ones) if is_left else (ones, own)
         self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size)
         for start in range(0, size, TILE):
-            part = slice(start, min(start + TILE, size))
-            rest = torch.from_numpy(vectors[part]) - mean
-            offset = rest @ other_mean
-            high = offset.to(dtype)
-            low = (offset - high).to(dtype)
-            rounded = rest.to(dtype)
-            self.matrix[part, :dim] = rounded
-            self.matrix[part, dim if first else dim + 2] = high
-            self.matrix[part, dim + 1 if first else dim + 3] = low
-            self.moved[part] = (rest - rounded.float()).norm(dim=1)
-            self.length[part] = torch.maximum(rest.norm(dim=1), rounded.float().norm(dim=1))
+            part = slice(start, start + TILE)
+            rest, offset = self._split(start)
+            rounded, parts = rest.to(dtype).float(), self._parts(offset).float()
+            self.moved[part] = (rest - rounded).norm(dim=1)
+            self.length[part] = torch.maximum(rest.norm(dim=1), rounded.norm(dim=1))
             self.offset[part] = offset.abs()
-            self.offset_moved[part] = (offset - high.float() - low.float()).abs()
+            self.offset_moved[part] = (offset - parts[:, 0] - parts[:, 1]).abs()
+
+    def _split(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(x - u, (x - u).v) of one block of rows."""
+        import torch
+
+        rest = torch.tensor(self.vectors[start : start + TILE]) - self.mean
+        return rest, rest @ self.other_mean
+
+    def _parts(self, offset: torch.Tensor) -> torch.Tensor:
+        """The offsets as high + low part in this dtype: (rows, 2)."""
+        import torch
+
+        high = offset.to(self.dtype)
+        return torch.stack([high, (offset - high.float()).to(self.dtype)], dim=1)
+
+    def block(self, start: int) -> torch.Tensor:
+        """What is multiplied for the rows from `start` on: (rows, width), rows padded to whole groups."""
+        import torch
+
+        rest, offset = self._split(start)
+        size, dim = rest.shape
+        matrix = torch.zeros(-(-size // GROUP) * GROUP, self.width, dtype=self.dtype)
+        matrix[:size, :dim] = rest
+        matrix[:size, self.own] = self._parts(offset)
+        matrix[size:, self.own.start] = PADDING
+        matrix[:, self.ones] = 1
+        return matrix
 
     def slack(self, other: _Operand) -> torch.Tensor:
-        """How far any product of each row of this pool can be from the truth before the result is rounded: (size,) float32.
+        """How far the products of each row can be from the truth, the result's own rounding apart: (size,) float32.
 
-        Cauchy-Schwarz on the rounding of the inputs, and dim * 2^-23 of the sum of magnitudes for accumulating in fp32 (each of dim
-        products and sums errs by at most 2^-24 of itself). The last term covers fp32 in what surrounds the product: the means, the
-        offsets, and the rounding of exact scores to fp32, which makes ties.
+        Cauchy-Schwarz on the rounding of the inputs, and dim * 2^-23 of the sum of magnitudes for accumulating in fp32
+        (each of dim products and sums errs by at most 2^-24 of itself). The last term covers fp32 in what surrounds
+        the product: the means, the offsets, and the rounding of exact scores to fp32, which makes ties.
         """
         length = other.length.max()
         magnitude = self.length * length + self.offset + other.offset.max()
         inputs = self.moved * length + self.length * other.moved.max() + self.offset_moved + other.offset_moved.max()
-        return inputs + self.matrix.shape[1] * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
+        return inputs + self.width * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
 
 
 class _Side:
@@ -171,15 +205,18 @@ class _Side:
 
         self.k, self.slack, self.rounding = k, slack, rounding
         self.best = torch.full((len(slack), k), -torch.inf)  # k group maxima: a lower bound of the k best products
-        self.crowded = torch.zeros(len(slack), dtype=torch.bool)  # rows with more candidates than this search will list
+        self.crowded = torch.zeros(
+            len(slack), dtype=torch.bool
+        )  # rows with more candidates than this search will list
         self.rows, self.columns, self.products = [], [], []
         self.prune_at = PRUNE
 
     def cut(self, part: slice) -> torch.Tensor:
         """The product from which on a candidate of these rows can be among the true k best: (rows,).
 
-        A product p before rounding lies within rounding * |p| of what is stored, and within the slack of the truth. So the k-th best
-        is truly at least `low`, and anything that may truly reach `low` must be stored as at least the cut.
+        A product p before rounding lies within rounding * |p| of what is stored, and within the slack of the truth. So
+        the k-th best is truly at least `low`, and anything that may truly reach `low` must be stored as at least the
+        cut.
         """
         worst = self.best[part, -1]
         low = worst - self.rounding * worst.abs() - self.slack[part]
@@ -187,7 +224,7 @@ class _Side:
         return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
 
     def update(self, tile: torch.Tensor, maxima: torch.Tensor, start: int, column_start: int) -> None:
-        """Takes in one tile of products, seen as (row, member, group): column = column_start + member * groups + group.
+        """Takes in one tile of products (row, member, group): column = column_start + member * groups + group.
 
         Only `maxima` (row, group) are compared for every row; members are looked at in the few groups that can matter.
         """
@@ -220,29 +257,31 @@ class _Side:
         return self.rows[0].numpy(), self.columns[0].numpy()
 
 
-def _walk(source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+def _walk(
+    source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(scores, indices) of every source's k nearest targets and, if `both`, of every target's k nearest sources.
 
-    One walk over the product in tiles serves both directions. The product is cheap and inexact; it only says which pairs can be among
-    the k best, with a bound that leaves none out, and those few are scored exactly. Rows too crowded for that are searched again, more
-    precisely: after bf16 in fp32, after fp32 by the plain product. Beside the vectors this holds their copies in `dtype`, one tile and
-    the candidates.
+    One walk over the product in tiles serves both directions. The product is cheap and inexact; it only says which
+    pairs can be among the k best, with a bound that leaves none out, and those few are scored exactly. Rows too
+    crowded for that are searched again, more precisely: after bf16 in fp32, after fp32 by the plain product. Beside
+    the vectors this holds a copy of the targets in `dtype`, one tile and the candidates.
     """
     import torch
     from tqdm import tqdm
 
     number = getattr(torch, DTYPES[dtype])
     means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float() for pool in (source, target)]
-    left = _Operand(source, means[0], means[1], number, first=True)
-    right = _Operand(target, means[1], means[0], number, first=False)
+    left = _Operand(source, means[0], means[1], number, is_left=True)
+    right = _Operand(target, means[1], means[0], number, is_left=False)
     rounding = 1.01 * torch.finfo(number).eps / 2
     sides = [_Side(k, left.slack(right), rounding)] + ([_Side(k, right.slack(left), rounding)] if both else [])
+    blocks = [right.block(j) for j in range(0, len(target), TILE)]
     buffer = torch.empty(TILE * TILE, dtype=number)  # allocating each tile afresh costs as much as computing it
     bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
-    for i in range(0, len(left.matrix), TILE):
-        rows = left.matrix[i : i + TILE]
-        for j in range(0, len(right.matrix), TILE):
-            columns = right.matrix[j : j + TILE]
+    for i in range(0, len(source), TILE):
+        rows = left.block(i)
+        for j, columns in zip(range(0, len(target), TILE), blocks, strict=True):
             n, m = len(rows), len(columns)
             tile = torch.mm(rows, columns.T, out=buffer[: n * m].view(n, m))
             forward = tile.view(n, GROUP, m // GROUP)
@@ -263,25 +302,29 @@ def _settle(side: _Side, source: np.ndarray, target: np.ndarray, dtype: str) -> 
     scores = np.empty((len(source), side.k), dtype=np.float32)
     indices = np.empty((len(source), side.k), dtype=np.int64)
     if len(rows):
-        scores[~crowded], indices[~crowded] = _top_k(rows, columns, _exact_scores(source, target, rows, columns), side.k)
+        scores[~crowded], indices[~crowded] = _top_k(
+            rows, columns, _exact_scores(source, target, rows, columns), side.k
+        )
     if crowded.any():
         again = source[crowded]
         scores[crowded], indices[crowded] = (
-            _walk(again, target, side.k, "fp32", both=False)[0] if dtype == "bf16" else _plain_knn(again, target, side.k)
+            _walk(again, target, side.k, "fp32", both=False)[0]
+            if dtype == "bf16"
+            else _plain_knn(again, target, side.k)
         )
     return scores, indices
 
 
 @cache
 def _fastest_engine() -> str:
-    """ "bf16" where the machine multiplies in it faster than in fp32, else "fp32": measured once in a process, in about 50 ms."""
+    """The dtype the machine multiplies fastest in, "bf16" or "fp32": measured once in a process, in about 50 ms."""
     import torch
 
-    vectors = torch.ones(1024, 768)
+    vectors = torch.ones(512, 768)
     seconds = {}
     for name, dtype in DTYPES.items():
         operand = vectors.to(getattr(torch, dtype))
-        out = torch.empty(1024, 1024, dtype=operand.dtype)
+        out = torch.empty(512, 512, dtype=operand.dtype)
         torch.mm(operand, operand.T, out=out)
         start = time.perf_counter()
         for _ in range(3):
@@ -290,8 +333,11 @@ def _fastest_engine() -> str:
     return min(seconds, key=seconds.get)
 
 
-def _search(source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The k nearest by inner product, of contiguous float32 pools that have been checked; the engines give the same answer."""
+def _search(
+    source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The k nearest by inner product, of contiguous float32 pools that have been checked; the engines give the same
+    answer."""
     if engine not in ENGINES:
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
     if engine == "auto":
@@ -308,10 +354,12 @@ def knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto"
 
 
 def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto") -> Knn:
-    """The k nearest neighbours of every source among the targets and of every target among the sources, exact, from one product.
+    """The k nearest neighbours of every source among the targets and of every target among the sources, exact, from
+    one product.
 
-    `engine` decides the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact scores of what can
-    matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the others is faster on this machine).
+    `engine` decides the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
+    scores of what can matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the
+    others is faster on this machine).
     """
     source, target = _check_pools(source, target, k, both=True)
     forward, backward = _search(source, target, k, engine, both=True)
@@ -321,13 +369,15 @@ def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine
 def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
     """The index (n,) int64 of every source's nearest target.
 
-    With `csls=k` nearness is 2 cos(x, y) - r(x) - r(y), r being the mean cosine of a vector to its k nearest in the other pool
-    (Conneau et al., ICLR 2018, arXiv 1710.04087; they take k=10), which pushes back targets that are near to everything.
+    With `csls=k` nearness is 2 cos(x, y) - r(x) - r(y), r being the mean cosine of a vector to its k nearest in the
+    other pool (Conneau et al., ICLR 2018, arXiv 1710.04087; they take k=10), which pushes back targets that are near
+    to everything.
     """
     if csls is None:
         return knn(source, target, 1)[1][:, 0]
     near = bidirectional_knn(source, target, csls)
-    # r(x) is the same for every target of x. r(y) / 2 is taken off as one more dimension of an inner product, (x, 1).(y, -r(y) / 2).
+    # r(x) is the same for every target of x. r(y) / 2 is taken off as one more dimension of an inner product, (x,
+    # 1).(y, -r(y) / 2).
     penalty = near.backward_scores.mean(axis=1, keepdims=True, dtype=np.float64) / 2
     queries = np.hstack([source, np.ones((len(source), 1))]).astype(np.float32)
     return _search(queries, np.hstack([target, -penalty]).astype(np.float32), 1, "auto", both=False)[0][1][:, 0]
@@ -358,10 +408,10 @@ def mine(
         ratio     cos / mean          distance  cos - mean          absolute  cos
 
     Candidates are the best-scoring of the k neighbours of every source (forward) and of every target (backward).
-    `retrieval="forward"` returns the first, `"backward"` the second, `"intersect"` the pairs found both ways, `"max"` takes both lists
-    together from the best score down and accepts a pair unless one of its sides has been taken: one-to-one, and the same when the
-    sides are swapped. As in LASER and XTREME `max` then leaves out pairs whose score is not above `min_score`; they still take their
-    sides.
+    `retrieval="forward"` returns the first, `"backward"` the second, `"intersect"` the pairs found both ways, `"max"`
+    takes both lists together from the best score down and accepts a pair unless one of its sides has been taken:
+    one-to-one, and the same when the sides are swapped. As in LASER and XTREME `max` then leaves out pairs whose score
+    is not above `min_score`; they still take their sides.
     """
     if margin not in MARGINS:
         raise UserError(f"margin={margin!r} is unknown; choose one of {', '.join(MARGINS)}.")
@@ -372,7 +422,9 @@ def mine(
     forward_mean = near.forward_scores.mean(axis=1, dtype=np.float64)
     backward_mean = near.backward_scores.mean(axis=1, dtype=np.float64)
 
-    def best(cosines: np.ndarray, indices: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def best(
+        cosines: np.ndarray, indices: np.ndarray, own: np.ndarray, other: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         scores = _margin(cosines.astype(np.float64), (own[:, None] + other[indices]) / 2, margin)
         rows, column = np.arange(len(scores)), scores.argmax(axis=1)
         return indices[rows, column], scores[rows, column]
@@ -411,13 +463,16 @@ def _greedy(i: np.ndarray, j: np.ndarray, n: int, m: int) -> np.ndarray:
 def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tuple[float, float]:
     """The cut with the best F1 on dev: (threshold, F1 in 0-100 of the candidates with score >= threshold).
 
-    `scores` (n,) and `is_gold` (n,) belong to the dev candidates, `n_gold` counts the gold pairs, found or not. As in the BUCC code of
-    LASER and XTREME: walk down from the best score (equal scores in the order given), and where F1 is highest for the first time put
-    the threshold midway between that score and the next. After the last candidate there is no next: its own score is the threshold.
+    `scores` (n,) and `is_gold` (n,) belong to the dev candidates, `n_gold` counts the gold pairs, found or not. As in
+    the BUCC code of LASER and XTREME: walk down from the best score (equal scores in the order given), and where F1 is
+    highest for the first time put the threshold midway between that score and the next. After the last candidate there
+    is no next: its own score is the threshold.
     """
     scores, is_gold = np.asarray(scores, dtype=np.float64), np.asarray(is_gold, dtype=bool)
     if scores.shape != is_gold.shape or scores.ndim != 1:
-        raise UserError(f"{scores.shape} scores and {is_gold.shape} gold marks: expected one mark for every candidate.")
+        raise UserError(
+            f"{scores.shape} scores and {is_gold.shape} gold marks: expected one mark for every candidate."
+        )
     if np.isnan(scores).any():
         raise UserError(f"dev candidate {int(np.isnan(scores).argmax())} has the score NaN: mine the dev pools again.")
     if not is_gold.any():
@@ -440,14 +495,16 @@ def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tupl
 def deduplicate(ids: Sequence[str], texts: Sequence[str]) -> tuple[list[str], list[str | None]]:
     """The pool that is searched: (unique texts in order of first appearance, the id of each).
 
-    As XTREME does for BUCC: a text that stands under several ids is searched once, as a competitor, but its id is None, because no one
-    id is right for it; `id_pairs` leaves such pairs out, so their gold pairs count as missed. Texts that differ only in the white
-    space around them are two entries of the pool and share this fate.
+    As XTREME does for BUCC: a text that stands under several ids is searched once, as a competitor, but its id is
+    None, because no one id is right for it; `id_pairs` leaves such pairs out, so their gold pairs count as missed.
+    Texts that differ only in the white space around them are two entries of the pool and share this fate.
     """
     if len(ids) != len(texts):
         raise UserError(f"{len(ids)} ids for {len(texts)} sentences: expected as many of one as of the other.")
     if repeated := [name for name, count in Counter(ids).items() if count > 1]:
-        raise UserError(f"{len(repeated)} ids stand more than once in the pool (first: {repeated[0]!r}): ids must be unique.")
+        raise UserError(
+            f"{len(repeated)} ids stand more than once in the pool (first: {repeated[0]!r}): ids must be unique."
+        )
     bearers = Counter(text.strip() for text in texts)
     unique: dict[str, str | None] = {}
     for name, text in zip(ids, texts, strict=True):
@@ -462,7 +519,8 @@ def id_pairs(
     source_ids: Sequence[str | None],
     target_ids: Sequence[str | None],
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """What `mine` found, as ((source id, target id) pairs, their scores), in the same order, without sentences whose id is None."""
+    """What `mine` found, as ((source id, target id) pairs, their scores), in the same order, without sentences whose
+    id is None."""
     pairs, kept = [], []
     for position, (i, j) in enumerate(zip(source_index.tolist(), target_index.tolist(), strict=True)):
         source_id, target_id = source_ids[i], target_ids[j]
