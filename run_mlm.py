@@ -5,10 +5,8 @@
 """
 
 import itertools
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
 
@@ -39,6 +37,7 @@ def main(argv: list[str]) -> None:
 
     import transformers
     from datasets import concatenate_datasets
+    from transformers.trainer_utils import get_last_checkpoint
 
     from xstilts import cards, heads, runner
     from xstilts.tokenizer import train_tokenizer
@@ -59,19 +58,10 @@ def main(argv: list[str]) -> None:
 
     # ---- model and tokenizer -------------------------------------------------------------------------------------
     if mlm.config_name:
-        if not Path(mlm.config_name).is_file():
-            raise UserError(f"--config_name {mlm.config_name}: no such file.")
-        sizes = json.loads(Path(mlm.config_name).read_text())
-        made = Path(run.output_dir, "tokenizer.json")
-        if made.is_file():  # a run that is resumed keeps the pieces it began with
-            tokenizer = heads.load_tokenizer(run.output_dir)
-        else:
-            tokenizer = train_tokenizer(itertools.chain.from_iterable(t["text"] for t in texts.values()), mlm.vocab_size)
-            if args.process_index == 0:
-                tokenizer.save_pretrained(run.output_dir)
-        config = transformers.AutoConfig.for_model(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id,
-                                                   bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
-        model = transformers.AutoModelForMaskedLM.from_config(config)
+        last = get_last_checkpoint(run.output_dir)  # a run that is resumed keeps the pieces it began with
+        texts_of_all = itertools.chain.from_iterable(t["text"] for t in texts.values())
+        tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(texts_of_all, mlm.vocab_size)
+        model = heads.from_sizes(mlm.config_name, tokenizer)
     else:
         tokenizer = heads.load_tokenizer(name, model_args.model_revision)
         model = heads.masked_lm(name, model_args.model_revision)

@@ -138,7 +138,7 @@ def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dt
                 output_loading_info=True,
                 **_pooler_off(config),
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
         raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {str(error).splitlines()[0]}") from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -63,10 +64,15 @@ def load_encoder(name: str, revision: str = "main", pooler: bool = False):
     except Exception as error:
         raise UserError(f"{name}: does not load as an encoder ({_first_line(error)}).") from error
     missing = sorted(info["missing_keys"])
-    lost = [key for key in missing if "pooler" not in key]
+    _check_complete(name, missing)
+    return model, missing
+
+
+def _check_complete(name: str, missing: list[str]) -> None:
+    """Refuses a checkpoint that lacks weights of its encoder (the pooler aside): they would be random."""
+    lost = sorted(key for key in missing if "pooler" not in key)
     if lost:
         raise UserError(f"{name}: {len(lost)} encoder weights are missing from the checkpoint, {lost[0]} for one.")
-    return model, missing
 
 
 def fresh_head(task, name: str, revision: str = "main", encoder=None):
@@ -102,9 +108,29 @@ def masked_lm(name: str, revision: str = "main"):
     from transformers import AutoModelForMaskedLM
 
     try:
-        return AutoModelForMaskedLM.from_pretrained(name, revision=revision, dtype=torch.float32)
+        model, info = AutoModelForMaskedLM.from_pretrained(name, revision=revision, dtype=torch.float32, output_loading_info=True)
     except Exception as error:
         raise UserError(f"{name}: does not load for masked language modelling ({_first_line(error)}).") from error
+    _check_complete(name, [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")])
+    return model
+
+
+def from_sizes(config_name: str, tokenizer):
+    """An untrained masked-LM model from a JSON file of `model_type` and sizes; the tokenizer gives the vocabulary's.
+
+    Raises:
+        UserError: no such file, or not a model config.
+    """
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    try:
+        sizes = json.loads(Path(config_name).read_text(encoding="utf-8"))
+        config = AutoConfig.for_model(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id,
+                                      bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
+        return AutoModelForMaskedLM.from_config(config)
+    except Exception as error:
+        raise UserError(f"--config_name {config_name}: no model can be made of it ({_first_line(error)}). Expected JSON such as "
+                        "recipes/models/xlmr-tiny.json.") from error
 
 
 def freeze_embeddings(model) -> None:
