@@ -1,0 +1,257 @@
+"""The scripts from the outside: --help at once, and every wrong input as one line before any training, nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import TASKS
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted(p.name for p in ROOT.glob("run_*.py"))
+TRAINING = ["run_intermediate.py", "run_mlm.py", "run_target.py"]
+HEAVY = {"torch", "datasets", "evaluate", "sklearn", "pandas", "matplotlib", "scipy", "accelerate"}
+
+# runs a script as `python script arguments` does, then prints what of HEAVY it imported
+WATCH = f"""
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as leave:
+    print("LEFT", leave.code or 0, sorted({HEAVY!r} & set(sys.modules)))
+else:
+    print("LEFT", 0, sorted({HEAVY!r} & set(sys.modules)))
+"""
+
+
+def watched(*arguments):
+    done = subprocess.run([sys.executable, "-c", WATCH, *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_imports_nothing_heavy(script):
+    out, error = watched(script, "--help")
+    assert out.endswith("LEFT 0 []\n"), out[-200:] + error[-500:]
+    assert "--output_dir" in out and "usage" in out.lower()
+
+
+def test_wrong_argument_imports_nothing_heavy():
+    out, error = watched("run_retrieval.py", "--pooling", "max")
+    assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
+
+
+def test_list_tasks_imports_nothing_heavy():
+    out, error = watched("run_target.py", "--list_tasks")
+    assert out.endswith("LEFT 0 []\n") and not error, out[-300:] + error
+    assert all(name in out for name in TASKS)
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s != "run_report.py"])
+def test_list_tasks_of_a_folder(script, cli, tiny_world):
+    done = cli(script, "--list_tasks", "--data_root", tiny_world)
+    assert done.returncode == 0 and done.stdout.splitlines()[0].startswith("name")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("xnli "))
+    assert line.split()[-3:] == ["en", "qaa", "qab"] and " 40 " in line
+
+
+# ---- wrong input -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def refused(cli, tmp_path, tiny_model, tiny_world):
+    """`refused(script, *arguments)`: runs it, checks the form of the error, returns its text.
+
+    A model, rows and an output folder are given unless `arguments` have their own.
+    """
+
+    def run(script, *arguments):
+        arguments = list(map(str, arguments))
+        out = tmp_path / "out"
+        for flag, value in (("--model_name_or_path", tiny_model), ("--data_root", tiny_world), ("--output_dir", out)):
+            if flag not in arguments and not (flag == "--model_name_or_path" and "--config_name" in arguments):
+                arguments += [flag, str(value)]
+        done = cli(script, *arguments)
+        lines = [line for line in done.stderr.splitlines() if "error:" in line]
+        assert done.returncode == 2, done.stderr
+        assert lines and lines == done.stderr.splitlines()[-1:], done.stderr
+        assert "Traceback" not in done.stderr
+        assert not out.is_dir() or not [p for p in out.rglob("*") if p.is_file()], list(out.rglob("*"))
+        prefix = f"{script}: error: "
+        assert lines[0].startswith(prefix)
+        return lines[0].removeprefix(prefix)
+
+    return run
+
+
+TASK_OF = {"run_intermediate.py": ["--tasks", "mnli"], "run_target.py": ["--task", "xnli"], "run_retrieval.py": ["--tasks", "tatoeba"],
+           "run_mlm.py": []}
+EVERY = sorted(TASK_OF)
+
+
+@pytest.mark.parametrize("script, arguments, told", [
+    ("run_target.py", ["--task", "xnil"], "Did you mean 'xnli'"),
+    ("run_target.py", ["--task", "tatoeba"], "run_retrieval.py --tasks tatoeba"),
+    ("run_target.py", [], "--task is missing"),
+    ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
+    ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
+    ("run_intermediate.py", [], "--tasks is missing"),
+    ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
+    ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
+    ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
+    ("run_retrieval.py", [], "--tasks is missing"),
+    ("run_mlm.py", ["--mlm_probability", "1.5"], "must lie between 0 and 1"),
+    ("run_mlm.py", ["--config_name", "recipes/models/none.json"], "recipes/models/none.json"),
+    ("run_target.py", ["--task", "xnli", "--learning_rat", "1"], "Did you mean --learning_rate"),
+    ("run_target.py", ["--task", "xnli", "--learning_rate", "fast"], "learning_rate"),
+    ("run_target.py", ["--task", "xnli", "--max_train_samples", "many"], "max_train_samples"),
+    ("run_target.py", ["--task", "xnli", "--lr_scheduler_type", "steep"], "lr_scheduler_type"),
+    ("run_target.py", ["--task", "xnli", "--push_to_hub"], "--hub_model_id"),
+    ("run_target.py", ["--task", "xnli", "--splits", "xnli=test"], "task.split=source"),
+    ("run_report.py", ["--runs_dir", "nowhere"], "nowhere"),
+])
+def test_wrong_names_and_values(script, arguments, told, refused, cli):
+    if script == "run_report.py":
+        done = cli(script, *arguments)
+        assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+    else:
+        assert told in refused(script, *arguments)
+
+
+@pytest.mark.parametrize("script", ["run_target.py", "run_retrieval.py"])
+def test_unknown_language(script, refused):
+    told = refused(script, *TASK_OF[script], "--languages", "qaa", "de")
+    assert "de" in told and "qaa qab" in told
+    assert "xx9" in refused(script, *TASK_OF[script], "--languages", "xx9")
+
+
+def test_unknown_language_of_text(refused):
+    assert "20231101.de" in refused("run_mlm.py", "--text_languages", "de")
+
+
+@pytest.mark.parametrize("layer", ["3", "-1", "middle"])
+def test_layer_beyond_the_model(layer, refused):
+    told = refused("run_retrieval.py", "--tasks", "tatoeba", "--layer", layer)
+    assert layer in told
+    assert "0" in told or "'all' or 'last'" in told
+
+
+def test_headline_layer(refused):
+    assert "0 to 2" in refused("run_retrieval.py", "--tasks", "tatoeba", "--layer", "all", "--report_layer", "9")
+    assert "--layer all" in refused("run_retrieval.py", "--tasks", "tatoeba", "--report_layer", "1")
+
+
+@pytest.mark.parametrize("script", EVERY)
+def test_checkpoint_that_is_none(script, refused, tiny_model, tmp_path):
+    """A folder that is not there, without a config, without weights, with cut or too few weights, without a tokenizer."""
+
+    def told(folder):
+        return refused(script, *TASK_OF[script], "--model_name_or_path", folder)
+
+    assert "no such folder" in told(tmp_path / "nothing")
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[:-1000])
+    assert str(broken) in told(broken)
+    (broken / "model.safetensors").unlink()
+    assert "no model.safetensors" in told(broken)
+    (broken / "model.safetensors").write_bytes(weights)
+    (broken / "tokenizer.json").unlink()
+    assert "tokenizer" in told(broken)
+    shutil.copy(tiny_model / "tokenizer.json", broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    assert "missing" in (message := told(broken)) or "lacks" in message
+    (broken / "config.json").write_text("{")
+    assert str(broken) in told(broken)
+    (broken / "config.json").unlink()
+    assert "no config.json" in told(broken)
+
+
+@pytest.mark.parametrize("script", EVERY)
+def test_output_folder_that_cannot_be(script, cli, tiny_model, tiny_world, tmp_path):
+    """A file lies where the folder should be, or the folder above is closed."""
+    arguments = [*TASK_OF[script], "--model_name_or_path", tiny_model, "--data_root", tiny_world]
+    occupied = tmp_path / "file"
+    occupied.write_text("mine")
+    for folder in (occupied, occupied / "below"):
+        done = cli(script, *arguments, "--output_dir", folder)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert f"--output_dir {folder} cannot be written" in done.stderr
+    assert occupied.read_text() == "mine"
+    done = cli(script, *arguments)
+    assert done.returncode == 2 and "--output_dir is missing" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_output_folder_without_permission(cli, tiny_model, tiny_world, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", closed)
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("script", TRAINING)
+def test_length_beyond_the_model(script, refused):
+    assert "at most 128 tokens" in refused(script, *TASK_OF[script], "--max_seq_length", "129")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"model_type": "no-such-model"}', '{"model_type": "xlm-roberta", "hidden_size": 7}'])
+def test_config_that_is_none(text, refused, tmp_path):
+    (tmp_path / "sizes.json").write_text(text)
+    told = refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
+    assert "sizes.json: no model can be made of it" in told
+
+
+def test_length_beyond_a_model_made_from_a_config(refused):
+    told = refused("run_mlm.py", "--config_name", "recipes/models/xlmr-tiny.json", "--vocab_size", "300", "--max_seq_length", "600")
+    assert "at most 512 tokens" in told
+
+
+@pytest.mark.parametrize("script", EVERY)
+def test_wrong_root(script, refused, tmp_path):
+    assert "is not a folder. Give 'hub'" in refused(script, *TASK_OF[script], "--data_root", tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("script, task, file, told", [
+    ("run_target.py", "xnli", "facebook__xnli/qab/test", "row 2"),  # the last language: still before the training
+    ("run_intermediate.py", "mnli", "nyu-mll__glue/mnli/validation_matched", "row 2"),
+    ("run_retrieval.py", "tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", "row 2"),
+])
+def test_bad_row_is_found_before_any_training(script, task, file, told, refused, tiny_world, tmp_path):
+    from datasets import load_dataset
+
+    rows = tmp_path / "rows"
+    shutil.copytree(tiny_world, rows)
+    source = rows / f"{file}.parquet"
+    data = load_dataset("parquet", data_files=str(source), split="train").to_list()
+    source.unlink()
+    column = next(c for c in ("premise", "sentence1") if c in data[0])
+    data[1][column] = None
+    (rows / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    message = refused(script, *(["--task"] if script == "run_target.py" else ["--tasks"]), task, "--data_root", rows)
+    assert f"{file}.jsonl" in message and told in message and repr(column) in message
+
+
+def test_absent_hub_is_one_line(refused):
+    told = refused("run_target.py", "--task", "xnli", "--data_root", "hub", "--languages", "en")
+    assert "facebook/xnli" in told and "--data_root FOLDER" in told
+
+
+def test_hub_model_without_a_network_is_one_line(refused):
+    for script in EVERY:
+        told = refused(script, *TASK_OF[script], "--model_name_or_path", "nobody/no-such-model")
+        assert "nobody/no-such-model" in told
+
+
+def test_a_real_process_says_the_same(run_script, tmp_path):
+    """The one check of these in a process of its own: exit code and stream are the shell's."""
+    done = run_script("run_target.py", "--task", "xnil", "--output_dir", tmp_path / "out")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "run_target.py: error: Task 'xnil' is unknown. Did you mean 'xnli'? See --list_tasks.\n"
+    assert not (tmp_path / "out").exists()
