@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -214,6 +215,21 @@ def choose_languages(task, rows, wanted: list[str]) -> list[str]:
     return wanted or have
 
 
+def last_checkpoint(folder: str) -> str | None:
+    """The newest whole checkpoint below `folder`; ones cut off while they were written are removed, and that is said.
+
+    trainer_state.json is the last file the Trainer writes into a checkpoint, and older ones go only after it.
+    """
+    while found := get_last_checkpoint(folder):
+        try:
+            json.loads(Path(found, "trainer_state.json").read_text())
+            return found
+        except (OSError, ValueError):
+            logger.warning("%s was cut off while it was written; going back to the one before.", found)
+            shutil.rmtree(found)
+    return None
+
+
 def begin(run, settings: dict) -> str | None:
     """Compares this run's settings with those the folder was begun with; returns the checkpoint to resume from.
 
@@ -221,7 +237,7 @@ def begin(run, settings: dict) -> str | None:
         UserError: the folder was begun with other arguments (the difference is shown).
     """
     path = Path(run.output_dir, "run.json")
-    checkpoint = get_last_checkpoint(run.output_dir)
+    checkpoint = last_checkpoint(run.output_dir)
     if path.is_file() and (checkpoint or Path(run.output_dir, "results.json").is_file()):
         old = json.loads(path.read_text())
         differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k))
@@ -322,8 +338,6 @@ def as_json(settings: dict) -> str:
 
 def clean(run) -> None:
     """Removes the intermediate checkpoints of a finished run (the folder itself is the last or best one), and pickles."""
-    import shutil
-
     Path(run.output_dir, "training_args.bin").unlink(missing_ok=True)
 
     for path in Path(run.output_dir).glob("checkpoint-*"):
