@@ -11,7 +11,7 @@ RETRIEVAL ?= tatoeba
 DATA_ARGS ?= --splits hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] udpos.train=train[:90%] \
   udpos.dev=train[90%:] udpos.test=validation,test
 ARGS_all ?= --tasks squad hellaswag
-INTERMEDIATE_ARGS ?= --learning_rate 3e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 2000 --max_eval_samples 300
-TARGET_ARGS ?= --learning_rate 5e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 2000 --max_eval_samples 200
+INTERMEDIATE_ARGS ?= --learning_rate 3e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 1500 --max_eval_samples 200
+TARGET_ARGS ?= --learning_rate 5e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 1500 --max_eval_samples 100
 RETRIEVAL_ARGS ?= --layer all
 DEFAULT_JOBS ?= 2
