@@ -13,16 +13,38 @@ if TYPE_CHECKING:
 
 # name -> module:class; a task of one's own is one more line
 TASKS = {
+    # intermediate
     "mnli": "tasks.sentence_pair:MNLI",
-    "xnli": "tasks.sentence_pair:XNLI",
+    "snli": "tasks.sentence_pair:SNLI",
+    "anli": "tasks.sentence_pair:ANLI",
+    "anli_plus": "tasks.sentence_pair:ANLIPlus",
+    "qqp": "tasks.sentence_pair:QQP",
+    "rte": "tasks.sentence_pair:RTE",
     "squad": "tasks.span:SQuAD",
-    "xquad": "tasks.span:XQuAD",
-    "tydiqa": "tasks.span:TyDiQA",
+    "squad_v2": "tasks.span:SQuADv2",
     "hellaswag": "tasks.multiple_choice:HellaSwag",
+    "cosmosqa": "tasks.multiple_choice:CosmosQA",
+    "csqa": "tasks.multiple_choice:CommonsenseQA",
+    "siqa": "tasks.multiple_choice:SocialIQA",
+    "copa": "tasks.multiple_choice:COPA",
+    "ccg": "tasks.ccg:CCG",
+    # target
+    "xnli": "tasks.sentence_pair:XNLI",
+    "pawsx": "tasks.sentence_pair:PAWSX",
     "udpos": "tasks.tagging:UDPOS",
+    "panx": "tasks.tagging:PANX",
+    "xquad": "tasks.span:XQuAD",
+    "mlqa": "tasks.span:MLQA",
+    "tydiqa": "tasks.span:TyDiQA",
+    "xcopa": "tasks.multiple_choice:XCOPA",
+    # retrieval
     "tatoeba": "tasks.retrieval:Tatoeba",
     "bucc": "tasks.retrieval:BUCC",
+    "lareqa": "tasks.ranking:LAReQA",
+    "mewslix": "tasks.ranking:MewsliX",
 }
+# what `make matrix TARGETS=all` trains on: every target task with a head
+TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
 
 
 def get_task(name: str, benchmark: str = "xtreme") -> Task:
@@ -60,7 +82,6 @@ def list_tasks(data_root: str = "hub", splits: tuple[str, ...] | list[str] = (),
                 count = len(task.load("train", "en", rows))
             except UserError:
                 count = "-"
-        source = task.sources[0].id if task.sources else f"{name}2018 (local files)"
-        lines.append((name, task.form, task.metric, str(count), source, " ".join(languages) or "-"))
+        lines.append((name, task.form, task.metric, str(count), task.where(), " ".join(languages) or "-"))
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[5]]) for line in lines)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
@@ -18,33 +19,53 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+XTREME_REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"  # google/xtreme in parquet, which many tasks read from
+
+
 @dataclass(frozen=True)
 class Source:
     """One place a task's rows lie: a Hub id at a revision, and how its configs and splits are named.
 
-    `config` may hold ``{language}``, filled with `code(language)`; `splits` maps train/dev/test to the source's names.
+    Attributes:
+        config: may hold ``{language}`` (twice, if the source writes it twice), filled with `code(language)`.
+        splits: train/dev/test -> the source's name, or several joined by ``+`` whose rows are taken together.
+        revision: a commit of the Hub repository; None: `main`, whose commit is looked up and recorded.
+        columns: what its rows must have, where that is not the task's `columns`.
+        shape: (rows, language) -> the rows of that language in the task's columns, where they are not so already.
+        inside: rows -> the language codes in them, for a config that holds several languages.
+        only: the languages the Hub has here (empty: all of the task's); a folder may hold others.
+        files: split -> URL, ``{revision}`` and ``{language}`` filled in, where the id cannot be loaded from the Hub.
     """
 
     id: str
     config: str
     splits: Mapping[str, str]
     revision: str | None = None
-    code: Any = staticmethod(lambda language: language)
+    code: Callable[[str], str] = staticmethod(lambda language: language)
+    columns: tuple[str, ...] = ()
+    shape: Callable[[Dataset, str], Dataset] | None = None
+    inside: Callable[[Dataset], Iterable[str]] | None = None
+    only: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def config_of(self, language: str) -> str:
         return self.config.replace("{language}", self.code(language))
 
+    def serves(self, language: str, local: bool) -> bool:
+        """Whether rows of a language may be looked for here: a config that names no language is English."""
+        if "{language}" not in self.config and not self.inside:
+            return language == "en"
+        return local or not self.only or language in self.only
+
     def language_of(self, config: str) -> str | None:
         """The language a present config stands for, or None if it is none of this source's configs."""
-        before, _, after = self.config.partition("{language}")
-        if not (config.startswith(before) and config.endswith(after)):
-            return None
-        code = config[len(before) : len(config) - len(after)]
+        first, *rest = map(re.escape, self.config.split("{language}"))
+        match = re.fullmatch(first + "(.+)" + r"\1".join(rest), config) if rest else None
         try:
-            language = codes.normalize(code)
+            language = codes.normalize(match[1]) if match else None
         except UserError:
             return None
-        return language if self.config_of(language) == config else None
+        return language if language and self.config_of(language) == config else None
 
 
 class Task:
@@ -61,7 +82,8 @@ class Task:
     columns: ClassVar[tuple[str, ...]]  # what the source must have
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
-    train_from: ClassVar[str | None] = None  # the task whose English rows train this one (xquad: squad)
+    train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
+    parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
     train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = nothing to train on
@@ -75,18 +97,39 @@ class Task:
     def languages(self, rows: Rows) -> list[str]:
         """The languages of the test split: the benchmark's for the Hub, those present for a folder."""
         if not rows.local:
-            return list(codes.languages(self.languages_in, self.benchmark)) if self.languages_in else ["en"]
+            return list(codes.languages(self.languages_in, self._benchmark())) if self.languages_in else ["en"]
         found = {}
         for source in self.sources:
+            expression = rows.expression(self.name, "test", source.splits.get("test", ""))
             for config in rows.configs(source.id):
-                language = source.language_of(config) if "{language}" in source.config else "en"
-                expression = rows.expression(self.name, "test", source.splits.get("test", ""))
-                if language and expression and rows.has(source.id, config, expression):
+                language = source.language_of(config) if "{language}" in source.config else source.config == config and "en"
+                if language and not source.inside and expression and rows.has(source.id, config, expression):
                     found[language] = True
+            # a file of several languages has to be read to know them, and only if no other source says
+            if not found and source.inside and expression and rows.has(source.id, source.config, expression):
+                data = rows.read(source.id, source.config, expression, source.revision, source.columns or self.columns)
+                rows.records.pop()  # looked into, not used
+                found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
         if not found:
-            raise UserError(f"{self.name}: no test rows below {rows.root} (looked in "
-                            f"{', '.join(str(rows.folder(s.id)) for s in self.sources)}).")
+            looked = ", ".join(dict.fromkeys(str(rows.folder(source.id)) for source in self.sources))
+            raise UserError(f"{self.name}: no test rows below {rows.root} (looked in {looked}).")
         return sorted(found, key=lambda code: (code != "en", code))
+
+    def _benchmark(self) -> str:
+        """The benchmark whose languages are meant: the one asked for, if it has the task, else the one that has."""
+        names = [self.benchmark, *codes.BENCHMARKS]
+        return next((name for name in names if self.languages_in in codes.BENCHMARKS.get(name, ())), self.benchmark)
+
+    def where(self) -> str:
+        """Where the rows come from, for lists: the first source, or the parts."""
+        return self.sources[0].id if self.sources else " + ".join(self.parts)
+
+    def notes(self, data: Dataset) -> list[str]:
+        """What a reader of a score on these source rows has to know; kept with the data in results.json."""
+        return []
+
+    def prepare(self, rows: Rows) -> None:
+        """What has to be known before a head is made; for most tasks nothing."""
 
     def load(self, split: str, language: str, rows: Rows) -> Dataset:
         """The examples of one split and language, in the form's columns, with `id`.
@@ -94,13 +137,30 @@ class Task:
         Raises:
             UserError: the rows are absent, or one of them is not what the form needs (file, row and column are named).
         """
-        if self.train_from and split != "test":
-            from tasks import get_task
+        from tasks import get_task
 
-            return get_task(self.train_from, self.benchmark).load(split, language, rows)
+        if self.parts:
+            # shuffled once and for all, so that the first n examples are a fair share of every part
+            return join([get_task(part).load(split, language, rows) for part in self.parts]).shuffle(seed=0)
+        if self.train_from and split != "test":
+            return get_task(self.train_from[-1], self.benchmark).load(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
-        data = rows.read(source.id, config, expression, source.revision, self.columns)
-        return self.examples(data, language, rows.where())
+        loaded = []
+        for part in expression.split("+"):
+            url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
+            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url)
+            where, read = rows.where(), len(data)
+            for note in self.notes(data):
+                rows.note(note)
+            if source.shape:
+                data = source.shape(data, language)
+                if not len(data):
+                    raise UserError(f"{where}: no row in language {language!r}.")
+                read = len(data)
+            loaded.append(self.examples(data, language, where))
+            if len(loaded[-1]) < read:
+                rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
+        return join(loaded)
 
     def locate(self, split: str, language: str, rows: Rows) -> tuple[Source, str, str]:
         """The source, config and split expression that hold a split; of several sources the first present."""
@@ -109,9 +169,11 @@ class Task:
         named = [n for n in named if n[2]]
         if not named:
             raise UserError(f"{self.name} has no {split} split. Its source has {', '.join(self.sources[0].splits)}.")
-        if not rows.local:
-            return named[0]
-        return next((n for n in named if rows.has(n[0].id, n[1], n[2])), named[0])
+        able = [n for n in named if n[0].serves(language, rows.local)]
+        if not able:
+            raise UserError(f"{self.name}: {named[0][0].id} has no {codes.ud_name(language)} ({language}). Give --data_root a folder "
+                            f"with {rows.folder(named[0][0].id).name}/{named[0][1]}, or name the --languages you want.")
+        return next((n for n in able if rows.has(n[0].id, n[1], n[2])), able[0])
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         """Source rows -> the form's columns. Implemented by form and adapter."""
@@ -167,6 +229,13 @@ class Task:
         return f"{self.name}/test-{language}.tsv"
 
 
+def join(data: list[Dataset]) -> Dataset:
+    """Several sets of examples of one form as one, in the first one's column types (sources differ in integer widths)."""
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets([part.cast(data[0].features) for part in data]) if len(data) > 1 else data[0]
+
+
 def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
     """The cache key of something made of `data` by the task's code: another row, source line or setting, another key.
 
@@ -179,25 +248,27 @@ def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
 
 
 def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label") -> list[int]:
-    """Label values (index, digit string or name; -1 stays) -> indices.
+    """Label values (name, index, or index as digits) -> indices; hidden gold (-1, or an empty string) -> -1.
+
+    Names that are digits themselves ("1", "2", "3" of Social IQa) are names, not indices.
 
     Raises:
         UserError: a value is none of these; names the row (from 1).
     """
-    table: dict[Any, int] = {-1: -1, "-1": -1}
+    table: dict[Any, int] = {-1: -1, "-1": -1, "": -1}
     for i, name in enumerate(names):
-        table |= {i: i, str(i): i, name: i}
+        table |= {name: i, int(name): i} if name.isdigit() else {name: i, i: i, str(i): i}
     try:
         return [table[v] for v in values]
     except (KeyError, TypeError):
         row, value = next((r, v) for r, v in enumerate(values, 1) if not isinstance(v, str | int) or v not in table)
         raise UserError(f"{where}, row {row}, column {column!r}: {value!r} is no label; expected one of "
-                        f"{', '.join(names)} (or 0..{len(names) - 1}).") from None
+                        f"{', '.join(names)}{'' if names[0].isdigit() else f' (or 0..{len(names) - 1})'}.") from None
 
 
 def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
     """Refuses a null where text must stand."""
     for column in columns:
-        if data.data.column(column).null_count:
-            row = data[column][:].index(None) + 1
+        if data.data.column(column).null_count and None in (values := data[column][:]):
+            row = values.index(None) + 1
             raise UserError(f"{where}, row {row}, column {column!r}: empty (null), expected text.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tasks import languages as codes
 from tasks.base import Source, Task, check_labels, check_text, fingerprint
 from tasks.errors import UserError
 
@@ -16,16 +17,22 @@ class MultipleChoice(Task):
     metric = "accuracy"
     num_labels = 1
     n_choices: ClassVar[int]
+    answer: ClassVar[str] = "label"  # the column that says which choice is right
+    answers: ClassVar[tuple[str, ...]] = ()  # what stands in it for each choice; default 0, 1, ...
+    may_be_null: ClassVar[tuple[str, ...]] = ()  # columns some copies leave empty
 
     def row(self, row: dict) -> dict:
         """One source row -> {"prompt", "choices"}. The adapter's whole meaning."""
         raise NotImplementedError
 
     def examples(self, data, language, where):
-        names = tuple(str(i) for i in range(self.n_choices))
-        labels = check_labels(data["label"][:], names, where)
+        check_text(data, tuple(c for c in self.columns if c not in self.may_be_null), where)
+        names = self.answers or tuple(str(i) for i in range(self.n_choices))
+        labels = check_labels(data[self.answer][:], names, where, self.answer)
         if -1 in labels:
-            raise UserError(f"{where}, row {labels.index(-1) + 1}, column 'label': -1 (hidden); cannot be used.")
+            row = labels.index(-1)
+            raise UserError(f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold); this split "
+                            "cannot be trained on or scored.")
         rows = data.map(self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
                         new_fingerprint=fingerprint(self, data))
         for i, choices in enumerate(rows["choices"][:], 1):
@@ -69,6 +76,13 @@ class MultipleChoice(Task):
         return [str(p) for p in predictions]
 
 
+# epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
+INTERMEDIATE = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
+                "warmup_steps": 0.1, "weight_decay": 0.01}
+# XTREME-R's script, for each of the two stages (protocol 4)
+XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
+
+
 class HellaSwag(MultipleChoice):
     """HellaSwag (Zellers et al. 2019): prompt is ctx_a, a choice is ctx_b and an ending (jiant, protocol 2).
 
@@ -79,12 +93,106 @@ class HellaSwag(MultipleChoice):
     train_rows = 39905
     n_choices = 4
     columns = ("ctx_a", "ctx_b", "ctx", "endings", "label")
-    sources = (Source("Rowan/hellaswag", "default", {"train": "train", "dev": "validation"}),)
-    defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
-                "warmup_steps": 0.1, "weight_decay": 0.01}
+    may_be_null = ("ctx_a", "ctx_b", "ctx")  # ctx is ctx_a and ctx_b again
+    sources = (Source("Rowan/hellaswag", "default", {"train": "train", "dev": "validation"},
+                      "218ec52e09a7e7462a5400043bb9a69a41d06b76"),)
+    defaults = INTERMEDIATE
 
     def row(self, row):
         if row["ctx_a"] is None:
             return {"prompt": row["ctx"], "choices": row["endings"]}
         start = row["ctx_b"] + " " if row["ctx_b"] else ""
         return {"prompt": row["ctx_a"], "choices": [ending and start + ending for ending in row["endings"]]}
+
+
+class CosmosQA(MultipleChoice):
+    """Cosmos QA (Huang et al. 2019): the prompt is context, space, question (jiant, protocol 2).
+
+    The Hub's copy is a loading script, which datasets no longer runs; its authors' files are read instead.
+    """
+
+    name = "cosmosqa"
+    train_rows = 25262
+    n_choices = 4
+    columns = ("context", "question", "answer0", "answer1", "answer2", "answer3", "label")
+    sources = (Source("allenai/cosmos_qa", "default", {"train": "train", "dev": "validation"},
+                      "b6eb99cca4e2a51dd28a9a6f562534872d851639",  # of github.com/wilburOne/cosmosqa
+                      files={split: f"https://github.com/wilburOne/cosmosqa/raw/{{revision}}/data/{name}.csv"
+                             for split, name in (("train", "train"), ("validation", "valid"))}),)
+    defaults = INTERMEDIATE
+
+    def row(self, row):
+        return {"prompt": f"{row['context']} {row['question']}", "choices": [row[f"answer{i}"] for i in range(4)]}
+
+
+class CommonsenseQA(MultipleChoice):
+    """CommonsenseQA (Talmor et al. 2019): five choices, the right one named by its letter, which test rows lack."""
+
+    name = "csqa"
+    train_rows = 9741
+    n_choices = 5
+    columns = ("question", "choices", "answerKey")
+    answer = "answerKey"
+    answers = ("A", "B", "C", "D", "E")
+    sources = (Source("tau/commonsense_qa", "default", {"train": "train", "dev": "validation"},
+                      "94630fe30dad47192a8546eb75f094926d47e155"),)
+    defaults = INTERMEDIATE
+
+    def row(self, row):
+        by_letter = dict(zip(row["choices"]["label"], row["choices"]["text"], strict=True))
+        return {"prompt": row["question"], "choices": [by_letter.get(letter) for letter in self.answers]}
+
+
+class SocialIQA(MultipleChoice):
+    """Social IQa (Sap et al. 2019): three choices, numbered from 1. First stage of XCOPA (prompt as XTREME-R's)."""
+
+    name = "siqa"
+    train_rows = 33410
+    n_choices = 3
+    columns = ("context", "question", "answerA", "answerB", "answerC", "label")
+    answers = ("1", "2", "3")
+    sources = (Source("lighteval/siqa", "default", {"train": "train", "dev": "validation"},
+                      "54c6a1f8cb6daf4f5abf24a601852612fb35eb25"),
+               Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}))  # a script on the Hub: folders only
+    defaults = XCOPA_SCRIPT
+
+    def row(self, row):
+        return {"prompt": f"{row['context']} {row['question']}", "choices": [row["answerA"], row["answerB"], row["answerC"]]}
+
+
+class COPA(MultipleChoice):
+    """COPA (Roemmele et al. 2011), SuperGLUE's copy: what was the cause, or the effect? The Hub's test gold is hidden."""
+
+    name = "copa"
+    train_rows = 400
+    n_choices = 2
+    columns = ("premise", "choice1", "choice2", "question", "label")
+    sources = (Source("aps/super_glue", "copa", {"train": "train", "dev": "validation", "test": "test"},
+                      "3de24cf8022e94f4ee4b9d55a6f539891524d646"),)
+    defaults = XCOPA_SCRIPT
+
+    def row(self, row):
+        if row["question"] not in ("cause", "effect"):
+            raise UserError(f"{self.name}, column 'question': {row['question']!r}; expected cause or effect.")
+        return {"prompt": f"{row['premise']} What was the {row['question']}?", "choices": [row["choice1"], row["choice2"]]}
+
+
+class XCOPA(COPA):
+    """XCOPA (Ponti et al. 2020): COPA in eleven languages, trained on Social IQa, then on COPA, with one head.
+
+    English is not among XTREME-R's languages. A folder that holds COPA's test rows is scored in English too.
+    """
+
+    name = "xcopa"
+    languages_in = "xcopa"
+    train_from = ("siqa", "copa")
+    sources = (Source("cambridgeltl/xcopa", "{language}", {"test": "test"}, "042f78955ba48e6404616762fa6e05e839c3907a",
+                      only=codes.XTREME_R["xcopa"]),
+               Source("aps/super_glue", "copa", {"test": "test"}, "3de24cf8022e94f4ee4b9d55a6f539891524d646"))
+
+    def predictions_file(self, language):
+        return f"{self.name}/test-{language}.jsonl"
+
+    def lines(self, predictions, examples):
+        """The submission's lines: {"label": 0 or 1} an example."""
+        return [f'{{"label": {p}}}' for p in predictions]

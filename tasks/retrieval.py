@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_text
+from tasks.base import XTREME_REVISION, Source, Task, check_text
 from tasks.errors import UserError
 
 
@@ -22,8 +22,13 @@ class Tatoeba(Task):
     metric = "accuracy"
     languages_in = "tatoeba"
     columns = ("sentence1", "sentence2")
-    sources = (Source("mteb/tatoeba-bitext-mining", "{language}-eng", {"test": "test"},
-                      "69e8f12da6e31d59addadda9a9c8a2e601a0e282", codes.tatoeba_code),)
+    sources = (
+        Source("mteb/tatoeba-bitext-mining", "{language}-eng", {"test": "test"}, "69e8f12da6e31d59addadda9a9c8a2e601a0e282",
+               codes.tatoeba_code),
+        Source("google/xtreme", "tatoeba.{language}", {"test": "validation"}, XTREME_REVISION, codes.tatoeba_code,
+               columns=("source_sentence", "target_sentence"), only=codes.XTREME["tatoeba"],
+               shape=lambda data, _: data.rename_columns({"source_sentence": "sentence1", "target_sentence": "sentence2"})),
+    )
 
     def examples(self, data, language, where):
         check_text(data, self.columns, where)
@@ -78,12 +83,17 @@ class BUCC(Task):
     splits = {"dev": "validation", "test": "test"}
     sources = ()
 
+    def where(self):
+        return "bucc2018 (local files)"
+
     def languages(self, rows):
         self.refuse_hub(rows)
         found = (re.fullmatch(r"bucc2018__(\w+)-en", p.name) for p in sorted(rows.root.iterdir()))
         languages = [codes.normalize(m[1]) for m in found if m]
         if not languages:
-            raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}.")
+            pairs = [config for config in rows.configs("google/xtreme") if config.startswith("bucc18.")]
+            alone = f" ({rows.folder('google/xtreme') / pairs[0]} holds gold pairs alone: finding those is no mining)" if pairs else ""
+            raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{alone}.")
         return languages
 
     def load(self, split, language, rows) -> Pools:

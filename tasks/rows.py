@@ -34,7 +34,8 @@ class Rows:
         root: ``"hub"``, or a folder laid out as ``<hub id with / as __>/<config>/<split>.{parquet,jsonl,jsonl.gz}``.
         splits: overrides such as ``"hellaswag.train=validation[:8000]"``: for that task and split, read that slice of
             that source split instead (the Hub's own slicing syntax). Several expressions separated by commas name
-            alternatives: the first whose file exists is read. What was read stands in `records`.
+            alternatives: the first whose file exists is read; several joined by ``+`` are taken together.
+            What was read stands in `records`.
 
     Raises:
         UserError: the folder does not exist, or an override is not of that form.
@@ -82,12 +83,14 @@ class Rows:
 
     def has(self, source: str, config: str, expression: str) -> bool:
         """Whether the folder has one of the expression's splits (always True for the Hub, which is not asked)."""
-        return not self.local or any(self.file(source, config, base) for base, _ in alternatives(expression))
+        return not self.local or all(any(self.file(source, config, base) for base, _ in alternatives(part))
+                                     for part in expression.split("+"))
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def read(self, source: str, config: str, expression: str, revision: str | None, columns: tuple[str, ...]) -> Dataset:
-        """The rows of one split, all columns of the source.
+    def read(self, source: str, config: str, expression: str, revision: str | None, columns: tuple[str, ...],
+             url: str = "") -> Dataset:
+        """The rows of one split, all columns of the source; `url` stands in for a Hub id that does not load.
 
         Raises:
             UserError: no such file, not readable, a column of `columns` missing, or no row.
@@ -95,7 +98,7 @@ class Rows:
         if self.local:
             data, record = self._read_file(source, config, expression)
         else:
-            data, record = self._read_hub(source, config, expression, revision)
+            data, record = self._read_hub(source, config, expression, revision, url)
         where = record.get("file", f"{source} ({config})")
         missing = [c for c in columns if c not in data.column_names]
         if missing:
@@ -149,18 +152,29 @@ class Rows:
             + " If another split holds them, say so with --splits task.split=validation[:8000]."
         )
 
-    def _read_hub(self, source: str, config: str, expression: str, revision: str | None) -> tuple[Dataset, dict]:
+    def _read_hub(self, source: str, config: str, expression: str, revision: str | None, url: str) -> tuple[Dataset, dict]:
         from datasets import load_dataset
+        from huggingface_hub import HfApi
 
-        split = expression.split(",")[0]
+        base, cut = alternatives(expression)[0]
+        name = url or f"{source} (config {config}, split {base + cut}, revision {revision or 'main'})"
         try:
-            data = load_dataset(source, config, split=split, revision=revision)
+            if url:
+                kind = "csv" if url.endswith(".csv") else "json"
+                # GitHub's SQuAD-like files are one object whose rows stand under "data"
+                data = load_dataset(kind, data_files={base: url}, split=base + cut, **({"field": "data"} if kind == "json" else {}))
+            else:
+                # what `main` is today is written down, so that the result can be made again
+                revision = revision or HfApi().dataset_info(source).sha
+                data = load_dataset(source, config, split=base + cut, revision=revision)
         except Exception as error:
-            raise UserError(
-                f"Could not load {source} (config {config}, split {split}, revision {revision or 'main'}) from the Hub: "
-                f"{one_line(error)} Without a network give --data_root FOLDER."
-            ) from error
-        return data, {"split": split, "revision": revision or "main"}
+            raise UserError(f"Could not load {name} from the Hub: {one_line(error)} "
+                            "Without a network give --data_root FOLDER.") from error
+        return data, {"split": base + cut, "revision": revision}
+
+    def note(self, text: str) -> None:
+        """Keeps a remark on what was read last; it stands with the record in results.json."""
+        self.records[-1].setdefault("notes", []).append(text)
 
 
 def alternatives(expression: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_text, fingerprint
+from tasks.base import XTREME_REVISION, Source, Task, check_text, fingerprint
 from tasks.errors import UserError
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
@@ -24,9 +24,13 @@ class Span(Task):
     select = "last"  # the benchmark's QA scripts keep the last checkpoint
     columns = ("id", "context", "question", "answers")
     normalization: ClassVar[str] = "squad"
+    no_answer: ClassVar[bool] = False  # whether a question may have no answer: both lists empty
 
     def examples(self, data, language, where):
         check_text(data, ("id", "context", "question"), where)
+        if not isinstance(data.features["answers"], dict):  # [{text, answer_start}], as in raw SQuAD files
+            data = data.map(lambda r: {"answers": {key: [a[key] for a in r["answers"]] for key in ("text", "answer_start")}},
+                            desc=f"{self.name}: answers", new_fingerprint=fingerprint(self, data, "answers"))
         moved = {}
         for row, (context, answers) in enumerate(zip(data["context"], data["answers"], strict=True)):
             starts = self._starts(context, answers, f"{where}, row {row + 1}")
@@ -42,7 +46,7 @@ class Span(Task):
 
     def _starts(self, context, answers, where):
         """The answers' offsets, checked; one off by stripped blanks is found again near where it should be."""
-        if not answers["text"] or (answers["answer_start"] == [0] and answers["text"] == [""]):
+        if (not answers["text"] and not self.no_answer) or (answers["answer_start"] == [0] and answers["text"] == [""]):
             raise UserError(f"{where}, column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
         starts = []
         for text, start in zip(answers["text"], answers["answer_start"], strict=True):
@@ -98,30 +102,40 @@ class Span(Task):
         return DataCollatorWithPadding(tokenizer)
 
     def decode(self, logits, features, examples):
-        """The best span of all windows: logits is (start, end), each (features, tokens).
+        return [text for text, _ in self.best(logits, features, examples)]
 
-        As HF's `utils_qa`: the N_BEST starts and ends of each window, start <= end, at most MAX_ANSWER tokens, the
-        highest sum of logits; an example without a valid span gets the empty answer.
+    def best(self, logits, features, examples) -> list[tuple[str, float]]:
+        """For each example its best span of all windows, and how much better no answer would be.
+
+        Args:
+            logits: (start, end), each (features, tokens).
+
+        As HF's `utils_qa`: of each window the N_BEST starts and ends, those in the context, start <= end, at most
+        MAX_ANSWER tokens, the highest sum of logits; an example without a valid span gets the empty answer. No answer
+        is the first token, in the window where that is least likely: its sum minus the span's is the second value.
         """
         best = [(-np.inf, "")] * len(examples)
+        null = np.full(len(examples), np.inf)
         contexts = examples["context"]
         rows = zip(*logits, features["example"], features["first"], features["offsets"], strict=True)
-        for start_logits, end_logits, example, first, offsets in rows:
+        for start_row, end_row, example, first, offsets in rows:
+            null[example] = min(null[example], float(start_row[0] + end_row[0]))
             n = len(offsets)
-            if not n:
-                continue
-            start_row, end_row = start_logits[first : first + n], end_logits[first : first + n]
             # a stable sort, so that equal logits give the same answer on every machine
-            starts = np.argsort(-start_row, kind="stable")[:N_BEST]
-            ends = np.argsort(-end_row, kind="stable")[:N_BEST]
-            sums = start_row[starts][:, None] + end_row[ends][None, :]
+            starts, ends = (np.argsort(-row, kind="stable")[:N_BEST] - first for row in (start_row, end_row))
+            starts, ends = (some[(some >= 0) & (some < n)] for some in (starts, ends))
+            if not len(starts) or not len(ends):
+                continue
+            sums = start_row[starts + first][:, None] + end_row[ends + first][None, :]
             length = ends[None, :] - starts[:, None] + 1
             sums = np.where((length >= 1) & (length <= MAX_ANSWER), sums, -np.inf)
             s, e = np.unravel_index(sums.argmax(), sums.shape)
             if sums[s, e] > best[example][0]:
                 text = contexts[example][offsets[starts[s]][0] : offsets[ends[e]][1]]
                 best[example] = (float(sums[s, e]), text)
-        return [text for _, text in best]
+        # without any span, no answer wins by as much as a number can say
+        return [(text, float(nothing - score) if text else float(np.finfo("float32").max))
+                for (score, text), nothing in zip(best, null, strict=True)]
 
     def gold(self, examples):
         return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
@@ -159,10 +173,52 @@ class SQuAD(Span):
 
     name = "squad"
     train_rows = 87599
-    sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"}),)
+    sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"},
+                      "7b6d24c440a36b6815f21b70d25016731768db1f"),)
     # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
     defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 16, "max_seq_length": 384,
                 "warmup_steps": 0.1, "weight_decay": 0.01}
+
+
+class SQuADv2(Span):
+    """SQuAD 2.0 (Rajpurkar et al. 2018): half of the questions of dev have no answer.
+
+    A prediction is (answer, how much better no answer would be); above 0 it means none. `exact_match` and `f1` cut
+    there, `best_exact_match` and `best_f1` at the best threshold, as the data set's own script.
+    """
+
+    name = "squad_v2"
+    train_rows = 130319
+    no_answer = True
+    metric = "best_f1"
+    sources = (Source("rajpurkar/squad_v2", "squad_v2", {"train": "train", "dev": "validation"},
+                      "3ffb306f725f7d2ce8394bc1873b24868140c412"),)
+    defaults = SQuAD.defaults
+
+    def decode(self, logits, features, examples):
+        return self.best(logits, features, examples)
+
+    def gold(self, examples):
+        return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
+
+    def constant(self, examples):
+        return [("", 1.0)] * len(examples)
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import compute
+
+        answers, nothing = [text for text, _ in predictions], [by for _, by in predictions]
+        gold = [a["text"] for a in examples["answers"]]
+        cut = compute("qa", predictions=self._cut_at_0(predictions), references=gold, language=language)
+        free = compute("qa", predictions=answers, references=gold, language=language, no_answer_probabilities=nothing)
+        return cut | {name: free[name] for name in ("best_exact_match", "best_f1")}
+
+    @staticmethod
+    def _cut_at_0(predictions):
+        return ["" if by > 0 else text for text, by in predictions]
+
+    def lines(self, predictions, examples):
+        return super().lines(self._cut_at_0(predictions), examples)
 
 
 class XQuAD(Span):
@@ -171,12 +227,22 @@ class XQuAD(Span):
     name = "xquad"
     train_rows = 87599
     languages_in = "xquad"
-    train_from = "squad"
+    train_from = ("squad",)
     # google/xquad first: google/xtreme strips contexts without moving the offsets
-    sources = (Source("google/xquad", "xquad.{language}", {"test": "validation"}),
-               Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}))
+    sources = (Source("google/xquad", "xquad.{language}", {"test": "validation"}, "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"),
+               Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}, XTREME_REVISION))
     defaults = {"learning_rate": 3e-5, "num_train_epochs": 2, "per_device_train_batch_size": 16, "max_seq_length": 384,
                 "warmup_steps": 500, "weight_decay": 1e-4}
+
+
+def _name_in(example_id: str) -> str:
+    """``swahili--8211684794284159625-4`` -> ``swahili``: the numbers can be negative, so cut at the first dash."""
+    return example_id.partition("-")[0]
+
+
+def _tydiqa_rows(data, language):
+    wanted = codes.tydiqa_name(language)
+    return data.filter(lambda i: _name_in(i) == wanted, input_columns="id", desc=f"tydiqa {language}")
 
 
 class TyDiQA(Span):
@@ -188,25 +254,31 @@ class TyDiQA(Span):
     name = "tydiqa"
     train_rows = 3696
     languages_in = "tydiqa"
-    sources = (Source("google-research-datasets/tydiqa", "secondary_task",
-                      {"train": "train", "dev": "validation", "test": "validation"}),)
+    sources = tuple(
+        Source(id, config, {"train": "train", "dev": "validation", "test": "validation"}, revision, shape=_tydiqa_rows,
+               inside=lambda data: {_name_in(i) for i in data["id"]})
+        # google/xtreme's copy strips contexts without moving the offsets
+        for id, config, revision in (("google-research-datasets/tydiqa", "secondary_task", "da78f23f9119363459acbaf46bf89426ff26c259"),
+                                     ("google/xtreme", "tydiqa", XTREME_REVISION)))
     defaults = XQuAD.defaults
-
-    def languages(self, rows):
-        if not rows.local:
-            return super().languages(rows)
-        source, config, expression = self.locate("test", "en", rows)
-        ids = rows.read(source.id, config, expression, source.revision, self.columns)["id"]
-        return sorted({self.language_of(i) for i in ids}, key=lambda code: (code != "en", code))
 
     @staticmethod
     def language_of(example_id: str) -> str:
-        """``swahili--8211684794284159625-4`` -> ``sw``: the numbers can be negative, so cut at the first dash."""
-        return codes.normalize(example_id.partition("-")[0])
+        """``swahili--8211684794284159625-4`` -> ``sw``."""
+        return codes.normalize(_name_in(example_id))
 
-    def examples(self, data, language, where):
-        wanted = codes.tydiqa_name(language)
-        data = data.filter(lambda i: i.partition("-")[0] == wanted, input_columns="id", desc=f"tydiqa {language}")
-        if not len(data):
-            raise UserError(f"{where}: no row whose id begins with {wanted!r}.")
-        return super().examples(data, language, where)
+
+class MLQA(Span):
+    """MLQA (Lewis et al. 2020): context and question in the same language; trained on SQuAD v1.1.
+
+    The source's configs name the context's language first (`MLQA.ar.en`: Arabic context, English question); XTREME
+    takes the seven where both are the same.
+    """
+
+    name = "mlqa"
+    train_rows = 87599
+    languages_in = "mlqa"
+    train_from = ("squad",)
+    normalization = "mlqa"
+    sources = (Source("google/xtreme", "MLQA.{language}.{language}", {"test": "test"}, XTREME_REVISION),)
+    defaults = XQuAD.defaults

@@ -1,0 +1,144 @@
+"""CCG supertagging: one category a word. CCGbank may not be passed on, so its rows come from the user's own copy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tasks.errors import UserError
+from tasks.rows import sha256
+from tasks.tagging import Tagging
+
+SECTIONS = {"train": range(2, 22), "dev": [0], "test": [23]}  # of CCGbank (Hockenmaier & Steedman 2007)
+NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
+LEAF = re.compile(r"\(<L (\S+) \S+ \S+ (\S+) \S+>\)")
+BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}", "-LSB-": "[", "-RSB-": "]"}
+HINT = ("CCGbank is sold by the Linguistic Data Consortium (catalogue number LDC2005T13, catalog.ldc.upenn.edu) and may not be passed "
+        "on. Put your copy below the --data_root folder as ccgbank/: either its AUTO tree (data/AUTO/02/*.auto ...), or files "
+        "train.*, dev.* and test.* with one sentence a line, `words<TAB>categories` or `word|POS|category` for each word.")
+
+
+class CCG(Tagging):
+    """CCGbank (Hockenmaier & Steedman 2007), three forms, told apart by their content.
+
+    The label set is the train split's. A category that dev or test have besides gets the ignore index: it is neither
+    trained on nor scored (jiant masks such words too). Accuracy over words.
+    """
+
+    name = "ccg"
+    train_rows = 39604  # sections 02-21; the number is from the literature, not counted here
+    metric = "accuracy"
+    columns = ("tokens", "tags")
+    splits = {"train": "train", "dev": "validation", "test": "test"}
+    sources = ()
+    # jiant's phase 2 (protocol 2.1); the paper's own settings are unconfirmed
+    defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
+                "warmup_steps": 0.1, "weight_decay": 0.01}
+
+    def where(self):
+        return "CCGbank (local files)"
+
+    def languages(self, rows):
+        self.refuse_hub(rows)
+        return ["en"]
+
+    def refuse_hub(self, rows):
+        """Raises UserError, saying what CCGbank is and where it comes from, for anything but a folder that holds it."""
+        if not rows.local:
+            raise UserError(f"ccg is not on the Hub. {HINT}")
+        if not rows.folder("ccgbank").is_dir():
+            raise UserError(f"ccg: there is no folder {rows.folder('ccgbank')}. {HINT}")
+
+    def prepare(self, rows):
+        if not self.labels:
+            self.labels = tuple(sorted({tag for tags in self._read("train", rows)["tags"] for tag in tags}))
+
+    def load(self, split, language, rows):
+        self.refuse_hub(rows)
+        self.prepare(rows)
+        data, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
+        tags = [[number.get(tag, -100) for tag in sentence] for sentence in data["tags"]]
+        unseen = sum(sentence.count(-100) for sentence in tags)
+        if unseen:
+            rows.note(f"{unseen} words whose category is not in train are not scored")
+        return data.remove_columns("tags").add_column("tags", tags)
+
+    def _read(self, split, rows):
+        """Columns tokens and tags (the categories' names)."""
+        from datasets import Dataset
+
+        expression = rows.expression(self.name, split, self.splits[split])
+        if rows.has("ccgbank", "default", expression):
+            data = rows.read("ccgbank", "default", expression, None, self.columns)
+            sentences, where = zip(data["tokens"], data["tags"], strict=True), rows.where()
+        else:
+            paths = self._files(split, rows)
+            sentences, where = [s for path in paths for s in sentences_of(path)], str(paths[0])
+            rows.records.append({"id": "ccgbank", "config": "default", "split": split, "sha256": sha256(paths[0]), "rows": len(sentences),
+                                 "file": where})
+            if len(paths) > 1:
+                rows.note(f"{len(paths)} files; the checksum is the first one's")
+        kept = list(sentences)
+        for row, (tokens, tags) in enumerate(kept, 1):
+            if not tokens or len(tokens) != len(tags):
+                raise UserError(f"{where}, sentence {row}: {len(tokens)} words, {len(tags)} categories; expected one a word.")
+        return Dataset.from_dict({"tokens": [t for t, _ in kept], "tags": [t for _, t in kept]})
+
+    def _files(self, split, rows) -> list[Path]:
+        folder = rows.folder("ccgbank")
+        found = sorted(p for name in NAMES[split] for p in folder.glob(f"{name}*") if p.is_file())
+        if len(found) > 1:
+            raise UserError(f"ccg: {found[0].name} and {found[1].name} in {folder} could both be the {split} split; keep one.")
+        tree = sorted(p for p in folder.rglob("*.auto") if p.parent.name.isdigit() and int(p.parent.name) in SECTIONS[split])
+        if not found and not tree:
+            raise UserError(f"ccg: {folder} has no {split} split. {HINT}")
+        return found or tree
+
+    def gold(self, examples):
+        """An unseen category is not scored, so that any answer will do there."""
+        return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"]]
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import compute
+
+        number = {tag: i for i, tag in enumerate(self.labels)}
+        pairs = [(number[guess], gold) for guesses, tags in zip(predictions, examples["tags"], strict=True)
+                 for guess, gold in zip(guesses, tags, strict=True) if gold != -100]
+        return compute("accuracy", predictions=[g for g, _ in pairs], references=[g for _, g in pairs])
+
+
+def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
+    """(words, categories) of each sentence of a file in one of the three forms.
+
+    Raises:
+        UserError: not UTF-8, or a line that is of none of them; names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
+    sentences = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("ID="):  # CCGbank heads each derivation so
+            continue
+        if line.startswith("(<"):
+            leaves = LEAF.findall(line)
+            pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves]
+        elif "\t" in line:
+            words, _, tags = line.partition("\t")
+            if len(words.split()) != len(tags.split()):
+                raise UserError(f"{path}, line {number}: {len(words.split())} words, {len(tags.split())} categories; expected one a word.")
+            pairs = list(zip(words.split(), tags.split(), strict=True))
+        else:
+            # from the right, because a word may hold a bar itself
+            split = [item.rsplit("|", 2) for item in line.split()]
+            pairs = [(item[0], item[2]) for item in split if len(item) == 3]
+            if len(pairs) != len(split):
+                pairs = []
+        if not pairs:
+            raise UserError(f"{path}, line {number}: {line[:60]!r} is neither `words<TAB>categories`, nor `word|POS|category`, nor an "
+                            "AUTO derivation.")
+        sentences.append(([w for w, _ in pairs], [t for _, t in pairs]))
+    if not sentences:
+        raise UserError(f"{path}: no sentence.")
+    return sentences

@@ -1,0 +1,178 @@
+"""Ranking: for each query the right ones among many candidates, best first. Rows, gold and score; no model here."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from dataclasses import dataclass
+
+from tasks import languages as codes
+from tasks.base import Source, Task, check_text
+from tasks.errors import UserError
+
+K = 20  # XTREME-R looks at the first twenty (protocol 4)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The queries of one language and the candidates of all. `gold` holds the ids of each query's right candidates.
+
+    `contexts` has the paragraph each candidate stands in (LAReQA) or the title of what it describes (Mewsli-X).
+    """
+
+    query_ids: list[str]
+    queries: list[str]
+    gold: list[list[str]]
+    candidate_ids: list[str]
+    candidates: list[str]
+    contexts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+
+class Ranking(Task):
+    """A prediction is a list of candidate ids, best first."""
+
+    form = "ranking"
+
+    def gold(self, examples):
+        return examples.gold
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import compute
+
+        return compute("mean_average_precision", predictions=predictions, references=examples.gold, k=K)
+
+    def chance(self, examples, language="en"):
+        """What a random order of the n candidates is expected to score, with m right ones a query.
+
+        The r-th place is right with probability m / n, and each of the r - 1 before it, given that, with (m - 1) / (n - 1).
+        """
+        n = len(examples.candidates)
+
+        def expected(m: int) -> float:
+            ranks = range(1, min(K, n) + 1)
+            return sum(m / n * (1 + (r - 1) * (m - 1) / max(n - 1, 1)) / r for r in ranks) / min(m, K)
+
+        sizes = [len(set(gold)) for gold in examples.gold]
+        return {f"map@{K}": 100 * sum(map(expected, sizes)) / len(sizes)}
+
+    def predictions_file(self, language):
+        return f"{self.name}/test-{language}.json"
+
+    def lines(self, predictions, examples):
+        """The submission's content: one JSON object, query id -> candidate ids."""
+        return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
+
+
+class LAReQA(Ranking):
+    """LAReQA's XQuAD-R (Roy et al. 2020): which sentences, of any language, answer the question? mAP@20.
+
+    Candidates are all sentences of all languages; a question's gold are the sentences that hold its answer, one or
+    more in each language. The Hub's copy lacks the sentence breaks, so the authors' files on GitHub are read. The
+    LAReQA paper does not cut at 20; XTREME-R does.
+    """
+
+    name = "lareqa"
+    metric = f"map@{K}"
+    languages_in = "lareqa"
+    sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
+                      files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
+    columns = ()  # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
+
+    def load(self, split, language, rows) -> Pool:
+        """The questions of one language (their ids end in it) and every language's sentences."""
+        parsed = {code: self._read(split, code, rows) for code in dict.fromkeys([language, *self.languages(rows)])}
+        right: dict[str, list[str]] = {}
+        for _, gold, _ in parsed.values():
+            for question, ids in gold.items():
+                right.setdefault(question, []).extend(ids)
+        questions, _, _ = parsed[language]
+        sentences = [row for _, _, candidates in parsed.values() for row in candidates]
+        return Pool([f"{i}_{language}" for i in questions], list(questions.values()), [right[i] for i in questions],
+                    *map(list, zip(*sentences, strict=True)))
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
+    def _read(self, split, language, rows):
+        """({question id: question}, {question id: gold candidate ids}, [(candidate id, sentence, paragraph)])."""
+        source, config, expression = self.locate(split, language, rows)
+        url = source.files["test"].format(revision=source.revision, language=language)
+        data = rows.read(source.id, config, expression, source.revision, (), url)
+        paragraphs = [p for row in data for p in row["paragraphs"]] if "paragraphs" in data.column_names else data
+        questions, gold, sentences, unplaced = {}, {}, [], 0
+        for number, paragraph in enumerate(paragraphs, 1):
+            missing = {"context", "sentence_breaks", "qas"} - set(paragraph)
+            if missing:
+                raise UserError(f"{rows.where()}: column {min(missing)!r} is missing (google-research-datasets/xquad_r on the Hub "
+                                "lacks the sentence breaks; take github.com/google-research-datasets/lareqa).")
+            context, breaks = paragraph["context"], paragraph["sentence_breaks"]
+            ids = [f"{language}_{number}_{i}" for i in range(len(breaks))]
+            texts = [context[start:end] for start, end in breaks]
+            sentences += zip(ids, texts, [context] * len(ids), strict=True)
+            for question in paragraph["qas"]:
+                at = question["answers"][0]["answer_start"]
+                answer = next((text for text, (start, end) in zip(texts, breaks, strict=True) if start <= at < end), None)
+                if answer is None:
+                    unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
+                    continue
+                questions[question["id"]] = question["question"]
+                gold[question["id"]] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
+        if unplaced:
+            rows.note(f"{unplaced} questions left out: their answer begins in no sentence")
+        return questions, gold, sentences
+
+
+class MewsliX(Ranking):
+    """Mewsli-X (Ruder et al. 2021): which entity, described in any of fifty languages, is the mention in the text?
+
+    One entity is right, so that XTREME-R's "mAP@20" is the mean reciprocal rank within the first 20: it is called by
+    that name here. Contexts hold one mention or more; the query is the mention, then its sentence with it in braces.
+    """
+
+    name = "mewslix"
+    metric = f"mrr@{K}"
+    languages_in = "mewslix"
+    columns = ("context", "mentions")
+    sources = (Source("izhx/mewsli-x", "{language}", {"dev": "validation", "test": "test"}),)
+
+    def load(self, split, language, rows) -> Pool:
+        source, config, expression = self.locate(split, language, rows)
+        data = rows.read(source.id, config, expression, source.revision, self.columns)
+        ids, queries, gold = [], [], []
+        for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
+            for mention in mentions:
+                if not mention["entity_id"]:
+                    raise UserError(f"{rows.where()}, row {row}, column 'mentions': {mention['example_id']!r} has no entity_id "
+                                    "(stripped gold); this split cannot be scored.")
+                ids.append(mention["example_id"])
+                queries.append(_query(context, mention["mention_span"], f"{rows.where()}, row {row}"))
+                gold.append([mention["entity_id"]])
+        return Pool(ids, queries, gold, *self._candidates(rows))
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a million entities, the same for every language
+    def _candidates(self, rows):
+        source = self.sources[0]
+        data = rows.read(source.id, "candidate_entities", "test", source.revision, ("entity_id", "title", "description"))
+        check_text(data, ("entity_id", "title", "description"), rows.where())
+        return data["entity_id"][:], data["description"][:], data["title"][:]
+
+    def languages(self, rows):
+        return [code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)]
+
+    def chance(self, examples, language="en"):
+        return {f"mrr@{K}": super().chance(examples)[f"map@{K}"]}
+
+
+def _query(context: dict, span: dict, where: str) -> str:
+    """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
+    text, start, end = context["text"], span["start"], span["end"]
+    if text[start:end] != span["text"]:
+        raise UserError(f"{where}, column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
+    sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
+    first, last = next(((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text)))
+    # braces mark the mention, so those of the text become parentheses
+    left, right = (re.sub(r"\{(.*?)\}", r"(\1)", part) for part in (text[first:start], text[end:last]))
+    query = f"{span['text']}: {left} {{ {span['text']} }} {right}"
+    return " ".join(query.split())
