@@ -1,0 +1,231 @@
+"""Text pairs to train a retriever on: a query and the passage that belongs to it. No head; only vectors are compared.
+
+A pair task is a task adapter without a head, listed in `PAIRS` and not among the tasks that are trained and scored
+cell by cell: `run_retrieval.py --do_train --train_tasks` takes their names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from tasks import sentences
+from tasks.base import Source, Task, fingerprint
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tasks.rows import Rows
+
+
+class Pairs(Task):
+    """Columns after loading: query, passage, id (text, all three).
+
+    An id means the same pair in every language the task has; it does not repeat. The score is accuracy: of all different
+    passages of the split, is the one nearest to the query its own?
+    """
+
+    form = "pairs"
+    metric = "accuracy"
+    select = "last"
+    # rate and epochs: XTREME-R's LAReQA recipe (protocol 4). Its batch of 4 is ours 32: all negatives come from the batch.
+    defaults: ClassVar[dict] = {"learning_rate": 2e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32,
+                                "max_seq_length": 256}
+
+    def load(self, split: str, language: str, rows: Rows) -> Dataset:
+        """The pairs of one split and language.
+
+        Raises:
+            UserError: the rows are absent, not what the form needs, or none of them makes a pair.
+        """
+        data = self.pairs(split, language, rows)
+        if not len(data):
+            raise UserError(f"{self.name}: the {split} split of {language} ({rows.where()}) holds no pair.")
+        return data
+
+    def pairs(self, split: str, language: str, rows: Rows) -> Dataset:
+        """Rows of the source -> columns query, passage, id. Implemented by each adapter."""
+        raise NotImplementedError
+
+    def candidates(self, examples) -> list[str]:
+        """The different passages, in order of appearance: what a query's nearest is looked for among."""
+        return list(dict.fromkeys(examples["passage"]))
+
+    def gold(self, examples):
+        place = {passage: i for i, passage in enumerate(self.candidates(examples))}
+        return [place[passage] for passage in examples["passage"]]
+
+    def score(self, predictions, examples, language):
+        from tasks.metrics import compute
+
+        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
+
+    def chance(self, examples, language="en"):
+        """One guess among the different passages."""
+        return {"accuracy": 100 / len(self.candidates(examples))}
+
+
+class SquadDual(Pairs):
+    """SQuAD v1.1: a question, and the sentence of the paragraph in which its (first) answer begins.
+
+    English rows are the task squad's own (so --splits squad.train=... applies here too). Other languages are XTREME's machine
+    translation of SQuAD, as juletxara/xquad_xtreme has it on the Hub, and keep SQuAD's ids.
+    """
+
+    name = "squad_dual"
+    translated = Source("juletxara/xquad_xtreme", "{language}", {"train": "translate_train", "dev": "translate_dev"},
+                        "refs/convert/parquet")
+    sources = (translated,)
+
+    def pairs(self, split, language, rows):
+        from tasks.span import SQuAD
+
+        squad = SQuAD(self.benchmark)
+        if language != "en":
+            squad.sources = (self.translated,)
+        return self.from_answers(squad.load(split, language, rows))
+
+    def from_answers(self, examples):
+        """Span examples (id, context, question, answers) -> pairs."""
+        def pair(row):
+            return {"query": row["question"].strip(), "passage": self.passage(row["context"], row["answers"]["answer_start"][0])}
+
+        return examples.map(pair, remove_columns=[c for c in examples.column_names if c != "id"], desc=f"{self.name}: sentences",
+                            new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)))
+
+    def passage(self, context: str, start: int) -> str:
+        """What stands for the answer that begins at this character."""
+        return sentences.sentence_at(context, start)
+
+
+class LareqaDual(SquadDual):
+    """SQuAD v1.1 in LAReQA's text form: the sentence, followed at once by its whole paragraph without line breaks.
+
+    No space between the two, as in XTREME-R's LAReQA (protocol 4).
+    """
+
+    name = "lareqa_dual"
+
+    def passage(self, context, start):
+        return sentences.sentence_at(context, start) + context.replace("\n", "")
+
+
+class XquadDual(SquadDual):
+    """XQuAD's questions and answer sentences, parallel in all its languages: for batches across languages.
+
+    Its rows are test rows and come from SQuAD's dev paragraphs, so nothing is a train split unless --splits says so
+    (xquad_dual.train=validation[:800]); report nothing on XQuAD or LAReQA after that.
+    """
+
+    name = "xquad_dual"
+
+    def pairs(self, split, language, rows):
+        from tasks.span import SQuAD, XQuAD
+
+        expression = rows.expression(self.name, split, "")
+        if not expression:
+            raise UserError(f"{self.name}: XQuAD is a test set. To train on a part of it all the same, say which: "
+                            "--splits xquad_dual.train=validation[:800] xquad_dual.dev=validation[800:].")
+        squad = SQuAD(self.benchmark)
+        squad.sources = tuple(replace(source, splits={split: expression}) for source in XQuAD.sources)
+        return self.from_answers(squad.load(split, language, rows))
+
+
+class PositivePairs(Pairs):
+    """The pairs of a sentence-pair task that carry its positive label. The id is the row's number in the source, from 0."""
+
+    of: ClassVar[str]  # the task whose rows these are; --splits <of>.train=... applies here too
+    positive: ClassVar[str]  # the label of a pair that means the same
+
+    defaults: ClassVar[dict] = {**Pairs.defaults, "max_seq_length": 128}
+
+    def pairs(self, split, language, rows):
+        from tasks import get_task
+
+        task = get_task(self.of, self.benchmark)
+        examples = task.load(split, language, rows)
+        wanted = task.labels.index(self.positive)
+        numbers = [i for i, label in enumerate(examples["label"]) if label == wanted]
+        data = examples.select(numbers).select_columns(["text_a", "text_b"])
+        data = data.rename_columns({"text_a": "query", "text_b": "passage"})
+        return data.add_column("id", [str(i) for i in numbers])
+
+
+class NLIDual(PositivePairs):
+    """MultiNLI's entailed pairs: premise and hypothesis."""
+
+    name, of, positive = "nli_dual", "mnli", "entailment"
+
+
+class XNLIDual(PositivePairs):
+    """XNLI's entailed pairs. Its languages are parallel row by row: for batches across languages."""
+
+    name, of, positive = "xnli_dual", "xnli", "entailment"
+
+
+class QQPDual(PositivePairs):
+    """Quora's duplicate questions."""
+
+    name, of, positive = "qqp_dual", "qqp", "duplicate"
+
+
+class PAWSDual(PositivePairs):
+    """PAWS' paraphrases. Its translations (PAWS-X) lost rows here and there, so ids are the English rows' only."""
+
+    name, of, positive = "paws_dual", "pawsx", "paraphrase"
+
+    def pairs(self, split, language, rows):
+        if language != "en":
+            raise UserError(f"{self.name} has English pairs only: the rows of PAWS-X do not align across languages.")
+        return super().pairs(split, language, rows)
+
+
+class MewslixDual(Pairs):
+    """Mewsli-X's training pairs (Wikipedia, English): a mention in its sentence, and the description of its entity.
+
+    The query's form is the task mewslix' own; the passage is the description. Ids are the mentions'.
+    """
+
+    name = "mewslix_dual"
+    columns = ("contextual_mention", "entity")
+    sources = (Source("izhx/mewsli-x", "wikipedia_pairs", {"train": "train", "dev": "validation"}),)
+    # XTREME-R's recipe (protocol 4); batch 8 there
+    defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
+
+    def pairs(self, split, language, rows):
+        from tasks.ranking import _query as mention_query
+
+        if language != "en":
+            raise UserError(f"{self.name} has English pairs only.")
+        source, config, expression = self.locate(split, language, rows)
+        data = rows.read(source.id, config, expression, source.revision, self.columns)
+        where = rows.where()
+
+        def pair(row, number):
+            mention, entity = row["contextual_mention"]["mention"], row["entity"]
+            query = mention_query(row["contextual_mention"]["context"], mention["mention_span"], f"{where}, row {number + 1}")
+            return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
+
+        return data.map(pair, with_indices=True, remove_columns=data.column_names, desc=self.name,
+                        new_fingerprint=fingerprint(self, data))
+
+
+PAIRS: dict[str, type[Pairs]] = {
+    cls.name: cls for cls in (SquadDual, LareqaDual, XquadDual, NLIDual, XNLIDual, QQPDual, PAWSDual, MewslixDual)
+}
+
+
+def get_pairs(name: str, benchmark: str = "xtreme") -> Pairs:
+    """The pair task called `name`.
+
+    Raises:
+        UserError: no such task; the known ones are given.
+    """
+    if name not in PAIRS:
+        near = difflib.get_close_matches(name, PAIRS, 1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"--train_tasks {name}: no such pairs. {hint}Known: {', '.join(PAIRS)}.")
+    return PAIRS[name](benchmark)
