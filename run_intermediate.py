@@ -49,6 +49,8 @@ def main(argv: list[str]) -> None:
     cards.check_push(run)
     rows = runner.open_rows(data_args)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+    for task in tasks:
+        task.prepare(rows)
     if len(tasks) == 1:
         model = heads.fresh_head(tasks[0], name, model_args.model_revision)
     else:

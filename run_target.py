@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
 
-    from xstilts import cards, heads, runner
+    from xstilts import cards, heads, runner, stages
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
     rows = runner.open_rows(data_args)
     languages = runner.choose_languages(task, rows, data_args.languages)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+    task.prepare(rows)
     model = heads.fresh_head(task, name, model_args.model_revision)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
@@ -64,11 +65,13 @@ def main(argv: list[str]) -> None:
             task.load("test", language, rows)  # a broken test row is found now, not after the training
 
     # ---- train ---------------------------------------------------------------------------------------------------
+    checkpoint = runner.begin(run, settings)
+    earlier = stages.train_before(task, model, args, rows, tokenizer, length, data_args, model_args)
     trainer = runner.TaskTrainer(
         model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
         processing_class=tokenizer, task=task, dev=(dev, dev_features), eval_dataset=dev_features,
     )
-    seconds = runner.train(trainer, runner.begin(run, settings))
+    seconds = earlier + runner.train(trainer, checkpoint)
 
     # ---- score, save, say ----------------------------------------------------------------------------------------
     scores, n = runner.score_languages(

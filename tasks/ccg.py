@@ -74,8 +74,9 @@ class CCG(Tagging):
         else:
             paths = self._files(split, rows)
             sentences, where = [s for path in paths for s in sentences_of(path)], str(paths[0])
-            rows.records.append({"id": "ccgbank", "config": "default", "split": split, "sha256": sha256(paths[0]), "rows": len(sentences),
-                                 "file": where})
+            config = str(paths[0].parent.relative_to(rows.folder("ccgbank")))
+            rows.records.append({"id": "ccgbank", "config": config, "split": paths[0].name, "sha256": sha256(paths[0]),
+                                 "rows": len(sentences), "file": where})
             if len(paths) > 1:
                 rows.note(f"{len(paths)} files; the checksum is the first one's")
         kept = list(sentences)

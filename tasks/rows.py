@@ -74,9 +74,9 @@ class Rows:
         return self.overrides.get((task, split), default)
 
     def file(self, source: str, config: str, split: str) -> Path | None:
-        """The file of one source split in the folder, or None."""
-        for suffix in SUFFIXES:
-            path = self.folder(source) / config / f"{split}.{suffix}"
+        """The file of one source split in the folder, or None; `split` may be a file's own name."""
+        for name in (*(f"{split}.{suffix}" for suffix in SUFFIXES), split):
+            path = self.folder(source) / config / name
             if path.is_file():
                 return path
         return None
