@@ -1,0 +1,265 @@
+"""Speed and memory of retrieval beside what a user would pick instead; the results are checked to be equal.
+
+    python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14]
+    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768]
+    python benchmarks/retrieval.py memory [--sizes 50000]
+
+`embed`: our encoder at one layer, at the top, at all layers and in bf16, beside SentenceTransformer.encode on the same
+weights and sentences. `mine`: mining beside two exact faiss searches and the pair-by-pair scoring of LASER and XTREME.
+`memory`: peak memory of mining beyond the vectors, each size in a process of its own. The rivals run in turn, `--runs`
+times; a line gives medians in seconds and the rival's time over ours. The defaults end in a minute or two; the sizes
+of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def in_turn(rivals: dict[str, Callable[[], object]], runs: int) -> tuple[dict[str, float], dict[str, object]]:
+    """(median seconds, last result) of each after a warm-up; they alternate, so that a busy moment hits them all."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    results = {name: call() for name, call in rivals.items()}
+    for _ in range(runs):
+        for name, call in rivals.items():
+            start = time.perf_counter()
+            results[name] = call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}, results
+
+
+def invented_sentences(count: int) -> list[str]:
+    """Sentences of invented words; lengths as in web text: a median of 14 words, a long tail."""
+    draw = np.random.default_rng(0)
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+    words = ["".join(draw.choice(syllables, draw.integers(1, 5))) for _ in range(3000)]
+    lengths = np.clip(draw.lognormal(np.log(14), 0.6, count), 2, 100).astype(int)
+    return [" ".join(draw.choice(words, length)) for length in lengths]
+
+
+def untrained_checkpoint(folder: str, sentences: list[str], layers: int, hidden: int) -> str:
+    """An XLM-R of the given size with random weights: what it costs does not depend on what it knows."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+
+    kinds = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
+    names = dict(zip(kinds, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=4000, unk_token="<unk>", special_tokens=list(names.values()))
+    backend.train_from_iterator(sentences, trainer)
+    single, pair = "<s> $A </s>", "<s> $A </s> </s> $B </s>"
+    specials = [("<s>", 0), ("</s>", 2)]
+    backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=specials)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **names)
+    tokenizer.save_pretrained(folder)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=514,
+        pad_token_id=1,
+    )
+    XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def benchmark_embed(args: argparse.Namespace) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from xstilts.embedding import Encoder, export_sentence_transformers, normalize
+    from xstilts.mining import nearest
+
+    if args.sentences:
+        sentences = list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
+    else:
+        sentences = invented_sentences(args.count)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = args.checkpoint or untrained_checkpoint(folder, sentences, args.model_layers, args.hidden)
+        export_sentence_transformers(checkpoint, "last", "mean", f"{folder}/exported")
+        peer = SentenceTransformer(f"{folder}/exported", device="cpu")
+        encoders = {
+            "top layer": Encoder.load(checkpoint, device="cpu"),
+            f"layer {args.layer}": Encoder.load(checkpoint, layers=args.layer, device="cpu"),
+            "all layers": Encoder.load(checkpoint, layers="all", device="cpu"),
+            "top layer, bf16": Encoder.load(checkpoint, dtype="bf16", device="cpu"),
+            f"layer {args.layer}, bf16": Encoder.load(checkpoint, layers=args.layer, dtype="bf16", device="cpu"),
+        }
+        size = args.peer_batch_size
+        rivals: dict[str, Callable[[], object]] = {
+            "sentence-transformers": lambda: peer.encode(sentences, batch_size=size, show_progress_bar=False)
+        }
+        for name, encoder in encoders.items():
+            rivals[name] = lambda encoder=encoder: encoder.embed(sentences)
+        seconds, vectors = in_turn(rivals, args.runs)
+    top = encoders["top layer"].layers[0]
+    ours = vectors["top layer"][top]
+    np.testing.assert_allclose(ours, vectors["sentence-transformers"], atol=1e-4)
+    np.testing.assert_allclose(vectors["all layers"][top], ours, atol=1e-4)
+    middle = vectors[f"layer {args.layer}"][args.layer]
+    np.testing.assert_allclose(vectors["all layers"][args.layer], middle, atol=1e-4)
+    print(f"embed: {len(sentences)} sentences, {top} layers of {ours.shape[1]}; seconds, and how many times as fast")
+    for name, value in seconds.items():
+        print(f"  {name:24s} {value:8.2f}  {seconds['sentence-transformers'] / value:5.2f}x")
+    print(f"  all layers take {seconds['all layers'] / seconds['top layer']:.2f} of the top layer's time")
+    half = len(sentences) // 2
+    rough = vectors["top layer, bf16"][top]
+    cosine = (normalize(ours) * normalize(rough)).sum(axis=1).min()
+    same = [nearest(normalize(v[:half]), normalize(v[half:])) for v in (ours, rough)]
+    agreement = 100 * (same[0] == same[1]).mean()
+    print(f"  bf16: smallest cosine to fp32 {cosine:.5f}, nearest neighbours equal {agreement:.2f} %")
+
+
+def unit_vectors(size: int, dim: int, seed: int, near: np.ndarray | None = None) -> np.ndarray:
+    """(size, dim) float32 of length 1, clustered and off centre as sentence vectors are; or noisy copies of `near`."""
+    centres = 1 + np.random.default_rng(1).standard_normal((256, dim), dtype=np.float32)
+    draw = np.random.default_rng(seed)
+    vectors = np.empty((size, dim), dtype=np.float32)
+    for start in range(0, size, 4096):
+        part = vectors[start : start + 4096]
+        draw.standard_normal(out=part, dtype=np.float32)
+        if near is None:
+            part += centres[draw.integers(0, len(centres), len(part))]
+        else:
+            part *= 0.6 * dim**-0.5
+            part += near[start : start + 4096]
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return vectors
+
+
+def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Ratio-margin mining as it is commonly written: two exact searches, every candidate scored in a loop, greedy."""
+    import faiss
+
+    def search(queries: np.ndarray, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        index = faiss.IndexFlatIP(pool.shape[1])
+        index.add(pool)
+        return index.search(queries, k)
+
+    def best(x: np.ndarray, y: np.ndarray, index: np.ndarray, own: np.ndarray, other: np.ndarray):
+        scores = np.empty(index.shape)
+        for i in range(len(x)):
+            for place, j in enumerate(index[i]):
+                scores[i, place] = x[i].dot(y[j]) / ((own[i] + other[j]) / 2)
+        return index[np.arange(len(x)), scores.argmax(axis=1)], scores.max(axis=1)
+
+    forward_cosine, forward_index = search(source, target)
+    backward_cosine, backward_index = search(target, source)
+    forward_mean, backward_mean = forward_cosine.mean(axis=1), backward_cosine.mean(axis=1)
+    target_of, forward = best(source, target, forward_index, forward_mean, backward_mean)
+    source_of, backward = best(target, source, backward_index, backward_mean, forward_mean)
+    i = np.concatenate([np.arange(len(source)), source_of])
+    j = np.concatenate([target_of, np.arange(len(target))])
+    score = np.concatenate([forward, backward])
+    pairs, scores, used_source, used_target = [], [], set(), set()
+    for position in np.argsort(-score):
+        a, b = i[position], j[position]
+        if a not in used_source and b not in used_target:
+            used_source.add(a)
+            used_target.add(b)
+            pairs.append((int(a), int(b)))
+            scores.append(score[position])
+    return pairs, np.array(scores)
+
+
+def benchmark_mine(args: argparse.Namespace) -> None:
+    from xstilts import mining
+
+    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {mining._fastest_engine()}")
+    print("  n          ours       faiss + loop")
+    for size in args.sizes:
+        target = unit_vectors(size, args.dim, seed=1)
+        source = unit_vectors(size, args.dim, seed=2, near=target)
+        rivals = {"ours": lambda: mining.mine(source, target), "faiss": lambda: mine_with_faiss(source, target)}  # noqa: B023
+        seconds, results = in_turn(rivals, args.runs)
+        i, j, score = results["ours"]
+        pairs, scores = results["faiss"]
+        ours, theirs = set(zip(i.tolist(), j.tolist(), strict=True)), set(pairs)
+        # fp32 sums differ in the last bits, which may turn the order of two all but equal candidates.
+        differ = len(ours ^ theirs)
+        assert differ <= 1e-4 * len(ours), f"{differ} of {len(ours)} pairs differ"
+        np.testing.assert_allclose(score, scores, atol=1e-4)
+        ratio = seconds["faiss"] / seconds["ours"]
+        times = f"{seconds['ours']:8.2f} s  {seconds['faiss']:8.2f} s  {ratio:5.2f}x"
+        print(f"  {size:<8d}{times}  {differ} pairs differ", flush=True)
+
+
+def resident_bytes() -> int:
+    """What the process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure_memory(size: int, dim: int) -> None:
+    import torch  # the library itself is no part of the figure
+
+    from xstilts.mining import mine
+
+    mine(*(unit_vectors(64, dim, seed) for seed in (1, 2)))
+    target = unit_vectors(size, dim, seed=1)
+    source = unit_vectors(size, dim, seed=2, near=target)
+    torch.mm(torch.ones(64, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))
+    before = resident_bytes()
+    start = time.perf_counter()
+    pairs = len(mine(source, target)[0])
+    seconds = time.perf_counter() - start
+    beyond = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    vectors = (source.nbytes + target.nbytes) / 2**20
+    print(f"  {size:<8d}{vectors:10.0f} MiB{beyond / 2**20:10.0f} MiB{seconds:9.1f} s  {pairs} pairs", flush=True)
+
+
+def benchmark_memory(args: argparse.Namespace) -> None:
+    print(f"memory: n x n x {args.dim}\n  n             vectors     beyond them     time", flush=True)
+    for size in args.sizes:
+        command = [sys.executable, __file__, "memory", "--measure", "--sizes", str(size), "--dim", str(args.dim)]
+        subprocess.run(command, check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    embed = commands.add_parser("embed")
+    embed.add_argument("--checkpoint", help="a trained encoder; without it an untrained XLM-R is made")
+    embed.add_argument("--sentences", help="a text file, one sentence a line; without it sentences are invented")
+    embed.add_argument("--count", type=int, default=100, help="sentences")
+    embed.add_argument("--layer", type=int, default=14)
+    embed.add_argument("--model_layers", type=int, default=24, help="of the untrained model")
+    embed.add_argument("--hidden", type=int, default=256, help="of the untrained model (XLM-R Large: 1024)")
+    embed.add_argument("--peer_batch_size", type=int, default=32, help="of sentence-transformers; 32 is its default")
+    embed.add_argument("--runs", type=int, default=5)
+    mine = commands.add_parser("mine")
+    mine.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 8000])
+    mine.add_argument("--dim", type=int, default=768)
+    mine.add_argument("--runs", type=int, default=5)
+    memory = commands.add_parser("memory")
+    memory.add_argument("--sizes", type=int, nargs="+", default=[10000, 20000])
+    memory.add_argument("--dim", type=int, default=768)
+    memory.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.command == "embed":
+        benchmark_embed(args)
+    elif args.command == "mine":
+        benchmark_mine(args)
+    elif args.measure:
+        measure_memory(args.sizes[0], args.dim)
+    else:
+        benchmark_memory(args)
+
+
+if __name__ == "__main__":
+    main()
