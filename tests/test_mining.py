@@ -101,8 +101,22 @@ def test_no_product_is_further_from_the_truth_than_its_slack(kind, dtype):
     stored = (left.block(0) @ right.block(0).T)[: len(source), : len(target)].double().numpy()
     constant = means[0].double() @ means[1].double()
     truth = source.astype(np.float64) @ target.T.astype(np.float64) - constant.item()
-    rounding = torch.finfo(number).eps / 2 * np.abs(truth).max()
-    assert (np.abs(stored - truth) <= left.slack(right).numpy()[:, None] + 1.1 * rounding).all()
+    rounding = 1.01 * torch.finfo(number).eps / 2 * np.abs(stored)
+    assert (np.abs(stored - truth) <= left.slack(right).numpy()[:, None] + rounding).all()
+    assert (np.abs(stored - truth).T <= right.slack(left).numpy()[:, None] + rounding.T).all()
+
+
+def test_the_cut_leaves_out_only_what_cannot_be_among_the_best():
+    torch = pytest.importorskip("torch")
+    rounding, slack = 0.05, torch.rand(1000)
+    side = mining._Side(1, slack, rounding)
+    side.best = torch.randn(1000, 1)
+    worst = side.best[:, 0]
+    surely = worst - rounding * worst.abs() - slack  # what the best found is at least, in truth
+    for step, may_reach in ((1e-4, True), (-1e-4, False)):
+        stored = side.cut(slice(None)) + step
+        at_most = stored + rounding * stored.abs() + slack
+        assert ((at_most >= surely) == may_reach).all()
 
 
 def published(
