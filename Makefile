@@ -16,7 +16,7 @@ OUT ?= runs/$(PRESET)##      where the matrix goes
 MODEL ?= $(OUT)/model##      the checkpoint all arms start from: a folder or a Hub id
 DATA_ROOT ?= hub##           hub, or a folder of rows
 ARMS ?= none##               what phase 2 trains on: names of recipes/arms/*.yaml, and none
-TARGETS ?=##                 target tasks of run_target.py
+TARGETS ?=##                 target tasks of run_target.py; all: every one there is
 RETRIEVAL ?=##               tasks of run_retrieval.py
 SEEDS ?= 0##                 one cell for each
 LAUNCH ?=##                  prefixed to every run, e.g. "srun -n1 --gpus=1"
@@ -32,6 +32,9 @@ WORLD_ARGS ?=##              arguments of `python -m world` when the preset buil
 
 # ---- names that are wrong stop here, before anything is built --------------------------------------------------------
 KNOWN_ARMS := none $(basename $(notdir $(wildcard recipes/arms/*.yaml)))
+ifeq (all,$(strip $(TARGETS)))
+  override TARGETS := $(shell sed -n 's/^TARGETS = "\(.*\)"/\1/p' tasks/__init__.py)
+endif
 KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' tasks/__init__.py)
 $(foreach a,$(filter-out $(KNOWN_ARMS),$(ARMS)),$(error ARMS: $a is unknown. Known: $(KNOWN_ARMS)))
 $(foreach t,$(filter-out $(KNOWN_TASKS),$(TARGETS) $(RETRIEVAL)),$(error TARGETS/RETRIEVAL: $t is unknown. Known: $(KNOWN_TASKS)))

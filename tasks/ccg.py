@@ -87,9 +87,9 @@ class CCG(Tagging):
 
     def _files(self, split, rows) -> list[Path]:
         folder = rows.folder("ccgbank")
-        found = sorted(p for name in NAMES[split] for p in folder.glob(f"{name}*") if p.is_file())
+        found = sorted(p for name in NAMES[split] for p in folder.rglob(f"{name}.*") if p.is_file())
         if len(found) > 1:
-            raise UserError(f"ccg: {found[0].name} and {found[1].name} in {folder} could both be the {split} split; keep one.")
+            raise UserError(f"ccg: {found[0]} and {found[1]} could both be the {split} split; keep one.")
         tree = sorted(p for p in folder.rglob("*.auto") if p.parent.name.isdigit() and int(p.parent.name) in SECTIONS[split])
         if not found and not tree:
             raise UserError(f"ccg: {folder} has no {split} split. {HINT}")

@@ -79,6 +79,7 @@ class MultipleChoice(Task):
 # epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
 INTERMEDIATE = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
                 "warmup_steps": 0.1, "weight_decay": 0.01}
+SUPER_GLUE_REVISION = "3de24cf8022e94f4ee4b9d55a6f539891524d646"
 # XTREME-R's script, for each of the two stages (protocol 4)
 XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
 
@@ -161,14 +162,13 @@ class SocialIQA(MultipleChoice):
 
 
 class COPA(MultipleChoice):
-    """COPA (Roemmele et al. 2011), SuperGLUE's copy: what was the cause, or the effect? The Hub's test gold is hidden."""
+    """COPA (Roemmele et al. 2011), SuperGLUE's copy: what was the cause, or the effect? The Hub hides the test gold."""
 
     name = "copa"
     train_rows = 400
     n_choices = 2
     columns = ("premise", "choice1", "choice2", "question", "label")
-    sources = (Source("aps/super_glue", "copa", {"train": "train", "dev": "validation", "test": "test"},
-                      "3de24cf8022e94f4ee4b9d55a6f539891524d646"),)
+    sources = (Source("aps/super_glue", "copa", {"train": "train", "dev": "validation"}, SUPER_GLUE_REVISION),)
     defaults = XCOPA_SCRIPT
 
     def row(self, row):
@@ -180,7 +180,8 @@ class COPA(MultipleChoice):
 class XCOPA(COPA):
     """XCOPA (Ponti et al. 2020): COPA in eleven languages, trained on Social IQa, then on COPA, with one head.
 
-    English is not among XTREME-R's languages. A folder that holds COPA's test rows is scored in English too.
+    English is not among XTREME-R's languages; a folder is scored in it too, on COPA's dev rows, because the gold of
+    its test rows is hidden: English dev and English test are the same questions then.
     """
 
     name = "xcopa"
@@ -188,7 +189,7 @@ class XCOPA(COPA):
     train_from = ("siqa", "copa")
     sources = (Source("cambridgeltl/xcopa", "{language}", {"test": "test"}, "042f78955ba48e6404616762fa6e05e839c3907a",
                       only=codes.XTREME_R["xcopa"]),
-               Source("aps/super_glue", "copa", {"test": "test"}, "3de24cf8022e94f4ee4b9d55a6f539891524d646"))
+               Source("aps/super_glue", "copa", {"test": "validation"}, SUPER_GLUE_REVISION))
 
     def predictions_file(self, language):
         return f"{self.name}/test-{language}.jsonl"
