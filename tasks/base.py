@@ -228,6 +228,10 @@ class Task:
         """Where XTREME's scorer looks for this language's predictions, below the submission folder."""
         return f"{self.name}/test-{language}.tsv"
 
+    def gold_lines(self, examples: Dataset) -> list[str]:
+        """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller file."""
+        return self.lines(self.gold(examples), examples)
+
 
 def join(data: list[Dataset]) -> Dataset:
     """Several sets of examples of one form as one, in the first one's column types (sources differ in integer widths)."""
@@ -264,6 +268,14 @@ def check_labels(values: list, names: tuple[str, ...], where: str, column: str =
         row, value = next((r, v) for r, v in enumerate(values, 1) if not isinstance(v, str | int) or v not in table)
         raise UserError(f"{where}, row {row}, column {column!r}: {value!r} is no label; expected one of "
                         f"{', '.join(names)}{'' if names[0].isdigit() else f' (or 0..{len(names) - 1})'}.") from None
+
+
+def check_ids(ids: list[str], where: str, column: str = "id") -> None:
+    """Refuses an id that stands twice: files of predictions go by it."""
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        row, twice = next((row, i) for row, i in enumerate(ids, 1) if i in seen or seen.add(i))
+        raise UserError(f"{where}, row {row}, column {column!r}: {twice!r} stands twice.")
 
 
 def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:

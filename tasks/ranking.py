@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_text
+from tasks.base import Source, Task, check_ids, check_text
 from tasks.errors import UserError
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
@@ -64,6 +64,10 @@ class Ranking(Task):
 
     def lines(self, predictions, examples):
         """The submission's content: one JSON object, query id -> candidate ids."""
+        check_ids(examples.query_ids, f"{self.name} queries")
+        known = set(examples.candidate_ids)
+        if odd := next((i for ids in predictions for i in ids if i not in known), None):
+            raise UserError(f"{self.name}: {odd!r} is the id of no candidate.")
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
 

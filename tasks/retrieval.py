@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_text
+from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text
 from tasks.errors import UserError
 
 
@@ -107,9 +107,9 @@ class BUCC(Task):
             parts[part] = [data[c][:] for c in columns]
         for part in ("source", "target"):
             ids = parts[part][0]
-            if len(set(ids)) != len(ids):
-                twice = next(i for i in ids if ids.count(i) > 1)
-                raise UserError(f"{where[part]}, column 'id': {twice!r} stands twice.")
+            check_ids(ids, where[part])
+            if odd := next((i for i in ids if i.split() != [i]), None):
+                raise UserError(f"{where[part]}, column 'id': {odd!r} holds white space, which separates ids in a submission.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
             unknown = {pair[side] for pair in gold} - set(parts[column][0])
@@ -142,4 +142,8 @@ class BUCC(Task):
 
     def lines(self, predictions, examples):
         """The submission's lines: source id, tab, target id."""
+        known = set(examples.source_ids), set(examples.target_ids)
+        for pair in predictions:
+            if pair[0] not in known[0] or pair[1] not in known[1]:
+                raise UserError(f"bucc: {pair!r} are no ids of the two pools, source and target.")
         return ["\t".join(pair) for pair in predictions]
