@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -20,8 +21,8 @@ from transformers import ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
-from tasks.rows import Rows
-from xstilts import results
+from tasks.rows import Rows, sha256
+from xstilts import results, submission
 from xstilts.arguments import unknown
 from xstilts.errors import UserError
 
@@ -98,10 +99,14 @@ class TaskTrainer(Trainer):
     """
 
     def __init__(self, *args, task=None, dev=None, **kwargs):
-        super().__init__(*args, compute_loss_func=token_mean, **kwargs)
+        super().__init__(*args, compute_loss_func=token_mean, **kwargs)  # told to __init__ too: it decides how losses are summed
         self.task, self.dev = task, dev
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(task.name if task else Path(self.args.output_dir).name))
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """The task's scores on English dev, 0-100."""
@@ -124,13 +129,19 @@ class TaskTrainer(Trainer):
         return tuple(part[back] for part in output) if isinstance(output, tuple) else output[back]
 
 
-def token_mean(outputs, labels, num_items_in_batch=None):
+def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
     """Cross-entropy over every label that is not -100, divided by their number in the whole optimiser step.
 
     One formula for every head (spans: start and end are two labels), so that neither accumulation nor the number of
-    processes changes loss or gradient. labels: (n,) classes, (n, tokens) tags, or (n, 2) span ends.
+    processes changes loss or gradient. labels: (n,) classes, (n, tokens) tags, or (n, 2) span ends. A span cannot lie
+    in the padding (attention_mask 0); counting it among the choices would make the loss depend on the batch.
     """
-    logits = outputs["logits"] if "logits" in outputs else torch.stack((outputs["start_logits"], outputs["end_logits"]), 1)
+    if "logits" in outputs:
+        logits = outputs["logits"]
+    else:
+        logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), 1).float()
+        if attention_mask is not None:
+            logits = logits.masked_fill(attention_mask[:, None] == 0, torch.finfo(logits.dtype).min)
     total = torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.size(-1)).float(), labels.reshape(-1), ignore_index=-100, reduction="sum"
     )
@@ -253,12 +264,36 @@ def begin(run, settings: dict) -> str | None:
 
 
 def finished(run, settings: dict) -> bool:
-    """Whether this very run is done already (same settings, results.json there)."""
-    if not Path(run.output_dir, "results.json").is_file():
+    """Whether this very run is done already: results.json is there, of the same settings, rows and parent.
+
+    If rows or parent have changed since, its results.json is removed and the run is to be done again. If not, it is
+    touched, so that make, which goes by time, does not ask again.
+    """
+    stamp = Path(run.output_dir, "results.json")
+    if not stamp.is_file():
         return False
     begin(run, settings)
+    if reason := outdated(results.read(stamp), settings):
+        logger.info("%s: %s; running it again.", run.output_dir, reason)
+        stamp.unlink(missing_ok=True)
+        return False
+    stamp.touch()
     logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
     return True
+
+
+def outdated(record: dict, settings: dict) -> str | None:
+    """Why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows changed."""
+    parent = Path(settings["model"], "results.json")
+    if parent.is_file() and results.read(parent)["finished"] > record["finished"]:
+        return f"{settings['model']} is newer"
+    if settings["data_root"] != "hub":
+        rows = Rows(settings["data_root"])
+        for data in record["data"]:
+            file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
+            if file is None or sha256(file) != data["sha256"]:
+                return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
+    return None
 
 
 def settings_of(args: TrainingArguments, **more) -> dict:
@@ -301,7 +336,7 @@ def score_languages(trainer, task, rows, languages, tokenizer, length, limit, fo
         predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
-            results.write_text(folder / task.predictions_file(language), "\n".join(task.lines(predictions, examples)) + "\n")
+            submission.write_lines(folder, task, language, task.lines(predictions, examples))
         logger.info("%s %s: %s", task.name, language, " ".join(f"{k} {v:.1f}" for k, v in scores[language].items()))
     return scores, n
 
