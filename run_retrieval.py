@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     if how.report_layer is not None and how.layer != "all":
         raise UserError("--report_layer goes with --layer all.")
 
-    from xstilts import cards, heads, measure, results, runner
+    from xstilts import cards, heads, measure, results, runner, submission
     from xstilts.embedding import Encoder
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
@@ -72,8 +72,7 @@ def main(argv: list[str]) -> None:
         run_task = measure.retrieve if task.form == "retrieval" else measure.mine
         found = run_task(task, encoder, rows, languages, how, data_args.max_eval_samples)
         for language, (predictions, examples) in found.predictions[layer].items():
-            lines = "\n".join(task.lines(predictions, examples)) + "\n"
-            results.write_text(Path(cell.output_dir, "predictions", task.predictions_file(language)), lines)
+            submission.write_lines(Path(cell.output_dir, "predictions"), task, language, task.lines(predictions, examples))
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,

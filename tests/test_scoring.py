@@ -7,53 +7,54 @@ from pathlib import Path
 import pytest
 
 from tasks.languages import XTREME_R
-from xstilts import submission
+from xstilts import scoring, submission
 from xstilts.errors import UserError
 
 ROOT = Path(submission.__file__).parents[1]
 MOCK = Path(os.environ.get("XSTILTS_DATA", ROOT.parent / "shared" / "data")) / "xtreme-mock"
-
-# One language of each form, made up: gold, predictions, and the benchmark's score of them, worked out by hand.
-TOY = {
-    "xnli": (["neutral", "entailment"], ["neutral", "neutral"], 50.0),
-    "udpos": ([["DET", "NOUN"], ["VERB"]], [["DET", "NOUN"], ["NOUN"]], 200 / 3),  # 2 of 3 spans, found and gold
-    "panx": ([["B-PER", "I-PER"], ["O"]], [["B-PER", "I-PER"], ["O"]], 100.0),
-    "xquad": ({"q1": ["the river"], "q2": ["big hill"]}, {"q1": "River", "q2": "hill"}, (50 + 250 / 3) / 2),
-    "mlqa": ({"q1": ["der Fluss"], "q2": ["Berg"]}, {"q1": "Fluss.", "q2": "Tal"}, 50.0),
-    "tydiqa": ({"swahili-1": ["mto"]}, {"swahili-1": "mto"}, 100.0),
-    "bucc2018": ([("de-1", "en-1"), ("de-2", "en-2")], [("de-2", "en-2")], 200 / 3),
-    "tatoeba": ([0, 1, 2, 3], [0, 1, 1, 3], 75.0),
-    "xcopa": ([0, 1], [0, 1], 100.0),
-    "mewslix": ({"m1": ["Q1"]}, {"m1": ["Q9", "Q1"]}, 50.0),
-    "lareqa": ({"q1": ["a", "b"]}, {"q1": ["a", "x", "b"]}, 100 * (1 + 2 / 3) / 2),
-}
-LANGUAGE = {"tydiqa": "sw", "xcopa": "et"}  # the others: German
-
 
 def squad(gold):
     questions = [
         {"id": key, "question": "?", "answers": [{"text": text, "answer_start": 0} for text in texts]}
         for key, texts in gold.items()
     ]
-    return {"version": "1.1", "data": [{"paragraphs": [{"context": "", "qas": questions}]}]}
+    return json.dumps({"version": "1.1", "data": [{"paragraphs": [{"context": "", "qas": questions}]}]}, ensure_ascii=False)
 
 
-def write_task(folder, task, language=None):
+# One language of each form, made up: gold, predictions, and the benchmark's score of them, worked out by hand.
+TOY = {
+    "xnli": ("neutral\nentailment\n", "neutral\nneutral\n", 50.0),
+    "udpos": ("DET\nNOUN\n\nVERB\n", "DET\nNOUN\n\nNOUN\n", 200 / 3),  # 2 of 3 spans, found and gold
+    "panx": ("B-PER\nI-PER\n\nO\n", "B-PER\nI-PER\n\nO\n", 100.0),
+    "xquad": (squad({"q1": ["the river"], "q2": ["big hill"]}), '{"q1": "River", "q2": "hill"}', (50 + 250 / 3) / 2),
+    "mlqa": (squad({"q1": ["der Fluss"], "q2": ["Berg"]}), '{"q1": "Fluss.", "q2": "Tal"}', 50.0),
+    "tydiqa": (squad({"swahili-1": ["mto"]}), '{"swahili-1": "mto"}', 100.0),
+    "bucc2018": ("de-1\ten-1\nde-2\ten-2\n", "de-2\ten-2\n", 200 / 3),
+    "tatoeba": ("0\n1\n2\n3\n", "0\n1\n1\n3\n", 75.0),
+    "xcopa": ('{"label": 0}\n{"label": 1}\n', '{"label": 0}\n{"label": 1}\n', 100.0),
+    "mewslix": ('{"m1": ["Q1"]}', '{"m1": ["Q9", "Q1"]}', 50.0),
+    "lareqa": ('{"q1": ["a", "b"]}', '{"q1": ["a", "x", "b"]}', 100 * (1 + 2 / 3) / 2),
+}
+LANGUAGE = {"tydiqa": "sw", "xcopa": "et"}  # the others: German
+SUFFIX = {"xcopa": "jsonl"} | dict.fromkeys(("xquad", "mlqa", "tydiqa", "mewslix", "lareqa"), "json")
+
+
+def file(folder, kind, task, language=None):
+    """Where the benchmark looks for a file."""
+    return folder / kind / task / f"test-{language or LANGUAGE.get(task, 'de')}.{SUFFIX.get(task, 'tsv')}"
+
+
+def write_task(folder, task, languages=(None,)):
     """Writes the toy gold and predictions of a task, in every language given or in its own."""
-    gold, predictions, _ = TOY[task]
-    for code in language or [LANGUAGE.get(task, "de")]:
-        path = submission.prediction_path(folder / "labels", task, code)
-        if submission.FORMS[task] == "answers":
+    for language in languages:
+        for kind, text in zip(("labels", "predictions"), TOY[task], strict=False):
+            path = file(folder, kind, task, language)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(squad(gold)))
-        else:
-            submission.write_predictions(submission.FORMS[task], gold, path)
-        path = submission.prediction_path(folder / "predictions", task, code)
-        submission.write_predictions(submission.FORMS[task], predictions, path)
+            path.write_text(text, encoding="utf-8")
 
 
 def score(folder, benchmark="xtreme-r", found_languages=True):
-    return submission.score(folder / "predictions", folder / "labels", benchmark, found_languages)
+    return scoring.score(folder / "predictions", folder / "labels", benchmark, found_languages)
 
 
 # --- the benchmark's own figures
@@ -86,7 +87,7 @@ def test_every_figure_of_the_benchmarks_report(mock, capsys):
 
 def test_figures_of_the_benchmarks_own_test(mock):
     """evaluate_test.py of google-research/xtreme expects these: UDPOS with the seqeval of 2020 (1.2.2: 70.398)."""
-    scores = submission.score(mock / "predictions", mock / "labels", "xtreme-r", found_languages=True)
+    scores = scoring.score(mock / "predictions", mock / "labels", "xtreme-r", found_languages=True)
     assert scores["udpos"]["avg_whole_tag_f1"] == pytest.approx(70.21746048354693, abs=1e-9)
     assert scores["mewslix"]["avg_metric"] == pytest.approx(14.39025156130419, abs=1e-9)
     assert "all_task" not in scores
@@ -134,7 +135,7 @@ def test_no_overall_without_every_task(toy):
 
 def test_several_languages_are_averaged(tmp_path):
     write_task(tmp_path, "tatoeba", ["de", "qaa"])
-    submission.write_predictions("indices", [0, 1, 2, 3], tmp_path / "predictions" / "tatoeba" / "test-qaa.tsv")
+    file(tmp_path, "predictions", "tatoeba", "qaa").write_text("0\n1\n2\n3\n")
     figures = score(tmp_path)["tatoeba"]
     assert figures["accuracy"] == {"de": 75.0, "qaa": 100.0} and figures["avg_accuracy"] == 87.5
 
@@ -148,16 +149,15 @@ def test_token_accuracy_and_language_aware_answers_stand_beside(toy):
 
 
 def test_whole_tags_tell_cconj_from_sconj(toy):
-    submission.write_predictions("tags", [["DET", "CCONJ"]], toy / "labels" / "udpos" / "test-de.tsv")
-    submission.write_predictions("tags", [["DET", "SCONJ"]], toy / "predictions" / "udpos" / "test-de.tsv")
+    file(toy, "labels", "udpos").write_text("DET\nCCONJ\n")
+    file(toy, "predictions", "udpos").write_text("DET\nSCONJ\n")
     figures = score(toy)["udpos"]
     assert figures["f1"] == {"de": 100.0} and figures["whole_tag_f1"] == {"de": 50.0}
     assert figures["avg_metric"] == 100.0
 
 
 def test_a_question_without_prediction_scores_zero_and_is_noted(toy):
-    path = toy / "predictions" / "xquad" / "test-de.json"
-    submission.write_predictions("answers", {"q1": "river", "stray": "x"}, path)
+    file(toy, "predictions", "xquad").write_text('{"q1": "river", "stray": "x"}')
     scores = score(toy)
     assert scores["xquad"]["exact_match"] == {"de": 50.0} and scores["xquad"]["f1"] == {"de": 50.0}
     assert any("1 of 2 ids have no prediction" in note for note in scores["notes"])
@@ -173,8 +173,8 @@ def test_gold_answers_as_datasets_loads_them(toy):
 
 def test_unicode_line_breaks_do_not_break_lines(toy):
     answer = "a\u2028b\x85c"
-    for kind, value in (("labels", squad({"q1": [answer]})), ("predictions", {"q1": answer})):
-        (toy / kind / "xquad" / "test-de.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    for kind, text in (("labels", squad({"q1": [answer]})), ("predictions", json.dumps({"q1": answer}, ensure_ascii=False))):
+        file(toy, kind, "xquad").write_text(text, encoding="utf-8")
     assert score(toy)["xquad"]["avg_metric"] == 100.0
 
 
@@ -199,8 +199,8 @@ BROKEN = [
     ("xquad", "predictions", '{"q1": 308}', "entry 1, id 'q1', is 308"),
     ("xquad", "predictions", '{"q1": "a", "q1": "b"}', "'q1' stands twice"),
     ("xquad", "predictions", '{"other": "river"}', "none of the 2 ids"),
-    ("mlqa", "labels", json.dumps(squad({"q1": ["x"], "q2": [""]})), "labels.*question 2, id 'q2', has an empty"),
-    ("mlqa", "labels", json.dumps(squad({"q1": []})), "labels.*question 1, id 'q1', has an empty placeholder"),
+    ("mlqa", "labels", squad({"q1": ["x"], "q2": [""]}), "labels.*question 2, id 'q2', has an empty"),
+    ("mlqa", "labels", squad({"q1": []}), "labels.*question 1, id 'q1', has an empty placeholder"),
     ("mlqa", "labels", '{"q1": "river"}', "labels.*not in SQuAD's format"),
     ("mlqa", "labels", '{"data": []}', "labels.*empty"),
     ("tatoeba", "predictions", "0\n[1]\n2\n3\n", "line 2 is '.1.'. Write one integer"),
@@ -230,7 +230,7 @@ BROKEN = [
 @pytest.mark.parametrize("task, kind, content, message", BROKEN)
 def test_broken_file_is_one_line_that_names_it(tmp_path, capsys, task, kind, content, message):
     write_task(tmp_path, task)
-    path = submission.prediction_path(tmp_path / kind, task, LANGUAGE.get(task, "de"))
+    path = file(tmp_path, kind, task)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     benchmark = "xtreme" if task == "bucc2018" else "xtreme-r"
     with pytest.raises(UserError, match=message):
@@ -244,14 +244,14 @@ def test_broken_file_is_one_line_that_names_it(tmp_path, capsys, task, kind, con
 
 def test_no_found_pairs_are_a_score_of_zero(tmp_path):
     write_task(tmp_path, "bucc2018")
-    submission.prediction_path(tmp_path / "predictions", "bucc2018", "de").write_text("")
+    file(tmp_path, "predictions", "bucc2018").write_text("")
     assert score(tmp_path, "xtreme")["bucc2018"]["avg_metric"] == 0.0
 
 
 def test_every_language_of_the_benchmark_must_be_there(tmp_path):
     write_task(tmp_path, "tatoeba", XTREME_R["tatoeba"])
     assert score(tmp_path, found_languages=False)["tatoeba"]["avg_metric"] == 75.0
-    submission.prediction_path(tmp_path / "predictions", "tatoeba", "sw").unlink()
+    file(tmp_path, "predictions", "tatoeba", "sw").unlink()
     with pytest.raises(UserError, match="predictions.tatoeba.test-sw.tsv: no such file"):
         score(tmp_path, found_languages=False)
     with pytest.raises(UserError, match="predictions.tatoeba.test-sw.tsv: no such file"):
@@ -292,79 +292,8 @@ def test_help_and_errors_load_nothing_heavy(arguments, status):
         "import sys; from xstilts import submission\n"
         "try: status = submission.main(['score', *sys.argv[1:]])\n"
         "except SystemExit as end: status = end.code\n"
-        "print(status, sorted({'evaluate', 'datasets', 'transformers', 'torch', 'numpy'} & set(sys.modules)))"
+        "print(status, sorted({'evaluate', 'datasets', 'transformers', 'torch', 'pandas'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, *arguments.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == f"{status} []", done.stderr
-
-
-# --- writing
-
-
-@pytest.mark.parametrize(
-    "form, predictions, text",
-    [
-        ("labels", ["neutral", 1], "neutral\n1\n"),
-        ("tags", [["DET", "NOUN"], ["VERB"]], "DET\nNOUN\n\nVERB\n"),
-        ("answers", {"q1": "río"}, '{\n "q1": "río"\n}\n'),
-        ("indices", [3, 0], "3\n0\n"),
-        ("pairs", [("de-1", "en-2")], "de-1\ten-2\n"),
-        ("choices", [0, 1], '{"label": 0}\n{"label": 1}\n'),
-        ("ranking", {"q1": ["b", "a"]}, '{"q1": ["b", "a"]}\n'),
-    ],
-)
-def test_written_files(tmp_path, form, predictions, text):
-    path = tmp_path / "task" / "test-de.tsv"
-    submission.write_predictions(form, predictions, path)
-    assert path.read_text(encoding="utf-8") == text
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_numpy_integers_are_integers(tmp_path):
-    numpy = pytest.importorskip("numpy")
-    submission.write_predictions("indices", numpy.array([2, 1]), tmp_path / "a")
-    assert (tmp_path / "a").read_text() == "2\n1\n"
-
-
-@pytest.mark.parametrize(
-    "form, predictions, message",
-    [
-        ("labels", ["neutral", "two words"], "row 2 is 'two words'"),
-        ("labels", ["neutral", ""], "row 2 is ''"),
-        ("tags", [["DET"], ["NOUN", "A\nB"]], "tag 2 of sentence 2"),
-        ("tags", [["DET"], []], "sentence 2 has no tags"),
-        ("indices", [1, 2.0], "row 2 is 2.0. Give an integer"),
-        ("choices", [0, 2], "row 2 is 2. Give one of: 0, 1"),
-        ("pairs", [("a", "b\tc")], "row 1"),
-        ("answers", {"q1": None}, "entry 1, id 'q1', is None"),
-        ("answers", ["a"], "holds a list"),
-        ("ranking", {"q1": "abc"}, "entry 1, id 'q1', is 'abc'"),
-        ("classes", [0], "'classes' is unknown. Use one of: labels"),
-    ],
-)
-def test_what_a_form_cannot_hold_is_refused_and_the_old_file_kept(tmp_path, form, predictions, message):
-    path = tmp_path / "test-de.tsv"
-    path.write_text("old")
-    with pytest.raises(UserError, match=message):
-        submission.write_predictions(form, predictions, path)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "test-de.json"
-    path.write_text("old")
-    with pytest.raises(UnicodeEncodeError):
-        submission.write_predictions("answers", {"q1": "\ud800"}, path)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
-def test_where_predictions_go(tmp_path):
-    names = {task: submission.prediction_path("p", task, "de").as_posix() for task in ("bucc2018", "xquad", "xcopa")}
-    assert names == {
-        "bucc2018": "p/bucc2018/test-de.tsv",
-        "xquad": "p/xquad/test-de.json",
-        "xcopa": "p/xcopa/test-de.jsonl",
-    }
-    with pytest.raises(UserError, match="'bucc' has no place.*bucc2018"):
-        submission.prediction_path("p", "bucc", "de")
