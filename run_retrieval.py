@@ -1,15 +1,17 @@
-"""Sentence retrieval and bitext mining with a checkpoint as it is: no training, every layer from one pass.
+"""Sentence retrieval and bitext mining with a checkpoint as it is, every layer from one pass; or trains a retriever (--do_train).
 
     python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 --output_dir runs/none/seed0
     python run_retrieval.py --model_name_or_path runs/mnli/seed0 --data_root data/world --tasks tatoeba bucc --layer all \\
         --report_layer 2 --output_dir runs/mnli/seed0
+    python run_retrieval.py --do_train --train_tasks squad_dual --model_name_or_path FacebookAI/xlm-roberta-base \\
+        --per_device_train_batch_size 64 --output_dir runs/squad_dual/seed0
 """
 
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse, unknown
 
 
 @dataclass
@@ -23,18 +25,52 @@ class RetrievalArguments:
                                                          "choices": ["english", "foreign"]})
     dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
     cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
+    export_sentence_transformers: str | None = field(
+        default=None, metadata={"help": "Write this checkpoint, layer and pooling to a new folder SentenceTransformer loads."})
+
+
+@dataclass
+class DualEncoderArguments:
+    do_train: bool = field(default=False, metadata={"help": "Train a dual encoder instead of measuring; --pooling is its pooling."})
+    train_tasks: list[str] = field(default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."})
+    train_languages: list[str] = field(default_factory=lambda: ["en"], metadata={"help": "Of several, ids that all have."})
+    batch_languages: str = field(default="mono", metadata={"help": "One language a batch, query and passage in two, or both kinds.",
+                                                           "choices": ["mono", "cross", "hybrid"]})
+    alpha: float = field(default=0.5, metadata={"help": "hybrid: the probability of a mono batch."})
+    code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a side, or drawn for each "
+                                                            "word.", "choices": ["bilingual", "multilingual"]})
+    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
+    switch_side: str = field(default="both", metadata={"help": "Where.", "choices": ["query", "passage", "both"]})
+    switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; bilingual: one, or query passage."})
+    lexicon: str | None = field(default=None, metadata={"help": "Folder of en-de.txt (source TAB target) or en-de/train.parquet."})
+    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
+    scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
+    cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
+    query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})
+    passage_prompt: str = field(default="", metadata={"help": "Text before every passage."})
 
 
 def main(argv: list[str]) -> None:
-    kinds = (RetrievalArguments, ModelArguments, DataArguments, RunArguments)
-    (how, model_args, data_args, run), _ = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds, training=False)
+    kinds = (RetrievalArguments, DualEncoderArguments, ModelArguments, DataArguments, RunArguments)
+    (how, dual, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
+    if rest and not dual.do_train:
+        raise unknown(rest[0], rest.known)
 
     from tasks import get_task, list_tasks
     from xstilts.errors import UserError
 
     if run.list_tasks:
-        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
-    if not how.tasks:
+        from tasks.pairs import list_pairs
+
+        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
+    if dual.do_train:
+        if how.tasks or how.layer != "last":
+            raise UserError("--do_train trains the last layer and measures nothing: give --tasks and --layer afterwards, "
+                            "with the trained folder as --model_name_or_path.")
+        from xstilts import dual_encoder
+
+        return dual_encoder.train(dual, how.pooling, model_args, data_args, run, rest)
+    if not how.tasks and not how.export_sentence_transformers:
         raise UserError("--tasks is missing: tatoeba, bucc, or both.")
     tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(how.tasks)]
     for task in tasks:
@@ -50,12 +86,18 @@ def main(argv: list[str]) -> None:
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
-    runner.prepare(run)
+    runner.prepare(run, needs_output=bool(tasks))
     settings = {"model": name, **vars(how), **vars(data_args)}
-    settings.pop("cache_dir"), settings.pop("tasks")
+    for key in ("cache_dir", "tasks", "export_sentence_transformers"):
+        settings.pop(key)
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)))) for task in tasks]
     cells = [(task, cell) for task, cell in cells if not runner.finished(cell, settings)]
     cards.check_push(run)
+    if how.export_sentence_transformers:
+        from xstilts.dual_encoder import export
+
+        layer = how.report_layer if how.report_layer is not None else "last" if how.layer == "all" else how.layer
+        export(name, layer, how.pooling, how.export_sentence_transformers, data_args.max_seq_length or 512)
     if not cells:
         return
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdigit() else how.layer, pooling=how.pooling,

@@ -229,3 +229,10 @@ def get_pairs(name: str, benchmark: str = "xtreme") -> Pairs:
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise UserError(f"--train_tasks {name}: no such pairs. {hint}Known: {', '.join(PAIRS)}.")
     return PAIRS[name](benchmark)
+
+
+def list_pairs() -> str:
+    """A table of the pair tasks: name, and what their pairs are."""
+    width = max(map(len, PAIRS))
+    lines = [f"{name.ljust(width)}  {(cls.__doc__ or '').splitlines()[0]}" for name, cls in PAIRS.items()]
+    return "\n".join(["pairs, for run_retrieval.py --do_train --train_tasks", *lines])

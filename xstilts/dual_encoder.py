@@ -1,0 +1,376 @@
+"""A dual encoder: one encoder for queries and passages, trained so that the two of a pair lie near each other.
+
+sentence-transformers' own trainer and losses; ours are the batches (which rows, in which languages) and the folder
+that comes out: `AutoModel.from_pretrained` and `SentenceTransformer` both load it, with the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import concatenate_datasets
+from huggingface_hub import ModelCardData
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from torch.utils.data import DataLoader
+from transformers import ProgressCallback
+
+from tasks import languages as codes
+from tasks.pairs import get_pairs
+from xstilts import cards, code_switch, heads, mining, results, runner
+from xstilts.embedding import export_sentence_transformers, normalize
+from xstilts.errors import UserError
+
+# ---- pairs -------------------------------------------------------------------------------------------------------------
+
+class PairRows(torch.utils.data.Dataset):
+    """Pairs of several tasks and languages; an item is asked for as (row of its query, row of its passage).
+
+    Args:
+        parts: for each task {language: Dataset of query, passage, id}. Of several languages only the ids that all have
+            are kept, in the same order.
+
+    Attributes:
+        data: all rows one after another, query and passage.
+        rows: for each task an array (languages, pairs) of row numbers in `data`; a column is one id.
+        texts: for each task an array (pairs, 2) that numbers equal queries, and equal passages, alike (first language).
+        left_out: ids of each task that not every language had.
+
+    Raises:
+        UserError: an id stands twice in one language, or no id stands in all.
+    """
+
+    def __init__(self, parts: dict[str, dict]):
+        blocks, self.rows, self.texts, self.left_out, start = [], {}, {}, {}, 0
+        for task, by_language in parts.items():
+            places = {language: self._places(task, language, data["id"]) for language, data in by_language.items()}
+            first, *others = places.values()
+            shared = [i for i in first if all(i in other for other in others)]
+            if not shared:
+                given = "; ".join(f"{language}: {', '.join(list(of)[:2])}, ..." for language, of in places.items())
+                raise UserError(f"{task}: no id stands in every language, so the rows are not parallel ({given}).")
+            self.left_out[task] = len({i for of in places.values() for i in of}) - len(shared)
+            rows = np.array([[of[i] for i in shared] for of in places.values()])
+            self.rows[task] = rows + start + np.cumsum([0, *map(len, by_language.values())][:-1])[:, None]
+            english = next(iter(by_language.values())).select(rows[0])
+            self.texts[task] = np.stack([np.unique(english[side][:], return_inverse=True)[1] for side in ("query", "passage")], 1)
+            blocks += [data.select_columns(["query", "passage"]) for data in by_language.values()]
+            start += sum(map(len, by_language.values()))
+        self.data = concatenate_datasets(blocks)
+
+    @staticmethod
+    def _places(task: str, language: str, ids: Sequence[str]) -> dict[str, int]:
+        places = {i: row for row, i in enumerate(ids)}
+        if len(places) < len(ids):
+            twice = next(i for row, i in enumerate(ids) if places[i] != row)
+            raise UserError(f"{task}, {language}: the id {twice!r} stands twice.")
+        return places
+
+    def __len__(self):
+        return sum(rows.shape[1] for rows in self.rows.values())
+
+    def __getitem__(self, pair: tuple[int, int]) -> dict[str, str]:
+        return self.__getitems__([pair])[0]
+
+    def __getitems__(self, pairs: list[tuple[int, int]]) -> list[dict[str, str]]:
+        queries, passages = (list(side) for side in zip(*pairs, strict=True))
+        both = zip(self.data[queries]["query"], self.data[passages]["passage"], strict=True)
+        return [{"query": query, "passage": passage} for query, passage in both]
+
+
+class PairSampler:
+    """Batches of (query row, passage row): in each one task, no text twice on a side, and the languages of its kind.
+
+    mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn uniformly.
+    hybrid: mono with probability alpha, else cross (arXiv 2408.10536). The languages are drawn once a batch: in a batch
+    that mixed them a model could tell a passage by its language alone.
+
+    An epoch sees each id once at most, in whatever language; it has floor(pairs / batch size) batches a task, which are
+    full unless too few different texts are left. What comes depends on seed and epoch alone.
+
+    Args:
+        rows, texts: as in `PairRows`.
+        processes: the number of batches is a multiple of it.
+    """
+
+    drop_last = True
+
+    def __init__(self, rows: dict[str, np.ndarray], texts: dict[str, np.ndarray], batch_size: int, batches: str = "mono",
+                 alpha: float = 0.5, seed: int = 0, processes: int = 1):
+        for task, of in rows.items():
+            if batches != "mono" and len(of) < 2:
+                raise UserError(f"--batch_languages {batches} needs pairs in two languages at least: --train_languages en de ...")
+            different = min(len(np.unique(column)) for column in texts[task].T)
+            if different < batch_size or of.shape[1] < batch_size * processes:
+                raise UserError(f"{task} has {of.shape[1]} pairs ({different} with different texts), fewer than a batch; "
+                                f"lower --per_device_train_batch_size {batch_size}.")
+        self.rows, self.texts, self.batch_size, self.seed, self.epoch = rows, texts, batch_size, seed, 0
+        self.mono = {"mono": 1.0, "cross": 0.0, "hybrid": alpha}[batches]
+        self.total = sum(of.shape[1] // batch_size for of in rows.values()) // processes * processes
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.total
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        found = [(task, batch) for task, texts in self.texts.items() for batch in self._batches(texts, rng)]
+        for number in rng.permutation(len(found))[: self.total]:
+            task, batch = found[number]
+            rows = self.rows[task]
+            if rng.random() < self.mono:
+                queries = passages = rng.integers(len(rows))
+            else:
+                queries, passages = rng.choice(len(rows), 2, replace=False)
+            yield list(zip(rows[queries, batch].tolist(), rows[passages, batch].tolist(), strict=True))
+
+    def _batches(self, texts: np.ndarray, rng: np.random.Generator) -> Iterator[list[int]]:
+        """The pairs in random order, cut into batches; one whose text is in the batch already waits for the next."""
+        coming, waiting = iter(rng.permutation(len(texts)).tolist()), []
+        for _ in range(len(texts) // self.batch_size):
+            batch, still, seen = [], [], (set(), set())
+            for pair in _chain(waiting, coming):
+                query, passage = texts[pair].tolist()
+                if query in seen[0] or passage in seen[1]:
+                    still.append(pair)
+                else:
+                    seen[0].add(query), seen[1].add(passage)
+                    batch.append(pair)
+                if len(batch) == self.batch_size:
+                    break
+            waiting = still + waiting
+            yield batch
+
+
+def _chain(waiting: list, coming: Iterator) -> Iterator:
+    """Takes from `waiting` (and out of it) first, then from `coming`."""
+    while waiting:
+        yield waiting.pop(0)
+    yield from coming
+
+
+# ---- model, loss, trainer ----------------------------------------------------------------------------------------------
+
+def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main") -> SentenceTransformer:
+    """A checkpoint's encoder, in float32, under a pooling layer; on the CPU, from where the trainer moves it.
+
+    Args:
+        prompts: text put before every "query" or "passage"; saved with the model.
+
+    Raises:
+        UserError: it does not load as an encoder, or encoder weights are missing from it.
+    """
+    encoder, _ = heads.load_encoder(name, revision)
+    where = {"revision": revision}
+    transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
+    transformer.model = encoder  # the checked one: without a pooler drawn at random
+    modules = [transformer, Pooling(encoder.config.hidden_size, pooling_mode=pooling)]
+    return SentenceTransformer(modules=modules, device="cpu", prompts=prompts or {})
+
+
+def make_loss(model: SentenceTransformer, scale: float, mini_batch: int | None) -> torch.nn.Module:
+    """InfoNCE over the batch, query to passage, of cosines times `scale` (1 / temperature).
+
+    Args:
+        mini_batch: texts encoded at a time; the batch then costs no more memory than these (GradCache, arXiv
+            2101.06983), for the price of a second forward pass. None: the whole batch at once.
+    """
+    if mini_batch is None:
+        return MultipleNegativesRankingLoss(model, scale=scale)
+    return CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch)
+
+
+def library_arguments(args, prompts: dict[str, str]) -> SentenceTransformerTrainingArguments:
+    """transformers' TrainingArguments as sentence-transformers' own class of them."""
+    values = {f.name: getattr(args, f.name) for f in dataclasses.fields(args) if f.init}
+    return SentenceTransformerTrainingArguments(**values, prompts=prompts or None)
+
+
+class PairTrainer(SentenceTransformerTrainer):
+    """sentence-transformers' trainer over `PairRows` in the batches of a `PairSampler`."""
+
+    task = dev = None  # runner.train rehearses the scoring of a task with a head; this one has none
+
+    def __init__(self, *args, pairs: PairRows, sampler: PairSampler, name: str, **kwargs):
+        super().__init__(*args, train_dataset=pairs.data, **kwargs)
+        self.pairs, self.sampler = pairs, sampler
+        if self.pop_callback(ProgressCallback):
+            self.add_callback(runner.NamedProgress(name))
+
+    def add_model_card_callback(self, default_args_dict):
+        """No card by the library: ours is written from results.json's own record."""
+
+    def get_train_dataloader(self):
+        self.accelerator.even_batches = False
+        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator,
+                            num_workers=self.args.dataloader_num_workers, pin_memory=self.args.dataloader_pin_memory)
+        return self.accelerator.prepare(loader)
+
+    def _save(self, output_dir=None, state_dict=None):
+        """Both libraries' layout, without a card."""
+        self.model.save(output_dir or self.args.output_dir, create_model_card=False)
+
+
+def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
+    """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine."""
+    def vectors(texts: list[str], side: str) -> np.ndarray:
+        return normalize(model.encode(texts, prompt=model.prompts.get(side), batch_size=64, show_progress_bar=False))
+
+    nearest = mining.nearest(vectors(examples["query"][:], "query"), vectors(task.candidates(examples), "passage"))
+    return task.score(nearest.tolist(), examples, "en")
+
+
+# ---- a checkpoint as it is -----------------------------------------------------------------------------------------------
+
+CARD = """---
+{front}
+---
+
+# {title}
+
+`{model}` as a sentence encoder: layer {layer}, {pooling} pooling, at most {length} tokens a text. Written by X-STILTs;
+nothing was trained.
+
+Chain: {chain}
+
+```python
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer("{title}").encode(["a sentence", "ein Satz"], normalize_embeddings=True)
+```
+
+Vectors of untrained layers lie close together and keep an offset of each language: compare them by cosine, and look at
+the scores of the checkpoint itself before relying on them.
+"""
+
+
+def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int) -> None:
+    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card.
+
+    Raises:
+        UserError: the folder is not empty, no such layer, or no checkpoint.
+    """
+    export_sentence_transformers(name, layer, pooling, folder, max_length)
+    card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
+                         base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
+    text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
+                       pooling=pooling, length=max_length, chain=" -> ".join(f"`{part}`" for part in cards.chain(name)))
+    results.write_text(Path(folder, "README.md"), text)
+    runner.logger.info("Wrote %s", folder)
+
+
+# ---- the run -----------------------------------------------------------------------------------------------------------
+
+def check(how) -> None:
+    """Refuses arguments that cannot go together, before anything is read.
+
+    Raises:
+        UserError: what was given, and what to type.
+    """
+    if not how.train_tasks:
+        raise UserError("--train_tasks is missing: pairs to train on, e.g. squad_dual or nli_dual.")
+    if not 0 <= how.alpha <= 1 or not 0 < how.switch_probability <= 1:
+        raise UserError(f"--alpha {how.alpha} must lie in 0..1, --switch_probability {how.switch_probability} above 0 and up to 1.")
+    if how.scale <= 0 or (how.cached_loss_mini_batch is not None and how.cached_loss_mini_batch < 1):
+        raise UserError(f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive.")
+    if how.code_switch and not how.lexicon:
+        raise UserError("--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet.")
+    if not how.code_switch and (how.lexicon or how.switch_languages):
+        raise UserError("--lexicon and --switch_languages go with --code_switch bilingual or multilingual.")
+    if how.code_switch and [codes.normalize(code) for code in how.train_languages] != ["en"]:
+        raise UserError("--code_switch replaces English words; it goes with --train_languages en.")
+
+
+def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
+    """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
+
+    Args:
+        how: the script's own training arguments (run_retrieval.py, DualEncoderArguments).
+
+    Raises:
+        UserError: anything wrong with arguments, rows or checkpoint, before the first step.
+    """
+    check(how)
+    tasks = [get_pairs(name, data_args.benchmark) for name in dict.fromkeys(how.train_tasks)]
+    languages = list(dict.fromkeys(codes.normalize(code) for code in how.train_languages))
+    name = heads.check_checkpoint(model_args.model_name_or_path)
+    runner.prepare(run)
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
+    defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
+    args = runner.training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    settings = runner.settings_of(args, model=name, pooling=pooling, **vars(how), **vars(data_args),
+                                  freeze_embeddings=model_args.freeze_embeddings)
+    if runner.finished(run, settings):
+        return
+    cards.check_push(run)
+    prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
+    tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+    model = build(name, pooling, prompts, model_args.model_revision)
+    encoder = model[0].model
+    model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
+    if model_args.freeze_embeddings:
+        heads.freeze_embeddings(encoder)
+
+    # ---- rows ----------------------------------------------------------------------------------------------------
+    rows = runner.open_rows(data_args)
+    notes, lexicon_records = [], []
+    if how.code_switch:
+        lexicons, lexicon_records = code_switch.read_lexicons(how.lexicon, how.switch_languages, how.skip_identities)
+        switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
+    with args.main_process_first(desc="pairs"):
+        parts = {}
+        for task in tasks:
+            of = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
+            if how.code_switch:
+                of["en"], counts = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed)
+                notes += [f"{task.name} {side}: {count}" for side, count in counts.items()]
+            parts[task.name] = of
+        dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
+        if not all(map(len, dev.values())):
+            raise UserError(f"--max_eval_samples {data_args.max_eval_samples}: no dev pair is left to score.")
+        pairs = PairRows(parts)
+    notes += [f"{task}: {n} ids left out, which not every language has" for task, n in pairs.left_out.items() if n]
+    sampler = PairSampler(pairs.rows, pairs.texts, args.per_device_train_batch_size, how.batch_languages, how.alpha, run.seed,
+                          args.world_size)
+    for note in notes:
+        runner.logger.info(note)
+
+    # ---- train ---------------------------------------------------------------------------------------------------
+    label = "+".join(task.name for task in tasks)
+    trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
+                          loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
+    before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    seconds = runner.train(trainer, runner.begin(run, settings))
+
+    # ---- score on English dev, save, say -------------------------------------------------------------------------
+    scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    chance = {task.name: task.chance(dev[task.name]) for task in tasks}
+    key = tasks[0].metric
+    flat = [t.name for t in tasks if t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]
+    for task in flat:
+        runner.logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n", task, key,
+                              scores[task][key], chance[task][key])
+    trainer.save_model(run.output_dir)
+    if trainer.is_world_process_zero():
+        single = len(tasks) == 1
+        cards.finish(run, {
+            "phase": "intermediate", "task": label, "form": "pairs", "arm": run.arm or label, "seed": run.seed, "model": name,
+            "parents": cards.chain(name), "metric": key, "chance": chance[label] if single else None, "at_chance": bool(flat),
+            "dev": {"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
+            "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records + lexicon_records),
+            "seconds": round(seconds, 1),
+            "measures": runner.measures(trainer) | {f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
+            "notes": notes + [f"{task}: the English dev score is at chance" for task in flat],
+        }, tasks, checkpoint=True)
+        for task in tasks:
+            runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", task.name, key, scores[task.name][key],
+                               before[task.name][key], chance[task.name][key])
+        runner.clean(run)
