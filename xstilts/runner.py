@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import transformers
 from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
@@ -90,6 +91,27 @@ class NamedProgress(ProgressCallback):
             self.prediction_bar.set_description(f"{self.name} scoring", refresh=False)
 
 
+class EpochSampler(torch.utils.data.Sampler):
+    """transformers' length groups in an order that seed and epoch decide alone.
+
+    Left to itself that sampler draws from the global generator, whose state is another when a run is resumed in the
+    middle of an epoch: some rows would come twice and others not at all.
+    """
+
+    def __init__(self, sampler: LengthGroupedSampler, seed: int):
+        self.sampler, self.seed, self.epoch = sampler, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.sampler)
+
+    def __iter__(self):
+        self.sampler.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(self.sampler)
+
+
 class TaskTrainer(Trainer):
     """HF's Trainer with one loss for every head, and dev scores from the task's own decoding.
 
@@ -103,6 +125,10 @@ class TaskTrainer(Trainer):
         self.task, self.dev = task, dev
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(task.name if task else Path(self.args.output_dir).name))
+
+    def _get_train_sampler(self, train_dataset=None):
+        sampler = super()._get_train_sampler(train_dataset)
+        return EpochSampler(sampler, self.args.seed) if isinstance(sampler, LengthGroupedSampler) else sampler
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])
