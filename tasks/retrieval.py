@@ -108,8 +108,9 @@ class BUCC(Task):
         for part in ("source", "target"):
             ids = parts[part][0]
             check_ids(ids, where[part])
-            if odd := next((i for i in ids if i.split() != [i]), None):
-                raise UserError(f"{where[part]}, column 'id': {odd!r} holds white space, which separates ids in a submission.")
+            for row, i in enumerate(ids, 1):
+                if i.split() != [i]:
+                    raise UserError(f"{where[part]}, row {row}, column 'id': {i!r} is empty or holds white space.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
             unknown = {pair[side] for pair in gold} - set(parts[column][0])
