@@ -35,7 +35,6 @@ def main(argv: list[str]) -> None:
     if not 0 < mlm.mlm_probability < 1:
         raise UserError(f"--mlm_probability {mlm.mlm_probability} must lie between 0 and 1.")
 
-    import transformers
     from datasets import concatenate_datasets
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -59,8 +58,8 @@ def main(argv: list[str]) -> None:
     # ---- model and tokenizer -------------------------------------------------------------------------------------
     if mlm.config_name:
         last = get_last_checkpoint(run.output_dir)  # a run that is resumed keeps the pieces it began with
-        texts_of_all = itertools.chain.from_iterable(t["text"] for t in texts.values())
-        tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(texts_of_all, mlm.vocab_size)
+        lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
+        tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
         model = heads.from_sizes(mlm.config_name, tokenizer)
     else:
         tokenizer = heads.load_tokenizer(name, model_args.model_revision)
@@ -76,11 +75,9 @@ def main(argv: list[str]) -> None:
         dev = concatenate_datasets([runner.featurize(task, t, tokenizer, length, False, code) for code, t in held_out.items()])
 
     # ---- train ---------------------------------------------------------------------------------------------------
-    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=mlm.mlm_probability)
-    trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, data_collator=collator,
-                                 processing_class=tokenizer)
+    trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
+                                 data_collator=runner.Masking(tokenizer, mlm.mlm_probability, run.seed))
     seconds = runner.train(trainer, runner.begin(run, settings))
-    transformers.set_seed(run.seed)  # the same masks whenever the held-out text is measured
     loss = trainer.evaluate()["eval_loss"]
 
     # ---- save, say -----------------------------------------------------------------------------------------------

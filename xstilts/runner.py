@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import time
+import zlib
 from pathlib import Path
 
 # Two torch threads that spin while they wait starve each other on shared cores; set before torch is imported.
@@ -17,7 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 import numpy as np
 import torch
 import transformers
-from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -89,6 +90,24 @@ class NamedProgress(ProgressCallback):
         super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
         if self.prediction_bar is not None:
             self.prediction_bar.set_description(f"{self.name} scoring", refresh=False)
+
+
+class Masking(DataCollatorForLanguageModeling):
+    """transformers' masking, of which seed and batch decide alone what is masked.
+
+    Batches are made ahead of the step that takes them, so a generator saved with a checkpoint is already past the next
+    one's masks, and a resumed run would mask it anew.
+    """
+
+    def __init__(self, tokenizer, mlm_probability: float, seed: int):
+        super().__init__(tokenizer, mlm_probability=mlm_probability)
+        self.run_seed = seed
+
+    def __call__(self, features, return_tensors=None):
+        batch = repr([list(row["input_ids"]) for row in features]).encode()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.run_seed * 2**32 + zlib.crc32(batch))
+            return super().__call__(features, return_tensors)
 
 
 class EpochSampler(torch.utils.data.Sampler):
