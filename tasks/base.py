@@ -86,6 +86,7 @@ class Task:
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
+    dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, where they do: then dev is no blind choice
     train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = nothing to train on
     defaults: ClassVar[dict[str, Any]] = {}
 

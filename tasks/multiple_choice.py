@@ -185,6 +185,7 @@ class XCOPA(COPA):
     """
 
     name = "xcopa"
+    dev_in_test = "English, where it is scored, is COPA's dev"
     languages_in = "xcopa"
     train_from = ("siqa", "copa")
     sources = (Source("cambridgeltl/xcopa", "{language}", {"test": "test"}, "042f78955ba48e6404616762fa6e05e839c3907a",

@@ -239,6 +239,7 @@ class XQuAD(Span):
     """XQuAD (Artetxe et al. 2020): test only, from SQuAD's dev paragraphs; trained on SQuAD v1.1."""
 
     name = "xquad"
+    dev_in_test = "XQuAD's questions are from SQuAD's dev"
     train_rows = 87599
     languages_in = "xquad"
     train_from = ("squad",)
@@ -266,6 +267,7 @@ class TyDiQA(Span):
     """
 
     name = "tydiqa"
+    dev_in_test = "TyDiQA's English dev and English test are the same questions"
     train_rows = 3696
     languages_in = "tydiqa"
     sources = tuple(

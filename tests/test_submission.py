@@ -112,6 +112,21 @@ def test_all_arms_at_chance(tmp_path):
     assert arms(submission.write(tmp_path / "runs", tmp_path / "out", allow_missing=True)) == {"udpos": "none"}
 
 
+def test_dev_that_is_also_test_is_said(tmp_path):
+    for arm in ("none", "mnli"):
+        put(tmp_path / "runs", arm, "tydiqa", 40)
+        put(tmp_path / "runs", arm, "xnli", 40)
+    notes = submission.write(tmp_path / "runs", tmp_path / "out")["notes"]
+    assert [note.split(":")[0] for note in notes] == ["tydiqa"] and "same questions" in notes[0]
+
+
+def test_without_the_plain_model_tatoeba_has_to_be_named(tmp_path):
+    put(tmp_path / "runs", "mnli", "tatoeba")
+    with pytest.raises(UserError, match="none/seed0/tatoeba"):
+        submission.write(tmp_path / "runs", tmp_path / "out")
+    assert arms(submission.write(tmp_path / "runs", tmp_path / "out", ["tatoeba=mnli"])) == {"tatoeba": "mnli"}
+
+
 def test_equal_on_dev_means_the_plain_model(tmp_path):
     for arm in ("anli", "none"):
         put(tmp_path / "runs", arm, "xnli", 70)

@@ -62,8 +62,8 @@ def write(
 
     Args:
         arms: each "NAME", for all tasks, or "TASK=NAME". A task that none is given for takes the arm that is best on
-            dev (`dev_score`; cells at chance never win; of equals the first, the plain model before all), or the plain
-            model where there is no dev.
+            dev (English; in mining the mean over languages). Cells at chance never win, and of equals the first does,
+            the plain model before all. Where there is no dev it takes the plain model.
         seed: the lowest of the matrix, if None.
         allow_missing: leave out tasks with a missing cell, or with every arm at chance, and note it.
 
@@ -74,12 +74,13 @@ def write(
     from xstilts.matrix import collect
 
     matrix = collect(runs)
-    given = seed is not None
-    seed = seed if given else matrix.seeds[0]
+    seeds, notes = " ".join(map(str, matrix.seeds)), list(matrix.problems)
+    if seed is None:
+        seed = min(matrix.seeds)
+        if len(matrix.seeds) > 1:
+            notes.append(f"seed {seed}, the lowest of {seeds}")
     if seed not in matrix.seeds:
-        raise UserError(f"--seed {seed}: no such cells below {runs}, which has the seeds {' '.join(map(str, matrix.seeds))}.")
-    notes = [] if given or len(matrix.seeds) == 1 else [f"seed {seed}, the lowest of {' '.join(map(str, matrix.seeds))}"]
-    notes += matrix.problems
+        raise UserError(f"--seed {seed}: no such cells below {runs}, which has the seeds {seeds}.")
     scored = {name for benchmark in BENCHMARKS.values() for name in benchmark}
     notes += [f"{task}: no task of {' or '.join(BENCHMARKS)}, left out" for task in matrix.tasks if task not in scored]
     tasks = [task for task in matrix.tasks if task in scored]
@@ -92,6 +93,7 @@ def write(
         except UserError as gap:
             gaps.append(str(gap))
     if gaps and not allow_missing:
+        gaps += matrix.problems
         raise UserError(f"{' '.join(gaps)} Run them, name an arm with --arm TASK=NAME, or leave such tasks out with --allow_missing.")
     if not chosen:
         raise UserError(f"No task of {' or '.join(BENCHMARKS)} to write below {runs}. {' '.join(gaps)}")
@@ -107,6 +109,8 @@ def write(
             notes.append(f"{task}: {choice['arm']} is at chance on English dev")
         if choice["chosen"] == "default":
             notes.append(f"{task}: no dev scores to choose by, arm {choice['arm']} taken (--arm {task}=NAME takes another)")
+        elif choice["chosen"] == "dev" and len(choice["dev"]["scores"]) > 1 and get_task(task).dev_in_test:
+            notes.append(f"{task}: chosen with a sight of the test: {get_task(task).dev_in_test}")
         system[task] = {
             **choice, "seed": seed, "model": record["model"], "chain": [*record["parents"], record["model"]], "path": cell.as_posix(),
             "files": {name: results.file_sha256(path) for name, path in files.items()},
@@ -120,8 +124,8 @@ def write(
     return content
 
 
-def dev_score(record: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Returns (what it is, the figure, 0-100) by which an arm may be chosen, or None where there is no dev.
+def _dev_score(record: Mapping[str, Any]) -> tuple[str, float] | None:
+    """(what it is, the figure, 0-100) by which an arm may be chosen, or None where there is no dev.
 
     English dev in the main metric; in mining, whose dev is of the test's languages, the mean over them.
     """
@@ -153,10 +157,12 @@ def _asked(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]) -> d
 
 def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[str, Any]:
     """{"arm", "chosen": asked | dev | default, "dev"} for a task; raises UserError if a cell that is needed is missing."""
+    from xstilts.matrix import PLAIN
+
     cells = {arm: matrix.records[arm, task, seed] for arm in matrix.arms if (arm, task, seed) in matrix.records}
-    figures = {arm: figure for arm, record in cells.items() if (figure := dev_score(record))}
+    figures = {arm: figure for arm, record in cells.items() if (figure := _dev_score(record))}
     how = "asked" if asked else "dev" if figures else "default"
-    needed = {"asked": [asked], "dev": matrix.arms, "default": matrix.arms[:1]}[how]
+    needed = {"asked": [asked], "dev": matrix.arms, "default": [PLAIN]}[how]
     missing = [f"{arm}/seed{seed}/{task}" for arm in needed if arm not in cells]
     missing += [f"{arm}/seed{seed}/{task} (no dev score)" for arm in needed if how == "dev" and arm in cells and arm not in figures]
     if missing:
@@ -199,7 +205,7 @@ def _new_folder(output: Path | str) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, output)
     except OSError as error:
-        raise UserError(f"--output {output} cannot be written: {error.strerror}.") from error
+        raise UserError(f"--output {output} cannot be written: {error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
