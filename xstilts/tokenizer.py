@@ -8,7 +8,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # XLM-R's own order of th
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512):
-    """A Unigram tokenizer in XLM-R's form (metaspace, ``<s> A </s></s> B </s>``), trained on `texts`.
+    """A BPE tokenizer in XLM-R's form (metaspace, ``<s> A </s></s> B </s>``), trained on `texts`; punctuation stands alone.
 
     Returns:
         PreTrainedTokenizerFast; it may hold fewer pieces than asked for, so size the model from `len(tokenizer)`.
@@ -16,10 +16,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated")])
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=vocab_size, unk_token="<unk>", special_tokens=SPECIAL, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
