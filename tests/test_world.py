@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from world import rows
+from world import choices, pairs, spans, tagging
 from world.__main__ import main
+from world.base import sentence
 from world.baseline import accuracy
 from world.files import STAMP, WorldError, read_stamp, write
 from world.language import INVENTED, TAGS, Language
@@ -40,7 +41,8 @@ def test_same_seed_same_bytes_other_seed_other_rows(tmp_path):
         files[name] = {path.relative_to(tmp_path / name): path.read_bytes() for path in paths}
     assert files["a"] == files["b"]
     assert files["a"].keys() == files["c"].keys()
-    assert not [path for path in files["a"] if files["a"][path] == files["c"][path]]
+    same = [str(path) for path in files["a"] if files["a"][path] == files["c"][path]]
+    assert same in ([], ["ccgbank/ccg/tags_to_id.json"])
 
 
 def test_more_languages_leave_the_tests_of_others_as_they_were(tmp_path, folder):
@@ -91,10 +93,11 @@ def test_options_out_of_range(tmp_path, options):
 
 def test_the_stamp_counts_every_file(folder):
     stamp = json.loads((folder / STAMP).read_text())
-    on_disk = {str(path.relative_to(folder)) for path in folder.rglob("*.parquet")}
-    assert set(stamp["files"]) == on_disk
+    on_disk = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert set(stamp["files"]) == on_disk - {STAMP}
     for path, facts in stamp["files"].items():
-        assert pq.read_metadata(folder / path).num_rows == facts["rows"] > 0
+        lines = (folder / path).read_bytes().count(b"\n")
+        assert facts["rows"] == (pq.read_metadata(folder / path).num_rows if path.endswith("parquet") else lines) > 0
 
 
 @pytest.mark.parametrize(
@@ -112,15 +115,34 @@ def test_the_stamp_counts_every_file(folder):
         ("mteb__tatoeba-bitext-mining/qaa-eng/test", "sentence1 sentence2 lang"),
         ("bucc2018__qad-en/gold/test", "source_id target_id"),
         ("bucc2018__qad-en/source/validation", "id text"),
+        ("facebook__anli/plain_text/dev_r2", "uid premise hypothesis label reason"),
+        ("stanfordnlp__snli/plain_text/train", "premise hypothesis label"),
+        ("nyu-mll__glue/qqp/validation", "question1 question2 label idx"),
+        ("nyu-mll__glue/rte/train", "sentence1 sentence2 label idx"),
+        ("rajpurkar__squad_v2/squad_v2/train", "id title context question answers"),
+        ("google__xtreme/MLQA.qab.qab/test", "id title context question answers"),
+        ("lareqa__xquad-r/qaa/test", "title context sentences sentence_breaks qas"),
+        ("allenai__cosmos_qa/default/train", "id context question answer0 answer1 answer2 answer3 label"),
+        ("tau__commonsense_qa/default/train", "id question question_concept choices answerKey"),
+        ("lighteval__siqa/default/train", "context question answerA answerB answerC label"),
+        ("aps__super_glue/copa/train", "premise choice1 choice2 question idx label"),
+        ("cambridgeltl__xcopa/qac/test", "premise choice1 choice2 question label idx changed"),
+        ("google-research-datasets__paws-x/qac/test", "id sentence1 sentence2 label"),
+        ("google__xtreme/PAN-X.qaa/test", "tokens ner_tags langs"),
+        ("izhx__mewsli-x/qaa/test", "context mentions"),
+        ("izhx__mewsli-x/candidate_entities/test",
+         "entity_id title description sentence_spans description_language description_url"),
+        ("bilingual-lexicons__world/en-qaa/train", "source target"),
     ],
 )  # fmt: skip
 def test_columns(folder, path, columns):
     schema = pq.read_schema(folder / f"{path}.parquet")
     assert schema.names == columns.split()
     if "answers" in schema.names:
-        assert schema.field("answers").type == rows.ANSWERS
+        assert schema.field("answers").type == spans.ANSWERS
     if "label" in schema.names:
-        assert schema.field("label").type == (pa.string() if "hellaswag" in path else pa.int64())
+        strings = pa.types.is_string(schema.field("label").type)
+        assert strings == ("hellaswag" in path or "siqa" in path)
 
 
 def test_every_language_has_every_test(folder):
@@ -136,8 +158,8 @@ def test_every_language_has_every_test(folder):
 
 
 def qa_files(folder):
-    return [p for part in ("rajpurkar__squad", "google__xquad", "google-research-datasets__tydiqa")
-            for p in sorted((folder / part).rglob("*.parquet"))]  # fmt: skip
+    parts = ("rajpurkar__squad", "google__xquad", "google-research-datasets__tydiqa", "google__xtreme/MLQA*")
+    return [path for part in parts for path in sorted(folder.glob(f"{part}/**/*.parquet"))]
 
 
 def test_answers_stand_in_their_contexts(folder):
@@ -152,11 +174,33 @@ def test_a_question_has_one_answer():
     world = World(0)
     rng = random.Random(0)
     for _ in range(300):
-        context, told, asked, slot = rows.qa_meaning(world, rng)
+        context, told, asked, slot = spans.qa_meaning(world, rng)
         assert context.count(told) == 1
-        rest = rows.without(asked, slot)
+        rest = spans.without(asked, slot)
         known = [part for part in ("agent", "verb", "patient", "place", "time") if getattr(rest, part) is not None]
-        assert sum(all(getattr(rows.without(c, slot), part) == getattr(rest, part) for part in known) for c in context) == 1
+        fits = [all(getattr(spans.without(c, slot), part) == getattr(rest, part) for part in known) for c in context]
+        assert sum(fits) == 1
+
+
+def test_questions_without_an_answer(folder):
+    """A third of SQuAD 2.0 has none, and no clause of its context could be taken for one."""
+    rows = table(folder, "rajpurkar__squad_v2/squad_v2/train")
+    empty = [row for row in rows if not row["answers"]["text"]]
+    assert 0.25 < len(empty) / len(rows) < 0.42
+    assert all(row["answers"] == {"text": [], "answer_start": []} for row in empty)
+    world, rng = World(0), random.Random(0)
+    for _ in range(200):
+        context, told, asked, slot = spans.unanswerable(world, rng, spans.qa_meaning(world, rng))
+        assert told is None and not any(spans.could_answer(asked, slot, clause) for clause in context)
+
+
+def test_sentences_of_lareqa(folder):
+    for row in table(folder, "lareqa__xquad-r/qad/test"):
+        assert [row["context"][start:end] for start, end in row["sentence_breaks"]] == row["sentences"]
+        assert " ".join(row["sentences"]) == row["context"]
+        (answer,) = row["qas"][0]["answers"]
+        start = answer["answer_start"]
+        assert row["context"][start : start + len(answer["text"])] == answer["text"]
 
 
 def test_parallel_rows_mean_the_same(folder):
@@ -204,24 +248,112 @@ def test_a_hypothesis_alone_says_little_of_the_label(tmp_path):
     world = World(0)
     english = Language("en", world, 0)
     rng = random.Random(0)
-    pairs = [rows.nli_meaning(world, rng, i % 3) for i in range(3000)]
-    hypotheses = [rows.sentence(english, rng, hypothesis) for _, hypothesis, _ in pairs]
-    labels = [label for _, _, label in pairs]
+    labels = [i % 3 for i in range(3000)]
+    meanings = [pairs.nli_meaning(world, rng, label) for label in labels]
+    hypotheses = [sentence(english, rng, hypothesis) for _, hypothesis in meanings]
     bags = text.CountVectorizer(ngram_range=(1, 2), min_df=2).fit_transform(hypotheses)
     model = linear.LogisticRegression(max_iter=200).fit(bags[:2000], labels[:2000])
     assert model.score(bags[2000:], labels[2000:]) < 0.42
     # The label does follow from both: the rule that made it gives it back.
-    assert all(world.relation(premise, hypothesis) == label for premise, hypothesis, label in pairs)
+    assert [world.relation(*meaning) for meaning in meanings] == labels
 
 
 def test_choices_differ_and_only_one_follows():
     world = World(0)
     rng = random.Random(0)
     for _ in range(300):
-        first, endings, label = rows.choice_meaning(world, rng)
+        first, endings, label = choices.choice_meaning(world, rng)
         assert len({ending.verb for ending in endings}) == 4
         follows = [world.next_verb[first.verb].share(ending.verb) > 0 for ending in endings]
         assert follows == [i == label for i in range(4)]
+
+
+def test_causes_are_told_from_effects():
+    """Going backwards, what happened follows from the right choice and from no other."""
+    world, rng = World(0), random.Random(0)
+    for _ in range(300):
+        first, causes, label = choices.choice_meaning(world, rng, 2, backwards=True)
+        leads = [world.next_verb[cause.verb].share(first.verb) > 0 for cause in causes]
+        assert leads == [i == label for i in range(2)]
+
+
+def test_habits_have_one_answer():
+    world, rng = World(0), random.Random(0)
+    for _ in range(200):
+        clause, slot, items, label = choices.habit_meaning(world, rng)
+        assert len(set(items)) == 5 and items[label] == getattr(clause, slot)
+
+
+def test_other_labels(folder):
+    def counts(path, column="label"):
+        return Counter(row[column] for row in table(folder, path))
+
+    snli = counts("stanfordnlp__snli/plain_text/train")
+    assert set(snli) == {-1, 0, 1, 2} and snli[-1] < 0.03 * sum(snli.values())
+    assert counts("nyu-mll__glue/qqp/train") == {0: 250, 1: 250}
+    assert counts("google-research-datasets__paws-x/qab/test") == {0: 20, 1: 20}
+    hidden = ("nyu-mll__glue/qqp", "nyu-mll__glue/rte", "allenai__cosmos_qa/default", "aps__super_glue/copa")
+    assert all(set(counts(f"{path}/test")) == {-1} for path in hidden)
+    assert set(counts("tau__commonsense_qa/default/train", "answerKey")) == set("ABCDE")
+    assert set(counts("tau__commonsense_qa/default/test", "answerKey")) == {""}
+    assert set(counts("lighteval__siqa/default/train")) == set("123")
+    assert set(counts("cambridgeltl__xcopa/qaa/test", "question")) == {"cause", "effect"}
+
+
+def test_paraphrases():
+    """In PAWS what differs in meaning differs in few words; in QQP both questions are never the same string."""
+    world, rng = World(0), random.Random(0)
+    for label in (0, 1) * 100:
+        first, second = pairs.paws_meaning(world, rng, label)
+        assert (first == second) == bool(label)
+        one, two = pairs.question_pair(world, Language("en", world, 0), rng, label)
+        assert one != two and one.endswith("?")
+
+
+def test_names(folder):
+    rows = table(folder, "google__xtreme/PAN-X.qad/test")
+    used = set()
+    for row in rows:
+        tags = [tagging.NAMES[tag] for tag in row["ner_tags"]]
+        assert len(tags) == len(row["tokens"]) == len(row["langs"]) and set(row["langs"]) == {"qad"}
+        for before, tag in zip(["O", *tags], tags, strict=False):
+            assert not tag.startswith("I-") or before[2:] == tag[2:]
+        used.update(tags)
+    assert used == set(tagging.NAMES)
+
+
+def test_supertags(folder):
+    lines = (folder / "ccgbank/ccg/train.tsv").read_text().splitlines()
+    assert len(lines) == 400
+    known = json.loads((folder / "ccgbank/ccg/tags_to_id.json").read_text())
+    assert sorted(known.values()) == list(range(len(known))) and len(known) > 10
+    for line in lines:
+        words, tags = (part.split() for part in line.split("\t"))
+        assert len(words) == len(tags) and set(tags) <= set(known)
+    english, rng = Language("en", World(0), 0), random.Random(0)
+    clause = Clause(Phrase("Anna"), "lift", Phrase("lamp"), negated=True)
+    tags = tagging.supertags(english.clause(rng, clause))
+    assert tags == ["N", r"(S[dcl]\NP)/(S[b]\NP)", r"(S\NP)\(S\NP)", r"(S[b]\NP)/NP", "NP[nb]/N", "N"]
+
+
+def test_entities(folder):
+    entities = {row["entity_id"] for row in table(folder, "izhx__mewsli-x/candidate_entities/test")}
+    for code in CODES:
+        for row in table(folder, f"izhx__mewsli-x/{code}/test"):
+            assert row["context"]["language"] == code
+            for mention in row["mentions"]:
+                span = mention["mention_span"]
+                assert row["context"]["text"][span["start"] : span["end"]] == span["text"]
+                assert mention["entity_id"] in entities
+    pair = table(folder, "izhx__mewsli-x/wikipedia_pairs/train")[0]
+    assert pair["contextual_mention"]["mention"]["entity_id"] == pair["entity"]["entity_id"]
+
+
+def test_lexicon_words_are_words_of_the_text(folder):
+    for code in ("qaa", "qac"):
+        text = " ".join(row["text"] for row in table(folder, f"wikimedia__wikipedia/20231101.{code}/train"))
+        rows = table(folder, f"bilingual-lexicons__world/en-{code}/train")
+        assert sum(row["target"] in text for row in rows) > 0.95 * len(rows)
 
 
 def test_tags_fit_words(folder):
@@ -290,10 +422,12 @@ def test_every_typology_says_everything():
     """In each language two meanings that differ in one part are told differently, and names come through."""
     world = World(0)
     base = Clause(Phrase("Anna"), "lift", Phrase("lamp", "old", 3), place="park", time="today")
-    changes = [{"future": True}, {"negated": True}, {"place": "Torvik"}, {"time": None}, {"verb": "lower"},
-               {"agent": Phrase("Hugo")}, {"patient": Phrase("lamp", "new", 3)}, {"patient": Phrase("lamp", "old")}]  # fmt: skip
+    changes = [
+        {"future": True}, {"negated": True}, {"place": "Torvik"}, {"time": None}, {"verb": "lower"},
+        {"agent": Phrase("Hugo")}, {"patient": Phrase("lamp", "new", 3)}, {"patient": Phrase("lamp", "old")},
+    ]  # fmt: skip
     for code in ["en", *INVENTED]:
         language = Language(code, world, 0)
-        tellings = {rows.sentence(language, random.Random(0), base._replace(**c)) for c in [{}, *changes]}
+        tellings = {sentence(language, random.Random(0), base._replace(**c)) for c in [{}, *changes]}
         assert len(tellings) == len(changes) + 1
         assert all("Anna" in t or "Hugo" in t for t in tellings)

@@ -6,7 +6,8 @@ It is a rehearsal for the experiment, not evidence about human languages. `docs/
     lexicon.py    the English words, class by class, and how words of the other languages are made up
     meaning.py    clauses, the shared preferences they are drawn from, and what follows from what
     language.py   the typology of each language, and clauses turned into words
-    rows.py       one function a data set: meanings turned into rows
+    texts.py pairs.py spans.py choices.py tagging.py retrieval.py    one function a data set: meanings turned into rows
+    rows.py       the list of them; base.py what they share
     files.py      parquet files, world.json, and what is done about a folder that exists
     baseline.py   retrieval by shared tokens, the figure every model should be compared with
 """

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from .base import Options, Table
 from .language import INVENTED
-from .rows import Options, tables
+from .rows import files
 
 VERSION = 1  # raise it when the same options would give other bytes
 STAMP = "world.json"
@@ -37,8 +38,8 @@ def write(out: Path, *, seed: int = 0, languages: int = 4, size: float = 1.0, fo
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        files = _write_files(temporary, Options(settings["languages"][1:], seed, size))
-        (temporary / STAMP).write_text(json.dumps(settings | {"files": files}, indent=1) + "\n", encoding="utf-8")
+        written = _write_files(temporary, Options(settings["languages"][1:], seed, size))
+        (temporary / STAMP).write_text(json.dumps(settings | {"files": written}, indent=1) + "\n", encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         temporary.rename(out)
@@ -77,15 +78,20 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
 
 
 def _write_files(folder: Path, options: Options) -> dict[str, dict]:
-    files = {}
-    with tqdm(tables(options), desc="writing the world", unit=" files") as bar:
-        for path, columns, schema in bar:
-            target = folder / f"{path}.parquet"
+    facts = {}
+    with tqdm(files(options), desc="writing the world", unit=" files") as bar:
+        for file in bar:
+            path = f"{file.path}.parquet" if isinstance(file, Table) else file.path
+            target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            table = pa.table(columns, schema=schema)
-            pq.write_table(table, target)
-            files[f"{path}.parquet"] = {"rows": table.num_rows, "sha256": _sha256(target)}
-    return dict(sorted(files.items()))
+            if isinstance(file, Table):
+                pq.write_table(pa.table(file.columns, schema=file.schema), target)
+                rows = len(next(iter(file.columns.values())))
+            else:
+                target.write_text(file.content, encoding="utf-8")
+                rows = file.content.count("\n")
+            facts[path] = {"rows": rows, "sha256": _sha256(target)}
+    return dict(sorted(facts.items()))
 
 
 def _sha256(path: Path) -> str:

@@ -48,7 +48,7 @@ INVENTED = {
     "qaa": Typology("SVOPT", "latin", False, True, True, "", "before", "suffix", "before", True, 0.2),
     "qab": Typology("TSPOV", "latin", True, False, False, "after", "after", "after", "after", False, 0.15),
     "qac": Typology("SVOPT", "cyrillic", True, False, False, "", "before", "before", "before", True, 0.0),
-    "qad": Typology("SPTOV", "georgian", True, False, False, "suffix", "after", "suffix", "before", False, 0.0),
+    "qad": Typology("SPTOV", "georgian", True, False, False, "after", "after", "suffix", "before", False, 0.0),
     "qae": Typology("VSOPT", "latin", False, True, False, "", "before", "before", "before", True, 0.1),
     "qaf": Typology("SOVPT", "greek", True, True, True, "", "after", "before", "after", False, 0.0),
     "qag": Typology("TSVOP", "latin", True, False, False, "before", "before", "after", "before", False, 0.3),
@@ -81,8 +81,6 @@ class Language:
                     invented = [concept]
                 elif rng.random() < typology.loans:
                     invented.append(concept)
-                elif rng.random() < 0.15:
-                    invented.append(lexicon.transliterate(maker.word(2), typology.script))
             forms[concept] = invented
         for name in ("plural", "accusative", "past", "future", "negation"):
             forms[name] = [lexicon.transliterate(maker.word(1), typology.script)]
@@ -92,7 +90,7 @@ class Language:
 
     def _word(self, rng: random.Random, concept: str) -> str:
         forms = self.forms[concept]
-        return forms[0] if len(forms) == 1 or rng.random() < 0.6 else rng.choice(forms[1:])
+        return forms[0] if len(forms) == 1 or rng.random() < 0.5 else rng.choice(forms[1:])
 
     def _marked(self, tokens: list[Token], how: str, name: str, tag: str) -> list[Token]:
         """The tokens with a grammatical mark: a suffix on the last, or a word of its own with this tag at one side."""
@@ -163,6 +161,10 @@ class Language:
             first = "P" if clause.place else "T"
             order = first + order.replace(first, "")
         return [token for part in order for token in parts[part]]
+
+    def agent(self, rng: random.Random, clause: Clause) -> list[Token]:
+        """The agent alone."""
+        return self._parts(rng, clause)["S"]
 
     def predicate(self, rng: random.Random, clause: Clause) -> list[Token]:
         """The clause without its agent, in the plain order."""

@@ -76,6 +76,9 @@ class World:
             for entry in lexicon.words(table)
         }
         self.verbs = list(self.classes_of_verb)
+        self.verbs_for_people = [verb for verb, classes in self.classes_of_verb.items() if "person" in classes]
+        self.kinds_of_name = dict.fromkeys(self.people, "PER") | dict.fromkeys(self.companies, "ORG")
+        self.kinds_of_name |= dict.fromkeys(self.towns, "LOC")
         self._draw_preferences(rng)
 
     def _draw_preferences(self, rng: random.Random) -> None:
@@ -90,12 +93,12 @@ class World:
             nouns = [noun for name in classes for noun in specific[name]]
             nouns += [lexicon.HYPERNYMS[name] for name in classes]
             nouns += rng.sample(self.people, 6) if "person" in classes else []
-            self.patient_of[verb] = dirichlet(rng, nouns, 0.4)
+            self.patient_of[verb] = dirichlet(rng, nouns, 0.35)
         self.time_of = {verb: dirichlet(rng, self.times, 0.25) for verb in self.verbs}
         self.place_of = {verb: dirichlet(rng, self.places, 0.2) for verb in self.verbs}
         nouns = list(self.class_of)
         self.adjective_of = {noun: dirichlet(rng, self.adjectives, 0.25) for noun in nouns}
-        self.number_of = {noun: dirichlet(rng, range(2, 10), 0.3) for noun in nouns}
+        self.number_of = {noun: dirichlet(rng, range(2, 10), 0.25) for noun in nouns}
         self.next_verb = {}
         for verb, classes in self.classes_of_verb.items():
             fitting = [v for v in self.verbs if v != verb and set(classes) & set(self.classes_of_verb[v])]
@@ -145,6 +148,10 @@ class World:
         patient = Phrase(noun, None, clause.patient.number) if kept else None
         return self.clause(rng, clause.agent, verb, patient, **options)._replace(future=clause.future)
 
+    def verbs_for(self, noun: str) -> list[str]:
+        """The verbs that are done to `noun`."""
+        return [verb for verb in self.verbs if self.patient_of[verb].share(noun) > 0]
+
     def hypernym(self, noun: str) -> str | None:
         """The noun for the whole class, None for names and for such a noun itself."""
         general = lexicon.HYPERNYMS.get(self.class_of.get(noun, ""))
@@ -171,6 +178,18 @@ class World:
         general = self.hypernym(phrase.noun)
         noun = general if general and rng.random() < 0.25 else phrase.noun
         return phrase._replace(noun=noun, adjective=phrase.adjective if rng.random() < 0.5 else None)
+
+    def another(self, rng: random.Random, clause: Clause) -> Clause:
+        """The clause with one thing changed: its agent, verb, patient, place or time."""
+        other = self.clause(rng, details=1.0)
+        changes = [
+            {"agent": other.agent},
+            {"verb": rng.choice(self.verbs_for(clause.patient.noun))},
+            {"patient": self.phrase(rng, self.patient_of[clause.verb].draw(rng))},
+        ]
+        changes += [{"place": other.place}] * bool(clause.place) + [{"time": other.time}] * bool(clause.time)
+        changed = clause._replace(**rng.choice(changes))
+        return changed if changed != clause else self.another(rng, clause)
 
     def covers(self, general: Clause, specific: Clause) -> bool:
         """Whether every event told by `specific` is one told by `general`; negation is left out of account."""

@@ -1,0 +1,195 @@
+"""Multiple choice: HellaSwag, Cosmos QA, CommonsenseQA, Social IQa, COPA and XCOPA.
+
+All but CommonsenseQA ask what happened next or before: the script of the world, two verbs that usually follow each.
+"""
+
+import random
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from .base import DEV, INT32, INT64, STRINGS, TEST, Options, Table, even_labels, schema, sentence, table, unlike
+from .language import QUERY, STOP, Language, Token, text
+from .meaning import Clause, World
+
+TRAIN = {"hellaswag": 6000, "cosmos_qa": 4000, "commonsense_qa": 3000, "social_i_qa": 4000, "copa": 400}
+COPA_DEV = 100
+
+
+def choice_meaning(
+    world: World, rng: random.Random, choices: int = 4, backwards: bool = False
+) -> tuple[Clause, tuple[Clause, ...], int]:
+    """(what happened, what may come next, the right one): only the right one has a verb that follows.
+
+    `backwards`: what may have come before, and only the right one has a verb that what happened follows.
+    """
+    first = world.clause(rng, negated=0.0)
+    if backwards:
+        causes = [verb for verb in world.verbs if world.next_verb[verb].share(first.verb)]
+        if not causes:
+            return choice_meaning(world, rng, choices, backwards)
+        right_verb = rng.choice(causes)
+        wrong = [v for v in world.verbs if v != first.verb and v not in causes]
+    else:
+        right_verb = world.next_verb[first.verb].draw(rng)
+        wrong = [v for v in world.verbs if v != first.verb and not world.next_verb[first.verb].share(v)]
+    # Verbs that go with the patient come first, so that the patient alone does not give the answer away.
+    rng.shuffle(wrong)
+    wrong.sort(key=lambda v: world.patient_of[v].share(first.patient.noun) == 0)
+    verbs = wrong[: choices - 1]
+    label = rng.randrange(choices)
+    verbs.insert(label, right_verb)
+    return first, tuple(world.with_verb(rng, first, verb, details=0.3, negated=0.0) for verb in verbs), label
+
+
+def predicate(language: Language, rng: random.Random, clause: Clause) -> str:
+    """The clause without its agent."""
+    return text([*language.predicate(rng, clause), STOP])
+
+
+def hellaswag(options: Options) -> Iterator[Table]:
+    """What happened, and four ways to go on."""
+    types = schema(
+        ind=INT32, a="activity_label ctx_a ctx_b ctx", endings=STRINGS, b="source_id split split_type label"
+    )
+    seen: set = set()
+    english = options.english
+    for split, count in {"validation": DEV, "train": TRAIN["hellaswag"]}.items():
+        rng = options.rng(f"hellaswag/{split}")
+        rows = []
+        meanings = unlike(seen, lambda rng=rng: choice_meaning(options.world, rng), options.rows(count))
+        for i, (first, endings, label) in enumerate(meanings):
+            ctx_a = sentence(english, rng, first)
+            ctx_b = text([*english.link("then"), *english.agent(rng, first)])
+            told = [predicate(english, rng, ending) for ending in endings]
+            name = "val" if split == "validation" else split
+            activity = english.forms[first.verb][0]
+            rows.append(
+                (i, activity, ctx_a, ctx_b, f"{ctx_a} {ctx_b}", told, f"world~{i}", name, "indomain", str(label))
+            )
+        yield table(f"Rowan__hellaswag/default/{split}", types, rows)
+
+
+def cosmos_qa(options: Options) -> Iterator[Table]:
+    """Several things happened to several people; what did one of them do then? Full sentences to choose from."""
+    types = schema(a="id context question answer0 answer1 answer2 answer3", label=INT32)
+    world, english = options.world, options.english
+    seen: set = set()
+    for split, count in {"validation": DEV, "test": DEV, "train": TRAIN["cosmos_qa"]}.items():
+        rng = options.rng(f"cosmos_qa/{split}")
+        rows = []
+        meanings = unlike(seen, lambda rng=rng: choice_meaning(world, rng), options.rows(count))
+        for i, (first, endings, label) in enumerate(meanings):
+            others = [c for c in (world.clause(rng) for _ in range(3)) if c.agent.noun != first.agent.noun][:2]
+            told = [first, *others]
+            rng.shuffle(told)
+            context = " ".join(sentence(english, rng, clause) for clause in told)
+            answers = [sentence(english, rng, ending) for ending in endings]
+            label = -1 if split == "test" else label
+            rows.append((f"cosmos-{split}-{i}", context, _next(english, rng, first), *answers, label))
+        yield table(f"allenai__cosmos_qa/default/{split}", types, rows)
+
+
+def _next(english: Language, rng: random.Random, first: Clause) -> str:
+    return text([Token("what", "PRON"), Token("did", "AUX"), *english.agent(rng, first), *english.link("then"), QUERY])
+
+
+def _before(english: Language, rng: random.Random, first: Clause) -> str:
+    return text([*english.link("because"), Token("what", "PRON"), QUERY])
+
+
+def habit_meaning(world: World, rng: random.Random) -> tuple[Clause, str, tuple[str, ...], int]:
+    """(clause, "place" or "time", five of them, the right one): the usual one, and four that hardly ever occur."""
+    while True:
+        clause = world.clause(rng, details=0.0, negated=0.0)
+        slot = rng.choice(("place", "time"))
+        if slot == "place":
+            items = world.places
+            home, usual = world.home[clause.agent.noun], world.place_of[clause.verb]
+            share = {place: (home.share(place) + usual.share(place)) / 2 for place in items}
+        else:
+            items = world.times
+            share = {t: world.time_of[clause.verb].share(t) for t in items}
+        best = max(items, key=share.__getitem__)
+        rare = [item for item in items if share[item] < 0.03]
+        if share[best] < 0.4 or len(rare) < 4:
+            continue
+        choices = rng.sample(rare, 4)
+        label = rng.randrange(5)
+        choices.insert(label, best)
+        return clause._replace(**{slot: best}), slot, tuple(choices), label
+
+
+def commonsense_qa(options: Options) -> Iterator[Table]:
+    """Where or when does someone usually do something? What the monolingual text told often enough."""
+    choices = pa.struct([("label", STRINGS), ("text", STRINGS)])
+    types = schema(a="id question question_concept", choices=choices, answerKey="answerKey")
+    english = options.english
+    seen: set = set()
+    for split, count in {"validation": DEV, "train": TRAIN["commonsense_qa"], "test": DEV}.items():
+        rng = options.rng(f"commonsense_qa/{split}")
+        rows = []
+        meanings = unlike(seen, lambda rng=rng: habit_meaning(options.world, rng), options.rows(count))
+        for i, (clause, slot, items, label) in enumerate(meanings):
+            question = text([*english.question(rng, clause, slot), QUERY])
+            words = [english.forms[item][0] if item in english.forms else item for item in items]
+            key = "" if split == "test" else "ABCDE"[label]
+            answers = {"label": list("ABCDE"), "text": words}
+            rows.append((f"csqa-{split}-{i}", question, english.forms[clause.verb][0], answers, key))
+        yield table(f"tau__commonsense_qa/default/{split}", types, rows)
+
+
+def social_i_qa(options: Options) -> Iterator[Table]:
+    """What did someone do then, or before? Three predicates; labels are "1" to "3"."""
+    types = schema(a="context question answerA answerB answerC label")
+    english = options.english
+    seen: set = set()
+    for split, count in {"validation": DEV, "train": TRAIN["social_i_qa"]}.items():
+        rng = options.rng(f"social_i_qa/{split}")
+
+        def draw(rng=rng) -> tuple:
+            backwards = rng.random() < 0.5
+            return backwards, choice_meaning(options.world, rng, 3, backwards)
+
+        rows = []
+        for backwards, (first, endings, label) in unlike(seen, draw, options.rows(count)):
+            question = (_before if backwards else _next)(english, rng, first)
+            told = [predicate(english, rng, ending) for ending in endings]
+            rows.append((sentence(english, rng, first), question, *told, str(label + 1)))
+        yield table(f"lighteval__siqa/default/{split}", types, rows)
+
+
+def copa(options: Options) -> Iterator[Table]:
+    """COPA (English) and XCOPA (every other language, parallel): the cause or the effect of what happened."""
+    english = schema(a="premise choice1 choice2 question", idx=INT32, label=INT64)
+    others = schema(a="premise choice1 choice2 question", label=INT32, idx=INT32, changed=pa.bool_())
+    seen: set = set()
+
+    def draw_all(name: str, count: int) -> list[tuple]:
+        rng = options.rng(name)
+        drawn = []
+        for kind in even_labels(rng, options.rows(count), 2):
+
+            def draw(backwards=bool(kind)) -> tuple:
+                return backwards, choice_meaning(options.world, rng, 2, backwards)
+
+            drawn += unlike(seen, draw, 1)
+        return drawn
+
+    def told(path: str, code: str, meanings: list[tuple]) -> Iterator[tuple]:
+        language, rng = options.languages[code], options.rng(f"{path}/words")
+        for backwards, (first, endings, label) in meanings:
+            sentences = [sentence(language, rng, clause) for clause in (first, *endings)]
+            yield *sentences, "cause" if backwards else "effect", label
+
+    for split, count in {"validation": COPA_DEV, "test": DEV, "train": TRAIN["copa"]}.items():
+        meanings = draw_all(f"copa/{split}", count)
+        path = f"aps__super_glue/copa/{split}"
+        rows = enumerate(told(path, "en", meanings))
+        yield table(path, english, [(*row, i, -1 if split == "test" else label) for i, (*row, label) in rows])
+    for split, count in {"validation": COPA_DEV, "test": TEST}.items():
+        meanings = draw_all(f"xcopa/{split}", count)
+        for code in options.codes:
+            path = f"cambridgeltl__xcopa/{code}/{split}"
+            rows = [(*row, label, i, False) for i, (*row, label) in enumerate(told(path, code, meanings))]
+            yield table(path, others, rows)

@@ -1,0 +1,60 @@
+"""Monolingual text for masked language modelling."""
+
+import random
+from collections.abc import Iterator
+
+from .base import Options, Table, schema, table
+from .language import QUERY, STOP, Language, text
+from .meaning import Clause, World
+from .spans import answers, askable
+
+DOCUMENTS = 24_000  # a language
+
+
+def document(world: World, language: Language, rng: random.Random) -> tuple[str, tuple[Clause, ...]]:
+    """(text, its clauses): a story, a restatement, a denial, a question with its answer, or news of two kinds."""
+    first = world.clause(rng)
+    positive = first._replace(negated=False)
+    kind = rng.random()
+    if kind < 0.35:  # what happens next, as two sentences or one
+        second = world.successor(rng, first, details=0.3, negated=0.0)
+        clauses = (first, second) if rng.random() < 0.7 else (second, first)
+        between = [STOP, *language.link("then")] if clauses[0] is first else language.link("because")
+    elif kind < 0.55:  # said again in other words
+        clauses = (positive, world.less_told(rng, positive))
+        between = [STOP, *language.link("indeed")]
+    elif kind < 0.63:  # denied, or the opposite said
+        clauses = (positive, deny(world, rng, world.less_told(rng, positive)))
+        between = [STOP, *language.link("however")]
+    elif kind < 0.73:  # asked and answered
+        slot = rng.choice(askable(positive))
+        said = language.clause(rng, positive)
+        answer = [token for token in said if answers(token, slot)]
+        return text([*said, STOP, *language.question(rng, positive, slot), QUERY, *answer, STOP]), (positive,)
+    else:  # more of the same agent, or something else
+        clauses = (first, world.clause(rng, first.agent if rng.random() < 0.5 else None))
+        between = language.link("and") if rng.random() < 0.3 else [STOP]
+    told = [language.clause(rng, clause) for clause in clauses]
+    return text([*told[0], *between, *told[1], STOP]), clauses
+
+
+def deny(world: World, rng: random.Random, clause: Clause) -> Clause:
+    """A clause that contradicts a positive one: its negation, or the opposite verb where there is one."""
+    opposite = world.verb_opposite.get(clause.verb)
+    if opposite and rng.random() < 0.5:
+        return clause._replace(verb=opposite)
+    return clause._replace(negated=True)
+
+
+def wikipedia(options: Options) -> Iterator[Table]:
+    """Documents of each language, drawn on their own: no two languages tell the same ones but by chance."""
+    types = schema(strings="id url title text")
+    for code, language in options.languages.items():
+        rng = options.rng(f"wikipedia/{code}")
+        texts: list[str] = []
+        while len(texts) < options.rows(DOCUMENTS):
+            told, clauses = document(options.world, language, rng)
+            if options.held_out.isdisjoint(clauses):
+                texts.append(told)
+        rows = ((str(i), f"https://{code}.example.org/{i}", f"{code} {i}", told) for i, told in enumerate(texts))
+        yield table(f"wikimedia__wikipedia/20231101.{code}/train", types, rows)
