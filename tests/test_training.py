@@ -1,0 +1,423 @@
+"""Training: the same loss however it is cut up, heads that are fresh, runs that go on where they stopped, mixtures."""
+
+import importlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from one_step import TASKS, one_step
+from safetensors.torch import load_file
+from transformers import AutoModel, BertConfig, BertForSequenceClassification, XLMRobertaConfig
+from transformers import XLMRobertaForSequenceClassification as SequenceClassification
+from transformers import XLMRobertaForTokenClassification as TokenClassification
+
+from tasks import get_task
+from tasks.rows import Rows, sha256
+from xstilts import heads, mixture, results, runner
+from xstilts.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# ---- loss and gradient -----------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def still_model(once, tiny_model):
+    """The tiny model without dropout."""
+
+    def build(folder):
+        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return str(once("still_model", build))
+
+
+def assert_same_step(one, other):
+    assert one[0] == pytest.approx(other[0], abs=2e-4)  # the log rounds to four places
+    for name, weight in one[1].items():
+        torch.testing.assert_close(other[1][name], weight, rtol=0, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.fixture(scope="module")
+def whole_steps(still_model):
+    """Each head's step with all 16 rows in one batch."""
+    return {head: one_step(head, still_model, 16, 1) for head in TASKS}
+
+
+@pytest.mark.parametrize("batch, accumulation", [(4, 4), (3, 6)])
+@pytest.mark.parametrize("head", TASKS)
+def test_accumulation_changes_neither_loss_nor_gradient(head, batch, accumulation, still_model, whole_steps):
+    """transformers' own loss of these heads is `accumulation` times too large (issue 47688 there)."""
+    assert_same_step(whole_steps[head], one_step(head, still_model, batch, accumulation))
+
+
+@pytest.mark.parametrize("head", TASKS)
+def test_the_step_moves_the_weights(head, still_model, whole_steps):
+    """Else the comparisons above would hold of anything."""
+    before = load_file(f"{still_model}/model.safetensors")
+    name = "roberta.encoder.layer.0.attention.self.value.weight"
+    assert (whole_steps[head][1][name] - before[name]).abs().max() > 1e-5
+
+
+def test_two_processes_change_neither_loss_nor_gradient(still_model, whole_steps, tmp_path):
+    """Two processes of 4 rows, accumulated twice; every head in one start."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tests" / "one_step.py",
+               still_model, "4", "2", tmp_path / "steps.pt"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for head, step in torch.load(tmp_path / "steps.pt").items():
+        assert_same_step(whole_steps[head], step)
+
+
+# ---- heads -----------------------------------------------------------------------------------------------------------
+
+SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+         "max_position_embeddings": 34}
+TRANSFERS = {  # what was trained -> what is trained next: all that goes wrong with a plain from_pretrained
+    "3 labels -> 3 labels": (SequenceClassification, XLMRobertaConfig(**SIZES, num_labels=3), "xnli"),
+    "3 labels -> span": (SequenceClassification, XLMRobertaConfig(**SIZES, num_labels=3), "squad"),
+    "tags -> multiple choice": (TokenClassification, XLMRobertaConfig(**SIZES, num_labels=17), "hellaswag"),
+    "tags -> tags": (TokenClassification, XLMRobertaConfig(**SIZES, num_labels=17), "udpos"),
+    "BERT 17 labels -> 17 tags": (BertForSequenceClassification, BertConfig(**SIZES, num_labels=17), "udpos"),
+    "BERT 3 labels -> multiple choice": (BertForSequenceClassification, BertConfig(**SIZES, num_labels=3), "hellaswag"),
+}
+
+
+@pytest.mark.parametrize("transfer", TRANSFERS)
+def test_fresh_head_on_the_same_encoder(transfer, tmp_path):
+    kind, config, task = TRANSFERS[transfer]
+    old = kind(config)
+    old.save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    new = heads.fresh_head(task := get_task(task), str(tmp_path))
+    assert type(new).__name__.endswith(task.auto_class.removeprefix("AutoModel"))
+    assert new.config.num_labels == task.num_labels
+    before, after = old.state_dict(), new.state_dict()
+    encoder = [k for k in before if k.startswith(f"{old.base_model_prefix}.")]
+    assert encoder and all(torch.equal(before[k], after[k]) for k in encoder if k in after)
+    assert not [k for k in encoder if k not in after and "pooler" not in k]
+    matrices = [k for k in after if not k.startswith(f"{new.base_model_prefix}.") and after[k].dim() > 1]
+    assert matrices
+    for name in matrices:  # biases begin as zeros anyway
+        assert name not in before or before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
+    if task.labels:
+        assert [new.config.id2label[i] for i in range(task.num_labels)] == list(task.labels)
+
+
+def test_fresh_heads_follow_the_seed(tiny_model):
+    def head(seed):
+        torch.manual_seed(seed)
+        return heads.fresh_head(get_task("xnli"), str(tiny_model)).classifier.out_proj.weight
+
+    assert torch.equal(head(1), head(1)) and not torch.equal(head(1), head(2))
+
+
+def test_frozen_embeddings_stay(tiny_model):
+    model = heads.fresh_head(get_task("xnli"), str(tiny_model))
+    heads.freeze_embeddings(model)
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    assert frozen and all(".embeddings." in n for n in frozen)
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+SMALL = ["--max_train_samples", "24", "--max_eval_samples", "5", "--per_device_train_batch_size", "8", "--num_train_epochs", "2",
+         "--learning_rate", "1e-3", "--disable_tqdm", "true"]
+RUNS = {  # script and arguments; 6 steps (12 of the mixture), checkpoints in between
+    "target": ("run_target.py", ["--task", "xquad", "--max_seq_length", "48", "--save_strategy", "steps", "--save_steps", "4"]),
+    "best": ("run_target.py", ["--task", "udpos"]),
+    "mixture": ("run_intermediate.py", ["--tasks", "mnli", "squad", "hellaswag", "--save_strategy", "steps", "--save_steps", "8"]),
+    "mlm": ("run_mlm.py", ["--config_name", "CONFIG", "--vocab_size", "300", "--max_train_samples", "12", "--save_strategy", "steps",
+                            "--save_steps", "4"]),
+}
+
+
+@pytest.fixture(scope="session")
+def start(tiny_model, tiny_world, tmp_path_factory):
+    """`start(run, folder, *more)`: runs one of RUNS in this process."""
+    config = tmp_path_factory.mktemp("sizes") / "sizes.json"
+    config.write_text(json.dumps({"model_type": "xlm-roberta", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                                  "intermediate_size": 16, "max_position_embeddings": 66}))
+
+    def run(name, folder, *more):
+        script, own = RUNS[name]
+        own = [str(config) if a == "CONFIG" else a for a in own]
+        model = [] if name == "mlm" else ["--model_name_or_path", str(tiny_model)]
+        arguments = [*SMALL, *own, *model, "--data_root", str(tiny_world), "--output_dir", str(folder), *map(str, more)]
+        importlib.import_module(script.removesuffix(".py")).main(arguments)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(once, start):
+    """`finished(run)`: the folder of that run, uninterrupted. Shared: not to be written into."""
+
+    def get(name):
+        def build(folder):
+            start(name, folder)
+
+        return once(f"run_{name}", build)
+
+    return get
+
+
+def weights(folder):
+    return {path.name: load_file(path) for path in sorted(Path(folder).glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize("name, stop", [("target", 11), ("best", 5), ("mixture", 15), ("mlm", 9)])
+def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, tmp_path, monkeypatch):
+    """Stopped, started again with the same command: every tensor bit-equal, scores too.
+
+    "best" goes on at the beginning of an epoch, "mixture" in the middle of the first, the others of the second.
+    """
+    calls = itertools.count(1)
+    step = runner.TaskTrainer.training_step
+
+    def interrupted(*args, **kwargs):
+        if next(calls) == stop:
+            raise KeyboardInterrupt
+        return step(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.TaskTrainer, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start(name, tmp_path)
+    assert list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "results.json").exists()
+    with pytest.raises(UserError, match="begun with other arguments.*learning_rate: 0.001 then, 0.002 now"):
+        start(name, tmp_path, "--learning_rate", "2e-3")
+    begun = next(calls)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.TaskTrainer, "training_step", lambda *a, **k: (next(calls), step(*a, **k))[1])
+        start(name, tmp_path)
+    whole = finished(name)
+    record, other = results.read(whole / "results.json"), results.read(tmp_path / "results.json")
+    assert next(calls) - begun - 1 < record["measures"]["steps"], "it began from the start"
+    expected, found = weights(whole), weights(tmp_path)
+    assert expected.keys() == found.keys() and expected
+    for file, tensors in expected.items():
+        assert all(torch.equal(tensor, found[file][key]) for key, tensor in tensors.items()), file
+    assert (record["scores"], record["dev"], record["measures"]) == (other["scores"], other["dev"], other["measures"])
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_finished_run_is_not_done_again(finished, start, tmp_path, monkeypatch, caplog):
+    folder = shutil.copytree(finished("target"), tmp_path / "run")
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    monkeypatch.setattr(runner, "train", lambda *a: pytest.fail("it trained"))
+    os.utime(folder / "results.json", (1, 1))
+    with caplog.at_level("INFO"):
+        start("target", folder)
+    assert "is finished; nothing to do" in caplog.text
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert (folder / "results.json").stat().st_mtime > time.time() - 60  # touched: make goes by time
+    with pytest.raises(UserError, match="begun with other arguments.*max_eval_samples: 5 then, 4 now"):
+        start("target", folder, "--max_eval_samples", "4")
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, tmp_path):
+    record = results.read(finished("target") / "results.json")
+    parent, rows = tmp_path / "parent", tmp_path / "rows"
+    parent.mkdir()
+    shutil.copytree(tiny_world, rows)
+    settings = {"model": str(parent), "data_root": str(rows)}
+    assert runner.outdated(record, settings) is None
+    (parent / "results.json").write_text(json.dumps(record))
+    assert runner.outdated(record, settings) is None
+    file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"
+    shutil.copy(rows / "google__xquad" / "xquad.qab" / "validation.parquet", file)
+    sha256.cache_clear()
+    assert "google/xquad (xquad.qaa, validation)" in runner.outdated(record, settings)
+    (parent / "results.json").write_text(json.dumps(record | {"finished": "2999-01-01T00:00:00+00:00"}))
+    assert "is newer" in runner.outdated(record, settings)
+
+
+def test_examples_are_cut_not_features(finished):
+    """5 examples a language in more than 5 windows: all five answered, the score over five."""
+    folder = finished("target")
+    record = results.read(folder / "results.json")
+    assert record["n"] == {"en": 5, "qaa": 5, "qab": 5}
+    for language in record["n"]:
+        assert len(json.loads((folder / "predictions" / "xquad" / f"test-{language}.json").read_text())) == 5
+
+
+@pytest.mark.parametrize("name", ["target", "best"])
+def test_scores_follow_from_the_predictions(name, finished, tiny_world):
+    folder = finished(name)
+    record = results.read(folder / "results.json")
+    task, rows = get_task(record["task"]), Rows(tiny_world)
+    for language, scores in record["scores"].items():
+        examples = runner.first(task.load("test", language, rows), 5)
+        text = (folder / "predictions" / task.predictions_file(language)).read_text()
+        if task.form == "span":
+            predictions = [json.loads(text)[i] for i in examples["id"]]
+        else:
+            predictions = [block.split("\n") for block in text.strip("\n").split("\n\n")]
+        assert task.score(predictions, examples, language) == scores
+        assert record["n"][language] == len(examples)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_finished_folder_is_a_plain_checkpoint(name, finished):
+    """config, weights, tokenizer, card, result; AutoModel finds every weight of the encoder and no stranger among them."""
+    folder = finished(name)
+    model, info = AutoModel.from_pretrained(folder, add_pooling_layer=name == "mixture", output_loading_info=True)
+    assert not info["missing_keys"] and not info["mismatched_keys"]
+    if name == "mixture":  # the others carry the head of their own class
+        assert not info["unexpected_keys"]
+    assert heads.load_tokenizer(str(folder)).is_fast
+    assert (folder / "README.md").read_text().startswith("---\n")
+    assert not list(folder.glob("*.bin")) and not list(folder.glob("checkpoint-*"))
+    record = results.read(folder / "results.json")
+    assert record["seed"] == 0 and record["data"] and all(len(d["sha256"]) == 64 for d in record["data"])
+    assert str(ROOT) not in json.dumps(record["data"])
+
+
+# ---- the cache of features -------------------------------------------------------------------------------------------
+
+ADAPTER = '''
+from tasks.sentence_pair import XNLI
+
+
+class Counting(XNLI):
+    calls = 0
+
+    def featurize(self, batch, *args, **kwargs):
+        Counting.calls += 1
+        return super().featurize(PREPARED, *args, **kwargs)
+'''
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch):
+    """`adapter(expression)`: a task adapter whose source file is written anew, its features made of `expression`."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(expression):
+        (tmp_path / "counting_adapter.py").write_text(ADAPTER.replace("PREPARED", expression))
+        sys.modules.pop("counting_adapter", None)
+        import linecache
+
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        return importlib.import_module("counting_adapter").Counting()
+
+    yield write
+    sys.modules.pop("counting_adapter", None)
+
+
+def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
+    """A second time from the cache; anew for another length, tokenizer, rows, purpose, or line in the adapter's source."""
+    task = adapter("batch")
+    rows = Rows(tiny_world)
+
+    def made(task, tokenizer=tokenizer, length=60, language="en", train=False):
+        before = type(task).calls
+        features = runner.featurize(task, task.load("test", language, rows), tokenizer, length, train, "test")
+        return type(task).calls > before, features
+
+    assert made(task)[0] and not made(task)[0]
+    tokenizer(["used", "in between"], padding=True, truncation=True, max_length=4)
+    assert not made(task)[0], "what a tokenizer was last used for is no part of what it is"
+    assert made(task, length=61)[0] and not made(task, length=61)[0]
+    assert made(task, language="qaa")[0] and made(task, train=True)[0]
+    other = heads.load_tokenizer(str(tiny_model))
+    other.add_tokens(["Ardale"])
+    assert made(task, tokenizer=other)[0] and not made(task)[0]
+    plain = made(task)[1]["input_ids"][:]
+    changed = adapter('{**batch, "text_a": batch["text_b"]}')
+    again, features = made(changed)
+    assert again and features["input_ids"][:] != plain
+    assert not made(adapter("batch"))[0]
+
+
+# ---- mixtures --------------------------------------------------------------------------------------------------------
+
+def sampler(sizes, batch=4, per_step=2, cap=None, temperature=1.0, seed=0):
+    lengths = {f"task{i}": [1 + (7 * k) % 50 for k in range(n)] for i, n in enumerate(sizes)}
+    return mixture.MixtureSampler(lengths, batch, per_step, cap, temperature, seed)
+
+
+def drawn(one, sizes):
+    """The part each batch belongs to; fails if a batch mixes parts."""
+    ends = list(itertools.accumulate(sizes))
+    parts = [{next(p for p, end in enumerate(ends) if i < end) for i in batch} for batch in one]
+    assert all(len(p) == 1 for p in parts)
+    return [p.pop() for p in parts]
+
+
+def test_every_step_is_wholly_one_task():
+    sizes = [100, 300, 60]
+    parts = drawn(sampler(sizes, per_step=4), sizes)
+    steps = [set(parts[i : i + 4]) for i in range(0, len(parts), 4)]
+    assert all(len(step) == 1 for step in steps) and len(steps) == 7 + 19 + 4 == len(sampler(sizes, per_step=4)) // 4
+    assert len(set().union(*steps)) == 3
+
+
+@pytest.mark.parametrize("cap, temperature, expected", [
+    (None, 1.0, [0.8, 0.2]), (2000, 1.0, [0.5, 0.5]), (None, 2.0, [2 / 3, 1 / 3]), (4000, 2.0, [2**0.5 / (1 + 2**0.5), 1 / (1 + 2**0.5)])])
+def test_proportions_follow_cap_and_temperature(cap, temperature, expected):
+    """p ~ min(n, cap) ** (1 / T), for 8,000 and 2,000 examples."""
+    sizes = [8000, 2000]
+    one = sampler(sizes, batch=1, per_step=1, cap=cap, temperature=temperature)
+    assert one.probabilities.tolist() == pytest.approx(expected)
+    counts = Counter(drawn(one, sizes))
+    assert counts[0] / counts.total() == pytest.approx(expected[0], abs=0.03)  # 4,000 draws or more: sd below .008
+    assert counts.total() == sum(min(n, cap or n) for n in sizes)
+
+
+def test_epochs_differ_and_repeat():
+    sizes = [40, 80]
+    one, other = sampler(sizes), sampler(sizes)
+    first, again = list(one), list(other)
+    assert first == again
+    one.set_epoch(1)
+    assert list(one) != first
+    assert list(sampler(sizes, seed=1)) != first
+
+
+def test_a_task_is_gone_through_before_it_repeats():
+    one = sampler([48], batch=4, per_step=1)
+    assert sorted(i for batch in one for i in batch) == list(range(48))
+
+
+def test_mixture_trains_one_task_a_step_in_another_order_each_epoch(start, tmp_path, monkeypatch):
+    """As above through the Trainer's own loop, which must tell the sampler its epoch."""
+    seen = []
+    compute = runner.TaskTrainer.compute_loss
+
+    def watch(self, model, inputs, *args, **kwargs):
+        if "task" in inputs:  # not the dev scores afterwards
+            seen.append((inputs["task"], inputs["input_ids"].flatten().tolist()))
+        return compute(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(runner.TaskTrainer, "compute_loss", watch)
+    start("mixture", tmp_path, "--gradient_accumulation_steps", "3", "--per_device_train_batch_size", "4")
+    tasks = [task for task, _ in seen]
+    assert len(tasks) == 2 * 3 * 2 * 3  # epochs x tasks x steps of each x accumulation
+    assert all(len(set(tasks[i : i + 3])) == 1 for i in range(0, len(tasks), 3)) and len(set(tasks)) > 1
+    assert seen[: len(seen) // 2] != seen[len(seen) // 2 :]
+
+
+def test_mixture_saves_encoder_and_heads_apart(finished, tiny_model):
+    folder = finished("mixture")
+    before, after = (load_file(f / "model.safetensors") for f in (tiny_model, folder))
+    changed = [k for k in after if f"roberta.{k}" in before and not torch.equal(after[k], before[f"roberta.{k}"])]
+    assert len(changed) > 10
+    names = {key.split(".")[1] for key in load_file(folder / "heads.safetensors")}
+    assert names == {"mnli", "squad", "hellaswag"}
+    record = results.read(folder / "results.json")
+    assert record["task"] == "mnli+squad+hellaswag" and {k.split("/")[0] for k in record["dev"]["en"]} == names
