@@ -66,8 +66,8 @@ def switch(text: str, lexicons: Sequence[Lexicon], probability: float, rng: rand
 def switch_columns(data: Dataset, lexicons: Mapping[str, Sequence[Lexicon]], probability: float, seed: int) -> tuple[Dataset, dict]:
     """Rows with their text columns code-switched: {column: its lexicons} -> (the rows, {column: Counts}).
 
-    Every row and column has a generator of its own, from the seed, so that a row is switched alike whatever stands
-    around it. For pairs as for the rows of any intermediate task.
+    Every row of a column has a generator of its own, from the seed and its number, so that row n is switched alike
+    however many follow. For pairs as for the rows of any intermediate task.
     """
     from datasets.fingerprint import Hasher
 
