@@ -61,7 +61,7 @@ class Pairs(Task):
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
 
-        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
+        return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
     def chance(self, examples, language="en"):
         """One guess among the different passages."""

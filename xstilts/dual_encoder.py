@@ -159,6 +159,17 @@ def _chain(waiting: list, coming: Iterator) -> Iterator:
 
 # ---- model, loss, trainer ----------------------------------------------------------------------------------------------
 
+def load_encoder(name: str, revision: str = "main"):
+    """A checkpoint's encoder in float32; its pooler, which no loss here reaches, is handed on as it is, if it has one."""
+    encoder, missing = heads.load_encoder(name, revision, pooler=True)
+    if getattr(encoder, "pooler", None) is not None:
+        if missing:
+            encoder.pooler = None  # drawn at random: nothing to hand on
+        else:
+            encoder.pooler.requires_grad_(False)
+    return encoder
+
+
 def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main") -> SentenceTransformer:
     """A checkpoint's encoder, in float32, under a pooling layer; on the CPU, from where the trainer moves it.
 
@@ -168,10 +179,10 @@ def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = Non
     Raises:
         UserError: it does not load as an encoder, or encoder weights are missing from it.
     """
-    encoder, _ = heads.load_encoder(name, revision)
+    encoder = load_encoder(name, revision)
     where = {"revision": revision}
     transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
-    transformer.model = encoder  # the checked one: without a pooler drawn at random
+    transformer.model = encoder  # the checked one
     modules = [transformer, Pooling(encoder.config.hidden_size, pooling_mode=pooling)]
     return SentenceTransformer(modules=modules, device="cpu", prompts=prompts or {})
 
@@ -213,6 +224,10 @@ class PairTrainer(SentenceTransformerTrainer):
         loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator,
                             num_workers=self.args.dataloader_num_workers, pin_memory=self.args.dataloader_pin_memory)
         return self.accelerator.prepare(loader)
+
+    def _load_from_checkpoint(self, checkpoint_path):
+        """The encoder's weights; the library would draw a pooler where the checkpoint has none, and trip over it."""
+        self.model[0].model.load_state_dict(load_encoder(checkpoint_path).state_dict())
 
     def _save(self, output_dir=None, state_dict=None):
         """Both libraries' layout, without a card."""
@@ -306,8 +321,10 @@ def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> Non
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     args = runner.training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    lexicons, read = code_switch.read_lexicons(how.lexicon, how.switch_languages, how.skip_identities) if how.code_switch else ({}, [])
     settings = runner.settings_of(args, model=name, pooling=pooling, **vars(how), **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings)
+                                  freeze_embeddings=model_args.freeze_embeddings,
+                                  lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if runner.finished(run, settings):
         return
     cards.check_push(run)
@@ -321,9 +338,8 @@ def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> Non
 
     # ---- rows ----------------------------------------------------------------------------------------------------
     rows = runner.open_rows(data_args)
-    notes, lexicon_records = [], []
+    notes = []
     if how.code_switch:
-        lexicons, lexicon_records = code_switch.read_lexicons(how.lexicon, how.switch_languages, how.skip_identities)
         switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
     with args.main_process_first(desc="pairs"):
         parts = {}
@@ -365,7 +381,7 @@ def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> Non
             "phase": "intermediate", "task": label, "form": "pairs", "arm": run.arm or label, "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": key, "chance": chance[label] if single else None, "at_chance": bool(flat),
             "dev": {"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
-            "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records + lexicon_records),
+            "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records),
             "seconds": round(seconds, 1),
             "measures": runner.measures(trainer) | {f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
             "notes": notes + [f"{task}: the English dev score is at chance" for task in flat],

@@ -1,0 +1,450 @@
+"""Training a retriever: the pairs, the batches, the loss, the folder that comes out, and what is refused."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from tasks.errors import UserError
+from tasks.pairs import PAIRS, get_pairs, list_pairs
+from tasks.rows import Rows, sha256
+from tasks.sentences import sentence_at, sentence_spans
+
+PARALLEL = ["xquad_dual.train=validation", "xquad_dual.dev=validation"]
+
+
+# ---- sentences -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("text, sentences", [
+    ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+    ("He met Dr. J. Smith of the U.S. Army. It rained.", ["He met Dr. J. Smith of the U.S. Army.", "It rained."]),
+    ('"Yes." She left (at 3.14 p.m. sharp).  So what?', ['"Yes."', "She left (at 3.14 p.m. sharp).", "So what?"]),
+    ("see example.org for more. and a second", ["see example.org for more.", "and a second"]),
+    ("今天下雨。他没来！为什么？", ["今天下雨。", "他没来！", "为什么？"]),
+    ("वह आया। वह गया।", ["वह आया।", "वह गया।"]),
+    ("  no stop at all \n", ["no stop at all"]),
+    ("", []),
+])
+def test_sentences(text, sentences):
+    assert [text[start:end] for start, end in sentence_spans(text)] == sentences
+
+
+def test_the_sentence_at_a_character():
+    text = "One two. Three four."
+    assert sentence_at(text, 0) == sentence_at(text, 7) == "One two."
+    assert sentence_at(text, 8) == sentence_at(text, 19) == "Three four."
+    with pytest.raises(ValueError):
+        sentence_at(text, 20)
+
+
+def test_sentences_are_those_of_lareqa(real_data):
+    """LAReQA's authors published where each sentence of XQuAD ends."""
+    rows = Dataset.from_json(str(real_data / "lareqa__xquad-r/en/test.jsonl.gz"))
+    same = []
+    for row in rows:
+        for question in row["qas"]:
+            start = question["answers"][0]["answer_start"]
+            begin, end = next(b for b in row["sentence_breaks"] if b[0] <= start < b[1])
+            same.append(sentence_at(row["context"], start) == row["context"][begin:end].strip())
+    assert len(same) == 1190 and np.mean(same) > 0.98
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+
+def test_squad_pairs_are_a_question_and_the_sentence_of_its_answer(tiny_world):
+    from tasks import get_task
+
+    rows = Rows(tiny_world)
+    squad = {row["id"]: row for row in get_task("squad").load("train", "en", rows)}
+    pairs, long = (get_pairs(name).load("train", "en", rows) for name in ("squad_dual", "lareqa_dual"))
+    assert len(pairs) == len(squad) and set(pairs.column_names) == {"query", "passage", "id"}
+    for pair, with_paragraph in zip(pairs, long, strict=True):
+        row = squad[pair["id"]]
+        assert pair["query"] == row["question"]
+        assert row["answers"]["text"][0] in pair["passage"] and pair["passage"] in row["context"]
+        assert with_paragraph["passage"] == pair["passage"] + row["context"]
+    assert any(pair["passage"] != squad[pair["id"]]["context"] for pair in pairs)
+
+
+def test_positive_pairs_are_those_with_the_label_and_parallel_across_languages(tiny_world):
+    from tasks import get_task
+
+    rows = Rows(tiny_world, ["xnli.train=validation"])
+    source = get_task("xnli").load("train", "en", rows)
+    english, foreign = (get_pairs("xnli_dual").load("train", language, rows) for language in ("en", "qaa"))
+    assert english["id"][:] == foreign["id"][:] == [str(i) for i, label in enumerate(source["label"]) if label == 0]
+    assert english[0]["query"] == source[int(english[0]["id"])]["text_a"] != foreign[0]["query"]
+
+
+def test_the_right_passage_scores_100_and_equal_passages_are_one():
+    task = get_pairs("nli_dual")
+    examples = Dataset.from_dict({"query": ["a", "b", "c"], "passage": ["x", "y", "x"], "id": ["0", "1", "2"]})
+    assert task.candidates(examples) == ["x", "y"] and task.gold(examples) == [0, 1, 0]
+    assert task.score([0, 1, 0], examples, "en") == {"accuracy": 100}
+    assert task.chance(examples) == {"accuracy": 50}
+
+
+def test_mewslix_pairs(tmp_path):
+    folder = tmp_path / "izhx__mewsli-x/wikipedia_pairs"
+    folder.mkdir(parents=True)
+    mention = {"example_id": "m1", "mention_span": {"start": 13, "end": 18, "text": "Smith"}, "entity_id": "Q1"}
+    context = {"text": "It was cold. Smith {left}. He slept.", "language": "en",
+               "sentence_spans": [{"start": 0, "end": 12}, {"start": 13, "end": 26}, {"start": 27, "end": 36}]}
+    entity = {"entity_id": "Q1", "title": "Smith", "description": "A smith\nof  old."}
+    line = {"contextual_mention": {"context": context, "mention": mention}, "entity": entity}
+    (folder / "train.jsonl").write_text(json.dumps(line) + "\n")
+    (pair,) = get_pairs("mewslix_dual").load("train", "en", Rows(tmp_path))
+    assert pair == {"query": "Smith: { Smith } (left).", "passage": "A smith of old.", "id": "m1"}
+
+
+def test_every_pair_task_is_listed_and_a_wrong_name_helped():
+    assert all(name in list_pairs() for name in PAIRS)
+    with pytest.raises(UserError, match="--train_tasks squad_daul: no such pairs. Did you mean 'squad_dual'"):
+        get_pairs("squad_daul")
+
+
+def test_xquad_is_no_training_data_unless_one_says_so(tiny_world):
+    with pytest.raises(UserError, match=r"XQuAD is a test set.*xquad_dual.train=validation"):
+        get_pairs("xquad_dual").load("train", "en", Rows(tiny_world))
+
+
+# ---- rows of several languages ---------------------------------------------------------------------------------------
+
+def language(code, ids, texts=None):
+    texts = texts or ids
+    return Dataset.from_dict({"query": [f"{code} q{t}" for t in texts], "passage": [f"{code} p{t}" for t in texts],
+                              "id": [str(i) for i in ids]})
+
+
+def test_ids_that_every_language_has_are_kept_in_one_order():
+    from xstilts.dual_encoder import PairRows
+
+    pairs = PairRows({"t": {"en": language("en", [1, 2, 3, 4]), "de": language("de", [4, 9, 2, 1])}, "u": {"en": language("en", [7])}})
+    assert len(pairs) == 4 and pairs.left_out == {"t": 2, "u": 0}
+    english, german = pairs.rows["t"]
+    assert pairs[int(english[1]), int(german[1])] == {"query": "en q2", "passage": "de p2"}
+    assert pairs.data[pairs.rows["u"][0].tolist()]["query"] == ["en q7"]
+
+
+def test_ids_that_do_not_match_are_refused():
+    from xstilts.dual_encoder import PairRows
+
+    with pytest.raises(UserError, match=r"t: no id stands in every language, so the rows are not parallel \(en: 1, 2, ...; de: 8, 9"):
+        PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [8, 9])}})
+    with pytest.raises(UserError, match="t, de: the id '2' stands twice"):
+        PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [2, 2, 1])}})
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+N, SIZE, LANGUAGES = 403, 8, ("en", "de", "fr")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Two tasks in three languages; in the first every passage stands three times, as sentences of SQuAD do."""
+    from xstilts.dual_encoder import PairRows
+
+    def of(code, texts):
+        rows = language(code, list(range(N)), texts)
+        return rows.remove_columns("query").add_column("query", [f"{code} q{i}" for i in range(N)])
+
+    return PairRows({name: {code: of(code, texts) for code in LANGUAGES}
+                     for name, texts in (("t", [f"t{i // 3}" for i in range(N)]), ("u", [f"u{i}" for i in range(N)]))})
+
+
+def epoch(pairs, batches, number=0, **more):
+    """The batches of one epoch as texts: [[(query, passage), ...], ...]."""
+    from xstilts.dual_encoder import PairSampler
+
+    sampler = PairSampler(pairs.rows, pairs.texts, SIZE, batches, **more)
+    sampler.set_epoch(number)
+    found = [[tuple(item.values()) for item in pairs.__getitems__(batch)] for batch in sampler]
+    assert len(found) == len(sampler)
+    return found
+
+
+@pytest.mark.parametrize("batches", ["mono", "cross", "hybrid"])
+def test_every_batch_is_one_task_in_the_languages_of_its_kind(pairs, batches):
+    found = epoch(pairs, batches)
+    assert len(found) == 2 * (N // SIZE) and {len(batch) for batch in found} == {SIZE}
+    kinds, seen = Counter(), Counter()
+    for batch in found:
+        queries, passages = zip(*batch, strict=True)
+        assert len(set(queries)) == len(set(passages)) == SIZE  # a copy of the right passage would count as a wrong one
+        (q_language,), (p_language,) = {q[:2] for q in queries}, {p[:2] for p in passages}
+        assert len({passage.split()[1][1] for passage in passages}) == 1
+        kinds["mono" if q_language == p_language else "cross"] += 1
+        seen.update((passage.split()[1][1], query.split()[1]) for query, passage in batch)
+    assert max(seen.values()) == 1  # no id comes twice, in whatever language
+    assert {"mono": kinds["cross"] == 0, "cross": kinds["mono"] == 0, "hybrid": min(kinds.values()) > 20}[batches]
+
+
+def test_query_and_passage_belong_together(pairs):
+    for batch in epoch(pairs, "cross"):
+        for query, passage in batch:
+            number, text = int(query.split()[1][1:]), passage.split()[1]
+            assert text in (f"pt{number // 3}", f"pu{number}")
+
+
+@pytest.mark.parametrize("batches, expected", [("mono", 3), ("cross", 6)])
+def test_languages_are_drawn_uniformly(pairs, batches, expected):
+    drawn = Counter((batch[0][0][:2], batch[0][1][:2]) for number in range(12) for batch in epoch(pairs, batches, number))
+    share = sum(drawn.values()) / expected
+    assert len(drawn) == expected and all(abs(count - share) < 5 * np.sqrt(share) for count in drawn.values())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2, 1.0])
+def test_alpha_is_the_share_of_mono_batches(pairs, alpha):
+    found = [batch[0] for number in range(6) for batch in epoch(pairs, "hybrid", number, alpha=alpha)]
+    share = np.mean([query[:2] == passage[:2] for query, passage in found])
+    assert abs(share - alpha) <= 4 * np.sqrt(alpha * (1 - alpha) / len(found))
+
+
+def test_seed_and_epoch_decide(pairs):
+    first = epoch(pairs, "hybrid", 1, seed=5)
+    assert first == epoch(pairs, "hybrid", 1, seed=5)
+    assert first != epoch(pairs, "hybrid", 2, seed=5) and first != epoch(pairs, "hybrid", 1, seed=6)
+
+
+def test_processes_get_as_many_batches_each(pairs):
+    assert len(epoch(pairs, "mono", processes=3)) == 2 * (N // SIZE) // 3 * 3
+
+
+@pytest.mark.parametrize("rows, batches, message", [
+    ({"en": [1] * 20}, "mono", r"t has 20 pairs \(1 with different texts\), fewer than a batch; lower --per_device_train_batch_size 8"),
+    ({"en": list(range(5))}, "mono", "t has 5 pairs"),
+    ({"en": list(range(20))}, "hybrid", "--batch_languages hybrid needs pairs in two languages"),
+])
+def test_batches_that_cannot_be_made_are_refused(rows, batches, message):
+    from xstilts.dual_encoder import PairRows
+
+    pairs = PairRows({"t": {code: language(code, list(range(len(texts))), texts) for code, texts in rows.items()}})
+    with pytest.raises(UserError, match=message):
+        epoch(pairs, batches)
+
+
+# ---- loss and trainer ------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def model(tiny_model):
+    from xstilts.dual_encoder import build
+
+    model = build(str(tiny_model))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model[0].model.config._attn_implementation = "eager"
+    return model.train()
+
+
+@pytest.fixture
+def texts(tiny_world):
+    return get_pairs("squad_dual").load("train", "en", Rows(tiny_world))
+
+
+def gradients(model, loss, batch):
+    features = [model.preprocess(list(side)) for side in batch]
+    model.zero_grad()
+    value = loss(features, None)
+    value.backward()
+    return value.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_the_cached_loss_has_the_gradient_of_the_plain_one(model, texts):
+    """GradCache (arXiv 2101.06983): encoding 5 texts at a time changes memory, nothing else."""
+    from xstilts.dual_encoder import make_loss
+
+    batch = texts["query"][:24], texts["passage"][:24]
+    plain, of_plain = gradients(model, make_loss(model, 20.0, None), batch)
+    cached, of_cached = gradients(model, make_loss(model, 20.0, 5), batch)
+    assert plain == pytest.approx(cached, abs=1e-5) and plain > 0.1
+    assert of_plain.keys() == of_cached.keys() and max(g.abs().max() for g in of_plain.values()) > 1e-2
+    for name, gradient in of_plain.items():
+        torch.testing.assert_close(of_cached[name], gradient, atol=1e-5, rtol=0)
+
+
+def test_the_loss_is_cross_entropy_of_scaled_cosines(model, texts):
+    from xstilts.dual_encoder import make_loss
+
+    batch = texts["query"][:6], texts["passage"][:6]
+    queries, passages = (torch.nn.functional.normalize(torch.tensor(model.eval().encode(side)), dim=1) for side in batch)
+    expected = torch.nn.functional.cross_entropy(7.0 * queries @ passages.T, torch.arange(6)).item()
+    assert gradients(model, make_loss(model, 7.0, None), batch)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model, tmp_path):
+    from transformers import AutoModel, AutoTokenizer
+
+    from xstilts.dual_encoder import build
+
+    assert build(str(tiny_model))[0].model.pooler is None
+    with_pooler = AutoModel.from_pretrained(tiny_model)
+    with_pooler.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    assert torch.equal(build(str(tmp_path))[0].model.pooler.dense.weight, with_pooler.pooler.dense.weight)
+
+
+def trainer(model, data, folder, **settings):
+    from transformers import TrainingArguments
+
+    from xstilts.dual_encoder import PairRows, PairSampler, PairTrainer, library_arguments, make_loss
+
+    pairs = PairRows({"squad_dual": {"en": data}})
+    plain = TrainingArguments(output_dir=str(folder), use_cpu=True, seed=0, logging_steps=100, **settings)
+    return PairTrainer(model=model, args=library_arguments(plain, {}), pairs=pairs, name="test", loss=make_loss(model, 20.0, None),
+                       sampler=PairSampler(pairs.rows, pairs.texts, plain.per_device_train_batch_size))
+
+
+def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
+    """Stock heads grow with the number of accumulated batches; this loss must not."""
+    from xstilts.dual_encoder import make_loss
+
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    run = trainer(model, texts, tmp_path, max_steps=1, per_device_train_batch_size=8, gradient_accumulation_steps=2, optim="sgd",
+                  learning_rate=0.1, lr_scheduler_type="constant", max_grad_norm=0.0, save_strategy="no")
+    batches = [run.pairs.__getitems__(batch) for batch, _ in zip(run.sampler, range(2), strict=False)]
+    expected: Counter = Counter()
+    for batch in batches:
+        texts = [row["query"] for row in batch], [row["passage"] for row in batch]
+        for name, gradient in gradients(model, make_loss(model, 20.0, None), texts)[1].items():
+            expected[name] = expected[name] + gradient / 2
+    model.zero_grad()
+    run.train()
+    moved = 0.0
+    for name, p in model.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(before[name] - p.detach(), 0.1 * expected[name], atol=1e-6, rtol=1e-3)
+            moved = max(moved, (before[name] - p.detach()).abs().max().item())
+    assert moved > 1e-4
+
+
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(tiny_model, texts, tmp_path):
+    from xstilts.dual_encoder import build
+
+    settings = {"max_steps": 5, "save_steps": 3, "per_device_train_batch_size": 32, "learning_rate": 1e-3}
+    whole, again = build(str(tiny_model)), build(str(tiny_model))
+    first = trainer(whole, texts.select(range(70)), tmp_path, **settings)
+    assert len(first.sampler) == 2  # the checkpoint at step 3 lies within the second epoch
+    first.train()
+    assert not (tmp_path / "checkpoint-3/README.md").exists()
+    trainer(again, texts.select(range(70)), tmp_path, **settings).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+# ---- from outside ----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def train(cli, tiny_world, tiny_model, tmp_path):
+    def run(*arguments, out="out"):
+        return cli("run_retrieval.py", "--do_train", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
+                   tmp_path / out, "--max_steps", 2, "--per_device_train_batch_size", 16, *arguments), tmp_path / out
+
+    return run
+
+
+def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny_model, tiny_world, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
+
+    recipe = ("--config", "recipes/arms/squad_dual.yaml", "--arm", "squad_dual", "--learning_rate", 1e-2, "--freeze_embeddings",
+              "--max_seq_length", 64, "--query_prompt", "Query: ")
+    done, out = train(*recipe)
+    assert done.returncode == 0, done.stderr
+    sentence = SentenceTransformer(str(out), device="cpu")
+    plain, before = AutoModel.from_pretrained(out), AutoModel.from_pretrained(tiny_model)
+    assert sentence.max_seq_length == 64 and sentence.prompts["query"] == "Query: "
+    weights, old = plain.state_dict(), before.state_dict()
+    for name, value in sentence[0].model.state_dict().items():
+        if "pooler" not in name:  # the tiny model has none, and each load draws its own
+            assert torch.equal(value, weights[name])
+            assert torch.equal(value, old[name]) == name.startswith("embeddings."), name
+
+    record = json.loads((out / "results.json").read_text())
+    assert (record["phase"], record["arm"], record["form"]) == ("intermediate", "squad_dual", "pairs")
+    assert 0 <= record["dev"]["en"]["accuracy"] <= 100 and 0 < record["chance"]["accuracy"] < 20
+    assert record["measures"]["steps"] == 2 and "squad_dual/dev_accuracy_before" in record["measures"]
+    assert [d["split"] for d in record["data"]] == ["train", "validation"]
+    assert not list(out.glob("checkpoint-*")) and "squad_dual" in (out / "README.md").read_text()
+
+    assert train(*recipe)[0].returncode == 0 and json.loads((out / "results.json").read_text()) == record  # finished: nothing to do
+    done = cli("run_retrieval.py", "--model_name_or_path", out, "--data_root", tiny_world, "--tasks", "tatoeba", "--layer", "all",
+               "--output_dir", tmp_path / "cell")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "cell/tatoeba/results.json").read_text())["parents"] == [str(tiny_model), str(out)]
+
+
+def test_hybrid_batches_of_two_tasks_with_the_cached_loss(train):
+    done, out = train("--train_tasks", "xquad_dual", "xnli_dual", "--train_languages", "en", "qaa", "qab", "--batch_languages", "hybrid",
+                      "--splits", *PARALLEL, "xnli.train=validation", "--per_device_train_batch_size", 2, "--cached_loss_mini_batch", 1)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((out / "results.json").read_text())
+    assert set(record["dev"]["en"]) == {"xquad_dual/accuracy", "xnli_dual/accuracy"} and record["arm"] == "xquad_dual+xnli_dual"
+    assert {d["config"] for d in record["data"]} == {"xquad.en", "xquad.qaa", "xquad.qab", "en", "qaa", "qab"}
+
+
+def test_code_switched_training_reports_the_real_rate(train, tmp_path):
+    (tmp_path / "lexicon").mkdir()
+    (tmp_path / "lexicon/en-qaa.txt").write_text("the\tvem\nwho\tgur\n")
+    arguments = ("--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", tmp_path / "lexicon",
+                 "--switch_side", "query", "--switch_probability", 1.0)
+    done, out = train(*arguments)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((out / "results.json").read_text())
+    (note,) = [note for note in record["notes"] if "words switched" in note]
+    assert note.startswith("squad_dual query: ") and "more drawn but not in the lexicon" in note
+    assert train(*arguments)[0].returncode == 0
+    (tmp_path / "lexicon/en-qaa.txt").write_text("the\tvom\n")
+    sha256.cache_clear()  # a process reads a file's hash once
+    done, _ = train(*arguments)
+    assert done.returncode == 2 and "begun with other arguments (lexicon_sha256" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "--train_tasks is missing"),
+    (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: no such pairs. Did you mean 'nli_dual'?"),
+    (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "--do_train trains the last layer and measures nothing"),
+    (["--train_tasks", "squad_dual", "--batch_languages", "cross"], "--batch_languages cross needs pairs in two languages"),
+    (["--train_tasks", "squad_dual", "--train_languages", "xx"], "Did you mean"),
+    (["--train_tasks", "squad_dual", "--train_languages", "en", "de"], "No rows at"),
+    (["--train_tasks", "squad_dual", "--alpha", "2"], "--alpha 2.0"),
+    (["--train_tasks", "squad_dual", "--scale", "0"], "--scale 0.0"),
+    (["--train_tasks", "squad_dual", "--code_switch", "bilingual"], "--code_switch needs --lexicon"),
+    (["--train_tasks", "squad_dual", "--lexicon", "x"], "go with --code_switch"),
+    (["--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"], "--lexicon nowhere: no such folder"),
+    (["--train_tasks", "xnli_dual", "--code_switch", "bilingual", "--lexicon", "x", "--train_languages", "en", "qaa"], "replaces English"),
+    (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "no dev pair is left"),
+    (["--train_tasks", "squad_dual", "--per_device_train_batch_size", "4096"], "fewer than a batch"),
+    (["--train_tasks", "squad_dual", "--max_seq_length", "4096"], "the model takes at most 128 tokens"),
+    (["--train_tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
+])
+def test_what_cannot_be_is_one_line(train, arguments, message):
+    done, out = train(*arguments)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not (out / "results.json").exists()
+
+
+def test_training_arguments_without_training_are_refused(cli, tiny_model, tmp_path):
+    done = cli("run_retrieval.py", "--model_name_or_path", tiny_model, "--tasks", "tatoeba", "--output_dir", tmp_path, "--learning_rat", 1)
+    assert done.returncode == 2 and "'learning_rat' is unknown" in done.stderr
+
+
+def test_any_checkpoint_is_exported_as_a_sentence_encoder(cli, tiny_model, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    from xstilts.embedding import Encoder
+
+    out = tmp_path / "encoder"
+    arguments = ("run_retrieval.py", "--model_name_or_path", tiny_model, "--layer", 1, "--export_sentence_transformers", out)
+    done = cli(*arguments)
+    assert done.returncode == 0, done.stderr
+    sentences = ["vem godezi zipenne", "who praised Zelda in the library?"]
+    ours = Encoder.load(str(tiny_model), layers=1).embed(sentences)[1]
+    np.testing.assert_allclose(SentenceTransformer(str(out), device="cpu").encode(sentences), ours, atol=1e-5)
+    card = (out / "README.md").read_text()
+    assert "layer 1, mean pooling" in card and "library_name: sentence-transformers" in card and str(tmp_path) not in card
+    assert cli(*arguments).returncode == 2  # a folder that is there is never overwritten
