@@ -14,7 +14,8 @@ class Wikipedia(Task):
     metric = "perplexity"
     auto_class = "AutoModelForMaskedLM"
     columns = ("text",)
-    sources = (Source("wikimedia/wikipedia", "20231101.{language}", {"train": "train", "dev": "train", "test": "train"}),)
+    sources = (Source("wikimedia/wikipedia", "20231101.{language}", {"train": "train", "dev": "train", "test": "train"},
+                      "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"),)
     # masking rate and one line an example: jiant's mlm_simple (protocol 1.2)
     defaults = {"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 32, "max_seq_length": 256,
                 "warmup_steps": 0.1, "weight_decay": 0.01}
