@@ -111,6 +111,9 @@ class Task:
                 data = rows.read(source.id, source.config, expression, source.revision, source.columns or self.columns)
                 rows.records.pop()  # looked into, not used
                 found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
+        if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
+            raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
+                            f"(--splits {self.name}.test=... makes another split the test).")
         if not found:
             looked = ", ".join(dict.fromkeys(str(rows.folder(source.id)) for source in self.sources))
             raise UserError(f"{self.name}: no test rows below {rows.root} (looked in {looked}).")

