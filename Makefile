@@ -3,7 +3,6 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.SECONDARY:
 
 PRESET ?= world##           which recipes/presets/<name>.mk: model, rows, arms, targets, seeds, sizes
 PRESETS := $(basename $(notdir $(wildcard recipes/presets/*.mk)))
@@ -28,6 +27,7 @@ INTERMEDIATE_ARGS ?=##       arguments of every arm; ARGS_<arm> for one
 TARGET_ARGS ?=##             arguments of every target; ARGS_<task> for one
 RETRIEVAL_ARGS ?=##          arguments of every retrieval task; ARGS_<task> for one
 DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --splits
+DEFAULT_JOBS ?=##            runs at the same time where -j is not given
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
 
 # ---- names that are wrong stop here, before anything is built --------------------------------------------------------
@@ -44,7 +44,7 @@ MAKEFLAGS += $(if $(DEFAULT_JOBS),-j$(DEFAULT_JOBS))
 
 # ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
-THREADS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 )))
+THREADS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 )))##  cores of one run; default: the machine's, shared among the jobs
 export OMP_WAIT_POLICY ?= passive
 export PYTHONWARNINGS ?= ignore
 
