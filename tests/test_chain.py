@@ -1,0 +1,175 @@
+"""The whole chain through real make: world, model, an arm, a target, retrieval, report; and the Makefile's own answers."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import TASKS, get_task
+from tasks.rows import Rows
+from xstilts import results
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
+ARMS, TARGETS, RETRIEVAL = ["none", "squad"], ["udpos"], ["tatoeba"]
+
+
+def make(*arguments, **environment):
+    """make in the repository, with this Python; nothing of a make that may have started the tests gets through."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in ("PY", "PRESET", "OUT", "THREADS")}
+    return subprocess.run(["make", f"PY={sys.executable}", *arguments], cwd=ROOT, env=kept | environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """The variables of a preset as small as can be."""
+    sizes = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
+             "max_position_embeddings": 130}
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes))
+    few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False"
+    return ["PRESET=world", f"OUT={tmp_path}/runs", f"DATA_ROOT={tmp_path}/world", "WORLD_ARGS=--seed 0 --size 0.02 --languages 2",
+            f"MLM_ARGS=--config_name {tmp_path}/sizes.json --vocab_size 300 {few}", f"ARMS={' '.join(ARMS)}",
+            f"TARGETS={' '.join(TARGETS)}", f"RETRIEVAL={' '.join(RETRIEVAL)}", "SEEDS=0", "ARGS_tatoeba=", "ARGS_udpos=", "ARGS_squad=",
+            f"INTERMEDIATE_ARGS={few} --max_train_samples 20 --max_eval_samples 8",
+            f"TARGET_ARGS={few} --max_eval_samples 8", "RETRIEVAL_ARGS=--layer all --report_layer 1"]
+
+
+def stamps(out):
+    """{path below out: time it was written} of every results.json."""
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in sorted(out.rglob("results.json"))}
+
+
+def test_the_chain(tiny, tmp_path):
+    out = tmp_path / "runs"
+    done = make("-j2", "matrix", *tiny)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    cells = [f"{arm}/seed0/{task}/results.json" for arm in ARMS for task in TARGETS + RETRIEVAL]
+    built = stamps(out)
+    assert sorted(built) == sorted(["model/results.json", "squad/seed0/results.json", *cells])
+    assert "Done: 4 cells." in done.stdout and f"{out}/report/index.html" in done.stdout
+
+    # ---- every number of the report follows from the predictions ---------------------------------------------------
+    rows = Rows(tmp_path / "world")
+    table = (out / "report" / "matrix.md").read_text()
+    for cell in cells:
+        folder = (out / cell).parent
+        record = results.read(out / cell)
+        task = get_task(record["task"])
+        assert list(record["scores"]) == task.languages(rows)
+        for language, scores in record["scores"].items():
+            examples = task.load("test", language, rows)
+            text = (folder / "predictions" / task.predictions_file(language)).read_text()
+            if task.form == "tagging":
+                examples = examples.select(range(8))
+                predictions = [block.split("\n") for block in text.strip("\n").split("\n\n")]
+            else:
+                predictions = [int(line) for line in text.split()]
+            assert task.score(predictions, examples, language) == scores
+        mean = sum(s[task.metric] for s in record["scores"].values()) / len(record["scores"])
+        assert record["mean"][task.metric] == pytest.approx(mean)
+        assert f"{mean:.1f}" in table
+        chain = [str(out / "model"), str(out / "squad" / "seed0")] if cell.startswith("squad") else [str(out / "model")]
+        assert record["parents"][-len(chain) :] == chain and record["arm"] == cell.split("/")[0]
+    record = results.read(out / "none/seed0/tatoeba/results.json")
+    assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
+    for name in ("matrix.md", "matrix.csv", "cells.csv", "index.html", "differences.png", "layers.png"):
+        assert (out / "report" / name).stat().st_size > 100
+    page = (out / "report" / "index.html").read_text()
+    assert "<script src" not in page and not re.search(r'(src|href)="(https?:|[^#"]*\.(png|css|js))', page), "the page needs other files"
+
+    # ---- again: nothing; a cell deleted: that one ------------------------------------------------------------------
+    again = make("-j2", "matrix", *tiny)
+    assert again.returncode == 0 and again.stderr == ""
+    (line,) = again.stdout.splitlines()  # not one command was run
+    assert line.startswith("Nothing to do: all 4 cells are done.") and str(out / "report") in line
+    assert stamps(out) == built
+
+    lost = "none/seed0/tatoeba/results.json"
+    old = results.read(out / lost)
+    (out / lost).unlink()
+    redone = make("-j2", "matrix", *tiny)
+    assert redone.returncode == 0, redone.stderr[-3000:]
+    assert {path for path, when in stamps(out).items() if when != built[path]} == {lost}
+    assert results.read(out / lost)["scores"] == old["scores"]
+    assert "run_mlm" not in redone.stdout and "run_target" not in redone.stdout and "run_intermediate" not in redone.stdout
+
+
+# ---- the Makefile's own answers --------------------------------------------------------------------------------------
+
+def dry(*arguments):
+    done = make("-n", "matrix", f"OUT={ROOT}/runs/never", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_dry_run_of_every_preset(preset):
+    """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
+    import importlib
+
+    from xstilts.arguments import DataArguments, ModelArguments, RunArguments, parse
+    from xstilts.runner import training_arguments
+
+    text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text()
+    named = {name: re.search(rf"^{name} \?= (.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL")}
+    commands = [line.split() for line in dry(f"PRESET={preset}").splitlines() if "run_" in line and "--output_dir" in line]
+    found = {"run_target.py": [], "run_retrieval.py": []}
+    for words in commands:
+        at = next(i for i, word in enumerate(words) if word.startswith("run_"))
+        script, argv = words[at], words[at + 1 :]
+        module = importlib.import_module(script.removesuffix(".py"))
+        own = [c for n, c in vars(module).items() if n.endswith("Arguments") and c.__module__ == module.__name__]
+        trains = script != "run_retrieval.py"
+        parsed, rest = parse(argv, script, "", *own, ModelArguments, DataArguments, RunArguments, training=trains)
+        if trains:
+            training_arguments(parsed[-1], rest, {})
+        if script == "run_target.py":
+            found[script].append((parsed[-1].arm, parsed[0].task))
+        elif script == "run_retrieval.py" and parsed[0].tasks:
+            found[script] += [(parsed[-1].arm, task) for task in parsed[0].tasks]
+    assert sorted(found["run_target.py"]) == sorted((a, t) for a in named["ARMS"] for t in named["TARGETS"])
+    assert sorted(found["run_retrieval.py"]) == sorted((a, t) for a in named["ARMS"] for t in named["RETRIEVAL"])
+
+
+def test_seeds_launch_and_arms_multiply():
+    text = dry("ARMS=none mnli", "TARGETS=xnli udpos", "RETRIEVAL=", "SEEDS=0 1 2", "LAUNCH=srun -n1")
+    runs = [line for line in text.splitlines() if "--output_dir" in line]
+    assert len(runs) == 1 + 3 + 2 * 2 * 3  # the model; mnli at three seeds; arms x targets x seeds
+    assert all("srun -n1" in line for line in runs)
+    assert not (ROOT / "runs" / "never").exists()
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["ARMS=none mnly"], "ARMS: mnly is unknown. Known: none"), (["TARGETS=xnil"], "xnil is unknown. Known: mnli"),
+    (["RETRIEVAL=tatoebe"], "tatoebe is unknown"), (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: rows world xtreme"),
+])
+def test_wrong_names_are_one_line(arguments, told):
+    done = make("-n", "matrix", *arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert told in line
+
+
+def test_make_knows_every_task():
+    told = make("-n", "matrix", "TARGETS=none").stderr
+    assert all(f" {name}" in told for name in TASKS)
+
+
+def test_help_lists_every_target_and_variable():
+    text = make("help").stdout
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
+    variables = re.findall(r"^([A-Z_]+) \?=", makefile, re.M)
+    lines = text.splitlines()
+    assert all(any(line.split()[:1] == [name] and len(line.split()) > 1 for line in lines) for name in phony), text
+    missing = [v for v in variables if not any(line.split()[:1] == [v] for line in lines)]
+    assert len(variables) > 10 and not missing, missing
+
+
+def test_ci_calls_make_test():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script and os.access(ROOT / ".ci" / "run", os.X_OK)
