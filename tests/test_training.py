@@ -421,3 +421,28 @@ def test_mixture_saves_encoder_and_heads_apart(finished, tiny_model):
     assert names == {"mnli", "squad", "hellaswag"}
     record = results.read(folder / "results.json")
     assert record["task"] == "mnli+squad+hellaswag" and {k.split("/")[0] for k in record["dev"]["en"]} == names
+
+
+def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_path):
+    # transformers groups evaluation batches by length too, which would score every prediction against another row
+    import torch
+    from transformers import TrainingArguments
+
+    from tasks import get_task
+    from tasks.rows import Rows
+    from xstilts import heads, runner
+
+    task, tokenizer = get_task("udpos"), heads.load_tokenizer(str(tiny_model))
+    model = heads.fresh_head(task, str(tiny_model)).eval()
+    examples = task.load("test", "en", Rows(tiny_world))
+    features = runner.featurize(task, examples, tokenizer, 64, False, "order")
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, train_sampling_strategy="group_by_length",
+                             per_device_eval_batch_size=3, label_names=["labels"], report_to="none")
+    trainer = runner.TaskTrainer(model=model, args=args, task=task, dev=(examples, features), processing_class=tokenizer,
+                                 data_collator=task.collator(tokenizer))
+    logits = trainer.logits(features)
+    assert len({len(ids) for ids in features["input_ids"]}) > 3
+    for row, ids in zip(logits, features["input_ids"], strict=True):
+        with torch.no_grad():
+            alone = model(input_ids=torch.tensor([ids])).logits[0].numpy()
+        assert abs(row[: len(ids)] - alone).max() < 1e-4

@@ -149,6 +149,9 @@ class TaskTrainer(Trainer):
         sampler = super()._get_train_sampler(train_dataset)
         return EpochSampler(sampler, self.args.seed) if isinstance(sampler, LengthGroupedSampler) else sampler
 
+    def _get_eval_sampler(self, eval_dataset):
+        return torch.utils.data.SequentialSampler(eval_dataset)  # grouping by length would shuffle what is scored by position
+
     def compute_loss(self, model, inputs, *args, **kwargs):
         self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])
         return super().compute_loss(model, inputs, *args, **kwargs)
