@@ -31,7 +31,8 @@ class RetrievalArguments:
 
 @dataclass
 class DualEncoderArguments:
-    do_train: bool = field(default=False, metadata={"help": "Train a dual encoder instead of measuring; --pooling is its pooling."})
+    do_train: bool = field(default=False, metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of "
+                                                            "measuring."})
     train_tasks: list[str] = field(default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."})
     train_languages: list[str] = field(default_factory=lambda: ["en"], metadata={"help": "Of several, ids that all have."})
     batch_languages: str = field(default="mono", metadata={"help": "One language a batch, query and passage in two, or both kinds.",
@@ -64,12 +65,12 @@ def main(argv: list[str]) -> None:
 
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     if dual.do_train:
-        if how.tasks or how.layer != "last":
-            raise UserError("--do_train trains the last layer and measures nothing: give --tasks and --layer afterwards, "
-                            "with the trained folder as --model_name_or_path.")
+        if how.tasks or not (how.layer == "last" or how.layer.isdigit()):
+            raise UserError("--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give --tasks "
+                            "and --layer all afterwards, with the trained folder as --model_name_or_path.")
         from xstilts import dual_encoder
 
-        return dual_encoder.train(dual, how.pooling, model_args, data_args, run, rest)
+        return dual_encoder.train(dual, how.layer, how.pooling, model_args, data_args, run, rest)
     if not how.tasks and not how.export_sentence_transformers:
         raise UserError("--tasks is missing: tatoeba, bucc, or both.")
     tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(how.tasks)]

@@ -288,14 +288,15 @@ def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model,
     assert torch.equal(build(str(tmp_path))[0].model.pooler.dense.weight, with_pooler.pooler.dense.weight)
 
 
-def trainer(model, data, folder, **settings):
+def trainer(model, data, folder, layer=None, **settings):
     from transformers import TrainingArguments
 
     from xstilts.dual_encoder import PairRows, PairSampler, PairTrainer, library_arguments, make_loss
 
     pairs = PairRows({"squad_dual": {"en": data}})
     plain = TrainingArguments(output_dir=str(folder), use_cpu=True, seed=0, logging_steps=100, **settings)
-    return PairTrainer(model=model, args=library_arguments(plain, {}), pairs=pairs, name="test", loss=make_loss(model, 20.0, None),
+    return PairTrainer(model=model, args=library_arguments(plain, {}), pairs=pairs, name="test", layer=layer,
+                       loss=make_loss(model, 20.0, None),
                        sampler=PairSampler(pairs.rows, pairs.texts, plain.per_device_train_batch_size))
 
 
@@ -322,11 +323,12 @@ def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
     assert moved > 1e-4
 
 
-def test_a_run_that_is_resumed_ends_as_one_that_was_not(tiny_model, texts, tmp_path):
+@pytest.mark.parametrize("layer", [None, 1])
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(tiny_model, texts, tmp_path, layer):
     from xstilts.dual_encoder import build
 
-    settings = {"max_steps": 5, "save_steps": 3, "per_device_train_batch_size": 32, "learning_rate": 1e-3}
-    whole, again = build(str(tiny_model)), build(str(tiny_model))
+    settings = {"layer": layer, "max_steps": 5, "save_steps": 3, "per_device_train_batch_size": 32, "learning_rate": 1e-3}
+    whole, again = build(str(tiny_model), layer=layer), build(str(tiny_model), layer=layer)
     first = trainer(whole, texts.select(range(70)), tmp_path, **settings)
     assert len(first.sampler) == 2  # the checkpoint at step 3 lies within the second epoch
     first.train()
@@ -378,6 +380,24 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
     assert json.loads((tmp_path / "cell/tatoeba/results.json").read_text())["parents"] == [str(tiny_model), str(out)]
 
 
+def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model):
+    """The layers above are neither run nor changed; SentenceTransformer reads the layer that was trained."""
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
+
+    from xstilts.embedding import Encoder
+
+    done, out = train("--train_tasks", "squad_dual", "--layer", 1, "--learning_rate", 1e-2)
+    assert done.returncode == 0, done.stderr
+    after, before = (AutoModel.from_pretrained(path, add_pooling_layer=False).state_dict() for path in (out, tiny_model))
+    assert after.keys() == before.keys()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]) == ("layer.1." in name), name
+    sentences = ["vem godezi zipenne", "who praised Zelda in the library?"]
+    ours = Encoder.load(str(out), layers=1).embed(sentences)[1]
+    np.testing.assert_allclose(SentenceTransformer(str(out), device="cpu").encode(sentences), ours, atol=1e-5)
+
+
 def test_hybrid_batches_of_two_tasks_with_the_cached_loss(train):
     done, out = train("--train_tasks", "xquad_dual", "xnli_dual", "--train_languages", "en", "qaa", "qab", "--batch_languages", "hybrid",
                       "--splits", *PARALLEL, "xnli.train=validation", "--per_device_train_batch_size", 2, "--cached_loss_mini_batch", 1)
@@ -407,7 +427,9 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     ([], "--train_tasks is missing"),
     (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: no such pairs. Did you mean 'nli_dual'?"),
-    (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "--do_train trains the last layer and measures nothing"),
+    (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
+    (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
+    (["--train_tasks", "squad_dual", "--layer", "3"], "--layer 3: the model has layers 1 to 2 to train"),
     (["--train_tasks", "squad_dual", "--batch_languages", "cross"], "--batch_languages cross needs pairs in two languages"),
     (["--train_tasks", "squad_dual", "--train_languages", "xx"], "Did you mean"),
     (["--train_tasks", "squad_dual", "--train_languages", "en", "de"], "No rows at"),

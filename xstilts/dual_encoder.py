@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -170,10 +171,48 @@ def load_encoder(name: str, revision: str = "main"):
     return encoder
 
 
-def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main") -> SentenceTransformer:
+class UpperLayers:
+    """The layers of an encoder above the one whose vectors are trained: away while training, back in what is saved.
+
+    Args:
+        layer: 1 to the number of layers, or None for the last.
+
+    Raises:
+        UserError: no such layer, or an encoder whose layers are not found.
+    """
+
+    def __init__(self, encoder, layer: int | None):
+        n = encoder.config.num_hidden_layers
+        if layer is not None and not 1 <= layer <= n:
+            raise UserError(f"--layer {layer}: the model has layers 1 to {n} to train.")
+        self.kept = n if layer is None else layer
+        lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n]
+        if self.kept < n and not lists:
+            raise UserError(f"--layer {layer}: the layers of a {encoder.config.model_type} were not found; train the last one.")
+        self.layers, self.upper = (lists[0], lists[0][self.kept :]) if self.kept < n else (None, ())
+        self.remove()
+
+    def remove(self) -> None:
+        if self.layers is not None:
+            del self.layers[self.kept :]
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """The whole encoder, for as long as it is saved or loaded."""
+        if self.layers is not None:
+            self.layers.extend(self.upper)
+        try:
+            yield
+        finally:
+            self.remove()
+
+
+def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main",
+          layer: int | None = None) -> SentenceTransformer:
     """A checkpoint's encoder, in float32, under a pooling layer; on the CPU, from where the trainer moves it.
 
     Args:
+        layer: whose vectors, hidden_states[layer], are pooled; None: the last one's. Written into the saved folder.
         prompts: text put before every "query" or "passage"; saved with the model.
 
     Raises:
@@ -183,6 +222,8 @@ def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = Non
     where = {"revision": revision}
     transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
     transformer.model = encoder  # the checked one
+    if layer is not None:
+        transformer.modality_config = {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}
     modules = [transformer, Pooling(encoder.config.hidden_size, pooling_mode=pooling)]
     return SentenceTransformer(modules=modules, device="cpu", prompts=prompts or {})
 
@@ -210,7 +251,8 @@ class PairTrainer(SentenceTransformerTrainer):
 
     task = dev = None  # runner.train rehearses the scoring of a task with a head; this one has none
 
-    def __init__(self, *args, pairs: PairRows, sampler: PairSampler, name: str, **kwargs):
+    def __init__(self, *args, pairs: PairRows, sampler: PairSampler, name: str, layer: int | None = None, **kwargs):
+        self.upper = UpperLayers(kwargs["model"][0].model, layer)
         super().__init__(*args, train_dataset=pairs.data, **kwargs)
         self.pairs, self.sampler = pairs, sampler
         if self.pop_callback(ProgressCallback):
@@ -227,11 +269,13 @@ class PairTrainer(SentenceTransformerTrainer):
 
     def _load_from_checkpoint(self, checkpoint_path):
         """The encoder's weights; the library would draw a pooler where the checkpoint has none, and trip over it."""
-        self.model[0].model.load_state_dict(load_encoder(checkpoint_path).state_dict())
+        with self.upper.restored():
+            self.model[0].model.load_state_dict(load_encoder(checkpoint_path).state_dict())
 
     def _save(self, output_dir=None, state_dict=None):
         """Both libraries' layout, without a card."""
-        self.model.save(output_dir or self.args.output_dir, create_model_card=False)
+        with self.upper.restored():
+            self.model.save(output_dir or self.args.output_dir, create_model_card=False)
 
 
 def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
@@ -304,11 +348,12 @@ def check(how) -> None:
         raise UserError("--code_switch replaces English words; it goes with --train_languages en.")
 
 
-def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
+def train(how, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
     """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
         how: the script's own training arguments (run_retrieval.py, DualEncoderArguments).
+        layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
 
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
@@ -322,7 +367,7 @@ def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> Non
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     args = runner.training_arguments(run, rest, defaults, train_sampling_strategy="random")
     lexicons, read = code_switch.read_lexicons(how.lexicon, how.switch_languages, how.skip_identities) if how.code_switch else ({}, [])
-    settings = runner.settings_of(args, model=name, pooling=pooling, **vars(how), **vars(data_args),
+    settings = runner.settings_of(args, model=name, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
                                   freeze_embeddings=model_args.freeze_embeddings,
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if runner.finished(run, settings):
@@ -330,7 +375,8 @@ def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> Non
     cards.check_push(run)
     prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
-    model = build(name, pooling, prompts, model_args.model_revision)
+    trained = None if layer == "last" else int(layer)
+    model = build(name, pooling, prompts, model_args.model_revision, trained)
     encoder = model[0].model
     model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
     if model_args.freeze_embeddings:
@@ -362,7 +408,7 @@ def train(how, pooling: str, model_args, data_args, run, rest: list[str]) -> Non
     # ---- train ---------------------------------------------------------------------------------------------------
     label = "+".join(task.name for task in tasks)
     trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
-                          loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
+                          layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
     before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
     seconds = runner.train(trainer, runner.begin(run, settings))
 
