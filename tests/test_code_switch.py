@@ -141,3 +141,10 @@ def test_real_lexicons(real_data):
     assert [r["rows"] for r in records] == [10000, 10000]
     text, counts = switch("The house and the street.", [lexicons["de"]], 1.0, random.Random(0))
     assert counts.switched == counts.words == 5 and text.endswith(".") and not {"the", "and"} & set(text.lower().split())
+
+
+def test_the_world_has_lexicons_of_its_own(tiny_world):
+    lexicons, _ = read_lexicons(str(tiny_world / "bilingual-lexicons__world"))
+    assert sorted(lexicons) == ["qaa", "qab"]
+    _, counts = switch("the teacher and the doctor", [lexicons["qaa"]], 1.0, random.Random(0))
+    assert counts.switched >= 2
