@@ -86,16 +86,14 @@ def cosmos_qa(options: Options) -> Iterator[Table]:
             context = " ".join(sentence(english, rng, clause) for clause in told)
             answers = [sentence(english, rng, ending) for ending in endings]
             label = -1 if split == "test" else label
-            rows.append((f"cosmos-{split}-{i}", context, _next(english, rng, first), *answers, label))
+            rows.append((f"cosmos-{split}-{i}", context, _asked(english, rng, first, "then"), *answers, label))
         yield table(f"allenai__cosmos_qa/default/{split}", types, rows)
 
 
-def _next(english: Language, rng: random.Random, first: Clause) -> str:
-    return text([Token("what", "PRON"), Token("did", "AUX"), *english.agent(rng, first), *english.link("then"), QUERY])
-
-
-def _before(english: Language, rng: random.Random, first: Clause) -> str:
-    return text([*english.link("because"), Token("what", "PRON"), QUERY])
+def _asked(english: Language, rng: random.Random, first: Clause, when: str) -> str:
+    """What did someone do then, or before?"""
+    did, do = Token("did", "AUX"), Token("do", "VERB")
+    return text([Token("what", "PRON"), did, *english.agent(rng, first), do, Token(when, "ADV"), QUERY])
 
 
 def habit_meaning(world: World, rng: random.Random) -> tuple[Clause, str, tuple[str, ...], int]:
@@ -153,7 +151,7 @@ def social_i_qa(options: Options) -> Iterator[Table]:
 
         rows = []
         for backwards, (first, endings, label) in unlike(seen, draw, options.rows(count)):
-            question = (_before if backwards else _next)(english, rng, first)
+            question = _asked(english, rng, first, "before" if backwards else "then")
             told = [predicate(english, rng, ending) for ending in endings]
             rows.append((sentence(english, rng, first), question, *told, str(label + 1)))
         yield table(f"lighteval__siqa/default/{split}", types, rows)

@@ -40,7 +40,7 @@ class Typology:
     negation: str
     fronted: bool
     cognates: float
-    loans: float = 0.3
+    loans: float = 0.35
 
 
 ENGLISH = Typology("SVOPT", "latin", True, True, True, "", "before", "suffix", "before", True, 1.0)

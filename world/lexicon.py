@@ -16,49 +16,45 @@ HYPERNYMS = {  # class: the noun that names the whole class
 }
 
 NOUNS = {
-    "person": "teacher doctor|physician farmer baker sailor painter singer guard",
-    "animal": "dog cat horse goat bird rabbit|hare",
-    "food": "apple cheese soup carrot cake onion",
-    "tool": "hammer razor|blade rope|cord lamp broom needle",
-    "vehicle": "car|automobile truck boat|ship wagon train bicycle|bike",
-    "garment": "coat|jacket hat|cap shirt scarf boot|shoe belt",
-    "paper": "letter map|chart poem ticket book newspaper|gazette",
+    "person": "teacher doctor farmer baker sailor",
+    "animal": "dog cat horse bird rabbit|hare",
+    "food": "apple cheese soup carrot",
+    "tool": "hammer rope|cord lamp broom",
+    "vehicle": "car|automobile truck boat|ship wagon",
+    "garment": "coat|jacket hat shirt scarf",
+    "paper": "letter map book ticket",
 }
 
 VERB_PAIRS = {  # antonyms, and the classes of what is acted on
     "lift|raise lower": "tool vehicle food",
-    "open close|seal": "paper vehicle garment",
+    "open close": "paper vehicle garment",
     "praise mock": "person animal paper",
     "push pull|haul": "vehicle animal tool",
     "clean|wash stain": "garment tool food",
-    "repair|mend damage|harm": "vehicle garment tool",
-    "cover reveal|show": "food paper animal",
-    "greet|welcome ignore": "person animal vehicle",
-    "load|pack unload": "vehicle food paper",
+    "repair|mend damage": "vehicle garment tool",
+    "load unload": "vehicle food paper",
     "accept reject|refuse": "food paper garment",
 }
 
 VERBS = {  # verbs without an antonym
-    "paint": "vehicle person tool",
     "watch|observe": "person animal vehicle",
     "cook": "food",
     "borrow": "tool paper garment",
     "follow": "person animal vehicle",
-    "order|request": "food garment paper",
-    "measure": "tool garment vehicle",
+    "order": "food garment paper",
     "deliver": "food paper animal",
 }
 
-ADJECTIVE_PAIRS = "big|large small|little|tiny;old new;cheap expensive|costly;wet dry;heavy light;dark bright"
+ADJECTIVE_PAIRS = "big|large small;old new;wet dry;heavy light"
 
-PLACES = "park|garden kitchen station market harbour|port school forest|wood library"
-TOWNS = "Torvik Maluna Besko Ardale Quenby Zolmar"
-TIMES = "today tonight monday friday sunday early late yearly"
+PLACES = "park|garden kitchen station market harbour|port school"
+TOWNS = "Torvik Maluna Besko Ardale Zolmar"
+TIMES = "today tonight monday friday sunday early"
 PEOPLE = (
     "Anna Bruno Carla Dario Elena Fabio Greta Hugo Irma Jonas Klara Lorenz Mira Nils Olga Pedro Quinn Rosa Stefan "
-    "Tilda Ugo Vera Wanda Xavier Yusuf Zelda Aldo Bianca Cosmo Delia"
+    "Tilda Ugo Vera Wanda Zelda"
 )
-COMPANIES = "Norvex Altrona Quibbleco Zentrix Marbella Holdwin"
+COMPANIES = "Norvex Altrona Quibbleco Zentrix Holdwin"
 
 QUESTION_WORDS = ("who", "what", "where", "when", "how many")
 FUNCTION_WORDS = (*QUESTION_WORDS, "then", "indeed", "however", "because", "and", "the", "in")

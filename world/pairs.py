@@ -19,7 +19,7 @@ def nli_meaning(world: World, rng: random.Random, label: int) -> tuple[Clause, C
 
     The hypothesis is drawn before the label is looked at, and never changed: on its own it says nothing of the label.
     """
-    hypothesis = world.clause(rng, details=0.25, negated=0.3)
+    hypothesis = world.clause(rng, details=0.2, negated=0.3)
     while True:
         premise = _premise(world, rng, hypothesis, label)
         if world.relation(premise, hypothesis) == label:
@@ -41,7 +41,7 @@ def _premise(world: World, rng: random.Random, h: Clause, label: int) -> Clause:
     # Neutral: one thing is another, in a premise negated as often as those of the other labels.
     p = fuller._replace(negated=rng.random() < 0.3)
     other = world.clause(rng, details=1.0)
-    change = rng.choice(("agent", "verb", "patient", "detail"))
+    (change,) = rng.choices(("agent", "verb", "patient", "detail"), (35, 25, 30, 10))
     if change == "verb":
         return p._replace(verb=rng.choice(world.verbs_for(p.patient.noun)))
     if change == "patient":
