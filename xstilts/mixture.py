@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedModel
 
 from xstilts.heads import fresh_head, load_encoder
-from xstilts.runner import TaskTrainer
+from xstilts.runner import TaskTrainer, length_groups
 
 
 class MixtureModel(PreTrainedModel):
@@ -101,16 +101,14 @@ class MixtureSampler:
                 yield next(streams[part])
 
     def _stream(self, part: int, generator):
-        """Endless full batches of one task, similar lengths together (pools of 50 batches, as transformers does)."""
+        """Endless full batches of one task, similar lengths together."""
         start = sum(len(lengths) for lengths in self.lengths[:part])
         lengths = self.lengths[part]
         size = min(self.batch_size, len(lengths))
         while True:
-            order = torch.randperm(len(lengths), generator=generator)
-            pools = [pool[lengths[pool].argsort(descending=True, stable=True)] for pool in order.split(size * 50)]
-            batches = [b for pool in pools for b in pool.split(size) if len(b) == size]
-            for i in torch.randperm(len(batches), generator=generator).tolist():
-                yield (batches[i] + start).tolist()
+            for batch in length_groups(lengths, size, generator):
+                if len(batch) == size:
+                    yield (batch + start).tolist()
 
 
 class MixtureTrainer(TaskTrainer):

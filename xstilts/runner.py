@@ -110,25 +110,43 @@ class Masking(DataCollatorForLanguageModeling):
             return super().__call__(features, return_tensors)
 
 
-class EpochSampler(torch.utils.data.Sampler):
-    """transformers' length groups in an order that seed and epoch decide alone.
+POOL = 8  # batches among which rows are sorted by length
 
-    Left to itself that sampler draws from the global generator, whose state is another when a run is resumed in the
-    middle of an epoch: some rows would come twice and others not at all.
+
+def length_groups(lengths: torch.Tensor, size: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Every row once, in batches of `size` rows of about one length, in random order (a short batch, if any, last).
+
+    Sorted in pools of `POOL` batches, and the batches shuffled. transformers sorts pools of up to 50 and keeps them from
+    long to short; lengths tell labels and languages apart, and on small data its batches then pull one way after the other:
+    XNLI in the world came to 53 in English, against 60 with batches at random.
+    """
+    order = torch.randperm(len(lengths), generator=generator)
+    pools = [pool[lengths[pool].argsort(descending=True, stable=True)] for pool in order.split(size * POOL)]
+    batches = [batch for pool in pools for batch in pool.split(size)]
+    short = [batch for batch in batches if len(batch) < size]
+    full = [batch for batch in batches if len(batch) == size]
+    return [full[i] for i in torch.randperm(len(full), generator=generator).tolist()] + short
+
+
+class EpochSampler(torch.utils.data.Sampler):
+    """`length_groups` in an order that seed and epoch decide alone.
+
+    transformers' own sampler draws from the global generator, whose state is another when a run is resumed in the middle
+    of an epoch: some rows would come twice and others not at all.
     """
 
     def __init__(self, sampler: LengthGroupedSampler, seed: int):
-        self.sampler, self.seed, self.epoch = sampler, seed, 0
+        self.lengths, self.size, self.seed, self.epoch = torch.tensor(sampler.lengths), sampler.batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self):
-        return len(self.sampler)
+        return len(self.lengths)
 
     def __iter__(self):
-        self.sampler.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(self.sampler)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(torch.cat(length_groups(self.lengths, self.size, generator)).tolist())
 
 
 class TaskTrainer(Trainer):
