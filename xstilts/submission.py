@@ -1,4 +1,4 @@
-"""Submission folders in XTREME's layout: written by the run scripts, gathered from a matrix, scored.
+"""Submission folders in XTREME's layout: gathered from a matrix, their gold written from rows, scored.
 
     python -m xstilts.submission write RUNS_DIR --output DIR [--arm NAME | TASK=NAME ...] [--seed K] [--allow_missing]
     python -m xstilts.submission gold --data_root DIR --output DIR [--tasks TASK ...] [--splits ...] [--benchmark ...]
@@ -94,7 +94,7 @@ def write(
             gaps.append(str(gap))
     if gaps and not allow_missing:
         gaps += matrix.problems
-        raise UserError(f"{' '.join(gaps)} Run them, name an arm with --arm TASK=NAME, or leave such tasks out with --allow_missing.")
+        raise UserError(f"{' '.join(gaps)} Run what is missing, name an arm (--arm TASK=NAME), or leave such tasks out (--allow_missing).")
     if not chosen:
         raise UserError(f"No task of {' or '.join(BENCHMARKS)} to write below {runs}. {' '.join(gaps)}")
     notes += [f"{gap} Left out." for gap in gaps]
