@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import ClassVar
 
@@ -95,8 +96,9 @@ class Span(Task):
         end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
         if end <= first or start_char < offsets[first][0] or end_char > offsets[end - 1][1]:
             return [0, 0]
-        start = max(i for i in range(first, end) if offsets[i][0] <= start_char)
-        return [start, min(i for i in range(start, end) if offsets[i][1] >= end_char)]
+        # the last token that begins at or before the answer, the first from there that ends at or after it; offsets ascend
+        start = bisect_right(offsets, start_char, first, end, key=lambda pair: pair[0]) - 1
+        return [start, bisect_left(offsets, end_char, start, end, key=lambda pair: pair[1])]
 
     def collator(self, tokenizer):
         from transformers import DataCollatorWithPadding
