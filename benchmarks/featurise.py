@@ -89,8 +89,9 @@ def main() -> None:
                     pairs = [list(p) for p in zip(theirs["start_positions"], theirs["end_positions"], strict=True)]
                     assert ours["labels"][:] == pairs, "window labels differ"
             median = {side: statistics.median(times) for side, times in seconds.items()}
-            print(f"{name} ({len(examples)} rows, {len(ours)} features, length {length}): ours {len(examples) / median['ours']:.0f} rows/s, "
-                  f"example {len(examples) / median['example']:.0f} rows/s, ratio {median['example'] / median['ours']:.2f}")
+            speed = {side: len(examples) / median[side] for side in median}
+            print(f"{name} ({len(examples)} rows, {len(ours)} features, length {length}): ours {speed['ours']:.0f} rows/s, "
+                  f"example {speed['example']:.0f} rows/s, ratio {speed['ours'] / speed['example']:.2f}")
             start = time.perf_counter()
             runner.featurize(get_task(name), examples, tokenizer, length, True, name)
             print(f"{name}: again, from the cache: {time.perf_counter() - start:.2f} s")
