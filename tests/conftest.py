@@ -154,3 +154,37 @@ def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(returncode=code, stdout=out.out, stderr=out.err)
 
     return run
+
+
+@pytest.fixture
+def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
+    """`parsed_by("run_target.py", argv)`: what the script makes of its arguments, before it does anything.
+
+    Returns {argument name: value}; training arguments are parsed too, where there are any.
+    """
+    import importlib
+
+    from xstilts import arguments
+    from xstilts.runner import training_arguments
+
+    class Parsed(Exception):
+        pass
+
+    def stop(*args, **options):
+        raise Parsed(arguments.parse(*args, **options))
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def parsed(script: str, argv: list[str]) -> dict:
+        module = importlib.import_module(script.removesuffix(".py"))
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "parse", stop)
+            with pytest.raises(Parsed) as caught:
+                module.main(argv)
+        kinds, rest = caught.value.args[0]
+        if rest:
+            training_arguments(arguments.RunArguments(output_dir="unused"), rest, {})
+        return {name: value for kind in kinds for name, value in vars(kind).items()}
+
+    return parsed

@@ -107,32 +107,19 @@ def dry(*arguments):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_dry_run_of_every_preset(preset):
+def test_dry_run_of_every_preset(preset, parsed_by):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
-    import importlib
-
-    from xstilts.arguments import DataArguments, ModelArguments, RunArguments, parse
-    from xstilts.runner import training_arguments
-
     text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text()
-    named = {name: re.search(rf"^{name} \?= (.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL")}
+    arms, *tasks = (re.search(rf"^{name} \?= (.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL"))
     commands = [line.split() for line in dry(f"PRESET={preset}").splitlines() if "run_" in line and "--output_dir" in line]
-    found = {"run_target.py": [], "run_retrieval.py": []}
+    found = []
     for words in commands:
         at = next(i for i, word in enumerate(words) if word.startswith("run_"))
-        script, argv = words[at], words[at + 1 :]
-        module = importlib.import_module(script.removesuffix(".py"))
-        own = [c for n, c in vars(module).items() if n.endswith("Arguments") and c.__module__ == module.__name__]
-        trains = script != "run_retrieval.py"
-        parsed, rest = parse(argv, script, "", *own, ModelArguments, DataArguments, RunArguments, training=trains)
-        if trains:
-            training_arguments(parsed[-1], rest, {})
-        if script == "run_target.py":
-            found[script].append((parsed[-1].arm, parsed[0].task))
-        elif script == "run_retrieval.py" and parsed[0].tasks:
-            found[script] += [(parsed[-1].arm, task) for task in parsed[0].tasks]
-    assert sorted(found["run_target.py"]) == sorted((a, t) for a in named["ARMS"] for t in named["TARGETS"])
-    assert sorted(found["run_retrieval.py"]) == sorted((a, t) for a in named["ARMS"] for t in named["RETRIEVAL"])
+        values = parsed_by(words[at], words[at + 1 :])
+        assert values["output_dir"]
+        if words[at] == "run_target.py" or (words[at] == "run_retrieval.py" and not values.get("do_train")):
+            found += [(values["arm"], task) for task in values.get("tasks") or [values["task"]]]
+    assert sorted(found) == sorted((arm, task) for arm in arms for task in sum(tasks, []))
 
 
 def test_seeds_launch_and_arms_multiply():
