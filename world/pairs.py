@@ -27,6 +27,7 @@ def nli_meaning(world: World, rng: random.Random, label: int) -> tuple[Clause, C
 
 
 def _premise(world: World, rng: random.Random, h: Clause, label: int) -> Clause:
+    """A premise that probably has this label; `nli_meaning` draws until the rule agrees."""
     positive = h._replace(negated=False)
     fuller = world.more_told(rng, _specific(world, rng, positive))
     if label == ENTAILMENT:
@@ -35,22 +36,27 @@ def _premise(world: World, rng: random.Random, h: Clause, label: int) -> Clause:
         opposite = world.verb_opposite.get(h.verb)
         if h.negated:
             return fuller
-        if opposite and rng.random() < 0.5:
+        if opposite and rng.random() < 0.25:
             return fuller._replace(verb=opposite)
         return h._replace(negated=True)
-    # Neutral: one thing is another, in a premise negated as often as those of the other labels.
-    p = fuller._replace(negated=rng.random() < 0.3)
+    return _elsewhere(world, rng, fuller._replace(negated=rng.random() < 0.3))
+
+
+def _elsewhere(world: World, rng: random.Random, clause: Clause) -> Clause:
+    """Something else: mostly two of agent, verb and patient are others, sometimes one, or a detail alone."""
     other = world.clause(rng, details=1.0)
-    (change,) = rng.choices(("agent", "verb", "patient", "detail"), (35, 25, 30, 10))
-    if change == "verb":
-        return p._replace(verb=rng.choice(world.verbs_for(p.patient.noun)))
-    if change == "patient":
-        return p._replace(patient=world.phrase(rng, world.patient_of[p.verb].draw(rng)))
-    if change == "detail" and h.place:
-        return p._replace(place=rng.choice((None, other.place)))
-    if change == "detail" and h.time:
-        return p._replace(time=rng.choice((None, other.time)))
-    return p._replace(agent=other.agent)
+    draw = rng.random()
+    if draw < 0.1:
+        detail = rng.choice(("place", "time"))
+        return clause._replace(**{detail: rng.choice((None, getattr(other, detail)))})
+    changed = rng.sample(("agent", "verb", "patient"), 1 if draw < 0.4 else 2)
+    if "agent" in changed:
+        clause = clause._replace(agent=other.agent)
+    if "verb" in changed:
+        clause = clause._replace(verb=rng.choice(world.verbs_for(clause.patient.noun)))
+    if "patient" in changed:
+        clause = clause._replace(patient=world.phrase(rng, world.patient_of[clause.verb].draw(rng)))
+    return clause
 
 
 def _specific(world: World, rng: random.Random, clause: Clause) -> Clause:

@@ -43,7 +43,7 @@ def qa_meaning(world: World, rng: random.Random) -> tuple[tuple[Clause, ...], Cl
         told = world.clause(rng, details=0.6, negated=0.0)
         slot = rng.choice(askable(told))
         others = []
-        for _ in range(rng.choice((2, 3))):
+        for _ in range(rng.choice((1, 2, 2))):
             draw = rng.random()
             agent = told.agent if draw < 0.3 else None
             verb = told.verb if draw > 0.7 else None
