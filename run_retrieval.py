@@ -23,6 +23,12 @@ class RetrievalArguments:
     pooling: str = field(default="mean", metadata={"help": "Tokens to sentence vector.", "choices": ["mean", "cls"]})
     query_side: str = field(default="english", metadata={"help": "Tatoeba: whose sentences look for the other's (XTREME: english).",
                                                          "choices": ["english", "foreign"]})
+    center: str = field(default="none", metadata={"help": "Tatoeba: also report accuracy_centered, each language's mean taken away.",
+                                                  "choices": ["none", "language"]})
+    csls: int | None = field(default=None, metadata={"help": "Tatoeba: also report accuracy_csls with so many neighbours (usually 10)."})
+    margin: str = field(default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]})
+    mining: str = field(default="max", metadata={"help": "BUCC: which candidates become pairs.",
+                                                 "choices": ["max", "forward", "backward", "intersect"]})
     dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
     cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
     export_sentence_transformers: str | None = field(
@@ -116,6 +122,8 @@ def main(argv: list[str]) -> None:
         found = run_task(task, encoder, rows, languages, how, data_args.max_eval_samples)
         for language, (predictions, examples) in found.predictions[layer].items():
             submission.write_lines(Path(cell.output_dir, "predictions"), task, language, task.lines(predictions, examples))
+        for name, text in found.files.get(layer, {}).items():
+            results.write_text(Path(cell.output_dir, name), text)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,

@@ -160,3 +160,19 @@ def test_help_lists_every_target_and_variable():
 def test_ci_calls_make_test():
     script = (ROOT / ".ci" / "run").read_text()
     assert "make test" in script and os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_centred_and_csls_stand_beside_the_plain_figure(tiny_model, tiny_world, tmp_path):
+    import json
+
+    import run_retrieval
+
+    run_retrieval.main(["--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--tasks", "tatoeba", "bucc",
+                        "--languages", "qaa", "--center", "language", "--csls", "2", "--output_dir", str(tmp_path / "both")])
+    run_retrieval.main(["--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--tasks", "tatoeba",
+                        "--languages", "qaa", "--output_dir", str(tmp_path / "plain")])
+    both, plain = (json.loads((tmp_path / d / "tatoeba" / "results.json").read_text())["scores"]["qaa"] for d in ("both", "plain"))
+    assert {"accuracy_centered", "accuracy_csls"} <= set(both) and plain.items() <= both.items()
+    lines = (tmp_path / "both" / "bucc" / "candidates" / "qaa.tsv").read_text().splitlines()
+    scores = [float(line.split("\t")[0]) for line in lines[1:]]
+    assert scores and scores == sorted(scores, reverse=True) and all(line.count("\t") == 4 for line in lines[1:])
