@@ -281,20 +281,3 @@ def test_wrong_slice(folder, tmp_path):
     folder("facebook__xnli/en/validation", NLI)
     with pytest.raises(UserError, match="is not a split"):
         load(tmp_path, "xnli", splits=["xnli.train=validation[:4"])
-
-
-# ---- real rows -------------------------------------------------------------------------------------------------------
-
-def test_real_test_rows_load_in_every_language(real_data):
-    rows = Rows(real_data, ["udpos.test=validation,test"])
-    counts = {name: {code: len(get_task(name).load("test", code, rows)) for code in get_task(name).languages(rows)}
-              for name in ("udpos", "tydiqa", "xquad")}
-    assert counts["xquad"]["en"] > 0 and len(counts["tydiqa"]) == 8 and len(counts["udpos"]) > 10
-
-
-@pytest.mark.parametrize("name", ["hellaswag", "squad"])
-def test_real_rows_that_must_be_carved(real_data, name):
-    rows = Rows(real_data, ["hellaswag.train=validation[:80]", "hellaswag.dev=validation[80:160]"])
-    train, dev = (get_task(name).load(split, "en", rows) for split in ("train", "dev"))
-    columns = [c for c in train.column_names if c in ("prompt", "question")]
-    assert not {tuple(r.values()) for r in train.select_columns([*columns])} & {tuple(r.values()) for r in dev.select_columns([*columns])}
