@@ -135,7 +135,7 @@ def trainer(model: MixtureModel, args, tasks, features: dict, tokenizer, cap: in
                              args.world_size * args.gradient_accumulation_steps, cap, temperature, args.seed)
     args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
-    return MixtureTrainer(model=model, args=args, train_dataset=Concatenated(features, columns), sampler=sampler,
+    return MixtureTrainer(model=model, args=args, name="+".join(features), train_dataset=Concatenated(features, columns), sampler=sampler,
                           collators={task.name: task.collator(tokenizer) for task in tasks}, processing_class=tokenizer)
 
 

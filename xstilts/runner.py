@@ -155,13 +155,14 @@ class TaskTrainer(Trainer):
     Args:
         task: the task adapter (None for a mixture or masked LM).
         dev: (examples, features) of English dev, for choosing the checkpoint.
+        name: what the progress bar says; the task's name unless given.
     """
 
-    def __init__(self, *args, task=None, dev=None, **kwargs):
+    def __init__(self, *args, task=None, dev=None, name=None, **kwargs):
         super().__init__(*args, compute_loss_func=token_mean, **kwargs)  # told to __init__ too: it decides how losses are summed
         self.task, self.dev = task, dev
         if self.pop_callback(ProgressCallback):
-            self.add_callback(NamedProgress(task.name if task else Path(self.args.output_dir).name))
+            self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
     def _get_train_sampler(self, train_dataset=None):
         sampler = super()._get_train_sampler(train_dataset)
