@@ -122,8 +122,8 @@ def main(argv: list[str]) -> None:
         found = run_task(task, encoder, rows, languages, how, data_args.max_eval_samples)
         for language, (predictions, examples) in found.predictions[layer].items():
             submission.write_lines(Path(cell.output_dir, "predictions"), task, language, task.lines(predictions, examples))
-        for name, text in found.files.get(layer, {}).items():
-            results.write_text(Path(cell.output_dir, name), text)
+        for file, text in found.files.get(layer, {}).items():
+            results.write_text(Path(cell.output_dir, file), text)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,

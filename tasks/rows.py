@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
-SPLITS = ("train", "dev", "test")
 
 
 @functools.cache

@@ -173,6 +173,8 @@ def test_centred_and_csls_stand_beside_the_plain_figure(tiny_model, tiny_world, 
                         "--languages", "qaa", "--output_dir", str(tmp_path / "plain")])
     both, plain = (json.loads((tmp_path / d / "tatoeba" / "results.json").read_text())["scores"]["qaa"] for d in ("both", "plain"))
     assert {"accuracy_centered", "accuracy_csls"} <= set(both) and plain.items() <= both.items()
+    mined = json.loads((tmp_path / "both" / "bucc" / "results.json").read_text())
+    assert mined["model"] == str(tiny_model) and mined["parents"][-1] == str(tiny_model)
     lines = (tmp_path / "both" / "bucc" / "candidates" / "qaa.tsv").read_text().splitlines()
     scores = [float(line.split("\t")[0]) for line in lines[1:]]
     assert scores and scores == sorted(scores, reverse=True) and all(line.count("\t") == 4 for line in lines[1:])
