@@ -98,7 +98,7 @@ def hub():
 def folder(tmp_path):
     for name, text in (("config.json", "{}"), ("model.safetensors", "weights"), ("results.json", "{}"),
                        ("README.md", "---\nlicense: other\n---\n# card\n"),
-                       ("checkpoint-5/optimizer.pt", "old"), ("xnli/results.json", "{}")):
+                       ("checkpoint-5/optimizer.pt", "old"), ("xnli/results.json", "{}"), ("xnli/model.safetensors", "other")):
         path = tmp_path / "arm" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

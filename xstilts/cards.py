@@ -91,15 +91,16 @@ def check_push(run) -> None:
 
 
 def push(run, folder: Path) -> None:
-    """Uploads a finished folder without its intermediate checkpoints.
+    """Uploads a finished folder without its intermediate checkpoints and without the cells that lie in it.
 
     Raises:
         UserError: the Hub refused; the folder stays as it is.
     """
     from huggingface_hub import HfApi
 
+    cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
-        HfApi().upload_folder(repo_id=run.hub_model_id, folder_path=folder, ignore_patterns=["checkpoint-*/**", "*/results.json"],
+        HfApi().upload_folder(repo_id=run.hub_model_id, folder_path=folder, ignore_patterns=["checkpoint-*/**", *cells],
                               commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {run.hub_model_id}: {str(error).splitlines()[0]}") from error
