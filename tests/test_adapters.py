@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -280,6 +281,19 @@ def test_decoding_agrees_with_the_published_procedure(load, tokenizer, seed):
         spans = [[None] * features["first"][w] + features["offsets"][w] for w in windows]
         expected = reference_decode(start[windows].tolist(), end[windows].tolist(), spans, examples["context"][i])
         assert text == expected[0] and nothing == pytest.approx(expected[1], rel=1e-6, abs=1e-5)
+
+
+def test_decoding_agrees_with_hugging_faces_own_code_on_frozen_logits():
+    """Several windows, a repeated answer string, one question without answer; the fixture says how it was made."""
+    frozen = json.loads((Path(__file__).parent / "fixtures/qa_logits.json").read_text(encoding="utf-8"))
+    examples = Dataset.from_dict(frozen["examples"])
+    logits = np.array(frozen["start"], np.float32), np.array(frozen["end"], np.float32)
+    ids = frozen["examples"]["id"]
+    assert dict(zip(ids, get_task("squad").decode(logits, frozen["features"], examples), strict=True)) == frozen["predictions"]
+    task = get_task("squad_v2")
+    found = task.decode(logits, frozen["features"], examples)
+    assert json.loads(task.lines(found, examples)[0]) == frozen["predictions_v2"]
+    assert {i: odds for i, (_, odds) in zip(ids, found, strict=True)} == pytest.approx(frozen["null_odds"], abs=1e-5)
 
 
 # ---- multiple choice -------------------------------------------------------------------------------------------------
