@@ -347,9 +347,16 @@ def _search(
     return _walk(source, target, k, engine, both)
 
 
-def knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto") -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest targets of every source: cosines (n, k) float32 and indices (n, k) int64, best first."""
+def knn(
+    source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", csls: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest targets of every source: scores (n, k) float32 and indices (n, k) int64, best first.
+
+    The scores are cosines; with `csls`, `csls_vectors`' inner products, with so many neighbours.
+    """
     source, target = _check_pools(source, target, k, both=False)
+    if csls is not None:
+        source, target = csls_vectors(source, target, csls)
     return _search(source, target, k, engine, both=False)[0]
 
 
@@ -366,21 +373,23 @@ def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine
     return Knn(*forward, *backward)
 
 
-def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
-    """The index (n,) int64 of every source's nearest target.
+def csls_vectors(source: np.ndarray, target: np.ndarray, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (n, dim + 1) and (m, dim + 1) float32 whose inner products order the targets of a source as CSLS does.
 
-    With `csls=k` nearness is 2 cos(x, y) - r(x) - r(y), r being the mean cosine of a vector to its k nearest in the
-    other pool (Conneau et al., ICLR 2018, arXiv 1710.04087; they take k=10), which pushes back targets that are near
-    to everything.
+    CSLS is 2 cos(x, y) - r(x) - r(y), r being the mean cosine of a vector to its k nearest in the other pool (Conneau
+    et al., ICLR 2018, arXiv 1710.04087; they take k=10), which pushes back targets that are near to everything.
     """
-    if csls is None:
-        return knn(source, target, 1)[1][:, 0]
-    near = bidirectional_knn(source, target, csls)
+    near = bidirectional_knn(source, target, k)
     # r(x) is the same for every target of x. r(y) / 2 is taken off as one more dimension of an inner product, (x,
     # 1).(y, -r(y) / 2).
     penalty = near.backward_scores.mean(axis=1, keepdims=True, dtype=np.float64) / 2
-    queries = np.hstack([source, np.ones((len(source), 1))]).astype(np.float32)
-    return _search(queries, np.hstack([target, -penalty]).astype(np.float32), 1, "auto", both=False)[0][1][:, 0]
+    left = np.hstack([source, np.ones((len(source), 1))]).astype(np.float32)
+    return left, np.hstack([target, -penalty]).astype(np.float32)
+
+
+def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
+    """The index (n,) int64 of every source's nearest target, by cosine or, with `csls`, so many neighbours' CSLS."""
+    return knn(source, target, 1, csls=csls)[1][:, 0]
 
 
 def _margin(cosine: np.ndarray, mean: np.ndarray, margin: str) -> np.ndarray:
