@@ -88,8 +88,18 @@ def main(argv: list[str]) -> None:
     if how.report_layer is not None and how.layer != "all":
         raise UserError("--report_layer goes with --layer all.")
 
+    from xstilts.processes import TEAM
+
+    with TEAM.gather() as first:  # under torchrun or accelerate launch the other processes only help to embed
+        if first:
+            measure_tasks(tasks, how, model_args, data_args, run)
+
+
+def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments) -> None:
+    """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
     from xstilts import cards, heads, measure, results, runner, submission
     from xstilts.embedding import Encoder
+    from xstilts.errors import UserError
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)

@@ -1,0 +1,79 @@
+"""Several processes that share one job, as torchrun and accelerate launch start them: the first leads, the others help.
+
+The first process runs the program as if it were alone, and alone reads, searches and writes; what can be shared it hands
+out as a function that every process runs (`Team.share`). Files pass the results on, because they hold more than memory
+does, and need no graphics card's own network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+PATIENCE = timedelta(days=30)  # helpers wait while the first process mines; the library's half hour would end the run
+
+
+class Team:
+    """The processes of this run: `rank` of this one, 0 leads; `size` of them, 1 outside `gather`."""
+
+    rank, size, _sharing = 0, 1, False
+
+    @contextmanager
+    def gather(self) -> Iterator[bool]:
+        """Yields True on the first process; on the others False, after they have helped until the first left the block.
+
+        Started as one process it yields True and does nothing else.
+        """
+        world = int(os.environ.get("WORLD_SIZE", 1))
+        if world == 1:
+            yield True
+            return
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: waiting threads that spin starve the others
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+        self.rank, self.size = torch.distributed.get_rank(), world
+        try:
+            if self.rank == 0:
+                try:
+                    yield True
+                finally:
+                    # Helpers that still work would wait for a word of another kind: the launcher ends them.
+                    if not self._sharing:
+                        _said(None)
+            else:
+                while (job := _said()) is not None:
+                    function, *arguments = job
+                    function(*arguments)
+                    torch.distributed.barrier()
+                yield False
+        finally:
+            self.rank, self.size = 0, 1
+        torch.distributed.destroy_process_group()
+
+    @contextmanager
+    def share(self, function: Callable, *arguments: object) -> Iterator[None]:
+        """The helpers run `function(*arguments)` beside this block of the first process; left when all are done."""
+        import torch
+
+        self._sharing = True
+        _said((function, *arguments))
+        yield
+        torch.distributed.barrier()
+        self._sharing = False
+
+
+TEAM = Team()
+
+
+def _said(job: object = None) -> object:
+    """What the first process says, on every process."""
+    import torch
+
+    box = [job]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
