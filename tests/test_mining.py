@@ -230,7 +230,7 @@ def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
     monkeypatch.setattr(mining, "PLAIN_PRODUCT", 0)
     answers = []
     for engine in ("bf16", "fp32"):
-        monkeypatch.setattr(mining, "_fastest_engine", lambda engine=engine: engine)
+        monkeypatch.setattr(mining, "_fastest_engine", lambda device, engine=engine: engine)
         answers.append(mine(source, target))
     for a, b in zip(*answers, strict=True):
         assert np.array_equal(a, b)

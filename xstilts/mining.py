@@ -8,13 +8,18 @@ Ties. A cosine here is the inner product taken in float64 and rounded to float32
 vectors alone, never on where they stand, and equal vectors get equal cosines. Neighbours of equal cosine are ordered
 by lower index, pairs of equal score by lower source index, then lower target index. Apart from such ties no result
 depends on the order of the rows.
+
+Memory. float32 pools are read where they lie, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded as a
+whole; other dtypes are copied. Beside them stand a copy of the targets in the cheap product's dtype (bf16: half their
+bytes), one tile, and the candidates. Where even the copy is too much: `xstilts.index`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -37,6 +42,7 @@ PRUNE = 4_000_000  # candidates held before those overtaken since are dropped
 PADDING = -1e4  # below any product of the vectors: padding is nobody's neighbour
 PLAIN_PRODUCT = 2**22  # products up to this many pairs are not worth the walk
 PLAIN_ROWS, PLAIN_COLUMNS = 256, 16384  # of the float64 product held at once: 32 MiB
+PAIRED_AT_ONCE = 2**20  # candidates as lists of Python numbers, which are fast to walk but large
 SHOW_BAR = 10**9  # pairs from which on a search takes long enough for a progress bar
 UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
 
@@ -147,7 +153,7 @@ class _Operand:
         self.width = -(-(dim + 4) // 32) * 32  # whole registers; the rest stays zero
         own, ones = slice(dim, dim + 2), slice(dim + 2, dim + 4)
         self.own, self.ones = (own, ones) if is_left else (ones, own)
-        self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size)
+        self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size, device=mean.device)
         for start in range(0, size, TILE):
             part = slice(start, start + TILE)
             rest, offset = self._split(start)
@@ -161,7 +167,7 @@ class _Operand:
         """(x - u, (x - u).v) of one block of rows."""
         import torch
 
-        rest = torch.tensor(self.vectors[start : start + TILE]) - self.mean
+        rest = torch.tensor(self.vectors[start : start + TILE], device=self.mean.device) - self.mean
         return rest, rest @ self.other_mean
 
     def _parts(self, offset: torch.Tensor) -> torch.Tensor:
@@ -177,7 +183,7 @@ class _Operand:
 
         rest, offset = self._split(start)
         size, dim = rest.shape
-        matrix = torch.zeros(-(-size // GROUP) * GROUP, self.width, dtype=self.dtype)
+        matrix = torch.zeros(-(-size // GROUP) * GROUP, self.width, dtype=self.dtype, device=rest.device)
         matrix[:size, :dim] = rest
         matrix[:size, self.own] = self._parts(offset)
         matrix[size:, self.own.start] = PADDING
@@ -204,10 +210,9 @@ class _Side:
         import torch
 
         self.k, self.slack, self.rounding = k, slack, rounding
-        self.best = torch.full((len(slack), k), -torch.inf)  # k group maxima: a lower bound of the k best products
-        self.crowded = torch.zeros(
-            len(slack), dtype=torch.bool
-        )  # rows with more candidates than this search will list
+        self.best = torch.full((len(slack), k), -torch.inf, device=slack.device)  # k group maxima: a lower bound of the k best products
+        # rows with more candidates than this search will list
+        self.crowded = torch.zeros(len(slack), dtype=torch.bool, device=slack.device)
         self.rows, self.columns, self.products = [], [], []
         self.prune_at = PRUNE
 
@@ -254,30 +259,59 @@ class _Side:
         rows, columns, products = torch.cat(self.rows), torch.cat(self.columns), torch.cat(self.products)
         kept = (products >= self.cut(slice(None))[rows]) & ~self.crowded[rows]
         self.rows, self.columns, self.products = [rows[kept]], [columns[kept]], [products[kept]]
-        return self.rows[0].numpy(), self.columns[0].numpy()
+        return self.rows[0].cpu().numpy(), self.columns[0].cpu().numpy()
 
 
+@contextmanager
+def _accurate_sums() -> Iterator[None]:
+    """Products with the accuracy that `_Operand.slack` counts on, whatever the program has set.
+
+    torch may be told to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16 product
+    in bf16.
+    """
+    import torch
+
+    gpu = torch.backends.cuda.matmul
+    precision, reduced = torch.get_float32_matmul_precision(), gpu.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    gpu.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        gpu.allow_bf16_reduced_precision_reduction = reduced
+
+
+@cache
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@_accurate_sums()
 def _walk(
-    source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool
+    source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool, device: str = "cpu"
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(scores, indices) of every source's k nearest targets and, if `both`, of every target's k nearest sources.
 
     One walk over the product in tiles serves both directions. The product is cheap and inexact; it only says which
     pairs can be among the k best, with a bound that leaves none out, and those few are scored exactly. Rows too
     crowded for that are searched again, more precisely: after bf16 in fp32, after fp32 by the plain product. Beside
-    the vectors this holds a copy of the targets in `dtype`, one tile and the candidates.
+    the vectors this holds a copy of the targets in `dtype`, one tile and the candidates, all on `device`; the vectors
+    themselves and the exact scores stay on the CPU, so that the device has no say in the answer.
     """
     import torch
     from tqdm import tqdm
 
     number = getattr(torch, DTYPES[dtype])
-    means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float() for pool in (source, target)]
+    means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float().to(device) for pool in (source, target)]
     left = _Operand(source, means[0], means[1], number, is_left=True)
     right = _Operand(target, means[1], means[0], number, is_left=False)
     rounding = 1.01 * torch.finfo(number).eps / 2
     sides = [_Side(k, left.slack(right), rounding)] + ([_Side(k, right.slack(left), rounding)] if both else [])
     blocks = [right.block(j) for j in range(0, len(target), TILE)]
-    buffer = torch.empty(TILE * TILE, dtype=number)  # allocating each tile afresh costs as much as computing it
+    buffer = torch.empty(TILE * TILE, dtype=number, device=device)  # allocating each tile afresh costs as much as computing it
     bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
     for i in range(0, len(source), TILE):
         rows = left.block(i)
@@ -292,13 +326,15 @@ def _walk(
         bar.update(min(TILE, len(source) - i))
     bar.close()
     pools = [(source, target), (target, source)]
-    return [_settle(side, *pool, dtype) for side, pool in zip(sides, pools, strict=False)]
+    return [_settle(side, *pool, dtype, device) for side, pool in zip(sides, pools, strict=False)]
 
 
-def _settle(side: _Side, source: np.ndarray, target: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def _settle(
+    side: _Side, source: np.ndarray, target: np.ndarray, dtype: str, device: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The exact k-lists of one direction: candidates scored, crowded rows searched again."""
     rows, columns = side.candidates()
-    crowded = side.crowded.numpy()
+    crowded = side.crowded.cpu().numpy()
     scores = np.empty((len(source), side.k), dtype=np.float32)
     indices = np.empty((len(source), side.k), dtype=np.int64)
     if len(rows):
@@ -308,7 +344,7 @@ def _settle(side: _Side, source: np.ndarray, target: np.ndarray, dtype: str) -> 
     if crowded.any():
         again = source[crowded]
         scores[crowded], indices[crowded] = (
-            _walk(again, target, side.k, "fp32", both=False)[0]
+            _walk(again, target, side.k, "fp32", both=False, device=device)[0]
             if dtype == "bf16"
             else _plain_knn(again, target, side.k)
         )
@@ -316,10 +352,12 @@ def _settle(side: _Side, source: np.ndarray, target: np.ndarray, dtype: str) -> 
 
 
 @cache
-def _fastest_engine() -> str:
-    """The dtype the machine multiplies fastest in, "bf16" or "fp32": measured once in a process, in about 50 ms."""
+def _fastest_engine(device: str = "cpu") -> str:
+    """The dtype the device multiplies fastest in, "bf16" or "fp32"; of a CPU measured once in a process, in about 50 ms."""
     import torch
 
+    if device != "cpu":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     vectors = torch.ones(512, 768)
     seconds = {}
     for name, dtype in DTYPES.items():
@@ -334,17 +372,18 @@ def _fastest_engine() -> str:
 
 
 def _search(
-    source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool
+    source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool, device: str | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The k nearest by inner product, of contiguous float32 pools that have been checked; the engines give the same
     answer."""
     if engine not in ENGINES:
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
+    device = device or _best_device()
     if engine == "auto":
-        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine()
+        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine(device)
     if engine == "plain":
         return [_plain_knn(source, target, k)] + ([_plain_knn(target, source, k)] if both else [])
-    return _walk(source, target, k, engine, both)
+    return _walk(source, target, k, engine, both, device)
 
 
 def knn(
@@ -360,16 +399,18 @@ def knn(
     return _search(source, target, k, engine, both=False)[0]
 
 
-def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto") -> Knn:
+def bidirectional_knn(
+    source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", device: str | None = None
+) -> Knn:
     """The k nearest neighbours of every source among the targets and of every target among the sources, exact, from
     one product.
 
     `engine` decides the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
     scores of what can matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the
-    others is faster on this machine).
+    others is faster on this machine). `device` is where the cheap product runs: a GPU if there is one, unless given.
     """
     source, target = _check_pools(source, target, k, both=True)
-    forward, backward = _search(source, target, k, engine, both=True)
+    forward, backward = _search(source, target, k, engine, both=True, device=device)
     return Knn(*forward, *backward)
 
 
@@ -422,11 +463,23 @@ def mine(
     one-to-one, and the same when the sides are swapped. As in LASER and XTREME `max` then leaves out pairs whose score
     is not above `min_score`; they still take their sides.
     """
+    check_pairing(margin, retrieval)
+    return pair(bidirectional_knn(source, target, k), margin, retrieval, min_score)
+
+
+def check_pairing(margin: str, retrieval: str) -> None:
+    """Raises UserError for a margin or retrieval there is not."""
     if margin not in MARGINS:
         raise UserError(f"margin={margin!r} is unknown; choose one of {', '.join(MARGINS)}.")
     if retrieval not in RETRIEVALS:
         raise UserError(f"retrieval={retrieval!r} is unknown; choose one of {', '.join(RETRIEVALS)}.")
-    near = bidirectional_knn(source, target, k)
+
+
+def pair(
+    near: Knn, margin: str = "ratio", retrieval: str = "max", min_score: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of `mine`, from neighbours found before."""
+    check_pairing(margin, retrieval)
     n, m = len(near.forward_scores), len(near.backward_scores)
     forward_mean = near.forward_scores.mean(axis=1, dtype=np.float64)
     backward_mean = near.backward_scores.mean(axis=1, dtype=np.float64)
@@ -462,10 +515,12 @@ def _greedy(i: np.ndarray, j: np.ndarray, n: int, m: int) -> np.ndarray:
     """Which candidates, best first, are accepted when each index of either side may be used once: a boolean mask."""
     source_free, target_free = bytearray(b"\1") * n, bytearray(b"\1") * m
     accepted = np.zeros(len(i), dtype=bool)
-    for position, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
-        if source_free[a] and target_free[b]:
-            source_free[a] = target_free[b] = 0
-            accepted[position] = True
+    for start in range(0, len(i), PAIRED_AT_ONCE):
+        part = slice(start, start + PAIRED_AT_ONCE)
+        for position, (a, b) in enumerate(zip(i[part].tolist(), j[part].tolist(), strict=True), start):
+            if source_free[a] and target_free[b]:
+                source_free[a] = target_free[b] = 0
+                accepted[position] = True
     return accepted
 
 
