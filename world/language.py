@@ -7,6 +7,7 @@ from typing import NamedTuple
 from . import lexicon
 from .meaning import Clause, Phrase, World
 
+FIRST_CHOICE = 0.7  # how often a concept with synonyms is told by its first word
 TAGS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
 
 
@@ -40,7 +41,7 @@ class Typology:
     negation: str
     fronted: bool
     cognates: float
-    loans: float = 0.35
+    loans: float = 0.65
 
 
 ENGLISH = Typology("SVOPT", "latin", True, True, True, "", "before", "suffix", "before", True, 1.0)
@@ -90,7 +91,7 @@ class Language:
 
     def _word(self, rng: random.Random, concept: str) -> str:
         forms = self.forms[concept]
-        return forms[0] if len(forms) == 1 or rng.random() < 0.5 else rng.choice(forms[1:])
+        return forms[0] if len(forms) == 1 or rng.random() < FIRST_CHOICE else rng.choice(forms[1:])
 
     def _marked(self, tokens: list[Token], how: str, name: str, tag: str) -> list[Token]:
         """The tokens with a grammatical mark: a suffix on the last, or a word of its own with this tag at one side."""
