@@ -16,19 +16,25 @@ from xstilts.arguments import DataArguments, ModelArguments, RunArguments, comma
 
 @dataclass
 class RetrievalArguments:
-    tasks: list[str] = field(default_factory=list, metadata={"help": "tatoeba, bucc, or both."})
+    tasks: list[str] = field(default_factory=list, metadata={"help": "Of tatoeba, bucc, lareqa, mewslix."})
     layer: str = field(default="last", metadata={"help": "k (hidden_states[k], 0 = embeddings), 'all' or 'last'."})
     report_layer: int | None = field(default=None, metadata={"help": "With --layer all: the headline layer, fixed before looking; "
                                                                      "default: the last."})
+    select_on: str | None = field(default=None, metadata={"help": "With --layer all: the headline layer is the best one on languages that "
+                                                                  "are then not reported (tatoeba:ces,dan) or on a dev split (bucc:dev)."})
     pooling: str = field(default="mean", metadata={"help": "Tokens to sentence vector.", "choices": ["mean", "cls"]})
+    include_special: bool = field(default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."})
     query_side: str = field(default="english", metadata={"help": "Tatoeba: whose sentences look for the other's (XTREME: english).",
                                                          "choices": ["english", "foreign"]})
-    center: str = field(default="none", metadata={"help": "Tatoeba: also report accuracy_centered, each language's mean taken away.",
+    center: str = field(default="none", metadata={"help": "Not BUCC: also report accuracy_centered, each language's mean taken away.",
                                                   "choices": ["none", "language"]})
-    csls: int | None = field(default=None, metadata={"help": "Tatoeba: also report accuracy_csls with so many neighbours (usually 10)."})
+    csls: int | None = field(default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."})
     margin: str = field(default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]})
     mining: str = field(default="max", metadata={"help": "BUCC: which candidates become pairs.",
                                                  "choices": ["max", "forward", "backward", "intersect"]})
+    candidate_text: str = field(default="sentence", metadata={"help": "LAReQA: what an answer is; with its paragraph for a dual encoder "
+                                                                      "trained so (lareqa_dual).",
+                                                              "choices": ["sentence", "sentence_context"]})
     dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
     cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
     export_sentence_transformers: str | None = field(
@@ -71,22 +77,31 @@ def main(argv: list[str]) -> None:
 
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     if dual.do_train:
-        if how.tasks or not (how.layer == "last" or how.layer.isdigit()):
+        if how.tasks or how.select_on or not (how.layer == "last" or how.layer.isdigit()):
             raise UserError("--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give --tasks "
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
+        if not how.include_special:
+            raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
         from xstilts import dual_encoder
 
         return dual_encoder.train(dual, how.layer, how.pooling, model_args, data_args, run, rest)
     if not how.tasks and not how.export_sentence_transformers:
-        raise UserError("--tasks is missing: tatoeba, bucc, or both.")
+        raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
     tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(how.tasks)]
     for task in tasks:
-        if task.form not in ("retrieval", "mining"):
+        if task.auto_class:
             raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
     if how.layer not in ("all", "last") and not how.layer.isdigit():
         raise UserError(f"--layer {how.layer}: give a number, 'all' or 'last'.")
-    if how.report_layer is not None and how.layer != "all":
-        raise UserError("--report_layer goes with --layer all.")
+    for flag in ("report_layer", "select_on"):
+        if getattr(how, flag) is not None and how.layer != "all":
+            raise UserError(f"--{flag} goes with --layer all.")
+    if how.select_on is not None and how.report_layer is not None:
+        raise UserError("--select_on chooses the headline layer, --report_layer names it: give one of them.")
+    if not how.include_special and how.pooling != "mean":
+        raise UserError(f"--no_include_special is about the mean; --pooling {how.pooling} takes <s> itself.")
+    if not how.include_special and how.export_sentence_transformers:
+        raise UserError("--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them.")
 
     from xstilts.processes import TEAM
 
@@ -97,9 +112,8 @@ def main(argv: list[str]) -> None:
 
 def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, heads, measure, results, runner, submission
+    from xstilts import cards, heads, measure, results, runner
     from xstilts.embedding import Encoder
-    from xstilts.errors import UserError
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
@@ -112,42 +126,47 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     cards.check_push(run)
     if how.export_sentence_transformers:
         from xstilts.dual_encoder import export
+        from xstilts.embedding import check_new_folder
 
-        layer = how.report_layer if how.report_layer is not None else "last" if how.layer == "all" else how.layer
-        export(name, layer, how.pooling, how.export_sentence_transformers, data_args.max_seq_length or 512)
-    if not cells:
+        check_new_folder(how.export_sentence_transformers)
+    if not cells and not how.export_sentence_transformers:
         return
+    length = data_args.max_seq_length or 512
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdigit() else how.layer, pooling=how.pooling,
-                           max_length=data_args.max_seq_length or 512, dtype=how.dtype)
-    layer = encoder.layers[-1] if how.report_layer is None else how.report_layer
-    if layer not in encoder.layers:
-        raise UserError(f"--report_layer {layer}: the model has layers 0 to {encoder.layers[-1]}.")
-
-    # ---- one task after the other ----------------------------------------------------------------------------------
+                           include_special=how.include_special, max_length=length, dtype=how.dtype)
+    headline = measure.Headline(how, data_args, encoder.layers)
+    work = []
     for task, cell in cells:
-        start = time.time()
         rows = runner.open_rows(data_args)
-        languages = runner.choose_languages(task, rows, data_args.languages)
-        run_task = measure.retrieve if task.form == "retrieval" else measure.mine
-        found = run_task(task, encoder, rows, languages, how, data_args.max_eval_samples)
-        for language, (predictions, examples) in found.predictions[layer].items():
-            submission.write_lines(Path(cell.output_dir, "predictions"), task, language, task.lines(predictions, examples))
-        for file, text in found.files.get(layer, {}).items():
-            results.write_text(Path(cell.output_dir, file), text)
+        languages, notes = headline.reported(task, rows, data_args.languages)
+        work.append((task, cell, rows, measure.read(task, rows, languages, how, data_args.max_eval_samples), notes))
+
+    # ---- the headline layer, then one task after the other ---------------------------------------------------------
+    embed = measure.embedder(encoder, how.cache_dir)
+    layer = headline.choose(embed)
+    if how.export_sentence_transformers:
+        export(name, layer, how.pooling, how.export_sentence_transformers, length)
+    for task, cell, rows, examples, notes in work:
+        start = time.time()
+        found = measure.MEASURES[task.form](task, examples, embed, how)
+        found.write(Path(cell.output_dir), task, layer)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": task.metric, "chance": found.chance, "at_chance": False, "dev": {},
             "scores": scores, "n": found.n, "layer": layer, "pooling": how.pooling, "settings": settings,
-            "data": runner.unique(rows.records), "seconds": round(time.time() - start, 1), "notes": found.notes,
+            "data": runner.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
+            "notes": headline.notes + notes + found.notes,
         }
         if len(encoder.layers) > 1:
             record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}
+        if found.measures:
+            record["measures"] = found.measures_of(layer)
         results.write_text(Path(cell.output_dir, "run.json"), runner.as_json(settings))
         cards.finish(cell, record, [task], checkpoint=False)
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
-        runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores)))
+        runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,10 @@ class Task:
             raise UserError(f"{self.name}: no test rows below {rows.root} (looked in {looked}).")
         return sorted(found, key=lambda code: (code != "en", code))
 
+    def available(self, rows: Rows) -> list[str]:
+        """The languages that may be asked for by name: those of `languages`, unless a source is known to have more."""
+        return self.languages(rows)
+
     def _benchmark(self) -> str:
         """The benchmark whose languages are meant: the one asked for, if it has the task, else the one that has."""
         names = [self.benchmark, *codes.BENCHMARKS]

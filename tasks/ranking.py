@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from tasks import languages as codes
 from tasks.base import Source, Task, check_ids, check_text
@@ -18,7 +19,8 @@ K = 20  # XTREME-R looks at the first twenty (protocol 4)
 class Pool:
     """The queries of one language and the candidates of all. `gold` holds the ids of each query's right candidates.
 
-    `contexts` has the paragraph each candidate stands in (LAReQA) or the title of what it describes (Mewsli-X).
+    The candidates are the same, in the same order, for every language of a task. `contexts` has the paragraph each stands
+    in (LAReQA) or the title of what it describes (Mewsli-X), `candidate_languages` what it is written in.
     """
 
     query_ids: list[str]
@@ -27,15 +29,28 @@ class Pool:
     candidate_ids: list[str]
     candidates: list[str]
     contexts: list[str]
+    candidate_languages: list[str]
 
     def __len__(self) -> int:
         return len(self.queries)
+
+    def select(self, rows: Iterable[int]) -> Pool:
+        """The same pool with these of the queries alone."""
+        rows = list(rows)
+        kept = {name: [getattr(self, name)[row] for row in rows] for name in ("query_ids", "queries", "gold")}
+        return replace(self, **kept)
 
 
 class Ranking(Task):
     """A prediction is a list of candidate ids, best first."""
 
     form = "ranking"
+    depth = K  # so many candidates of a query are searched and written
+    parallel = False  # whether a query has right candidates in every language, so that languages can be compared
+
+    def texts(self, pool: Pool, kind: str) -> list[str]:
+        """What is embedded for each candidate; `kind` is LAReQA's choice."""
+        return pool.candidates
 
     def gold(self, examples):
         return examples.gold
@@ -44,6 +59,15 @@ class Ranking(Task):
         from tasks.metrics import compute
 
         return compute("mean_average_precision", predictions=predictions, references=examples.gold, k=K)
+
+    def hits(self, predictions, examples):
+        """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the metric."""
+        from tasks.metrics.mean_average_precision.mean_average_precision import per_query
+
+        return [per_query(ranked, gold, K)[0] for ranked, gold in zip(predictions, examples.gold, strict=True)]
+
+    def query_ids(self, examples):
+        return examples.query_ids
 
     def chance(self, examples, language="en"):
         """What a random order of the n candidates is expected to score, with m right ones a query.
@@ -64,7 +88,6 @@ class Ranking(Task):
 
     def lines(self, predictions, examples):
         """The submission's content: one JSON object, query id -> candidate ids."""
-        check_ids(examples.query_ids, f"{self.name} queries")
         known = set(examples.candidate_ids)
         if odd := next((i for ids in predictions for i in ids if i not in known), None):
             raise UserError(f"{self.name}: {odd!r} is the id of no candidate.")
@@ -82,21 +105,28 @@ class LAReQA(Ranking):
     name = "lareqa"
     metric = f"map@{K}"
     languages_in = "lareqa"
+    parallel = True
     sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
                       files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
     columns = ()  # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
 
     def load(self, split, language, rows) -> Pool:
         """The questions of one language (their ids end in it) and every language's sentences."""
-        parsed = {code: self._read(split, code, rows) for code in dict.fromkeys([language, *self.languages(rows)])}
+        parsed = {code: self._read(split, code, rows) for code in dict.fromkeys([*self.languages(rows), language])}
         right: dict[str, list[str]] = {}
         for _, gold, _ in parsed.values():
             for question, ids in gold.items():
                 right.setdefault(question, []).extend(ids)
         questions, _, _ = parsed[language]
-        sentences = [row for _, _, candidates in parsed.values() for row in candidates]
+        sentences = [(*row, code) for code, (_, _, candidates) in parsed.items() for row in candidates]
         return Pool([f"{i}_{language}" for i in questions], list(questions.values()), [right[i] for i in questions],
                     *map(list, zip(*sentences, strict=True)))
+
+    def texts(self, pool, kind):
+        """The sentence, or followed at once by its paragraph without line breaks, as XTREME-R's dual encoder has it."""
+        if kind == "sentence":
+            return pool.candidates
+        return [text + context.replace("\n", "") for text, context in zip(pool.candidates, pool.contexts, strict=True)]
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
     def _read(self, split, language, rows):
@@ -116,6 +146,8 @@ class LAReQA(Ranking):
             texts = [context[start:end] for start, end in breaks]
             sentences += zip(ids, texts, [context] * len(ids), strict=True)
             for question in paragraph["qas"]:
+                if question["id"] in questions:
+                    raise UserError(f"{rows.where()}, paragraph {number}: the question id {question['id']!r} stands twice.")
                 at = question["answers"][0]["answer_start"]
                 answer = next((text for text, (start, end) in zip(texts, breaks, strict=True) if start <= at < end), None)
                 if answer is None:
@@ -123,6 +155,8 @@ class LAReQA(Ranking):
                     continue
                 questions[question["id"]] = question["question"]
                 gold[question["id"]] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
+        if not questions:
+            raise UserError(f"{rows.where()}: no question has its answer in one of the sentences.")
         if unplaced:
             rows.note(f"{unplaced} questions left out: their answer begins in no sentence")
         return questions, gold, sentences
@@ -144,23 +178,31 @@ class MewsliX(Ranking):
     def load(self, split, language, rows) -> Pool:
         source, config, expression = self.locate(split, language, rows)
         data = rows.read(source.id, config, expression, source.revision, self.columns)
-        ids, queries, gold = [], [], []
+        where, ids, queries, gold = rows.where(), [], [], []
+        *candidates, known = self._candidates(rows)
         for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
             for mention in mentions:
-                if not mention["entity_id"]:
-                    raise UserError(f"{rows.where()}, row {row}, column 'mentions': {mention['example_id']!r} has no entity_id "
-                                    "(stripped gold); this split cannot be scored.")
-                ids.append(mention["example_id"])
-                queries.append(_query(context, mention["mention_span"], f"{rows.where()}, row {row}"))
-                gold.append([mention["entity_id"]])
-        return Pool(ids, queries, gold, *self._candidates(rows))
+                name, entity = mention["example_id"], mention["entity_id"]
+                if entity not in known:
+                    what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
+                    raise UserError(f"{where}, row {row}, column 'mentions': {name!r} has {what}; this split cannot be scored.")
+                ids.append(name)
+                queries.append(_query(context, mention["mention_span"], f"{where}, row {row}"))
+                gold.append([entity])
+        if not queries:
+            raise UserError(f"{where}: no row has a mention.")
+        check_ids(ids, where, "example_id of mentions")
+        return Pool(ids, queries, gold, *candidates)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a million entities, the same for every language
     def _candidates(self, rows):
-        source = self.sources[0]
-        data = rows.read(source.id, "candidate_entities", "test", source.revision, ("entity_id", "title", "description"))
-        check_text(data, ("entity_id", "title", "description"), rows.where())
-        return data["entity_id"][:], data["description"][:], data["title"][:]
+        """(ids, descriptions, titles, their languages, the ids as a set)."""
+        source, columns = self.sources[0], ("entity_id", "description", "title", "description_language")
+        data = rows.read(source.id, "candidate_entities", "test", source.revision, columns)
+        check_text(data, columns, rows.where())
+        values = [data[column][:] for column in columns]
+        check_ids(values[0], rows.where(), "entity_id")
+        return *values, frozenset(values[0])
 
     def languages(self, rows):
         return [code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)]

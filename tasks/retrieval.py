@@ -37,6 +37,10 @@ class Tatoeba(Task):
             data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
 
+    def available(self, rows):
+        """On the Hub all 112, whichever of them the benchmark reports."""
+        return self.languages(rows) if rows.local else [codes.normalize(code) for code in codes.TATOEBA_112]
+
     def gold(self, examples):
         return list(range(len(examples)))
 
@@ -44,6 +48,14 @@ class Tatoeba(Task):
         from tasks.metrics import compute
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
+
+    def hits(self, predictions, examples):
+        """1 for each query that found its own row, else 0. Their mean is the accuracy."""
+        return [float(found == row) for row, found in enumerate(predictions)]
+
+    def query_ids(self, examples):
+        """Row numbers, from 0."""
+        return [str(row) for row in range(len(examples))]
 
     def chance(self, examples, language="en"):
         """One guess among n sentences."""

@@ -574,7 +574,7 @@ def test_mewslix_marks_the_mention_and_is_scored_by_reciprocal_rank(load):
     context = {"language": "de", "text": text, "sentence_spans": spans}
     mentions = [{"example_id": f"m{i}", "entity_id": "Q7", "mention_span": {"start": at, "end": at + 3, "text": "Ada"}}
                 for i, at in enumerate((11, 23))]
-    entities = [{"entity_id": f"Q{i}", "title": f"t{i}", "description": f"d{i}"} for i in range(9)]
+    entities = [{"entity_id": f"Q{i}", "title": f"t{i}", "description": f"d{i}", "description_language": "de"} for i in range(9)]
     files = {"izhx__mewsli-x/de/test": [{"context": context, "mentions": mentions}],
              "izhx__mewsli-x/candidate_entities/test": entities}
     pool, _ = load("mewslix", "test", "de", files)
@@ -583,10 +583,10 @@ def test_mewslix_marks_the_mention_and_is_scored_by_reciprocal_rank(load):
     task = get_task("mewslix")
     scores = task.score([["Q1", "Q7"], ["Q7"]], pool, "de")
     assert task.metric == "mrr@20" and scores["mrr@20"] == 75 == scores["map@20"]
-    for mention in mentions:
-        mention["entity_id"] = ""
-    with pytest.raises(UserError, match="row 1, column 'mentions': 'm0' has no entity_id"):
-        load("mewslix", "test", "de", {"izhx__mewsli-x/de/test": [{"context": context, "mentions": mentions}]})
+    for entity, message in (("", "'m0' has no entity_id"), ("Q99", "'m0' has the entity 'Q99', which is no candidate")):
+        wrong = [mention | {"entity_id": entity} for mention in mentions]
+        with pytest.raises(UserError, match=f"row 1, column 'mentions': {message}"):
+            load("mewslix", "test", "de", files | {"izhx__mewsli-x/de/test": [{"context": context, "mentions": wrong}]})
 
 
 # ---- the Hub ---------------------------------------------------------------------------------------------------------

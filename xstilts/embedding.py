@@ -579,6 +579,14 @@ def _crc32(path: Path) -> int:
     return checksum
 
 
+def check_new_folder(folder: str | Path) -> Path:
+    """The path; UserError for one that exists and is not an empty folder."""
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
+    return path
+
+
 def export_sentence_transformers(
     checkpoint: str | Path,
     layer: str | int,
@@ -595,9 +603,7 @@ def export_sentence_transformers(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    out = Path(out_dir)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not empty: give another folder, or remove it.")
+    out = check_new_folder(out_dir)
     encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu")
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")

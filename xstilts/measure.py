@@ -1,14 +1,27 @@
-"""Retrieval and mining over a task's languages: vectors of one pass, scores of every layer asked for."""
+"""Retrieval, mining and ranking over a task's languages: vectors of one pass, scores of every layer asked for.
+
+Rows are read and checked (`read`) before the first sentence is embedded; `MEASURES` has the measurement of each task
+form; `Headline` says which layer's scores are the result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
-from xstilts import mining
+from tasks import get_task
+from xstilts import mining, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
+from xstilts.errors import UserError
+
+NEIGHBOURS = 4  # of the margin score, as in the BUCC code of LASER and XTREME
+HITS = "hits.parquet"
 
 
 @dataclass
@@ -21,10 +34,52 @@ class Found:
     chance: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     files: dict[int, dict[str, str]] = field(default_factory=dict)  # what to write beside the predictions: {layer: {name: text}}
+    measures: dict[int, dict[str, float]] = field(default_factory=dict)  # what is no score from 0 to 100: {layer: {name: number}}
+    hits: list[tuple[str, int, str, list[str], list[float]]] = field(default_factory=list)  # see `hits_table`
 
     def add(self, layer: int, language: str, scores: dict[str, float], predictions, examples) -> None:
         self.layers.setdefault(layer, {})[language] = scores
         self.predictions.setdefault(layer, {})[language] = predictions, examples
+
+    def answer(self, task, layer: int, language: str, variant: str, predictions: list, examples) -> None:
+        """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of another."""
+        scores = task.score(predictions, examples, language)
+        if variant == "plain":
+            self.add(layer, language, scores, predictions, examples)
+        else:
+            self.layers[layer][language][f"{task.metric}_{variant}"] = scores[task.metric]
+        self.hits.append((language, layer, variant, task.query_ids(examples), task.hits(predictions, examples)))
+
+    def measures_of(self, headline: int) -> dict[str, float]:
+        """The headline layer's measures, then those of every layer where there are several."""
+        every = {f"layer{k}/{name}": value for k, by_name in self.measures.items() for name, value in by_name.items()}
+        return self.measures.get(headline, {}) | (every if len(self.measures) > 1 else {})
+
+    def write(self, folder: Path, task, layer: int) -> None:
+        """Writes what lies beside results.json: a layer's predictions and candidates, and every layer's hits."""
+        for language, (predictions, examples) in self.predictions[layer].items():
+            submission.write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
+        for name, text in self.files.get(layer, {}).items():
+            results.write_text(folder / name, text)
+        if self.hits:
+            results.write_bytes(folder / HITS, self.hits_table())
+
+    def hits_table(self) -> bytes:
+        """The bytes of hits.parquet, one row for each layer, variant and query of every language.
+
+        Columns language (string), layer (int16), variant (string: plain, centered, csls), query (string, the query's id)
+        and value (float32, 0-1: hit, AP or RR). 100 times the mean value of a language, layer and variant is its score.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        schema = pa.schema([("language", pa.string()), ("layer", pa.int16()), ("variant", pa.string()), ("query", pa.string()),
+                            ("value", pa.float32())])
+        parts = [pa.table([[language] * len(values), [layer] * len(values), [variant] * len(values), queries, values], schema=schema)
+                 for language, layer, variant, queries, values in self.hits]
+        file = io.BytesIO()
+        pa.parquet.write_table(pa.concat_tables(parts), file)
+        return file.getvalue()
 
 
 def embedder(encoder: Encoder, cache_dir: str | None) -> Callable:
@@ -34,78 +89,296 @@ def embedder(encoder: Encoder, cache_dir: str | None) -> Callable:
     return lambda sentences, desc: cached_embed(encoder, sentences, cache_dir, desc=desc)
 
 
-def retrieve(task, encoder, rows, languages, how, limit) -> Found:
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+def read(task, rows, languages: Sequence[str], how, limit: int | None = None, splits: Sequence[str] = ("dev", "test")) -> dict:
+    """{language: examples} of a task, {language: {split: pools}} in mining: everything that will be embedded, checked.
+
+    Args:
+        limit: only the first so many queries a language; mining is never cut, half a pool would be another task.
+        splits: of mining.
+
+    Raises:
+        UserError: a row is broken, or a pool is smaller than the neighbours asked of it.
+    """
+    if how.csls is not None and how.csls < 1:
+        raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
+    if task.form == "mining":
+        found = {language: {split: task.load(split, language, rows) for split in splits} for language in languages}
+        for language, pools in found.items():
+            for split, pool in pools.items():
+                for side, texts in (("source", pool.source), ("target", pool.target)):
+                    if (size := len(set(texts))) < NEIGHBOURS:
+                        raise UserError(f"{task.name} {language}: the {split} {side} pool has {size} different sentences; a margin score "
+                                        f"takes {NEIGHBOURS} neighbours.")
+        return found
+    found = {language: runner.first(task.load("test", language, rows), limit) for language in languages}
+    _check_sizes(task, found, how)
+    return found
+
+
+def _check_sizes(task, examples: Mapping, how) -> None:
+    """Raises UserError where there is nothing to search, no mean to take away, or fewer sentences than CSLS needs."""
+    groups = {f"{task.name} {language}: queries": len(rows) for language, rows in examples.items()}  # each has a mean of its own
+    pools = groups  # each is searched as a whole
+    if task.form == "ranking":
+        spoken = Counter(next(iter(examples.values())).candidate_languages)
+        pools = {f"{task.name}: queries": sum(groups.values()), f"{task.name}: candidates": spoken.total()}
+        groups = groups | {f"{task.name} {language}: candidates": size for language, size in spoken.items()}
+    least = [("--max_eval_samples", groups, 1)]
+    least += [("--center language", groups, 2)] if how.center == "language" else []
+    least += [(f"--csls {how.csls}", pools, how.csls)] if how.csls is not None else []
+    for flag, sizes, wanted in least:
+        for what, size in sizes.items():
+            if size < wanted:
+                raise UserError(f"{flag}: {what} are {size}, at least {wanted} are needed.")
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Says of which vectors an error is."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+def _variants(
+    queries: np.ndarray, candidates: np.ndarray, how, asked: np.ndarray | None = None, spoken: np.ndarray | None = None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, int | None]]:
+    """(name, unit queries, unit candidates, neighbours of CSLS) of each kind of comparison: plain, and those asked for.
+
+    Args:
+        asked, spoken: the language of each query and of each candidate; None: one language a side.
+    """
+    plain = normalize(queries), normalize(candidates)
+    yield "plain", *plain, None
+    if how.center == "language":
+        yield "centered", _centered(queries, asked), _centered(candidates, spoken), None
+    if how.csls is not None:
+        yield "csls", *plain, how.csls
+
+
+def _centered(vectors: np.ndarray, languages: np.ndarray | None) -> np.ndarray:
+    """Unit vectors less the mean of their language."""
+    if languages is None:
+        return normalize(center(vectors))
+    moved = np.empty(vectors.shape, dtype=np.float32)
+    for language in np.unique(languages):
+        moved[languages == language] = center(vectors[languages == language])
+    return normalize(moved)
+
+
+def _finish(found: Found, task, examples: Mapping) -> Found:
+    """`found` with chance, the mean over languages, and a word on what the figures beside the plain one rest on."""
+    chances = [task.chance(rows)[task.metric] for rows in examples.values()]
+    found.chance = {task.metric: float(np.mean(chances))}
+    beside = dict.fromkeys(f"{task.metric}_{variant}" for _, _, variant, _, _ in found.hits if variant != "plain")
+    if beside:
+        found.notes.append(f"{' and '.join(beside)}: means and neighbours are those of the searched sentences alone")
+    return found
+
+
+def retrieve(task, examples: Mapping, embed: Callable, how) -> Found:
     """Cosine 1-nearest neighbour, `how.query_side` asking.
 
     With `how.center` and `how.csls` the accuracy of centred vectors (each side minus its own mean) and of CSLS stand beside
     the plain one, never in its place. Their statistics come from the searched sentences alone.
     """
-    embed, found, chances = embedder(encoder, how.cache_dir), Found(), []
-    for language in languages:
-        examples = task.load("test", language, rows)
-        examples = examples if limit is None else examples.select(range(min(limit, len(examples))))
-        both = embed([*examples["source"], *examples["target"]], f"{task.name} {language}")
-        n = found.n[language] = len(examples)
-        chances.append(task.chance(examples))
+    found = Found()
+    for language, rows in examples.items():
+        both = embed([*rows["source"], *rows["target"]], f"{task.name} {language}")
+        n = found.n[language] = len(rows)
         for layer, vectors in both.items():
-            foreign, english = normalize(vectors[:n]), normalize(vectors[n:])
+            foreign, english = vectors[:n], vectors[n:]
             sides = (english, foreign) if how.query_side == "english" else (foreign, english)
-            predictions = mining.nearest(*sides).tolist()
-            scores = task.score(predictions, examples, language)
-            beside = {}
-            if how.center == "language":
-                means = [normalize(center(vectors[:n])), normalize(center(vectors[n:]))]
-                beside["centered"] = mining.nearest(*(means[::-1] if how.query_side == "english" else means))
-            if how.csls:
-                beside["csls"] = mining.nearest(*sides, csls=how.csls)
-            for name, nearest in beside.items():
-                scores[f"accuracy_{name}"] = task.score(nearest.tolist(), examples, language)["accuracy"]
-            found.add(layer, language, scores, predictions, examples)
-    if how.center == "language" or how.csls:
-        found.notes.append("accuracy_centered and accuracy_csls take their means and neighbours from the searched sentences alone")
-    found.chance = {task.metric: float(np.mean([c[task.metric] for c in chances]))}
+            with _told(f"{task.name} {language}, layer {layer}"):
+                for variant, queries, candidates, csls in _variants(*sides, how):
+                    found.answer(task, layer, language, variant, mining.nearest(queries, candidates, csls=csls).tolist(), rows)
+    return _finish(found, task, examples)
+
+
+def rank(task, examples: Mapping, embed: Callable, how) -> Found:
+    """The nearest candidates of every query by cosine, among those of all languages: one pool, embedded once.
+
+    Where every language has right candidates of its own (`task.parallel`) also uncut mAP in one pool, within a language
+    and across two, and in `measures` the language bias: see `ranks.by_language`. Centred vectors have lost the mean of
+    their own language, queries and candidates apart.
+    """
+    found, pools = Found(), list(examples.values())
+    ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
+    asked = np.repeat(list(examples), [len(pool) for pool in pools])
+    spoken = np.array(pools[0].candidate_languages)
+    queries = embed([query for pool in pools for query in pool.queries], f"{task.name} queries")
+    candidates = embed(texts, f"{task.name} candidates")
+    for layer in queries:
+        with _told(f"{task.name}, layer {layer}"):
+            for variant, left, right, csls in _variants(queries[layer], candidates[layer], how, asked, spoken):
+                _, near = mining.knn(left, right, min(task.depth, len(right)), csls=csls)
+                for language, pool in examples.items():
+                    predictions = [[ids[i] for i in row] for row in near[asked == language].tolist()]
+                    found.answer(task, layer, language, variant, predictions, pool)
+                if variant == "plain" and task.parallel:
+                    _compare_languages(found, layer, examples, left, right, asked, spoken)
+    found.n = {language: len(pool) for language, pool in examples.items()}
+    return _finish(found, task, examples)
+
+
+def _compare_languages(found: Found, layer: int, examples: Mapping, queries, candidates, asked, spoken) -> None:
+    """Adds the figures of `ranks.by_language` to a layer's scores and measures."""
+    pools = list(examples.values())
+    names, languages = np.unique(spoken, return_inverse=True)
+    place = {name: row for row, name in enumerate(pools[0].candidate_ids)}
+    right = [[place[name] for name in gold] for pool in pools for gold in pool.gold]
+    gold = np.full((len(right), max(map(len, right))), -1)
+    for row, indices in enumerate(right):
+        gold[row, : len(indices)] = indices
+    pooled, within = ranks.gold_ranks(queries, candidates, gold, languages)
+    answers, biases = np.where(gold < 0, -1, languages[gold]), []
+    for language in examples:
+        rows = asked == language
+        own = names.tolist().index(language) if language in names else -1
+        scores, bias = ranks.by_language(pooled[rows], within[rows], answers[rows], own)
+        found.layers[layer][language] |= scores
+        biases += [] if bias is None else [bias]
+    if biases:
+        found.measures.setdefault(layer, {})["language_bias"] = float(np.mean(biases))
+
+
+def _candidates(task, pools, embed: Callable, how, what: str) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
+    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side."""
+    source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
+    target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
+    found = {}
+    for layer, both in embed([*source, *target], what).items():
+        with _told(f"{what}, layer {layer}"):
+            sides = normalize(both[: len(source)]), normalize(both[len(source) :])
+            pairs = mining.mine(*sides, NEIGHBOURS, margin=how.margin, retrieval=how.mining)
+            found[layer] = mining.id_pairs(*pairs, source_ids, target_ids)
     return found
 
 
-def mine(task, encoder, rows, languages, how, limit) -> Found:
+def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple[str, str]]) -> tuple[float, float]:
+    """(threshold, F1 on dev); (infinity, 0) where nothing is right: then no threshold is better than another."""
+    hits = np.array([pair in gold for pair in pairs], dtype=bool)
+    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (float("inf"), 0.0)
+
+
+def mine(task, examples: Mapping, embed: Callable, how) -> Found:
     """Margin-based mining as in BUCC: k = 4, ratio margin, greedy one-to-one, the threshold of dev applied to test.
 
-    Every test candidate is kept with its score, best first, to be read: candidates/<language>.tsv. The foreign corpus is
-    the source side. `limit` does not apply: half a pool would be another task.
+    Every test candidate is kept with its score, best first, to be read: candidates/<language>.tsv. F1 is no mean over
+    queries, so there are no hits.
     """
-    embed, found, chances = embedder(encoder, how.cache_dir), Found(), []
-    for language in languages:
-        mined = {}
-        for split in ("dev", "test"):
-            pools = task.load(split, language, rows)
-            source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
-            target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
-            vectors = embed([*source, *target], f"{task.name} {language} {split}")
-            for layer, both in vectors.items():
-                sides = normalize(both[: len(source)]), normalize(both[len(source) :])
-                pairs = mining.mine(*sides, margin=how.margin, retrieval=how.mining)
-                mined[split, layer] = mining.id_pairs(*pairs, source_ids, target_ids)
-            if split == "dev":
-                gold, n_gold = pools.gold, len(pools.gold)
-        found.n[language] = len(pools)
-        chances.append(task.chance(pools))
-        for layer in encoder.layers:
-            pairs, values = mined["dev", layer]
-            hits = np.array([pair in gold for pair in pairs], dtype=bool)
-            if hits.any():
-                threshold, dev_f1 = mining.best_threshold(values, hits, n_gold)
-            else:  # nothing right on dev: no threshold is better than another, so nothing is extracted
-                threshold, dev_f1 = float("inf"), 0.0
+    found = Found()
+    for language, pools in examples.items():
+        dev, test = (_candidates(task, pools[split], embed, how, f"{task.name} {language} {split}") for split in ("dev", "test"))
+        pool = pools["test"]
+        found.n[language] = len(pool)
+        texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
+        for layer in test:
+            threshold, dev_f1 = _threshold(*dev[layer], pools["dev"].gold)
+            if threshold == float("inf"):
                 found.notes.append(f"{language}, layer {layer}: no gold pair among the dev candidates, so none is extracted")
-            predictions = mining.pairs_above(*mined["test", layer], threshold)
-            texts = dict(zip([*pools.source_ids, *pools.target_ids], [*pools.source, *pools.target], strict=True))
-            lines = [f"{value:.6f}\t{a}\t{b}\t{texts[a]}\t{texts[b]}" for (a, b), value in zip(*mined["test", layer], strict=True)]
+            predictions = mining.pairs_above(*test[layer], threshold)
+            lines = [f"{value:.6f}\t{a}\t{b}\t{texts[a]}\t{texts[b]}" for (a, b), value in zip(*test[layer], strict=True)]
             header = f"# score, ids, sentences; extracted on test: score >= {threshold:.6f} (best F1 on dev)"
             found.files.setdefault(layer, {})[f"candidates/{language}.tsv"] = "\n".join([header, *lines]) + "\n"
-            scores = task.score(predictions, pools, language) | {"dev_f1": dev_f1}
-            found.add(layer, language, scores, predictions, pools)
-    found.chance = {task.metric: float(np.mean([c[task.metric] for c in chances]))}
-    return found
+            scores = task.score(predictions, pool, language) | {"dev_f1": dev_f1}
+            found.add(layer, language, scores, predictions, pool)
+    return _finish(found, task, {language: pools["test"] for language, pools in examples.items()})
+
+
+MEASURES = {"retrieval": retrieve, "ranking": rank, "mining": mine}
+
+
+# ---- the headline layer ----------------------------------------------------------------------------------------------
+
+def best_layer(layers: Mapping, languages: Sequence[str], metric: str) -> tuple[int, float]:
+    """(the layer with the best mean of `metric` over `languages`, that mean); of equal ones the lowest layer.
+
+    Args:
+        layers: {layer: {language: {metric: score}}}, as in results.json.
+
+    Raises:
+        UserError: no language, or one without that figure.
+    """
+    if not languages:
+        raise UserError("no language was given to choose a layer on.")
+    try:
+        means = {int(layer): float(np.mean([scores[language][metric] for language in languages])) for layer, scores in layers.items()}
+    except KeyError as error:
+        raise UserError(f"a layer cannot be chosen on {metric} of {', '.join(languages)}: {error} is not there.") from error
+    return min(means.items(), key=lambda item: (-item[1], item[0]))
+
+
+class Headline:
+    """Which layer's scores are the result: `--report_layer`, the last, or by `--select_on` the best one on languages of a
+    retrieval task, or on a mining task's dev split. Languages chosen on are reported in no task.
+
+    Attributes:
+        notes: on what the layer was chosen, for results.json.
+        records: the rows it was chosen on.
+
+    Raises:
+        UserError: no such layer; --select_on is of another form, or names no such task or language; its rows are absent
+            or broken.
+    """
+
+    def __init__(self, how, data_args, layers: Sequence[int]):
+        self.how, self.layer, self.notes, self.records, self.held_out = how, how.report_layer, [], [], []
+        if self.layer is None:
+            self.layer = layers[-1]
+        if self.layer not in layers:
+            raise UserError(f"--report_layer {self.layer}: the model has layers {layers[0]} to {layers[-1]}.")
+        if how.select_on is None:
+            return
+        name, colon, what = how.select_on.partition(":")
+        words = [word.strip() for word in what.split(",") if word.strip()]
+        self.task, rows = get_task(name, data_args.benchmark), runner.open_rows(data_args)
+        self.mined = self.task.form == "mining"
+        if not colon or self.task.form not in ("retrieval", "mining") or (self.mined and words != ["dev"]):
+            raise UserError(f"--select_on {how.select_on}: give tatoeba:<languages>, e.g. tatoeba:ces,dan, or bucc:dev.")
+        if not words:
+            raise UserError(f"--select_on {how.select_on} names no language.")
+        languages = runner.choose_languages(self.task, rows, [] if self.mined else words, "--select_on")
+        self.held_out = [] if self.mined else languages
+        self.how = replace(how, center="none", csls=None)
+        self.examples = read(self.task, rows, languages, self.how, data_args.max_eval_samples, ("dev",))
+        self.records = rows.records
+
+    def reported(self, task, rows, wanted: list[str]) -> tuple[list[str], list[str]]:
+        """(the task's languages less those the layer is chosen on, a note if that leaves any out).
+
+        Raises:
+            UserError: one of them was asked for, or is the benchmark's, or no other is there.
+        """
+        languages = runner.choose_languages(task, rows, wanted)
+        both = [language for language in languages if language in self.held_out]
+        kept = [language for language in languages if language not in both]
+        if both and (wanted or not rows.local or not kept):
+            raise UserError(f"--select_on {self.how.select_on}: {', '.join(both)} would be reported too ({task.name}). Choose the layer "
+                            "on languages that are not, or name with --languages those to report.")
+        return kept, [f"{', '.join(both)} left out: the layer was chosen on it"] if both else []
+
+    def choose(self, embed: Callable) -> int:
+        """The layer; where it is to be chosen, the rows it is chosen on are embedded first."""
+        if self.how.select_on is None:
+            return self.layer
+        task, curve, languages = self.task, {}, list(self.examples)
+        if self.mined:
+            for language, pools in self.examples.items():
+                for layer, found in _candidates(task, pools["dev"], embed, self.how, f"{task.name} {language} dev").items():
+                    curve.setdefault(layer, {})[language] = {task.metric: _threshold(*found, pools["dev"].gold)[1]}
+        else:
+            curve = retrieve(task, self.examples, embed, self.how).layers
+        self.layer, mean = best_layer(curve, languages, task.metric)
+        self.notes.append(f"layer {self.layer} chosen on {task.name} {' '.join(languages)}{' dev' * self.mined}: mean {task.metric} "
+                          f"{mean:.2f}, the best of all layers")
+        runner.logger.info(self.notes[-1])
+        return self.layer
 
 
 def show(scores: dict[str, float]) -> str:

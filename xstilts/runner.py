@@ -277,20 +277,22 @@ def open_rows(data_args) -> Rows:
     return Rows(data_args.data_root, data_args.splits)
 
 
-def choose_languages(task, rows, wanted: list[str]) -> list[str]:
-    """The task's languages, or the wanted ones among them.
+def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
+    """The task's languages, or the wanted ones among those there are.
 
     Raises:
         UserError: a wanted language has no rows.
     """
     from tasks import languages as codes
 
-    have = task.languages(rows)
-    wanted = [codes.normalize(code) for code in wanted]
+    if not wanted:
+        return task.languages(rows)
+    have = task.available(rows)
+    wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
     for code in wanted:
         if code not in have:
-            raise UserError(f"--languages {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
-    return wanted or have
+            raise UserError(f"{flag} {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
+    return wanted
 
 
 def last_checkpoint(folder: str) -> str | None:

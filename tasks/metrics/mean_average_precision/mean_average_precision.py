@@ -57,13 +57,19 @@ class MeanAveragePrecision(evaluate.Metric):
         for row, (ranked, gold) in enumerate(zip(predictions, references, strict=True), 1):
             if not any(gold):
                 raise UserError(f"Row {row}: no gold ids. Score a split that has labels.")
-            hits = _hit_ranks(ranked[:k], set(gold))
-            precisions.append(sum(n / rank for n, rank in enumerate(hits, 1)) / min(len(set(gold)), k))
-            ranks.append(1 / hits[0] if hits else 0.0)
+            precision, reciprocal = per_query(ranked, gold, k)
+            precisions.append(precision)
+            ranks.append(reciprocal)
         return {
             f"map@{k}": 100.0 * sum(precisions) / len(precisions),
             f"mrr@{k}": 100.0 * sum(ranks) / len(ranks),
         }
+
+
+def per_query(ranked: list[str], gold: list[str], k: int) -> tuple[float, float]:
+    """(AP@k, reciprocal rank within the first k) of one query, both 0 to 1."""
+    hits = _hit_ranks(ranked[:k], set(gold))
+    return sum(n / rank for n, rank in enumerate(hits, 1)) / min(len(set(gold)), k), 1 / hits[0] if hits else 0.0
 
 
 def _hit_ranks(ranked: list[str], gold: set[str]) -> list[int]:
