@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse, unknown
+from xstilts.arguments import DataArguments, FamilyArguments, ModelArguments, RunArguments, command, parse, unknown
 
 
 @dataclass
@@ -46,17 +46,17 @@ class DualEncoderArguments:
     do_train: bool = field(default=False, metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of "
                                                             "measuring."})
     train_tasks: list[str] = field(default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."})
-    train_languages: list[str] = field(default_factory=lambda: ["en"], metadata={"help": "Of several, ids that all have."})
-    batch_languages: str = field(default="mono", metadata={"help": "One language a batch, query and passage in two, or both kinds.",
-                                                           "choices": ["mono", "cross", "hybrid"]})
+    batch_languages: str = field(default="mono", metadata={"help": "One of --train_languages a batch, query and passage in two, or both "
+                                                                   "kinds; or English alone.",
+                                                           "choices": ["mono", "cross", "hybrid", "english"]})
     alpha: float = field(default=0.5, metadata={"help": "hybrid: the probability of a mono batch."})
     code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a side, or drawn for each "
                                                             "word.", "choices": ["bilingual", "multilingual"]})
     switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
     switch_side: str = field(default="both", metadata={"help": "Where.", "choices": ["query", "passage", "both"]})
     switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; bilingual: one, or query passage."})
-    lexicon: str | None = field(default=None, metadata={"help": "Folder of en-de.txt (source TAB target) or en-de/train.parquet."})
     skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
+    shuffle_labels: bool = field(default=False, metadata={"help": "Each query gets some other's passage: what any training does."})
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
     query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})
@@ -64,8 +64,8 @@ class DualEncoderArguments:
 
 
 def main(argv: list[str]) -> None:
-    kinds = (RetrievalArguments, DualEncoderArguments, ModelArguments, DataArguments, RunArguments)
-    (how, dual, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
+    kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, RunArguments)
+    (how, dual, family, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
     if rest and not dual.do_train:
         raise unknown(rest[0], rest.known)
 
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
         from xstilts import dual_encoder
 
-        return dual_encoder.train(dual, how.layer, how.pooling, model_args, data_args, run, rest)
+        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run, rest)
     if not how.tasks and not how.export_sentence_transformers:
         raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
     tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(how.tasks)]

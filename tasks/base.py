@@ -84,6 +84,8 @@ class Task:
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
+    fields: ClassVar[tuple[tuple[str, ...], ...]] = ()  # columns of an example that are in one language together, first field first
+    other_languages: ClassVar[str] = ""  # train rows not in English: "parallel" (the same rows), "native" (others), "" (none)
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
     dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, where they do: then dev is no blind choice
@@ -150,7 +152,7 @@ class Task:
         if self.parts:
             # shuffled once and for all, so that the first n examples are a fair share of every part
             return join([get_task(part).load(split, language, rows) for part in self.parts]).shuffle(seed=0)
-        if self.train_from and split != "test":
+        if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
             return get_task(self.train_from[-1], self.benchmark).load(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
         loaded = []
@@ -169,6 +171,24 @@ class Task:
             if len(loaded[-1]) < read:
                 rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
         return join(loaded)
+
+    def ids(self, examples: Dataset) -> list[str] | None:
+        """What names each example in all languages; None: nothing does, and parallel rows go by their number."""
+        return None
+
+    def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
+        """The examples with their labels dealt out anew at random: as many of each, and nothing to be learnt from the text."""
+        if "label" not in examples.column_names:
+            raise UserError(f"{self.name}: its labels cannot be shuffled.")
+        return put(examples, label=rng.permutation(examples["label"][:]).tolist())
+
+    def to_texts(self, examples: Dataset) -> Dataset:
+        """The examples' texts, whose words may be replaced: columns that begin with the field they are in, first or second."""
+        raise UserError(f"{self.name}: words of its texts cannot be replaced.")
+
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
+        """The examples with these texts (of `to_texts`) in place of their own."""
+        raise NotImplementedError
 
     def locate(self, split: str, language: str, rows: Rows) -> tuple[Source, str, str]:
         """The source, config and split expression that hold a split; of several sources the first present."""
@@ -246,6 +266,14 @@ def join(data: list[Dataset]) -> Dataset:
     from datasets import concatenate_datasets
 
     return concatenate_datasets([part.cast(data[0].features) for part in data]) if len(data) > 1 else data[0]
+
+
+def put(data: Dataset, **columns: list) -> Dataset:
+    """The rows with other values in these columns, which keep their types."""
+    from datasets import Dataset, Features, concatenate_datasets
+
+    new = Dataset.from_dict(columns, features=Features({name: data.features[name] for name in columns}))
+    return concatenate_datasets([data.remove_columns(list(columns)), new], axis=1)
 
 
 def fingerprint(task: Task, data: Dataset, *more: Any) -> str:

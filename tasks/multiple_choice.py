@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_labels, check_text, fingerprint
+from tasks.base import Source, Task, check_labels, check_text, fingerprint, put
 from tasks.errors import UserError
 
 
@@ -14,6 +14,7 @@ class MultipleChoice(Task):
 
     form = "multiple_choice"
     auto_class = "AutoModelForMultipleChoice"
+    fields = (("prompt",), ("choices",))
     metric = "accuracy"
     num_labels = 1
     n_choices: ClassVar[int]
@@ -40,6 +41,14 @@ class MultipleChoice(Task):
                 raise UserError(f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices}, none empty.")
         check_text(rows, ("prompt",), where)
         return rows.add_column("label", labels)
+
+    def to_texts(self, examples):
+        choices = {f"second, choice {i}": [row[i] for row in examples["choices"]] for i in range(self.n_choices)}
+        return type(examples).from_dict({"first": examples["prompt"][:], **choices})
+
+    def from_texts(self, examples, texts):
+        choices = zip(*(texts[f"second, choice {i}"] for i in range(self.n_choices)), strict=True)
+        return put(examples, prompt=texts["first"][:], choices=[list(row) for row in choices])
 
     def featurize(self, batch, indices, tokenizer, max_length, train):
         prompts = [p for p, choices in zip(batch["prompt"], batch["choices"], strict=True) for _ in choices]

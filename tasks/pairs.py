@@ -71,22 +71,15 @@ class Pairs(Task):
 class SquadDual(Pairs):
     """SQuAD v1.1: a question, and the sentence of the paragraph in which its (first) answer begins.
 
-    English rows are the task squad's own (so --splits squad.train=... applies here too). Other languages are XTREME's machine
-    translation of SQuAD, as juletxara/xquad_xtreme has it on the Hub, and keep SQuAD's ids.
+    The rows are the task squad's own (so --splits squad.train=... applies here too), English or translated.
     """
 
     name = "squad_dual"
-    translated = Source("juletxara/xquad_xtreme", "{language}", {"train": "translate_train", "dev": "translate_dev"},
-                        "refs/convert/parquet")
-    sources = (translated,)
 
     def pairs(self, split, language, rows):
-        from tasks.span import SQuAD
+        from tasks import get_task
 
-        squad = SQuAD(self.benchmark)
-        if language != "en":
-            squad.sources = (self.translated,)
-        return self.from_answers(squad.load(split, language, rows))
+        return self.from_answers(get_task("squad", self.benchmark).load(split, language, rows))
 
     def from_answers(self, examples):
         """Span examples (id, context, question, answers) -> pairs."""

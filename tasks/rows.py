@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import gzip
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
+ROUND_TRIP = ".roundtrip"  # ends the config of English rows that went into another language and back
 
 
 @functools.cache
@@ -35,19 +37,26 @@ class Rows:
             that source split instead (the Hub's own slicing syntax). Several expressions separated by commas name
             alternatives: the first whose file exists is read; several joined by ``+`` are taken together.
             What was read stands in `records`.
+        translations: a second folder of the same layout, of translated rows (`python -m xstilts.translate` writes
+            one). What `root` lacks is looked for there; of the Hub, which is not asked what it has, anything that
+            stands there is read from there. The record says which model translated.
 
     Raises:
-        UserError: the folder does not exist, or an override is not of that form.
+        UserError: a folder does not exist, or an override is not of that form.
     """
 
-    def __init__(self, root: str | Path = "hub", splits: list[str] | tuple[str, ...] = ()):
+    def __init__(self, root: str | Path = "hub", splits: list[str] | tuple[str, ...] = (), translations: str | Path | None = None):
         self.local = str(root) != "hub"
         self.root = Path(root)
+        self.translations = Path(translations) if translations else None
+        self.suffix = ""  # of every config that is read
         if self.local and not self.root.is_dir():
             raise UserError(
                 f"--data_root {root} is not a folder. Give 'hub', or a folder of rows such as data/world "
                 "(made by `python -m world --out data/world`)."
             )
+        if self.translations and not self.translations.is_dir():
+            raise UserError(f"--translations {translations} is not a folder. `python -m xstilts.translate` makes one.")
         self.overrides: dict[tuple[str, str], str] = {}
         for text in splits:
             match = re.fullmatch(r"(\w+)\.(train|dev|test)=(.+)", text)
@@ -58,6 +67,18 @@ class Rows:
         self.records: list[dict] = []
 
     # ---- what is there -------------------------------------------------------------------------------------------
+
+    def roundtrip(self) -> Rows:
+        """These rows, but of every config the one that went into another language and back (in `translations`).
+
+        Raises:
+            UserError: there is no folder of translations.
+        """
+        if not self.translations:
+            raise UserError("English rows that went into another language and back: say where they are with --translations FOLDER.")
+        other = copy.copy(self)
+        other.suffix = ROUND_TRIP
+        return other
 
     def folder(self, source: str) -> Path:
         """The folder that holds a Hub id's configs."""
@@ -73,16 +94,17 @@ class Rows:
         return self.overrides.get((task, split), default)
 
     def file(self, source: str, config: str, split: str) -> Path | None:
-        """The file of one source split in the folder, or None; `split` may be a file's own name."""
-        for name in (*(f"{split}.{suffix}" for suffix in SUFFIXES), split):
-            path = self.folder(source) / config / name
-            if path.is_file():
-                return path
+        """The file of one source split in the folders, or None; `split` may be a file's own name."""
+        for root in filter(None, (self.root if self.local else None, self.translations)):
+            for name in (*(f"{split}.{suffix}" for suffix in SUFFIXES), split):
+                path = root / self.folder(source).name / config / name
+                if path.is_file():
+                    return path
         return None
 
     def has(self, source: str, config: str, expression: str) -> bool:
-        """Whether the folder has one of the expression's splits (always True for the Hub, which is not asked)."""
-        return not self.local or all(any(self.file(source, config, base) for base, _ in alternatives(part))
+        """Whether the folders have one of the expression's splits (always True for the Hub, which is not asked)."""
+        return not self.local or all(any(self.file(source, config + self.suffix, base) for base, _ in alternatives(part))
                                      for part in expression.split("+"))
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -94,7 +116,8 @@ class Rows:
         Raises:
             UserError: no such file, not readable, a column of `columns` missing, or no row.
         """
-        if self.local:
+        config += self.suffix
+        if self.local or self.suffix or any(self.file(source, config, base) for base, _ in alternatives(expression)):
             data, record = self._read_file(source, config, expression)
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
@@ -141,13 +164,18 @@ class Rows:
             except Exception as error:
                 raise UserError(f"{path}: {diagnose(path) or one_line(error)}") from error
             check_text_bytes(data, path)
-            return data, {"split": base + cut, "sha256": sha256(path), "file": str(path)}
-        wanted = ", ".join(str(self.folder(source) / config / f"{b}.parquet") for b, _ in alternatives(expression))
+            record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
+            if self.translations and path.is_relative_to(self.translations):
+                record["translated_by"] = translator(path)
+            return data, record
+        folder = self.folder(source) if self.local else self.translations / self.folder(source).name
+        wanted = ", ".join(str(folder / config / f"{b}.parquet") for b, _ in alternatives(expression))
         have = self.configs(source)
         near = difflib.get_close_matches(config, have, 3)
         raise UserError(
             f"No rows at {wanted} (.jsonl and .jsonl.gz are read too). "
-            + (f"{self.folder(source)} has {', '.join(near or have[:8])}." if have else f"{self.folder(source)} is absent.")
+            + (f"{folder} has {', '.join(near or have[:8])}." if have else "" if folder.is_dir() else f"{folder} is absent.")
+            + (f" Nor are they below --translations {self.translations}." if self.local and self.translations else "")
             + " If another split holds them, say so with --splits task.split=validation[:8000]."
         )
 
@@ -174,6 +202,25 @@ class Rows:
     def note(self, text: str) -> None:
         """Keeps a remark on what was read last; it stands with the record in results.json."""
         self.records[-1].setdefault("notes", []).append(text)
+
+
+def translation_note(path: Path) -> Path:
+    """The file beside a file of translated rows that says who translated, and how: ``train.translation.json``."""
+    return path.with_name(path.name.partition(".")[0] + ".translation.json")
+
+
+def translator(path: Path) -> str:
+    """The model that made a file of translated rows.
+
+    Raises:
+        UserError: nothing beside it says so.
+    """
+    note = translation_note(path)
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{note} is missing or does not name the model ({one_line(error)}): translated rows of unknown make. "
+                        'Write it as {"model": "..."}.') from error
 
 
 def alternatives(expression: str) -> list[tuple[str, str]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, check_text, fingerprint
+from tasks.base import XTREME_REVISION, Source, Task, check_labels, check_text, fingerprint, put
 from tasks.errors import UserError
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
 
 class SentencePair(Task):
-    """Columns after loading: text_a, text_b, label (index into `labels`)."""
+    """Columns after loading: text_a, text_b, label (index into `labels`); id where the source has one."""
 
     form = "sentence_pair"
+    fields = (("text_a",), ("text_b",))
     auto_class = "AutoModelForSequenceClassification"
     metric = "accuracy"
     columns = ("premise", "hypothesis", "label")  # first text, second text, label
@@ -28,11 +29,20 @@ class SentencePair(Task):
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
                             "this split cannot be trained on or scored.")
-        data = data.select_columns([text_a, text_b, label])
+        data = data.select_columns([text_a, text_b, label] + [c for c in ("id",) if c in data.column_names])
         data = data.rename_columns({text_a: "text_a", text_b: "text_b", label: "label"})
         if data.features["label"] != Value("int64"):  # text, a narrower integer, or the Hub's ClassLabel
             data = data.remove_columns("label").add_column("label", labels)
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
+
+    def ids(self, examples):
+        return [str(i) for i in examples["id"]] if "id" in examples.column_names else None
+
+    def to_texts(self, examples):
+        return examples.select_columns(["text_a", "text_b"]).rename_columns({"text_a": "first", "text_b": "second"})
+
+    def from_texts(self, examples, texts):
+        return put(examples, text_a=texts["first"][:], text_b=texts["second"][:])
 
     def featurize(self, batch, indices, tokenizer, max_length, train):
         # longest_first, as the benchmark: an over-long pair loses tokens from its longer side, never a whole side
@@ -180,6 +190,7 @@ class XNLI(SentencePair):
     train_rows = 392702
     labels = NLI
     languages_in = "xnli"
+    other_languages = "parallel"  # XNLI-MT, and dev and test by translators; no ids, the same order everywhere
     sources = (
         Source("facebook/xnli", "{language}", {"train": "train", "dev": "validation", "test": "test"},
                "b8dd5d7af51114dbda02c0e3f6133f332186418e"),
@@ -195,7 +206,8 @@ class XNLI(SentencePair):
 class PAWSX(SentencePair):
     """PAWS-X (Yang et al. 2019): trained on English PAWS. The other languages' train splits are machine translation.
 
-    Rows do not align across languages: google/xtreme's copy lost some of es, fr and ko. Its labels are text.
+    Rows align across languages by their id. google/xtreme's copy has none (and text for labels), and lost some dev rows
+    of es and fr, and test rows of ko: there nothing aligns them.
     """
 
     name = "pawsx"
@@ -203,6 +215,7 @@ class PAWSX(SentencePair):
     labels = ("not_paraphrase", "paraphrase")
     columns = ("sentence1", "sentence2", "label")
     languages_in = "pawsx"
+    other_languages = "parallel"
     sources = (
         Source("google-research-datasets/paws-x", "{language}", {"train": "train", "dev": "validation", "test": "test"},
                "4cd8187c404bda33cb1f62b49b001115862acf37"),

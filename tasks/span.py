@@ -10,10 +10,12 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text, fingerprint
+from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text, fingerprint, put
 from tasks.errors import UserError
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
+
+PARTS = ("first, before the answer", "first, the answer", "first, after it", "second")  # of `Span.to_texts`
 
 
 class Span(Task):
@@ -21,6 +23,7 @@ class Span(Task):
 
     form = "span"
     auto_class = "AutoModelForQuestionAnswering"
+    fields = (("context", "answers"), ("question",))
     num_labels = 2  # start and end
     metric = "f1"
     select = "last"  # the benchmark's QA scripts keep the last checkpoint
@@ -46,6 +49,38 @@ class Span(Task):
                             with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets",
                             new_fingerprint=fingerprint(self, data, "offsets"))
         return data
+
+    def ids(self, examples):
+        return examples["id"][:]
+
+    def shuffle_labels(self, examples, rng):
+        """Each (first) answer moved to a random place of its context, as many characters long as it was."""
+        moved = []
+        for context, answers in zip(examples["context"], examples["answers"], strict=True):
+            if not answers["text"]:
+                raise UserError(f"{self.name}: its labels cannot be shuffled, because some questions have no answer.")
+            length = len(answers["text"][0])
+            start = int(rng.integers(len(context) - length + 1))
+            moved.append({"text": [context[start : start + length]], "answer_start": [start]})
+        return put(examples, answers=moved)
+
+    def to_texts(self, examples):
+        """The context in three parts, so that its (first) answer can be found again; without an answer all is before it."""
+        def parts(row):
+            context, answers = row["context"], row["answers"]
+            start = answers["answer_start"][0] if answers["text"] else len(context)
+            end = start + len(answers["text"][0]) if answers["text"] else start
+            return dict(zip(PARTS, (context[:start], context[start:end], context[end:], row["question"]), strict=True))
+
+        return examples.map(parts, remove_columns=examples.column_names, desc=f"{self.name}: texts",
+                            new_fingerprint=fingerprint(self, examples, "texts"))
+
+    def from_texts(self, examples, texts):
+        contexts, answers = [], []
+        for before, answer, after, old in zip(*(texts[part] for part in PARTS[:3]), examples["answers"], strict=True):
+            contexts.append(before + answer + after)
+            answers.append({"text": [answer], "answer_start": [len(before)]} if old["text"] else old)
+        return put(examples, context=contexts, answers=answers, question=texts["second"][:])
 
     def _starts(self, context, answers, where):
         """The answers' offsets, checked; one off by stripped blanks is found again near where it should be."""
@@ -190,12 +225,19 @@ def _context_tokens(sequence_ids):
 
 
 class SQuAD(Span):
-    """SQuAD v1.1 (Rajpurkar et al. 2016)."""
+    """SQuAD v1.1 (Rajpurkar et al. 2016).
+
+    Rows that are not English are XTREME's machine translation of it, as juletxara/xquad_xtreme has it on the Hub; they
+    keep SQuAD's ids (not checked there).
+    """
 
     name = "squad"
     train_rows = 87599
+    other_languages = "parallel"
     sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"},
-                      "7b6d24c440a36b6815f21b70d25016731768db1f"),)
+                      "7b6d24c440a36b6815f21b70d25016731768db1f"),
+               Source("juletxara/xquad_xtreme", "{language}", {"train": "translate_train", "dev": "translate_dev"},
+                      "refs/convert/parquet"))
     # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
     defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 16, "max_seq_length": 384,
                 "warmup_steps": 0.1, "weight_decay": 0.01}
@@ -253,6 +295,7 @@ class XQuAD(Span):
     dev_in_test = "XQuAD's questions are from SQuAD's dev"
     train_rows = 87599
     languages_in = "xquad"
+    other_languages = "parallel"  # where --splits make its rows train rows
     train_from = ("squad",)
     # google/xquad first: google/xtreme strips contexts without moving the offsets
     sources = (Source("google/xquad", "xquad.{language}", {"test": "validation"}, "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"),
@@ -281,6 +324,7 @@ class TyDiQA(Span):
     dev_in_test = "TyDiQA's English dev and English test are the same questions"
     train_rows = 3696
     languages_in = "tydiqa"
+    other_languages = "native"
     sources = tuple(
         Source(id, config, {"train": "train", "dev": "validation", "test": "validation"}, revision, shape=_tydiqa_rows,
                inside=lambda data: {_name_in(i) for i in data["id"]})

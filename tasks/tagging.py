@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, fingerprint
+from tasks.base import XTREME_REVISION, Source, Task, check_labels, fingerprint, put
 from tasks.errors import UserError
 
 UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
@@ -15,6 +15,7 @@ class Tagging(Task):
 
     form = "tagging"
     auto_class = "AutoModelForTokenClassification"
+    fields = (("tokens", "tags"),)
     metric = "f1"
     columns = ("tokens", "pos_tags")  # words, tags
 
@@ -26,6 +27,12 @@ class Tagging(Task):
             check_labels(t, self.labels, f"{where}, sentence {row}", tags)
         data = data.select_columns([words, tags])
         return data.rename_columns({old: new for old, new in ((words, "tokens"), (tags, "tags")) if old != new})
+
+    def shuffle_labels(self, examples, rng):
+        """All tags of all sentences in random order."""
+        tags = examples["tags"][:]
+        flat = iter(rng.permutation([tag for row in tags for tag in row]).tolist())
+        return put(examples, tags=[[next(flat) for _ in row] for row in tags])
 
     def featurize(self, batch, indices, tokenizer, max_length, train):
         features = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
@@ -133,6 +140,7 @@ class UDPOS(Tagging):
     train_rows = 21253
     labels = UPOS
     languages_in = "udpos"
+    other_languages = "native"
     sources = (Source("google/xtreme", "udpos.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
                       code=codes.ud_name, only=codes.XTREME["udpos"]),)
     defaults = TARGET
@@ -169,6 +177,7 @@ class PANX(Tagging):
     labels = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")  # the order of the Hub's integers
     columns = ("tokens", "ner_tags")
     languages_in = "panx"
+    other_languages = "native"
     sources = (
         Source("google/xtreme", "PAN-X.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
                shape=_panx_rows, only=codes.XTREME["panx"]),

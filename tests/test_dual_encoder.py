@@ -123,16 +123,16 @@ def test_ids_that_every_language_has_are_kept_in_one_order():
     from xstilts.dual_encoder import PairRows
 
     pairs = PairRows({"t": {"en": language("en", [1, 2, 3, 4]), "de": language("de", [4, 9, 2, 1])}, "u": {"en": language("en", [7])}})
-    assert len(pairs) == 4 and pairs.left_out == {"t": 2, "u": 0}
-    english, german = pairs.rows["t"]
+    assert len(pairs) == 4 and pairs.lacking == {"t": {"de": 1}, "u": {}}
+    english, german = pairs.queries["t"]
     assert pairs[int(english[1]), int(german[1])] == {"query": "en q2", "passage": "de p2"}
-    assert pairs.data[pairs.rows["u"][0].tolist()]["query"] == ["en q7"]
+    assert pairs.data[pairs.queries["u"][0].tolist()]["query"] == ["en q7"]
 
 
 def test_ids_that_do_not_match_are_refused():
     from xstilts.dual_encoder import PairRows
 
-    with pytest.raises(UserError, match=r"t: no id stands in every language, so the rows are not parallel \(en: 1, 2, ...; de: 8, 9"):
+    with pytest.raises(UserError, match=r"t: no id stands in every language, so the rows are not parallel \(en: 2 rows, 1, 2, ...; de: 2 rows, 8, 9"):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [8, 9])}})
     with pytest.raises(UserError, match="t, de: the id '2' stands twice"):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [2, 2, 1])}})
@@ -160,7 +160,7 @@ def epoch(pairs, batches, number=0, **more):
     """The batches of one epoch as texts: [[(query, passage), ...], ...]."""
     from xstilts.dual_encoder import PairSampler
 
-    sampler = PairSampler(pairs.rows, pairs.texts, SIZE, batches, **more)
+    sampler = PairSampler(pairs, SIZE, batches, **more)
     sampler.set_epoch(number)
     found = [[tuple(item.values()) for item in pairs.__getitems__(batch)] for batch in sampler]
     assert len(found) == len(sampler)
@@ -297,7 +297,7 @@ def trainer(model, data, folder, layer=None, **settings):
     plain = TrainingArguments(output_dir=str(folder), use_cpu=True, seed=0, logging_steps=100, **settings)
     return PairTrainer(model=model, args=library_arguments(plain, {}), pairs=pairs, name="test", layer=layer,
                        loss=make_loss(model, 20.0, None),
-                       sampler=PairSampler(pairs.rows, pairs.texts, plain.per_device_train_batch_size))
+                       sampler=PairSampler(pairs, plain.per_device_train_batch_size))
 
 
 def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
@@ -436,7 +436,7 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
     (["--train_tasks", "squad_dual", "--alpha", "2"], "--alpha 2.0"),
     (["--train_tasks", "squad_dual", "--scale", "0"], "--scale 0.0"),
     (["--train_tasks", "squad_dual", "--code_switch", "bilingual"], "--code_switch needs --lexicon"),
-    (["--train_tasks", "squad_dual", "--lexicon", "x"], "go with --code_switch"),
+    (["--train_tasks", "squad_dual", "--switch_languages", "de"], "goes with --code_switch"),
     (["--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"], "--lexicon nowhere: no such folder"),
     (["--train_tasks", "xnli_dual", "--code_switch", "bilingual", "--lexicon", "x", "--train_languages", "en", "qaa"], "replaces English"),
     (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "no dev pair is left"),

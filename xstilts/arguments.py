@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,47 @@ class DataArguments:
 
 
 @dataclass
+class FamilyArguments:
+    """What all arms of a family are given alike, so that they train on the same rows (docs/arms.md)."""
+
+    train_languages: list[str] = field(
+        default_factory=list, metadata={"help": "The family's languages. Every arm of it, the English one too, trains on the rows that "
+                                                "all of them have."})
+    match_roundtrip: bool = field(default=False, metadata={"help": "The family has an arm of rows translated and back: only rows that "
+                                                                   "have come back."})
+    translations: str | None = field(default=None, metadata={"help": "Folder of translated rows (python -m xstilts.translate), for what "
+                                                                     "--data_root lacks."})
+    lexicon: str | None = field(default=None, metadata={"help": "Folder of en-de.txt (source TAB target) or en-de/train.parquet, for "
+                                                                "--code_switch."})
+
+
+@dataclass
+class ArmArguments:
+    """What an arm does with the rows of its family."""
+
+    language_mode: str = field(
+        default="english", metadata={"help": "Each row in English; in one of --train_languages (multilingual; translated: never English); "
+                                             "its two texts in two (cross); half and half (hybrid); English that was translated and back.",
+                                     "choices": ["english", "multilingual", "translated", "cross", "hybrid", "roundtrip"]})
+    alpha: float = field(default=0.5, metadata={"help": "hybrid: the share of rows in one language."})
+    code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a text, or drawn for each word.",
+                                                            "choices": ["bilingual", "multilingual"]})
+    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
+    switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; default: those of --train_languages."})
+    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
+    shuffle_labels: bool = field(default=False, metadata={"help": "Labels dealt out anew at random: what any training does."})
+
+
+@dataclass
+class PeftArguments:
+    peft: str | None = field(default=None, metadata={"help": "Train an adapter in place of all weights, and the head.", "choices": ["lora"]})
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the update of each target."})
+    lora_alpha: float | None = field(default=None, metadata={"help": "The update is scaled by alpha / rank; default: twice the rank."})
+    lora_targets: list[str] = field(default_factory=lambda: ["query", "value"], metadata={"help": "Modules of the encoder to adapt."})
+    lora_dropout: float = field(default=0.1, metadata={"help": "Dropout before the update."})
+
+
+@dataclass
 class RunArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Folder for checkpoint, results.json and card."})
     arm: str | None = field(default=None, metadata={"help": "What phase 2 was, for the report; default: from the tasks."})
@@ -45,6 +86,12 @@ class RunArguments:
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository to push to: name or namespace/name."})
     hub_private_repo: bool = field(default=False, metadata={"help": "Create that repository as private."})
     list_tasks: bool = field(default=False, metadata={"help": "Print the tasks and leave."})
+
+
+def told(*arguments: Any) -> dict[str, Any]:
+    """What the given dataclasses hold other than their defaults, by field name."""
+    return {f.name: value for one in arguments for f, plain in zip(fields(one), vars(type(one)()).values(), strict=True)
+            if (value := getattr(one, f.name)) != plain}
 
 
 TRAINING = "Every field of transformers.TrainingArguments is accepted too: --learning_rate, --num_train_epochs, --max_steps, \

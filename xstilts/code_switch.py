@@ -96,7 +96,7 @@ def read_lexicons(folder: str, languages: Sequence[str] = (), skip_identities: b
     `en-<language>/train.{parquet,jsonl,jsonl.gz}` with the columns source and target.
 
     Args:
-        languages: these only; empty: all there are.
+        languages: these only, English aside; empty: all there are.
         skip_identities: leave out entries whose two words are the same, so that a switch can be seen.
 
     Raises:
@@ -113,7 +113,7 @@ def read_lexicons(folder: str, languages: Sequence[str] = (), skip_identities: b
     if not found:
         raise UserError(f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
                         "en-de/train.parquet (.jsonl, .jsonl.gz) with columns source and target.")
-    wanted = [codes.normalize(code) for code in languages] or list(found)
+    wanted = [code for code in map(codes.normalize, languages) if code != "en"] or list(found)
     for code in wanted:
         if code not in found:
             near = difflib.get_close_matches(code, found, 1)
@@ -157,6 +157,22 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
             pairs.append((fields[0].strip(), fields[1].strip()))
     return pairs, {"id": path.parent.name, "config": path.stem, "split": "train", "sha256": sha256(path), "file": str(path),
                    "rows": len(pairs)}
+
+
+def check(how, lexicon: str | None) -> None:
+    """Refuses arguments that cannot go together (`how`: code_switch, switch_probability, switch_languages).
+
+    A lexicon without code-switching is no error: a family's arms are all told where it lies, and some use it.
+
+    Raises:
+        UserError: what was given, and what to type.
+    """
+    if not 0 < how.switch_probability <= 1:
+        raise UserError(f"--switch_probability {how.switch_probability} must be above 0 and up to 1.")
+    if how.code_switch and not lexicon:
+        raise UserError("--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet.")
+    if not how.code_switch and how.switch_languages:
+        raise UserError("--switch_languages goes with --code_switch bilingual or multilingual.")
 
 
 def sides(mode: str, lexicons: dict[str, Lexicon], query: bool = True, passage: bool = True) -> dict[str, list[Lexicon]]:

@@ -25,8 +25,12 @@ from transformers import ProgressCallback
 from tasks import languages as codes
 from tasks.pairs import get_pairs
 from xstilts import cards, code_switch, heads, mining, results, runner
+from xstilts.arguments import told
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
+from xstilts.multilingual import ROUND_TRIP, align, counts, family_languages
+
+SWITCHED = "en, code-switched"  # stands beside the languages, but is none
 
 # ---- pairs -------------------------------------------------------------------------------------------------------------
 
@@ -36,45 +40,39 @@ class PairRows(torch.utils.data.Dataset):
     Args:
         parts: for each task {language: Dataset of query, passage, id}. Of several languages only the ids that all have
             are kept, in the same order.
+        drawn: the languages batches are made of; None: all. The others only have a say in which ids are kept, and the
+            first one in which pairs may stand in one batch.
+        limit: pairs of a task at most: the first so many that are kept.
+        shuffle: a seed to deal out the passages anew with, the same way in every language; None: each query has its own.
 
     Attributes:
         data: all rows one after another, query and passage.
-        rows: for each task an array (languages, pairs) of row numbers in `data`; a column is one id.
+        queries, passages: for each task an array (languages drawn, pairs) of row numbers in `data`; a column is one pair.
         texts: for each task an array (pairs, 2) that numbers equal queries, and equal passages, alike (first language).
-        left_out: ids of each task that not every language had.
+        lacking: for each task {language: ids of the first language that it lacks}.
 
     Raises:
         UserError: an id stands twice in one language, or no id stands in all.
     """
 
-    def __init__(self, parts: dict[str, dict]):
-        blocks, self.rows, self.texts, self.left_out, start = [], {}, {}, {}, 0
+    def __init__(self, parts: dict[str, dict], drawn: Sequence[str] | None = None, limit: int | None = None, shuffle: int | None = None):
+        blocks, self.queries, self.passages, self.texts, self.lacking, start = [], {}, {}, {}, {}, 0
         for task, by_language in parts.items():
-            places = {language: self._places(task, language, data["id"]) for language, data in by_language.items()}
-            first, *others = places.values()
-            shared = [i for i in first if all(i in other for other in others)]
-            if not shared:
-                given = "; ".join(f"{language}: {', '.join(list(of)[:2])}, ..." for language, of in places.items())
-                raise UserError(f"{task}: no id stands in every language, so the rows are not parallel ({given}).")
-            self.left_out[task] = len({i for of in places.values() for i in of}) - len(shared)
-            rows = np.array([[of[i] for i in shared] for of in places.values()])
-            self.rows[task] = rows + start + np.cumsum([0, *map(len, by_language.values())][:-1])[:, None]
-            english = next(iter(by_language.values())).select(rows[0])
-            self.texts[task] = np.stack([np.unique(english[side][:], return_inverse=True)[1] for side in ("query", "passage")], 1)
+            places, self.lacking[task] = align(task, {language: data["id"] for language, data in by_language.items()})
+            places = places[:, :limit]
+            english = next(iter(by_language.values())).select(places[0])
+            texts = [np.unique(english[side][:], return_inverse=True)[1] for side in ("query", "passage")]
+            rows = places + start + np.cumsum([0, *map(len, by_language.values())][:-1])[:, None]
+            rows = rows[[language in (drawn or by_language) for language in by_language]]
+            dealt = slice(None) if shuffle is None else np.random.default_rng(shuffle).permutation(rows.shape[1])
+            self.queries[task], self.passages[task] = rows, rows[:, dealt]
+            self.texts[task] = np.stack([texts[0], texts[1][dealt]], 1)
             blocks += [data.select_columns(["query", "passage"]) for data in by_language.values()]
             start += sum(map(len, by_language.values()))
         self.data = concatenate_datasets(blocks)
 
-    @staticmethod
-    def _places(task: str, language: str, ids: Sequence[str]) -> dict[str, int]:
-        places = {i: row for row, i in enumerate(ids)}
-        if len(places) < len(ids):
-            twice = next(i for row, i in enumerate(ids) if places[i] != row)
-            raise UserError(f"{task}, {language}: the id {twice!r} stands twice.")
-        return places
-
     def __len__(self):
-        return sum(rows.shape[1] for rows in self.rows.values())
+        return sum(rows.shape[1] for rows in self.queries.values())
 
     def __getitem__(self, pair: tuple[int, int]) -> dict[str, str]:
         return self.__getitems__([pair])[0]
@@ -88,7 +86,7 @@ class PairRows(torch.utils.data.Dataset):
 class PairSampler:
     """Batches of (query row, passage row): in each one task, no text twice on a side, and the languages of its kind.
 
-    mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn uniformly.
+    english: of the one language there is. mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn uniformly.
     hybrid: mono with probability alpha, else cross (arXiv 2408.10536). The languages are drawn once a batch: in a batch
     that mixed them a model could tell a passage by its language alone.
 
@@ -96,24 +94,22 @@ class PairSampler:
     full unless too few different texts are left. What comes depends on seed and epoch alone.
 
     Args:
-        rows, texts: as in `PairRows`.
         processes: the number of batches is a multiple of it.
     """
 
     drop_last = True
 
-    def __init__(self, rows: dict[str, np.ndarray], texts: dict[str, np.ndarray], batch_size: int, batches: str = "mono",
-                 alpha: float = 0.5, seed: int = 0, processes: int = 1):
-        for task, of in rows.items():
-            if batches != "mono" and len(of) < 2:
+    def __init__(self, pairs: PairRows, batch_size: int, batches: str = "mono", alpha: float = 0.5, seed: int = 0, processes: int = 1):
+        for task, of in pairs.queries.items():
+            if batches in ("cross", "hybrid") and len(of) < 2:
                 raise UserError(f"--batch_languages {batches} needs pairs in two languages at least: --train_languages en de ...")
-            different = min(len(np.unique(column)) for column in texts[task].T)
+            different = min(len(np.unique(column)) for column in pairs.texts[task].T)
             if different < batch_size or of.shape[1] < batch_size * processes:
                 raise UserError(f"{task} has {of.shape[1]} pairs ({different} with different texts), fewer than a batch; "
                                 f"lower --per_device_train_batch_size {batch_size}.")
-        self.rows, self.texts, self.batch_size, self.seed, self.epoch = rows, texts, batch_size, seed, 0
-        self.mono = {"mono": 1.0, "cross": 0.0, "hybrid": alpha}[batches]
-        self.total = sum(of.shape[1] // batch_size for of in rows.values()) // processes * processes
+        self.pairs, self.batch_size, self.seed, self.epoch = pairs, batch_size, seed, 0
+        self.mono = {"cross": 0.0, "hybrid": alpha}.get(batches, 1.0)
+        self.total = sum(of.shape[1] // batch_size for of in pairs.queries.values()) // processes * processes
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -123,15 +119,15 @@ class PairSampler:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        found = [(task, batch) for task, texts in self.texts.items() for batch in self._batches(texts, rng)]
+        found = [(task, batch) for task, texts in self.pairs.texts.items() for batch in self._batches(texts, rng)]
         for number in rng.permutation(len(found))[: self.total]:
             task, batch = found[number]
-            rows = self.rows[task]
+            queries, passages = self.pairs.queries[task], self.pairs.passages[task]
             if rng.random() < self.mono:
-                queries = passages = rng.integers(len(rows))
+                one = other = rng.integers(len(queries))
             else:
-                queries, passages = rng.choice(len(rows), 2, replace=False)
-            yield list(zip(rows[queries, batch].tolist(), rows[passages, batch].tolist(), strict=True))
+                one, other = rng.choice(len(queries), 2, replace=False)
+            yield list(zip(queries[one, batch].tolist(), passages[other, batch].tolist(), strict=True))
 
     def _batches(self, texts: np.ndarray, rng: np.random.Generator) -> Iterator[list[int]]:
         """The pairs in random order, cut into batches; one whose text is in the batch already waits for the next."""
@@ -246,7 +242,7 @@ def library_arguments(args, prompts: dict[str, str]) -> SentenceTransformerTrain
     return SentenceTransformerTrainingArguments(**values, prompts=prompts or None)
 
 
-class PairTrainer(SentenceTransformerTrainer):
+class PairTrainer(runner.CountsTokens, SentenceTransformerTrainer):
     """sentence-transformers' trainer over `PairRows` in the batches of a `PairSampler`."""
 
     task = dev = None  # runner.train rehearses the scoring of a task with a head; this one has none
@@ -328,7 +324,7 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
 
-def check(how) -> None:
+def check(how, family) -> None:
     """Refuses arguments that cannot go together, before anything is read.
 
     Raises:
@@ -336,39 +332,43 @@ def check(how) -> None:
     """
     if not how.train_tasks:
         raise UserError("--train_tasks is missing: pairs to train on, e.g. squad_dual or nli_dual.")
-    if not 0 <= how.alpha <= 1 or not 0 < how.switch_probability <= 1:
-        raise UserError(f"--alpha {how.alpha} must lie in 0..1, --switch_probability {how.switch_probability} above 0 and up to 1.")
+    if not 0 <= how.alpha <= 1:
+        raise UserError(f"--alpha {how.alpha} must lie in 0..1.")
     if how.scale <= 0 or (how.cached_loss_mini_batch is not None and how.cached_loss_mini_batch < 1):
         raise UserError(f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive.")
-    if how.code_switch and not how.lexicon:
-        raise UserError("--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet.")
-    if not how.code_switch and (how.lexicon or how.switch_languages):
-        raise UserError("--lexicon and --switch_languages go with --code_switch bilingual or multilingual.")
-    if how.code_switch and [codes.normalize(code) for code in how.train_languages] != ["en"]:
-        raise UserError("--code_switch replaces English words; it goes with --train_languages en.")
+    code_switch.check(how, family.lexicon)
+    if how.code_switch and how.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
+        raise UserError("--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en).")
 
 
-def train(how, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
+def train(how, family, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
     """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
         how: the script's own training arguments (run_retrieval.py, DualEncoderArguments).
+        family: languages whose ids are kept, where translations and lexicon lie (FamilyArguments).
         layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
 
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
     """
-    check(how)
+    check(how, family)
     tasks = [get_pairs(name, data_args.benchmark) for name in dict.fromkeys(how.train_tasks)]
-    languages = list(dict.fromkeys(codes.normalize(code) for code in how.train_languages))
+    languages = family_languages(family) or ["en"]
+    # whatever is drawn: of all these only ids that all have, in the order of English, its equal texts in different batches
+    drawn = [SWITCHED] if how.code_switch else ["en"] if how.batch_languages == "english" else languages
+    languages = list(dict.fromkeys(["en", *languages]))
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     args = runner.training_arguments(run, rest, defaults, train_sampling_strategy="random")
-    lexicons, read = code_switch.read_lexicons(how.lexicon, how.switch_languages, how.skip_identities) if how.code_switch else ({}, [])
+    lexicons, read = {}, []
+    if how.code_switch:
+        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
     settings = runner.settings_of(args, model=name, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings,
+                                  freeze_embeddings=model_args.freeze_embeddings, **told(family) | {"train_languages": languages},
+                                  seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if runner.finished(run, settings):
         return
@@ -383,25 +383,27 @@ def train(how, layer: str, pooling: str, model_args, data_args, run, rest: list[
         heads.freeze_embeddings(encoder)
 
     # ---- rows ----------------------------------------------------------------------------------------------------
-    rows = runner.open_rows(data_args)
+    rows = runner.open_rows(data_args, family.translations)
     notes = []
     if how.code_switch:
         switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
     with args.main_process_first(desc="pairs"):
         parts = {}
         for task in tasks:
-            of = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
+            of = {code: task.load("train", code, rows) for code in languages}
+            if family.match_roundtrip:
+                of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
             if how.code_switch:
-                of["en"], counts = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed)
-                notes += [f"{task.name} {side}: {count}" for side, count in counts.items()]
+                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed)
+                notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
             parts[task.name] = of
         dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
         if not all(map(len, dev.values())):
             raise UserError(f"--max_eval_samples {data_args.max_eval_samples}: no dev pair is left to score.")
-        pairs = PairRows(parts)
-    notes += [f"{task}: {n} ids left out, which not every language has" for task, n in pairs.left_out.items() if n]
-    sampler = PairSampler(pairs.rows, pairs.texts, args.per_device_train_batch_size, how.batch_languages, how.alpha, run.seed,
-                          args.world_size)
+        pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
+    notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
+    notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
+    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, run.seed, args.world_size)
     for note in notes:
         runner.logger.info(note)
 
@@ -416,7 +418,7 @@ def train(how, layer: str, pooling: str, model_args, data_args, run, rest: list[
     scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
     chance = {task.name: task.chance(dev[task.name]) for task in tasks}
     key = tasks[0].metric
-    flat = [t.name for t in tasks if t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]
+    flat = [t.name for t in tasks if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]
     for task in flat:
         runner.logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n", task, key,
                               scores[task][key], chance[task][key])
@@ -429,7 +431,7 @@ def train(how, layer: str, pooling: str, model_args, data_args, run, rest: list[
             "dev": {"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
             "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records),
             "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer) | {f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
+            "measures": runner.measures(trainer, len(pairs)) | {f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
             "notes": notes + [f"{task}: the English dev score is at chance" for task in flat],
         }, tasks, checkpoint=True)
         for task in tasks:

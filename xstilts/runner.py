@@ -149,7 +149,16 @@ class EpochSampler(torch.utils.data.Sampler):
         return iter(torch.cat(length_groups(self.lengths, self.size, generator)).tolist())
 
 
-class TaskTrainer(Trainer):
+class CountsTokens:
+    """A Trainer that counts the tokens it trains on (padding aside, over all processes) in what its checkpoints keep."""
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        count = sum(value.sum() for key, value in inputs.items() if key.endswith("attention_mask"))
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(count.to(self.args.device)).sum())
+        return super().training_step(model, inputs, *args, **kwargs)
+
+
+class TaskTrainer(CountsTokens, Trainer):
     """HF's Trainer with one loss for every head, and dev scores from the task's own decoding.
 
     Args:
@@ -273,8 +282,8 @@ def prepare(run, needs_output: bool = True) -> None:
     transformers.set_seed(run.seed)
 
 
-def open_rows(data_args) -> Rows:
-    return Rows(data_args.data_root, data_args.splits)
+def open_rows(data_args, translations: str | None = None) -> Rows:
+    return Rows(data_args.data_root, data_args.splits, translations)
 
 
 def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
@@ -320,7 +329,8 @@ def begin(run, settings: dict) -> str | None:
     checkpoint = last_checkpoint(run.output_dir)
     if path.is_file() and (checkpoint or Path(run.output_dir, "results.json").is_file()):
         old = json.loads(path.read_text())
-        differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k))
+        # an argument there was not yet, and that is not given now, makes no difference
+        differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k) and (k in old or settings[k]))
         if differ:
             shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
             raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
@@ -357,7 +367,7 @@ def outdated(record: dict, settings: dict) -> str | None:
     if parent.is_file() and results.read(parent)["finished"] > record["finished"]:
         return f"{settings['model']} is newer"
     if settings["data_root"] != "hub":
-        rows = Rows(settings["data_root"])
+        rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record["data"]:
             file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
             if file is None or sha256(file) != data["sha256"]:
@@ -423,10 +433,17 @@ def judge(trainer, task, dev) -> tuple[dict, dict, bool]:
     return scores, chance, bool(flat)
 
 
-def measures(trainer) -> dict[str, float]:
-    """Numbers about a finished training that are no scores: optimiser steps, mean loss of the last log lines."""
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {"steps": trainer.state.global_step} | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})
+def measures(trainer, rows: int | None = None) -> dict[str, float]:
+    """Numbers about a finished training that are no scores.
+
+    Rows (different examples there are to train on), optimiser steps, epochs, tokens trained on (padding aside, each time
+    they come), mean loss of the last log lines.
+    """
+    state = trainer.state
+    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    found = {} if rows is None else {"rows": rows}
+    found |= {"steps": state.global_step, "epochs": state.epoch, "tokens": state.num_input_tokens_seen}
+    return found | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})
 
 
 def unique(records: list[dict]) -> list[dict]:
