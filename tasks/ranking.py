@@ -207,6 +207,9 @@ class MewsliX(Ranking):
     def languages(self, rows):
         return [code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)]
 
+    def score(self, predictions, examples, language):
+        return {self.metric: super().score(predictions, examples, language)[self.metric]}
+
     def chance(self, examples, language="en"):
         return {f"mrr@{K}": super().chance(examples)[f"map@{K}"]}
 

@@ -76,7 +76,7 @@ def test_the_chain(tiny, tmp_path):
         assert record["parents"][-len(chain) :] == chain and record["arm"] == cell.split("/")[0]
     record = results.read(out / "none/seed0/tatoeba/results.json")
     assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
-    for name in ("matrix.md", "matrix.csv", "cells.csv", "index.html", "differences.png", "layers.png"):
+    for name in ("matrix.md", "matrix.csv", "cells.csv", "index.html", "differences.png", "layers.png", "languages.png"):
         assert (out / "report" / name).stat().st_size > 100
     page = (out / "report" / "index.html").read_text()
     assert "<script src" not in page and not re.search(r'(src|href)="(https?:|[^#"]*\.(png|css|js))', page), "the page needs other files"

@@ -246,7 +246,7 @@ def test_page_stands_alone(runs):
     html = (report(runs) / "index.html").read_text(encoding="utf-8")
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import\s+(\S+)""", html)
     assert loads and all(address.startswith(("data:", "#")) for one in loads for address in one if address)
-    assert html.count("data:image/png;base64,") == 2
+    assert html.count("data:image/png;base64,") == 3
     assert "<script" not in html and "<b>odd</b>" not in html
     assert "<details>" in html and "prefers-color-scheme: dark" in html
     assert "python run_target.py --task xnli --seed 0" in html and "r1" in html
@@ -254,7 +254,7 @@ def test_page_stands_alone(runs):
 
 def test_plots_are_whole_and_the_same_every_time(runs):
     folder = report(runs)
-    names = ["differences.png", "layers.png", "matrix.md", "matrix.csv", "cells.csv", "index.html"]
+    names = ["differences.png", "layers.png", "languages.png", "matrix.md", "matrix.csv", "cells.csv", "index.html"]
     first = {name: (folder / name).read_bytes() for name in names}
     assert first["layers.png"].startswith(b"\x89PNG")
     report(runs)
@@ -280,6 +280,33 @@ def test_layer_curve_is_the_mean_over_languages(runs):
     }
     [axes] = page.layer_plot(mx.collect(runs)).axes
     assert list(axes.lines[0].get_ydata()) == [2, 15]
+
+
+def test_layer_curves_of_each_language(runs):
+    put_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
+    none, mnli = page.language_plot(mx.collect(runs)).axes
+    assert [none.get_ylabel(), mnli.get_ylabel()] == ["none", "mnli"] and none.get_title() == "tatoeba (accuracy)"
+    # the best language first, then their mean; means over seeds
+    assert [list(line.get_ydata()) for line in none.lines[:3]] == [[3, 20], [1, 10], [2, 15]]
+    assert [list(line.get_ydata()) for line in mnli.lines[:3]] == [[4, 55], [3, 30], [3.5, 42.5]]
+    assert list(none.lines[3].get_xdata()) == [1, 1]  # the layer reported
+    [legend] = none.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["qab", "qaa", "mean"]
+
+
+def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
+    for seed, shift in ((0, 0), (1, 10)):
+        scores = {language: {"map@20": x + shift, "map@20_centered": 2 * x, "map_monolingual": 3 * x}
+                  for language, x in (("qaa", 10), ("qab", 20))}
+        put(runs, "none", seed, "lareqa", scores, metric="map@20", phase="retrieval", layer=1, pooling="mean",
+            layers={"1": scores}, measures={"language_bias": 40 + seed, "layer1/language_bias": 40 + seed})
+    _, text = tables(runs)
+    cells = row_of(text, "none", "lareqa: map@20")
+    assert cells[:4] == ["20.0 ± 7.1", "30.0 ± 0.0", "45.0 ± 0.0", "40.5 ± 0.7"]
+    assert "Means and neighbours come from the searched sentences alone" in text
+    assert "not cut at 20" in text and "language_bias counts ranks" in text
+    html = page.html_page(mx.collect(runs), "title", {})
+    assert "come from the searched sentences alone" in html and "map@20_centered" in html
 
 
 def test_heat_map_is_centred_and_shows_the_differences(runs):

@@ -125,13 +125,11 @@ def _check_sizes(task, examples: Mapping, how) -> None:
         spoken = Counter(next(iter(examples.values())).candidate_languages)
         pools = {f"{task.name}: queries": sum(groups.values()), f"{task.name}: candidates": spoken.total()}
         groups = groups | {f"{task.name} {language}: candidates": size for language, size in spoken.items()}
-    least = [("--max_eval_samples", groups, 1)]
-    least += [("--center language", groups, 2)] if how.center == "language" else []
-    least += [(f"--csls {how.csls}", pools, how.csls)] if how.csls is not None else []
-    for flag, sizes, wanted in least:
+    for flag, sizes, least in (("--max_eval_samples", groups, 1), ("--center language", groups, 2 if how.center == "language" else 0),
+                               (f"--csls {how.csls}", pools, how.csls or 0)):
         for what, size in sizes.items():
-            if size < wanted:
-                raise UserError(f"{flag}: {what} are {size}, at least {wanted} are needed.")
+            if size < least:
+                raise UserError(f"{flag}: {what} are {size}, at least {least} are needed.")
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -56,10 +57,11 @@ class Table:
         return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"
 
 
-def write_report(matrix: Matrix, output_dir: str | Path, title: str) -> str:
+def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=None) -> str:
     """Writes matrix.md, matrix.csv, cells.csv, the plots and index.html; returns matrix.md's headline tables.
 
-    index.html is written last, so that it never shows less than what lies beside it.
+    index.html is written last, so that it never shows less than what lies beside it. `question` is its first section, a
+    `xstilts.question.Section` or None.
 
     Raises:
         UserError: when `output_dir` cannot be written.
@@ -67,17 +69,17 @@ def write_report(matrix: Matrix, output_dir: str | Path, title: str) -> str:
     out = Path(output_dir)
     write_text(out / "cells.csv", mx.long_table(matrix).to_csv(index=False, lineterminator="\n"))
     write_text(out / "matrix.csv", mx.wide_table(matrix).to_csv(lineterminator="\n"))
-    plots = {"differences.png": heat_map(matrix), "layers.png": layer_plot(matrix)}
+    plots = {"differences.png": heat_map(matrix), "layers.png": layer_plot(matrix), "languages.png": language_plot(matrix)}
     images = {}
     for name, figure in plots.items():
         if figure is None:
             (out / name).unlink(missing_ok=True)  # of an earlier report: it would show what is no longer there
             continue
-        content = _png(figure)
+        content = png(figure)
         write_bytes(out / name, content)
-        images[name] = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+        images[name] = data_uri(content)
     write_text(out / "matrix.md", markdown_page(matrix, title))
-    write_text(out / "index.html", html_page(matrix, title, images))
+    write_text(out / "index.html", html_page(matrix, title, images, question))
     return "\n".join([f"{line}\n" for line in seed_notes(matrix)] + [t.markdown() for t in headline_tables(matrix)])
 
 
@@ -107,7 +109,7 @@ def headline_tables(matrix: Matrix) -> list[Table]:
         for arm in others:
             cells = [_difference_cell(_row(gaps, arm, task), usual) for task in matrix.tasks]
             for table in averages.values():
-                cells.append(_average_cell(table.loc[arm], "difference", "difference_sd", usual, signed=True))
+                cells.append(_average_cell(table.loc[arm], "difference", "difference_sd", usual, sign=True))
             rows.append((arm, cells))
         tables.append(Table(f"Difference to arm {PLAIN} (points)", heads, rows, groups))
     return tables
@@ -126,6 +128,10 @@ def task_table(matrix: Matrix, task: str) -> Table:
         table = mx.over_seeds(matrix, what)
         cells = {arm: _score_cell(_row(table, arm, task), len(matrix.seeds)) for arm in matrix.arms}
         columns.append(_bold_best(cells, *_of_task(table, task)))
+    if matrix.phase(task) == "retrieval":
+        for name in _beside(matrix, task):
+            columns.append({arm: _beside_cell(matrix, arm, task, name) for arm in matrix.arms})
+            names[name] = name
     gaps, heads = mx.differences(matrix), ["arm", *names.values()]
     columns.append({arm: _difference_cell(_row(gaps, arm, task), len(matrix.seeds)) for arm in matrix.arms})
     columns.append({arm: Cell(_seeds_of(matrix, arm, task)) for arm in matrix.arms})
@@ -238,6 +244,21 @@ def gap_notes(matrix: Matrix) -> list[str]:
     return notes
 
 
+def figure_notes(matrix: Matrix) -> list[str]:
+    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such figures."""
+    names = {name for task in matrix.tasks_of("retrieval") for name in _beside(matrix, task)}
+    notes = []
+    if any(name.endswith(("_centered", "_csls")) for name in names):
+        notes.append("Figures in _centered are of vectors less the mean of their language, those in _csls of CSLS: beside the plain "
+                     "figure, because a language's offset hides much of what a model knows. Means and neighbours come from the searched "
+                     "sentences alone.")  # fmt: skip
+    if any(name.startswith("map_") for name in names):
+        notes.append("map_multilingual (one pool of all languages), map_monolingual and map_crosslingual are not cut at 20.")
+    if "language_bias" in names:
+        notes.append("language_bias counts ranks, the fewer the better: how far the parallel answers of a question lie apart in the pool.")
+    return notes
+
+
 def missing_notes(matrix: Matrix) -> list[str]:
     """Returns one line for each (arm, task) with missing seeds."""
     gaps = itertools.groupby(matrix.missing, key=lambda key: key[:2])
@@ -290,7 +311,7 @@ def heat_map(matrix: Matrix) -> Figure | None:
         if np.isnan(values[i, j]):
             continue
         ink = "white" if abs(values[i, j]) > 0.55 * limit else "black"
-        axes.text(j, i, _signed(values[i, j]), ha="center", va="center", color=ink, fontsize=9, zorder=3)
+        axes.text(j, i, signed(values[i, j]), ha="center", va="center", color=ink, fontsize=9, zorder=3)
         if j < len(matrix.tasks) and hatched[i, j]:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#777", lw=0))
     axes.set_xticks(range(len(columns)), columns, fontsize=9)
@@ -317,7 +338,7 @@ def layer_plot(matrix: Matrix) -> Figure | None:
     tasks = [task for task in matrix.tasks if (frame["task"] == task).any()]
     figure = Figure(figsize=(1.6 + 4.2 * len(tasks), 3.8), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
-    styles = dict(zip(matrix.arms, _styles(matrix.arms), strict=True))
+    styles = dict(zip(matrix.arms, line_styles(matrix.arms), strict=True))
     for axes, task in zip(panels, tasks, strict=True):
         for arm, style in styles.items():
             here = frame[(frame["task"] == task) & (frame["arm"] == arm)]
@@ -345,7 +366,51 @@ def layer_plot(matrix: Matrix) -> Figure | None:
     return figure
 
 
-def _styles(arms: Sequence[str]) -> Iterable[dict]:
+def language_plot(matrix: Matrix) -> Figure | None:
+    """Returns retrieval by layer in each language, a row an arm, a column a task, a line a language; None without layers.
+
+    Means over seeds; black is the mean over languages, the upright line the layer reported. In the legend the languages
+    stand from the best to the worst.
+    """
+    curves = mx.by_layer(matrix)
+    if curves.empty:
+        return None
+    tasks = [task for task in matrix.tasks if (curves["task"] == task).any()]
+    arms = [arm for arm in matrix.arms if (curves["arm"] == arm).any()]
+    table = mx.long_table(matrix)
+    table = table[table["metric"] == table["task"].map({task: matrix.metric(task) for task in tasks})]
+    # Best first: with more languages than one can tell apart by colour, colours then run as the lines do.
+    languages = list(table.groupby("language")["score"].mean().sort_values(ascending=False, kind="stable").index)
+    many = colormaps["turbo"](np.linspace(0.05, 0.95, len(languages)))
+    colours = dict(zip(languages, _COLOURS if len(languages) <= len(_COLOURS) else many, strict=False))
+    handles = [Line2D([], [], color=colour, label=language) for language, colour in colours.items()]
+    handles.append(Line2D([], [], color="black", linewidth=2, label="mean"))
+    columns = 2 + 5 * len(tasks)
+    size = (1 + 3.4 * len(tasks), 0.5 + 2.1 * len(arms) + 0.2 * -(-len(handles) // columns))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(arms), len(tasks), squeeze=False, sharex="col", sharey="col")
+    for (i, arm), (j, task) in itertools.product(enumerate(arms), enumerate(tasks)):
+        axes, here = panels[i, j], table[(table["arm"] == arm) & (table["task"] == task)]
+        for language, colour in colours.items():
+            curve = here[here["language"] == language].groupby("layer")["score"].mean()
+            axes.plot(curve.index.astype(int), curve, color=colour, linewidth=1.1)
+        curve = here.groupby("layer")["score"].mean()
+        axes.plot(curve.index.astype(int), curve, color="black", linewidth=2)
+        for layer in sorted(set(curves[(curves["arm"] == arm) & (curves["task"] == task) & curves["chosen"]]["layer"])):
+            axes.axvline(layer, color="#888", linewidth=0.8, linestyle=":")
+        axes.set_title(f"{task} ({matrix.metric(task)})" if i == 0 else "", fontsize=10)
+        axes.set_ylabel(arm if j == 0 else "")
+        axes.set_xlabel("layer (0 = embedding output)" if i == len(arms) - 1 else "", fontsize=9)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(color="#ddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1)
+    return figure
+
+
+def line_styles(arms: Sequence[str]) -> Iterable[dict]:
     """Yields a line style for each arm, the same whatever is plotted: colours first, then dashes too."""
     looks = itertools.product(("-", "--", ":"), zip(_COLOURS, _MARKERS, strict=True))
     for arm in arms:
@@ -356,11 +421,16 @@ def _styles(arms: Sequence[str]) -> Iterable[dict]:
             yield {"color": colour, "marker": marker, "linestyle": line}
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """Returns the figure as PNG, the same bytes for the same figure (no date, no version inside)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def data_uri(content: bytes) -> str:
+    """Returns a picture as text that a page can hold."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 # The two documents
@@ -374,6 +444,7 @@ def markdown_page(matrix: Matrix, title: str) -> str:
     best = best_table(matrix)
     parts += [best.markdown()] if best else []
     parts += [task_table(matrix, task).markdown() for task in matrix.tasks if matrix.phase(task)]
+    parts += [f"{note}\n" for note in figure_notes(matrix)]
     sections = {
         f"At chance ({DAGGER})": chance_notes(matrix),
         "Blank or partial": gap_notes(matrix),
@@ -386,7 +457,7 @@ def markdown_page(matrix: Matrix, title: str) -> str:
     return "\n".join(parts)
 
 
-def html_page(matrix: Matrix, title: str, images: dict[str, str]) -> str:
+def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None) -> str:
     """Returns the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
@@ -394,6 +465,7 @@ def html_page(matrix: Matrix, title: str, images: dict[str, str]) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         title=title,
+        question=question,
         extent=_extent(matrix),
         plain=PLAIN,
         dagger=DAGGER,
@@ -401,6 +473,7 @@ def html_page(matrix: Matrix, title: str, images: dict[str, str]) -> str:
         headline=headline_tables(matrix),
         best=best_table(matrix),
         tasks=[(task_table(matrix, t), language_tables(matrix, t)) for t in matrix.tasks if matrix.phase(t)],
+        figure_notes=figure_notes(matrix),
         images=images,
         has_chance=bool(matrix.cells["at_chance"].any()),
         seed_notes=seed_notes(matrix),
@@ -457,13 +530,13 @@ def _difference_cell(row: dict, usual: int) -> Cell:
         return Cell(why=row.get("reason", ""))
     at_chance = row["chance"] != ""
     why = "one side is at chance" if at_chance else ""
-    return Cell(_mark(_with_spread(_signed(row["mean"]), row, usual), at_chance), at_chance=at_chance, why=why)
+    return Cell(_mark(_with_spread(signed(row["mean"]), row, usual), at_chance), at_chance=at_chance, why=why)
 
 
-def _average_cell(row: pd.Series, value: str, sd: str, usual: int, signed: bool = False) -> Cell:
+def _average_cell(row: pd.Series, value: str, sd: str, usual: int, sign: bool = False) -> Cell:
     if pd.isna(row[value]):
         return Cell(why=row["reason"] or f"not over the same tasks and seeds as in {PLAIN}")
-    text = _signed(row[value]) if signed else _text(row[value])
+    text = signed(row[value]) if sign else _text(row[value])
     text = _with_spread(text, {"sd": row[sd], "n": row["n"]}, usual)
     return Cell(text + (DOUBLE if row["reason"] else ""), why=row["reason"])
 
@@ -482,7 +555,7 @@ def _text(score: float) -> str:
     return "" if pd.isna(score) else f"{score:.1f}"
 
 
-def _signed(points: float) -> str:
+def signed(points: float) -> str:
     rounded = round(float(points), 1)
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
 
@@ -490,6 +563,20 @@ def _signed(points: float) -> str:
 def _main_first(record: dict) -> list[str]:
     """Returns the metrics of a result that every language has, the main one leading."""
     return sorted(record["mean"], key=lambda metric: metric != record["metric"])
+
+
+def _beside(matrix: Matrix, task: str) -> list[str]:
+    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then measures."""
+    first = next(record for (_, one, _), record in matrix.records.items() if one == task)
+    return _main_first(first)[1:] + [name for name in first.get("measures", {}) if "/" not in name]
+
+
+def _beside_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
+    """Returns the mean over seeds of a metric (mean over languages) or measure."""
+    here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
+    values = pd.Series([{**record.get("measures", {}), **record["mean"]}.get(name, np.nan) for record in here], dtype=float)
+    spread = {"sd": values.std(ddof=1), "n": values.count()}
+    return Cell(_with_spread(_text(values.mean()), spread, len(matrix.seeds)) if spread["n"] else "")
 
 
 def _seeds_of(matrix: Matrix, arm: str, task: str) -> str:
