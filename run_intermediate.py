@@ -1,13 +1,25 @@
-"""Phase 2: trains a checkpoint on one intermediate task, or on a mixture of several, in English.
+"""Phase 2: trains a checkpoint on one intermediate task, or on a mixture of several, in English or as an arm of a family.
 
     python run_intermediate.py --tasks mnli --model_name_or_path FacebookAI/xlm-roberta-base --output_dir runs/mnli/seed0
-    python run_intermediate.py --tasks mnli squad hellaswag --model_name_or_path ... --output_dir runs/all/seed0
-    python run_intermediate.py --config recipes/arms/all.yaml --model_name_or_path ... --output_dir ...
+    python run_intermediate.py --config recipes/arms/all.yaml --model_name_or_path ... --output_dir runs/all/seed0
+    python run_intermediate.py --tasks xnli --train_languages en de sw --language_mode multilingual --model_name_or_path ... \\
+        --output_dir runs/xnli+multilingual/seed0
 """
 
 from dataclasses import dataclass, field
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+from xstilts.arguments import (
+    ArmArguments,
+    DataArguments,
+    FamilyArguments,
+    ModelArguments,
+    PeftArguments,
+    RunArguments,
+    TextArguments,
+    command,
+    parse,
+    told,
+)
 
 
 @dataclass
@@ -15,13 +27,18 @@ class IntermediateArguments:
     tasks: list[str] = field(default_factory=list, metadata={"help": "One intermediate task, or several for a mixture."})
     examples_cap: int | None = field(default=None, metadata={"help": "Mixture: a task counts as at most so many examples."})
     temperature: float = field(default=1.0, metadata={"help": "Mixture: p ~ min(n, cap) ** (1 / temperature)."})
+    mlm_rate: float = field(default=0.0, metadata={"help": "Masked LM alongside: its share of all steps; the tasks keep theirs, unless "
+                                                           "--max_steps says how many there are in all."})
 
 
 def main(argv: list[str]) -> None:
-    kinds = (IntermediateArguments, ModelArguments, DataArguments, RunArguments)
-    (mix, model_args, data_args, run), rest = parse(argv, "run_intermediate.py", __doc__.splitlines()[0], *kinds)
+    kinds = (IntermediateArguments, TextArguments, FamilyArguments, ArmArguments, PeftArguments, ModelArguments, DataArguments,
+             RunArguments)
+    parsed, rest = parse(argv, "run_intermediate.py", __doc__.splitlines()[0], *kinds)
+    mix, text_args, family, arm, peft, model_args, data_args, run = parsed
 
     from tasks import get_task, list_tasks
+    from tasks.text import Wikipedia
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -34,71 +51,96 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--tasks {task.name} has no training; it is measured with run_retrieval.py.")
     if mix.temperature <= 0 or (mix.examples_cap is not None and mix.examples_cap < 1):
         raise UserError(f"--temperature {mix.temperature} and --examples_cap {mix.examples_cap} must be positive.")
+    if not 0 <= mix.mlm_rate < 1 or not 0 < text_args.mlm_probability < 1:
+        raise UserError(f"--mlm_rate {mix.mlm_rate} must lie from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
+                        "between 0 and 1.")
 
-    from xstilts import cards, heads, mixture, runner
+    from xstilts import cards, code_switch, heads, lora, mixture, multilingual, runner
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
+    multilingual.check(family, arm)
+    lora.check(peft)
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
+    text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     args = runner.training_arguments(run, rest, defaults)
-    settings = runner.settings_of(args, model=name, **vars(mix), **vars(data_args), freeze_embeddings=model_args.freeze_embeddings)
+    lexicons, read = {}, []
+    if arm.code_switch:
+        lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
+    seen = list(lexicons) if arm.code_switch else multilingual.seen_languages(family, arm)
+    settings = runner.settings_of(args, model=name, **vars(mix), **vars(data_args), freeze_embeddings=model_args.freeze_embeddings,
+                                  **told(text_args, family, arm, peft), seen_languages=seen,
+                                  lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if runner.finished(run, settings):
         return
     cards.check_push(run)
-    rows = runner.open_rows(data_args)
+    rows = runner.open_rows(data_args, family.translations)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     for task in tasks:
         task.prepare(rows)
-    if len(tasks) == 1:
+    single = len(tasks) == 1 and not text
+    if single:
         model = heads.fresh_head(tasks[0], name, model_args.model_revision)
     else:
-        model = mixture.MixtureModel(tasks, name, model_args.model_revision)
+        model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
+    model = lora.wrap(model, peft)
     length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, model.config)
 
     # ---- rows and features ---------------------------------------------------------------------------------------
-    train_features, dev = {}, {}
+    train_features, dev, notes, n_rows = {}, {}, [], 0
     with args.main_process_first(desc="features"):
         for task in tasks:
-            examples = runner.first(task.load("train", "en", rows), data_args.max_train_samples)
-            train_features[task.name] = runner.featurize(task, examples, tokenizer, length, True, f"{task.name} train")
+            train = multilingual.load(task, family, arm, rows, data_args.max_train_samples, run.seed, lexicons, alone=len(tasks) == 1)
+            train_features[task.name] = multilingual.featurize(task, train, tokenizer, length)
+            notes, n_rows = notes + train.notes, n_rows + len(train.examples)
             examples = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
             dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
+        if text:
+            languages = multilingual.text_languages(text_args, family) or text.languages(rows)
+            texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
+            train_features[text.name] = runner.text_features(text, texts, tokenizer, length, True)
+    for note in notes:
+        runner.logger.info(note)
 
     # ---- train ---------------------------------------------------------------------------------------------------
-    if len(tasks) == 1:
+    collators = {task.name: task.collator(tokenizer) for task in tasks}
+    if single:
         (task,) = tasks
         trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
-                                     data_collator=task.collator(tokenizer), processing_class=tokenizer)
+                                     data_collator=collators[task.name], processing_class=tokenizer)
     else:
-        trainer = mixture.trainer(model, args, tasks, train_features, tokenizer, mix.examples_cap, mix.temperature)
+        if text:
+            collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
+        trainer = mixture.trainer(model, args, train_features, collators, tokenizer, mix.examples_cap, mix.temperature, mix.mlm_rate)
     seconds = runner.train(trainer, runner.begin(run, settings))
+    if peft.peft:
+        model = lora.finish(trainer, run.output_dir)
 
     # ---- score on English dev, save, say -------------------------------------------------------------------------
     dev_scores, chance, flat = {}, {}, []
     for task in tasks:
-        judge = runner.TaskTrainer(model=model if len(tasks) == 1 else model.whole[task.name], args=args, task=task, dev=dev[task.name],
-                                   data_collator=task.collator(tokenizer), processing_class=tokenizer)
-        dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0])
+        judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
+                                   data_collator=collators[task.name], processing_class=tokenizer)
+        dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
         flat += [task.name] if at_chance else []
-    single = len(tasks) == 1
     if single:
         trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
         if not single:
             mixture.save(model, tokenizer, run.output_dir)
-        key = tasks[0].metric
+        label, key = "+".join(task.name for task in tasks), tasks[0].metric
         cards.finish(run, {
-            "phase": "intermediate", "task": "+".join(task.name for task in tasks), "form": tasks[0].form if single else "mixture",
-            "arm": run.arm or "+".join(task.name for task in tasks), "seed": run.seed, "model": name, "parents": cards.chain(name),
+            "phase": "intermediate", "task": label, "form": tasks[0].form if single else "mixture",
+            "arm": run.arm or label, "seed": run.seed, "model": name, "parents": cards.chain(name),
             "metric": key, "chance": chance[tasks[0].name] if single else None, "at_chance": bool(flat),
-            "dev": {"en": dev_scores[tasks[0].name] if single else {
+            "dev": {"en": dev_scores[tasks[0].name] if len(tasks) == 1 else {
                 f"{t}/{m}": v for t, by in dev_scores.items() for m, v in by.items()}},
             "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer), "notes": [f"{t}: the English dev score is at chance" for t in flat],
+            "measures": runner.measures(trainer, n_rows), "notes": notes + [f"{t}: the English dev score is at chance" for t in flat],
         }, tasks, checkpoint=True)
         runner.clean(run)
 

@@ -2,29 +2,39 @@
 
     python run_mlm.py --model_name_or_path FacebookAI/xlm-roberta-base --text_languages en de sw --output_dir runs/mlm/seed0
     python run_mlm.py --config_name recipes/models/xlmr-tiny.json --data_root data/world --output_dir runs/world/model
+    python run_mlm.py --config recipes/arms/mlm.yaml --model_name_or_path ... --train_languages en de sw --output_dir runs/mlm/seed0
 """
 
 import itertools
 import math
 from dataclasses import dataclass, field
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+from xstilts.arguments import (
+    DataArguments,
+    FamilyArguments,
+    ModelArguments,
+    PeftArguments,
+    RunArguments,
+    TextArguments,
+    command,
+    parse,
+    told,
+)
 
 
 @dataclass
 class MlmArguments:
     config_name: str | None = field(default=None, metadata={"help": "JSON of a model config (model_type, sizes): start from nothing."})
     vocab_size: int = field(default=4000, metadata={"help": "Pieces of the tokenizer made with --config_name."})
-    text_languages: list[str] = field(default_factory=list, metadata={"help": "Languages of the text; default: all in the folder."})
-    mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to predict."})
+    text_of: str | None = field(default=None, metadata={"help": "Not Wikipedia: the texts of this task's train rows, each in one of the "
+                                                                "text's languages, as its arms have them."})
 
 
 def main(argv: list[str]) -> None:
-    kinds = (MlmArguments, ModelArguments, DataArguments, RunArguments)
-    (mlm, model_args, data_args, run), rest = parse(argv, "run_mlm.py", __doc__.splitlines()[0], *kinds)
+    kinds = (MlmArguments, TextArguments, FamilyArguments, PeftArguments, ModelArguments, DataArguments, RunArguments)
+    (mlm, text_args, family, peft, model_args, data_args, run), rest = parse(argv, "run_mlm.py", __doc__.splitlines()[0], *kinds)
 
-    from tasks import languages as codes
-    from tasks import list_tasks
+    from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
     from xstilts.errors import UserError
 
@@ -32,28 +42,36 @@ def main(argv: list[str]) -> None:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if bool(mlm.config_name) == bool(model_args.model_name_or_path):
         raise UserError("Give either --model_name_or_path (continue a checkpoint) or --config_name (start from nothing).")
-    if not 0 < mlm.mlm_probability < 1:
-        raise UserError(f"--mlm_probability {mlm.mlm_probability} must lie between 0 and 1.")
+    if not 0 < text_args.mlm_probability < 1:
+        raise UserError(f"--mlm_probability {text_args.mlm_probability} must lie between 0 and 1.")
+    if mlm.config_name and (mlm.text_of or peft.peft):
+        raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
 
-    from datasets import concatenate_datasets
     from transformers.trainer_utils import get_last_checkpoint
 
-    from xstilts import cards, heads, runner
+    from xstilts import cards, heads, lora, multilingual, runner
     from xstilts.tokenizer import train_tokenizer
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
+    lora.check(peft)
     task = Wikipedia(data_args.benchmark)
     name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
     args = runner.training_arguments(run, rest, task.defaults)
-    settings = runner.settings_of(args, model=name, **vars(mlm), **vars(data_args))
+    languages = multilingual.text_languages(text_args, family)
+    settings = runner.settings_of(args, model=name, **vars(mlm), **vars(text_args) | {"text_languages": languages}, **vars(data_args),
+                                  **told(family, peft))
     if runner.finished(run, settings):
         return
     cards.check_push(run)
-    rows = runner.open_rows(data_args)
-    languages = [codes.normalize(code) for code in mlm.text_languages] or task.languages(rows)
-    texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
-    held_out = {code: runner.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
+    rows, notes = runner.open_rows(data_args, family.translations), []
+    if mlm.text_of:
+        texts, held_out, notes = multilingual.row_texts(get_task(mlm.text_of, data_args.benchmark), family, languages, rows,
+                                                        data_args.max_train_samples, data_args.max_eval_samples, run.seed)
+    else:
+        languages = languages or task.languages(rows)
+        texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
+        held_out = {code: runner.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
 
     # ---- model and tokenizer -------------------------------------------------------------------------------------
     if mlm.config_name:
@@ -67,17 +85,20 @@ def main(argv: list[str]) -> None:
     model.accepts_loss_kwargs = False
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
+    model = lora.wrap(model, peft)
     length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
 
     # ---- features ------------------------------------------------------------------------------------------------
     with args.main_process_first(desc="features"):
-        train = concatenate_datasets([runner.featurize(task, t, tokenizer, length, True, code) for code, t in texts.items()])
-        dev = concatenate_datasets([runner.featurize(task, t, tokenizer, length, False, code) for code, t in held_out.items()])
+        train = runner.text_features(task, texts, tokenizer, length, True)
+        dev = runner.text_features(task, held_out, tokenizer, length, False)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
-                                 data_collator=runner.Masking(tokenizer, mlm.mlm_probability, run.seed))
+                                 data_collator=runner.Masking(tokenizer, text_args.mlm_probability, run.seed))
     seconds = runner.train(trainer, runner.begin(run, settings))
+    if peft.peft:
+        lora.finish(trainer, run.output_dir)
     loss = trainer.evaluate()["eval_loss"]
 
     # ---- save, say -----------------------------------------------------------------------------------------------
@@ -87,7 +108,8 @@ def main(argv: list[str]) -> None:
             "phase": "mlm", "task": "mlm", "form": "mlm", "arm": run.arm or "mlm", "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
             "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
+            "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
+            "notes": notes,
         }, [task], checkpoint=True)
         runner.clean(run)
 

@@ -69,8 +69,16 @@ class ArmArguments:
 
 
 @dataclass
+class TextArguments:
+    text_languages: list[str] = field(default_factory=list, metadata={"help": "Languages of the text; default: --train_languages, "
+                                                                              "else all there are."})
+    mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to predict."})
+
+
+@dataclass
 class PeftArguments:
-    peft: str | None = field(default=None, metadata={"help": "Train an adapter in place of all weights, and the head.", "choices": ["lora"]})
+    peft: str | None = field(default=None, metadata={"help": "Train an adapter, and the head, in place of all weights.",
+                                                     "choices": ["lora"]})
     lora_rank: int = field(default=8, metadata={"help": "Rank of the update of each target."})
     lora_alpha: float | None = field(default=None, metadata={"help": "The update is scaled by alpha / rank; default: twice the rank."})
     lora_targets: list[str] = field(default_factory=lambda: ["query", "value"], metadata={"help": "Modules of the encoder to adapt."})

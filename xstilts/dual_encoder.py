@@ -22,7 +22,6 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
-from tasks import languages as codes
 from tasks.pairs import get_pairs
 from xstilts import cards, code_switch, heads, mining, results, runner
 from xstilts.arguments import told
@@ -86,9 +85,9 @@ class PairRows(torch.utils.data.Dataset):
 class PairSampler:
     """Batches of (query row, passage row): in each one task, no text twice on a side, and the languages of its kind.
 
-    english: of the one language there is. mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn uniformly.
+    mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn uniformly.
     hybrid: mono with probability alpha, else cross (arXiv 2408.10536). The languages are drawn once a batch: in a batch
-    that mixed them a model could tell a passage by its language alone.
+    that mixed them a model could tell a passage by its language alone. english: mono, of the one language drawn.
 
     An epoch sees each id once at most, in whatever language; it has floor(pairs / batch size) batches a task, which are
     full unless too few different texts are left. What comes depends on seed and epoch alone.
@@ -431,7 +430,8 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
             "dev": {"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
             "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records),
             "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer, len(pairs)) | {f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
+            "measures": runner.measures(trainer, len(pairs)) | {
+                f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
             "notes": notes + [f"{task}: the English dev score is at chance" for task in flat],
         }, tasks, checkpoint=True)
         for task in tasks:

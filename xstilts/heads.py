@@ -102,8 +102,12 @@ def fresh_head(task, name: str, revision: str = "main", encoder=None):
     return model
 
 
-def masked_lm(name: str, revision: str = "main"):
-    """The checkpoint with a masked-LM head: its own if it has one, else one tied to its embeddings and drawn anew."""
+def masked_lm(name: str, revision: str = "main", encoder=None):
+    """The checkpoint with a masked-LM head: its own if it has one, else one tied to its embeddings and drawn anew.
+
+    Args:
+        encoder: put under the head in place of the checkpoint's own.
+    """
     import torch
     from transformers import AutoModelForMaskedLM
 
@@ -112,6 +116,9 @@ def masked_lm(name: str, revision: str = "main"):
     except Exception as error:
         raise UserError(f"{name}: does not load for masked language modelling ({_first_line(error)}).") from error
     _check_complete(name, [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")])
+    if encoder is not None:
+        setattr(model, model.base_model_prefix, encoder)
+        model.tie_weights()
     return model
 
 

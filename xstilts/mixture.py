@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedModel
 
-from xstilts.heads import fresh_head, load_encoder
+from xstilts.heads import fresh_head, load_encoder, masked_lm
 from xstilts.runner import TaskTrainer, length_groups
 
 
@@ -28,14 +28,22 @@ class MixtureModel(PreTrainedModel):
         super().__init__(AutoConfig.from_pretrained(name, revision=revision))
         pooler = any(task.form == "multiple_choice" for task in tasks)  # the one form whose head reads the pooler
         encoder, _ = load_encoder(name, revision, pooler)
-        whole = {task.name: fresh_head(task, name, revision, encoder) for task in tasks}
+        whole = {task.name: masked_lm(name, revision, encoder) if task.form == "mlm" else fresh_head(task, name, revision, encoder)
+                 for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
         heads = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
         self.heads = torch.nn.ModuleDict({t: torch.nn.ModuleDict(parts) for t, parts in heads.items()})
         self.__dict__["whole"] = whole  # not registered: their parts are, once, above
-        self._tied_weights_keys = None
-        self.all_tied_weights_keys = {}
+        first: dict[int, str] = {}
+        names = [(n, first.setdefault(id(p), n)) for n, p in self.named_parameters(remove_duplicate=False)]
+        self._tied_weights_keys = self.all_tied_weights_keys = {name: other for name, other in names if name != other}
+
+    def link(self) -> None:
+        """Puts the heads, where one was exchanged, into the tasks' models again."""
+        for task, parts in self.heads.items():
+            for name, module in parts.items():
+                setattr(self.whole[task], name, module)
 
     @property
     def base_model(self):
@@ -73,19 +81,23 @@ class MixtureSampler:
         lengths: tokens of each feature, per task, in the order of the concatenation.
         per_step: batches one optimiser step takes (processes x accumulation): all of one task.
         cap, temperature: examples cap (None: no cap) and temperature, as in jiant's task samplers.
-        epochs_of: the step budget is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)).
+        mlm_rate: the share of all steps that the last part, text, has; above 0 its size has no say. These steps are
+            between those of the tasks, whose rows come as without them.
+
+    The step budget of an epoch is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)), and the text's beside it.
     """
 
     drop_last = False
 
     def __init__(self, lengths: dict[str, list[int]], batch_size: int, per_step: int, cap: int | None, temperature: float,
-                 seed: int):
-        self.sizes = [min(len(rows), cap or len(rows)) for rows in lengths.values()]
+                 seed: int, mlm_rate: float = 0.0):
         self.lengths = [torch.tensor(rows) for rows in lengths.values()]
+        self.sizes = [min(len(rows), cap or len(rows)) for rows in (self.lengths[:-1] if mlm_rate else self.lengths)]
         self.batch_size, self.per_step, self.seed, self.epoch = batch_size, per_step, seed, 0
         self.probabilities = torch.tensor([float(n) for n in self.sizes]) ** (1 / temperature)
         self.probabilities /= self.probabilities.sum()
-        self.steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
+        self.task_steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
+        self.steps = round(self.task_steps / (1 - mlm_rate))
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -94,11 +106,20 @@ class MixtureSampler:
         return self.steps * self.per_step
 
     def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        streams = [self._stream(part, generator) for part in range(len(self.sizes))]
-        for part in torch.multinomial(self.probabilities, self.steps, replacement=True, generator=generator).tolist():
+        generator = self._generator()
+        text = self.steps > self.task_steps
+        # with text beside it a task draws from a generator of its own: its rows come in the order they have without
+        streams = [self._stream(part, self._generator() if text else generator) for part in range(len(self.lengths))]
+        parts = torch.multinomial(self.probabilities, self.task_steps, replacement=True, generator=generator)
+        if text:
+            places = torch.randperm(self.steps, generator=generator)[: self.task_steps].sort().values
+            parts = torch.full((self.steps,), len(self.sizes)).index_copy(0, places, parts)
+        for part in parts.tolist():
             for _ in range(self.per_step):
                 yield next(streams[part])
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
 
     def _stream(self, part: int, generator):
         """Endless full batches of one task, similar lengths together."""
@@ -128,15 +149,24 @@ class MixtureTrainer(TaskTrainer):
         )
 
 
-def trainer(model: MixtureModel, args, tasks, features: dict, tokenizer, cap: int | None, temperature: float) -> MixtureTrainer:
-    """The mixture's trainer: its sampler draws one task for each optimiser step of all processes together."""
-    columns = {*tokenizer.model_input_names, "labels"}
-    sampler = MixtureSampler({task: data["length"][:] for task, data in features.items()}, args.per_device_train_batch_size,
-                             args.world_size * args.gradient_accumulation_steps, cap, temperature, args.seed)
+def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | None, temperature: float,
+            mlm_rate: float) -> MixtureTrainer:
+    """The mixture's trainer: its sampler draws one task for each optimiser step of all processes together.
+
+    Args:
+        model: a MixtureModel, or a PeftModel of one.
+        features, collators: by task; with mlm_rate above 0 the last one is text.
+    """
+    columns = {*tokenizer.model_input_names, "labels", "special_tokens_mask"}
+    lengths = {task: data["length"][:] for task, data in features.items()}
+    if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
+        lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
+    sampler = MixtureSampler(lengths, args.per_device_train_batch_size, args.world_size * args.gradient_accumulation_steps, cap,
+                             temperature, args.seed, mlm_rate)
     args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
     return MixtureTrainer(model=model, args=args, name="+".join(features), train_dataset=Concatenated(features, columns), sampler=sampler,
-                          collators={task.name: task.collator(tokenizer) for task in tasks}, processing_class=tokenizer)
+                          collators=collators, processing_class=tokenizer)
 
 
 def save(model: MixtureModel, tokenizer, folder: str) -> None:
@@ -146,6 +176,7 @@ def save(model: MixtureModel, tokenizer, folder: str) -> None:
     """
     model.base_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    heads = {f"heads.{k}": v.contiguous() for k, v in model.heads.state_dict().items()}
+    heads = {name: value.contiguous() for name, value in model.state_dict().items()
+             if name.startswith("heads.") and name not in model.all_tied_weights_keys}
     save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")

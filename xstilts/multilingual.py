@@ -17,6 +17,7 @@ from datasets import Dataset, concatenate_datasets
 
 from tasks import languages as codes
 from xstilts import code_switch, runner
+from xstilts.arguments import ArmArguments
 from xstilts.errors import UserError
 
 ROUND_TRIP = "en, there and back"  # in counts: stands beside the languages, but is none
@@ -81,6 +82,11 @@ def seen_languages(family, arm) -> list[str]:
     return [] if arm.language_mode in ("english", "roundtrip") else foreign
 
 
+def text_languages(arguments, family) -> list[str]:
+    """The languages of text: those asked for, else the family's; none of either: all there are."""
+    return list(dict.fromkeys(map(codes.normalize, arguments.text_languages))) or family_languages(family)
+
+
 # ---- rows --------------------------------------------------------------------------------------------------------------
 
 def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, alone: bool = True) -> ArmRows:
@@ -123,6 +129,33 @@ def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, 
     matched = bool(languages or family.match_roundtrip or arm.code_switch)
     same_rows = matched and task.other_languages != "native"
     return ArmRows(examples, english if same_rows else None, matched, notes)
+
+
+def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, dev_limit: int | None, seed: int):
+    """The texts of the rows a family's arms train on, for masked LM: the same ids, each in the language that is drawn for it.
+
+    Args:
+        languages: ["en"] for the texts of the English arm, those of the family for the multilingual one's.
+
+    Returns:
+        ({"rows": train texts}, {"en": English dev texts}, notes); a text is a row's fields with a blank between.
+
+    Raises:
+        UserError: other languages, or as `load`.
+    """
+    if list(languages) not in (["en"], family_languages(family)):
+        raise UserError(f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages.")
+    arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
+    train = load(task, family, arm, rows, limit, seed, {})
+    dev = runner.first(task.load("dev", "en", rows), dev_limit)
+
+    def text(examples: Dataset) -> Dataset:
+        columns = [c for field in task.fields for c in field if getattr(examples.features[c], "dtype", None) == "string"]
+        if not columns:
+            raise UserError(f"--text_of {task.name}: its rows are no running text.")
+        return Dataset.from_dict({"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]})
+
+    return {"rows": text(train.examples)}, {"en": text(dev)}, train.notes
 
 
 def parallel(task, languages: Sequence[str], with_roundtrip: bool, rows, limit: int | None) -> tuple[dict[str, Dataset], list[str]]:
@@ -201,8 +234,8 @@ def native(task, languages: Sequence[str], rows, limit: int | None) -> dict[str,
     shares = {code: len(english) // len(languages) + (i < len(english) % len(languages)) for i, code in enumerate(languages)}
     short = {code: len(data) for code, data in found.items() if len(data) < shares[code]}
     if short:
-        raise UserError(f"{task.name}: {len(english)} rows in {len(languages)} languages are {shares[languages[0]]} of each, but there are "
-                        f"only {counts(short)}. Give every arm of the family --max_train_samples "
+        raise UserError(f"{task.name}: {len(english)} rows in {len(languages)} languages are {shares[languages[0]]} of each, but there "
+                        f"are only {counts(short)}. Give every arm of the family --max_train_samples "
                         f"{min(short.values()) * len(languages)} or less, or leave the language out.")
     return {"en": english} | {code: runner.first(data, shares[code]) for code, data in found.items()}
 
@@ -229,10 +262,11 @@ def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mod
     first = rng.integers(total, size=n)
     other = (first + 1 + rng.integers(max(total - 1, 1), size=n)) % total
     together = {"cross": np.zeros(n, bool), "hybrid": rng.random(n) < alpha}.get(mode, np.ones(n, bool))
-    drawn = [first, np.where(together, first, other)]
+    drawn = [first, np.where(together, first, other)][: len(task.fields)]
     english = by_language["en"]
     joined = concatenate_datasets([by_language[code].cast(english.features) for code in languages])
-    parts = [joined.select(which * n + np.arange(n)).select_columns(list(columns)) for columns, which in zip(task.fields, drawn, strict=False)]
+    parts = [joined.select(which * n + np.arange(n)).select_columns(list(columns))
+             for columns, which in zip(task.fields, drawn, strict=True)]
     kept = [c for c in english.column_names if not any(c in columns for columns in task.fields)]
     return concatenate_datasets([*parts, *([english.select_columns(kept)] if kept else [])], axis=1)
 

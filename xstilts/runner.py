@@ -18,6 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 import numpy as np
 import torch
 import transformers
+from datasets import concatenate_datasets
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
@@ -236,6 +237,11 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
     return features.map(lengths, batched=True, input_columns="input_ids", desc=f"{desc}: lengths")
 
 
+def text_features(task, texts: dict, tokenizer, max_length: int, train: bool):
+    """The features of texts in several languages, {language: examples}, one language after the other."""
+    return concatenate_datasets([featurize(task, some, tokenizer, max_length, train, code) for code, some in texts.items()])
+
+
 def lengths(input_ids: list) -> dict[str, list[int]]:
     """Tokens a feature (of the longest choice), for grouping by length."""
     return {"length": [max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in input_ids]}
@@ -420,13 +426,16 @@ def score_languages(trainer, task, rows, languages, tokenizer, length, limit, fo
     return scores, n
 
 
-def judge(trainer, task, dev) -> tuple[dict, dict, bool]:
-    """(English dev scores, chance, whether the dev score is at chance), the last said loudly."""
+def judge(trainer, task, dev, shuffled: bool = False) -> tuple[dict, dict, bool]:
+    """(English dev scores, chance, whether the dev score is at chance), the last said loudly.
+
+    Where labels were shuffled chance is where it should be, and is no news.
+    """
     features = trainer.dev[1]
     scores = task.score(task.decode(trainer.logits(features), features, dev), dev, "en")
     chance = task.chance(dev)
     # one metric at chance is enough: a tagger below the most frequent tag may still beat its F1 of 0
-    flat = [m for m in chance if task.at_chance(scores[m], chance[m], len(dev))]
+    flat = [m for m in chance if not shuffled and task.at_chance(scores[m], chance[m], len(dev))]
     for metric in flat:
         logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
                        task.name, metric, scores[metric], chance[metric])
