@@ -2,9 +2,12 @@
 
     python run_report.py --runs_dir runs/world
     python run_report.py --runs_dir runs/world --arms none mnli squad --tasks xnli udpos tatoeba --seeds 0 1 2
+    python run_report.py --runs_dir runs/question --question recipes/question/world.yaml
 
 The first takes the grid it finds. The second names the grid, so that a cell that was never run shows as blank and is
 listed. Writes matrix.md, matrix.csv, cells.csv, differences.png, layers.png and index.html into <runs_dir>/report.
+The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a section
+of the page; it reads hits.parquet as well.
 """
 
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ class ReportArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Where to write; default: <runs_dir>/report."})
     title: str | None = field(default=None, metadata={"help": "Head of the page; default: names the runs folder."})
     arms: list[str] = field(default_factory=list, metadata={"help": "Arms expected; default: those found."})
+    question: str | None = field(default=None, metadata={"help": "YAML file of the contrasts between arms to compute."})
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
 
@@ -40,8 +44,15 @@ def main(argv: list[str]) -> None:
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
+    section = None
+    if arguments.question:
+        from xstilts import contrasts, question
+
+        section = question.write(contrasts.ask(matrix, contrasts.read_spec(arguments.question)), output_dir)
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
-    print(write_report(matrix, output_dir, title))
+    print(write_report(matrix, output_dir, title, section))
+    if section:
+        print(section.words + "\n")
     if matrix.missing:
         print(f"Missing cells: {len(matrix.missing)}. The page lists them.")
     for problem in matrix.problems:

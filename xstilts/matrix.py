@@ -9,7 +9,7 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -345,17 +345,16 @@ def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[s
                 )
                 problems.append(f"{_name(key)} was scored otherwise than most ({what}); the cell is left blank.")
                 del records[key]
-    rows = {key: tuple(sorted(_fingerprints(record))) for key, record in records.items() if key[1] == task}
+    rows = {key: tuple(fingerprints(record)) for key, record in records.items() if key[1] == task}
     if len(set(rows.values())) > 1:
         usual = Counter(rows.values()).most_common(1)[0][0]
         other = ", ".join(_name(key) for key, found in rows.items() if found != usual)
         problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
 
 
-def _fingerprints(record: dict) -> Iterable[str]:
-    for entry in record["data"]:
-        version = entry.get("revision") or entry.get("sha256")
-        yield f"{entry['id']}|{entry['config']}|{entry['split']}|{entry['rows']}|{version}"
+def fingerprints(record: Mapping) -> list[str]:
+    """Returns what tells the rows behind a result from others, one line a file, sorted."""
+    return sorted(f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record["data"])
 
 
 def _cell(key: CellKey, record: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""Do 95 % intervals of a difference between arms hold the truth 95 times in 100? Prints the table of docs/statistics.md.
+
+    OMP_NUM_THREADS=1 python benchmarks/coverage.py [--replicates 3000] [--bootstraps 400] [--languages 4] [--queries 500]
+
+Hits are made from a model whose truth is known exactly. A query is hit when a normal variable is above 0: the language's
+level, the arm's effect, how easy the query is, and three parts whose sizes the grid varies: what is odd about an arm
+under one seed (`seed`), about a query under one arm (`query`), and about both together (`both`). All are normal, so the
+probability of a hit for a new seed and a new query is the normal distribution function of level and effect over the
+total standard deviation: the macro mean of those, one arm less the other, is the truth that an interval should hold.
+
+Closed-form intervals are tried on every replicate, the bootstrap with 1,000 draws on the first `--bootstraps`.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from xstilts import statistics  # noqa: E402
+
+SEEDS = (3, 5)
+SEED_SD, QUERY_SD, BOTH_SD = (0.0, 0.03, 0.1), (0.0, 0.2, 0.5), (0.2, 0.6)  # a query's own ease has 1
+EFFECT = 0.1  # of the treated arm, on the same scale: about 3 points
+
+
+def draw(rng: np.random.Generator, n_seeds: int, languages: int, queries: int, sds: tuple) -> tuple[dict[str, np.ndarray], float]:
+    """Returns ({language: (n_seeds, queries) differences in points}, the true difference)."""
+    seed_sd, query_sd, both_sd = sds
+    levels = np.linspace(-1.0, 0.5, languages)  # hit rates of about 20 to 65 %
+    effects = np.array([EFFECT, 0.0])
+    total = (1 + seed_sd**2 + query_sd**2 + both_sd**2) ** 0.5
+    truth = 100 * np.diff(norm.cdf((levels + effects[::-1, None]) / total), axis=0).mean()
+    of_seed = seed_sd * rng.standard_normal((2, n_seeds, 1))  # the same in all languages: the seed's macro effect
+    found = {}
+    for i, level in enumerate(levels):
+        ease = rng.standard_normal(queries) + query_sd * rng.standard_normal((2, 1, queries))
+        hits = level + effects[:, None, None] + of_seed + ease + both_sd * rng.standard_normal((2, n_seeds, queries)) > 0
+        found[f"l{i}"] = 100.0 * (hits[0].astype(float) - hits[1])
+    return found, float(truth)
+
+
+def covered(n_seeds: int, sds: tuple, options: argparse.Namespace) -> dict[str, float]:
+    """Returns, for one cell of the grid, the two parts of the standard error in points (`statistics.variances`), coverages in %."""
+    rng = np.random.default_rng([n_seeds, *(round(1000 * sd) for sd in sds), options.seed])
+    parts, closed, resampled = [], [], []
+    for replicate in range(options.replicates):
+        differences, truth = draw(rng, n_seeds, options.languages, options.queries, sds)
+        t = statistics.t_interval(np.mean([values.mean(axis=1) for values in differences.values()], axis=0))
+        crossed = statistics.crossed_interval(differences)
+        parts.append(statistics.variances(differences))
+        closed.append([_holds(t, truth), _holds(crossed, truth)])
+        if replicate < options.bootstraps:
+            means, _ = statistics.bootstrap(differences, draws=1000, seed=replicate)
+            bootstrap = statistics.percentiles(means)
+            resampled.append([_holds(bootstrap, truth), _holds(bootstrap, truth) or _holds(t, truth)])
+    names = ("over seeds", "over queries", "t", "reported", "bootstrap", "t or bootstrap")
+    errors = np.mean(parts, axis=0) ** 0.5
+    return dict(zip(names, [*errors, *(100 * np.mean(closed, axis=0)), *(100 * np.mean(resampled, axis=0))], strict=True))
+
+
+def _holds(interval: tuple[float, float], truth: float) -> bool:
+    return interval[0] <= truth <= interval[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--replicates", type=int, default=3000)
+    parser.add_argument("--bootstraps", type=int, default=400)
+    parser.add_argument("--languages", type=int, default=4)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print("| seeds | sd of seed, query, both | error A | error B | t over seeds | bootstrap | t or bootstrap | reported |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    reported = []
+    for n_seeds, both, seed, query in itertools.product(SEEDS, BOTH_SD, SEED_SD, QUERY_SD):
+        cell = covered(n_seeds, (seed, query, both), options)
+        reported.append(cell["reported"])
+        print(f"| {n_seeds} | {seed:g}, {query:g}, {both:g} | {cell['over seeds']:.2f} | {cell['over queries']:.2f} | {cell['t']:.1f} "
+              f"| {cell['bootstrap']:.1f} | {cell['t or bootstrap']:.1f} | {cell['reported']:.1f} |", flush=True)
+    print(f"\n{options.languages} languages of {options.queries} queries. Reported: {min(reported):.1f} to {max(reported):.1f} %. "
+          f"Standard error of a 95 %: {_error(options.replicates)} (t, reported), {_error(options.bootstraps)} (with a bootstrap).")
+
+
+def _error(n: int) -> str:
+    return f"{100 * (0.95 * 0.05 / n) ** 0.5:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,395 @@
+"""The report of `make question`, on results and hits written by hand with effects planted in them."""
+
+import csv
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from xstilts import contrasts as cs
+from xstilts import matrix as mx
+from xstilts import question, results, statistics
+from xstilts.contrasts import SEEN, UNSEEN
+from xstilts.errors import UserError
+
+SEEN_LANGUAGES, UNSEEN_LANGUAGES, SELECT = ["qaa", "qab"], ["qac", "qad"], ["qae"]
+QUERIES, LAYERS = 400, (0, 1, 2)
+SPEC = {
+    "families": {"nli": {"E": "mnli", "M": "mnli_multilingual", "shuffled": "mnli_shuffled"}, "mlm": {"E": "mlm_en", "M": "mlm"}},
+    "primary": {"family": "nli", "role": "M"},
+    "select_languages": SELECT,
+    "fixed_layer": 2,
+}
+SMALL = {"families": {"nli": {"E": "mnli", "M": "mnli_multilingual"}}, "fixed_layer": None}  # where the rest does not matter
+TRAINED = {"mnli": [], "mnli_multilingual": SEEN_LANGUAGES, "mnli_shuffled": [], "mlm_en": ["en"], "mlm": ["en", *SEEN_LANGUAGES]}
+RECORD = {"chance": None, "at_chance": False, "settings": {}, "model": "tiny", "parents": ["tiny"], "seconds": 1.0, "metric": "accuracy",
+          "data": [{"id": "some/tatoeba", "config": "x", "split": "test", "rows": 400, "revision": "r1"}]}  # fmt: skip
+
+
+def put_training(root, arm, seed, languages, **changes):
+    """Phase 2: what it trained on."""
+    phase = "mlm" if arm.startswith("mlm") else "intermediate"
+    settings = {"text_languages": languages} if phase == "mlm" else {"seen_languages": languages}
+    record = RECORD | {
+        "phase": phase, "task": arm, "form": "some", "arm": arm, "seed": seed, "dev": {"en": {"accuracy": 60.0}}, "scores": {}, "n": {},
+        "settings": settings, "measures": {"rows": 1000, "steps": 50, "tokens": 12345 + seed},
+    }  # fmt: skip
+    results.write(root / arm / f"seed{seed}" / "results.json", record | changes)
+
+
+def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
+    """Retrieval: hits whose rate is 40 % at layer 1 plus the gain of the language, in points; 10 less at the other layers.
+
+    The queries and their ease are the same everywhere. Centred accuracy is 20 above the plain one.
+    """
+    ease = np.linspace(0, 1, QUERIES, endpoint=False)
+    noise = np.random.default_rng([seed, *arm.encode()])
+    frames, layers = [], {}
+    for layer in LAYERS:
+        for language in [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES, *SELECT]:
+            if language in skip:
+                continue
+            of_layer = {0: -10, 1: 0, 2: -10}[layer] + gains.get(language, gains.get("all", 0))
+            for variant, more in (("plain", 0), ("centered", 20)):
+                hit = ease < (40 + of_layer + more) / 100 + noise.normal(0, 0.005, QUERIES)
+                frames.append(pd.DataFrame({"language": language, "layer": layer, "variant": variant, "value": hit.astype("float32"),
+                                            "query": (ids or {}).get(language) or [f"s{i}" for i in range(QUERIES)]}))  # fmt: skip
+                metric = "accuracy" if variant == "plain" else "accuracy_centered"
+                layers.setdefault(str(layer), {}).setdefault(language, {})[metric] = 100 * hit.mean()
+    folder = root / arm / f"seed{seed}" / "tatoeba"
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.concat(frames).astype({"layer": "int16"}).to_parquet(folder / "hits.parquet", index=False)
+    record = RECORD | {"phase": "retrieval", "task": "tatoeba", "form": "retrieval", "arm": arm, "seed": seed, "dev": {}, "layer": 2,
+                       "scores": layers["2"], "n": dict.fromkeys(layers["2"], QUERIES), "pooling": "mean", "layers": layers}  # fmt: skip
+    results.write(folder / "results.json", record | changes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Three seeds. M gains 6 points in seen languages and none in unseen ones; shuffled labels lose 5 everywhere.
+
+    The seeds move both arms of a pair alike, so that little is left to chance.
+    """
+    root = tmp_path_factory.mktemp("question")
+    for seed, moved in enumerate((0.0, 1.0, -1.0)):
+        arms = {"none": {"all": 0.0}, "mnli": {"all": 3.0}, "mnli_shuffled": {"all": -2.0}, "mlm_en": {"all": 0.0},
+                "mnli_multilingual": {"all": 3.0, **dict.fromkeys(SEEN_LANGUAGES, 9.0)}, "mlm": {"all": 5.0}}  # fmt: skip
+        for arm, gains in arms.items():
+            put_cell(root, arm, seed, {language: gain + moved for language, gain in gains.items()})
+            if arm != "none":
+                put_training(root, arm, seed, TRAINED[arm])
+    return root
+
+
+@pytest.fixture
+def runs(made, tmp_path):
+    """A copy of `made`, to be spoiled."""
+    return shutil.copytree(made, tmp_path / "runs")
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch):
+    """`ask(root, **changes)`: the question of SPEC with changes, its bootstrap shortened."""
+    monkeypatch.setattr(statistics.estimate, "__defaults__", (300, 0))
+
+    def asked(root, arms=(), seeds=(), **changes):
+        path = tmp_path / "question.yaml"
+        path.write_text(yaml.safe_dump(SPEC | changes, sort_keys=False))
+        return cs.ask(mx.collect(root, arms=arms, seeds=seeds), cs.read_spec(path))
+
+    return asked
+
+
+def find(asked, family, role, kind, against="E"):
+    return next(c for c in asked.contrasts if (c.family, c.roles, c.kind) == (family, (role, against), kind))
+
+
+# What comes out
+
+
+def test_planted_effects_and_the_planted_null_come_out(runs, ask):
+    asked = ask(runs)
+    assert asked.problems == []
+    assert find(asked, "nli", "M", UNSEEN).verdict == "equivalent within 1 point"
+    assert find(asked, "nli", "M", SEEN).verdict == "M better"
+    assert find(asked, "nli", "shuffled", UNSEEN).verdict == find(asked, "nli", "shuffled", SEEN).verdict == "E better"
+    assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better"
+    assert find(asked, "mlm", "M", UNSEEN).verdict == "M better"
+    assert asked.primary is find(asked, "nli", "M", UNSEEN)
+    assert find(asked, "nli", "M", SEEN).found.difference == pytest.approx(6, abs=0.5)
+    assert find(asked, "nli", "shuffled", SEEN).found.difference == pytest.approx(-5, abs=0.5)
+
+
+def test_difference_is_that_of_the_files(runs, ask):
+    """Worked out again from hits.parquet alone."""
+    contrast = find(ask(runs), "nli", "M", SEEN)
+    by_seed = []
+    for seed in range(3):
+        gap = 0.0
+        for arm, sign in (("mnli_multilingual", 1), ("mnli", -1)):
+            hits = pd.read_parquet(runs / arm / f"seed{seed}/tatoeba/hits.parquet")
+            hits = hits[(hits["layer"] == 1) & (hits["variant"] == "plain") & hits["language"].isin(SEEN_LANGUAGES)]
+            gap += sign * 100 * hits.groupby("language")["value"].mean().mean()
+        by_seed.append(gap)
+    assert contrast.found.per_seed == pytest.approx(by_seed)
+    assert contrast.means[0] - contrast.means[1] == pytest.approx(contrast.found.difference)
+
+
+def test_queries_are_paired_by_id_not_by_place(runs, ask):
+    before = find(ask(runs, **SMALL), "nli", "M", SEEN).found
+    path = runs / "mnli/seed1/tatoeba/hits.parquet"
+    pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path, index=False)
+    assert find(ask(runs, **SMALL), "nli", "M", SEEN).found == before
+
+
+def test_seen_and_unseen_come_from_phase_2(runs, ask):
+    asked = ask(runs)
+    assert [family.seen for family in asked.families] == [tuple(SEEN_LANGUAGES)] * 2
+    assert [family.unseen for family in asked.families] == [tuple(UNSEEN_LANGUAGES)] * 2
+    # Another family's M saw one more language: each family has its own sets, and there is a common one.
+    for seed in range(3):
+        put_training(runs, "mlm", seed, ["en", *SEEN_LANGUAGES, "qac"])
+    asked = ask(runs)
+    assert [family.unseen for family in asked.families] == [("qac", "qad"), ("qad",)]
+    [common] = [c for c in asked.others if c.kind == cs.COMMON and (c.family, c.roles) == ("nli", ("M", "E"))]
+    assert common.languages == ("qad",) and common.verdict == "" and common.found is not None
+
+
+def test_masked_lm_beside_a_task_does_not_move_its_unseen_languages(runs, ask):
+    families = {"nli": SPEC["families"]["nli"] | {"MLM": "mlm"}}
+    for seed in range(3):
+        put_training(runs, "mlm", seed, [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES])
+    [family] = ask(runs, families=families).families
+    assert family.unseen == tuple(UNSEEN_LANGUAGES)
+
+
+def test_layer_is_chosen_on_languages_that_are_not_reported(runs, ask):
+    asked = ask(runs, **SMALL)
+    assert asked.readout == cs.ReadOut(1) and "qae" not in asked.reported
+    assert asked.selection == pytest.approx({0: 31.5, 1: 41, 2: 31.5}, abs=1)
+    for seed in range(3):  # of M alone, whose layers have no say
+        put_cell(runs, "mnli_multilingual", seed, {"all": 3.0, "qae": 60.0})
+    assert ask(runs, **SMALL).selection == asked.selection
+    assert ask(runs, **SMALL | {"fixed_layer": 2, "select_languages": []}).readout == cs.ReadOut(2)
+
+
+def test_other_readouts_stand_beside_without_a_verdict(runs, ask):
+    asked = ask(runs)
+    assert {str(c.readout) for c in asked.others} == {"layer 1, centered", "layer 2"}
+    assert all(c.verdict == "" and not c.primary for c in asked.others)
+    [centred] = [c for c in asked.others if c.readout.variant == "centered" and c.name == "M − E" and (c.family, c.kind) == ("nli", SEEN)]
+    assert centred.means[1] == pytest.approx(find(asked, "nli", "M", SEEN).means[1] + 20, abs=1)
+
+
+def test_all_but_the_primary_are_corrected_within_their_family_and_languages(runs, ask):
+    asked = ask(runs)
+    assert asked.primary.p == asked.primary.found.p
+    for kind in (UNSEEN, SEEN):
+        others = [c for c in asked.contrasts if (c.family, c.kind) == ("nli", kind) and not c.primary]
+        assert [c.p for c in others] == statistics.holm([c.found.p for c in others])
+        assert any(c.p > c.found.p for c in others)
+
+
+# What is refused
+
+
+def refused(asked, *parts):
+    """The nli M - E contrast on unseen languages was not computed, and its reason is listed and has these words."""
+    contrast = find(asked, "nli", "M", UNSEEN)
+    assert contrast.found is None and contrast.verdict == "not computed"
+    assert all(part in contrast.why for part in parts), contrast.why
+    assert any(contrast.why in problem for problem in asked.problems)
+    assert "not computed" in question.words(asked) and contrast.why in question.words(asked)
+
+
+def test_other_query_ids(runs, ask):
+    put_cell(runs, "mnli", 1, {"all": 3.0}, ids={"qad": [f"s{i}" for i in range(1, QUERIES + 1)]})
+    asked = ask(runs, **SMALL)
+    refused(asked, "qad", "mnli, seed 1", "2 are not in both")
+    assert find(asked, "nli", "M", SEEN).found is not None  # other languages, and their ids are right
+
+
+def test_same_numbers_but_other_rows(runs, ask):
+    data = [RECORD["data"][0] | {"revision": "r2"}]
+    put_cell(runs, "mnli", 1, {"all": 3.0}, data=data)
+    refused(ask(runs, **SMALL), "different rows")
+
+
+def test_missing_seed(runs, ask):
+    (runs / "mnli/seed2/tatoeba/results.json").unlink()
+    refused(ask(runs, **SMALL), "different seeds", "mnli_multilingual has 0 1 2", "mnli has 0 1")
+
+
+def test_language_missing_in_one_arm(runs, ask):
+    for seed in range(3):
+        folder = put_cell(runs, "mnli", seed, {"all": 3.0})
+        hits = pd.read_parquet(folder / "hits.parquet")
+        hits[hits["language"] != "qac"].to_parquet(folder / "hits.parquet", index=False)
+    refused(ask(runs, **SMALL), "qac is missing in the hits of mnli, seed 0")
+
+
+def test_language_missing_in_the_results(runs, ask):
+    put_cell(runs, "mnli", 0, {"all": 3.0}, skip=["qac"])
+    asked = ask(runs, **SMALL)
+    refused(asked, "different seeds")
+    assert any("scored otherwise than most" in problem for problem in asked.problems)
+
+
+def test_mixed_schema_versions(runs, ask):
+    path = runs / "mnli/seed0/tatoeba/results.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
+    asked = ask(runs, **SMALL)
+    refused(asked, "different seeds")
+    assert any("schema is 2" in problem for problem in asked.problems)
+
+
+def test_two_results_of_one_cell(runs, ask):
+    folder = runs / "mnli/seed0"
+    (folder / "again").mkdir()
+    (folder / "again/results.json").write_bytes((folder / "tatoeba/results.json").read_bytes())
+    asked = ask(runs, **SMALL)
+    refused(asked, "different seeds")
+    assert any("2 results for one cell" in problem for problem in asked.problems)
+
+
+def test_primary_contrast_not_run(runs, ask):
+    for seed in range(3):
+        (runs / f"mnli_multilingual/seed{seed}/tatoeba/results.json").unlink()
+    refused(ask(runs, **SMALL), "mnli_multilingual was not run")
+
+
+def test_no_unseen_language(runs, ask):
+    for seed in range(3):
+        put_training(runs, "mnli_multilingual", seed, [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES])
+    refused(ask(runs, **SMALL), "no unseen language")
+
+
+def test_arm_that_does_not_say_its_languages(runs, ask):
+    for seed in range(3):
+        put_training(runs, "mlm", seed, [])
+    assert any("results.json of mlm does not say which languages" in problem for problem in ask(runs).problems)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(b"PAR1 no more"), "cannot be read"),
+        (lambda path: pd.DataFrame({"language": ["qaa"]}).to_parquet(path), "cannot be read"),
+        (lambda path: pd.concat([pd.read_parquet(path)] * 2).to_parquet(path), "twice"),
+        (lambda path: pd.read_parquet(path).assign(value=np.float32(0)).to_parquet(path), "results.json says"),
+    ],
+    ids=["missing", "broken", "columns", "twice", "other scores"],
+)
+def test_hits_that_do_not_fit(runs, ask, spoil, told):
+    spoil(runs / "mnli/seed1/tatoeba/hits.parquet")
+    refused(ask(runs, **SMALL), "mnli/seed1/tatoeba/hits.parquet", told)
+
+
+def test_one_seed(runs, ask):
+    asked = ask(runs, seeds=[0], **SMALL)
+    assert asked.primary.verdict == "undecided (one seed)"
+    text = question.words(asked)
+    assert "undecided (one seed)" in text and "95 % interval" not in text and "another seed" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"margn": 2}, "margin"),
+        ({"families": {"nli": {"M": "mnli"}}}, "English arm E"),
+        ({"primary": {"family": "qa", "role": "M"}}, "no family's role.*nli: M"),
+        ({"primary": "nli"}, "must be"),
+        ({"select_languages": [], "fixed_layer": None}, "select_languages, to choose"),
+        ({"select_languages": ["qaz"]}, "qaz were not measured"),
+        ({"fixed_layer": 9}, "9 was not measured; there are 0, 1, 2"),
+        ({"margin": 0}, "margin is 0"),
+        ({"task": "bucc"}, "no results of bucc"),
+    ],
+)
+def test_questions_that_make_no_sense(runs, ask, changes, told):
+    with pytest.raises(UserError, match=told):
+        ask(runs, **SMALL | changes)
+
+
+# What is shown
+
+
+def test_words_hold_what_the_numbers_say(runs, ask):
+    """Every verdict sentence is read back and compared with the contrasts it tells of."""
+    asked = ask(runs)
+    text = question.words(asked)
+    read = 0
+    for treated, against, kind, rest in re.findall(r"(\w+) against (\w+) in (unseen|seen) languages: ([^:]*?)\.(?= |$)", text):
+        for verdict, families in (part.split(" in ", 1) for part in rest.split("; ")):
+            for family, shown in re.findall(r"(\w+) \(([+−]?[\d.]+)\)", families):
+                contrast = find(asked, family, treated, kind, against)
+                assert contrast.verdict == verdict
+                assert float(shown.replace("−", "-")) == pytest.approx(contrast.found.difference, abs=0.05)
+                read += 1
+    assert read == sum(c.kind == UNSEEN or c.roles[0] == "M" for c in asked.contrasts) == 7
+    low, high = asked.primary.found.interval
+    assert text.startswith("The contrast fixed in advance is nli, M (mnli_multilingual) against E (mnli), in 2 unseen languages: "
+                           f"equivalent within 1 point, {page_number(asked.primary.found.difference)} points, 95 % interval "
+                           f"{page_number(low)} to {page_number(high)}, 3 seeds, 800 queries.")  # fmt: skip
+    assert "Undecided means" not in text  # there is none
+
+
+def page_number(value):
+    return "0.0" if round(value, 1) == 0 else f"{value:+.1f}".replace("-", "−")
+
+
+def test_words_turn_when_the_arms_are_swapped(runs, ask):
+    swapped = SMALL | {"families": {"nli": {"E": "mnli_multilingual", "M": "mnli"}}}
+    before, after = ask(runs, **SMALL), ask(runs, **swapped)
+    assert find(before, "nli", "M", SEEN).verdict == "M better" and find(after, "nli", "M", SEEN).verdict == "E better"
+    assert "M better in nli (+6" in question.words(before) and "E better in nli (−6" in question.words(after)
+
+
+def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
+    monkeypatch.setattr(statistics.estimate, "__defaults__", (300, 0))
+    (tmp_path / "question.yaml").write_text(yaml.safe_dump(SPEC, sort_keys=False))
+    done = cli("run_report.py", "--runs_dir", runs, "--question", tmp_path / "question.yaml")
+    assert done.returncode == 0, done.stderr
+    out = runs / "report"
+    asked = cs.ask(mx.collect(runs), cs.read_spec(tmp_path / "question.yaml"))
+    text = (out / "question.md").read_text()
+    assert question.words(asked) in text and question.words(asked) in done.stdout
+    page = (out / "index.html").read_text()
+    assert question.words(asked) in page and page.count("data:image/png;base64,") >= 3
+    assert (out / "question-forest.png").stat().st_size > 5000 and (out / "question-layers.png").stat().st_size > 5000
+    # The table of families, cell by cell.
+    row = next(line for line in text.splitlines() if line.startswith("| nli "))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    scores = [np.mean([asked.matrix.records["mnli", "tatoeba", seed]["layers"]["1"][language]["accuracy"]
+                       for language in asked.reported]) for seed in range(3)]  # fmt: skip
+    assert cells[:2] == ["nli", "1,000"] and cells[3] == f"{np.mean(scores):.1f} ± {np.std(scores, ddof=1):.1f}"
+    assert cells[-1].startswith(page_number(find(asked, "nli", "M", SEEN).found.difference) + " [")
+    assert "Difference to arm none" in text and "| mnli_multilingual | en qaa qab " in text
+    rows = list(csv.DictReader((out / "question.csv").open()))
+    assert len(rows) == len(asked.contrasts) + len(asked.others)
+    primary = next(row for row in rows if row["primary"] == "True")
+    assert float(primary["difference"]) == pytest.approx(asked.primary.found.difference)
+    assert float(primary["bootstrap_interval_low"]) == pytest.approx(asked.primary.found.bootstrap_interval[0])
+
+
+def test_missing_arm_is_blank_and_named(runs, ask):
+    for seed in range(3):
+        (runs / f"mnli_shuffled/seed{seed}/tatoeba/results.json").unlink()
+    asked = ask(runs)
+    assert find(asked, "nli", "shuffled", UNSEEN).why == "mnli_shuffled was not run"
+    text = question.markdown(asked, question.write(asked, runs / "report"))
+    assert "mnli_shuffled was not run" in text
+    assert "2 of 10 contrasts could not be computed" in text
+
+
+def test_broken_question_file(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        cs.read_spec(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(UserError, match="key: value"):
+        cs.read_spec(tmp_path / "list.yaml")

@@ -1,0 +1,404 @@
+"""English or multilingual phase 2: the contrasts between arms that `make question` asks for, computed from files.
+
+What is compared stands in a YAML file (recipes/question/*.yaml), fixed before looking:
+
+    task: tatoeba
+    families:                        # one phase-2 task each: {role: arm}. E, its English arm, is what the others are held against
+      nli: {E: mnli, M: mnli_multilingual, shuffled: mnli_shuffled}
+    primary: {family: nli, role: M}  # the one contrast that is not corrected for being one of several: M - E on unseen languages
+    select_languages: [cs, da]       # the layer is chosen on these, with `none` and the E arms alone; they are never reported
+    fixed_layer: 14                  # optional second read-out, given beforehand; without select_languages the only one
+    margin: 1.0                      # points within which two arms count as equivalent
+
+Read are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, csls), query
+(an id) and value (0 to 1, of that query alone). Nothing is averaged over a gap: a contrast whose two arms differ in
+seeds, languages or query ids is not computed, and says why.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+
+from xstilts import statistics
+from xstilts.arguments import unknown
+from xstilts.errors import UserError
+from xstilts.matrix import PLAIN, Matrix, fingerprints
+
+ENGLISH = "E"
+UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
+HITS = "hits.parquet"  # xstilts.measure writes it
+COLUMNS = ("language", "layer", "variant", "query", "value")
+VARIANTS = {"plain": "{}", "centered": "{}_centered", "csls": "{}_csls"}  # variant -> its metric in results.json
+NOT_COMPUTED = "not computed"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is asked, see the module's docstring."""
+
+    families: dict[str, dict[str, str]]
+    primary: tuple[str, str]
+    task: str = "tatoeba"
+    select_languages: tuple[str, ...] = ()
+    fixed_layer: int | None = None
+    margin: float = statistics.MARGIN
+
+    @property
+    def arms(self) -> list[str]:
+        """Every arm named, `none` first."""
+        return list(dict.fromkeys([PLAIN, *(arm for roles in self.families.values() for arm in roles.values())]))
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family's arms by role, and which of the reported languages their phase 2 saw text of (`seen`) and which not."""
+
+    name: str
+    arms: dict[str, str]
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """Which vectors a score is of."""
+
+    layer: int
+    variant: str = "plain"
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}" + ("" if self.variant == "plain" else f", {self.variant}")
+
+
+@dataclass
+class Contrast:
+    """One arm less another over some languages; `found` is None where it was not computed, `why` says what is missing.
+
+    `means` are the two arms' scores, 0-100. `p` is the p-value the verdict goes by: as it is for the primary contrast,
+    Holm-adjusted for the others (see `_judge`); None, with an empty verdict, where no verdict is passed.
+    """
+
+    family: str
+    roles: tuple[str, str]
+    arms: tuple[str, str]
+    kind: str  # UNSEEN, SEEN or COMMON
+    languages: tuple[str, ...]
+    readout: ReadOut
+    primary: bool = False
+    found: statistics.Estimate | None = None
+    means: tuple[float, float] | None = None
+    p: float | None = None
+    verdict: str = ""
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        return " − ".join(self.roles)
+
+
+@dataclass
+class Question:
+    """All that the report shows. `contrasts` carry verdicts; `others` are the same at other read-outs, without."""
+
+    spec: Spec
+    matrix: Matrix
+    families: list[Family]
+    readout: ReadOut
+    layer_reason: str
+    selection: dict[int, float]  # layer -> mean score on select_languages, empty where nothing was chosen
+    reported: tuple[str, ...]
+    contrasts: list[Contrast]
+    others: list[Contrast]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def primary(self) -> Contrast:
+        return next(contrast for contrast in self.contrasts if contrast.primary)
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Returns the question in a YAML file.
+
+    Raises:
+        UserError: naming the file and the key that is missing, unknown or of the wrong kind.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--question {path} cannot be read: {str(error).splitlines()[0]}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--question {path}: expected `key: value` lines, as in recipes/question.")
+    values.pop("description", None)
+    known = set(Spec.__dataclass_fields__)
+    for key in values:
+        if key not in known:
+            raise UserError(f"--question {path}: {str(unknown(str(key), known)).replace('--', '')}")
+    missing = [key for key in ("families", "primary") if key not in values]
+    if missing:
+        raise UserError(f"--question {path}: {', '.join(missing)} missing, see recipes/question for what it looks like.")
+    families, primary = values["families"], values["primary"]
+    if not isinstance(families, dict) or not families or not all(_is_roles(roles) for roles in families.values()):
+        raise UserError(f"--question {path}: families must be lines `name: {{E: arm, M: arm, ...}}`, each with its English arm E.")
+    if not isinstance(primary, dict) or set(primary) != {"family", "role"}:
+        raise UserError(f"--question {path}: primary must be `{{family: ..., role: ...}}`, given {primary!r}.")
+    family, role = primary["family"], primary["role"]
+    if role == ENGLISH or role not in families.get(family, {}):
+        have = "; ".join(f"{name}: {', '.join(r for r in roles if r != ENGLISH)}" for name, roles in families.items())
+        raise UserError(f"--question {path}: primary names {family} {role}, which is no family's role. There are {have}.")
+    if not values.get("select_languages") and values.get("fixed_layer") is None:
+        raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
+    margin = values.get("margin", statistics.MARGIN)
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or margin <= 0:
+        raise UserError(f"--question {path}: margin is {margin!r}, expected points above 0.")
+    return Spec(**values | {"primary": (family, role), "select_languages": tuple(values.get("select_languages") or ())})
+
+
+def _is_roles(roles: Any) -> bool:
+    return isinstance(roles, dict) and ENGLISH in roles and all(isinstance(arm, str) for arm in roles.values())
+
+
+def ask(matrix: Matrix, spec: Spec) -> Question:
+    """Returns every contrast of the question, computed from the files of the matrix.
+
+    Raises:
+        UserError: when the task was not run at all, or the layer cannot be chosen as asked.
+    """
+    cells = {(arm, seed): record for (arm, task, seed), record in matrix.records.items() if task == spec.task}
+    if not cells:
+        raise UserError(f"--question: no results of {spec.task} below {matrix.root}; run `make question` first.")
+    measured = matrix.languages(spec.task)
+    absent = [language for language in spec.select_languages if language not in measured]
+    if absent:
+        have = " ".join(measured)
+        raise UserError(f"--question: select_languages {' '.join(absent)} were not measured in {spec.task}. There are {have}.")
+    reported = tuple(language for language in measured if language not in spec.select_languages)
+    problems = list(matrix.problems)
+    layer, reason, selection = choose_layer(cells, spec, problems)
+    families = [_family(name, roles, matrix, reported, problems) for name, roles in spec.families.items()]
+    main = ReadOut(layer)
+    fixed = [ReadOut(spec.fixed_layer)] if spec.fixed_layer not in (None, layer) else []
+    metric = next(iter(cells.values()))["metric"]
+    variants = [name for name, form in VARIANTS.items() if name != "plain" and _has(cells, layer, form.format(metric))]
+    hits = Hits(matrix, spec.task)
+    contrasts = [contrast for family in families for contrast in _wanted(family, main, spec)]
+    others = [contrast for family in families for one in (*fixed, *(ReadOut(layer, variant) for variant in variants))
+              for contrast in _wanted(family, one, spec, judged=False)]  # fmt: skip
+    common = tuple(language for language in reported if all(language in family.unseen for family in families))
+    for contrast in list(contrasts):
+        if common and contrast.kind == UNSEEN and contrast.roles[1] == ENGLISH and contrast.languages != common:
+            others.append(replace(contrast, kind=COMMON, languages=common, primary=False))
+    for contrast in contrasts + others:
+        _compute(contrast, hits, cells)
+    _judge(contrasts, spec)
+    problems += [f"{c.family}, {c.name}: {c.why}." for c in contrasts + others if c.why]
+    return Question(spec, matrix, families, main, reason, selection, reported, contrasts, others, list(dict.fromkeys(problems)))
+
+
+# The layer
+
+
+def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, str, dict[int, float]]:
+    """Returns (layer, how it came about, {layer: mean score on select_languages}).
+
+    The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
+    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`.
+
+    Raises:
+        UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.
+    """
+    scored = {layer for record in cells.values() for layer in layers(record)}
+    if spec.fixed_layer is not None and spec.fixed_layer not in scored:
+        raise UserError(f"--question: fixed_layer {spec.fixed_layer} was not measured; there are {', '.join(map(str, sorted(scored)))}.")
+    if not spec.select_languages:
+        return spec.fixed_layer, "given beforehand", {}
+    arms = list(dict.fromkeys([PLAIN, *(roles[ENGLISH] for roles in spec.families.values())]))
+    used = {(arm, seed): record for (arm, seed), record in cells.items() if arm in arms}
+    absent = [arm for arm in arms if not any(arm == one for one, _ in used)]
+    if absent:
+        problems.append(f"The layer was chosen without {', '.join(absent)}: not run; it may change once it is.")
+    if not used:
+        raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
+    shared = set.intersection(*(set(layers(record)) for record in used.values()))
+    if len(shared) < 2:
+        raise UserError("--question: to choose the layer, all of them must be measured: run_retrieval.py --layer all.")
+    scores = {
+        layer: float(np.mean([[layers(record)[layer][language][record["metric"]] for language in spec.select_languages]
+                              for record in used.values()]))
+        for layer in sorted(shared)
+    }  # fmt: skip
+    best = max(scores, key=lambda layer: (scores[layer], -layer))
+    who = f"arms {', '.join(arm for arm in arms if arm not in absent)}"
+    return best, f"chosen on {' '.join(spec.select_languages)}, which are not reported, with {who} alone", scores
+
+
+def layers(record: Mapping) -> dict[int, dict[str, dict[str, float]]]:
+    """Returns {layer: {language: {metric: score}}} of a retrieval result, its headline layer included."""
+    return {int(layer): scores for layer, scores in record.get("layers", {}).items()} | {record["layer"]: record["scores"]}
+
+
+def _has(cells: Mapping, layer: int, metric: str) -> bool:
+    return any(metric in scores for record in cells.values() for scores in layers(record).get(layer, {}).values())
+
+
+# Seen and unseen
+
+
+def trained_on(record: Mapping[str, Any]) -> list[str] | None:
+    """Returns the languages other than English that a phase-2 result says it trained on, None where it does not say."""
+    settings = record["settings"]
+    # Masked LM without a list takes all the text there is.
+    found = settings.get("text_languages") or None if record["phase"] == "mlm" else settings.get("seen_languages")
+    return None if found is None else [language for language in found if language != "en"]
+
+
+def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]) -> Family:
+    """Returns the family with its languages: seen is what any of its arms trained the task on.
+
+    Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
+    """
+    found = {arm: [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")] for arm in roles.values()}
+    tasks = {arm for arm, records in found.items() if any(record["phase"] != "mlm" for record in records)}
+    seen: set[str] = set()
+    for arm in tasks or found:
+        for languages in map(trained_on, found[arm]):
+            if languages is None:
+                problems.append(f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as seen.")
+            seen.update(languages or ())
+    for role, arm in roles.items():
+        if not found[arm]:
+            problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
+    inside = tuple(language for language in reported if language in seen)
+    return Family(name, roles, inside, tuple(language for language in reported if language not in seen))
+
+
+# The contrasts
+
+
+class Hits:
+    """The hits of one retrieval task, read when asked for."""
+
+    def __init__(self, matrix: Matrix, task: str) -> None:
+        self.matrix, self.task = matrix, task
+        self._read: dict[tuple[str, int, ReadOut], dict[str, pd.Series]] = {}
+
+    def of(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
+        """Returns {language: values in 0..1, by query id, sorted}; raises as `read`."""
+        key = arm, seed, readout
+        if key not in self._read:
+            self._read[key] = self.read(*key)
+        return self._read[key]
+
+    def read(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
+        """As `of`, from the file.
+
+        Raises:
+            UserError: when it is missing, not such a file, names a query twice, or does not give the scores of the
+                results.json it lies beside.
+        """
+        record = self.matrix.records[arm, self.task, seed]
+        path = (self.matrix.root / self.matrix.paths[arm, self.task, seed]).with_name(HITS)
+        name = path.relative_to(self.matrix.root)
+        again = "delete its results.json and run that cell again"
+        try:
+            table = pq.read_table(path, columns=list(COLUMNS),
+                                  filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)])  # fmt: skip
+        except FileNotFoundError:
+            raise UserError(f"{name} is missing: {again}") from None
+        except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
+            raise UserError(f"{name} cannot be read ({str(error).splitlines()[0]}): {again}") from error
+        frame = table.to_pandas().sort_values(["language", "query"])
+        if frame.duplicated(["language", "query"]).any():
+            language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]
+            raise UserError(f"{name} has query {query} of {language} twice: {again}")
+        scores = layers(record).get(readout.layer, {})
+        metric = VARIANTS[readout.variant].format(record["metric"])
+        found = {}
+        for language, group in frame.groupby("language"):
+            found[language] = group.set_index("query")["value"].astype(float)
+            said = scores.get(language, {}).get(metric)
+            if said is None or abs(100 * found[language].mean() - said) > 1e-3:
+                raise UserError(f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
+                                f"results.json says {said}: {again}")  # fmt: skip
+        return found
+
+
+def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -> Iterable[Contrast]:
+    """Yields what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against none.
+
+    Sets without a language are left out, but for the primary contrast, whose absence is to be told.
+    """
+    pairs = [(role, ENGLISH) for role in family.arms if role != ENGLISH] + ([(ENGLISH, PLAIN)] if judged else [])
+    for roles in pairs:
+        arms = tuple(PLAIN if role == PLAIN else family.arms[role] for role in roles)
+        for kind, languages in ((UNSEEN, family.unseen), (SEEN, family.seen)):
+            primary = judged and kind == UNSEEN and (family.name, roles[0]) == spec.primary
+            if languages or primary:
+                yield Contrast(family.name, roles, arms, kind, languages, readout, primary)
+
+
+def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
+    """Fills in `found` and `means`, or `why`."""
+    treated, baseline = contrast.arms
+    seeds = {arm: sorted(seed for one, seed in cells if one == arm) for arm in contrast.arms}
+    try:
+        if not contrast.languages:
+            raise UserError(f"there is no {contrast.kind} language among those reported")
+        if not all(seeds.values()):
+            raise UserError(f"{' and '.join(arm for arm in contrast.arms if not seeds[arm])} was not run")
+        if seeds[treated] != seeds[baseline]:
+            said = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
+            raise UserError(f"the arms have different seeds ({', '.join(said)}): run the missing ones")
+        if len({tuple(fingerprints(cells[arm, seed])) for arm in contrast.arms for seed in seeds[arm]}) > 1:
+            raise UserError("the arms were measured on different rows: run them on the same data")
+        both = [[hits.of(arm, seed, contrast.readout) for seed in seeds[arm]] for arm in contrast.arms]
+        contrast.means = tuple(float(np.mean([[100 * run[lang].mean() for lang in contrast.languages] for run in runs]))
+                               for runs in _checked(both, contrast, seeds[treated]))  # fmt: skip
+        differences = {
+            language: 100 * (np.array([run[language] for run in both[0]]) - np.array([run[language] for run in both[1]]))
+            for language in contrast.languages
+        }
+        contrast.found = statistics.estimate(differences)
+    except UserError as error:
+        contrast.why, contrast.verdict = str(error), NOT_COMPUTED
+
+
+def _checked(both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]) -> list[list[dict[str, pd.Series]]]:
+    """Returns `both`, the runs of the two arms, if every one has every language and the same query ids in it."""
+    for language in contrast.languages:
+        usual: pd.Index | None = None
+        for arm, runs in zip(contrast.arms, both, strict=True):
+            for seed, run in zip(seeds, runs, strict=True):
+                if language not in run:
+                    raise UserError(f"{language} is missing in the hits of {arm}, seed {seed}")
+                ids = run[language].index
+                usual = ids if usual is None else usual
+                if not ids.equals(usual):
+                    odd = len(ids.symmetric_difference(usual))
+                    raise UserError(f"{language} has other query ids in {arm}, seed {seed} ({odd} are not in both)")
+    return both
+
+
+def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
+    """Passes the verdicts: the primary on its own p-value, the others Holm-adjusted.
+
+    Corrected together are the contrasts of one family on one set of languages, which answer one question: what the ways
+    to train on this task do for languages unseen (or seen).
+    """
+    groups: dict[tuple[str, str], list[Contrast]] = {}
+    for contrast in contrasts:
+        if contrast.found and contrast.found.p is not None:
+            contrast.p = contrast.found.p
+            if not contrast.primary:
+                groups.setdefault((contrast.family, contrast.kind), []).append(contrast)
+    for group in groups.values():
+        for contrast, p in zip(group, statistics.holm([c.p for c in group]), strict=True):
+            contrast.p = p
+    for contrast in contrasts:
+        if contrast.found:
+            contrast.verdict = statistics.verdict(contrast.found, contrast.p, spec.margin, contrast.roles)
