@@ -1,0 +1,405 @@
+"""run_retrieval.py: every task's figures against plain restatements, the layer chosen, the hits kept, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tasks import get_task
+from tasks.rows import Rows
+from xstilts import measure, ranks, scoring, submission
+from xstilts.embedding import Encoder, normalize
+from xstilts.errors import UserError
+
+RANKED = ("lareqa", "mewslix")
+
+
+@pytest.fixture
+def retrieval(cli, tiny_model, tiny_world, tmp_path):
+    """`retrieval("--tasks", "tatoeba", ...)`: runs the script on the tiny world -> {task: results.json}; `folder=` for another one."""
+
+    def run(*arguments, folder="out", model=tiny_model, root=tiny_world):
+        done = cli("run_retrieval.py", "--model_name_or_path", model, "--data_root", root, "--output_dir", tmp_path / folder, *arguments)
+        assert done.returncode == 0, done.stderr
+        return {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / folder).glob("*/results.json")}
+
+    return run
+
+
+@pytest.fixture
+def refused(cli, tiny_model, tiny_world, tmp_path):
+    """`refused("--tasks", ...)`: the one line of the error; nothing has been written."""
+
+    def run(*arguments, model=tiny_model, root=tiny_world):
+        folder = tmp_path / "refused"
+        done = cli("run_retrieval.py", "--model_name_or_path", model, "--data_root", root, "--output_dir", folder, *arguments)
+        lines = [line for line in done.stderr.split("\n") if line and "sentence/s" not in line]  # progress bars are no message
+        assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("run_retrieval.py: error: "), done.stderr
+        assert not list(folder.rglob("*.json"))
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def no_embedding(monkeypatch):
+    """Embedding anything is a failure: what is wrong must have been said before."""
+
+    def embed(*_, **__):
+        raise AssertionError("a sentence was embedded")
+
+    monkeypatch.setattr(Encoder, "embed", embed)
+
+
+def broken(world, folder, file, change):
+    """A copy of the world in which `change(rows)` was done to one file, a list of dicts."""
+    from datasets import load_dataset
+
+    shutil.copytree(world, folder)
+    source = folder / f"{file}.parquet"
+    rows = load_dataset("parquet", data_files=str(source), split="train").to_list()
+    source.unlink()
+    changed = change(rows)
+    (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed or rows))
+    return folder
+
+
+# ---- hits ------------------------------------------------------------------------------------------------------------
+
+def test_scores_follow_from_the_hits(retrieval, tmp_path, tiny_world):
+    """hits.parquet has every query of every layer and variant; 100 times their mean is what results.json says."""
+    import pyarrow.parquet as pq
+
+    found = retrieval("--tasks", "tatoeba", "bucc", *RANKED, "--layer", "all", "--center", "language", "--csls", "2")
+    assert set(found) == {"tatoeba", "bucc", *RANKED} and not (tmp_path / "out/bucc/hits.parquet").exists()  # F1 is no mean over queries
+    for name in ("tatoeba", *RANKED):
+        table = pq.read_table(tmp_path / "out" / name / "hits.parquet")
+        assert {field.name: str(field.type) for field in table.schema} == {
+            "language": "string", "layer": "int16", "variant": "string", "query": "string", "value": "float"}
+        hits, record, task, rows = table.to_pandas(), found[name], get_task(name), Rows(tiny_world)
+        assert list(record["layers"]) == ["0", "1", "2"]
+        means = 100 * hits.groupby(["layer", "language", "variant"])["value"].mean()
+        assert len(means) == 3 * len(record["scores"]) * 3
+        for (layer, language, variant), mean in means.items():
+            metric = record["metric"] if variant == "plain" else f"{record['metric']}_{variant}"
+            assert record["layers"][str(layer)][language][metric] == pytest.approx(mean, abs=1e-4), (layer, language, variant)
+        assert record["scores"] == record["layers"]["2"]
+        for language, n in record["n"].items():
+            asked = hits[(hits["language"] == language) & (hits["layer"] == 1) & (hits["variant"] == "csls")]["query"].tolist()
+            examples = task.load("test", language, rows)
+            assert asked == ([str(i) for i in range(n)] if name == "tatoeba" else examples.query_ids)
+        note = f"{record['metric']}_centered and {record['metric']}_csls: means and neighbours are those of the searched sentences alone"
+        assert note in record["notes"]
+
+
+def test_one_layer_has_hits_too(retrieval, tmp_path):
+    import pyarrow.parquet as pq
+
+    record = retrieval("--tasks", "tatoeba", "--layer", "1", "--languages", "qab")["tatoeba"]
+    hits = pq.read_table(tmp_path / "out/tatoeba/hits.parquet").to_pandas()
+    assert set(hits["layer"]) == {1} and set(hits["variant"]) == {"plain"} and set(hits["language"]) == {"qab"}
+    assert record["scores"]["qab"]["accuracy"] == pytest.approx(100 * hits["value"].mean(), abs=1e-4)
+
+
+# ---- ranking ---------------------------------------------------------------------------------------------------------
+
+def test_ranks_are_those_of_a_plain_sort():
+    draw = np.random.default_rng(0)
+    queries = np.sign(draw.standard_normal((150, 12))).astype(np.float32)  # few values: ties everywhere
+    candidates = np.sign(draw.standard_normal((90, 12))).astype(np.float32)
+    languages = draw.integers(0, 3, 90)
+    gold = np.array([[*draw.choice(90, k, replace=False), *[-1] * (5 - k)] for k in draw.integers(1, 6, 150)])
+    pooled, within = ranks.gold_ranks(queries, candidates, gold, languages)
+    for row, query in enumerate(queries.tolist()):
+        order = sorted(range(90), key=lambda j: (-sum(a * b for a, b in zip(query, candidates[j].tolist(), strict=True)), j))
+        for place, j in enumerate(gold[row].tolist()):
+            assert pooled[row, place] == (order.index(j) + 1 if j >= 0 else 0)
+            assert within[row, place] == ([i for i in order if languages[i] == languages[j]].index(j) + 1 if j >= 0 else 0)
+
+
+def test_language_figures_by_hand():
+    """Two questions; languages 0, 1 and 2; the second question has two right sentences in language 0, none in 2."""
+    pooled, within = np.array([[1, 4, 9], [3, 8, 2]]), np.array([[1, 2, 2], [1, 4, 1]])
+    spoken = np.array([[0, 1, 2], [0, 0, 1]])
+    scores, bias = ranks.by_language(pooled, within, spoken, own=0)
+    assert scores == {
+        "map_multilingual": pytest.approx(100 * ((1 + 2 / 4 + 3 / 9) / 3 + (1 / 2 + 2 / 3 + 3 / 8) / 3) / 2),
+        "map_monolingual": pytest.approx(100 * (1 + (1 + 2 / 4) / 2) / 2),
+        "map_crosslingual": pytest.approx(100 * ((1 / 2 + 1) / 2 + 1 / 2) / 2),  # language 2 answers the first question alone
+    }
+    assert bias == ((9 - 1) + (3 - 2)) / 2  # the better of the two sentences stands for language 0
+    alone, bias = ranks.by_language(pooled[:, :1], within[:, :1], spoken[:, :1], own=0)
+    assert set(alone) == {"map_multilingual", "map_monolingual"} and bias is None
+
+
+def plain_figures(queries, candidates, pool, own):
+    """LAReQA's figures of one language from whole rankings: (map@20, multilingual, monolingual, cross-lingual mAP, spreads)."""
+    def precision(order, gold, cut=None):
+        hits = [rank for rank, name in enumerate(order[:cut], 1) if name in gold]
+        return sum(n / rank for n, rank in enumerate(hits, 1)) / min(len(gold), cut or len(gold))
+
+    spoken = dict(zip(pool.candidate_ids, pool.candidate_languages, strict=True))
+    cut, multi, mono, cross, spreads = [], [], [], [], []
+    for query, gold in zip(queries, pool.gold, strict=True):
+        scores = (query.astype(np.float64) @ candidates.astype(np.float64).T).astype(np.float32)
+        order = [pool.candidate_ids[j] for j in np.argsort(-scores, kind="stable")]
+        cut.append(precision(order, gold, 20))
+        multi.append(precision(order, gold))
+        maps = {code: precision([c for c in order if spoken[c] == code], [g for g in gold if spoken[g] == code])
+                for code in dict.fromkeys(spoken.values())}
+        mono.append(maps.pop(own))
+        cross.append(np.mean(list(maps.values())))
+        best = [min(order.index(g) for g in gold if spoken[g] == code) for code in dict.fromkeys(spoken.values())]
+        spreads.append(max(best) - min(best))
+    return [100 * np.mean(figures) for figures in (cut, multi, mono, cross)], np.mean(spreads)
+
+
+@pytest.mark.parametrize("text", ["sentence", "sentence_context"])
+def test_lareqa_is_one_pool_of_all_languages(text, retrieval, tiny_model, tiny_world):
+    record = retrieval("--tasks", "lareqa", "--layer", "all", "--report_layer", "1", "--candidate_text", text)["lareqa"]
+    encoder, task, rows = Encoder.load(tiny_model, layers=1), get_task("lareqa"), Rows(tiny_world)
+    biases = []
+    for language, scores in record["scores"].items():
+        pool = task.load("test", language, rows)
+        texts = [a + b if text == "sentence_context" else a for a, b in zip(pool.candidates, pool.contexts, strict=True)]
+        queries, candidates = (normalize(encoder.embed(side)[1]) for side in (pool.queries, texts))
+        figures, bias = plain_figures(queries, candidates, pool, language)
+        names = ("map@20", "map_multilingual", "map_monolingual", "map_crosslingual")
+        assert [scores[name] for name in names] == pytest.approx(figures, abs=1e-6)
+        biases.append(bias)
+    measures = record["measures"]
+    assert measures["language_bias"] == pytest.approx(np.mean(biases)) == measures["layer1/language_bias"]
+    assert set(measures) == {"language_bias", *(f"layer{k}/language_bias" for k in range(3))}
+    assert record["settings"]["candidate_text"] == text
+
+
+def test_the_pool_stays_whole(retrieval, tiny_world):
+    """Fewer queries or languages asked: the candidates are those of all the same."""
+    whole = retrieval("--tasks", *RANKED, folder="whole")
+    one = retrieval("--tasks", *RANKED, "--languages", "qab", folder="one")
+    few = retrieval("--tasks", *RANKED, "--max_eval_samples", "3", folder="few")
+    for name in RANKED:
+        assert one[name]["scores"] == {"qab": whole[name]["scores"]["qab"]}
+        assert set(few[name]["n"].values()) == {3} and few[name]["chance"].keys() == whole[name]["chance"].keys()
+    pools = [get_task("lareqa").load("test", code, Rows(tiny_world)) for code in ("en", "qaa", "qab")]
+    assert pools[0].candidate_ids == pools[1].candidate_ids == pools[2].candidate_ids
+    assert set(pools[0].candidate_languages) == {"en", "qaa", "qab"}
+
+
+def test_submission_files_of_ranking_score_the_same(retrieval, tiny_world, tmp_path):
+    found = retrieval("--tasks", *RANKED, "--arm", "none", folder="runs/none/seed0")
+    submission.write(tmp_path / "runs", tmp_path / "system")
+    submission.gold(Rows(tiny_world), tmp_path / "gold", RANKED)
+    scores = scoring.score(tmp_path / "system", tmp_path / "gold", "xtreme-r", found_languages=True)
+    for name in RANKED:
+        assert scores[name]["avg_metric"] == pytest.approx(found[name]["mean"][found[name]["metric"]])
+        assert 0 < scores[name]["avg_metric"] < 100
+    submission.gold(Rows(tiny_world), tmp_path / "few", RANKED, max_eval_samples=3)
+    assert len(json.loads((tmp_path / "few/lareqa/test-en.json").read_text())) == 3
+
+
+def test_centring_takes_the_mean_of_each_language_away():
+    draw = np.random.default_rng(0)
+    vectors, languages = draw.standard_normal((40, 8)).astype(np.float32), np.repeat(["en", "qaa"], 20)
+    moved = vectors + np.where(languages == "qaa", 50, 0)[:, None].astype(np.float32)
+    assert measure._centered(moved, languages) == pytest.approx(measure._centered(vectors, languages), abs=1e-4)
+    how = SimpleNamespace(center="language", csls=None)
+    _, (name, queries, _, _) = measure._variants(moved, moved, how, languages, languages)
+    assert name == "centered" and queries == pytest.approx(measure._centered(vectors, languages), abs=1e-4)
+
+
+# ---- the headline layer ----------------------------------------------------------------------------------------------
+
+def test_best_layer_is_the_lower_of_equals():
+    layers = {layer: {"qaa": {"f1": one}, "qab": {"f1": other}} for layer, one, other in (("2", 30, 10), ("10", 40, 0), ("11", 5, 20))}
+    assert measure.best_layer(layers, ["qaa", "qab"], "f1") == (2, 20)
+    assert measure.best_layer(layers, ["qaa"], "f1") == (10, 40)
+    assert measure.best_layer({int(k): v for k, v in layers.items()}, ["qab"], "f1") == (11, 20)
+    for languages, metric in (([], "f1"), (["de"], "f1"), (["qaa"], "accuracy")):
+        with pytest.raises(UserError, match="layer"):
+            measure.best_layer(layers, languages, metric)
+
+
+def test_layer_chosen_on_languages_that_are_left_out(retrieval):
+    whole = retrieval("--tasks", "tatoeba", "--layer", "all", folder="whole")["tatoeba"]
+    layer, mean = measure.best_layer(whole["layers"], ["qaa"], "accuracy")
+    chosen = retrieval("--tasks", "tatoeba", "lareqa", "--layer", "all", "--select_on", "tatoeba:qaa", "--center", "language")
+    assert set(chosen) == {"tatoeba", "lareqa"}
+    for name, record in chosen.items():
+        assert record["layer"] == layer and record["scores"] == record["layers"][str(layer)]
+        assert record["settings"]["select_on"] == "tatoeba:qaa" and "qaa" not in record["scores"] and "qab" in record["scores"]
+        assert record["notes"][:2] == [f"layer {layer} chosen on tatoeba qaa: mean accuracy {mean:.2f}, the best of all layers",
+                                       "qaa left out: the layer was chosen on it"]
+        assert [entry["config"] for entry in record["data"]].count("qaa-eng") == 1, name
+    assert chosen["tatoeba"]["scores"]["qab"]["f1"] == whole["layers"][str(layer)]["qab"]["f1"]
+
+
+def test_layer_chosen_on_a_dev_split(retrieval):
+    found = retrieval("--tasks", "bucc", "tatoeba", "--layer", "all", "--select_on", "bucc:dev")
+    layer, mean = measure.best_layer(found["bucc"]["layers"], ["qaa", "qab"], "dev_f1")
+    for record in found.values():
+        assert record["layer"] == layer and set(record["scores"]) == {"qaa", "qab"}  # dev is not reported, its languages are
+        assert record["notes"][0] == f"layer {layer} chosen on bucc qaa qab dev: mean f1 {mean:.2f}, the best of all layers"
+
+
+def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    done = cli("run_retrieval.py", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--layer", "all", "--select_on",
+               "tatoeba:qaa,qab", "--export_sentence_transformers", tmp_path / "encoder")
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "encoder/README.md").read_text()
+    layer = next(k for k in range(3) if f"layer {k}," in card)
+    vectors = SentenceTransformer(str(tmp_path / "encoder"), device="cpu").encode(["one sentence", "another"])
+    np.testing.assert_allclose(vectors, Encoder.load(tiny_model, layers=layer).embed(["one sentence", "another"])[layer], atol=1e-5)
+
+
+ALL = ["--tasks", "tatoeba", "--layer", "all"]
+
+
+@pytest.mark.parametrize("arguments, told", [
+    ([*ALL, "--select_on", "tatoba:qaa"], "Did you mean 'tatoeba'"),
+    ([*ALL, "--select_on", "lareqa:qaa"], "give tatoeba:<languages>"),
+    ([*ALL, "--select_on", "xnli:qaa"], "give tatoeba:<languages>"),
+    ([*ALL, "--select_on", "tatoeba"], "give tatoeba:<languages>"),
+    ([*ALL, "--select_on", "bucc:test"], "or bucc:dev"),
+    ([*ALL, "--select_on", "tatoeba:"], "names no language"),
+    ([*ALL, "--select_on", "tatoeba: ,"], "names no language"),
+    ([*ALL, "--select_on", "tatoeba:de"], "--select_on de: tatoeba has no such test rows here; it has qaa qab"),
+    ([*ALL, "--select_on", "tatoeba:xx9"], "xx9"),
+    ([*ALL, "--select_on", "tatoeba:qaa", "--languages", "qaa", "qab"], "--select_on tatoeba:qaa: qaa would be reported too (tatoeba)"),
+    ([*ALL, "--select_on", "tatoeba:qaa,qab"], "qaa, qab would be reported too (tatoeba)"),
+    ([*ALL, "--select_on", "tatoeba:qaa", "--report_layer", "1"], "give one of them"),
+    (["--tasks", "tatoeba", "--select_on", "tatoeba:qaa"], "--select_on goes with --layer all"),
+    (["--tasks", "tatoeba", "--layer", "1", "--select_on", "bucc:dev"], "--select_on goes with --layer all"),
+])  # fmt: skip
+def test_layers_that_cannot_be_chosen(arguments, told, refused, no_embedding):
+    assert told in refused(*arguments)
+
+
+def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
+    how, data_args = SimpleNamespace(report_layer=None, select_on=None), SimpleNamespace()
+    headline, hub = measure.Headline(how, data_args, [0, 1, 2]), Rows("hub")
+    headline.held_out = ["cs", "da"]
+    assert "de" in headline.reported(get_task("tatoeba"), hub, [])[0]
+    assert headline.reported(get_task("tatoeba"), hub, ["swe", "de"])[0] == ["sv", "de"]  # all 112 can be asked for
+    headline.held_out = ["cs", "de"]
+    how.select_on = "tatoeba:ces,deu"
+    for wanted in ([], ["cs", "fr"]):
+        with pytest.raises(UserError, match="--select_on tatoeba:ces,deu: (de|cs) would be reported too"):
+            headline.reported(get_task("tatoeba"), hub, wanted)
+
+
+# ---- special tokens --------------------------------------------------------------------------------------------------
+
+def test_mean_without_special_tokens(retrieval, tiny_model, tiny_world):
+    record = retrieval("--tasks", "tatoeba", "--no_include_special")["tatoeba"]
+    assert record["settings"]["include_special"] is False
+    encoder, rows = Encoder.load(tiny_model, include_special=False), get_task("tatoeba").load("test", "qaa", Rows(tiny_world))
+    english, foreign = (normalize(encoder.embed(rows[side])[2]) for side in ("target", "source"))
+    hits = (english @ foreign.T).argmax(axis=1) == np.arange(len(rows))
+    assert record["scores"]["qaa"]["accuracy"] == pytest.approx(100 * hits.mean())
+    assert retrieval("--tasks", "tatoeba", folder="with")["tatoeba"]["settings"]["include_special"] is True
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["--tasks", "tatoeba", "--pooling", "cls"], "--pooling cls takes <s> itself"),
+    (["--export_sentence_transformers", "unused"], "cannot leave out <s> and </s>"),
+    (["--do_train", "--train_tasks", "squad_dual"], "counts <s> and </s>"),
+])  # fmt: skip
+def test_special_tokens_that_must_count(arguments, told, refused, no_embedding):
+    assert told in refused("--no_include_special", *arguments)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("value, told", [(float("nan"), "is not finite"), (0.0, "is zero")])
+@pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa"])
+def test_vectors_without_a_direction(task, value, told, refused, tiny_model, tmp_path):
+    """A model whose last layer gives NaN, or nothing: said with task and layer."""
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    weights = load_file(model / "model.safetensors")
+    last = [key for key in weights if "layer.1.output.LayerNorm" in key]
+    assert last
+    save_file(weights | {key: weights[key] * 0 + value for key in last}, model / "model.safetensors", metadata={"format": "pt"})
+    message = refused("--tasks", task, model=model)
+    assert task in message and "layer 2" in message and told in message
+
+
+def every(**values):
+    """A change that sets these columns in all rows."""
+    return lambda rows: [row | values for row in rows]
+
+
+BAD_ROWS = [
+    ("tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", lambda rows: rows[1].update(sentence2=None), "row 2, column 'sentence2'"),
+    ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[3].update(id=rows[0]["id"]), "row 4, column 'id'"),
+    ("bucc", "bucc2018__qab-en/gold/test", lambda rows: rows[0].update(source_id="qab-9"), "'qab-9' names no sentence of the source pool"),
+    ("bucc", "bucc2018__qab-en/gold/validation", lambda rows: rows.clear(), "it is empty"),
+    ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[0]["qas"][0]), "stands twice"),
+    ("lareqa", "lareqa__xquad-r/qab/test", every(qas=[]), "no question has its answer"),
+    ("mewslix", "izhx__mewsli-x/candidate_entities/test", lambda rows: rows[1].update(entity_id="Q1"), "row 2, column 'entity_id': 'Q1'"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"), "'Q999', which is no candidate"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(rows[0]), "column 'example_id of mentions': "),
+    ("mewslix", "izhx__mewsli-x/qab/test", every(mentions=[]), "no row has a mention"),
+]
+
+
+@pytest.mark.parametrize("task, file, change, told", BAD_ROWS, ids=[f"{task}-{told}" for task, _, _, told in BAD_ROWS])
+def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
+    task, file, change, told, refused, no_embedding, tiny_world, tmp_path
+):
+    """The last language of the last task has a broken row."""
+    first = ["tatoeba"] if task != "tatoeba" else ["lareqa"]
+    message = refused("--tasks", *first, task, root=broken(tiny_world, tmp_path / "rows", file, change))
+    assert told in message, message
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["--tasks", "tatoeba", "--csls", "0"], "--csls 0: give at least 1"),
+    (["--tasks", "tatoeba", "--csls", "11"], "--csls 11: tatoeba qaa: queries are 10, at least 11"),
+    (["--tasks", "mewslix", "--csls", "11"], "--csls 11: mewslix: candidates are 8, at least 11"),
+    (["--tasks", "tatoeba", "--max_eval_samples", "0"], "tatoeba qaa: queries are 0"),
+    (["--tasks", "tatoeba", "--max_eval_samples", "1", "--center", "language"], "tatoeba qaa: queries are 1, at least 2"),
+    (["--tasks", "lareqa", "--max_eval_samples", "1", "--center", "language"], "--center language: lareqa en: queries are 1"),
+])  # fmt: skip
+def test_pools_too_small_for_what_is_asked(arguments, told, refused, no_embedding):
+    assert told in refused(*arguments)
+
+
+def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_path):
+    """Its gold pairs are of sentences that stand twice, so none can be found: said in a note, and F1 is 0."""
+
+    def unfindable(rows):
+        return [{"source_id": rows[0]["source_id"], "target_id": rows[0]["target_id"]}]
+
+    root = broken(tiny_world, tmp_path / "rows", "bucc2018__qab-en/gold/validation", unfindable)
+    twice = unfindable([json.loads(line) for line in (root / "bucc2018__qab-en/gold/validation.jsonl").read_text().splitlines()])[0]
+
+    def double(rows):
+        row = next(row for row in rows if row["id"] == twice["source_id"])
+        next(other for other in rows if other["id"] != row["id"])["text"] = row["text"]
+
+    root = broken(root, tmp_path / "doubled", "bucc2018__qab-en/source/validation", double)
+    record = retrieval("--tasks", "bucc", "--languages", "qab", root=root)["bucc"]
+    assert record["scores"]["qab"]["f1"] == record["scores"]["qab"]["dev_f1"] == 0
+    assert "qab, layer 2: no gold pair among the dev candidates, so none is extracted" in record["notes"]
+    assert (tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text() == ""
+
+
+def test_a_damaged_cache_is_computed_again(retrieval, tmp_path):
+    whole = retrieval("--tasks", "tatoeba", "--cache_dir", tmp_path / "cache", folder="first")["tatoeba"]
+    files = list((tmp_path / "cache").iterdir())
+    assert len(files) == 2  # a language each
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-40])
+    again = retrieval("--tasks", "tatoeba", "--cache_dir", tmp_path / "cache", folder="second")["tatoeba"]
+    assert again["scores"] == whole["scores"]
