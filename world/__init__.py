@@ -8,6 +8,9 @@ It is a rehearsal for the experiment, not evidence about human languages. `docs/
     language.py   the typology of each language, and clauses turned into words
     texts.py pairs.py spans.py choices.py tagging.py retrieval.py    one function a data set: meanings turned into rows
     rows.py       the list of them; base.py what they share
+    translator.py train rows in other languages, as a translator that is not quite right would tell them
     files.py      parquet files, world.json, and what is done about a folder that exists
     baseline.py   retrieval by shared tokens, the figure every model should be compared with
 """
+
+NOISE = 0.08  # words that go wrong in one pass of the translator; our choice: some questions are lost and most are not

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from . import NOISE
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code, 2 for what the user can put right."""
@@ -13,18 +15,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--languages", type=int, default=4, help="invented languages beside English (default: 4)")
     parser.add_argument("--size", type=float, default=1.0, help="factor on every row count (default: 1)")
     parser.add_argument("--force", action="store_true", help="replace a world with other options")
+    parser.add_argument("--translate", type=Path, metavar="WORLD", help="write to --out the train rows of a world in every language")
+    parser.add_argument("--noise", type=float, default=NOISE, help="share of words that go wrong in translation (default: %(default)s)")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="print shared-word retrieval in a world")
     options = parser.parse_args(argv)
 
     from .baseline import report
-    from .files import WorldError, read_stamp, write
+    from .files import WorldError, read_stamp, translate, write
 
     try:
         if options.baseline:
             print(report(options.baseline))
             return 0
-        settings = {name: getattr(options, name) for name in ("seed", "languages", "size", "force")}
-        written = write(options.out, **settings)
+        if options.translate:
+            written = translate(options.translate, options.out, noise=options.noise, force=options.force)
+        else:
+            settings = {name: getattr(options, name) for name in ("seed", "languages", "size", "force")}
+            written = write(options.out, **settings)
         files = read_stamp(options.out)["files"]
     except WorldError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,15 +3,18 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from .base import Options, Table
+from . import NOISE
+from .base import Options, Table, TextFile
 from .language import INVENTED
 from .rows import files
+from .translator import translations
 
 VERSION = 3  # raise it when the same options would give other bytes
 STAMP = "world.json"
@@ -32,13 +35,32 @@ def write(out: Path, *, seed: int = 0, languages: int = 4, size: float = 1.0, fo
     if not 0 < size <= 10:
         raise WorldError(f"--size {size}: expected a factor above 0 and up to 10, such as 0.02 for a tiny world")
     settings = {"version": VERSION, "seed": seed, "languages": ["en", *list(INVENTED)[:languages]], "size": size}
+    return _write(out, settings, force, lambda: files(Options(settings["languages"][1:], seed, size)))
+
+
+def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = False) -> bool:
+    """Write the translations of a world's train rows to `out`; as `write` in all else.
+
+    Raises WorldError too where `world` is none, or one of another version.
+    """
+    if not 0 <= noise < 1:
+        raise WorldError(f"--noise {noise}: expected a share of words from 0 to below 1, such as {NOISE}")
+    stamp = read_stamp(world)
+    if stamp.get("version") != VERSION:
+        raise WorldError(f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it anew with --force")
+    settings = {name: stamp[name] for name in ("version", "seed", "languages", "size")} | {"noise": noise}
+    options = Options(stamp["languages"][1:], stamp["seed"], stamp["size"])
+    return _write(out, settings, force, lambda: translations(options, noise))
+
+
+def _write(out: Path, settings: dict, force: bool, make: Callable[[], Iterable[Table | TextFile]]) -> bool:
     if not _may_write(out, settings, force):
         return False
     temporary = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        written = _write_files(temporary, Options(settings["languages"][1:], seed, size))
+        written = _write_files(temporary, make())
         (temporary / STAMP).write_text(json.dumps(settings | {"files": written}, indent=1) + "\n", encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
@@ -66,10 +88,10 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
     if force:
         return True
     stamp = read_stamp(out)
-    found = {name: stamp.get(name) for name in settings}
-    if found != settings:
-        differences = [f"{name} {found[name]} there, {settings[name]} asked" for name in settings
-                       if found[name] != settings[name]]  # fmt: skip
+    asked, found = ({name: value for name, value in of.items() if name != "files"} for of in (settings, stamp))
+    if found != asked:
+        differences = [f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in dict.fromkeys([*asked, *found])
+                       if found.get(name) != asked.get(name)]  # fmt: skip
         raise WorldError(f"--out {out} holds another world ({'; '.join(differences)}): add --force to write it anew")
     for name, facts in stamp["files"].items():
         if not (out / name).is_file() or _sha256(out / name) != facts["sha256"]:
@@ -77,9 +99,9 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
     return False
 
 
-def _write_files(folder: Path, options: Options) -> dict[str, dict]:
+def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, dict]:
     facts = {}
-    with tqdm(files(options), desc="writing the world", unit=" files") as bar:
+    with tqdm(made, desc="writing the world", unit=" files") as bar:
         for file in bar:
             path = f"{file.path}.parquet" if isinstance(file, Table) else file.path
             target = folder / path

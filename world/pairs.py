@@ -12,6 +12,7 @@ from .spans import askable, without
 TRAIN = {"mnli": 6000, "xnli": 2000, "snli": 4000, "anli": (1000, 1500, 2000), "rte": 500, "qqp": 5000, "paws-x": 3000}
 
 NLI = schema(strings="premise hypothesis", label=INT64)
+PAWS = schema(id=INT32, strings="sentence1 sentence2", label=INT64)
 
 
 def nli_meaning(world: World, rng: random.Random, label: int) -> tuple[Clause, Clause]:
@@ -90,17 +91,20 @@ class Inference:
 def inference(options: Options) -> Iterator[Table]:
     """XNLI in every language, its rows parallel; MNLI, SNLI, ANLI and RTE in English."""
     draws = Inference(options)
-    for split, count in {"validation": DEV, "test": TEST}.items():
-        pairs = draws.draw(f"xnli/{split}", count)
-        for code in options.languages:
+    for split, pairs in xnli_meanings(draws).items():
+        for code in options.languages if split != "train" else ["en"]:
             path = f"facebook__xnli/{code}/{split}"
             yield table(path, NLI, draws.rows(path, code, pairs))
-    path = "facebook__xnli/en/train"
-    yield table(path, NLI, draws.rows(path, "en", draws.draw(path, TRAIN["xnli"])))
     yield from _mnli(draws)
     yield from _snli(draws)
     yield from _anli(draws)
     yield from _rte(draws)
+
+
+def xnli_meanings(draws: Inference) -> dict[str, list[tuple[Clause, Clause, int]]]:
+    """XNLI's labelled pairs by split, the first that are drawn."""
+    sets = {"validation": ("xnli/validation", DEV), "test": ("xnli/test", TEST), "train": ("facebook__xnli/en/train", TRAIN["xnli"])}
+    return {split: draws.draw(name, count) for split, (name, count) in sets.items()}
 
 
 def _mnli(draws: Inference) -> Iterator[Table]:
@@ -215,17 +219,26 @@ def _swap(world: World, rng: random.Random, clause: Clause) -> Clause | None:
 
 def paws(options: Options) -> Iterator[Table]:
     """PAWS-X: dev and test in every language, parallel; train in English. Half of the pairs mean the same."""
-    types = schema(id=INT32, strings="sentence1 sentence2", label=INT64)
-    seen: set = set()
+    for split, pairs in paws_meanings(options).items():
+        for code in options.languages if split != "train" else ["en"]:
+            path = f"google-research-datasets__paws-x/{code}/{split}"
+            yield table(path, PAWS, paws_rows(options, path, code, pairs))
+
+
+def paws_meanings(options: Options) -> dict[str, list[tuple[Clause, Clause, int]]]:
+    """PAWS-X's labelled pairs by split."""
+    found, seen = {}, set()
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["paws-x"]}.items():
         rng = options.rng(f"paws-x/{split}")
         labels = even_labels(rng, options.rows(count), 2)
-        pairs = [(*unlike(seen, partial(paws_meaning, options.world, rng, label), 1)[0], label) for label in labels]
-        for code in options.languages if split != "train" else ["en"]:
-            path = f"google-research-datasets__paws-x/{code}/{split}"
-            language, words = options.languages[code], options.rng(path)
-            rows = [(i, *_two_wordings(language, words, a, b), label) for i, (a, b, label) in enumerate(pairs, 1)]
-            yield table(path, types, rows)
+        found[split] = [(*unlike(seen, partial(paws_meaning, options.world, rng, label), 1)[0], label) for label in labels]
+    return found
+
+
+def paws_rows(options: Options, path: str, code: str, pairs) -> list[tuple[int, str, str, int]]:
+    """The pairs in the words of one language."""
+    language, words = options.languages[code], options.rng(path)
+    return [(i, *_two_wordings(language, words, a, b), label) for i, (a, b, label) in enumerate(pairs, 1)]
 
 
 def _two_wordings(language: Language, rng: random.Random, first: Clause, second: Clause) -> tuple[str, str]:

@@ -84,7 +84,10 @@ def unanswerable(world: World, rng: random.Random, meaning: tuple) -> tuple:
 
 
 def qa_row(language: Language, rng: random.Random, meaning: tuple, row_id: str, title: str) -> tuple:
-    """(id, title, context, question, answers): the answer is the words of the part asked for, without article."""
+    """(id, title, context, question, answers): the answer is the words of the part asked for, without article.
+
+    No answer, where the language leaves these words out (as a translator may).
+    """
     context, told, asked, slot = meaning
     parts: list[str] = []
     found: dict[str, list] = {"text": [], "answer_start": []}
@@ -92,9 +95,10 @@ def qa_row(language: Language, rng: random.Random, meaning: tuple, row_id: str, 
         tokens = [*language.clause(rng, clause), STOP]
         if clause == told:
             hit = [i for i, token in enumerate(tokens) if answers(token, slot)]
-            before = text(tokens[: hit[0] + 1])
-            found["text"].append(text(tokens[hit[0] : hit[-1] + 1]))
-            found["answer_start"].append(sum(len(p) + 1 for p in parts) + len(before) - len(tokens[hit[0]].word))
+            if hit:
+                before = text(tokens[: hit[0] + 1])
+                found["text"].append(text(tokens[hit[0] : hit[-1] + 1]))
+                found["answer_start"].append(sum(len(p) + 1 for p in parts) + len(before) - len(tokens[hit[0]].word))
         parts.append(text(tokens))
     question = text([*language.question(rng, asked, slot), QUERY])
     return row_id, title, " ".join(parts), question, found
@@ -126,15 +130,25 @@ def question_answering(options: Options) -> Iterator[Table]:
     yield from _lareqa(draws)
 
 
+PARALLEL = [("xquad", "validation", TEST), ("mlqa", "validation", DEV), ("mlqa", "test", TEST)]
+SQUAD_TRAIN = "rajpurkar__squad/plain_text/train"
+
+
 def _parallel(draws: Questions) -> Iterator[Table]:
-    sets = [("xquad", "validation", TEST), ("mlqa", "validation", DEV), ("mlqa", "test", TEST)]
-    for name, split, count in sets:
+    for name, split, count in PARALLEL:
         meanings = draws.draw(f"{name}/{split}", count)
         for code in draws.options.languages:
             folder = f"google__xquad/xquad.{code}" if name == "xquad" else f"google__xtreme/MLQA.{code}.{code}"
             path = f"{folder}/{split}"
             rows = draws.rows(path, code, meanings, lambda i, ids=f"{name}-{split}": f"{ids}-{i:06d}")
             yield table(path, QA, rows)
+
+
+def squad_meanings(draws: Questions) -> list[tuple]:
+    """SQuAD's train questions, drawn after those of `_parallel`, because no question comes twice."""
+    for name, split, count in PARALLEL:
+        draws.draw(f"{name}/{split}", count)
+    return draws.draw(SQUAD_TRAIN, TRAIN["squad"])
 
 
 def _squad(draws: Questions) -> Iterator[Table]:
