@@ -198,6 +198,23 @@ def test_threshold_is_the_benchmarks(seed):
     assert (threshold, f1) == pytest.approx(published_threshold(scores.tolist(), is_gold.tolist(), n_gold), abs=1e-9)
 
 
+@pytest.mark.parametrize("margin", mining.MARGINS)
+@pytest.mark.parametrize("kind", ["random", "crowded", "signs"])
+def test_f1_is_the_benchmarks(kind, margin):
+    """From the same vectors to F1 on test with dev's threshold: mined, cut and counted as published."""
+    dev, test = pools(kind, 90, 80, seed=5), pools(kind, 80, 90, seed=6)
+    gold = {(i, i) for i in range(40)}
+    found = [mine(*split, 4, margin) for split in (dev, test)]
+    pairs = [list(zip(i.tolist(), j.tolist(), strict=True)) for i, j, _ in found]
+    plain = [published(*split, 4, margin, "max") for split in (dev, test)]
+    hits = [pair in gold for pair in pairs[0]]
+    threshold, _ = best_threshold(found[0][2], hits, len(gold))
+    kept = set(pairs_above(pairs[1], found[1][2], threshold))
+    expected_threshold, _ = published_threshold([s for *_, s in plain[0]], [(i, j) in gold for i, j, _ in plain[0]], len(gold))
+    expected = {(i, j) for i, j, s in plain[1] if s >= expected_threshold}
+    assert kept == expected and kept & gold and len(kept) < len(pairs[1])  # some are right, and the threshold leaves some out
+
+
 def test_threshold_after_the_last_candidate():
     assert best_threshold([0.9, 0.5], [True, True], 2) == (0.5, 100.0)
     assert best_threshold([0.9, 0.5, 0.1], [True, True, False], 2) == (pytest.approx(0.3), 100.0)
