@@ -22,7 +22,7 @@ def card(record: dict, tasks: list, checkpoint: bool) -> str:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     name = f"{record['arm']}-{record['task']}-seed{record['seed']}"
-    ids = sorted({d["id"] for d in record["data"] if "/" in d["id"] and not d["id"].startswith("bucc2018/")})
+    ids = sorted({d["id"] for d in record["data"] if "/" in d["id"] and not d["id"].startswith(("bucc2018/", "lareqa/"))})
     evaluated = [
         EvalResult(task_type=hub_type(record["form"]), dataset_type=record["task"], dataset_name=record["task"],
                    dataset_config=language, metric_type=record["metric"], metric_value=round(by_metric[record["metric"]], 3))
@@ -46,6 +46,8 @@ def card(record: dict, tasks: list, checkpoint: bool) -> str:
         lines += ["| mean | | " + " | ".join(f"{record['mean'][m]:.2f}" for m in metrics) + " |\n"]
     if record["at_chance"]:
         lines += ["**The English dev score is at chance level: this training did not work.**\n"]
+    if record.get("measures"):
+        lines += ["## Training\n", *(f"- {name}: {value:,}" for name, value in record["measures"].items()), ""]
     lines += ["## Data\n"] + [f"- `{d['id']}` {d['config']} `{d['split']}`: {d['rows']} rows "
                               f"({'revision ' + str(d['revision']) if 'revision' in d else 'sha256 ' + d['sha256'][:16]})"
                               for d in record["data"]]

@@ -31,8 +31,11 @@ Retrieval has also
 
 and any phase may have
 
-    measures   {name: number} that are no scores: perplexity, tokens per second
+    measures   {name: number} that are no scores: perplexity, tokens per second, language bias in ranks
     notes      [sentence] for the reader of the report
+
+Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
+each language, layer, variant and query, see `xstilts.measure.Found.hits_table`. BUCC has none: F1 is no such mean.
 """
 
 import hashlib
