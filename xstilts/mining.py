@@ -82,7 +82,8 @@ def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
     return vectors
 
 
-def _check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
+def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The pools as contiguous float32; UserError for anything but finite unit vectors of equal dimensions, at least k."""
     source, target = _checked(source, "source"), _checked(target, "target")
     if source.shape[1] != target.shape[1]:
         raise UserError(
@@ -96,7 +97,7 @@ def _check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> 
     return source, target
 
 
-def _exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """float32 cosines of the pairs (left[i], right[j]), summed in float64."""
     scores = np.empty(len(i), dtype=np.float32)
     for start in range(0, len(i), 1024):  # the gathered rows stay within the cache
@@ -105,7 +106,7 @@ def _exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndar
     return scores
 
 
-def _top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best candidates of every row, ties by lower column: (rows, k) scores and columns, rows ascending.
 
     Every row named has at least k candidates.
@@ -130,7 +131,7 @@ def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarr
             index = np.hstack([indices[part], np.broadcast_to(columns, (len(product), len(columns)))])
             last = -np.partition(-product, k - 1, axis=1)[:, k - 1, None]
             rows, place = np.nonzero(product >= last)
-            scores[part], indices[part] = _top_k(rows, index[rows, place], product[rows, place], k)
+            scores[part], indices[part] = top_k(rows, index[rows, place], product[rows, place], k)
     return scores, indices
 
 
@@ -338,8 +339,8 @@ def _settle(
     scores = np.empty((len(source), side.k), dtype=np.float32)
     indices = np.empty((len(source), side.k), dtype=np.int64)
     if len(rows):
-        scores[~crowded], indices[~crowded] = _top_k(
-            rows, columns, _exact_scores(source, target, rows, columns), side.k
+        scores[~crowded], indices[~crowded] = top_k(
+            rows, columns, exact_scores(source, target, rows, columns), side.k
         )
     if crowded.any():
         again = source[crowded]
@@ -393,7 +394,7 @@ def knn(
 
     The scores are cosines; with `csls`, `csls_vectors`' inner products, with so many neighbours.
     """
-    source, target = _check_pools(source, target, k, both=False)
+    source, target = check_pools(source, target, k, both=False)
     if csls is not None:
         source, target = csls_vectors(source, target, csls)
     return _search(source, target, k, engine, both=False)[0]
@@ -409,7 +410,7 @@ def bidirectional_knn(
     scores of what can matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the
     others is faster on this machine). `device` is where the cheap product runs: a GPU if there is one, unless given.
     """
-    source, target = _check_pools(source, target, k, both=True)
+    source, target = check_pools(source, target, k, both=True)
     forward, backward = _search(source, target, k, engine, both=True, device=device)
     return Knn(*forward, *backward)
 
