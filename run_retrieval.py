@@ -37,6 +37,10 @@ class RetrievalArguments:
                                                               "choices": ["sentence", "sentence_context"]})
     dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
     cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
+    index: str | None = field(default=None, metadata={"help": "Tatoeba, BUCC: search with this faiss index, e.g. IVF4096,PQ64, when exact "
+                                                              "search takes long; its recall is measured. Needs --cache_dir."})
+    nprobe: int | None = field(default=None, metadata={"help": "--index with lists: how many to look into (default 16)."})
+    index_candidates: int | None = field(default=None, metadata={"help": "--index: how many it finds for exact scoring (default 64)."})
     export_sentence_transformers: str | None = field(
         default=None, metadata={"help": "Write this checkpoint, layer and pooling to a new folder SentenceTransformer loads."})
 
@@ -140,6 +144,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         rows = runner.open_rows(data_args)
         languages, notes = headline.reported(task, rows, data_args.languages)
         work.append((task, cell, rows, measure.read(task, rows, languages, how, data_args.max_eval_samples), notes))
+        measure.check_index(task, work[-1][3], how, encoder.model.config.hidden_size)
 
     # ---- the headline layer, then one task after the other ---------------------------------------------------------
     embed = measure.embedder(encoder, how.cache_dir)
@@ -148,8 +153,8 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         export(name, layer, how.pooling, how.export_sentence_transformers, length)
     for task, cell, rows, examples, notes in work:
         start = time.time()
-        found = measure.MEASURES[task.form](task, examples, embed, how)
-        found.write(Path(cell.output_dir), task, layer)
+        found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+        found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,
@@ -161,7 +166,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         if len(encoder.layers) > 1:
             record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}
         if found.measures:
-            record["measures"] = found.measures_of(layer)
+            record["measures"] = found.measured()
         results.write_text(Path(cell.output_dir, "run.json"), runner.as_json(settings))
         cards.finish(cell, record, [task], checkpoint=False)
         for language, by_metric in scores.items():

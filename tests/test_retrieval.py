@@ -207,7 +207,7 @@ def test_centring_takes_the_mean_of_each_language_away():
     vectors, languages = draw.standard_normal((40, 8)).astype(np.float32), np.repeat(["en", "qaa"], 20)
     moved = vectors + np.where(languages == "qaa", 50, 0)[:, None].astype(np.float32)
     assert measure._centered(moved, languages) == pytest.approx(measure._centered(vectors, languages), abs=1e-4)
-    how = SimpleNamespace(center="language", csls=None)
+    how = SimpleNamespace(center="language", csls=None, index=None)
     _, (name, queries, _, _) = measure._variants(moved, moved, how, languages, languages)
     assert name == "centered" and queries == pytest.approx(measure._centered(vectors, languages), abs=1e-4)
 

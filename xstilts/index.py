@@ -17,6 +17,7 @@ from xstilts import mining
 from xstilts.errors import UserError
 
 NPROBE = 16  # lists looked into, unless given; faiss itself looks into one
+CANDIDATES = 64  # for each query, unless given: scoring them exactly costs little beside finding them
 POINTS_PER_LIST = 39, 64  # training vectors for each list: the least faiss asks for, and what is taken where there are as many
 CODE_BOOK = 256  # entries of a product quantizer's code book: it cannot be trained on fewer vectors
 TRAIN_LEAST = 256 * CODE_BOOK  # vectors taken for training whatever the lists: the most faiss uses for a code book
@@ -33,7 +34,7 @@ class Index:
 
     factory: str
     nprobe: int | None = None
-    candidates: int = 64
+    candidates: int | None = None
     seed: int = 0
 
     def least(self, dim: int) -> int:
@@ -41,35 +42,40 @@ class Index:
         index = self._empty(dim)
         return 0 if index.is_trained else max(CODE_BOOK, POINTS_PER_LIST[0] * _lists(index))
 
-    def trained(self, pool: np.ndarray) -> tuple[object, int]:
-        """(a faiss index trained on a sample of the pool, still empty; the size of the sample).
+    def sample(self, size: int, dim: int) -> int:
+        """How many vectors of a pool of `size` it is trained on.
 
         Raises:
-            UserError: the pool is too small for its lists, or faiss refuses.
+            UserError: the pool is too small for its lists.
         """
-        least = self.least(pool.shape[1])
-        if len(pool) < least:
-            raise self.too_small("the pool", len(pool), least)
-        index = self._empty(pool.shape[1])
-        if index.is_trained:
-            return index, 0
-        size = min(len(pool), max(TRAIN_LEAST, POINTS_PER_LIST[1] * _lists(index)))
-        try:
-            index.train(np.asarray(pool[_sample(len(pool), size, self.seed)], dtype=np.float32))
-        except RuntimeError as error:
-            raise UserError(f"--index {self.factory!r} cannot be trained on {size:,} vectors: {_reason(error)}.") from error
-        return index, size
+        least = self.least(dim)
+        if size < least:
+            raise UserError(f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for each list), "
+                            f"the pool has {size:,}: take fewer lists, or leave --index out and search exactly.")
+        return min(size, max(TRAIN_LEAST, POINTS_PER_LIST[1] * _lists(self._empty(dim)))) if least else 0
 
-    def too_small(self, pool: str, size: int, least: int) -> UserError:
-        """The error for a pool of fewer than `least` vectors."""
-        return UserError(f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for each list), "
-                         f"{pool} has {size:,}: take fewer lists, or leave --index out and search exactly.")
+    def trained(self, pool: np.ndarray):
+        """A faiss index trained on a sample of the pool, still empty. UserError as in `sample`, or if faiss refuses."""
+        size, index = self.sample(*pool.shape), self._empty(pool.shape[1])
+        if size:
+            try:
+                index.train(np.asarray(pool[_sample(len(pool), size, self.seed)], dtype=np.float32))
+            except RuntimeError as error:
+                raise UserError(f"--index {self.factory!r} cannot be trained on {size:,} vectors: {_reason(error)}.") from error
+        return index
+
+    def describe(self, size: int, dim: int) -> str:
+        """What is searched how, for a report: "IVF64,PQ32, nprobe 16, 64 candidates, trained on 65,536 of 200,000"."""
+        lists = _lists(self._empty(dim))
+        words = [self.factory, f"nprobe {self.nprobe or min(NPROBE, lists)}" if lists else None,
+                 f"{self.candidates or CANDIDATES} candidates", f"trained on {n:,} of {size:,}" if (n := self.sample(size, dim)) else None]
+        return ", ".join(word for word in words if word)
 
     def _empty(self, dim: int):
         """A new faiss index. UserError if faiss cannot make it, with faiss's reason, or it has not so many lists to probe."""
         import faiss
 
-        if self.candidates < 1:
+        if self.candidates is not None and self.candidates < 1:
             raise UserError(f"--index_candidates {self.candidates}: give at least 1.")
         try:
             index = faiss.index_factory(dim, self.factory, faiss.METRIC_INNER_PRODUCT)
@@ -102,8 +108,8 @@ def knn(
     from tqdm import tqdm
 
     queries, pool = mining.check_pools(queries, pool, k, both=False)
-    index, _ = how.trained(pool)
-    wanted = min(max(k, how.candidates), len(pool))
+    index = how.trained(pool)
+    wanted = min(max(k, how.candidates or CANDIDATES), len(pool))
     shard = min(len(pool), shard or max(1, SHARD_BYTES // _code_size(index)))
     near = np.full((len(queries), wanted), -np.inf, dtype=np.float32)
     found = np.full((len(queries), wanted), -1, dtype=np.int64)
@@ -166,6 +172,12 @@ def recall(queries: np.ndarray, pool: np.ndarray, scores: np.ndarray, seed: int 
     sample = _sample(len(queries), min(len(queries), RECALL_QUERIES), seed)
     exact, _ = exact_knn(np.ascontiguousarray(queries[sample]), pool, scores.shape[1])
     return float(100 * (scores[sample] >= exact[:, -1:]).mean())
+
+
+def nearest(queries: np.ndarray, pool: np.ndarray, how: Index) -> tuple[np.ndarray, float]:
+    """(the index of every query's nearest, (n,) int64, recall@1)."""
+    scores, indices = knn(queries, pool, 1, how)
+    return indices[:, 0], recall(queries, pool, scores, how.seed)
 
 
 def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int, how: Index) -> tuple[mining.Knn, dict[str, float]]:

@@ -7,6 +7,7 @@ form; `Headline` says which layer's scores are the result.
 from __future__ import annotations
 
 import io
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks import get_task
-from xstilts import mining, ranks, results, runner, submission
+from xstilts import index, mining, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
 from xstilts.errors import UserError
 
@@ -26,20 +27,22 @@ HITS = "hits.parquet"
 
 @dataclass
 class Found:
-    """What a measurement came to, per layer and language."""
+    """What a measurement came to: figures of every layer, and what is written of the headline layer alone."""
 
-    layers: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
-    predictions: dict[int, dict[str, tuple]] = field(default_factory=dict)  # (predictions, examples)
+    headline: int | None = None
+    layers: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)  # {layer: {language: {metric: 0-100}}}
+    measures: dict[int, dict[str, float]] = field(default_factory=dict)  # what is no score from 0 to 100: {layer: {name: number}}
+    hits: list[tuple[str, int, str, list[str], list[float]]] = field(default_factory=list)  # see `hits_table`
     n: dict[str, int] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    files: dict[int, dict[str, str]] = field(default_factory=dict)  # what to write beside the predictions: {layer: {name: text}}
-    measures: dict[int, dict[str, float]] = field(default_factory=dict)  # what is no score from 0 to 100: {layer: {name: number}}
-    hits: list[tuple[str, int, str, list[str], list[float]]] = field(default_factory=list)  # see `hits_table`
+    predictions: dict[str, tuple] = field(default_factory=dict)  # {language: (predictions, examples)}
+    files: dict[str, str] = field(default_factory=dict)  # what else lies beside the predictions: {name: text}
 
-    def add(self, layer: int, language: str, scores: dict[str, float], predictions, examples) -> None:
+    def add(self, layer: int, language: str, scores: dict[str, float], predictions: list, examples) -> None:
         self.layers.setdefault(layer, {})[language] = scores
-        self.predictions.setdefault(layer, {})[language] = predictions, examples
+        if layer == self.headline:
+            self.predictions[language] = predictions, examples
 
     def answer(self, task, layer: int, language: str, variant: str, predictions: list, examples) -> None:
         """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of another."""
@@ -50,16 +53,16 @@ class Found:
             self.layers[layer][language][f"{task.metric}_{variant}"] = scores[task.metric]
         self.hits.append((language, layer, variant, task.query_ids(examples), task.hits(predictions, examples)))
 
-    def measures_of(self, headline: int) -> dict[str, float]:
+    def measured(self) -> dict[str, float]:
         """The headline layer's measures, then those of every layer where there are several."""
         every = {f"layer{k}/{name}": value for k, by_name in self.measures.items() for name, value in by_name.items()}
-        return self.measures.get(headline, {}) | (every if len(self.measures) > 1 else {})
+        return self.measures.get(self.headline, {}) | (every if len(self.measures) > 1 else {})
 
-    def write(self, folder: Path, task, layer: int) -> None:
-        """Writes what lies beside results.json: a layer's predictions and candidates, and every layer's hits."""
-        for language, (predictions, examples) in self.predictions[layer].items():
+    def write(self, folder: Path, task) -> None:
+        """Writes what lies beside results.json: the headline layer's predictions and candidates, every layer's hits."""
+        for language, (predictions, examples) in self.predictions.items():
             submission.write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
-        for name, text in self.files.get(layer, {}).items():
+        for name, text in self.files.items():
             results.write_text(folder / name, text)
         if self.hits:
             results.write_bytes(folder / HITS, self.hits_table())
@@ -132,6 +135,27 @@ def _check_sizes(task, examples: Mapping, how) -> None:
                 raise UserError(f"{flag}: {what} are {size}, at least {least} are needed.")
 
 
+def check_index(task, examples: Mapping, how, dim: int) -> None:
+    """Raises UserError where --index cannot be used: before anything is embedded in `dim` dimensions."""
+    if how.index is None:
+        for flag in ("nprobe", "index_candidates"):
+            if getattr(how, flag) is not None:
+                raise UserError(f"--{flag} goes with --index.")
+        return
+    if task.form == "ranking" or how.csls is not None:
+        raise UserError(f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out.")
+    if how.cache_dir is None:
+        raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
+    for language, rows in examples.items():
+        sizes = [len(rows)] if task.form == "retrieval" else [len(set(texts)) for texts in (rows["test"].source, rows["test"].target)]
+        with _told(f"{task.name} {language}"):
+            _index(how).sample(min(sizes), dim)
+
+
+def _index(how) -> index.Index:
+    return index.Index(how.index, how.nprobe, how.index_candidates)
+
+
 # ---- measuring -------------------------------------------------------------------------------------------------------
 
 @contextmanager
@@ -151,12 +175,22 @@ def _variants(
     Args:
         asked, spoken: the language of each query and of each candidate; None: one language a side.
     """
-    plain = normalize(queries), normalize(candidates)
-    yield "plain", *plain, None
-    if how.center == "language":
-        yield "centered", _centered(queries, asked), _centered(candidates, spoken), None
-    if how.csls is not None:
-        yield "csls", *plain, how.csls
+    with _unit(how, queries, candidates) as plain:
+        yield "plain", *plain, None
+        if how.center == "language":
+            yield "centered", _centered(queries, asked), _centered(candidates, spoken), None
+        if how.csls is not None:
+            yield "csls", *plain, how.csls
+
+
+@contextmanager
+def _unit(how, *sides: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Unit vectors of each side; with --index they lie on disk beside the cache, memory-mapped, until the block is left."""
+    if how.index is None:
+        yield [normalize(side) for side in sides]
+        return
+    with tempfile.TemporaryDirectory(dir=how.cache_dir, prefix="unit-") as folder:
+        yield [normalize(side, Path(folder, f"{number}.npy")) for number, side in enumerate(sides)]
 
 
 def _centered(vectors: np.ndarray, languages: np.ndarray | None) -> np.ndarray:
@@ -179,13 +213,13 @@ def _finish(found: Found, task, examples: Mapping) -> Found:
     return found
 
 
-def retrieve(task, examples: Mapping, embed: Callable, how) -> Found:
+def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
     """Cosine 1-nearest neighbour, `how.query_side` asking.
 
     With `how.center` and `how.csls` the accuracy of centred vectors (each side minus its own mean) and of CSLS stand beside
     the plain one, never in its place. Their statistics come from the searched sentences alone.
     """
-    found = Found()
+    found = Found(headline)
     for language, rows in examples.items():
         both = embed([*rows["source"], *rows["target"]], f"{task.name} {language}")
         n = found.n[language] = len(rows)
@@ -194,18 +228,23 @@ def retrieve(task, examples: Mapping, embed: Callable, how) -> Found:
             sides = (english, foreign) if how.query_side == "english" else (foreign, english)
             with _told(f"{task.name} {language}, layer {layer}"):
                 for variant, queries, candidates, csls in _variants(*sides, how):
-                    found.answer(task, layer, language, variant, mining.nearest(queries, candidates, csls=csls).tolist(), rows)
+                    if how.index is None:
+                        near = mining.nearest(queries, candidates, csls=csls)
+                    else:
+                        near, share = index.nearest(queries, candidates, _index(how))
+                        found.measures.setdefault(layer, {})[f"recall@1 {language} {variant}"] = share
+                    found.answer(task, layer, language, variant, near.tolist(), rows)
     return _finish(found, task, examples)
 
 
-def rank(task, examples: Mapping, embed: Callable, how) -> Found:
+def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
     """The nearest candidates of every query by cosine, among those of all languages: one pool, embedded once.
 
     Where every language has right candidates of its own (`task.parallel`) also uncut mAP in one pool, within a language
     and across two, and in `measures` the language bias: see `ranks.by_language`. Centred vectors have lost the mean of
     their own language, queries and candidates apart.
     """
-    found, pools = Found(), list(examples.values())
+    found, pools = Found(headline), list(examples.values())
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
     asked = np.repeat(list(examples), [len(pool) for pool in pools])
     spoken = np.array(pools[0].candidate_languages)
@@ -245,17 +284,29 @@ def _compare_languages(found: Found, layer: int, examples: Mapping, queries, can
         found.measures.setdefault(layer, {})["language_bias"] = float(np.mean(biases))
 
 
-def _candidates(task, pools, embed: Callable, how, what: str) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
-    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side."""
+def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
+    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side.
+
+    With --index its recall goes into `found`. A dev pool, often far smaller than the test pool, is searched exactly where
+    the index could not be trained on it.
+    """
     source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
     target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
-    found = {}
+    mined = {}
     for layer, both in embed([*source, *target], what).items():
-        with _told(f"{what}, layer {layer}"):
-            sides = normalize(both[: len(source)]), normalize(both[len(source) :])
-            pairs = mining.mine(*sides, NEIGHBOURS, margin=how.margin, retrieval=how.mining)
-            found[layer] = mining.id_pairs(*pairs, source_ids, target_ids)
-    return found
+        exact = how.index is None or (what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1]))
+        with _told(f"{what}, layer {layer}"), _unit(how, both[: len(source)], both[len(source) :]) as sides:
+            if exact:
+                near = mining.bidirectional_knn(*sides, NEIGHBOURS)
+            else:
+                near, recalls = index.bidirectional_knn(*sides, NEIGHBOURS, _index(how))
+                named = {f"recall@{NEIGHBOURS} {what} {direction}": share for direction, share in recalls.items()}
+                found.measures[layer] = found.measures.get(layer, {}) | named
+            mined[layer] = mining.id_pairs(*mining.pair(near, how.margin, how.mining), source_ids, target_ids)
+    if how.index is not None:
+        way = "exactly: too few to train the index" if exact else "with " + _index(how).describe(len(target), both.shape[1])
+        found.notes.append(f"{what}: searched {way}")
+    return mined
 
 
 def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple[str, str]]) -> tuple[float, float]:
@@ -264,15 +315,15 @@ def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple
     return mining.best_threshold(values, hits, len(gold)) if hits.any() else (float("inf"), 0.0)
 
 
-def mine(task, examples: Mapping, embed: Callable, how) -> Found:
+def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
     """Margin-based mining as in BUCC: k = 4, ratio margin, greedy one-to-one, the threshold of dev applied to test.
 
     Every test candidate is kept with its score, best first, to be read: candidates/<language>.tsv. F1 is no mean over
     queries, so there are no hits.
     """
-    found = Found()
+    found = Found(headline)
     for language, pools in examples.items():
-        dev, test = (_candidates(task, pools[split], embed, how, f"{task.name} {language} {split}") for split in ("dev", "test"))
+        dev, test = (_candidates(task, pools[split], embed, how, f"{task.name} {language} {split}", found) for split in ("dev", "test"))
         pool = pools["test"]
         found.n[language] = len(pool)
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
@@ -281,12 +332,18 @@ def mine(task, examples: Mapping, embed: Callable, how) -> Found:
             if threshold == float("inf"):
                 found.notes.append(f"{language}, layer {layer}: no gold pair among the dev candidates, so none is extracted")
             predictions = mining.pairs_above(*test[layer], threshold)
-            lines = [f"{value:.6f}\t{a}\t{b}\t{texts[a]}\t{texts[b]}" for (a, b), value in zip(*test[layer], strict=True)]
-            header = f"# score, ids, sentences; extracted on test: score >= {threshold:.6f} (best F1 on dev)"
-            found.files.setdefault(layer, {})[f"candidates/{language}.tsv"] = "\n".join([header, *lines]) + "\n"
+            if layer == headline:
+                found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, texts)
             scores = task.score(predictions, pool, language) | {"dev_f1": dev_f1}
             found.add(layer, language, scores, predictions, pool)
     return _finish(found, task, {language: pools["test"] for language, pools in examples.items()})
+
+
+def _readable(pairs: list[tuple[str, str]], values: np.ndarray, threshold: float, texts: Mapping[str, str]) -> str:
+    """Every candidate, best first: score, ids and sentences, tabs between them."""
+    lines = [f"{value:.6f}\t{a}\t{b}\t{texts[a]}\t{texts[b]}" for (a, b), value in zip(pairs, values, strict=True)]
+    header = f"# score, ids, sentences; extracted on test: score >= {threshold:.6f} (best F1 on dev)"
+    return "\n".join([header, *lines]) + "\n"
 
 
 MEASURES = {"retrieval": retrieve, "ranking": rank, "mining": mine}
@@ -368,8 +425,8 @@ class Headline:
         task, curve, languages = self.task, {}, list(self.examples)
         if self.mined:
             for language, pools in self.examples.items():
-                for layer, found in _candidates(task, pools["dev"], embed, self.how, f"{task.name} {language} dev").items():
-                    curve.setdefault(layer, {})[language] = {task.metric: _threshold(*found, pools["dev"].gold)[1]}
+                for layer, mined in _candidates(task, pools["dev"], embed, self.how, f"{task.name} {language} dev", Found()).items():
+                    curve.setdefault(layer, {})[language] = {task.metric: _threshold(*mined, pools["dev"].gold)[1]}
         else:
             curve = retrieve(task, self.examples, embed, self.how).layers
         self.layer, mean = best_layer(curve, languages, task.metric)
