@@ -26,6 +26,7 @@ DAGGER, DOUBLE, DASH = "†", "‡", "–"
 # Okabe and Ito's colours, told apart with every common colour blindness; black is kept for the arm `none`.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31")
 _MARKERS = "osD^vPX*"
+BIAS = "language_bias"  # the one measure of retrieval that is a result
 
 
 @dataclass
@@ -254,8 +255,8 @@ def figure_notes(matrix: Matrix) -> list[str]:
                      "sentences alone.")  # fmt: skip
     if any(name.startswith("map_") for name in names):
         notes.append("map_multilingual (one pool of all languages), map_monolingual and map_crosslingual are not cut at 20.")
-    if "language_bias" in names:
-        notes.append("language_bias counts ranks, the fewer the better: how far the parallel answers of a question lie apart in the pool.")
+    if BIAS in names:
+        notes.append(f"{BIAS} counts ranks, the fewer the better: how far the parallel answers of a question lie apart in the pool.")
     return notes
 
 
@@ -566,9 +567,9 @@ def _main_first(record: dict) -> list[str]:
 
 
 def _beside(matrix: Matrix, task: str) -> list[str]:
-    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then measures."""
+    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in ranks."""
     first = next(record for (_, one, _), record in matrix.records.items() if one == task)
-    return _main_first(first)[1:] + [name for name in first.get("measures", {}) if "/" not in name]
+    return _main_first(first)[1:] + [name for name in (BIAS,) if name in first.get("measures", {})]
 
 
 def _beside_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
