@@ -28,6 +28,7 @@ TARGET_ARGS ?=##             arguments of every target; ARGS_<task> for one
 RETRIEVAL_ARGS ?=##          arguments of every retrieval task; ARGS_<task> for one
 DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --splits
 DEFAULT_JOBS ?=##            runs at the same time where -j is not given
+QUESTION ?=##                a file of recipes/question: arms compared with intervals and verdicts too
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
 
 # ---- names that are wrong stop here, before anything is built --------------------------------------------------------
@@ -111,9 +112,9 @@ $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call 
 PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(call folder,$a,$s)/results.json))
 CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
 PAGE := $(OUT)/report/index.html
-REPORT = $(PY) run_report.py --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS)
+REPORT = $(PY) run_report.py --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(addprefix --question ,$(QUESTION))
 
-$(PAGE): $(CELLS) $(PHASE2) run_report.py | $(INSTALLED)
+$(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 

@@ -1,6 +1,7 @@
 """Do 95 % intervals of a difference between arms hold the truth 95 times in 100? Prints the table of docs/statistics.md.
 
     OMP_NUM_THREADS=1 python benchmarks/coverage.py [--replicates 3000] [--bootstraps 400] [--languages 4] [--queries 500]
+    python benchmarks/coverage.py --normal
 
 Hits are made from a model whose truth is known exactly. A query is hit when a normal variable is above 0: the language's
 level, the arm's effect, how easy the query is, and three parts whose sizes the grid varies: what is odd about an arm
@@ -9,6 +10,8 @@ probability of a hit for a new seed and a new query is the normal distribution f
 total standard deviation: the macro mean of those, one arm less the other, is the truth that an interval should hold.
 
 Closed-form intervals are tried on every replicate, the bootstrap with 1,000 draws on the first `--bootstraps`.
+
+`--normal` tries ways to make one interval of A and B (`statistics.variances`) on normal errors alone, B known.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +28,7 @@ from xstilts import statistics  # noqa: E402
 
 SEEDS = (3, 5)
 SEED_SD, QUERY_SD, BOTH_SD = (0.0, 0.03, 0.1), (0.0, 0.2, 0.5), (0.2, 0.6)  # a query's own ease has 1
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9, 1.0)
 EFFECT = 0.1  # of the treated arm, on the same scale: about 3 points
 
 
@@ -50,17 +54,35 @@ def covered(n_seeds: int, sds: tuple, options: argparse.Namespace) -> dict[str, 
     parts, closed, resampled = [], [], []
     for replicate in range(options.replicates):
         differences, truth = draw(rng, n_seeds, options.languages, options.queries, sds)
-        t = statistics.t_interval(np.mean([values.mean(axis=1) for values in differences.values()], axis=0))
+        over_seeds = statistics.t_interval(np.mean([values.mean(axis=1) for values in differences.values()], axis=0))
         crossed = statistics.crossed_interval(differences)
         parts.append(statistics.variances(differences))
-        closed.append([_holds(t, truth), _holds(crossed, truth)])
+        closed.append([_holds(over_seeds, truth), _holds(crossed, truth)])
         if replicate < options.bootstraps:
             means, _ = statistics.bootstrap(differences, draws=1000, seed=replicate)
             bootstrap = statistics.percentiles(means)
-            resampled.append([_holds(bootstrap, truth), _holds(bootstrap, truth) or _holds(t, truth)])
+            resampled.append([_holds(bootstrap, truth), _holds(bootstrap, truth) or _holds(over_seeds, truth)])
     names = ("over seeds", "over queries", "t", "reported", "bootstrap", "t or bootstrap")
     errors = np.mean(parts, axis=0) ** 0.5
     return dict(zip(names, [*errors, *(100 * np.mean(closed, axis=0)), *(100 * np.mean(resampled, axis=0))], strict=True))
+
+
+def normal_theory(n_seeds: int, samples: int = 400_000) -> dict[str, list[float]]:
+    """Returns coverages in % of four intervals, one figure for each share of B in the variance, from 0 to 1.
+
+    The mean is normal with variance 1, its part A is estimated with n - 1 degrees of freedom, B is known.
+    """
+    rng, k, z = np.random.default_rng(0), n_seeds - 1, norm.ppf(0.975)
+    found: dict[str, list[float]] = {"t over seeds": [], "reported": [], "Welch-Satterthwaite": [], "root of squares": []}
+    for b in SHARES:
+        error, a = np.abs(rng.standard_normal(samples)), (1 - b) * rng.chisquare(k, samples) / k
+        with np.errstate(divide="ignore"):
+            freedom = k * np.square((a + b) / a)
+        halves = [t.ppf(0.975, k) * a**0.5, np.maximum(t.ppf(0.975, k) * a**0.5, z * (a + b) ** 0.5),
+                  t.ppf(0.975, freedom) * (a + b) ** 0.5, (t.ppf(0.975, k) ** 2 * a + z**2 * b) ** 0.5]  # fmt: skip
+        for coverages, half in zip(found.values(), halves, strict=True):
+            coverages.append(100 * float(np.mean(error <= half)))
+    return found
 
 
 def _holds(interval: tuple[float, float], truth: float) -> bool:
@@ -74,7 +96,15 @@ def main() -> None:
     parser.add_argument("--languages", type=int, default=4)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--normal", action="store_true", help="the closed-form intervals on normal errors alone")
     options = parser.parse_args()
+    if options.normal:
+        print("| seeds | interval | " + " | ".join(f"B {100 * share:g} %" for share in SHARES) + " |")
+        print("|---|---|" + "---:|" * len(SHARES))
+        for n_seeds in (2, 3, 4, 5, 10):
+            for name, coverages in normal_theory(n_seeds).items():
+                print(f"| {n_seeds} | {name} | " + " | ".join(f"{x:.1f}" for x in coverages) + " |", flush=True)
+        return
     print("| seeds | sd of seed, query, both | error A | error B | t over seeds | bootstrap | t or bootstrap | reported |")
     print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
     reported = []

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from xstilts import question, results, statistics
 from xstilts.contrasts import SEEN, UNSEEN
 from xstilts.errors import UserError
 
+ROOT = Path(__file__).parents[1]
 SEEN_LANGUAGES, UNSEEN_LANGUAGES, SELECT = ["qaa", "qab"], ["qac", "qad"], ["qae"]
 QUERIES, LAYERS = 400, (0, 1, 2)
 SPEC = {
@@ -259,7 +261,7 @@ def test_two_results_of_one_cell(runs, ask):
 def test_primary_contrast_not_run(runs, ask):
     for seed in range(3):
         (runs / f"mnli_multilingual/seed{seed}/tatoeba/results.json").unlink()
-    refused(ask(runs, **SMALL), "mnli_multilingual was not run")
+    refused(ask(runs, **SMALL), "not run: mnli_multilingual")
 
 
 def test_no_unseen_language(runs, ask):
@@ -272,6 +274,19 @@ def test_arm_that_does_not_say_its_languages(runs, ask):
     for seed in range(3):
         put_training(runs, "mlm", seed, [])
     assert any("results.json of mlm does not say which languages" in problem for problem in ask(runs).problems)
+
+
+def test_phase_2_that_did_not_learn_is_told_unless_its_labels_were_shuffled(runs, ask):
+    put_training(runs, "mnli_shuffled", 0, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
+    assert "did not learn" not in question.words(ask(runs))
+    put_training(runs, "mnli", 2, [], at_chance=True)
+    assert "(English dev at chance in some seed) in mnli:" in question.words(ask(runs, **SMALL))
+
+
+def test_arms_that_are_not_matched(runs, ask):
+    put_training(runs, "mnli", 0, [], measures={"rows": 900, "steps": 45, "tokens": 10})
+    asked = ask(runs, **SMALL)
+    assert any("mnli 900 rows, 45 steps and 1000 rows, 50 steps; mnli_multilingual 1000 rows" in problem for problem in asked.problems)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +318,15 @@ def test_one_seed(runs, ask):
         ({"margn": 2}, "margin"),
         ({"families": {"nli": {"M": "mnli"}}}, "English arm E"),
         ({"primary": {"family": "qa", "role": "M"}}, "no family's role.*nli: M"),
-        ({"primary": "nli"}, "must be"),
+        ({"primary": "nli"}, "primary is 'nli', expected"),
+        ({"select_languages": "qae"}, "expected a list"),
+        ({"select_languages": ["da", False]}, "in quotes"),
+        ({"primary": None}, "primary missing"),
         ({"select_languages": [], "fixed_layer": None}, "select_languages, to choose"),
         ({"select_languages": ["qaz"]}, "qaz were not measured"),
         ({"fixed_layer": 9}, "9 was not measured; there are 0, 1, 2"),
-        ({"margin": 0}, "margin is 0"),
+        ({"margin": 0}, "margin is 0, expected points above 0"),
+        ({"fixed_layer": "last"}, "expected a layer's number"),
         ({"task": "bucc"}, "no results of bucc"),
     ],
 )
@@ -381,10 +400,17 @@ def test_missing_arm_is_blank_and_named(runs, ask):
     for seed in range(3):
         (runs / f"mnli_shuffled/seed{seed}/tatoeba/results.json").unlink()
     asked = ask(runs)
-    assert find(asked, "nli", "shuffled", UNSEEN).why == "mnli_shuffled was not run"
+    assert find(asked, "nli", "shuffled", UNSEEN).why == "not run: mnli_shuffled"
     text = question.markdown(asked, question.write(asked, runs / "report"))
-    assert "mnli_shuffled was not run" in text
+    assert "not run: mnli_shuffled" in text
     assert "2 of 10 contrasts could not be computed" in text
+
+
+def test_questions_of_the_recipes_name_arms_that_there_are():
+    files = sorted((ROOT / "recipes/question").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert [arm for arm in cs.read_spec(file).arms if arm != mx.PLAIN and not (ROOT / f"recipes/arms/{arm}.yaml").is_file()] == []
 
 
 def test_broken_question_file(tmp_path):

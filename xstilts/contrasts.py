@@ -57,12 +57,16 @@ class Spec:
 
 @dataclass(frozen=True)
 class Family:
-    """A family's arms by role, and which of the reported languages their phase 2 saw text of (`seen`) and which not."""
+    """A family's arms by role, and which of the reported languages their phase 2 saw text of (`seen`) and which not.
+
+    `failed` are arms whose English dev score is at chance in some seed, though their labels were not shuffled.
+    """
 
     name: str
     arms: dict[str, str]
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -139,28 +143,40 @@ def read_spec(path: str | Path) -> Spec:
     for key in values:
         if key not in known:
             raise UserError(f"--question {path}: {str(unknown(str(key), known)).replace('--', '')}")
-    missing = [key for key in ("families", "primary") if key not in values]
+    missing = [key for key in ("families", "primary") if values.get(key) is None]
     if missing:
         raise UserError(f"--question {path}: {', '.join(missing)} missing, see recipes/question for what it looks like.")
+    for key, (fits, expected) in _SHAPES.items():
+        if values.get(key) is not None and not fits(values[key]):
+            raise UserError(f"--question {path}: {key} is {values[key]!r}, expected {expected}.")
     families, primary = values["families"], values["primary"]
-    if not isinstance(families, dict) or not families or not all(_is_roles(roles) for roles in families.values()):
-        raise UserError(f"--question {path}: families must be lines `name: {{E: arm, M: arm, ...}}`, each with its English arm E.")
-    if not isinstance(primary, dict) or set(primary) != {"family", "role"}:
-        raise UserError(f"--question {path}: primary must be `{{family: ..., role: ...}}`, given {primary!r}.")
-    family, role = primary["family"], primary["role"]
-    if role == ENGLISH or role not in families.get(family, {}):
-        have = "; ".join(f"{name}: {', '.join(r for r in roles if r != ENGLISH)}" for name, roles in families.items())
-        raise UserError(f"--question {path}: primary names {family} {role}, which is no family's role. There are {have}.")
+    if primary["role"] == ENGLISH or primary["role"] not in families.get(primary["family"], {}):
+        have = "; ".join(f"{name}: {', '.join(role for role in roles if role != ENGLISH)}" for name, roles in families.items())
+        raise UserError(f"--question {path}: primary is {primary['family']} {primary['role']}, no family's role. There are {have}.")
     if not values.get("select_languages") and values.get("fixed_layer") is None:
         raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
-    margin = values.get("margin", statistics.MARGIN)
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or margin <= 0:
-        raise UserError(f"--question {path}: margin is {margin!r}, expected points above 0.")
-    return Spec(**values | {"primary": (family, role), "select_languages": tuple(values.get("select_languages") or ())})
+    given = {key: value for key, value in values.items() if value is not None}
+    return Spec(**given | {"primary": (primary["family"], primary["role"]), "select_languages": tuple(given.get("select_languages", ()))})
 
 
 def _is_roles(roles: Any) -> bool:
-    return isinstance(roles, dict) and ENGLISH in roles and all(isinstance(arm, str) for arm in roles.values())
+    return isinstance(roles, dict) and ENGLISH in roles and all(isinstance(text, str) for text in (*roles, *roles.values()))
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+_SHAPES = {  # key of the file -> (whether a value fits, what is expected)
+    "task": (lambda value: isinstance(value, str), "a retrieval task's name"),
+    "families": (lambda value: isinstance(value, dict) and value and all(map(_is_roles, value.values())),
+                 "lines `name: {E: arm, M: arm, ...}`, each with its English arm E"),
+    "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"}, "{family: ..., role: ...}"),
+    "select_languages": (lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
+                         'a list of language codes (in quotes if YAML takes one for a word, as "no")'),
+    "fixed_layer": (lambda value: _is_number(value, int), "a layer's number"),
+    "margin": (lambda value: _is_number(value, int | float) and value > 0, "points above 0"),
+}  # fmt: skip
 
 
 def ask(matrix: Matrix, spec: Spec) -> Question:
@@ -221,7 +237,7 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     used = {(arm, seed): record for (arm, seed), record in cells.items() if arm in arms}
     absent = [arm for arm in arms if not any(arm == one for one, _ in used)]
     if absent:
-        problems.append(f"The layer was chosen without {', '.join(absent)}: not run; it may change once it is.")
+        problems.append(f"The layer was chosen without {', '.join(absent)}, not run; it may change.")
     if not used:
         raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
     shared = set.intersection(*(set(layers(record)) for record in used.values()))
@@ -234,7 +250,7 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     }  # fmt: skip
     best = max(scores, key=lambda layer: (scores[layer], -layer))
     who = f"arms {', '.join(arm for arm in arms if arm not in absent)}"
-    return best, f"chosen on {' '.join(spec.select_languages)}, which are not reported, with {who} alone", scores
+    return best, f"chosen on {' '.join(spec.select_languages)}, not reported, with {who} only", scores
 
 
 def layers(record: Mapping) -> dict[int, dict[str, dict[str, float]]]:
@@ -270,11 +286,17 @@ def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[st
             if languages is None:
                 problems.append(f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as seen.")
             seen.update(languages or ())
+    sizes = {arm: {tuple(record.get("measures", {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
+             for arm in sorted(tasks)}  # fmt: skip
+    if len(set().union(*sizes.values())) > 1:
+        said = "; ".join(f"{arm} {' and '.join(f'{rows} rows, {steps} steps' for rows, steps in sorted(of))}" for arm, of in sizes.items())
+        problems.append(f"{name}: the arms are not matched in phase 2 ({said}), so a difference may come from that.")
     for role, arm in roles.items():
         if not found[arm]:
             problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
+    failed = [arm for arm, records in found.items() if any(r["at_chance"] and not r["settings"].get("shuffle_labels") for r in records)]
     inside = tuple(language for language in reported if language in seen)
-    return Family(name, roles, inside, tuple(language for language in reported if language not in seen))
+    return Family(name, roles, inside, tuple(language for language in reported if language not in seen), tuple(failed))
 
 
 # The contrasts
@@ -350,7 +372,7 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         if not contrast.languages:
             raise UserError(f"there is no {contrast.kind} language among those reported")
         if not all(seeds.values()):
-            raise UserError(f"{' and '.join(arm for arm in contrast.arms if not seeds[arm])} was not run")
+            raise UserError(f"not run: {', '.join(arm for arm in contrast.arms if not seeds[arm])}")
         if seeds[treated] != seeds[baseline]:
             said = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
             raise UserError(f"the arms have different seeds ({', '.join(said)}): run the missing ones")

@@ -99,6 +99,10 @@ def words(question: Question) -> str:
         said.append("Undecided means that these runs do not tell, not that the arms are equal.")
     if any(c.found and c.found.n_seeds == 1 for c in main):
         said.append("With one seed no verdict is possible: how much another seed would change is not known.")
+    failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
+    if failed:
+        said.append(f"Phase 2 did not learn its task (English dev at chance in some seed) in {', '.join(failed)}: no difference of theirs "
+                    "is an effect of the task.")  # fmt: skip
     absent = sum(c.verdict == cs.NOT_COMPUTED for c in main)
     if absent:
         said.append(f"{absent} of {len(main)} contrasts could not be computed; the reasons are listed.")
@@ -141,8 +145,9 @@ def how_to_read(question: Question) -> list[str]:
     if spec.fixed_layer not in (None, main.layer):
         said.append(f"A second read-out, layer {spec.fixed_layer}, was given beforehand.")
     for family in question.families:
-        said.append(f"{family.name}: {len(family.seen)} seen in phase 2 ({' '.join(family.seen) or 'none'}), "
-                    f"{len(family.unseen)} unseen ({' '.join(family.unseen) or 'none'}). Pretraining may have seen both.")  # fmt: skip
+        said.append(f"{family.name}: seen in phase 2 {' '.join(family.seen) or page.DASH}; unseen {' '.join(family.unseen) or page.DASH}.")
+    said.append("Seen are languages whose words the task was trained on in any arm of the family. Pretraining, and text of masked LM, may "
+                "have held both.")  # fmt: skip
     margin = f"{spec.margin:g} {'point' if spec.margin == 1 else 'points'}"
     said += [
         "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired t-interval over seeds, "
@@ -225,7 +230,7 @@ def check_table(question: Question) -> Table:
                      Cell("" if p is None else f"{p:.3f}")]  # fmt: skip
             rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
     heads = ["contrast", "by seed", "bootstrap, languages resampled too", "Wilcoxon p over languages"]
-    return Table("Checks: each seed, and languages in general (with few languages both are rough)", heads, rows)
+    return Table("Checks: each seed, and languages in general (rough where they are few)", heads, rows)
 
 
 def language_table(question: Question) -> Table:
