@@ -242,6 +242,51 @@ def test_max_is_one_to_one_order_free_and_symmetric(margin, seed):
     } == pairs
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_sided_and_intersected_pairs_are_order_free_and_mirror_each_other(seed):
+    draw = np.random.default_rng(seed)
+    source, target = pools(("random", "crowded")[seed % 2], *draw.integers(20, 200, 2), seed=seed)
+    rows, columns = draw.permutation(len(source)), draw.permutation(len(target))
+
+    def pairs(retrieval: str, x=source, y=target) -> dict[tuple[int, int], float]:
+        i, j, score = mine(x, y, 4, retrieval=retrieval)
+        return {(a, b): s for a, b, s in zip(i.tolist(), j.tolist(), score.tolist(), strict=True)}
+
+    forward, backward, both, one_to_one = (pairs(retrieval) for retrieval in ("forward", "backward", "intersect", "max"))
+    assert len({i for i, _ in forward}) == len(source) and len({j for _, j in backward}) == len(target)
+    assert both.keys() == forward.keys() & backward.keys() and one_to_one.keys() <= forward.keys() | backward.keys()
+    for retrieval, mirrored, found in (("forward", "backward", forward), ("intersect", "intersect", both)):
+        assert {(i, j): s for (j, i), s in pairs(mirrored, target, source).items()} == found
+        shuffled = pairs(retrieval, source[rows], target[columns])
+        assert {(rows[i], columns[j]): s for (i, j), s in shuffled.items()} == found
+
+
+def test_pools_on_disk_are_read_where_they_lie(tmp_path, small_tiles, monkeypatch):
+    source, target = pools("random")
+    monkeypatch.setattr(mining, "PLAIN_PRODUCT", 0)
+    mapped = []
+    for name, vectors in (("source", source), ("target", target)):
+        np.save(tmp_path / f"{name}.npy", vectors)
+        mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+        assert np.shares_memory(mining.check_pools(mapped[-1], mapped[-1], 1, both=True)[0], mapped[-1])  # no copy of the whole
+    for a, b in zip(mine(*mapped), mine(source, target), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_products_are_as_accurate_as_the_bound_assumes_whatever_torch_was_told(small_tiles):
+    torch = pytest.importorskip("torch")
+    source, target = pools("clusters")
+    expected = bidirectional_knn(source, target, 4, "plain")
+    torch.set_float32_matmul_precision("medium")  # fp32 products in bf16, where the machine can
+    try:
+        found = bidirectional_knn(source, target, 4, "fp32", device="cpu")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert np.array_equal(found.forward_indices, expected.forward_indices)
+    assert np.array_equal(found.backward_indices, expected.backward_indices)
+
+
 def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
     source, target = pools("duplicates")
     monkeypatch.setattr(mining, "PLAIN_PRODUCT", 0)
