@@ -222,6 +222,8 @@ def test_best_layer_is_the_lower_of_equals():
     for languages, metric in (([], "f1"), (["de"], "f1"), (["qaa"], "accuracy")):
         with pytest.raises(UserError, match="layer"):
             measure.best_layer(layers, languages, metric)
+    with pytest.raises(UserError, match="no scores by layer"):
+        measure.best_layer({}, ["qaa"], "f1")
 
 
 def test_layer_chosen_on_languages_that_are_left_out(retrieval):

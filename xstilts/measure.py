@@ -358,10 +358,10 @@ def best_layer(layers: Mapping, languages: Sequence[str], metric: str) -> tuple[
         layers: {layer: {language: {metric: score}}}, as in results.json.
 
     Raises:
-        UserError: no language, or one without that figure.
+        UserError: no layers, no language, or one without that figure.
     """
-    if not languages:
-        raise UserError("no language was given to choose a layer on.")
+    if not layers or not languages:
+        raise UserError("a layer cannot be chosen: there are no scores by layer (--layer all), or no language is named.")
     try:
         means = {int(layer): float(np.mean([scores[language][metric] for language in languages])) for layer, scores in layers.items()}
     except KeyError as error:
