@@ -6,10 +6,12 @@ import gzip
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from xstilts import embedding
 from xstilts.embedding import Encoder, cached_embed, center, export_sentence_transformers, normalize
 from xstilts.errors import UserError
 from xstilts.mining import nearest
@@ -134,6 +136,67 @@ def test_equal_sentences_are_computed_once(checkpoint, monkeypatch):
     assert np.array_equal(vectors[0], vectors[2]) and np.array_equal(vectors[: len(SENTENCES)], vectors[-7:])
 
 
+def test_little_padding_is_computed(checkpoint, monkeypatch):
+    """Sentences of 1 to 40 words in random order: the model is given hardly more than their own tokens."""
+    encoder = Encoder.load(checkpoint, layers=1)
+    forward, given, own = encoder.model.forward, [], []
+
+    def counting(input_ids, attention_mask, **rest):
+        given.append(input_ids.numel())
+        own.append(int(attention_mask.sum()))
+        return forward(input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    monkeypatch.setattr(encoder.model, "forward", counting)
+    lengths = np.random.default_rng(0).integers(1, 41, 600)
+    encoder.embed([" ".join(["cat", "dog"][row % 2] for _ in range(n)) + f" {row}" for row, n in enumerate(lengths)])
+    assert len(own) > 5 and sum(given) < 1.1 * sum(own)
+
+
+def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
+    encoder = Encoder.load(checkpoint, layers=[1, 3])
+    monkeypatch.setattr(embedding, "ROWS_AT_ONCE", 2)
+    mapped, whole = encoder.embed(SENTENCES * 2, folder=tmp_path), encoder.embed(SENTENCES * 2)
+    for layer, vectors in whole.items():
+        assert isinstance(mapped[layer], np.memmap) and not mapped[layer].flags.writeable
+        assert np.array_equal(mapped[layer], vectors)
+        assert np.array_equal(normalize(mapped[layer], tmp_path / "unit.npy"), normalize(vectors))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["layer1.npy", "layer3.npy", "unit.npy"]
+    monkeypatch.setattr(embedding.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match="0.0 GB free, the vectors need"):
+        encoder.embed(SENTENCES, folder=tmp_path)
+
+
+@pytest.mark.parametrize("checkpoint", ["xlm-roberta"], indirect=True)
+def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_world, tmp_path, cli, run_script):
+    """Bit by bit: a cached file is named by the checksum of its vectors."""
+
+    def arguments(folder: Path) -> list:
+        return ["--model_name_or_path", checkpoint, "--data_root", tiny_world, "--tasks", "tatoeba", "bucc",
+                "--layer", "all", "--output_dir", folder, "--cache_dir", folder / "cache"]
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = cli("run_retrieval.py", *arguments(one))
+    assert done.returncode == 0, done.stderr
+    done = run_script("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "run_retrieval.py", *arguments(two))
+    assert done.returncode == 0, done.stderr
+    assert "tatoeba qaa (2 processes)" in done.stderr and done.stderr.count("Wrote ") == 2  # both worked, one wrote
+    files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
+    assert files[0] == files[1] and len([file for file in files[0] if file.suffix == ".npy"]) == 4 * 6
+    for file in files[0]:
+        if file.name == "results.json":
+            first, second = (json.loads((folder / file).read_text()) for folder in (one, two))
+            own = {"command", "seconds", "finished"}
+            assert {k: v for k, v in first.items() if k not in own} == {k: v for k, v in second.items() if k not in own}
+        elif file.name != "README.md":  # it holds the command
+            assert (one / file).read_bytes() == (two / file).read_bytes(), file
+
+
+def test_a_helper_that_does_not_see_the_folder_says_so(checkpoint, tmp_path):
+    settings = {"checkpoint": checkpoint, "layers": (1,)}
+    with pytest.raises(UserError, match="does not see .*nowhere: give a cache folder that every machine sees"):
+        embedding._help(settings, str(tmp_path / "nowhere"), [])
+
+
 def test_bf16_is_close(checkpoint):
     exact, rough = (Encoder.load(checkpoint, dtype=dtype).embed(SENTENCES)[LAYERS] for dtype in ("fp32", "bf16"))
     assert rough.dtype == np.float32 and not np.array_equal(exact, rough)
@@ -224,7 +287,7 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
     assert computed and len(list(tmp_path.iterdir())) == 4  # whole files only, nothing temporary
     for layer in every:
         again, computed = ask(layers=layer)
-        assert not computed and np.array_equal(again[layer], every[layer])
+        assert not computed and np.array_equal(again[layer], every[layer]) and isinstance(again[layer], np.memmap)
     for settings in (
         {"pooling": "cls"},
         {"max_length": 9},
