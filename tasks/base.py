@@ -207,6 +207,10 @@ class Task:
         """Source rows -> the form's columns. Implemented by form and adapter."""
         raise NotImplementedError
 
+    def to_rows(self, examples: Dataset) -> Dataset:
+        """The examples in the source's columns again, as far as `examples` kept them."""
+        return examples
+
     # ---- model side ----------------------------------------------------------------------------------------------
 
     @property
@@ -265,7 +269,8 @@ def join(data: list[Dataset]) -> Dataset:
     """Several sets of examples of one form as one, in the first one's column types (sources differ in integer widths)."""
     from datasets import concatenate_datasets
 
-    return concatenate_datasets([part.cast(data[0].features) for part in data]) if len(data) > 1 else data[0]
+    types = data[0].features
+    return concatenate_datasets([part if part.features == types else part.cast(types) for part in data]) if len(data) > 1 else data[0]
 
 
 def put(data: Dataset, **columns: list) -> Dataset:

@@ -38,6 +38,9 @@ class SentencePair(Task):
     def ids(self, examples):
         return [str(i) for i in examples["id"]] if "id" in examples.column_names else None
 
+    def to_rows(self, examples):
+        return examples.rename_columns(dict(zip(("text_a", "text_b", "label"), self.columns, strict=True)))
+
     def to_texts(self, examples):
         return examples.select_columns(["text_a", "text_b"]).rename_columns({"text_a": "first", "text_b": "second"})
 

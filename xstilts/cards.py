@@ -50,6 +50,7 @@ def card(record: dict, tasks: list, checkpoint: bool) -> str:
         lines += ["## Training\n", *(f"- {name}: {value:,}" for name, value in record["measures"].items()), ""]
     lines += ["## Data\n"] + [f"- `{d['id']}` {d['config']} `{d['split']}`: {d['rows']} rows "
                               f"({'revision ' + str(d['revision']) if 'revision' in d else 'sha256 ' + d['sha256'][:16]})"
+                              + (f", translated by {d['translated_by']}" if "translated_by" in d else "")
                               for d in record["data"]]
     lines += ["\n## Settings\n", *(f"- {k}: `{v}`" for k, v in record["settings"].items()),
               "\n## Command\n", f"```\n{record['command']}\n```\n",

@@ -10,25 +10,25 @@ from pathlib import Path
 from xstilts.errors import UserError
 
 
-def check_checkpoint(name: str | None) -> str:
+def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
     """`name`, if from_pretrained can be expected to take it.
 
     Raises:
         UserError: nothing was given, or a folder that is absent or holds no model.
     """
     if not name:
-        raise UserError("--model_name_or_path is missing: give a checkpoint folder or a Hub id, e.g. FacebookAI/xlm-roberta-base.")
+        raise UserError(f"{flag} is missing: give a checkpoint folder or a Hub id, e.g. FacebookAI/xlm-roberta-base.")
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise UserError(f"--model_name_or_path {name}: the folder has no config.json, so it is no checkpoint.")
+            raise UserError(f"{flag} {name}: the folder has no config.json, so it is no checkpoint.")
         if not any(path.glob("*.safetensors")):
             bins = " It has only pickled weights (.bin), which are not loaded." if any(path.glob("*.bin")) else ""
-            raise UserError(f"--model_name_or_path {name}: the folder has no model.safetensors.{bins}")
+            raise UserError(f"{flag} {name}: the folder has no model.safetensors.{bins}")
     elif name.startswith((".", "/", "~")) or name.count("/") > 1 or not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", name) or (
         os.path.sep in name and Path(name).parent.is_dir()
     ):
-        raise UserError(f"--model_name_or_path {name}: no such folder.")
+        raise UserError(f"{flag} {name}: no such folder.")
     return name
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
 from tasks import languages as codes
+from tasks.base import join
 from xstilts import code_switch, runner
 from xstilts.arguments import ArmArguments
 from xstilts.errors import UserError
@@ -182,7 +183,8 @@ def parallel(task, languages: Sequence[str], with_roundtrip: bool, rows, limit: 
         places, lacking = align(task.name, ids)
     notes = [f"{task.name}: {places.shape[1]} of {len(found['en'])} English rows are in every language; not in {counts(lacking)}"
              ] if lacking else []
-    found = {code: data.select(place) for (code, data), place in zip(found.items(), places, strict=True)}
+    columns = [c for c in found["en"].column_names if all(c in data.column_names for data in found.values())]  # an id may not be in all
+    found = {code: data.select_columns(columns).select(place) for (code, data), place in zip(found.items(), places, strict=True)}
     if "label" in found["en"].column_names:
         labels = np.array([data["label"][:] for data in found.values()])
         same = (labels == labels[0]).all(0)
@@ -247,7 +249,7 @@ def one_share_each(task, by_language: dict[str, Dataset], languages: Sequence[st
                         "--language_mode multilingual, with as many rows of other contents.")
     total, others = len(by_language["en"]), [by_language[code] for code in languages if code != "en"]
     english = [by_language["en"].select(range(total - sum(map(len, others))))] if "en" in languages else []
-    return concatenate_datasets([part.cast(by_language["en"].features) for part in english + others])
+    return join(english + others)
 
 
 def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str, alpha: float, rng) -> Dataset:
@@ -264,7 +266,7 @@ def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mod
     together = {"cross": np.zeros(n, bool), "hybrid": rng.random(n) < alpha}.get(mode, np.ones(n, bool))
     drawn = [first, np.where(together, first, other)][: len(task.fields)]
     english = by_language["en"]
-    joined = concatenate_datasets([by_language[code].cast(english.features) for code in languages])
+    joined = join([by_language[code] for code in languages])
     parts = [joined.select(which * n + np.arange(n)).select_columns(list(columns))
              for columns, which in zip(task.fields, drawn, strict=True)]
     kept = [c for c in english.column_names if not any(c in columns for columns in task.fields)]

@@ -1,0 +1,332 @@
+"""Machine-translates a task's English train rows, with any seq2seq checkpoint; the answers of questions keep their place.
+
+    python -m xstilts.translate --model facebook/nllb-200-distilled-600M --task squad --languages de sw --output_root data/mt \\
+        --language_codes en=eng_Latn de=deu_Latn sw=swh_Latn
+    python -m xstilts.translate --model Helsinki-NLP/opus-mt-en-de --task xnli --languages de --data_root data/rows --output_root data/mt
+    python -m xstilts.translate --model Helsinki-NLP/opus-mt-en-de --back_model Helsinki-NLP/opus-mt-de-en --task xnli --roundtrip de ...
+
+Writes `<output_root>/<id>/<config>/<split>.parquet` where the Hub has (or would have) such rows, in its columns, for --translations of
+the training scripts, and a note of what made them beside it. Sentences are translated one by one, equal ones once. The sentence
+with the answer has marks around it; where the marks do not come back whole the row is lost, left out and counted. Stopped at any time,
+the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks import languages as codes
+from tasks.sentences import sentence_spans
+from xstilts.arguments import command, parse
+from xstilts.errors import UserError
+
+MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
+NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # nothing stands between two sentences
+ROWS = 1000  # in a part: what is lost at most when the command is stopped
+LENGTH = 512  # tokens a model is given at most, where its tokenizer does not say
+
+logger = logging.getLogger("xstilts")
+
+
+@dataclass
+class TranslateArguments:
+    model: str | None = field(default=None, metadata={"help": "Seq2seq checkpoint: a folder or a Hub id."})
+    model_revision: str = field(default="main", metadata={"help": "Revision, if it is a Hub id."})
+    task: str | None = field(default=None, metadata={"help": "Whose train rows: xnli, squad, pawsx or one of your own."})
+    languages: list[str] = field(default_factory=list, metadata={"help": "Translate into these."})
+    roundtrip: str | None = field(default=None, metadata={"help": "Translate into this language and back."})
+    back_model: str | None = field(default=None, metadata={"help": "The checkpoint for the way back; default: --model."})
+    data_root: str = field(default="hub", metadata={"help": "'hub', or a folder of rows laid out as data/world."})
+    output_root: str | None = field(default=None, metadata={"help": "Folder to write to."})
+    language_codes: list[str] = field(default_factory=list, metadata={"help": "What the model calls languages, e.g. en=eng_Latn "
+                                                                              "de=deu_Latn; default: our codes."})
+    prefix: str = field(default="", metadata={"help": "Text before every input; {source} and {target} become English names (T5), e.g. "
+                                                      "'translate {source} to {target}: '."})
+    batch_size: int = field(default=32, metadata={"help": "Sentences at a time."})
+    num_beams: int = field(default=1, metadata={"help": "1: greedy."})
+    dtype: str = field(default="fp32", metadata={"help": "Precision of the model.", "choices": ["fp32", "bf16"]})
+    max_samples: int | None = field(default=None, metadata={"help": "The first so many rows only."})
+
+
+def main(argv: list[str]) -> None:
+    (how,), _ = parse(argv, "xstilts.translate", __doc__.splitlines()[0], TranslateArguments, training=False)
+    for flag in ("model", "task", "output_root"):
+        if not getattr(how, flag):
+            raise UserError(f"--{flag} is missing.")
+    if bool(how.languages) == bool(how.roundtrip):
+        raise UserError("Give --languages to translate into, or --roundtrip LANGUAGE.")
+    if how.batch_size < 1 or how.num_beams < 1:
+        raise UserError(f"--batch_size {how.batch_size} and --num_beams {how.num_beams} must be positive.")
+
+    from tasks import get_task
+    from tasks.rows import Rows
+    from xstilts.heads import check_checkpoint
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    task, rows = get_task(how.task), Rows(how.data_root)
+    for name in filter(None, (how.model, how.back_model)):
+        check_checkpoint(name, "--model")
+    targets = [codes.normalize(code) for code in how.languages or [how.roundtrip]]
+    places = {code: place(task, code, bool(how.roundtrip), rows) for code in targets}
+    english = task.load("train", "en", rows)
+    english = english.select(range(min(len(english), how.max_samples or len(english))))
+    source = [{key: value for key, value in record.items() if key != "file"} for record in rows.records]
+    for code in targets:
+        there = Translator(how, how.model, "en", code)
+        ways = [there, Translator(how, how.back_model or how.model, code, "en")] if how.roundtrip else [there]
+        write(task, english, source, code, ways, how, Path(how.output_root, *places[code]))
+
+
+def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
+    """(folder, config, file) of a task's train rows in a language, or of its English ones there and back.
+
+    Raises:
+        UserError: the task has no place for them, or the language is English.
+    """
+    from tasks.rows import ROUND_TRIP
+
+    if language == "en":
+        raise UserError("English is what is translated; name another language.")
+    if roundtrip:
+        source, config, split = task.locate("train", "en", rows)
+        config += ROUND_TRIP
+    else:
+        source = next((s for s in task.sources if "{language}" in s.config and s.splits.get("train")), None)
+        if source is None or task.other_languages != "parallel":
+            raise UserError(f"--task {task.name}: its train rows are English alone, wherever they lie. Tasks with a place for others have "
+                            "a source for each language, as xnli (MultiNLI's rows), squad and pawsx.")
+        config, split = source.config_of(language), source.splits["train"]
+    return source.id.replace("/", "__"), config, f"{split}.parquet"
+
+
+# ---- the model -----------------------------------------------------------------------------------------------------------
+
+class Translator:
+    """`translator(texts)`: their translations in order, and how many had to be stopped before their end.
+
+    Raises:
+        UserError: the checkpoint does not load, or does not know a language by this code.
+    """
+
+    def __init__(self, how, name: str, source: str, target: str):
+        import torch
+        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(name, revision=how.model_revision)
+            dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[how.dtype]
+            model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=how.model_revision, dtype=dtype)
+        except Exception as error:
+            raise UserError(f"--model {name}: does not load as a seq2seq model ({str(error).splitlines()[0]}).") from error
+        self.model = model.to(self.device).eval()
+        self.how, self.options = how, language_options(self.tokenizer, source, target, how.language_codes)
+        self.prefix = how.prefix.format(source=codes.ud_name(source), target=codes.ud_name(target))
+        self.limit = min(self.tokenizer.model_max_length, LENGTH)
+
+    def fits(self, text: str) -> bool:
+        return len(self.tokenizer(self.prefix + text)["input_ids"]) <= self.limit
+
+    def __call__(self, texts: list[str]) -> tuple[list[str], int]:
+        import torch
+
+        done, stopped = [""] * len(texts), 0
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # batches of one length
+        for start in range(0, len(order), self.how.batch_size):
+            chosen = order[start : start + self.how.batch_size]
+            inputs = self.tokenizer([self.prefix + texts[i] for i in chosen], return_tensors="pt", padding=True, truncation=True,
+                                    max_length=self.limit).to(self.device)
+            inputs.pop("token_type_ids", None)
+            room = min(2 * inputs["input_ids"].shape[1] + 16, LENGTH)
+            with torch.inference_mode():
+                found = self.model.generate(**inputs, num_beams=self.how.num_beams, do_sample=False, max_new_tokens=room, **self.options)
+            stopped += int((found[:, 1:] != self.tokenizer.eos_token_id).all(1).sum())
+            for i, text in zip(chosen, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
+                done[i] = text.strip()
+        return done, stopped
+
+
+def language_options(tokenizer, source: str, target: str, given: list[str]) -> dict[str, int]:
+    """What `generate` has to be told of the target language; sets the tokenizer's source. Empty for models of one pair.
+
+    Raises:
+        UserError: the model has no such language.
+    """
+    names = {}
+    for pair in given:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not theirs:
+            raise UserError(f"--language_codes {pair}: expected ours=theirs, e.g. de=deu_Latn.")
+        names[codes.normalize(ours)] = theirs
+    if not hasattr(tokenizer, "src_lang"):
+        if names:
+            raise UserError("--language_codes: this model has no languages to choose from; leave them out.")
+        return {}
+    ids = {}
+    for code in (source, target):
+        name = names.get(code, code)
+        try:  # M2M100 writes its codes as __de__
+            ids[code] = tokenizer.get_lang_id(name) if hasattr(tokenizer, "get_lang_id") else tokenizer.convert_tokens_to_ids(name)
+        except KeyError:
+            ids[code] = None
+        if ids[code] in (None, tokenizer.unk_token_id):
+            raise UserError(f"--language_codes: the model does not know {code} as {name!r}; say what it calls it, e.g. {code}=deu_Latn.")
+    tokenizer.src_lang = names.get(source, source)
+    return {"forced_bos_token_id": ids[target]}
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------------
+
+def write(task, english, source: list[dict], language: str, ways: list[Translator], how, path: Path) -> None:
+    """Translates part by part, then writes the whole file and, before it, its note.
+
+    Raises:
+        UserError: the file, or parts of it, were made with other settings.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from tqdm import tqdm
+
+    from tasks.rows import translation_note
+    from xstilts.results import write_text
+
+    made_by = {"model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))), "revision": how.model_revision,
+               "task": task.name, "language": language, "source": source, "english_rows": len(english), "num_beams": how.num_beams,
+               "dtype": how.dtype, "prefix": how.prefix, "language_codes": how.language_codes}
+    note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
+    begun = note if path.is_file() else parts / "settings.json"
+    if begun.is_file():
+        old = json.loads(begun.read_text())
+        differ = [key for key, value in made_by.items() if old.get(key) != value]
+        if differ:
+            shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
+            raise UserError(f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it.")
+        if path.is_file():
+            return logger.info("%s is there; nothing to do.", path)
+    write_text(parts / "settings.json", json.dumps(made_by, indent=1))
+    counts = {"lost": 0, "stopped": 0}
+    with tqdm(total=len(english), desc=f"{task.name} {language}", unit=" rows") as bar:
+        for start in range(0, len(english), ROWS):
+            part, count = parts / f"{start:09d}.parquet", parts / f"{start:09d}.json"
+            some = english.select(range(start, min(start + ROWS, len(english))))
+            if not count.is_file():
+                done, found = translate(task, some, ways, language)
+                done.to_parquet(f"{part}.tmp")
+                Path(f"{part}.tmp").rename(part)
+                write_text(count, json.dumps(found))  # last: a part with its count is whole
+            counts = {key: counts[key] + n for key, n in json.loads(count.read_text()).items()}
+            bar.update(len(some))
+    whole = pa.concat_tables([pq.read_table(part) for part in sorted(parts.glob("*.parquet"))])
+    if not len(whole):
+        raise UserError(f"{path}: no row came through; all {len(english)} lost the marks around their answer.")
+    write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
+    pq.write_table(whole, f"{path}.tmp")
+    Path(f"{path}.tmp").rename(path)
+    shutil.rmtree(parts)
+    logger.info("%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end", path, len(whole), *counts.values())
+
+
+def translate(task, examples, ways: list[Translator], language: str):
+    """(rows in the source's columns, {lost: rows, stopped: sentences})."""
+    texts = [column for columns in task.fields for column in columns if column != "answers"]
+    has_answers = "answers" in examples.column_names
+    pieces, wanted = [], {}  # each row's texts as lists of sentences; the sentences, once each
+    for row in examples:
+        cut = {column: sentences(row[column], row["answers"] if has_answers and column == "context" else None, ways[0].fits)
+               for column in texts}
+        pieces.append(cut)
+        wanted |= dict.fromkeys(text for column in cut.values() if column for text, _ in column)
+    done, stopped = list(wanted), 0
+    for way in ways:
+        done, more = way(done)
+        stopped += more
+    translated = dict(zip(wanted, done, strict=True))
+    blank = "" if language in NO_BLANKS and len(ways) == 1 else " "
+    columns: dict[str, list] = {name: [] for name in examples.column_names}
+    for row, cut in zip(examples, pieces, strict=True):
+        found = {column: joined(cut[column], translated, blank) for column in texts}
+        if None in found.values():
+            continue
+        new = row | {column: text for column, (text, _) in found.items()}
+        if has_answers:
+            new["answers"] = {"text": [text for _, text in found["context"][1]], "answer_start": [at for at, _ in found["context"][1]]}
+        for name, value in new.items():
+            columns[name].append(value)
+    kept = type(examples).from_dict(columns, features=examples.features)
+    return task.to_rows(kept), {"lost": len(examples) - len(kept), "stopped": stopped}
+
+
+def sentences(text: str, answers: dict | None, fits) -> list[tuple[str, tuple[str, str] | None]] | None:
+    """The sentences of a text as [(sentence, its marks or None)]; None if the answer cannot be marked.
+
+    The (first) answer's sentence, or sentences, are one, with marks around the answer. One that is too long for the model is
+    cut at blanks, but for the answer's, which cannot be.
+    """
+    spans = sentence_spans(text)
+    if not answers or not answers["text"]:
+        return [(part, None) for start, end in spans for part in fitting(text[start:end], fits)]
+    start, end = answers["answer_start"][0], answers["answer_start"][0] + len(answers["text"][0])
+    inside = [span for span in spans if span[0] < end and start < span[1]]
+    if not inside:  # an answer of blanks
+        return None
+    first, last = min(inside[0][0], start), max(inside[-1][1], end)
+    marks = next((pair for pair in MARKS if not any(mark in text[first:last] for mark in pair)), None)
+    if marks is None:
+        return None
+    marked = text[first:start] + marks[0] + text[start:end] + marks[1] + text[end:last]
+    if not fits(marked):
+        return None
+    before = [(part, None) for a, b in spans if b <= first for part in fitting(text[a:b], fits)]
+    after = [(part, None) for a, b in spans if a >= last for part in fitting(text[a:b], fits)]
+    return [*before, (marked, marks), *after]
+
+
+def fitting(text: str, fits) -> list[str]:
+    """The text, or pieces of it cut at the blank nearest the middle, each short enough for the model."""
+    middle = len(text) // 2
+    blanks = [i for i, letter in enumerate(text) if letter.isspace()]
+    if not blanks or fits(text):
+        return [text]
+    at = min(blanks, key=lambda i: abs(i - middle))
+    return [part for half in (text[:at], text[at + 1 :]) if half.strip() for part in fitting(half, fits)]
+
+
+def joined(parts, translated: dict[str, str], blank: str) -> tuple[str, list[tuple[int, str]]] | None:
+    """(the translated text, [(start, answer)]), or None if an answer was lost."""
+    if parts is None:
+        return None
+    text, answers = "", []
+    for sentence, marks in parts:
+        new = translated[sentence]
+        text += blank if text and new else ""
+        if marks:
+            pieces = unmarked(new, marks)
+            if pieces is None:
+                return None
+            answers.append((len(text) + len(pieces[0]), pieces[1]))
+            new = "".join(pieces)
+        text += new
+    return text, answers
+
+
+def unmarked(text: str, marks: tuple[str, str]) -> tuple[str, str, str] | None:
+    """(before, answer, after) of a text without its marks; None if they did not come back, one each and in order."""
+    opened, closed = marks
+    if text.count(opened) != 1 or text.count(closed) != 1 or text.index(closed) < text.index(opened):
+        return None
+    before, _, rest = text.partition(opened)
+    answer, _, after = rest.partition(closed)
+    if not answer.strip():
+        return None
+    # blanks on either side of a mark are one blank
+    left = " " if before.strip() and (before[-1:].isspace() or answer[:1].isspace()) else ""
+    right = " " if after.strip() and (after[:1].isspace() or answer[-1:].isspace()) else ""
+    return before.rstrip() + left, answer.strip(), right + after.lstrip()
+
+
+if __name__ == "__main__":
+    command(main)
