@@ -1,25 +1,29 @@
 """Speed and memory of retrieval beside what a user would pick instead; the results are checked to be equal.
 
-    python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14]
+    python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14] [--hidden 1024]
     python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768]
-    python benchmarks/retrieval.py memory [--sizes 50000]
+    python benchmarks/retrieval.py curve [--sizes 10000 20000 40000] [--plot curve.png]
+    python benchmarks/retrieval.py memory [--sizes 50000] [--mapped]
+    python benchmarks/retrieval.py index [--sizes 50000] [--factories IVF1024,Flat IVF1024,PQ64] [--nprobe 16]
 
-`embed`: our encoder at one layer, at the top, at all layers and in bf16, beside SentenceTransformer.encode on the same
-weights and sentences. `mine`: mining beside two exact faiss searches and the pair-by-pair scoring of LASER and XTREME.
-`memory`: peak memory of mining beyond the vectors, each size in a process of its own. The rivals run in turn, `--runs`
-times; a line gives medians in seconds and the rival's time over ours. The defaults end in a minute or two; the sizes
-of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use.
+`embed`: our encoder at one layer, at the top, at all layers and in bf16, beside SentenceTransformer.encode in fp32 and bf16
+on the same weights and sentences. `mine`: mining beside two exact faiss searches and the pair-by-pair scoring of LASER and
+XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`: peak memory of mining beyond
+the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to
+train and fill, its CPU time a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives
+medians in seconds and the rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set
+OMP_NUM_THREADS for the threads both sides use.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +84,7 @@ def untrained_checkpoint(folder: str, sentences: list[str], layers: int, hidden:
 
 
 def benchmark_embed(args: argparse.Namespace) -> None:
+    import torch
     from sentence_transformers import SentenceTransformer
 
     from xstilts.embedding import Encoder, export_sentence_transformers, normalize
@@ -101,8 +106,10 @@ def benchmark_embed(args: argparse.Namespace) -> None:
             f"layer {args.layer}, bf16": Encoder.load(checkpoint, layers=args.layer, dtype="bf16", device="cpu"),
         }
         size = args.peer_batch_size
+        rough_peer = SentenceTransformer(f"{folder}/exported", device="cpu", model_kwargs={"dtype": torch.bfloat16})
         rivals: dict[str, Callable[[], object]] = {
-            "sentence-transformers": lambda: peer.encode(sentences, batch_size=size, show_progress_bar=False)
+            "sentence-transformers": lambda: peer.encode(sentences, batch_size=size, show_progress_bar=False),
+            "the same, bf16": lambda: rough_peer.encode(sentences, batch_size=size, show_progress_bar=False),
         }
         for name, encoder in encoders.items():
             rivals[name] = lambda encoder=encoder: encoder.embed(sentences)
@@ -118,18 +125,22 @@ def benchmark_embed(args: argparse.Namespace) -> None:
         print(f"  {name:24s} {value:8.2f}  {seconds['sentence-transformers'] / value:5.2f}x")
     print(f"  all layers take {seconds['all layers'] / seconds['top layer']:.2f} of the top layer's time")
     half = len(sentences) // 2
-    rough = vectors["top layer, bf16"][top]
-    cosine = (normalize(ours) * normalize(rough)).sum(axis=1).min()
-    same = [nearest(normalize(v[:half]), normalize(v[half:])) for v in (ours, rough)]
-    agreement = 100 * (same[0] == same[1]).mean()
-    print(f"  bf16: smallest cosine to fp32 {cosine:.5f}, nearest neighbours equal {agreement:.2f} %")
+    unit = normalize(ours)
+    for name, rough in (("ours", vectors["top layer, bf16"][top]), ("theirs", vectors["the same, bf16"])):
+        rough = normalize(rough)
+        same = 100 * (nearest(unit[:half], unit[half:]) == nearest(rough[:half], rough[half:])).mean()
+        print(f"  bf16, {name}: smallest cosine to fp32 {(unit * rough).sum(axis=1).min():.5f}, nearest neighbours equal {same:.2f} %")
 
 
-def unit_vectors(size: int, dim: int, seed: int, near: np.ndarray | None = None) -> np.ndarray:
-    """(size, dim) float32 of length 1, clustered and off centre as sentence vectors are; or noisy copies of `near`."""
+def unit_vectors(size: int, dim: int, seed: int, near: np.ndarray | None = None, path: Path | None = None) -> np.ndarray:
+    """(size, dim) float32 of length 1, clustered and off centre as sentence vectors are; or noisy copies of `near`.
+
+    With `path` they are made in a .npy file there and come back memory-mapped.
+    """
     centres = 1 + np.random.default_rng(1).standard_normal((256, dim), dtype=np.float32)
     draw = np.random.default_rng(seed)
-    vectors = np.empty((size, dim), dtype=np.float32)
+    shape = size, dim
+    vectors = np.empty(shape, dtype=np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
     for start in range(0, size, 4096):
         part = vectors[start : start + 4096]
         draw.standard_normal(out=part, dtype=np.float32)
@@ -139,7 +150,7 @@ def unit_vectors(size: int, dim: int, seed: int, near: np.ndarray | None = None)
             part *= 0.6 * dim**-0.5
             part += near[start : start + 4096]
         part /= np.linalg.norm(part, axis=1, keepdims=True)
-    return vectors
+    return vectors if path is None else np.load(path, mmap_mode="r")
 
 
 def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple[list[tuple[int, int]], np.ndarray]:
@@ -199,35 +210,100 @@ def benchmark_mine(args: argparse.Namespace) -> None:
         print(f"  {size:<8d}{times}  {differ} pairs differ", flush=True)
 
 
+def benchmark_curve(args: argparse.Namespace) -> None:
+    from xstilts import mining
+
+    print(f"curve: mining n x n x {args.dim}, this machine's engine: {mining._fastest_engine()}")
+    print("  n           time    of this a pair of sentences", flush=True)
+    seconds = []
+    for size in args.sizes:
+        target = unit_vectors(size, args.dim, seed=1)
+        source = unit_vectors(size, args.dim, seed=2, near=target)
+        taken, _ = in_turn({"ours": lambda: mining.mine(source, target)}, args.runs)  # noqa: B023
+        seconds.append(taken["ours"])
+        print(f"  {size:<8d}{seconds[-1]:8.2f} s  {1e9 * seconds[-1] / size**2:10.3f} ns", flush=True)
+    if len(seconds) > 1:
+        power = np.polyfit(np.log(args.sizes), np.log(seconds), 1)[0]
+        print(f"  time grows with n to the power {power:.2f}")
+    if args.plot:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots()
+        axes.loglog(args.sizes, seconds, "o-")
+        axes.set(xlabel="sentences a side, n", ylabel="seconds", title=f"Exact mining, n x n x {args.dim}")
+        figure.savefig(args.plot)
+
+
+def benchmark_index(args: argparse.Namespace) -> None:
+    """CPU seconds, not wall time: they are added up over threads, and a busy machine does not change them."""
+    from xstilts import index, mining
+
+    def cpu(call: Callable[[], object]) -> tuple[float, object]:
+        start = time.process_time()
+        result = call()
+        return time.process_time() - start, result
+
+    for size in args.sizes:
+        target = unit_vectors(size, args.dim, seed=1)
+        queries = unit_vectors(size, args.dim, seed=2, near=target)[: args.queries]
+        exact, (best, _) = cpu(lambda: mining.knn(queries, target))  # noqa: B023
+        print(f"index: {args.queries} queries in {size} x {args.dim}, k=4; CPU seconds\n  exact: {exact:.1f} s")
+        print("  factory             nprobe   train on      train    fill 1M   bytes a vector   search 1000   recall@4", flush=True)
+        for factory in args.factories:
+            how = index.Index(factory, args.nprobe if factory.startswith("IVF") or ",IVF" in factory else None)
+            train, trained = cpu(lambda: how.trained(target))  # noqa: B023
+            fill, _ = cpu(lambda: trained.add(target))  # noqa: B023
+            search, (_, found) = cpu(lambda: trained.search(queries, index.CANDIDATES))  # noqa: B023
+            score, (scores, _) = cpu(lambda: index.rescored(queries, target, found, 4))  # noqa: B023
+            recall = 100 * (scores >= best[:, -1:]).mean()
+            print(f"  {factory:<20s}{how.nprobe or '':>6}{how.sample(size, args.dim):>11d}{train:9.1f} s{fill * 1e6 / size:9.1f} s"
+                  f"{index.code_size(trained):>17d}{(search + score) * 1000 / len(queries):12.3f} s{recall:11.1f}", flush=True)
+
+
 def resident_bytes() -> int:
-    """What the process holds now (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """What the process holds (Linux), without the pages of mapped files, which the system drops where it needs room."""
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure_memory(size: int, dim: int) -> None:
+def highest(done: threading.Event, seen: list[int]) -> None:
+    """Looks every 10 ms how much the process holds."""
+    while not done.wait(0.01):
+        seen.append(resident_bytes())
+
+
+def measure_memory(size: int, dim: int, mapped: bool) -> None:
     import torch  # the library itself is no part of the figure
 
     from xstilts.mining import mine
 
     mine(*(unit_vectors(64, dim, seed) for seed in (1, 2)))
-    target = unit_vectors(size, dim, seed=1)
-    source = unit_vectors(size, dim, seed=2, near=target)
     torch.mm(torch.ones(64, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))
-    before = resident_bytes()
-    start = time.perf_counter()
-    pairs = len(mine(source, target)[0])
-    seconds = time.perf_counter() - start
-    beyond = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) if mapped else None for name in ("target.npy", "source.npy")]
+        target = unit_vectors(size, dim, seed=1, path=paths[0])
+        source = unit_vectors(size, dim, seed=2, near=target, path=paths[1])
+        done, seen = threading.Event(), [before := resident_bytes()]
+        watcher = threading.Thread(target=highest, args=(done, seen))
+        watcher.start()
+        start = time.perf_counter()
+        pairs = len(mine(source, target)[0])
+        seconds = time.perf_counter() - start
+        done.set()
+        watcher.join()
     vectors = (source.nbytes + target.nbytes) / 2**20
-    print(f"  {size:<8d}{vectors:10.0f} MiB{beyond / 2**20:10.0f} MiB{seconds:9.1f} s  {pairs} pairs", flush=True)
+    print(f"  {size:<8d}{vectors:10.0f} MiB{(max(seen) - before) / 2**20:10.0f} MiB{seconds:9.1f} s  {pairs} pairs", flush=True)
 
 
 def benchmark_memory(args: argparse.Namespace) -> None:
-    print(f"memory: n x n x {args.dim}\n  n             vectors     beyond them     time", flush=True)
+    print(f"memory: n x n x {args.dim}, vectors {'on disk' if args.mapped else 'in memory'}\n"
+          "  n             vectors     beyond them     time", flush=True)
     for size in args.sizes:
         command = [sys.executable, __file__, "memory", "--measure", "--sizes", str(size), "--dim", str(args.dim)]
-        subprocess.run(command, check=True)
+        subprocess.run([*command, *(["--mapped"] if args.mapped else [])], check=True)
 
 
 def main() -> None:
@@ -246,19 +322,27 @@ def main() -> None:
     mine.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 8000])
     mine.add_argument("--dim", type=int, default=768)
     mine.add_argument("--runs", type=int, default=5)
+    curve = commands.add_parser("curve")
+    curve.add_argument("--sizes", type=int, nargs="+", default=[5000, 10000, 20000])
+    curve.add_argument("--dim", type=int, default=768)
+    curve.add_argument("--runs", type=int, default=3)
+    curve.add_argument("--plot", help="a .png to draw it in")
     memory = commands.add_parser("memory")
     memory.add_argument("--sizes", type=int, nargs="+", default=[10000, 20000])
     memory.add_argument("--dim", type=int, default=768)
+    memory.add_argument("--mapped", action="store_true", help="the vectors lie on disk, memory-mapped")
     memory.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    index = commands.add_parser("index")
+    index.add_argument("--sizes", type=int, nargs="+", default=[20000])
+    index.add_argument("--dim", type=int, default=384)
+    index.add_argument("--queries", type=int, default=2000)
+    index.add_argument("--factories", nargs="+", default=["IVF256,Flat", "IVF256,PQ48"])
+    index.add_argument("--nprobe", type=int, default=16, help="of factories with lists (IVF)")
     args = parser.parse_args()
-    if args.command == "embed":
-        benchmark_embed(args)
-    elif args.command == "mine":
-        benchmark_mine(args)
-    elif args.measure:
-        measure_memory(args.sizes[0], args.dim)
+    if args.command == "memory" and args.measure:
+        measure_memory(args.sizes[0], args.dim, args.mapped)
     else:
-        benchmark_memory(args)
+        globals()[f"benchmark_{args.command}"](args)
 
 
 if __name__ == "__main__":

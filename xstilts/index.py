@@ -110,7 +110,7 @@ def knn(
     queries, pool = mining.check_pools(queries, pool, k, both=False)
     index = how.trained(pool)
     wanted = min(max(k, how.candidates or CANDIDATES), len(pool))
-    shard = min(len(pool), shard or max(1, SHARD_BYTES // _code_size(index)))
+    shard = min(len(pool), shard or max(1, SHARD_BYTES // code_size(index)))
     near = np.full((len(queries), wanted), -np.inf, dtype=np.float32)
     found = np.full((len(queries), wanted), -1, dtype=np.int64)
     starts = range(0, len(pool), shard)
@@ -133,10 +133,10 @@ def knn(
     if short:
         raise UserError(f"--index {how.factory!r}: {short:,} of {len(queries):,} queries found fewer than {k} neighbours: raise --nprobe, "
                         "or take fewer lists.")
-    return _rescored(queries, pool, found, k)
+    return rescored(queries, pool, found, k)
 
 
-def _rescored(queries: np.ndarray, pool: np.ndarray, found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def rescored(queries: np.ndarray, pool: np.ndarray, found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of the candidates `found` (n, wanted), -1 for none, by exact score."""
     scores = np.empty((len(queries), k), dtype=np.float32)
     indices = np.empty((len(queries), k), dtype=np.int64)
@@ -195,7 +195,7 @@ def _lists(index) -> int:
     return ivf.nlist if ivf is not None else 0
 
 
-def _code_size(index) -> int:
+def code_size(index) -> int:
     """Bytes a vector in a faiss index; of a graph, which has no codes, those of the vector."""
     try:
         return index.sa_code_size()
