@@ -281,8 +281,9 @@ def _score(question: Question, arm: str | None) -> Cell:
     values = _by_layer(question, arm, question.reported).get(question.readout.layer)
     if not values:
         return Cell(why="not run")
-    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else " (n=1)"
-    return Cell(f"{np.mean(values):.1f}{spread}")
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    number = "" if 1 < len(values) == len(question.matrix.seeds) else f" (n={len(values)})"
+    return Cell(f"{np.mean(values):.1f}{spread}{number}")
 
 
 def _by_layer(question: Question, arm: str, languages: Sequence[str]) -> dict[int, list[float]]:
