@@ -4,6 +4,9 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
+ifneq (,$(filter question,$(MAKECMDGOALS)))
+  PRESET ?= question
+endif
 PRESET ?= world##           which recipes/presets/<name>.mk: model, rows, arms, targets, seeds, sizes
 PRESETS := $(basename $(notdir $(wildcard recipes/presets/*.mk)))
 ifeq (,$(filter $(PRESET),$(PRESETS)))
@@ -23,7 +26,10 @@ PYTHON ?= python3##          the Python that makes the virtual environment (3.11
 VENV ?= .venv##              the virtual environment
 EXTRA_PACKAGES ?=##          what else a preset installs
 MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains MODEL itself
-INTERMEDIATE_ARGS ?=##       arguments of every arm; ARGS_<arm> for one
+INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one
+TRAIN_LANGUAGES ?=##         languages the arms' rows are matched in, and of those with + drawn from
+TRANSLATIONS ?=##            folder of translated rows; of a world it is made
+LEXICON ?=##                 folder of lexicons, for arms that switch words
 TARGET_ARGS ?=##             arguments of every target; ARGS_<task> for one
 RETRIEVAL_ARGS ?=##          arguments of every retrieval task; ARGS_<task> for one
 DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --splits
@@ -39,6 +45,7 @@ endif
 KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' tasks/__init__.py)
 $(foreach a,$(filter-out $(KNOWN_ARMS),$(ARMS)),$(error ARMS: $a is unknown. Known: $(KNOWN_ARMS)))
 $(foreach t,$(filter-out $(KNOWN_TASKS),$(TARGETS) $(RETRIEVAL)),$(error TARGETS/RETRIEVAL: $t is unknown. Known: $(KNOWN_TASKS)))
+$(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
 MAKEFLAGS += $(if $(DEFAULT_JOBS),-j$(DEFAULT_JOBS))
@@ -69,9 +76,13 @@ $(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
 
 # ---- rows and the model the arms start from --------------------------------------------------------------------------
 ifneq ($(WORLD_ARGS),)
-  ROWS := $(DATA_ROOT)/world.json
-$(ROWS): | $(INSTALLED)
+  ROWS := $(DATA_ROOT)/world.json $(addsuffix /world.json,$(TRANSLATIONS))
+$(DATA_ROOT)/world.json: | $(INSTALLED)
 	$(PY) -m world --out $(DATA_ROOT) $(WORLD_ARGS)
+ifneq ($(TRANSLATIONS),)
+$(TRANSLATIONS)/world.json: $(DATA_ROOT)/world.json | $(INSTALLED)
+	$(PY) -m world --translate $(DATA_ROOT) --out $(TRANSLATIONS) --force
+endif
 endif
 
 ifneq ($(MLM_ARGS),)
@@ -85,6 +96,8 @@ $(START): | $(INSTALLED)
 endif
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------
+LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
+family = $(firstword $(subst +, ,$1))
 script = $(or $(shell sed -n 's/^script: *//p' recipes/arms/$1.yaml),run_intermediate.py)
 folder = $(OUT)/$1/seed$2
 checkpoint = $(if $(filter none,$1),$(MODEL),$(call folder,$1,$2))
@@ -93,7 +106,8 @@ stamp = $(if $(filter none,$1),$(START) $(ROWS),$(call folder,$1,$2)/results.jso
 define arm_rule
 $(call folder,$1,$2)/results.json: $(START) $(ROWS) recipes/arms/$1.yaml | $(INSTALLED)
 	$$(GO) $(call script,$1) --config recipes/arms/$1.yaml --model_name_or_path $(MODEL) --data_root $(DATA_ROOT) \
-	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(ARGS_$1)
+	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) \
+	  $(FAMILY_$(call family,$1)) $(ARGS_$1)
 endef
 define target_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
@@ -118,11 +132,14 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 
-.PHONY: help matrix report data model test check clean
+.PHONY: help matrix question report data model test check clean
 .DEFAULT_GOAL := help
 
 matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report
 	@$(if $(BUILT),echo "Done: $(words $(CELLS)) cells.",echo "Nothing to do: all $(words $(CELLS)) cells are done.") Table: $(OUT)/report/matrix.md. Page: $(PAGE)
+
+question: matrix ## the matrix of PRESET=question: is phase 2 better in English or in several languages? With intervals and verdicts
+	@echo "Answer: $(OUT)/report/question.md"
 
 report: | $(INSTALLED) ##  the report of the cells that are there, missing ones left blank
 	$(REPORT)

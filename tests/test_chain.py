@@ -110,8 +110,8 @@ def dry(*arguments):
 def test_dry_run_of_every_preset(preset, parsed_by):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
     text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text()
-    arms, *tasks = (re.search(rf"^{name} \?= (.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL"))
-    commands = [line.split() for line in dry(f"PRESET={preset}").splitlines() if "run_" in line and "--output_dir" in line]
+    arms, *tasks = (re.search(rf"^{name} \?= ?(.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL"))
+    commands = [line.split() for line in dry(f"PRESET={preset}", "SEEDS=0").splitlines() if "run_" in line and "--output_dir" in line]
     found = []
     for words in commands:
         at = next(i for i, word in enumerate(words) if word.startswith("run_"))
@@ -120,6 +120,25 @@ def test_dry_run_of_every_preset(preset, parsed_by):
         if words[at] == "run_target.py" or (words[at] == "run_retrieval.py" and not values.get("do_train")):
             found += [(values["arm"], task) for task in values.get("tasks") or [values["task"]]]
     assert sorted(found) == sorted((arm, task) for arm in arms for task in sum(tasks, []))
+
+
+def test_question_is_a_matrix_of_matched_arms(parsed_by):
+    """`make question` takes its own preset; all arms of a family get the same languages, and differ in nothing they should not."""
+    done = make("-n", "question", f"OUT={ROOT}/runs/never", "SEEDS=0", "FAMILY_squad=--train_languages en qab")
+    assert done.returncode == 0, done.stderr
+    trained = {}
+    for words in (line.split() for line in done.stdout.replace("\\\n", " ").splitlines() if "recipes/arms" in line):
+        at = next(i for i, word in enumerate(words) if word.startswith("run_"))
+        values = parsed_by(words[at], words[at + 1 :])
+        trained[values["arm"]] = values
+    assert len(trained) > 15 and "--translate data/world9 --out data/world9-translated" in done.stdout
+    for arm, values in trained.items():
+        english = trained[arm.split("+")[0]]
+        assert values["train_languages"] == (["en", "qab"] if arm.startswith("squad+") or arm == "squad" else ["en", "qaa", "qad", "qae"])
+        same = set(values) - {"language_mode", "batch_languages", "code_switch", "shuffle_labels", "arm", "output_dir", "config"}
+        assert {key: values[key] for key in same} == {key: english[key] for key in same}, arm
+    done = make("-n", "question", "PRESET=world")
+    assert done.returncode == 2 and "PRESET=world asks no question: give PRESET=question" in done.stderr
 
 
 def test_seeds_launch_and_arms_multiply():
@@ -132,7 +151,7 @@ def test_seeds_launch_and_arms_multiply():
 
 @pytest.mark.parametrize("arguments, told", [
     (["ARMS=none mnly"], "ARMS: mnly is unknown. Known: none"), (["TARGETS=xnil"], "xnil is unknown. Known: mnli"),
-    (["RETRIEVAL=tatoebe"], "tatoebe is unknown"), (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: rows world xtreme"),
+    (["RETRIEVAL=tatoebe"], "tatoebe is unknown"), (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: question"),
 ])
 def test_wrong_names_are_one_line(arguments, told):
     done = make("-n", "matrix", *arguments)
