@@ -14,7 +14,7 @@ from world import choices, pairs, spans, tagging
 from world.__main__ import main
 from world.base import sentence
 from world.baseline import accuracy
-from world.files import STAMP, WorldError, read_stamp, write
+from world.files import STAMP, WorldError, read_stamp, translate, write
 from world.language import INVENTED, TAGS, Language
 from world.meaning import CONTRADICTION, ENTAILMENT, NEUTRAL, Clause, Phrase, World
 
@@ -82,6 +82,71 @@ def test_a_folder_that_is_no_world_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorldError, match="not a world"):
         write(tmp_path / "file", size=0.02)
+
+
+# ---- translations --------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def translated(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("translated") / "t"
+    assert translate(folder, out) and not translate(folder, out)
+    return out
+
+
+def test_translated_rows_are_the_english_ones_with_noise(folder, translated):
+    english, note = table(folder, "facebook__xnli/en/train"), "train.translation.json"
+    for code in [*CODES[1:], "en.roundtrip"]:
+        rows = table(translated, f"facebook__xnli/{code}/train")
+        assert [row["label"] for row in rows] == [row["label"] for row in english]
+        assert json.loads((translated / f"facebook__xnli/{code}/{note}").read_text()) == {
+            "model": "the miniature world's own translator, noise 0.08", "rows": len(english), "lost": 0}
+        assert [row["id"] for row in table(translated, f"google-research-datasets__paws-x/{code}/train")] == [
+            row["id"] for row in table(folder, "google-research-datasets__paws-x/en/train")]
+    back = table(translated, "facebook__xnli/en.roundtrip/train")
+    # some words are English words that were there, most rows have one that was not or lack one
+    gone = [len(set(a["premise"].split()) - set(b["premise"].split())) for a, b in zip(english, back, strict=True)]
+    assert 0.3 < sum(n > 0 for n in gone) / len(gone) and sum(n <= 2 for n in gone) / len(gone) > 0.5
+
+
+def test_answers_of_translated_questions_stand_in_them_and_some_are_lost(folder, translated):
+    ids = {row["id"] for row in table(folder, "rajpurkar__squad/plain_text/train")}
+    lost = {}
+    for code, path in {**{c: f"juletxara__xquad_xtreme/{c}/translate_train" for c in CODES[1:]},
+                       "back": "rajpurkar__squad/plain_text.roundtrip/train"}.items():
+        rows = table(translated, path)
+        for row in rows:
+            (answer,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
+            assert row["id"] in ids and row["context"][start : start + len(answer)] == answer
+        lost[code] = 1 - len(rows) / len(ids)
+        assert json.loads((translated / f"{path}.translation.json").read_text())["lost"] == len(ids) - len(rows)
+    assert all(0.01 < share < 0.07 for code, share in lost.items() if code != "back") and lost["back"] > max(lost["qaa"], lost["qab"])
+
+
+def test_without_noise_the_rows_are_right(folder, tmp_path):
+    translate(folder, tmp_path / "t", noise=0.0)
+    rows = table(tmp_path / "t", "juletxara__xquad_xtreme/qac/translate_train")
+    english = table(folder, "rajpurkar__squad/plain_text/train")
+    assert [row["id"] for row in rows] == [row["id"] for row in english]
+    names = set(World(0).names) | set(World(0).towns)
+    for row, other in zip(rows, english, strict=True):
+        told, there = (sorted(word.strip(".,?") for word in of["context"].split() if word.strip(".,?") in names) for of in (row, other))
+        assert told == there
+
+
+def test_translations_that_cannot_be(folder, translated, tmp_path, capsys):
+    with pytest.raises(WorldError, match="holds another world .*noise 0.08 there, 0.2 asked"):
+        translate(folder, translated, noise=0.2)
+    with pytest.raises(WorldError, match="--noise 1.5"):
+        translate(folder, tmp_path / "t", noise=1.5)
+    with pytest.raises(WorldError, match="is no world"):
+        translate(tmp_path, tmp_path / "t")
+    stamp = json.loads((folder / STAMP).read_text())
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / STAMP).write_text(json.dumps(stamp | {"version": 1}))
+    with pytest.raises(WorldError, match="written by another version"):
+        translate(tmp_path / "old", tmp_path / "t")
+    assert main(["--translate", str(folder), "--out", str(tmp_path / "t"), "--noise", "0.1"]) == 0
+    assert "written" in capsys.readouterr().out and read_stamp(tmp_path / "t")["noise"] == 0.1
 
 
 @pytest.mark.parametrize("options", [{"languages": 0}, {"languages": 99}, {"size": 0}, {"size": -1}])
