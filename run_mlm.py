@@ -47,8 +47,6 @@ def main(argv: list[str]) -> None:
     if mlm.config_name and (mlm.text_of or peft.peft):
         raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
 
-    from transformers.trainer_utils import get_last_checkpoint
-
     from xstilts import cards, heads, lora, multilingual, runner
     from xstilts.tokenizer import train_tokenizer
 
@@ -75,7 +73,7 @@ def main(argv: list[str]) -> None:
 
     # ---- model and tokenizer -------------------------------------------------------------------------------------
     if mlm.config_name:
-        last = get_last_checkpoint(run.output_dir)  # a run that is resumed keeps the pieces it began with
+        last = runner.last_checkpoint(run.output_dir)  # a run that is resumed keeps the pieces it began with
         lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
         tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
         model = heads.from_sizes(mlm.config_name, tokenizer)

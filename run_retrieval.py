@@ -111,10 +111,11 @@ def main(argv: list[str]) -> None:
 
     with TEAM.gather() as first:  # under torchrun or accelerate launch the other processes only help to embed
         if first:
-            measure_tasks(tasks, how, model_args, data_args, run)
+            measure_tasks(tasks, how, model_args, data_args, run, TEAM.size)
 
 
-def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments) -> None:
+def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments,
+                  world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
     from xstilts import cards, heads, measure, results, runner
     from xstilts.embedding import Encoder
@@ -122,6 +123,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run, needs_output=bool(tasks))
+    runner.logger.info("World size: %d", world_size)
     settings = {"model": name, **vars(how), **vars(data_args)}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedModel
 
 from xstilts.heads import fresh_head, load_encoder, masked_lm
-from xstilts.runner import TaskTrainer, length_groups
+from xstilts.runner import TaskTrainer, deal, length_groups
 
 
 class MixtureModel(PreTrainedModel):
@@ -79,7 +79,8 @@ class MixtureSampler:
 
     Args:
         lengths: tokens of each feature, per task, in the order of the concatenation.
-        per_step: batches one optimiser step takes (processes x accumulation): all of one task.
+        batch_size: rows of a batch, of all processes together.
+        per_step: batches one optimiser step takes (accumulation): all of one task.
         cap, temperature: examples cap (None: no cap) and temperature, as in jiant's task samplers.
         mlm_rate: the share of all steps that the last part, text, has; above 0 its size has no say. These steps are
             between those of the tasks, whose rows come as without them.
@@ -144,9 +145,10 @@ class MixtureTrainer(TaskTrainer):
         return {"task": task, **self.collators[task](items)}
 
     def get_train_dataloader(self):
-        return self.accelerator.prepare(
+        loader = self.accelerator.prepare(
             DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self._collate)
         )
+        return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
 
 
 def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | None, temperature: float,
@@ -161,7 +163,7 @@ def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | 
     lengths = {task: data["length"][:] for task, data in features.items()}
     if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
         lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
-    sampler = MixtureSampler(lengths, args.per_device_train_batch_size, args.world_size * args.gradient_accumulation_steps, cap,
+    sampler = MixtureSampler(lengths, args.per_device_train_batch_size * args.world_size, args.gradient_accumulation_steps, cap,
                              temperature, args.seed, mlm_rate)
     args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them

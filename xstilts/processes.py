@@ -12,7 +12,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from xstilts.errors import UserError
+
 PATIENCE = timedelta(days=30)  # helpers wait while the first process mines; the library's half hour would end the run
+
+# What mpirun and srun tell each of the copies they start; neither makes them one run as torchrun does.
+COPIES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def world_size() -> int:
+    """The number of processes that work on this run together, as their launcher told each of them.
+
+    Raises:
+        UserError: a launcher was asked for more than it started as one run. On a CPU `accelerate launch --cpu
+            --num_processes 2` starts one process, and mpirun and srun start copies that know nothing of each other.
+    """
+    asked = os.environ.get("WORLD_SIZE")
+    if asked is not None:
+        if not asked.isdecimal() or (asked != "1" and not {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys()):
+            raise UserError(f"WORLD_SIZE={asked} is set, but not what goes with it (RANK, LOCAL_RANK, MASTER_ADDR): {HOW} For one "
+                            "process unset it.")
+        return int(asked)
+    for name in COPIES:
+        if os.environ.get(name, "1") not in ("", "0", "1"):
+            raise UserError(f"{name}={os.environ[name]}: so many copies of this run were started, each by itself. {HOW}")
+    if "MASTER_ADDR" in os.environ:
+        raise UserError(f"Several processes were asked for (MASTER_ADDR is set), one was started (WORLD_SIZE is not). {HOW} For one "
+                        "process unset MASTER_ADDR.")
+    return 1
+
+
+HOW = "Start them with `torchrun --standalone --nproc_per_node N`, or `accelerate launch --config_file recipes/accelerate/...`."
 
 
 class Team:
@@ -25,8 +55,11 @@ class Team:
         """Yields True on the first process; on the others False, after they have helped until the first left the block.
 
         Started as one process it yields True and does nothing else.
+
+        Raises:
+            UserError: see `world_size`.
         """
-        world = int(os.environ.get("WORLD_SIZE", 1))
+        world = world_size()
         if world == 1:
             yield True
             return

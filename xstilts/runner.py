@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
 from tasks.rows import Rows, sha256
-from xstilts import results, submission
+from xstilts import processes, results, submission
 from xstilts.arguments import unknown
 from xstilts.errors import UserError
 
@@ -44,6 +45,9 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
 
     Ours beside transformers' defaults: length-grouped batches, bf16 where the machine has it, a log line every 50
     steps, checkpoints each epoch of which the last (and the best) is kept.
+
+    Raises:
+        UserError: an argument is unknown or wrong, or the run has not the processes it was asked to have.
     """
     from transformers.hf_argparser import HfArgumentParser
 
@@ -69,10 +73,19 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     values = vars(namespace)
     if values["fp16"]:
         values["bf16"] = False
+    asked = processes.world_size()
     try:
-        return TrainingArguments(**values)
+        args = TrainingArguments(**values)
     except (ValueError, ImportError) as error:
         raise UserError(str(error).splitlines()[0]) from error
+    if args.world_size != asked:
+        raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
+    if args.n_gpu > 1:  # torch's DataParallel would make every batch so many times larger, and nobody asked for that
+        logger.warning("%d GPUs are visible, one is used. %s", args.n_gpu, processes.HOW)
+        args._n_gpu = 1
+    logger.info("World size: %d (%s), %d rows a step", args.world_size, args.device.type,
+                args.world_size * args.train_batch_size * args.gradient_accumulation_steps)
+    return args
 
 
 class NamedProgress(ProgressCallback):
@@ -136,8 +149,8 @@ class EpochSampler(torch.utils.data.Sampler):
     of an epoch: some rows would come twice and others not at all.
     """
 
-    def __init__(self, sampler: LengthGroupedSampler, seed: int):
-        self.lengths, self.size, self.seed, self.epoch = torch.tensor(sampler.lengths), sampler.batch_size, seed, 0
+    def __init__(self, lengths: list[int], size: int, seed: int):
+        self.lengths, self.size, self.seed, self.epoch = torch.tensor(lengths), size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -148,6 +161,41 @@ class EpochSampler(torch.utils.data.Sampler):
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         return iter(torch.cat(length_groups(self.lengths, self.size, generator)).tolist())
+
+
+class Dealt:
+    """Each of `batches` cut into one part for every process, so that together they see the rows that one alone would see.
+
+    The parts differ by one row at most, and only in the last batch of an epoch. Where that has fewer rows than there
+    are processes, some come twice.
+    """
+
+    drop_last = True  # there is a part for each process always
+
+    def __init__(self, batches, parts: int):
+        self.batches, self.parts = batches, parts
+
+    def set_epoch(self, epoch: int) -> None:
+        source = getattr(self.batches, "sampler", self.batches)
+        if hasattr(source, "set_epoch"):
+            source.set_epoch(epoch)
+
+    def __len__(self):
+        return len(self.batches) * self.parts
+
+    def __iter__(self):
+        for batch in self.batches:
+            rows = list(itertools.islice(itertools.cycle(batch), max(len(batch), self.parts)))
+            for part in np.array_split(rows, self.parts):
+                yield part.tolist()
+
+
+def deal(loader, batches, parts: int):
+    """A prepared loader that hands its process the parts of `batches` (of all processes together) that are its own."""
+    shard = loader.batch_sampler  # accelerate's: of every so many batches one is this process's
+    shard.batch_sampler = shard.sampler = Dealt(batches, parts)  # as `sampler` accelerate tells it the epoch after a resume
+    shard.batch_size, shard.drop_last = None, True
+    return loader
 
 
 class CountsTokens:
@@ -176,7 +224,17 @@ class TaskTrainer(CountsTokens, Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         sampler = super()._get_train_sampler(train_dataset)
-        return EpochSampler(sampler, self.args.seed) if isinstance(sampler, LengthGroupedSampler) else sampler
+        if not isinstance(sampler, LengthGroupedSampler):
+            return sampler
+        return EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, self.args.seed)
+
+    def get_train_dataloader(self):
+        """Batches of all processes together, of which each has its part (one process: the library's own loader)."""
+        loader, parts = super().get_train_dataloader(), self.args.world_size
+        if parts == 1:
+            return loader
+        own = loader.batch_sampler.batch_sampler
+        return deal(loader, torch.utils.data.BatchSampler(own.sampler, own.batch_size * parts, own.drop_last), parts)
 
     def _get_eval_sampler(self, eval_dataset):
         return torch.utils.data.SequentialSampler(eval_dataset)  # grouping by length would shuffle what is scored by position
@@ -270,7 +328,7 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
 
 def prepare(run, needs_output: bool = True) -> None:
     """Logging, seeds, and the output folder, which must be writable."""
-    logging.basicConfig(level=logging.INFO if int(os.environ.get("RANK", 0)) == 0 else logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if is_first() else logging.ERROR, format="%(message)s")
     for noisy in ("httpx", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
@@ -310,30 +368,55 @@ def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -
     return wanted
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes: the only one, or the first of those that torchrun started."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def last_checkpoint(folder: str) -> str | None:
     """The newest whole checkpoint below `folder`; ones cut off while they were written are removed, and that is said.
 
-    trainer_state.json is the last file the Trainer writes into a checkpoint, and older ones go only after it.
+    trainer_state.json is the last file the Trainer writes into a checkpoint, and older ones go only after it. Every
+    process calls this; the first one looks.
     """
-    while found := get_last_checkpoint(folder):
+    box = [None]
+    while is_first() and (found := get_last_checkpoint(folder)):
         try:
             json.loads(Path(found, "trainer_state.json").read_text())
-            return found
+            box = [found]
+            break
         except (OSError, ValueError):
             logger.warning("%s was cut off while it was written; going back to the one before.", found)
             shutil.rmtree(found)
-    return None
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(box)
+    return box[0]
 
 
 def begin(run, settings: dict) -> str | None:
-    """Compares this run's settings with those the folder was begun with; returns the checkpoint to resume from.
+    """The checkpoint to resume from, or None; what is left of a run of other rows or another parent goes.
 
     Raises:
-        UserError: the folder was begun with other arguments (the difference is shown).
+        UserError: the folder was begun with other arguments, see `compare`.
+    """
+    compare(run, settings)
+    checkpoint = last_checkpoint(run.output_dir)
+    if is_first():
+        Path(run.output_dir, "results.json").unlink(missing_ok=True)
+        results.write_text(Path(run.output_dir, "run.json"), as_json(settings))
+    if checkpoint:
+        logger.info("Going on from %s", checkpoint)
+    return checkpoint
+
+
+def compare(run, settings: dict) -> None:
+    """Compares this run's settings with those the folder was begun with.
+
+    Raises:
+        UserError: they are others (the difference is shown), and there is something that was made with them.
     """
     path = Path(run.output_dir, "run.json")
-    checkpoint = last_checkpoint(run.output_dir)
-    if path.is_file() and (checkpoint or Path(run.output_dir, "results.json").is_file()):
+    if path.is_file() and (get_last_checkpoint(run.output_dir) or Path(run.output_dir, "results.json").is_file()):
         old = json.loads(path.read_text())
         # an argument there was not yet, and that is not given now, makes no difference
         differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k) and (k in old or settings[k]))
@@ -341,26 +424,20 @@ def begin(run, settings: dict) -> str | None:
             shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
             raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
                             "--output_dir, or delete the folder.")
-    if int(os.environ.get("RANK", 0)) == 0:
-        results.write_text(path, as_json(settings))
-    if checkpoint:
-        logger.info("Going on from %s", checkpoint)
-    return checkpoint
 
 
 def finished(run, settings: dict) -> bool:
     """Whether this very run is done already: results.json is there, of the same settings, rows and parent.
 
-    If rows or parent have changed since, its results.json is removed and the run is to be done again. If not, it is
-    touched, so that make, which goes by time, does not ask again.
+    If rows or parent have changed since, the run is to be done again. If not, its results.json is touched, so that make,
+    which goes by time, does not ask again.
     """
     stamp = Path(run.output_dir, "results.json")
     if not stamp.is_file():
         return False
-    begin(run, settings)
+    compare(run, settings)
     if reason := outdated(results.read(stamp), settings):
         logger.info("%s: %s; running it again.", run.output_dir, reason)
-        stamp.unlink(missing_ok=True)
         return False
     stamp.touch()
     logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
@@ -396,8 +473,9 @@ def train(trainer, checkpoint: str | None) -> float:
         UserError: the loss is no longer a number.
     """
     start = time.time()
-    # a few rows through model, decoding and score before hours of training
-    if checkpoint is None and trainer.dev is not None and trainer.task is not None:
+    # A few rows through model, decoding and score before hours of training. Not where there are several processes: a model
+    # that accelerate has evaluated counts as prepared there, and would be trained by each process for itself, without DDP.
+    if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
         few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
         wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
         features = trainer.dev[1].select(wanted)

@@ -1,0 +1,168 @@
+"""More than one process: how many there are is said and checked, and the result is the one that a single process gives."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import BatchSampler
+
+from xstilts import mixture, processes, results, runner
+from xstilts.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# ---- how many there are ----------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def environment(monkeypatch):
+    """`environment(name=value, ...)`: only these of the names that launchers set."""
+
+    def set_to(**values):
+        for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", *processes.COPIES):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    set_to()
+    return set_to
+
+
+def test_one_process_unless_a_launcher_says_otherwise(environment):
+    assert processes.world_size() == 1
+    environment(WORLD_SIZE="2", RANK="1", LOCAL_RANK="1", MASTER_ADDR="127.0.0.1")
+    assert processes.world_size() == 2
+    environment(SLURM_STEP_NUM_TASKS="1")  # srun -n1
+    assert processes.world_size() == 1
+
+
+@pytest.mark.parametrize("values", [
+    {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}, {"SLURM_STEP_NUM_TASKS": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"},
+    {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}])
+@pytest.mark.parametrize("script, task", [("run_target.py", "--task xnli"), ("run_retrieval.py", "--tasks tatoeba")])
+def test_fewer_than_were_asked_for_are_refused(script, task, values, environment, cli, tiny_model, tiny_world, tmp_path):
+    environment(**values)
+    done = cli(script, *task.split(), "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "out")
+    assert done.returncode == 2 and next(iter(values)) in done.stderr and "torchrun" in done.stderr
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.rglob("results.json"))
+
+
+@pytest.mark.parametrize("options, refused", [
+    (["--cpu", "--num_processes", "2"], True), (["--cpu", "--num_machines", "2", "--main_process_ip", "10.0.0.1",
+                                                 "--main_process_port", "29500"], True), (["--cpu", "--num_processes", "1"], False)])
+def test_what_accelerate_starts_on_a_cpu(options, refused, environment):
+    """accelerate's own launcher makes the environment: for two processes on a CPU it starts one."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args([*options, "run_target.py"]))
+    _, made = prepare_simple_launcher_cmd_env(arguments)
+    environment(**{name: made[name] for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name in made})
+    if refused:
+        with pytest.raises(UserError, match="MASTER_ADDR is set"):
+            processes.world_size()
+    else:
+        assert processes.world_size() == 1
+
+
+# ---- the same batches ------------------------------------------------------------------------------------------------
+
+def steps(batches, parts):
+    """The rows of each step of all processes together, as accelerate deals the parts out."""
+    dealt = list(runner.Dealt(batches, parts))
+    assert len(dealt) == len(runner.Dealt(batches, parts)) and all(dealt)
+    return [sum(dealt[i : i + parts], []) for i in range(0, len(dealt), parts)]
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_processes_together_take_the_rows_of_one(parts):
+    """43 rows in batches of 8: parts of one size, but the last batch of 3 is cut 2 + 1, or has a row twice for the fourth."""
+    lengths = [1 + (7 * i) % 13 for i in range(43)]
+
+    def order(size):
+        sampler = runner.EpochSampler(lengths, size, seed=3)
+        sampler.set_epoch(1)
+        return sampler
+
+    alone = list(BatchSampler(order(8), 8, drop_last=False))
+    together = steps(BatchSampler(order(8), 8, drop_last=False), parts)
+    assert together[:-1] == alone[:-1] and len(alone) == 6
+    assert together[-1][:3] == alone[-1] and len(together[-1]) == max(3, parts)
+    sizes = {len(part) for part in list(runner.Dealt(BatchSampler(order(8), 8, False), parts))[: 5 * parts]}
+    assert sizes == {8 // parts}
+
+
+def test_a_mixture_takes_them_too():
+    lengths = {"large": [1 + i % 9 for i in range(50)], "small": [3, 4, 5]}  # fewer rows than a batch
+    one = mixture.MixtureSampler(lengths, 8, 2, None, 1.0, seed=0)
+    assert steps(one, 2) == list(one) and {len(batch) for batch in one} == {8, 3}
+
+
+# ---- real runs -------------------------------------------------------------------------------------------------------
+
+# SGD: Adam blows rounding up to whole steps where the gradient is zero but for rounding (the bias of a span head)
+COMMON = ["--max_train_samples", "21", "--max_eval_samples", "5", "--num_train_epochs", "2", "--optim", "sgd", "--learning_rate", "0.1",
+          "--bf16", "false", "--disable_tqdm", "true", "--max_seq_length", "48"]
+RUNS = {"target": ["run_target.py", "--task", "udpos", "--languages", "en", "qaa"],
+        "mixture": ["run_intermediate.py", "--tasks", "mnli", "squad", "hellaswag"]}
+
+
+@pytest.fixture(scope="module")
+def still_model(tiny_model, tmp_path_factory):
+    """The tiny model without dropout: the processes draw other masks than one alone would."""
+    folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("still") / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(still_model, tiny_world, tmp_path_factory):
+    """{processes: folder below which RUNS lie}, and what the two processes wrote to the terminal."""
+    base = tmp_path_factory.mktemp("runs")
+
+    def commands(world, batch):
+        return [[*run, *COMMON, "--model_name_or_path", str(still_model), "--data_root", str(tiny_world), "--per_device_train_batch_size",
+                 str(batch), "--output_dir", str(base / str(world) / name)] for name, run in RUNS.items()]
+
+    for script, *arguments in commands(1, 8):
+        importlib.import_module(script.removesuffix(".py")).main(arguments)
+    (base / "commands.json").write_text(json.dumps(commands(2, 4)))
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tests" / "two_processes.py",
+             base / "commands.json"]
+    done = subprocess.run(list(map(str, start)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {1: base / "1", 2: base / "2", "said": done.stderr}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_score_as_one(name, runs, still_model):
+    """Without dropout, in fp32: 2 x 4 rows a step give the scores of 1 x 8, and weights apart only by the order of sums."""
+    one, two = (results.read(runs[n] / name / "results.json") for n in (1, 2))
+    assert (one["scores"], one["n"], one["measures"]["steps"]) == (two["scores"], two["n"], two["measures"]["steps"])
+    assert one["measures"]["tokens"] == two["measures"]["tokens"]
+    assert one["dev"] == two["dev"]
+    before = load_file(still_model / "model.safetensors")
+    for file in (runs[1] / name).glob("*.safetensors"):
+        expected, found = load_file(file), load_file(runs[2] / name / file.name)
+        assert name == "mixture" or max((expected[key] - before[key]).abs().max() for key in expected.keys() & before.keys()) > 1e-3
+        for key, weight in expected.items():
+            torch.testing.assert_close(found[key], weight, rtol=0, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_one_process_writes_and_every_row_is_scored_once(runs):
+    said = runs["said"]
+    assert said.count("World size: 2") == len(RUNS)
+    for name in RUNS:
+        assert said.count(f"Wrote {runs[2] / name / 'results.json'}") == 1
+    assert {p.relative_to(runs[1]) for p in runs[1].rglob("*")} == {p.relative_to(runs[2]) for p in runs[2].rglob("*")}
+    for file in (runs[2] / "target" / "predictions" / "udpos").iterdir():
+        assert len(file.read_text().strip("\n").split("\n\n")) == 5
