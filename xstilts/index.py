@@ -4,7 +4,7 @@ An index finds candidates for each query; they are scored exactly, as in `xstilt
 every score is right, and all an index can do wrong is to miss a neighbour: `recall` measures how many it missed.
 
 Vectors are those of `xstilts.mining`, usually memory-mapped (`normalize(vectors, path)`), and are read in blocks. In
-memory stand one shard of the index, 12 bytes a query and candidate, and, while it is trained, the sample.
+memory stand one shard of the index, 12 * k bytes a query, and, while the index is trained, the sample.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CANDIDATES = 64  # for each query, unless given: scoring them exactly costs litt
 POINTS_PER_LIST = 39, 64  # training vectors for each list: the least faiss asks for, and what is taken where there are as many
 CODE_BOOK = 256  # entries of a product quantizer's code book: it cannot be trained on fewer vectors
 TRAIN_LEAST = 256 * CODE_BOOK  # vectors taken for training whatever the lists: the most faiss uses for a code book
-SHARD_BYTES = 2**31  # codes of the pool held at once
+SHARD_BYTES = 2**32  # codes of the pool held at once
 QUERIES_AT_ONCE = 2**14
 ROWS_AT_ONCE = 2**16
 RECALL_QUERIES = 1000  # sampled for `recall`
@@ -100,7 +100,7 @@ def knn(
     int64, best first, ties by lower index.
 
     One trained index takes in the pool shard by shard (`shard` rows, or as many as have SHARD_BYTES of codes); every
-    query is searched in each, and of all shards' finds those best by the index's own scores are kept.
+    query is searched in each, what is found there is scored exactly, and the k best of all shards are kept.
 
     Raises:
         UserError: the vectors are none of unit length; the index cannot be made or trained; a query finds fewer than k.
@@ -109,10 +109,10 @@ def knn(
 
     queries, pool = mining.check_pools(queries, pool, k, both=False)
     index = how.trained(pool)
-    wanted = min(max(k, how.candidates or CANDIDATES), len(pool))
+    wanted = max(k, how.candidates or CANDIDATES)
     shard = min(len(pool), shard or max(1, SHARD_BYTES // code_size(index)))
-    near = np.full((len(queries), wanted), -np.inf, dtype=np.float32)
-    found = np.full((len(queries), wanted), -1, dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    indices = np.full((len(queries), k), -1, dtype=np.int64)
     starts = range(0, len(pool), shard)
     work = len(queries) * len(starts)
     with tqdm(total=work, desc=how.factory, unit="query", disable=work < QUERIES_AT_ONCE) as bar:
@@ -123,44 +123,40 @@ def knn(
                 index.add(rows[block : block + ROWS_AT_ONCE])
             for row in range(0, len(queries), QUERIES_AT_ONCE):
                 part = slice(row, row + QUERIES_AT_ONCE)
-                scores, places = index.search(queries[part], wanted)
-                places[places >= 0] += start  # -1 stands for nothing found
-                scores, places = np.hstack([near[part], scores]), np.hstack([found[part], places])
-                best = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
-                near[part], found[part] = (np.take_along_axis(both, best, axis=1) for both in (scores, places))
-                bar.update(len(places))
-    short = int(((found >= 0).sum(axis=1) < k).sum())
+                found = index.search(queries[part], min(wanted, len(rows)))[1]
+                new = exact(queries[part], rows, found), found + start
+                scores[part], indices[part] = best_of(k, (scores[part], indices[part]), new)
+                bar.update(len(found))
+    short = int((scores[:, -1] == -np.inf).sum())
     if short:
         raise UserError(f"--index {how.factory!r}: {short:,} of {len(queries):,} queries found fewer than {k} neighbours: raise --nprobe, "
                         "or take fewer lists.")
-    return rescored(queries, pool, found, k)
-
-
-def rescored(queries: np.ndarray, pool: np.ndarray, found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of the candidates `found` (n, wanted), -1 for none, by exact score."""
-    scores = np.empty((len(queries), k), dtype=np.float32)
-    indices = np.empty((len(queries), k), dtype=np.int64)
-    for row in range(0, len(queries), QUERIES_AT_ONCE):
-        part = slice(row, row + QUERIES_AT_ONCE)
-        rows, place = np.nonzero(found[part] >= 0)
-        columns = found[part][rows, place]
-        exact = mining.exact_scores(queries[part], pool, rows, columns)
-        scores[part], indices[part] = mining.top_k(rows, columns, exact, k)
     return scores, indices
+
+
+def exact(queries: np.ndarray, pool: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The cosine of every query and each of its candidates `found` (n, wanted), -inf where that is -1: (n, wanted) float32."""
+    scores = np.full(found.shape, -np.inf, dtype=np.float32)
+    rows, places = np.nonzero(found >= 0)
+    scores[rows, places] = mining.exact_scores(queries, pool, rows, found[rows, places])
+    return scores
+
+
+def best_of(k: int, *lists: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of several (scores, indices) with as many rows: each (n, k), best first, ties by lower index."""
+    scores, indices = (np.hstack(parts) for parts in zip(*lists, strict=True))
+    order = np.lexsort((indices, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
 
 def exact_knn(queries: np.ndarray, pool: np.ndarray, k: int, block: int = 2**17) -> tuple[np.ndarray, np.ndarray]:
     """`mining.knn`, the pool read in blocks: nothing as large as the pool is held. For a few queries."""
-    best = None
+    found = []
     for start in range(0, len(pool), block):
-        part = pool[start : start + block]
-        scores, indices = mining.knn(queries, part, min(k, len(part)))
-        if best is not None:
-            scores, indices = np.hstack([best[0], scores]), np.hstack([best[1], indices + start])
-            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # equal ones: the lower index stands first already
-            scores, indices = np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
-        best = scores, indices
-    return best
+        rows = pool[start : start + block]
+        scores, indices = mining.knn(queries, rows, min(k, len(rows)))
+        found = [best_of(k, *found, (scores, indices + start))]
+    return found[0]
 
 
 def recall(queries: np.ndarray, pool: np.ndarray, scores: np.ndarray, seed: int = 0) -> float:
