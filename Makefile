@@ -35,6 +35,7 @@ RETRIEVAL_ARGS ?=##          arguments of every retrieval task; ARGS_<task> for 
 DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --splits
 DEFAULT_JOBS ?=##            runs at the same time where -j is not given
 QUESTION ?=##                a file of recipes/question: arms compared with intervals and verdicts too
+HUB ?=##                     make push: namespace on the Hub, your name or an organisation's
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
 
 # ---- names that are wrong stop here, before anything is built --------------------------------------------------------
@@ -132,7 +133,7 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 
-.PHONY: help matrix question report data model test check clean
+.PHONY: help matrix question report plan push data model test check clean
 .DEFAULT_GOAL := help
 
 matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report
@@ -143,6 +144,13 @@ question: matrix ## the matrix of PRESET=question: is phase 2 better in English 
 
 report: | $(INSTALLED) ##  the report of the cells that are there, missing ones left blank
 	$(REPORT)
+
+plan: | $(INSTALLED) ##    what of the matrix is done, and how long the rest takes
+	@$(PY) -m xstilts.plan --jobs $(JOBS) $(filter %/results.json,$(START)) $(PHASE2) $(CELLS)
+
+push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there
+	@$(if $(HUB),,echo 'Give HUB=: your name on the Hub, or an organisation.' >&2; exit 2;) \
+	  $(PY) -m xstilts.push --hub $(HUB) --matrix $(notdir $(OUT)) $(patsubst %/results.json,%,$(filter %/results.json,$(START)) $(PHASE2) $(CELLS))
 
 data: $(ROWS) ##    only the rows
 model: $(START) ##   only the model the arms start from

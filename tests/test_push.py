@@ -1,15 +1,20 @@
 """Pushing a finished folder with the real huggingface_hub client against a small HTTP double of the Hub."""
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from xstilts import results
+
+ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
 import sys
 from types import SimpleNamespace
@@ -20,17 +25,30 @@ run = SimpleNamespace(push_to_hub=True, hub_model_id="me/arm", hub_private_repo=
 try:
     cards.check_push(run)
     print("created", run.hub_model_id)
-    cards.push(run, Path(sys.argv[1]))
+    cards.push(run.hub_model_id, Path(sys.argv[1]))
 except UserError as error:
     sys.exit(f"error: {error}")
 """
 
 
+def git_oid(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def oid(content):
+    """As the Hub names it: of a file under LFS (here the one that says "weights" or "other") sha256, else git's."""
+    return hashlib.sha256(content).hexdigest() if content in (b"weights", b"other") else git_oid(content)
+
+
 class Hub:
-    """What the client asked for, and how the double answers."""
+    """What the client asked for, and how the double answers.
+
+    `files`: the last pushed content of each path in whatever repository; `repositories`: {name: {path: content}};
+    `sent`: paths in the order they came; `refuse`: {part of a call's path: status}.
+    """
 
     def __init__(self):
-        self.calls, self.files, self.refuse = [], {}, {}
+        self.calls, self.files, self.refuse, self.repositories, self.sent = [], {}, {}, {}, []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,12 +72,16 @@ class Hub:
                 if code:
                     return self.answer({"error": "no"}, code)
                 if path == "/api/repos/create":
-                    return self.answer({"url": f"{hub.url}/me/arm", "name": "me/arm", "id": "me/arm"})
+                    asked = json.loads(body)
+                    name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+                    hub.repositories.setdefault(name, {})
+                    return self.answer({"url": f"{hub.url}/{name}", "name": name, "id": name})
                 if path == "/api/validate-yaml":
                     return self.answer({"errors": [], "warnings": []})
                 if path.endswith("/preupload/main"):
-                    files = json.loads(body)["files"]
+                    files, there = json.loads(body)["files"], hub.repositories.get("/".join(path.split("/")[3:5]), {})
                     return self.answer({"files": [{"path": f["path"], "shouldIgnore": False,
+                                                   "oid": oid(there[f["path"]]) if f["path"] in there else None,
                                                    "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular"}
                                                   for f in files]})
                 if path.endswith("/info/lfs/objects/batch"):
@@ -73,11 +95,18 @@ class Hub:
                 if path.endswith("/commit/main"):
                     for line in body.decode().splitlines():
                         item = json.loads(line)
+                        value = item["value"]
                         if item["key"] == "file":
-                            hub.files[item["value"]["path"]] = base64.b64decode(item["value"]["content"])
+                            content = base64.b64decode(value["content"])
                         elif item["key"] == "lfsFile":
-                            hub.files[item["value"]["path"]] = hub.files[item["value"]["oid"]]
+                            content = hub.files[value["oid"]]
+                        else:
+                            continue
+                        hub.files[value["path"]] = hub.repositories.setdefault("/".join(path.split("/")[3:5]), {})[value["path"]] = content
+                        hub.sent.append(value["path"])
                     return self.answer({"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/me/arm/commit/{'0' * 40}"})
+                if path.endswith("/revision/main"):
+                    return self.answer({"id": "/".join(path.split("/")[3:5]), "sha": "0" * 40, "siblings": []})
                 return self.answer({"error": "not here"}, 404)
 
             do_GET = do_POST = do_PUT = do_HEAD = handle_call
@@ -105,10 +134,14 @@ def folder(tmp_path):
     return tmp_path / "arm"
 
 
-def push(hub, folder):
+def run(hub, *command):
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_secretsecretsecret", "HF_HUB_DISABLE_XET": "1",
                                 "HF_HUB_OFFLINE": "0"}
-    return subprocess.run([sys.executable, "-c", PUSH, str(folder)], env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def push(hub, folder):
+    return run(hub, "-c", PUSH, folder)
 
 
 def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, folder):
@@ -128,3 +161,66 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
     assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
     assert "hf_secret" not in done.stderr + done.stdout
     assert (folder / "model.safetensors").read_text() == "weights"
+
+
+# ---- a whole matrix --------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def matrix(tmp_path):
+    """An arm, two of its targets, and what is not pushed: a target that is not finished, a measurement without weights."""
+    cells = {"xnli+mlm/seed0": ("intermediate", "xnli"), "xnli+mlm/seed0/udpos": ("target", "udpos"),
+             "none/seed0/xnli": ("target", "xnli"), "none/seed0/tatoeba": ("retrieval", "tatoeba"),
+             "none/seed0/squad": ("target", "squad")}
+    for place, (phase, task) in cells.items():
+        folder = tmp_path / "big" / place
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text("---\nlicense: other\n---\n# card\n")
+        if phase != "retrieval":
+            (folder / "model.safetensors").write_text("weights" if task == "xnli" else "other")
+        if task != "squad":
+            scores = {} if phase == "intermediate" else {"en": {"accuracy": 61.25}}
+            results.write(folder / "results.json", {
+                "phase": phase, "task": task, "form": "sentence_pair", "arm": place.split("/")[0], "seed": 0, "model": "m", "parents": [],
+                "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5),
+                "settings": {}, "data": [], "seconds": 1, **({"layer": 1, "pooling": "mean"} if phase == "retrieval" else {})})
+    return [tmp_path / "big" / place for place in cells]
+
+
+NAMES = ["me/big-xnli-plus-mlm-seed0", "me/big-xnli-plus-mlm-seed0-udpos", "me/big-none-seed0-xnli"]
+
+
+def push_matrix(hub, folders):
+    return run(hub, "-m", "xstilts.push", "--hub", "me", "--matrix", "big", *folders)
+
+
+def test_each_checkpoint_has_a_repository_and_a_card_lists_them(hub, matrix):
+    done = push_matrix(hub, matrix)
+    assert done.returncode == 0, done.stderr
+    assert sorted(hub.repositories) == sorted([*NAMES, "me/big"])
+    assert set(hub.repositories[NAMES[0]]) == {"README.md", "model.safetensors", "results.json"}
+    card = hub.repositories["me/big"]["README.md"].decode()
+    assert all(f"https://huggingface.co/{name}" in card for name in NAMES) and card.count("61.2") == 2
+    assert "hf_secret" not in done.stderr + done.stdout
+
+
+def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, matrix):
+    hub.refuse[f"{NAMES[0]}/commit"] = 500
+    done = push_matrix(hub, matrix)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert NAMES[0] in line and str(matrix[0]) in line
+    assert set(hub.repositories[NAMES[1]]) == set(hub.repositories[NAMES[2]]) == {"README.md", "model.safetensors", "results.json"}
+    assert "1 more could not be pushed" in hub.repositories["me/big"]["README.md"].decode()
+    hub.refuse.clear(), hub.sent.clear()
+    done = push_matrix(hub, matrix)
+    assert done.returncode == 0, done.stderr
+    assert sorted(hub.sent) == ["README.md", "README.md", "model.safetensors", "results.json"]  # the missing one, and the list
+    assert "could not be pushed" not in hub.repositories["me/big"]["README.md"].decode()
+    hub.sent.clear()
+    assert push_matrix(hub, matrix).returncode == 0 and hub.sent == []
+
+
+def test_nothing_to_push_is_said(hub, matrix):
+    done = push_matrix(hub, matrix[3:])
+    assert done.returncode == 2 and done.stderr == "error: there is no finished checkpoint to push; run `make matrix` first.\n"
+    assert not hub.calls

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from xstilts import results
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
 
@@ -76,7 +76,7 @@ def finish(run, record: dict, tasks: list, checkpoint: bool) -> None:
     results.write(folder / "results.json", record)
     logger.info("Wrote %s", folder / "results.json")
     if run.push_to_hub:
-        push(run, folder)
+        push(run.hub_model_id, folder)
 
 
 def check_push(run) -> None:
@@ -90,11 +90,11 @@ def check_push(run) -> None:
     try:
         run.hub_model_id = HfApi().create_repo(run.hub_model_id, private=run.hub_private_repo or None, exist_ok=True).repo_id
     except Exception as error:
-        raise UserError(f"--push_to_hub {run.hub_model_id}: {str(error).splitlines()[0]} (log in with `hf auth login`)") from error
+        raise UserError(f"--push_to_hub {run.hub_model_id}: {first_line(error)} (log in with `hf auth login`)") from error
 
 
-def push(run, folder: Path) -> None:
-    """Uploads a finished folder without its intermediate checkpoints and without the cells that lie in it.
+def push(repo: str, folder: Path) -> None:
+    """Uploads a finished folder to `repo`, without its intermediate checkpoints and without the cells that lie in it.
 
     Raises:
         UserError: the Hub refused; the folder stays as it is.
@@ -103,8 +103,8 @@ def push(run, folder: Path) -> None:
 
     cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
-        HfApi().upload_folder(repo_id=run.hub_model_id, folder_path=folder, ignore_patterns=["checkpoint-*/**", *cells],
+        HfApi().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", *cells],
                               commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
-        raise UserError(f"{folder} is finished but was not pushed to {run.hub_model_id}: {str(error).splitlines()[0]}") from error
-    logger.info("Pushed %s to %s", folder, run.hub_model_id)
+        raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error
+    logger.info("Pushed %s to %s", folder, repo)

@@ -2,4 +2,9 @@
 
 from tasks.errors import UserError
 
-__all__ = ["UserError"]
+__all__ = ["UserError", "first_line"]
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line; its name where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

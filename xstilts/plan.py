@@ -1,0 +1,93 @@
+"""`make plan`: what of a matrix is done, and how long the rest takes by what its like took.
+
+    python -m xstilts.plan runs/world/none/seed0/xnli/results.json runs/world/none/seed1/xnli/results.json ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xstilts import results
+from xstilts.errors import UserError
+
+
+@dataclass
+class Group:
+    """The runs of one kind: a task's cells, or one arm's trainings, over seeds."""
+
+    total: int = 0
+    seconds: list[float] = field(default_factory=list)  # of those that are done
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        return self.total - len(self.seconds)
+
+    @property
+    def estimate(self) -> float | None:
+        """Seconds of work that are left, by the mean of those measured; None without any."""
+        return self.left * sum(self.seconds) / len(self.seconds) if self.seconds else None
+
+
+def groups(stamps: Sequence[Path]) -> dict[str, Group]:
+    """{kind: its runs}, in the order of `stamps`, the results.json files that a whole matrix has.
+
+    A cell is of the kind of its task, <arm>/seed<k>/results.json of "phase 2: <arm>", any other of its folder's name.
+    """
+    found: dict[str, Group] = {}
+    for stamp in stamps:
+        folder = stamp.parent
+        kind = f"phase 2: {folder.parent.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
+        group = found.setdefault(kind, Group())
+        group.total += 1
+        if stamp.is_file():
+            try:
+                group.seconds.append(results.read(stamp)["seconds"])
+            except UserError as error:
+                group.unreadable.append(str(error))
+    return found
+
+
+def report(stamps: Sequence[Path], jobs: int = 1) -> str:
+    """The plan as text: a line for each kind, then what is left in all, and from how many runs that was estimated."""
+    found = groups(stamps)
+    width = max([len("run"), *map(len, found)])
+    lines = [f"{'run':<{width}}  done      mean    left"]
+    for kind, group in found.items():
+        mean = span(sum(group.seconds) / len(group.seconds)) if group.seconds else "-"
+        left = "-" if not group.left else "unknown" if group.estimate is None else span(group.estimate)
+        lines.append(f"{kind:<{width}}  {f'{len(group.seconds)}/{group.total}':<7}{mean:>7} {left:>7}")
+    known = sum(group.estimate or 0 for group in found.values())
+    unknown = sum(group.left for group in found.values() if group.estimate is None)
+    measured = sum(len(group.seconds) for group in found.values())
+    left = sum(group.left for group in found.values())
+    lines.append(f"\n{measured} of {len(stamps)} runs are done, {left} are left.")
+    if left > unknown:
+        lines.append(f"The {left - unknown} of a kind that was measured: {span(known)} of work, {span(known / jobs)} with {jobs} at a "
+                     f"time (from {measured} measured; training and measuring only, not starting).")
+    if unknown:
+        lines.append(f"{unknown} are of a kind of which none is done: nothing can be said of them.")
+    lines += [f"Unreadable: {problem}" for group in found.values() for problem in group.unreadable]
+    return "\n".join(lines)
+
+
+def span(seconds: float) -> str:
+    """12 s, 3.5 min or 7.1 h."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m xstilts.plan", description=__doc__.split("\n")[0])
+    parser.add_argument("stamps", nargs="+", type=Path, metavar="RESULTS_JSON", help="of every run of the matrix, done or not")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    given = parser.parse_args(argv)
+    print(report(given.stamps, max(1, given.jobs)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
