@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, FamilyArguments, ModelArguments, RunArguments, command, parse, unknown
+from xstilts.arguments import DataArguments, DualEncoderArguments, FamilyArguments, ModelArguments, RunArguments, command, parse, unknown
 
 
 @dataclass
@@ -43,28 +43,6 @@ class RetrievalArguments:
     index_candidates: int | None = field(default=None, metadata={"help": "--index: how many it finds for exact scoring (default 64)."})
     export_sentence_transformers: str | None = field(
         default=None, metadata={"help": "Write this checkpoint, layer and pooling to a new folder SentenceTransformer loads."})
-
-
-@dataclass
-class DualEncoderArguments:
-    do_train: bool = field(default=False, metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of "
-                                                            "measuring."})
-    train_tasks: list[str] = field(default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."})
-    batch_languages: str = field(default="mono", metadata={"help": "One of --train_languages a batch, query and passage in two, or both "
-                                                                   "kinds; or English alone.",
-                                                           "choices": ["mono", "cross", "hybrid", "english"]})
-    alpha: float = field(default=0.5, metadata={"help": "hybrid: the probability of a mono batch."})
-    code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a side, or drawn for each "
-                                                            "word.", "choices": ["bilingual", "multilingual"]})
-    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
-    switch_side: str = field(default="both", metadata={"help": "Where.", "choices": ["query", "passage", "both"]})
-    switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; bilingual: one, or query passage."})
-    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
-    shuffle_labels: bool = field(default=False, metadata={"help": "Each query gets some other's passage: what any training does."})
-    scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
-    cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
-    query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})
-    passage_prompt: str = field(default="", metadata={"help": "Text before every passage."})
 
 
 def main(argv: list[str]) -> None:

@@ -344,7 +344,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
-        how: the script's own training arguments (run_retrieval.py, DualEncoderArguments).
+        how: the script's own training arguments (DualEncoderArguments).
         family: languages whose ids are kept, where translations and lexicon lie (FamilyArguments).
         layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
 
