@@ -17,7 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -370,7 +370,8 @@ class Encoder:
             yield batches
             return
         with tempfile.TemporaryDirectory(dir=folder, prefix="shared-") as shared:
-            np.savez(Path(shared, "tokens.npz"), **vars(tokens))
+            for name, array in vars(tokens).items():
+                np.save(Path(shared, f"{name}.npy"), array)
             settings = {
                 "checkpoint": self.checkpoint,
                 "layers": tuple(self.layers),
@@ -449,7 +450,7 @@ def _help(settings: dict[str, object], shared: str, batches: list[np.ndarray]) -
     """A helper's share of `Encoder.embed`: its vectors in the order of its batches, one file a layer, in `shared`."""
     encoder = _loaded(tuple(settings.items()))
     try:
-        tokens = Tokens(**np.load(Path(shared, "tokens.npz")))
+        tokens = Tokens(*(np.load(Path(shared, f"{part.name}.npy"), mmap_mode="r") for part in fields(Tokens)))
     except FileNotFoundError as error:
         raise UserError(f"process {TEAM.rank} does not see {shared}: give a cache folder that every machine sees.") from error
     own = batches[TEAM.rank :: TEAM.size]

@@ -10,11 +10,15 @@ memory stand one shard of the index, 12 * k bytes a query, and, while the index 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xstilts import mining
 from xstilts.errors import UserError
+
+if TYPE_CHECKING:
+    import faiss
 
 NPROBE = 16  # lists looked into, unless given; faiss itself looks into one
 CANDIDATES = 64  # for each query, unless given: scoring them exactly costs little beside finding them
@@ -50,11 +54,11 @@ class Index:
         """
         least = self.least(dim)
         if size < least:
-            raise UserError(f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for each list), "
-                            f"the pool has {size:,}: take fewer lists, or leave --index out and search exactly.")
+            raise UserError(f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for each list, "
+                            f"{CODE_BOOK} in any case), the pool has {size:,}: take fewer lists, or leave --index out and search exactly.")
         return min(size, max(TRAIN_LEAST, POINTS_PER_LIST[1] * _lists(self._empty(dim)))) if least else 0
 
-    def trained(self, pool: np.ndarray):
+    def trained(self, pool: np.ndarray) -> faiss.Index:
         """A faiss index trained on a sample of the pool, still empty. UserError as in `sample`, or if faiss refuses."""
         size, index = self.sample(*pool.shape), self._empty(pool.shape[1])
         if size:
@@ -71,7 +75,7 @@ class Index:
                  f"{self.candidates or CANDIDATES} candidates", f"trained on {n:,} of {size:,}" if (n := self.sample(size, dim)) else None]
         return ", ".join(word for word in words if word)
 
-    def _empty(self, dim: int):
+    def _empty(self, dim: int) -> faiss.Index:
         """A new faiss index. UserError if faiss cannot make it, with faiss's reason, or it has not so many lists to probe."""
         import faiss
 
@@ -183,7 +187,7 @@ def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int, how: Index
     return mining.Knn(*forward, *backward), found
 
 
-def _lists(index) -> int:
+def _lists(index: faiss.Index) -> int:
     """The inverted lists of a faiss index, 0 where it has none."""
     import faiss
 
@@ -191,7 +195,7 @@ def _lists(index) -> int:
     return ivf.nlist if ivf is not None else 0
 
 
-def code_size(index) -> int:
+def code_size(index: faiss.Index) -> int:
     """Bytes a vector in a faiss index; of a graph, which has no codes, those of the vector."""
     try:
         return index.sa_code_size()

@@ -379,12 +379,11 @@ def _search(
     answer."""
     if engine not in ENGINES:
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
-    device = device or _best_device()
     if engine == "auto":
-        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine(device)
+        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine(device or _best_device())
     if engine == "plain":
         return [_plain_knn(source, target, k)] + ([_plain_knn(target, source, k)] if both else [])
-    return _walk(source, target, k, engine, both, device)
+    return _walk(source, target, k, engine, both, device or _best_device())
 
 
 def knn(
