@@ -303,8 +303,8 @@ class Encoder:
         (layer<k>.npy) and come back memory-mapped, read-only.
 
         On the first process of a team (`processes.TEAM`) all processes compute, each its share of the batches. These
-        are the batches of one process, so the vectors are the same bits where the processes' machines and threads
-        are; otherwise they differ as those of two machines do, by about 1e-6. Processes on several machines need a
+        are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
+        alike; otherwise they differ as those of two machines do, by about 1e-6. Processes on several machines need a
         `folder` that all of them see.
 
         Raises UserError for an empty list, a sentence without any token to average, a disk without room.
