@@ -105,6 +105,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     settings = {"model": name, **vars(how), **vars(data_args)}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
+    tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)))) for task in tasks]
     cells = [(task, cell) for task, cell in cells if not runner.finished(cell, settings)]
     cards.check_push(run)

@@ -1,9 +1,12 @@
 """The world on disk: parquet files in a folder, and `world.json`, written last, that says what they are."""
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -54,6 +57,20 @@ def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = Fal
 
 
 def _write(out: Path, settings: dict, force: bool, make: Callable[[], Iterable[Table | TextFile]]) -> bool:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out.parent, os.O_RDONLY)
+    except OSError as error:
+        raise WorldError(f"--out {out}: cannot write ({error.strerror}); give a folder you may write to") from None
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)  # a second process finds the world that the first has written
+        return _write_alone(out, settings, force, make)
+    finally:
+        os.close(folder)
+
+
+def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iterable[Table | TextFile]]) -> bool:
     if not _may_write(out, settings, force):
         return False
     temporary = out.with_name(f".{out.name}.partial")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from xstilts import results
+from xstilts import claims, results
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
@@ -74,6 +74,7 @@ def finish(run, record: dict, tasks: list, checkpoint: bool) -> None:
               "mean": results.mean(record["scores"]), **record}
     results.write_text(folder / "README.md", card(record, tasks, checkpoint))
     results.write(folder / "results.json", record)
+    claims.release(folder)
     logger.info("Wrote %s", folder / "results.json")
     if run.push_to_hub:
         push(run.hub_model_id, folder)
@@ -103,7 +104,7 @@ def push(repo: str, folder: Path) -> None:
 
     cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
-        HfApi().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", *cells],
+        HfApi().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", results.FAILED, *cells],
                               commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error

@@ -241,7 +241,7 @@ def library_arguments(args, prompts: dict[str, str]) -> SentenceTransformerTrain
     return SentenceTransformerTrainingArguments(**values, prompts=prompts or None)
 
 
-class PairTrainer(runner.CountsTokens, SentenceTransformerTrainer):
+class PairTrainer(runner.Watched, SentenceTransformerTrainer):
     """sentence-transformers' trainer over `PairRows` in the batches of a `PairSampler`."""
 
     task = dev = None  # runner.train rehearses the scoring of a task with a head; this one has none

@@ -74,6 +74,7 @@ def collect(
     root = Path(root)
     problems: list[str] = []
     trainings, claims = _read_all(root, problems)
+    problems += [f"{place} failed: {cause}." for place, cause in results.failures(root).items()]
     records, paths = {}, {}
     for key, found in claims.items():
         if len(found) > 1:

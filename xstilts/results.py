@@ -34,6 +34,8 @@ and any phase may have
     measures   {name: number} that are no scores: perplexity, tokens per second, language bias in ranks
     notes      [sentence] for the reader of the report
 
+A run that failed leaves failed.json in place of it, see `write_failure`; the next start removes that.
+
 Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
 each language, layer, variant and query, see `xstilts.measure.Found.hits_table`. BUCC has none: F1 is no such mean.
 """
@@ -58,6 +60,7 @@ from xstilts.errors import UserError
 
 SCHEMA = 1
 FILE_NAME = "results.json"
+FAILED = "failed.json"
 PHASES = ("mlm", "intermediate", "target", "retrieval")
 
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
@@ -153,12 +156,39 @@ def paths(root: str | os.PathLike) -> list[Path]:
     """
     if not Path(root).is_dir():
         raise UserError(f"{root} is not a folder. Give the folder that holds <arm>/seed<k>/.../{FILE_NAME}.")
+    return _named(root, FILE_NAME)
+
+
+def _named(root: str | os.PathLike, name: str) -> list[Path]:
     found = []
     for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith((".", "checkpoint-"))]
-        if FILE_NAME in files:
-            found.append(Path(folder, FILE_NAME))
+        below[:] = [part for part in below if not part.startswith((".", "checkpoint-"))]
+        if name in files:
+            found.append(Path(folder, name))
     return sorted(found)
+
+
+def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None) -> None:
+    """Writes failed.json into `folder`: what stopped its run, and the last good checkpoint.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    record = {"cause": cause, "checkpoint": checkpoint, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_text(Path(folder, FAILED), json.dumps(record, indent=1) + "\n")
+
+
+def failures(root: str | os.PathLike) -> dict[str, str]:
+    """{folder below `root`: why its run failed}, of the runs that were begun, failed, and have no result."""
+    found = {}
+    for path in _named(root, FAILED):
+        if not path.with_name(FILE_NAME).exists():
+            try:
+                cause = str(json.loads(path.read_bytes())["cause"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                cause = f"{FAILED} cannot be read ({error})"
+            found[str(path.parent.relative_to(root))] = cause
+    return found
 
 
 def find(root: str | os.PathLike) -> list[tuple[Path, dict[str, Any]]]:

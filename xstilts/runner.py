@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import itertools
 import json
@@ -10,6 +12,7 @@ import os
 import shutil
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 # Two torch threads that spin while they wait starve each other on shared cores; set before torch is imported.
@@ -26,9 +29,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
 from tasks.rows import Rows, sha256
-from xstilts import processes, results, submission
+from xstilts import claims, processes, results, submission
 from xstilts.arguments import unknown
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
 
@@ -198,16 +201,32 @@ def deal(loader, batches, parts: int):
     return loader
 
 
-class CountsTokens:
-    """A Trainer that counts the tokens it trains on (padding aside, over all processes) in what its checkpoints keep."""
+class Watched:
+    """A Trainer that stops when its loss or weights are no longer numbers, before it keeps such a checkpoint.
+
+    It also counts the tokens it trains on (padding aside, over all processes) in what its checkpoints keep.
+    """
 
     def training_step(self, model, inputs, *args, **kwargs):
         count = sum(value.sum() for key, value in inputs.items() if key.endswith("attention_mask"))
         self.state.num_input_tokens_seen += int(self.accelerator.gather(count.to(self.args.device)).sum())
-        return super().training_step(model, inputs, *args, **kwargs)
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if not torch.isfinite(loss):
+            raise UserError("the loss is no longer a number; try a smaller --learning_rate")
+        return loss
+
+    def _save_checkpoint(self, model, trial):
+        check_weights(self.model)
+        super()._save_checkpoint(model, trial)
 
 
-class TaskTrainer(CountsTokens, Trainer):
+def check_weights(model) -> None:
+    """Raises UserError if a weight is not a finite number."""
+    if not all(torch.isfinite(p).all() for p in model.parameters()):
+        raise UserError("the weights are no longer finite numbers; try a smaller --learning_rate")
+
+
+class TaskTrainer(Watched, Trainer):
     """HF's Trainer with one loss for every head, and dev scores from the task's own decoding.
 
     Args:
@@ -394,7 +413,7 @@ def last_checkpoint(folder: str) -> str | None:
 
 
 def begin(run, settings: dict) -> str | None:
-    """The checkpoint to resume from, or None; what is left of a run of other rows or another parent goes.
+    """The checkpoint to resume from, or None; what is left of a run that failed, or of one of other rows or parent, goes.
 
     Raises:
         UserError: the folder was begun with other arguments, see `compare`.
@@ -402,7 +421,8 @@ def begin(run, settings: dict) -> str | None:
     compare(run, settings)
     checkpoint = last_checkpoint(run.output_dir)
     if is_first():
-        Path(run.output_dir, "results.json").unlink(missing_ok=True)
+        for name in (results.FILE_NAME, results.FAILED):
+            Path(run.output_dir, name).unlink(missing_ok=True)
         results.write_text(Path(run.output_dir, "run.json"), as_json(settings))
     if checkpoint:
         logger.info("Going on from %s", checkpoint)
@@ -430,8 +450,10 @@ def finished(run, settings: dict) -> bool:
     """Whether this very run is done already: results.json is there, of the same settings, rows and parent.
 
     If rows or parent have changed since, the run is to be done again. If not, its results.json is touched, so that make,
-    which goes by time, does not ask again.
+    which goes by time, does not ask again. Waits for another process that is at work on it.
     """
+    if is_first():
+        claims.claim(run.output_dir)
     stamp = Path(run.output_dir, "results.json")
     if not stamp.is_file():
         return False
@@ -440,6 +462,7 @@ def finished(run, settings: dict) -> bool:
         logger.info("%s: %s; running it again.", run.output_dir, reason)
         return False
     stamp.touch()
+    claims.release(run.output_dir)
     logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
     return True
 
@@ -470,9 +493,52 @@ def train(trainer, checkpoint: str | None) -> float:
     """Trains (or goes on), leaves the last or best weights in the model. Returns seconds.
 
     Raises:
-        UserError: the loss is no longer a number.
+        UserError: it cannot go on, see `failures`.
     """
     start = time.time()
+    with failures(trainer):
+        _train(trainer, checkpoint)
+    return time.time() - start
+
+
+@contextlib.contextmanager
+def failures(trainer) -> Iterator[None]:
+    """What stops a run that was begun is kept in its folder, in failed.json, for the report: a cause, the last checkpoint.
+
+    Raises:
+        UserError: naming folder, cause and checkpoint, where a user can do something about it: memory, disk, no numbers.
+            Anything else is raised as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        folder = Path(trainer.args.output_dir)
+        last = get_last_checkpoint(folder)
+        place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
+        cause = cause_of(error)
+        with contextlib.suppress(UserError):  # the disk may be full
+            results.write_failure(place, cause or f"{type(error).__name__}: {first_line(error)}", last)
+        if cause is None:
+            raise
+        raise UserError(f"{place} stopped at step {trainer.state.global_step}: {cause}. Last good checkpoint: {last or 'none'}; the "
+                        "same command goes on from it.") from error
+
+
+def cause_of(error: Exception) -> str | None:
+    """Why a run cannot go on, and what to do, where that is not a mistake in the program; else None."""
+    said = str(error).lower()
+    if isinstance(error, UserError):
+        return str(error).rstrip(".")
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in said or "out of memory" in said:
+        return ("out of memory; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps), "
+                "--per_device_eval_batch_size or --max_seq_length")
+    full = "no space left on device" in said or "pytorchstreamwriter failed" in said  # torch does not say why it could not write
+    if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)):
+        return f"the folder cannot be written, the disk may be full ({first_line(error)})"
+    return None
+
+
+def _train(trainer, checkpoint: str | None) -> None:
     # A few rows through model, decoding and score before hours of training. Not where there are several processes: a model
     # that accelerate has evaluated counts as prepared there, and would be trained by each process for itself, without DDP.
     if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
@@ -481,9 +547,7 @@ def train(trainer, checkpoint: str | None) -> float:
         features = trainer.dev[1].select(wanted)
         trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
     trainer.train(resume_from_checkpoint=checkpoint)
-    if not all(torch.isfinite(p).all() for p in trainer.model.parameters()):
-        raise UserError("the weights are no longer finite numbers; try a smaller --learning_rate.")
-    return time.time() - start
+    check_weights(trainer.model)
 
 
 def score_languages(trainer, task, rows, languages, tokenizer, length, limit, folder: Path):
@@ -496,7 +560,8 @@ def score_languages(trainer, task, rows, languages, tokenizer, length, limit, fo
     for language in languages:
         examples = first(task.load("test", language, rows), limit)
         features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
-        predictions = task.decode(trainer.logits(features), features, examples)
+        with failures(trainer):
+            predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             submission.write_lines(folder, task, language, task.lines(predictions, examples))
