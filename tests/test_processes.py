@@ -17,6 +17,7 @@ from xstilts import mixture, processes, results, runner
 from xstilts.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "recipes" / "accelerate"
 
 
 # ---- how many there are ----------------------------------------------------------------------------------------------
@@ -70,6 +71,42 @@ def test_what_accelerate_starts_on_a_cpu(options, refused, environment):
             processes.world_size()
     else:
         assert processes.world_size() == 1
+
+
+@pytest.mark.parametrize("name, machines, number, kind", [
+    ("cpu-2", 1, 2, "multi_gpu"), ("gpu-1", 1, 1, None), ("gpu-8-ddp", 1, 8, "multi_gpu"), ("gpu-8-fsdp2", 1, 8, "use_fsdp"),
+    ("gpu-8-zero3", 1, 8, "use_deepspeed"), ("nodes-2", 2, 16, "multi_gpu")])
+def test_accelerate_takes_each_recipe(name, machines, number, kind):
+    """Its own loader refuses keys it does not know; its launcher chooses the way of starting by what it made of them."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    file = str(RECIPES / f"{name}.yaml")
+    config = load_config_from_file(file)
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", file, "run_target.py"]))
+    assert (arguments.num_machines, arguments.num_processes) == (machines, number) == (config.num_machines, config.num_processes)
+    assert [k for k in ("multi_gpu", "use_fsdp", "use_deepspeed") if getattr(arguments, k)] == ([kind] if kind else [])
+    for key, value in (config.fsdp_config | config.deepspeed_config).items():
+        assert getattr(arguments, key) in (value, str(value)), key
+
+
+def test_accelerate_makes_a_plugin_of_the_fsdp2_recipe(monkeypatch):
+    from accelerate import FullyShardedDataParallelPlugin
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(
+        ["--config_file", str(RECIPES / "gpu-8-fsdp2.yaml"), "run_target.py"]))
+    for key, value in prepare_multi_gpu_env(arguments).items():
+        monkeypatch.setenv(key, value)
+    plugin = FullyShardedDataParallelPlugin()
+    assert (plugin.fsdp_version, plugin.reshard_after_forward, plugin.state_dict_type.name) == (2, True, "FULL_STATE_DICT")
+    assert plugin.transformer_cls_names_to_wrap == ["XLMRobertaLayer"]
+
+
+def test_every_recipe_is_tested():
+    (marks,) = [m for m in test_accelerate_takes_each_recipe.pytestmark if m.name == "parametrize"]
+    assert {row[0] for row in marks.args[1]} == {file.stem for file in RECIPES.glob("*.yaml")}
 
 
 # ---- the same batches ------------------------------------------------------------------------------------------------
@@ -136,8 +173,8 @@ def runs(still_model, tiny_world, tmp_path_factory):
     for script, *arguments in commands(1, 8):
         importlib.import_module(script.removesuffix(".py")).main(arguments)
     (base / "commands.json").write_text(json.dumps(commands(2, 4)))
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tests" / "two_processes.py",
-             base / "commands.json"]
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", RECIPES / "cpu-2.yaml",
+             ROOT / "tests" / "two_processes.py", base / "commands.json"]
     done = subprocess.run(list(map(str, start)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return {1: base / "1", 2: base / "2", "said": done.stderr}
