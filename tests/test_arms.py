@@ -275,7 +275,7 @@ def test_batches_hold_the_same_rows_in_every_arm(task, length, arm, tokenizer):
     for name, one in arms.items():
         features = multilingual.featurize(get_task(task), one, tokenizer, length)
         assert features["example"][:] == list(range(len(one.examples)))
-        sampler = runner.EpochSampler(type("Sampler", (), {"lengths": features["length"][:], "batch_size": 4})(), seed=0)
+        sampler = runner.EpochSampler(features["length"][:], 4, seed=0)
         order[name] = list(sampler)
         windows[name] = len(runner.featurize(get_task(task), one.examples, tokenizer, length, True, "all"))
         if task == "squad":
@@ -442,7 +442,7 @@ def test_text_has_its_rate_of_the_steps_and_the_task_its_rows_in_their_order(rat
     assert all(a == b for (a, _), (b, _) in zip(found[::2], found[1::2], strict=True)), "a step is wholly one of them"
     share = sum(part == 1 for part, _ in found) / len(found)
     assert share == pytest.approx(rate, abs=0.02) and one.steps - one.task_steps == round(share * one.steps)
-    plain = runner.EpochSampler(type("Sampler", (), {"lengths": lengths, "batch_size": 4})(), seed=3)
+    plain = runner.EpochSampler(lengths, 4, seed=3)
     plain.set_epoch(2)
     rows = [row for part, batch in found if part == 0 for row in batch]
     assert rows[:200] == list(plain)[:200]

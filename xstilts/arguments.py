@@ -52,20 +52,26 @@ class FamilyArguments:
 
 
 @dataclass
-class ArmArguments:
-    """What an arm does with the rows of its family."""
+class ChangeArguments:
+    """What an arm does with rows, whatever is trained on them."""
 
+    alpha: float = field(default=0.5, metadata={"help": "hybrid: the share in one language, the others being in two."})
+    code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a text, or drawn for each word.",
+                                                            "choices": ["bilingual", "multilingual"]})
+    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
+    switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; default: those of --train_languages. "
+                                                                                "bilingual: one, or one for each text."})
+    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
+    shuffle_labels: bool = field(default=False, metadata={"help": "Deal labels (of pairs: passages) out anew at random: what any training "
+                                                                  "does."})
+
+
+@dataclass
+class ArmArguments(ChangeArguments):
     language_mode: str = field(
         default="english", metadata={"help": "Each row in English; in one of --train_languages (multilingual; translated: never English); "
                                              "its two texts in two (cross); half and half (hybrid); English that was translated and back.",
                                      "choices": ["english", "multilingual", "translated", "cross", "hybrid", "roundtrip"]})
-    alpha: float = field(default=0.5, metadata={"help": "hybrid: the share of rows in one language."})
-    code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a text, or drawn for each word.",
-                                                            "choices": ["bilingual", "multilingual"]})
-    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
-    switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; default: those of --train_languages."})
-    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
-    shuffle_labels: bool = field(default=False, metadata={"help": "Labels dealt out anew at random: what any training does."})
 
 
 @dataclass
@@ -86,21 +92,14 @@ class PeftArguments:
 
 
 @dataclass
-class DualEncoderArguments:
+class DualEncoderArguments(ChangeArguments):
     do_train: bool = field(default=False, metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of "
                                                             "measuring."})
     train_tasks: list[str] = field(default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."})
     batch_languages: str = field(default="mono", metadata={"help": "One of --train_languages a batch, query and passage in two, or both "
                                                                    "kinds; or English alone.",
                                                            "choices": ["mono", "cross", "hybrid", "english"]})
-    alpha: float = field(default=0.5, metadata={"help": "hybrid: the probability of a mono batch."})
-    code_switch: str | None = field(default=None, metadata={"help": "Replace English words: one language a side, or drawn for each "
-                                                            "word.", "choices": ["bilingual", "multilingual"]})
-    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
-    switch_side: str = field(default="both", metadata={"help": "Where.", "choices": ["query", "passage", "both"]})
-    switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; bilingual: one, or query passage."})
-    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
-    shuffle_labels: bool = field(default=False, metadata={"help": "Each query gets some other's passage: what any training does."})
+    switch_side: str = field(default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]})
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
     query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})

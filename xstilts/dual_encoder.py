@@ -27,7 +27,7 @@ from xstilts import cards, code_switch, heads, mining, results, runner
 from xstilts.arguments import told
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
-from xstilts.multilingual import ROUND_TRIP, align, counts, family_languages
+from xstilts.multilingual import ROUND_TRIP, align, counts, draws, family_languages
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
 
@@ -63,7 +63,7 @@ class PairRows(torch.utils.data.Dataset):
             texts = [np.unique(english[side][:], return_inverse=True)[1] for side in ("query", "passage")]
             rows = places + start + np.cumsum([0, *map(len, by_language.values())][:-1])[:, None]
             rows = rows[[language in (drawn or by_language) for language in by_language]]
-            dealt = slice(None) if shuffle is None else np.random.default_rng(shuffle).permutation(rows.shape[1])
+            dealt = slice(None) if shuffle is None else draws(shuffle, "labels").permutation(rows.shape[1])
             self.queries[task], self.passages[task] = rows, rows[:, dealt]
             self.texts[task] = np.stack([texts[0], texts[1][dealt]], 1)
             blocks += [data.select_columns(["query", "passage"]) for data in by_language.values()]

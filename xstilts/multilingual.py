@@ -83,6 +83,11 @@ def seen_languages(family, arm) -> list[str]:
     return [] if arm.language_mode in ("english", "roundtrip") else foreign
 
 
+def draws(seed: int, what: str) -> np.random.Generator:
+    """A generator of its own for each thing that is drawn with one seed, so that they do not follow from each other."""
+    return np.random.default_rng([seed, *what.encode()])
+
+
 def text_languages(arguments, family) -> list[str]:
     """The languages of text: those asked for, else the family's; none of either: all there are."""
     return list(dict.fromkeys(map(codes.normalize, arguments.text_languages))) or family_languages(family)
@@ -120,12 +125,12 @@ def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, 
         examples = one_share_each(task, by_language, languages, arm.language_mode)
     else:
         drawn = [code for code in languages if code != "en" or arm.language_mode != "translated"]
-        examples = compose(task, by_language, drawn, arm.language_mode, arm.alpha, np.random.default_rng(seed))
+        examples = compose(task, by_language, drawn, arm.language_mode, arm.alpha, draws(seed, "languages"))
     if arm.code_switch:
         examples, found = switched(task, examples, arm, lexicons, seed)
         notes += [f"{task.name}, {part}: {count}" for part, count in found.items()]
     if arm.shuffle_labels:
-        examples = task.shuffle_labels(examples, np.random.default_rng(seed))
+        examples = task.shuffle_labels(examples, draws(seed, "labels"))
         notes.append(f"{task.name}: labels shuffled")
     matched = bool(languages or family.match_roundtrip or arm.code_switch)
     same_rows = matched and task.other_languages != "native"
@@ -151,7 +156,7 @@ def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, d
     dev = runner.first(task.load("dev", "en", rows), dev_limit)
 
     def text(examples: Dataset) -> Dataset:
-        columns = [c for field in task.fields for c in field if getattr(examples.features[c], "dtype", None) == "string"]
+        columns = [c for field in task.fields for c in field if getattr(examples.features[c], "dtype", None) in ("string", "large_string")]
         if not columns:
             raise UserError(f"--text_of {task.name}: its rows are no running text.")
         return Dataset.from_dict({"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]})

