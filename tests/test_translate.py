@@ -197,9 +197,8 @@ def test_languages_a_model_is_told_of():
     from transformers import NllbTokenizer
 
     tokenizer = NllbTokenizer(vocab={w: i for i, w in enumerate([*SPECIAL, "▁a"])}, merges=[])
-    assert translate.language_options(tokenizer, "en", "de", ["en=eng_Latn", "de=deu_Latn"]) == {
-        "forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")}
-    assert tokenizer.src_lang == "eng_Latn"
+    assert translate.language_options(tokenizer, "en", "de", ["en=eng_Latn", "de=deu_Latn"]) == (
+        "eng_Latn", {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")})
     with pytest.raises(UserError, match="the model does not know de as 'de'; say what it calls it"):
         translate.language_options(tokenizer, "en", "de", ["en=eng_Latn"])
     with pytest.raises(UserError, match="expected ours=theirs"):

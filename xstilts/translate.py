@@ -13,6 +13,7 @@ the same command goes on.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import shutil
@@ -68,8 +69,8 @@ def main(argv: list[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     task, rows = get_task(how.task), Rows(how.data_root)
-    for name in filter(None, (how.model, how.back_model)):
-        check_checkpoint(name, "--model")
+    check_checkpoint(how.model, "--model")
+    check_checkpoint(how.back_model or how.model, "--back_model")
     targets = [codes.normalize(code) for code in how.languages or [how.roundtrip]]
     places = {code: place(task, code, bool(how.roundtrip), rows) for code in targets}
     english = task.load("train", "en", rows)
@@ -91,19 +92,37 @@ def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
 
     if language == "en":
         raise UserError("English is what is translated; name another language.")
+    places = [source for source in task.sources if "{language}" in source.config and source.splits.get("train")]
+    if task.other_languages != "parallel" or not places:
+        raise UserError(f"--task {task.name}: its train rows are English alone, wherever they lie. Tasks with a place for others have "
+                        "a source for each language, as xnli (MultiNLI's rows), squad and pawsx.")
     if roundtrip:
         source, config, split = task.locate("train", "en", rows)
-        config += ROUND_TRIP
-    else:
-        source = next((s for s in task.sources if "{language}" in s.config and s.splits.get("train")), None)
-        if source is None or task.other_languages != "parallel":
-            raise UserError(f"--task {task.name}: its train rows are English alone, wherever they lie. Tasks with a place for others have "
-                            "a source for each language, as xnli (MultiNLI's rows), squad and pawsx.")
-        config, split = source.config_of(language), source.splits["train"]
-    return source.id.replace("/", "__"), config, f"{split}.parquet"
+        return source.id.replace("/", "__"), config + ROUND_TRIP, f"{split}.parquet"
+    source = places[0]
+    return source.id.replace("/", "__"), source.config_of(language), f"{source.splits['train']}.parquet"
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------------
+
+@functools.cache
+def load(name: str, revision: str, dtype: str):
+    """(model, tokenizer) of a checkpoint, on the GPU if there is one; once for all languages.
+
+    Raises:
+        UserError: it does not load as a seq2seq model.
+    """
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+        model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=revision, dtype=precision)
+    except Exception as error:
+        raise UserError(f"--model {name}: does not load as a seq2seq model ({str(error).splitlines()[0]}).") from error
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
 
 class Translator:
     """`translator(texts)`: their translations in order, and how many had to be stopped before their end.
@@ -113,18 +132,9 @@ class Translator:
     """
 
     def __init__(self, how, name: str, source: str, target: str):
-        import torch
-        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(name, revision=how.model_revision)
-            dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[how.dtype]
-            model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=how.model_revision, dtype=dtype)
-        except Exception as error:
-            raise UserError(f"--model {name}: does not load as a seq2seq model ({str(error).splitlines()[0]}).") from error
-        self.model = model.to(self.device).eval()
-        self.how, self.options = how, language_options(self.tokenizer, source, target, how.language_codes)
+        self.model, self.tokenizer = load(name, how.model_revision, how.dtype)
+        self.how = how
+        self.source, self.options = language_options(self.tokenizer, source, target, how.language_codes)
         self.prefix = how.prefix.format(source=codes.ud_name(source), target=codes.ud_name(target))
         self.limit = min(self.tokenizer.model_max_length, LENGTH)
 
@@ -134,12 +144,14 @@ class Translator:
     def __call__(self, texts: list[str]) -> tuple[list[str], int]:
         import torch
 
+        if self.source:
+            self.tokenizer.src_lang = self.source
         done, stopped = [""] * len(texts), 0
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # batches of one length
         for start in range(0, len(order), self.how.batch_size):
             chosen = order[start : start + self.how.batch_size]
             inputs = self.tokenizer([self.prefix + texts[i] for i in chosen], return_tensors="pt", padding=True, truncation=True,
-                                    max_length=self.limit).to(self.device)
+                                    max_length=self.limit).to(self.model.device)
             inputs.pop("token_type_ids", None)
             room = min(2 * inputs["input_ids"].shape[1] + 16, LENGTH)
             with torch.inference_mode():
@@ -150,8 +162,8 @@ class Translator:
         return done, stopped
 
 
-def language_options(tokenizer, source: str, target: str, given: list[str]) -> dict[str, int]:
-    """What `generate` has to be told of the target language; sets the tokenizer's source. Empty for models of one pair.
+def language_options(tokenizer, source: str, target: str, given: list[str]) -> tuple[str | None, dict[str, int]]:
+    """What the tokenizer is to call the source, and what `generate` has to be told of the target; (None, {}) for models of one pair.
 
     Raises:
         UserError: the model has no such language.
@@ -165,7 +177,7 @@ def language_options(tokenizer, source: str, target: str, given: list[str]) -> d
     if not hasattr(tokenizer, "src_lang"):
         if names:
             raise UserError("--language_codes: this model has no languages to choose from; leave them out.")
-        return {}
+        return None, {}
     ids = {}
     for code in (source, target):
         name = names.get(code, code)
@@ -175,8 +187,7 @@ def language_options(tokenizer, source: str, target: str, given: list[str]) -> d
             ids[code] = None
         if ids[code] in (None, tokenizer.unk_token_id):
             raise UserError(f"--language_codes: the model does not know {code} as {name!r}; say what it calls it, e.g. {code}=deu_Latn.")
-    tokenizer.src_lang = names.get(source, source)
-    return {"forced_bos_token_id": ids[target]}
+    return names.get(source, source), {"forced_bos_token_id": ids[target]}
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------------
