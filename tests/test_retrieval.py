@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from tasks import get_task
+from tasks import languages as codes
 from tasks.rows import Rows
 from xstilts import measure, ranks, scoring, submission
 from xstilts.embedding import Encoder, normalize
@@ -405,3 +407,18 @@ def test_a_damaged_cache_is_computed_again(retrieval, tmp_path):
         file.write_bytes(file.read_bytes()[:-40])
     again = retrieval("--tasks", "tatoeba", "--cache_dir", tmp_path / "cache", folder="second")["tatoeba"]
     assert again["scores"] == whole["scores"]
+
+
+def test_the_benchmarks_mean_stands_beside_that_of_more_languages():
+    """36 languages of XTREME and one more: both means; 36 alone need no second one."""
+    benchmark = codes.XTREME["tatoeba"]
+    task = get_task("tatoeba")
+    for more in (["ces"], []):
+        languages = [*benchmark, *map(codes.normalize, more)]
+        rows = Dataset.from_dict({"source": ["a", "b"], "target": ["a", "b"]})
+        # one hit of two in English order for every language of the benchmark, both for the other
+        found = measure.Found()
+        for language in languages:
+            found.answer(task, 0, language, "plain", [0, 0] if language in benchmark else [0, 1], rows)
+        measure._finish(found, task, dict.fromkeys(languages, rows))
+        assert found.measures.get(0, {}) == ({"accuracy_xtreme": 50.0} if more else {})

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks import get_task
+from tasks import languages as codes
 from xstilts import index, mining, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
 from xstilts.errors import UserError
@@ -204,7 +205,16 @@ def _centered(vectors: np.ndarray, languages: np.ndarray | None) -> np.ndarray:
 
 
 def _finish(found: Found, task, examples: Mapping) -> Found:
-    """`found` with chance, the mean over languages, and a word on what the figures beside the plain one rest on."""
+    """`found` with chance, the mean over languages, and a word on what the figures beside the plain one rest on.
+
+    Where all languages of a benchmark are there, and others besides, the benchmark's own mean joins the measures.
+    """
+    for benchmark, by_task in codes.BENCHMARKS.items():
+        reported = by_task.get(task.languages_in, ())
+        if reported and set(reported) < set(examples):
+            for layer, scores in found.layers.items():
+                mean = float(np.mean([scores[language][task.metric] for language in reported]))
+                found.measures.setdefault(layer, {})[f"{task.metric}_{benchmark}"] = mean
     chances = [task.chance(rows)[task.metric] for rows in examples.values()]
     found.chance = {task.metric: float(np.mean(chances))}
     beside = dict.fromkeys(f"{task.metric}_{variant}" for _, _, variant, _, _ in found.hits if variant != "plain")
