@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.errors import UserError
-from tasks.rows import Rows
+from tasks.rows import Rows, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,12 +162,17 @@ class Task:
             where, read = rows.where(), len(data)
             for note in self.notes(data):
                 rows.note(note)
-            if source.shape:
-                data = source.shape(data, language)
-                if not len(data):
-                    raise UserError(f"{where}: no row in language {language!r}.")
-                read = len(data)
-            loaded.append(self.examples(data, language, where))
+            try:
+                if source.shape:
+                    data = source.shape(data, language)
+                    if not len(data):
+                        raise UserError(f"{where}: no row in language {language!r}.")
+                    read = len(data)
+                loaded.append(self.examples(data, language, where))
+            except UserError:
+                raise
+            except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:  # a null in a list, another type
+                raise UserError(f"{where}: a row is not as {self.name} has them ({one_line(error)}).") from error
             if len(loaded[-1]) < read:
                 rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
         return join(loaded)

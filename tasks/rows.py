@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,6 +159,8 @@ class Rows:
             if path is None:
                 continue
             kind = "parquet" if path.suffix == ".parquet" else "json"
+            if kind == "json" and not only_objects(path):  # a line such as `null` ends pyarrow's reader, and Python, by a segfault
+                raise UserError(f"{path}: {diagnose(path) or 'a line is not a JSON object.'}")
             try:
                 # data_files, not the folder: a folder with a README `configs:` block would serve a stale cache
                 data = load_dataset(kind, data_files={base: str(path)}, split=base + cut)
@@ -256,6 +259,15 @@ def check_text_bytes(data: Dataset, path: Path) -> None:
             raise UserError(f"{path}, column {name!r}: {one_line(error)}") from error
 
 
+def only_objects(path: Path) -> bool:
+    """Whether every line of a JSON Lines file that is not blank begins as an object; True of a file that cannot be read."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+            return all(line.lstrip()[:1] in (b"{", b"") for line in stream)
+    except (OSError, EOFError, zlib.error):
+        return True
+
+
 def diagnose(path: Path) -> str | None:
     """What is wrong with a JSON Lines file, naming the row (from 1), or None if every line parses."""
     if path.suffix == ".parquet":
@@ -273,6 +285,6 @@ def diagnose(path: Path) -> str | None:
                     return f"row {row} is not valid JSON ({error.msg} at column {error.colno})."
                 if not isinstance(value, dict):
                     return f"row {row} is not a JSON object."
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         return f"row {row + 1}: {one_line(error)}"
     return "it is empty." if row == 0 else None

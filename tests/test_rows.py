@@ -222,7 +222,7 @@ def test_empty_split(folder, tmp_path):
     (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "\xff", "hypothesis": "b", "label": 0}\n',
      "row 2, column 'premise': not valid UTF-8"),
     (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "a", \n', "row 2 is not valid JSON"),
-    (b'["a"]\n', "'premise' is missing"),
+    (b'["a"]\n', "is not a JSON object"),
 ])
 def test_bytes_that_are_no_rows(folder, tmp_path, content, told):
     for suffix in ("jsonl", "jsonl.gz"):

@@ -116,6 +116,23 @@ def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, 
     assert results.read(folder / "results.json")["measures"]["steps"] == 8
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.TaskTrainer, "training_step", stopped("training_step", 6, fail(MemoryError())))
+        with pytest.raises(UserError, match="checkpoint-4"):
+            start(tmp_path)
+    damaged = tmp_path / "checkpoint-4" / file
+    assert runner.is_whole(damaged.parent)
+    if lost:
+        damaged.unlink()
+    else:
+        os.truncate(damaged, damaged.stat().st_size // 2)
+    assert runner.last_checkpoint(str(tmp_path)) is None
+    assert f"{damaged.parent} is not whole" in caplog.text and not damaged.parent.exists()
+
+
 def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path, monkeypatch):
     step = runner.TaskTrainer.training_step
 

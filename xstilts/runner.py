@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 import transformers
 from datasets import concatenate_datasets
+from safetensors import SafetensorError, safe_open
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
@@ -393,23 +395,41 @@ def is_first() -> bool:
 
 
 def last_checkpoint(folder: str) -> str | None:
-    """The newest whole checkpoint below `folder`; ones cut off while they were written are removed, and that is said.
+    """The newest whole checkpoint below `folder`; others newer than it are removed, and that is said.
 
-    trainer_state.json is the last file the Trainer writes into a checkpoint, and older ones go only after it. Every
-    process calls this; the first one looks.
+    Every process calls this; the first one looks.
     """
     box = [None]
     while is_first() and (found := get_last_checkpoint(folder)):
-        try:
-            json.loads(Path(found, "trainer_state.json").read_text())
+        if is_whole(Path(found)):
             box = [found]
             break
-        except (OSError, ValueError):
-            logger.warning("%s was cut off while it was written; going back to the one before.", found)
-            shutil.rmtree(found)
+        logger.warning("%s is not whole; going back to the one before, or to the beginning.", found)
+        shutil.rmtree(found)
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(box)
     return box[0]
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a run can go on from a checkpoint as if it had not stopped.
+
+    trainer_state.json is the last file the Trainer writes, so this is usually enough; but files get lost and cut later too,
+    and without optimizer or random state the Trainer would go on all the same, to other weights.
+    """
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, "pt"):  # compares the file's size with what its header says
+                pass
+    except (OSError, ValueError, SafetensorError):
+        return False
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        return False
+    if any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*")):  # sharded: the libraries' own layout
+        return True
+    pickles = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")]
+    return len(pickles) > 2 and all(map(zipfile.is_zipfile, pickles)) and any(checkpoint.glob("*.safetensors"))
 
 
 def begin(run, settings: dict) -> str | None:
@@ -433,11 +453,18 @@ def compare(run, settings: dict) -> None:
     """Compares this run's settings with those the folder was begun with.
 
     Raises:
-        UserError: they are others (the difference is shown), and there is something that was made with them.
+        UserError: they are others (the difference is shown), and there is something that was made with them; or what they
+            were cannot be read.
     """
     path = Path(run.output_dir, "run.json")
     if path.is_file() and (get_last_checkpoint(run.output_dir) or Path(run.output_dir, "results.json").is_file()):
-        old = json.loads(path.read_text())
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            old = first_line(error)
+        if not isinstance(old, dict):
+            raise UserError(f"{path} cannot be read ({old}), so nobody knows what the folder was begun with. Delete the folder, or give "
+                            "another --output_dir.")
         # an argument there was not yet, and that is not given now, makes no difference
         differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k) and (k in old or settings[k]))
         if differ:
