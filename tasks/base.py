@@ -6,7 +6,8 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -162,20 +163,26 @@ class Task:
             where, read = rows.where(), len(data)
             for note in self.notes(data):
                 rows.note(note)
-            try:
+            with self.reading(lambda where=where: where):
                 if source.shape:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
                     read = len(data)
                 loaded.append(self.examples(data, language, where))
-            except UserError:
-                raise
-            except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:  # a null in a list, another type
-                raise UserError(f"{where}: a row is not as {self.name} has them ({one_line(error)}).") from error
             if len(loaded[-1]) < read:
                 rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
         return join(loaded)
+
+    @contextmanager
+    def reading(self, where: Callable[[], str]) -> Iterator[None]:
+        """Makes one line of what goes wrong in a row: a null in a list, another type. The error itself is its cause."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
 
     def ids(self, examples: Dataset) -> list[str] | None:
         """What names each example in all languages; None: nothing does, and parallel rows go by their number."""
@@ -325,8 +332,11 @@ def check_ids(ids: list[str], where: str, column: str = "id") -> None:
 
 
 def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
-    """Refuses a null where text must stand."""
+    """Refuses a null, or another type, where text must stand."""
     for column in columns:
+        kind = getattr(data.features[column], "dtype", "several values")
+        if kind not in ("string", "large_string", "null"):
+            raise UserError(f"{where}, column {column!r}: {kind}, expected text.")
         if data.data.column(column).null_count and None in (values := data[column][:]):
             row = values.index(None) + 1
             raise UserError(f"{where}, row {row}, column {column!r}: empty (null), expected text.")

@@ -27,7 +27,8 @@ class MultipleChoice(Task):
         raise NotImplementedError
 
     def examples(self, data, language, where):
-        check_text(data, tuple(c for c in self.columns if c not in self.may_be_null), where)
+        texts = (c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer))
+        check_text(data, tuple(texts), where)  # lists of choices are looked at below
         names = self.answers or tuple(str(i) for i in range(self.n_choices))
         labels = check_labels(data[self.answer][:], names, where, self.answer)
         if -1 in labels:
@@ -37,8 +38,8 @@ class MultipleChoice(Task):
         rows = data.map(self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
                         new_fingerprint=fingerprint(self, data))
         for i, choices in enumerate(rows["choices"][:], 1):
-            if len(choices) != self.n_choices or not all(choices):
-                raise UserError(f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices}, none empty.")
+            if len(choices) != self.n_choices or not all(isinstance(choice, str) and choice for choice in choices):
+                raise UserError(f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices} texts, none empty.")
         check_text(rows, ("prompt",), where)
         return rows.add_column("label", labels)
 

@@ -134,6 +134,11 @@ class LAReQA(Ranking):
         source, config, expression = self.locate(split, language, rows)
         url = source.files["test"].format(revision=source.revision, language=language)
         data = rows.read(source.id, config, expression, source.revision, (), url)
+        with self.reading(rows.where):
+            return self._parse(data, language, rows)
+
+    @staticmethod
+    def _parse(data, language, rows):
         paragraphs = [p for row in data for p in row["paragraphs"]] if "paragraphs" in data.column_names else data
         questions, gold, sentences, unplaced = {}, {}, [], 0
         for number, paragraph in enumerate(paragraphs, 1):
@@ -142,6 +147,8 @@ class LAReQA(Ranking):
                 raise UserError(f"{rows.where()}: column {min(missing)!r} is missing (google-research-datasets/xquad_r on the Hub "
                                 "lacks the sentence breaks; take github.com/google-research-datasets/lareqa).")
             context, breaks = paragraph["context"], paragraph["sentence_breaks"]
+            if not isinstance(context, str):
+                raise UserError(f"{rows.where()}, paragraph {number}, column 'context': {type(context).__name__}, expected text.")
             ids = [f"{language}_{number}_{i}" for i in range(len(breaks))]
             texts = [context[start:end] for start, end in breaks]
             sentences += zip(ids, texts, [context] * len(ids), strict=True)
@@ -180,15 +187,16 @@ class MewsliX(Ranking):
         data = rows.read(source.id, config, expression, source.revision, self.columns)
         where, ids, queries, gold = rows.where(), [], [], []
         *candidates, known = self._candidates(rows)
-        for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
-            for mention in mentions:
-                name, entity = mention["example_id"], mention["entity_id"]
-                if entity not in known:
-                    what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
-                    raise UserError(f"{where}, row {row}, column 'mentions': {name!r} has {what}; this split cannot be scored.")
-                ids.append(name)
-                queries.append(_query(context, mention["mention_span"], f"{where}, row {row}"))
-                gold.append([entity])
+        with self.reading(lambda: where):
+            for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
+                for mention in mentions:
+                    name, entity = mention["example_id"], mention["entity_id"]
+                    if entity not in known:
+                        what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
+                        raise UserError(f"{where}, row {row}, column 'mentions': {name!r} has {what}; this split cannot be scored.")
+                    ids.append(name)
+                    queries.append(_query(context, mention["mention_span"], f"{where}, row {row}"))
+                    gold.append([entity])
         if not queries:
             raise UserError(f"{where}: no row has a mention.")
         check_ids(ids, where, "example_id of mentions")

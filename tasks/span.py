@@ -236,6 +236,7 @@ class SQuAD(Span):
     other_languages = "parallel"
     sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"},
                       "7b6d24c440a36b6815f21b70d25016731768db1f"),
+               # its main branch is a loading script; the Hub's own conversion to parquet has no commit known to us
                Source("juletxara/xquad_xtreme", "{language}", {"train": "translate_train", "dev": "translate_dev"},
                       "refs/convert/parquet"))
     # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)

@@ -24,6 +24,8 @@ class Tagging(Task):
         for row, (w, t) in enumerate(zip(data[words][:], data[tags][:], strict=True), 1):
             if not w or len(w) != len(t):
                 raise UserError(f"{where}, row {row}: {len(w)} in {words!r}, {len(t)} in {tags!r}; expected one tag a word.")
+            if not all(isinstance(word, str) for word in w):
+                raise UserError(f"{where}, row {row}, column {words!r}: {w!r}, expected words.")
             check_labels(t, self.labels, f"{where}, sentence {row}", tags)
         data = data.select_columns([words, tags])
         return data.rename_columns({old: new for old, new in ((words, "tokens"), (tags, "tags")) if old != new})

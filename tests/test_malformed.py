@@ -78,7 +78,7 @@ def damage(data, content):
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
-FORMS = "xnli mnli pawsx udpos panx tatoeba squad".split()
+FORMS = "xnli mnli pawsx udpos panx tatoeba squad squad_v2 tydiqa hellaswag copa csqa siqa cosmosqa lareqa mewslix".split()
 
 
 @functools.cache
@@ -113,7 +113,7 @@ def read_all(name, split, language, root, tokenizer):
         task.score(task.gold(examples), examples, language)
 
 
-@cases(90)
+@cases(160)
 @given(data=st.data())
 def test_rows_with_other_values(data, tiny_world, tokenizer, tmp_path_factory):
     name = data.draw(st.sampled_from(sorted(sources(tiny_world))))
