@@ -86,7 +86,7 @@ def test_numpy_numbers_become_plain_ones(tmp_path):
         ({"seed": "0"}, "seed is '0', expected a whole number"),
         ({"seed": True}, "seed is True, expected a whole number"),
         ({"at_chance": 0}, "at_chance is 0, expected true or false"),
-        ({"layres": {}}, "unknown layres"),
+        ({"layres": {}}, "unknown 'layres'"),
         ({"settings": {"when": object()}}, "settings cannot be JSON"),
         ({"settings": {"rate": float("inf")}}, "settings cannot be JSON"),
         ({"data": [{"id": "a/b", "config": "c", "split": "test", "rows": 1}]}, "lacks revision or sha256"),

@@ -223,7 +223,8 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     """Returns (layer, how it came about, {layer: mean score on select_languages}).
 
     The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
-    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`.
+    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is no
+    candidate: there no word has met another yet, and with frozen embeddings all arms are one and the same.
 
     Raises:
         UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.
@@ -240,9 +241,9 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
         problems.append(f"The layer was chosen without {', '.join(absent)}, not run; it may change.")
     if not used:
         raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
-    shared = set.intersection(*(set(layers(record)) for record in used.values()))
+    shared = set.intersection(*(set(layers(record)) for record in used.values())) - {0}
     if len(shared) < 2:
-        raise UserError("--question: to choose the layer, all of them must be measured: run_retrieval.py --layer all.")
+        raise UserError("--question: to choose the layer, several above 0 must be measured: run_retrieval.py --layer all.")
     scores = {
         layer: float(np.mean([[layers(record)[layer][language][record["metric"]] for language in spec.select_languages]
                               for record in used.values()]))
@@ -385,6 +386,8 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
             language: 100 * (np.array([run[language] for run in both[0]]) - np.array([run[language] for run in both[1]]))
             for language in contrast.languages
         }
+        if not any(by_query.any() for by_query in differences.values()):
+            raise UserError(f"both arms answer every query alike in every seed: nothing that {contrast.readout} depends on differs between them")
         contrast.found = statistics.estimate(differences)
     except UserError as error:
         contrast.why, contrast.verdict = str(error), NOT_COMPUTED

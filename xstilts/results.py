@@ -308,7 +308,7 @@ def _check(record: Mapping[str, Any], where: str) -> None:
     missing = [key for key in _REQUIRED if key not in record]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}.")
-    unknown = [str(key) for key in record if key not in _KEYS]
+    unknown = [repr(key) for key in record if key not in _KEYS]
     if unknown:
         raise UserError(f"{where}: unknown {', '.join(unknown)}. Known: {', '.join(_KEYS)}.")
     for key, value in record.items():
