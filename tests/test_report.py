@@ -290,6 +290,7 @@ def test_layer_curves_of_each_language(runs):
     assert [list(line.get_ydata()) for line in none.lines[:3]] == [[3, 20], [1, 10], [2, 15]]
     assert [list(line.get_ydata()) for line in mnli.lines[:3]] == [[4, 55], [3, 30], [3.5, 42.5]]
     assert list(none.lines[3].get_xdata()) == [1, 1]  # the layer reported
+    assert mnli.get_ylim()[0] == 0 and mnli.get_ylim()[1] > 55  # nothing is cut off, though the first panel is lower
     [legend] = none.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["qab", "qaa", "mean"]
 

@@ -387,7 +387,7 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
             for language in contrast.languages
         }
         if not any(by_query.any() for by_query in differences.values()):
-            raise UserError(f"both arms answer every query alike in every seed: nothing that {contrast.readout} depends on differs between them")
+            raise UserError(f"both arms answer every query alike in every seed: nothing differs up to {contrast.readout}")
         contrast.found = statistics.estimate(differences)
     except UserError as error:
         contrast.why, contrast.verdict = str(error), NOT_COMPUTED

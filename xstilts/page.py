@@ -402,11 +402,12 @@ def language_plot(matrix: Matrix) -> Figure | None:
         axes.set_title(f"{task} ({matrix.metric(task)})" if i == 0 else "", fontsize=10)
         axes.set_ylabel(arm if j == 0 else "")
         axes.set_xlabel("layer (0 = embedding output)" if i == len(arms) - 1 else "", fontsize=9)
-        axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="#ddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[0]:
+        axes.set_ylim(bottom=0)  # at last: a column shares it, and a limit once set no longer grows
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1)
     return figure
 

@@ -367,10 +367,10 @@ def layer_curves(question: Question) -> Figure | None:
         axes.set_title(family.name, fontsize=11)
         axes.set_xlabel("layer (0 = embedding output)")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylim(bottom=0)
         axes.grid(color="#ddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylim(bottom=0)  # at last: the panels share it, and a limit once set no longer grows
     panels[0].set_ylabel(f"{question.matrix.metric(question.spec.task)}, mean over languages and seeds")
     handles = [Line2D([], [], label=role, markersize=5, **style) for role, style in styles.items()]
     handles.append(Line2D([], [], label="layer reported", color="#999", linestyle="--", linewidth=0.9))
