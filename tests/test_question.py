@@ -382,7 +382,7 @@ def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
     assert question.words(asked) in page and page.count("data:image/png;base64,") >= 3
     assert (out / "question-forest.png").stat().st_size > 5000 and (out / "question-layers.png").stat().st_size > 5000
     panels = question.layer_curves(asked).axes
-    assert all(max(line.get_ydata()) <= axes.get_ylim()[1] for axes in panels for line in axes.lines)  # none is cut off
+    assert all(max(line.get_ydata(), default=0) <= axes.get_ylim()[1] for axes in panels for line in axes.lines)  # none is cut off
     # The table of families, cell by cell.
     row = next(line for line in text.splitlines() if line.startswith("| nli "))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
