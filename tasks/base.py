@@ -335,7 +335,7 @@ def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
     """Refuses a null, or another type, where text must stand."""
     for column in columns:
         kind = getattr(data.features[column], "dtype", "several values")
-        if kind not in ("string", "large_string", "null"):
+        if kind not in ("string", "large_string", "string_view", "null"):
             raise UserError(f"{where}, column {column!r}: {kind}, expected text.")
         if data.data.column(column).null_count and None in (values := data[column][:]):
             row = values.index(None) + 1

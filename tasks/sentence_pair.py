@@ -25,9 +25,6 @@ class SentencePair(Task):
 
         text_a, text_b, label = self.columns
         check_text(data, (text_a, text_b), where)
-        for column in (text_a, text_b):
-            if (kind := getattr(data.features[column], "dtype", "nested")) not in ("string", "large_string", "string_view"):
-                raise UserError(f"{where}, column {column!r}: its values are {kind}, expected text.")
         labels = check_labels(data[label][:], self.labels, where, label)
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 
 @dataclass
@@ -182,7 +182,7 @@ def read_yaml(path: str, script: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: not valid YAML: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"--config {path}: not valid YAML: {first_line(error)}.") from error
     if not isinstance(values, dict):
         raise UserError(f"--config {path}: expected `key: value` lines.")
     named = values.pop("script", script)

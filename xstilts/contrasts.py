@@ -4,7 +4,7 @@ What is compared stands in a YAML file (recipes/question/*.yaml), fixed before l
 
     task: tatoeba
     families:                        # one phase-2 task each: {role: arm}. E, its English arm, is what the others are held against
-      nli: {E: mnli, M: mnli_multilingual, shuffled: mnli_shuffled}
+      nli: {E: xnli, M: xnli+multilingual, shuffled: xnli+shuffled}
     primary: {family: nli, role: M}  # the one contrast that is not corrected for being one of several: M - E on unseen languages
     select_languages: [cs, da]       # the layer is chosen on these, with `none` and the E arms alone; they are never reported
     fixed_layer: 14                  # optional second read-out, given beforehand; without select_languages the only one
@@ -27,7 +27,7 @@ import yaml
 
 from xstilts import statistics
 from xstilts.arguments import unknown
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 from xstilts.matrix import PLAIN, Matrix, fingerprints
 
 ENGLISH = "E"
@@ -135,7 +135,7 @@ def read_spec(path: str | Path) -> Spec:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--question {path} cannot be read: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"--question {path} cannot be read: {first_line(error)}.") from error
     if not isinstance(values, dict):
         raise UserError(f"--question {path}: expected `key: value` lines, as in recipes/question.")
     values.pop("description", None)
@@ -334,7 +334,7 @@ class Hits:
         except FileNotFoundError:
             raise UserError(f"{name} is missing: {again}") from None
         except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
-            raise UserError(f"{name} cannot be read ({str(error).splitlines()[0]}): {again}") from error
+            raise UserError(f"{name} cannot be read ({first_line(error)}): {again}") from error
         frame = table.to_pandas().sort_values(["language", "query"])
         if frame.duplicated(["language", "query"]).any():
             language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]

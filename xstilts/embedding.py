@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 from xstilts.processes import TEAM
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
@@ -64,7 +64,7 @@ def _read_config(checkpoint: str | Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         kind = "has no usable config.json" if is_folder else "is neither a folder nor a model that could be fetched"
-        raise UserError(f"{checkpoint} {kind}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{checkpoint} {kind}: {first_line(error)}") from error
     if config.is_encoder_decoder:
         raise UserError(
             f"{checkpoint} is an encoder-decoder ({config.model_type}); expected an encoder such as XLM-R."
@@ -147,7 +147,7 @@ def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dt
                 **_pooler_off(config),
             )
     except Exception as error:
-        raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {first_line(error)}") from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise UserError(
@@ -162,7 +162,7 @@ def _load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
-        raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         raise UserError(f"the tokenizer of {checkpoint} has no pad token: set one in tokenizer_config.json.")
     return tokenizer

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 
 def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
@@ -39,7 +39,7 @@ def load_tokenizer(name: str, revision: str = "main"):
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except Exception as error:
-        raise UserError(f"{name}: its tokenizer does not load ({_first_line(error)}).") from error
+        raise UserError(f"{name}: its tokenizer does not load ({first_line(error)}).") from error
     if not tokenizer.is_fast:
         raise UserError(f"{name}: its tokenizer has no fast version, which offsets need.")
     return tokenizer
@@ -62,7 +62,7 @@ def load_encoder(name: str, revision: str = "main", pooler: bool = False):
             name, revision=revision, dtype=torch.float32, output_loading_info=True, **options
         )
     except Exception as error:
-        raise UserError(f"{name}: does not load as an encoder ({_first_line(error)}).") from error
+        raise UserError(f"{name}: does not load as an encoder ({first_line(error)}).") from error
     missing = sorted(info["missing_keys"])
     _check_complete(name, missing)
     return model, missing
@@ -114,7 +114,7 @@ def masked_lm(name: str, revision: str = "main", encoder=None):
     try:
         model, info = AutoModelForMaskedLM.from_pretrained(name, revision=revision, dtype=torch.float32, output_loading_info=True)
     except Exception as error:
-        raise UserError(f"{name}: does not load for masked language modelling ({_first_line(error)}).") from error
+        raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
     _check_complete(name, [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")])
     if encoder is not None:
         setattr(model, model.base_model_prefix, encoder)
@@ -136,7 +136,7 @@ def from_sizes(config_name: str, tokenizer):
                                       bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
         return AutoModelForMaskedLM.from_config(config)
     except Exception as error:
-        raise UserError(f"--config_name {config_name}: no model can be made of it ({_first_line(error)}). Expected JSON such as "
+        raise UserError(f"--config_name {config_name}: no model can be made of it ({first_line(error)}). Expected JSON such as "
                         "recipes/models/xlmr-tiny.json.") from error
 
 
@@ -144,7 +144,3 @@ def freeze_embeddings(model) -> None:
     """Stops gradients of the whole embedding layer (tokens, positions, norm)."""
     for parameter in model.base_model.embeddings.parameters():
         parameter.requires_grad = False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xstilts import mining
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import faiss
@@ -210,4 +210,4 @@ def _sample(size: int, wanted: int, seed: int) -> np.ndarray:
 
 def _reason(error: RuntimeError) -> str:
     """What faiss says, without the C++ function and line it says it from."""
-    return str(error).splitlines()[0].rpartition(": ")[2].rstrip(".")
+    return first_line(error).rpartition(": ")[2].rstrip(".")

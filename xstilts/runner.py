@@ -82,7 +82,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     try:
         args = TrainingArguments(**values)
     except (ValueError, ImportError) as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        raise UserError(first_line(error)) from error
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
     if args.n_gpu > 1:  # torch's DataParallel would make every batch so many times larger, and nobody asked for that

@@ -23,7 +23,7 @@ from pathlib import Path
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
 from xstilts.arguments import command, parse
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
 NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # nothing stands between two sentences
@@ -120,7 +120,7 @@ def load(name: str, revision: str, dtype: str):
         precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
         model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=revision, dtype=precision)
     except Exception as error:
-        raise UserError(f"--model {name}: does not load as a seq2seq model ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"--model {name}: does not load as a seq2seq model ({first_line(error)}).") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
