@@ -177,7 +177,7 @@ def runs(still_model, tiny_world, tmp_path_factory):
              ROOT / "tests" / "two_processes.py", base / "commands.json"]
     done = subprocess.run(list(map(str, start)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return {1: base / "1", 2: base / "2", "said": done.stderr}
+    return {1: base / "1", 2: base / "2", "said": done.stderr, "printed": done.stdout}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -193,6 +193,11 @@ def test_two_processes_score_as_one(name, runs, still_model):
         assert name == "mixture" or max((expected[key] - before[key]).abs().max() for key in expected.keys() & before.keys()) > 1e-3
         for key, weight in expected.items():
             torch.testing.assert_close(found[key], weight, rtol=0, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+
+
+def test_no_thread_of_the_group_outlives_it(runs):
+    """One that does aborts a process in a hundred after it has finished."""
+    assert runs["printed"].count("threads of the group left: 0") == 2
 
 
 def test_one_process_writes_and_every_row_is_scored_once(runs):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from xstilts import processes
 from xstilts.errors import UserError, first_line
 
 
@@ -216,6 +217,7 @@ def command(main: Callable[[list[str]], None]) -> None:
     """Runs a script's main; a user's error is one line on stderr and exit code 2, an interrupt 130."""
     try:
         main(sys.argv[1:])
+        processes.leave()
     except UserError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)

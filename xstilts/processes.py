@@ -7,7 +7,9 @@ does, and need no graphics card's own network.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -32,6 +34,8 @@ def world_size() -> int:
         if not asked.isdecimal() or (asked != "1" and not {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys()):
             raise UserError(f"WORLD_SIZE={asked} is set, but not what goes with it (RANK, LOCAL_RANK, MASTER_ADDR): {HOW} For one "
                             "process unset it.")
+        if asked != "1":
+            import torch.distributed.nn  # noqa: F401  before there is a group: its functions keep the one there is for their default, see `leave`
         return int(asked)
     for name in COPIES:
         if os.environ.get(name, "1") not in ("", "0", "1"):
@@ -43,6 +47,17 @@ def world_size() -> int:
 
 
 HOW = "Start them with `torchrun --standalone --nproc_per_node N`, or `accelerate launch --config_file recipes/accelerate/...`."
+
+
+def leave() -> None:
+    """Ends the group of processes, if there is one, and the threads that work for it.
+
+    They would outlive the interpreter and, now and then, abort a run that has finished: github.com/pytorch/pytorch/pull/179291.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        gc.collect()  # the threads end with the last reference, and a model wrapped for the group holds one in a circle
 
 
 class Team:
@@ -59,11 +74,11 @@ class Team:
         Raises:
             UserError: see `world_size`.
         """
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: waiting threads that spin starve the others
         world = world_size()
         if world == 1:
             yield True
             return
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: waiting threads that spin starve the others
         import torch
 
         if torch.cuda.is_available():
@@ -86,7 +101,7 @@ class Team:
                 yield False
         finally:
             self.rank, self.size = 0, 1
-        torch.distributed.destroy_process_group()
+        leave()
 
     @contextmanager
     def share(self, function: Callable, *arguments: object) -> Iterator[None]:
