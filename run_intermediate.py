@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
                 f"{t}/{m}": v for t, by in dev_scores.items() for m, v in by.items()}},
             "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, n_rows), "notes": notes + [f"{t}: the English dev score is at chance" for t in flat],
-        }, tasks, checkpoint=True)
+        }, checkpoint=True)
         runner.clean(run)
 
 

@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
             "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
             "notes": notes,
-        }, [task], checkpoint=True)
+        }, checkpoint=True)
         runner.clean(run)
 
 

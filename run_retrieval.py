@@ -149,7 +149,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         if found.measures:
             record["measures"] = found.measured()
         results.write_text(Path(cell.output_dir, "run.json"), runner.as_json(settings))
-        cards.finish(cell, record, [task], checkpoint=False)
+        cards.finish(cell, record, checkpoint=False)
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
         runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> None:
             "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
             "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": runner.unique(rows.records),
             "seconds": round(seconds, 1), "measures": runner.measures(trainer),
-        }, [task], checkpoint=target.keep_checkpoint)
+        }, checkpoint=target.keep_checkpoint)
         runner.clean(run)
 
 

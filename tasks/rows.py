@@ -200,7 +200,7 @@ class Rows:
         except Exception as error:
             raise UserError(f"Could not load {name} from the Hub: {one_line(error)} "
                             "Without a network give --data_root FOLDER.") from error
-        return data, {"split": base + cut, "revision": revision}
+        return data, {"split": base + cut, "revision": revision} | ({"url": url} if url else {})
 
     def note(self, text: str) -> None:
         """Keeps a remark on what was read last; it stands with the record in results.json."""

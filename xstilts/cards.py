@@ -17,21 +17,26 @@ def chain(model: str) -> list[str]:
     return [*results.read(path)["parents"], model] if path.is_file() else [model]
 
 
-def card(record: dict, tasks: list, checkpoint: bool) -> str:
-    """A model card (README.md) in the Hub's format: what it is, the chain, data, scores per language, command."""
+def card(record: dict, checkpoint: bool) -> str:
+    """A model card (README.md) in the Hub's format: what it is, the chain, data, scores per language, command.
+
+    Its metadata name as the Hub's only rows that came from there: a folder of rows can hold anything under any name.
+    """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     name = f"{record['arm']}-{record['task']}-seed{record['seed']}"
-    ids = sorted({d["id"] for d in record["data"] if "/" in d["id"] and not d["id"].startswith(("bucc2018/", "lareqa/"))})
+    pinned = [d for d in record["data"] if "revision" in d]
+    hub = {d["id"] for d in pinned if "url" not in d}
+    rows = record["task"] + ("" if len(pinned) == len(record["data"]) else " (rows of a folder)")
     evaluated = [
-        EvalResult(task_type=hub_type(record["form"]), dataset_type=record["task"], dataset_name=record["task"],
+        EvalResult(task_type=hub_type(record["form"]), dataset_type=record["task"], dataset_name=rows,
                    dataset_config=language, metric_type=record["metric"], metric_value=round(by_metric[record["metric"]], 3))
         for language, by_metric in record["scores"].items()
     ]
     base = record["model"]
     data = ModelCardData(
-        base_model=base if not Path(base).exists() else None, datasets=ids or None, library_name="transformers",
-        language=[code for code in record["scores"]] or ["en"], tags=["x-stilts", record["phase"]],
+        base_model=base if not Path(base).exists() else None, datasets=sorted(hub) or None, library_name="transformers",
+        language=list(record["scores"]) or ["en", *(results.trained_on(record) or [])], tags=["x-stilts", record["phase"]],
         model_name=name if evaluated else None, eval_results=evaluated or None, license="other",
     )
     lines = [f"---\n{data.to_yaml()}\n---\n", f"# {name}\n",
@@ -67,12 +72,12 @@ def hub_type(form: str) -> str:
         form, "sentence-similarity")
 
 
-def finish(run, record: dict, tasks: list, checkpoint: bool) -> None:
+def finish(run, record: dict, checkpoint: bool) -> None:
     """Writes the card, then results.json (the stamp), then pushes if asked. Call on the first process only."""
     folder = Path(run.output_dir)
     record = {"schema": results.SCHEMA, "versions": results.versions(), "command": results.command_line(),
               "mean": results.mean(record["scores"]), **record}
-    results.write_text(folder / "README.md", card(record, tasks, checkpoint))
+    results.write_text(folder / "README.md", card(record, checkpoint))
     results.write(folder / "results.json", record)
     claims.release(folder)
     logger.info("Wrote %s", folder / "results.json")

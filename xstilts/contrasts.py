@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 
-from xstilts import statistics
+from xstilts import results, statistics
 from xstilts.arguments import unknown
 from xstilts.errors import UserError, first_line
 from xstilts.matrix import PLAIN, Matrix, fingerprints
@@ -266,14 +266,6 @@ def _has(cells: Mapping, layer: int, metric: str) -> bool:
 # Seen and unseen
 
 
-def trained_on(record: Mapping[str, Any]) -> list[str] | None:
-    """Returns the languages other than English that a phase-2 result says it trained on, None where it does not say."""
-    settings = record["settings"]
-    # Masked LM without a list takes all the text there is.
-    found = settings.get("text_languages") or None if record["phase"] == "mlm" else settings.get("seen_languages")
-    return None if found is None else [language for language in found if language != "en"]
-
-
 def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]) -> Family:
     """Returns the family with its languages: seen is what any of its arms trained the task on.
 
@@ -283,7 +275,7 @@ def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[st
     tasks = {arm for arm, records in found.items() if any(record["phase"] != "mlm" for record in records)}
     seen: set[str] = set()
     for arm in tasks or found:
-        for languages in map(trained_on, found[arm]):
+        for languages in map(results.trained_on, found[arm]):
             if languages is None:
                 problems.append(f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as seen.")
             seen.update(languages or ())

@@ -433,7 +433,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
             "measures": runner.measures(trainer, len(pairs)) | {
                 f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
             "notes": notes + [f"{task}: the English dev score is at chance" for task in flat],
-        }, tasks, checkpoint=True)
+        }, checkpoint=True)
         for task in tasks:
             runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", task.name, key, scores[task.name][key],
                                before[task.name][key], chance[task.name][key])

@@ -17,7 +17,7 @@ from xstilts import page, statistics
 from xstilts.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.matrix import PLAIN, Matrix
 from xstilts.page import Cell, Table, signed
-from xstilts.results import write_bytes, write_text
+from xstilts.results import trained_on, write_bytes, write_text
 
 MULTILINGUAL = "M"
 IMAGES = {
@@ -254,7 +254,7 @@ def training_table(question: Question) -> Table:
         records = _trainings(question.matrix, arm)
         if records:
             dev = [record["dev"]["en"][record["metric"]] for record in records if record["metric"] in record["dev"].get("en", {})]
-            languages = ["en", *sorted({language for record in records for language in cs.trained_on(record) or ()})]
+            languages = ["en", *sorted({language for record in records for language in trained_on(record) or ()})]
             texts = [" ".join(languages), *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens"))]
             flat = any(record["at_chance"] for record in records)
             cells = [Cell(text) for text in texts] + [Cell(f"{np.mean(dev):.1f}{f' {page.DAGGER}' if flat else ''}" if dev else "")]

@@ -168,6 +168,14 @@ def _named(root: str | os.PathLike, name: str) -> list[Path]:
     return sorted(found)
 
 
+def trained_on(record: Mapping[str, Any]) -> list[str] | None:
+    """Returns the languages other than English that a training's result says it trained on, None where it does not say."""
+    settings = record["settings"]
+    # Masked LM without a list takes all the text there is.
+    found = settings.get("text_languages") or None if record["phase"] == "mlm" else settings.get("seen_languages")
+    return None if found is None else [language for language in found if language != "en"]
+
+
 def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None) -> None:
     """Writes failed.json into `folder`: what stopped its run, and the last good checkpoint.
 

@@ -1,0 +1,38 @@
+"""The card of a checkpoint: what it tells the Hub is true of the run."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from xstilts import cards
+
+HUB = {"id": "facebook/xnli", "config": "en", "split": "train", "revision": "b8dd5d7", "rows": 9}
+FILE = {"id": "facebook/xnli", "config": "en", "split": "train", "sha256": "0" * 64, "file": "data/world/train.parquet", "rows": 9}
+LINK = HUB | {"id": "lareqa/xquad-r", "url": "https://github.com/google-research-datasets/lareqa/raw/9bc8c7f/xquad-r/en.json"}
+
+
+def metadata(data, scores=None, phase="intermediate", **settings):
+    """What the Hub reads of the card: its front matter, parsed by the Hub's own client."""
+    record = {"arm": "xnli", "task": "xnli", "seed": 0, "form": "sentence_pair", "phase": phase, "metric": "accuracy", "model": "me/base",
+              "parents": ["me/base"], "at_chance": False, "measures": {}, "data": data, "settings": settings, "command": "python x.py",
+              "versions": {}, "scores": scores or {}, "mean": {"accuracy": 50.0} if scores else {}, "n": dict.fromkeys(scores or {}, 9)}
+    return ModelCard(cards.card(record, checkpoint=True)).data
+
+
+@pytest.mark.parametrize("data, named", [([HUB, HUB], ["facebook/xnli"]),
+                                         ([FILE], None), ([HUB, FILE], ["facebook/xnli"]), ([LINK], None)])
+def test_only_what_was_read_from_the_hub_is_named_as_its_own(data, named):
+    """A world's rows lie in a folder of facebook/xnli's name and columns, and are no such thing."""
+    assert metadata(data).datasets == named
+
+
+@pytest.mark.parametrize("data, name", [([HUB], "xnli"), ([LINK], "xnli"), ([HUB, FILE], "xnli (rows of a folder)")])
+def test_a_score_says_whether_its_rows_can_be_had(data, name):
+    (result,) = metadata(data, {"en": {"accuracy": 50.0}}).eval_results
+    assert (result.dataset_name, result.dataset_config, result.metric_value) == (name, "en", 50.0)
+
+
+@pytest.mark.parametrize("phase, settings, scores, languages", [
+    ("intermediate", {"seen_languages": ["de", "sw"]}, None, ["en", "de", "sw"]), ("intermediate", {}, None, ["en"]),
+    ("target", {}, {"en": {"accuracy": 50.0}, "sw": {"accuracy": 40.0}}, ["en", "sw"])])
+def test_the_languages_are_those_trained_on_or_measured(phase, settings, scores, languages):
+    assert metadata([HUB], scores, phase, **settings).language == languages
