@@ -102,7 +102,8 @@ family = $(firstword $(subst +, ,$1))
 script = $(or $(shell sed -n 's/^script: *//p' recipes/arms/$1.yaml),run_intermediate.py)
 folder = $(OUT)/$1/seed$2
 checkpoint = $(if $(filter none,$1),$(MODEL),$(call folder,$1,$2))
-stamp = $(if $(filter none,$1),$(START) $(ROWS),$(call folder,$1,$2)/results.json)
+phase2 = $(if $(filter none,$1),,$(call folder,$1,$2)/results.json)
+stamp = $(or $(call phase2,$1,$2),$(START) $(ROWS))
 
 define arm_rule
 $(call folder,$1,$2)/results.json: $(START) $(ROWS) recipes/arms/$1.yaml | $(INSTALLED)
@@ -124,7 +125,7 @@ $(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(eval $(call arm_ru
 $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
 $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call retrieval_rule,$a,$s,$t)))))
 
-PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(call folder,$a,$s)/results.json))
+PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(call phase2,$a,$s)))
 CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
 PAGE := $(OUT)/report/index.html
 REPORT = $(PY) run_report.py --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(addprefix --question ,$(QUESTION))
@@ -133,7 +134,7 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 
-.PHONY: help matrix question report plan push data model test check clean
+.PHONY: help matrix question report plan runs push data model test check clean
 .DEFAULT_GOAL := help
 
 matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report
@@ -147,6 +148,10 @@ report: | $(INSTALLED) ##  the report of the cells that are there, missing ones 
 
 plan: | $(INSTALLED) ##    what of the matrix is done, and how long the rest takes
 	@$(PY) -m xstilts.plan --jobs $(JOBS) $(filter %/results.json,$(START)) $(PHASE2) $(CELLS)
+
+runs: ##    every run of the matrix, a line each: its results.json and, if it starts from a phase 2, that one's
+	@: $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
+	  $(foreach t,$(TARGETS) $(RETRIEVAL),$(info $(call folder,$a,$s)/$t/results.json $(call phase2,$a,$s)))))
 
 push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there
 	@$(if $(HUB),,echo 'Give HUB=: your name on the Hub, or an organisation.' >&2; exit 2;) \
