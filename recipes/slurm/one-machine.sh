@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Slurm on this machine alone, from Debian's or Ubuntu's packages and without systemd, to try a matrix before a cluster does:
+#   apt-get install --no-install-recommends slurmctld slurmd slurm-client munge       (as root, as all of this)
+#   recipes/slurm/one-machine.sh start DIR     everything it writes lies below DIR
+#   export SLURM_CONF=DIR/slurm.conf           now srun, sbatch, squeue and scancel work
+#   recipes/slurm/one-machine.sh stop DIR      ends it, and the jobs with it
+# Two partitions: main, and urgent, whose jobs send those of main back into the queue. PORT (6817) and the next are used.
+set -euo pipefail
+[ $# = 2 ] && [[ $1 = start || $1 = stop ]] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+export SLURM_CONF=$dir/slurm.conf
+
+if [ "$1" = stop ]; then
+  scancel --user=root 2>/dev/null || true
+  for _ in {1..50}; do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.2; done
+  for name in slurmd slurmctld munged; do
+    if [ -f "$dir/$name.pid" ]; then kill "$(cat "$dir/$name.pid")" 2>/dev/null || true; fi
+  done
+  exit
+fi
+
+for program in slurmctld slurmd srun munged mungekey; do
+  command -v $program > /dev/null || { echo "$program is missing: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge" >&2; exit 2; }
+done
+chmod 755 "$dir"  # munged refuses a folder that its clients cannot enter
+mkdir -p "$dir/state" "$dir/spool"
+[ -f "$dir/munge.key" ] || mungekey --create --keyfile="$dir/munge.key"
+# cred_expire is also the time that a job which was sent back waits before it starts again (120 seconds unless given)
+cat > "$SLURM_CONF" <<END
+ClusterName=one
+SlurmctldHost=localhost
+SlurmUser=root
+SlurmctldPort=${PORT:=6817}
+SlurmdPort=$((PORT + 1))
+AuthType=auth/munge
+CryptoType=crypto/munge
+AuthInfo=socket=$dir/munged.socket,cred_expire=5
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool
+SlurmctldPidFile=$dir/slurmctld.pid
+SlurmctldLogFile=$dir/slurmctld.log
+SlurmdPidFile=$dir/slurmd.pid
+SlurmdLogFile=$dir/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SchedulerParameters=bf_interval=2,batch_sched_delay=0
+ReturnToService=2
+NodeName=node NodeHostname=localhost NodeAddr=127.0.0.1 $(slurmd -C | sed -n 's/^NodeName=[^ ]* //p')
+PartitionName=main Nodes=node Default=YES PriorityTier=1
+PartitionName=urgent Nodes=node PriorityTier=2
+END
+if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+  printf 'CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n' > "$dir/cgroup.conf"
+else
+  echo 'CgroupPlugin=cgroup/v1' > "$dir/cgroup.conf"
+fi
+
+munged --key-file="$dir/munge.key" --socket="$dir/munged.socket" --pid-file="$dir/munged.pid" --log-file="$dir/munged.log" \
+  --seed-file="$dir/munged.seed"
+slurmctld
+slurmd -N node
+for _ in {1..100}; do
+  if [ "$(sinfo --noheader --partition=main --format=%t 2>/dev/null)" = idle ]; then
+    echo "Slurm is up. Now: export SLURM_CONF=$SLURM_CONF"
+    exit
+  fi
+  sleep 0.2
+done
+echo "Slurm did not come up within 20 seconds:" >&2
+tail -n 5 "$dir"/*.log >&2
+exit 1
