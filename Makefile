@@ -2,7 +2,6 @@
 # A cell is done when its results.json exists: it is written last. Delete one and make redoes that one.
 
 SHELL := /bin/bash
-.DELETE_ON_ERROR:
 
 ifneq (,$(filter question,$(MAKECMDGOALS)))
   PRESET ?= question
@@ -49,7 +48,7 @@ $(foreach t,$(filter-out $(KNOWN_TASKS),$(TARGETS) $(RETRIEVAL)),$(error TARGETS
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
-MAKEFLAGS += $(if $(DEFAULT_JOBS),-j$(DEFAULT_JOBS))
+MAKEFLAGS += $(if $(DEFAULT_JOBS),$(if $(KEPT_GOING),,-j$(DEFAULT_JOBS)))
 
 # ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
@@ -63,7 +62,8 @@ ifeq ($(origin PY),undefined)
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
 endif
 RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
-GO = OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
+# a run that ends in an error says why in its folder's failed.json, for the report
+GO = XSTILTS_CELL=$(@D) OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.version.split()[0]} found; give PYTHON=...")'
@@ -128,6 +128,8 @@ $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call 
 PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(call phase2,$a,$s)))
 CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
 PAGE := $(OUT)/report/index.html
+# a results.json is whole when it is there, whatever comes after it: make is not to delete it if it is stopped then
+.PRECIOUS: $(START) $(PHASE2) $(CELLS)
 REPORT = $(PY) run_report.py --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(addprefix --question ,$(QUESTION))
 
 $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
@@ -137,8 +139,14 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 .PHONY: help matrix question report plan runs push data model test check clean
 .DEFAULT_GOAL := help
 
-matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report
+# with -k what can be done is done, and then, if anything failed, the report says what and why
+ifneq (,$(if $(KEPT_GOING),,$(findstring k,$(firstword -$(MAKEFLAGS)))))
+matrix:
+	@$(MAKE) --no-print-directory matrix KEPT_GOING=yes PRESET=$(PRESET) THREADS=$(THREADS) || { code=$$?; $(REPORT); exit $$code; }
+else
+matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report; make -k matrix: go on where a cell fails
 	@$(if $(BUILT),echo "Done: $(words $(CELLS)) cells.",echo "Nothing to do: all $(words $(CELLS)) cells are done.") Table: $(OUT)/report/matrix.md. Page: $(PAGE)
+endif
 
 question: matrix ## the matrix of PRESET=question: is phase 2 better in English or in several languages? With intervals and verdicts
 	@echo "Answer: $(OUT)/report/question.md"

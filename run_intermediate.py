@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
         if text:
             collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
         trainer = mixture.trainer(model, args, train_features, collators, tokenizer, mix.examples_cap, mix.temperature, mix.mlm_rate)
-    seconds = runner.train(trainer, runner.begin(run, settings))
+    seconds = runner.train(trainer, runner.begin(run, settings, rows))
     if peft.peft:
         model = lora.finish(trainer, run.output_dir)
 
@@ -142,7 +142,6 @@ def main(argv: list[str]) -> None:
             "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, n_rows), "notes": notes + [f"{t}: the English dev score is at chance" for t in flat],
         }, checkpoint=True)
-        runner.clean(run)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
                                  data_collator=runner.Masking(tokenizer, text_args.mlm_probability, run.seed))
-    seconds = runner.train(trainer, runner.begin(run, settings))
+    seconds = runner.train(trainer, runner.begin(run, settings, rows))
     if peft.peft:
         lora.finish(trainer, run.output_dir)
     loss = trainer.evaluate()["eval_loss"]
@@ -109,7 +109,6 @@ def main(argv: list[str]) -> None:
             "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
             "notes": notes,
         }, checkpoint=True)
-        runner.clean(run)
 
 
 if __name__ == "__main__":

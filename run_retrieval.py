@@ -102,7 +102,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run, needs_output=bool(tasks))
     runner.logger.info("World size: %d", world_size)
-    settings = {"model": name, **vars(how), **vars(data_args)}
+    settings = {"model": name, **runner.parent(name), **vars(how), **vars(data_args)}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
@@ -134,8 +134,9 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         export(name, layer, how.pooling, how.export_sentence_transformers, length)
     for task, cell, rows, examples, notes in work:
         start = time.time()
-        found = measure.MEASURES[task.form](task, examples, embed, how, layer)
-        found.write(Path(cell.output_dir), task)
+        with runner.failures(cell.output_dir):
+            found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+            found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,

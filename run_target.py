@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
             task.load("test", language, rows)  # a broken test row is found now, not after the training
 
     # ---- train ---------------------------------------------------------------------------------------------------
-    checkpoint = runner.begin(run, settings)
+    checkpoint = runner.begin(run, settings, rows)
     earlier = stages.train_before(task, model, args, rows, tokenizer, length, data_args, model_args)
     trainer = runner.TaskTrainer(
         model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
@@ -87,7 +87,6 @@ def main(argv: list[str]) -> None:
             "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": runner.unique(rows.records),
             "seconds": round(seconds, 1), "measures": runner.measures(trainer),
         }, checkpoint=target.keep_checkpoint)
-        runner.clean(run)
 
 
 if __name__ == "__main__":

@@ -14,5 +14,8 @@ destination = Path(sys.argv[2])
 temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
 temporary.parent.mkdir(parents=True, exist_ok=True)
 shutil.copytree(Path(spec.origin).parent / folder, temporary)
-shutil.rmtree(destination, ignore_errors=True)
-temporary.rename(destination)
+if (destination / "config.json").is_file():  # a second process has just put its own there, and runs may be reading it
+    shutil.rmtree(temporary)
+else:
+    shutil.rmtree(destination, ignore_errors=True)
+    temporary.rename(destination)

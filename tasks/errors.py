@@ -1,5 +1,18 @@
-"""The one error a user is meant to see."""
+"""The one error a user is meant to see, and what can be said of a disk that takes no more."""
+
+import errno
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 class UserError(ValueError):
     """What was given, what was expected, what to type: printed as one line, without a traceback, exit code 2."""
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """What the system said, if an error or what it came from is that nothing could be written (no room, read-only); else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK:
+            return str(error).splitlines()[0]
+        error = error.__cause__
+    return None

@@ -8,16 +8,18 @@ import functools
 import gzip
 import hashlib
 import json
+import logging
 import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
+from tasks.errors import UserError, full_disk
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+logger = logging.getLogger("xstilts")
 SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
 ROUND_TRIP = ".roundtrip"  # ends the config of English rows that went into another language and back
 
@@ -163,8 +165,11 @@ class Rows:
                 raise UserError(f"{path}: {diagnose(path) or 'a line is not a JSON object.'}")
             try:
                 # data_files, not the folder: a folder with a README `configs:` block would serve a stale cache
-                data = load_dataset(kind, data_files={base: str(path)}, split=base + cut)
+                data = load(load_dataset, kind, data_files={base: str(path)}, split=base + cut)
             except Exception as error:
+                if said := full_disk(error):
+                    raise UserError(f"{path} cannot be read into the cache of rows ({said}). Make room, or set HF_HOME to another "
+                                    "folder.") from error
                 raise UserError(f"{path}: {diagnose(path) or one_line(error)}") from error
             check_text_bytes(data, path)
             record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
@@ -205,6 +210,23 @@ class Rows:
     def note(self, text: str) -> None:
         """Keeps a remark on what was read last; it stands with the record in results.json."""
         self.records[-1].setdefault("notes", []).append(text)
+
+
+def load(load_dataset, kind: str, **options) -> Dataset:
+    """`load_dataset` of files; what its cache holds of them and cannot be read, cut off or damaged, is made anew, and that is said.
+
+    Raises:
+        Exception: whatever is wrong with the files themselves.
+    """
+    import pyarrow
+
+    try:
+        return load_dataset(kind, **options)
+    except (pyarrow.ArrowInvalid, OSError) as error:  # of the files themselves it raises its own error
+        if full_disk(error):
+            raise
+        logger.warning("%s: the cache of it cannot be read (%s); making it anew.", *options["data_files"].values(), one_line(error))
+        return load_dataset(kind, **options, download_mode="force_redownload")
 
 
 def translation_note(path: Path) -> Path:

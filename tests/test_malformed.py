@@ -267,7 +267,7 @@ def test_a_run_that_was_broken_off(data, tmp_path_factory):
     run = arguments.RunArguments(output_dir=str(folder))
     with judged():
         if not runner.finished(run, told):
-            runner.begin(run, told)
+            runner.begin(run, told, Rows())
     runner.claims.release(folder)
     shutil.rmtree(folder)
 

@@ -73,19 +73,21 @@ def _write(out: Path, settings: dict, force: bool, make: Callable[[], Iterable[T
 def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iterable[Table | TextFile]]) -> bool:
     if not _may_write(out, settings, force):
         return False
-    temporary = out.with_name(f".{out.name}.partial")
+    temporary, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         written = _write_files(temporary, make())
         (temporary / STAMP).write_text(json.dumps(settings | {"files": written}, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(old, ignore_errors=True)
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)  # not emptied in its place: half a world would be taken for something else, and kept
         temporary.rename(out)
     except OSError as error:
         raise WorldError(f"--out {out}: cannot write ({error.strerror}); give a folder you may write to") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from xstilts import claims, results
@@ -73,16 +74,28 @@ def hub_type(form: str) -> str:
 
 
 def finish(run, record: dict, checkpoint: bool) -> None:
-    """Writes the card, then results.json (the stamp), then pushes if asked. Call on the first process only."""
+    """Writes the card, then results.json (the stamp), removes what a finished run needs no more, then pushes if asked.
+
+    Call on the first process only.
+    """
     folder = Path(run.output_dir)
     record = {"schema": results.SCHEMA, "versions": results.versions(), "command": results.command_line(),
               "mean": results.mean(record["scores"]), **record}
     results.write_text(folder / "README.md", card(record, checkpoint))
     results.write(folder / "results.json", record)
+    clean(folder)
     claims.release(folder)
     logger.info("Wrote %s", folder / "results.json")
     if run.push_to_hub:
         push(run.hub_model_id, folder)
+
+
+def clean(folder: Path) -> None:
+    """Removes a run's intermediate checkpoints (a finished folder is itself the last or best one), pickles, and word of a failure."""
+    for name in (results.FAILED, "training_args.bin"):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path)
 
 
 def check_push(run) -> None:

@@ -411,7 +411,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
                           layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
     before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
-    seconds = runner.train(trainer, runner.begin(run, settings))
+    seconds = runner.train(trainer, runner.begin(run, settings, rows))
 
     # ---- score on English dev, save, say -------------------------------------------------------------------------
     scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
@@ -437,4 +437,3 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         for task in tasks:
             runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", task.name, key, scores[task.name][key],
                                before[task.name][key], chance[task.name][key])
-        runner.clean(run)

@@ -1,8 +1,8 @@
 """Errors for people; see `tasks.errors`."""
 
-from tasks.errors import UserError
+from tasks.errors import UserError, full_disk
 
-__all__ = ["UserError", "first_line"]
+__all__ = ["UserError", "first_line", "full_disk"]
 
 
 def first_line(error: BaseException) -> str:

@@ -75,6 +75,7 @@ def collect(
     problems: list[str] = []
     trainings, claims = _read_all(root, problems)
     problems += [f"{place} failed: {cause}." for place, cause in results.failures(root).items()]
+    problems += [f"{place} was begun and has no result: it was killed, or is still at work." for place in results.unfinished(root)]
     records, paths = {}, {}
     for key, found in claims.items():
         if len(found) > 1:
@@ -91,6 +92,7 @@ def collect(
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
         _drop_incomparable(task, records, problems)
+    problems += _outdated(root, records, trainings)
     if not records:
         detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
@@ -328,6 +330,16 @@ def _read_all(root: Path, problems: list[str]) -> tuple[list, dict[CellKey, list
             continue
         claims.setdefault((record["arm"], record["task"], record["seed"]), []).append((name, record))
     return trainings, claims
+
+
+def _outdated(root: Path, records: Mapping[CellKey, dict], trainings: list[tuple[str, dict]]) -> list[str]:
+    """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss it."""
+    finished = {(root / name).parent.resolve(): record["finished"] for name, record in trainings}
+    started = [(_name(key), record["settings"]) for key, record in records.items()]
+    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record["settings"]) for name, record in trainings]
+    return [f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
+            for name, settings in started if "model_finished" in settings
+            and finished.get(Path(settings["model"]).resolve(), settings["model_finished"]) != settings["model_finished"]]
 
 
 def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[str]) -> None:

@@ -34,7 +34,8 @@ and any phase may have
     measures   {name: number} that are no scores: perplexity, tokens per second, language bias in ranks
     notes      [sentence] for the reader of the report
 
-A run that failed leaves failed.json in place of it, see `write_failure`; the next start removes that.
+A run that failed leaves failed.json in place of it, see `write_failure`; the next one that ends well removes that. Under
+make so does one that was refused before it began, and it leaves nothing else.
 
 Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
 each language, layer, variant and query, see `xstilts.measure.Found.hits_table`. BUCC has none: F1 is no such mean.
@@ -187,7 +188,7 @@ def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None)
 
 
 def failures(root: str | os.PathLike) -> dict[str, str]:
-    """{folder below `root`: why its run failed}, of the runs that were begun, failed, and have no result."""
+    """{folder below `root`: why its run failed}, of the runs that failed and have no result."""
     found = {}
     for path in _named(root, FAILED):
         if not path.with_name(FILE_NAME).exists():
@@ -197,6 +198,12 @@ def failures(root: str | os.PathLike) -> dict[str, str]:
                 cause = f"{FAILED} cannot be read ({error})"
             found[str(path.parent.relative_to(root))] = cause
     return found
+
+
+def unfinished(root: str | os.PathLike) -> list[str]:
+    """The folders below `root` of trainings that were begun and neither finished nor failed by themselves."""
+    begun = (path.parent for path in _named(root, "run.json"))
+    return [str(folder.relative_to(root)) for folder in begun if not (folder / FILE_NAME).exists() and not (folder / FAILED).exists()]
 
 
 def find(root: str | os.PathLike) -> list[tuple[Path, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import itertools
 import json
@@ -21,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import numpy as np
+import pyarrow
 import torch
 import transformers
 from datasets import concatenate_datasets
@@ -31,9 +31,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
 from tasks.rows import Rows, sha256
-from xstilts import claims, processes, results, submission
-from xstilts.arguments import unknown
-from xstilts.errors import UserError, first_line
+from xstilts import cards, claims, processes, results, submission
+from xstilts.arguments import STARTED, unknown
+from xstilts.errors import UserError, first_line, full_disk
 
 logger = logging.getLogger("xstilts")
 
@@ -56,6 +56,8 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     """
     from transformers.hf_argparser import HfArgumentParser
 
+    if any(arg.partition("=")[0] == "--hub_token" for arg in rest):  # transformers would keep it in a file of every checkpoint
+        raise UserError("--hub_token is not taken, so that it stands in no file. Log in with `hf auth login`, or set HF_TOKEN.")
     parser = HfArgumentParser(TrainingArguments, allow_abbrev=False)
     for key in (names := {a.dest for a in parser._actions}) & {"output_dir", "seed", "push_to_hub", "hub_model_id"}:
         for flag in [arg for arg in rest if arg.split("=")[0] == f"--{key}"]:
@@ -219,6 +221,10 @@ class Watched:
 
     def _save_checkpoint(self, model, trial):
         check_weights(self.model)
+        # transformers deletes the oldest by the clock: one that was set back would make the newest checkpoint that
+        for older in Path(self.args.output_dir).glob("checkpoint-*"):
+            if older.stat().st_mtime > time.time() and self.is_world_process_zero():
+                os.utime(older, (0, 0))
         super()._save_checkpoint(model, trial)
 
 
@@ -311,9 +317,20 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
     backend.no_truncation()  # what the last call left in it is no part of what it is
     backend.no_padding()
     key = fingerprint(task, examples, backend.to_str(), max_length, train)
-    features = examples.map(task.featurize, batched=True, with_indices=True, fn_kwargs=options,
-                            remove_columns=examples.column_names, desc=f"{desc}: features", new_fingerprint=key)
-    return features.map(lengths, batched=True, input_columns="input_ids", desc=f"{desc}: lengths")
+    features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
+                             desc=f"{desc}: features", new_fingerprint=key)
+    return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+
+
+def through_cache(data, function, **options):
+    """`data.map` in batches; what the cache holds of it and cannot be read, cut off or damaged, is made anew, and that is said."""
+    try:
+        return data.map(function, batched=True, **options)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        if full_disk(error):
+            raise
+        logger.warning("%s: the cache of it cannot be read (%s); making it anew.", options["desc"], first_line(error))
+        return data.map(function, batched=True, load_from_cache_file=False, **options)
 
 
 def text_features(task, texts: dict, tokenizer, max_length: int, train: bool):
@@ -432,32 +449,43 @@ def is_whole(checkpoint: Path) -> bool:
     return len(pickles) > 2 and all(map(zipfile.is_zipfile, pickles)) and any(checkpoint.glob("*.safetensors"))
 
 
-def begin(run, settings: dict) -> str | None:
+def begin(run, settings: dict, rows: Rows) -> str | None:
     """The checkpoint to resume from, or None; what is left of a run that failed, or of one of other rows or parent, goes.
+
+    Args:
+        rows: all that are trained on have been read: what they were is kept beside the settings.
 
     Raises:
         UserError: the folder was begun with other arguments, see `compare`.
     """
-    compare(run, settings)
-    checkpoint = last_checkpoint(run.output_dir)
+    folder = Path(run.output_dir)
+    old = compare(run, settings)
     if is_first():
+        begun = json.loads(as_json(settings | {"data": unique(rows.records)}))
+        if old and any(old.get(key, begun.get(key)) != begun.get(key) for key in INPUTS):  # older versions did not keep them
+            logger.warning("%s: the model it starts from, or its rows, are others since it was begun; beginning anew.", folder)
+            cards.clean(folder)
         for name in (results.FILE_NAME, results.FAILED):
-            Path(run.output_dir, name).unlink(missing_ok=True)
-        results.write_text(Path(run.output_dir, "run.json"), as_json(settings))
+            (folder / name).unlink(missing_ok=True)
+        results.write_text(folder / "run.json", as_json(begun))
+    checkpoint = last_checkpoint(run.output_dir)
     if checkpoint:
         logger.info("Going on from %s", checkpoint)
     return checkpoint
 
 
-def compare(run, settings: dict) -> None:
-    """Compares this run's settings with those the folder was begun with.
+INPUTS = ("model_finished", "data")  # of run.json: no arguments, but what they led to; may change, and then it is done again
+
+
+def compare(run, settings: dict) -> dict | None:
+    """Compares this run's settings with those the folder was begun with, which come back: None if nothing was made with them.
 
     Raises:
         UserError: they are others (the difference is shown), and there is something that was made with them; or what they
             were cannot be read.
     """
-    path = Path(run.output_dir, "run.json")
-    if path.is_file() and (get_last_checkpoint(run.output_dir) or Path(run.output_dir, "results.json").is_file()):
+    path, old = Path(run.output_dir, "run.json"), None
+    if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -466,18 +494,21 @@ def compare(run, settings: dict) -> None:
             raise UserError(f"{path} cannot be read ({old}), so nobody knows what the folder was begun with. Delete the folder, or give "
                             "another --output_dir.")
         # an argument there was not yet, and that is not given now, makes no difference
-        differ = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k) and (k in old or settings[k]))
+        differ = sorted(k for k in old.keys() | settings.keys() if k not in INPUTS and old.get(k) != settings.get(k)
+                        and (k in old or settings[k]))
         if differ:
             shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
             raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
                             "--output_dir, or delete the folder.")
+    return old
 
 
 def finished(run, settings: dict) -> bool:
     """Whether this very run is done already: results.json is there, of the same settings, rows and parent.
 
     If rows or parent have changed since, the run is to be done again. If not, its results.json is touched, so that make,
-    which goes by time, does not ask again. Waits for another process that is at work on it.
+    which goes by time, does not ask again (one that was written after this process began is new to make already). Waits for
+    another process that is at work on it.
     """
     if is_first():
         claims.claim(run.output_dir)
@@ -488,7 +519,10 @@ def finished(run, settings: dict) -> bool:
     if reason := outdated(results.read(stamp), settings):
         logger.info("%s: %s; running it again.", run.output_dir, reason)
         return False
-    stamp.touch()
+    if stamp.stat().st_mtime < STARTED:
+        stamp.touch()
+    if is_first():
+        cards.clean(stamp.parent)  # what a kill just before its end has left
     claims.release(run.output_dir)
     logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
     return True
@@ -496,9 +530,10 @@ def finished(run, settings: dict) -> bool:
 
 def outdated(record: dict, settings: dict) -> str | None:
     """Why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows changed."""
-    parent = Path(settings["model"], "results.json")
-    if parent.is_file() and results.read(parent)["finished"] > record["finished"]:
-        return f"{settings['model']} is newer"
+    if (now := settings.get("model_finished")) is not None:
+        then = record["settings"].get("model_finished")  # older versions did not keep it
+        if now != then if then is not None else now > record["finished"]:
+            return f"{settings['model']} was trained again"
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record["data"]:
@@ -508,12 +543,21 @@ def outdated(record: dict, settings: dict) -> str | None:
     return None
 
 
-def settings_of(args: TrainingArguments, **more) -> dict:
+def parent(model: str) -> dict[str, str]:
+    """When the training of the checkpoint a run starts from was finished, for its settings; {} where that is no folder of ours.
+
+    It tells whether it is still the same one, and, as it is only compared for equality, whatever the clock did since.
+    """
+    path = Path(model, results.FILE_NAME)
+    return {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
+
+
+def settings_of(args: TrainingArguments, model: str, **more) -> dict:
     """What a run was told: the TrainingArguments that differ from transformers' defaults, and the script's own."""
     plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
     volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names"}
     changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
-    return json.loads(json.dumps(changed | more, default=str))
+    return json.loads(json.dumps(changed | {"model": model} | parent(model) | more, default=str))
 
 
 def train(trainer, checkpoint: str | None) -> float:
@@ -523,14 +567,17 @@ def train(trainer, checkpoint: str | None) -> float:
         UserError: it cannot go on, see `failures`.
     """
     start = time.time()
-    with failures(trainer):
+    with failures(trainer.args.output_dir, trainer):
         _train(trainer, checkpoint)
     return time.time() - start
 
 
 @contextlib.contextmanager
-def failures(trainer) -> Iterator[None]:
+def failures(folder: str | os.PathLike, trainer=None) -> Iterator[None]:
     """What stops a run that was begun is kept in its folder, in failed.json, for the report: a cause, the last checkpoint.
+
+    Args:
+        trainer: of a training; None for a measurement.
 
     Raises:
         UserError: naming folder, cause and checkpoint, where a user can do something about it: memory, disk, no numbers.
@@ -539,28 +586,35 @@ def failures(trainer) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        folder = Path(trainer.args.output_dir)
+        folder = Path(folder)
         last = get_last_checkpoint(folder)
         place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
-        cause = cause_of(error)
+        cause = cause_of(error, LESS if trainer else "--max_seq_length, or give --dtype bf16")
         with contextlib.suppress(UserError):  # the disk may be full
             results.write_failure(place, cause or f"{type(error).__name__}: {first_line(error)}", last)
         if cause is None:
             raise
-        raise UserError(f"{place} stopped at step {trainer.state.global_step}: {cause}. Last good checkpoint: {last or 'none'}; the "
-                        "same command goes on from it.") from error
+        if trainer is None:
+            raise UserError(f"{place} stopped: {cause}.") from error
+        raise UserError(f"{place} stopped at step {trainer.state.global_step}: {cause}. Last good checkpoint: {last or 'none'}; the same "
+                        "command goes on from it.") from error
 
 
-def cause_of(error: Exception) -> str | None:
-    """Why a run cannot go on, and what to do, where that is not a mistake in the program; else None."""
+LESS = "--per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or --max_seq_length"
+
+
+def cause_of(error: Exception, less: str) -> str | None:
+    """Why a run cannot go on, and what to do, where that is not a mistake in the program; else None.
+
+    Args:
+        less: what to lower where memory does not suffice.
+    """
     said = str(error).lower()
     if isinstance(error, UserError):
         return str(error).rstrip(".")
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in said or "out of memory" in said:
-        return ("out of memory; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps), "
-                "--per_device_eval_batch_size or --max_seq_length")
-    full = "no space left on device" in said or "pytorchstreamwriter failed" in said  # torch does not say why it could not write
-    if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)):
+        return f"out of memory; lower {less}"
+    if full_disk(error) or "pytorchstreamwriter failed" in said:  # torch does not say why it could not write
         return f"the folder cannot be written, the disk may be full ({first_line(error)})"
     return None
 
@@ -587,7 +641,7 @@ def score_languages(trainer, task, rows, languages, tokenizer, length, limit, fo
     for language in languages:
         examples = first(task.load("test", language, rows), limit)
         features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
-        with failures(trainer):
+        with failures(trainer.args.output_dir, trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
@@ -634,11 +688,3 @@ def unique(records: list[dict]) -> list[dict]:
 def as_json(settings: dict) -> str:
     """Settings as they stand in run.json."""
     return json.dumps(settings, indent=1, sort_keys=True, default=str)
-
-
-def clean(run) -> None:
-    """Removes the intermediate checkpoints of a finished run (the folder itself is the last or best one), and pickles."""
-    Path(run.output_dir, "training_args.bin").unlink(missing_ok=True)
-
-    for path in Path(run.output_dir).glob("checkpoint-*"):
-        shutil.rmtree(path)

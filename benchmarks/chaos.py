@@ -1,0 +1,235 @@
+"""kill -9 at random moments of a tiny matrix, then `make matrix` again, until it ends; is everything equal to an undisturbed one's?
+
+    python benchmarks/chaos.py [--kills 50] [--seed 0] [--out FOLDER]
+
+A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other until
+there were `--kills` kills; every third one trains on two processes under torchrun. A kill takes, at random, the run that is at
+work (of two processes: one of them), make alone, or the whole process group: after the last two, runs may live on without their
+make, and the next make meets them. Delays are uniform from 0 to twice what a run of the undisturbed matrix took, so that
+kills fall everywhere. Feature caches are each life's own: they are killed half written too.
+
+Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
+with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
+         "max_position_embeddings": 130, "hidden_dropout_prob": 0.1}
+FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_strategy steps --save_steps 4"
+ARMS, TASKS = ["none", "squad", "squad_dual"], ["udpos", "tatoeba"]
+RUNS = 1 + 2 + 3 * 2 + 1  # the model, two arms, the cells, the report
+# What a finished file may differ in: when, how long, and where
+VARYING = {"seconds", "finished", "command", "versions", "model_finished"}
+TIMED = {"README.md", "run.json", "index.html", "training_args.bin", "world.json"}
+
+
+def matrix(folder: Path, processes: int) -> list[str]:
+    """The command of the tiny matrix below `folder`, on one process or two."""
+    sizes = folder.parent / "sizes.json"
+    torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 2"
+    return ["make", "matrix", f"PY={sys.executable}", "PRESET=world", f"OUT={folder}/runs", f"DATA_ROOT={folder}/world",
+            "WORLD_ARGS=--seed 0 --size 0.02 --languages 2", f"ARMS={' '.join(ARMS)}", f"TARGETS={TASKS[0]}", f"RETRIEVAL={TASKS[1]}",
+            "SEEDS=0", "DEFAULT_JOBS=1", "THREADS=1", "ARGS_squad_dual=--layer 1", "ARGS_udpos=", "ARGS_tatoeba=",
+            f"MLM_ARGS=--config_name {sizes} --vocab_size 300 --max_steps 20 {FEW}",
+            f"INTERMEDIATE_ARGS={FEW} --max_steps 20 --max_train_samples 60 --max_eval_samples 8",
+            f"TARGET_ARGS={FEW} --num_train_epochs 3 --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps --eval_steps 4",
+            "RETRIEVAL_ARGS=--layer all --report_layer 1", *([f"RUN={torchrun}"] if processes == 2 else [])]
+
+
+class Life:
+    """One matrix below `folder`: `start` begins an attempt, `kill` ends it."""
+
+    def __init__(self, folder: Path, processes: int, source: Path):
+        self.folder, self.command, self.source = folder, matrix(folder, processes), source
+        folder.mkdir(exist_ok=True)
+        (folder.parent / "sizes.json").write_text(json.dumps(SIZES))
+        self.environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive",
+                                         "XSTILTS_CHAOS": str(folder)}
+        self.environment.pop("MAKEFLAGS", None)
+
+    def start(self) -> None:
+        with (self.folder / "log").open("a") as log:
+            self.make = subprocess.Popen(self.command, cwd=self.source, env=self.environment, stdout=log, stderr=log,
+                                         start_new_session=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """The Python processes of this life's runs, those too whose make is dead."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("XSTILTS_CHAOS") == str(self.folder) and phase([process]):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def kill(self, how: str, rng: random.Random) -> str:
+        """Kills; returns the phase that was at work."""
+        workers = self.workers()
+        at_work = phase(workers)
+        if how == "run" and workers:
+            leaves = [process for process in workers if "torch.distributed.run" not in process.cmdline()]
+            end(rng.choice(leaves or workers))
+        elif how == "group":
+            os.killpg(self.make.pid, signal.SIGKILL)
+        else:
+            self.make.kill()
+        self.make.wait()
+        return at_work or "between runs"
+
+
+def end(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:  # it has just ended by itself
+        pass
+
+
+def phase(processes: list[psutil.Process]) -> str:
+    """What the first of them that is a run of ours does, "" if none is."""
+    for process in processes:
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        for word in words if "python" in words[:1].__str__() else []:
+            if word.startswith("run_") and word.endswith(".py"):
+                return word.removesuffix(".py") + (" --do_train" if any("dual.yaml" in other for other in words) else "")
+            if word == "world":
+                return "world"
+    return ""
+
+
+def content(folder: Path) -> dict[str, object]:
+    """{path: bytes, or of results.json what may not vary} of all that a finished matrix holds."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if not path.is_file() or path.name in TIMED or path.suffix == ".png" or is_left_over(name):
+            continue
+        found[name] = path.read_bytes()
+        if path.name == "results.json":
+            text = path.read_text().replace(str(folder.parent), "LIFE")
+            found[name] = without_times(json.loads(text))
+    return found
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if key not in VARYING and not key.startswith("seconds")}
+    return value
+
+
+def is_left_over(name: str) -> bool:
+    """Of a temporary name, or a checkpoint of a training that is done."""
+    return any(part.startswith((".", "checkpoint-")) for part in name.split("/"))
+
+
+def differences(one: dict, other: dict) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def finish(life: Life, longest: float) -> None:
+    """Lets the attempt that runs come to its end. Raises SystemExit if it fails or hangs."""
+    try:
+        code = life.make.wait(timeout=longest)
+    except subprocess.TimeoutExpired:
+        code = "a hang"
+    if code:
+        sys.exit(f"{life.folder}: make ended with {code}, not killed by us; see {life.folder}/log")
+
+
+def undisturbed(out: Path, processes: int, source: Path) -> tuple[dict, float]:
+    """(what it holds, seconds of a run) of the matrix that nobody kills; made once."""
+    folder = out / f"undisturbed-{processes}"
+    if not (folder / "seconds").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        life, start = Life(folder, processes, source), time.monotonic()
+        life.start()
+        finish(life, 3600)
+        (folder / "seconds").write_text(str((time.monotonic() - start) / RUNS))
+    return content(folder / "runs"), float((folder / "seconds").read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/chaos"))
+    given = parser.parse_args()
+    out, source = given.out.resolve(), given.out.resolve() / "source"
+    out.mkdir(parents=True, exist_ok=True)
+    if not source.is_dir():
+        subprocess.run(["git", "clone", "--quiet", ROOT, source], check=True)
+
+    # one line a kill, one a finished life: what stands there is not done again
+    journal = out / "journal.jsonl"
+    entries = [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+
+    def note(**entry) -> None:
+        entries.append(entry)
+        with journal.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    kills = [entry for entry in entries if "how" in entry]
+    with tqdm(total=given.kills, initial=len(kills), desc="kills", unit=" kills") as bar:
+        number = sum("equal" in entry for entry in entries)
+        while len(kills) < given.kills or kills[-1]["life"] == number:  # the last life is let finish
+            processes = 2 if number % 3 == 2 else 1
+            whole, seconds = undisturbed(out, processes, source)
+            life = Life(out / f"life-{number}", processes, source)
+            while True:
+                rng = random.Random(f"{given.seed}/{len(kills)}")
+                life.start()
+                if len(kills) >= given.kills:
+                    finish(life, 3600)
+                    break
+                delay, how = rng.uniform(0, 2 * seconds), rng.choice(["run", "run", "make", "group"])
+                try:
+                    finish(life, delay) if life.make.wait(timeout=delay) else None
+                    break
+                except subprocess.TimeoutExpired:
+                    at_work = life.kill(how, rng)
+                    note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1))
+                    kills.append(entries[-1])
+                    bar.update()
+            unequal = differences(whole, content(life.folder / "runs"))
+            left = [str(p.relative_to(life.folder)) for p in (life.folder / "runs").rglob("*") if is_left_over(p.name)]
+            resumed = (life.folder / "log").read_text().count("Going on from")
+            note(life=number, equal=not unequal, unequal=unequal, left_over=left, resumed=resumed)
+            number += 1
+
+    print(report(entries))
+
+
+def report(entries: list[dict]) -> str:
+    """How many kills ended equal, where they fell, and how."""
+    kills, lives = [e for e in entries if "how" in e], [e for e in entries if "equal" in e]
+    good = {life["life"] for life in lives if life["equal"]}
+    lines = [f"{sum(kill['life'] in good for kill in kills)} of {len(kills)} kills ended equal, in {len(good)} of {len(lives)} matrices; "
+             f"{sum(life['resumed'] for life in lives)} trainings went on from a checkpoint."]
+    for key in ("phase", "how", "processes"):
+        counts = collections.Counter(str(kill[key]) for kill in kills)
+        lines.append(f"  by {key}: " + ", ".join(f"{name} {n}" for name, n in sorted(counts.items())))
+    lines += [f"  life {life['life']} differs in: {', '.join(life['unequal'][:8])}" for life in lives if not life["equal"]]
+    lines += [f"  life {life['life']} left behind: {', '.join(life['left_over'][:8])}" for life in lives if life["left_over"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
