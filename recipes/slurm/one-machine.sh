@@ -15,7 +15,8 @@ if [ "$1" = stop ]; then
   scancel --user=root 2>/dev/null || true
   for _ in {1..50}; do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.2; done
   for name in slurmd slurmctld munged; do
-    if [ -f "$dir/$name.pid" ]; then kill "$(cat "$dir/$name.pid")" 2>/dev/null || true; fi
+    pid=$(cat "$dir/$name.pid" 2>/dev/null) || continue
+    while kill "$pid" 2>/dev/null; do sleep 0.1; done
   done
   exit
 fi
