@@ -17,12 +17,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 
 
-def example_qa(batch, indices, tokenizer, max_length):
+def example_qa(batch, indices, tokenizer, max_length, padding="max_length"):
     """The recipe of run_qa.py's training features."""
     from tasks.span import DOC_STRIDE
 
     questions = [q.lstrip() for q in batch["question"]]
-    encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length, padding="max_length",
+    encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length, padding=padding,
                         stride=min(DOC_STRIDE, max_length // 4), return_overflowing_tokens=True, return_offsets_mapping=True)
     owner, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
     starts, ends = [], []
@@ -49,9 +49,9 @@ def example_qa(batch, indices, tokenizer, max_length):
     return {**encoded, "start_positions": starts, "end_positions": ends}
 
 
-def example_pair(batch, indices, tokenizer, max_length):
+def example_pair(batch, indices, tokenizer, max_length, padding="max_length"):
     """The recipe of run_glue.py's features."""
-    encoded = tokenizer(batch["text_a"], batch["text_b"], padding="max_length", max_length=max_length, truncation=True)
+    encoded = tokenizer(batch["text_a"], batch["text_b"], padding=padding, max_length=max_length, truncation=True)
     return {**encoded, "label": batch["label"]}
 
 

@@ -54,8 +54,11 @@ def invented_sentences(count: int) -> list[str]:
     return [" ".join(draw.choice(words, length)) for length in lengths]
 
 
-def untrained_checkpoint(folder: str, sentences: list[str], layers: int, hidden: int) -> str:
-    """An XLM-R of the given size with random weights: what it costs does not depend on what it knows."""
+def untrained_checkpoint(folder: str, sentences: list[str], layers: int, hidden: int, vocabulary: int = 0) -> str:
+    """An XLM-R of the given size with random weights: what it costs does not depend on what it knows.
+
+    Its tokenizer is made from `sentences`; `vocabulary`, if larger, is the size of the embeddings all the same.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
@@ -71,7 +74,7 @@ def untrained_checkpoint(folder: str, sentences: list[str], layers: int, hidden:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **names)
     tokenizer.save_pretrained(folder)
     config = XLMRobertaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=max(len(tokenizer), vocabulary),
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64,

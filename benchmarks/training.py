@@ -1,0 +1,380 @@
+"""Speed of training beside what a user would run instead, on the same model, rows and settings; the losses stand beside it.
+
+    python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] [--rows 2000] [--runs 3]
+    python benchmarks/training.py processes --data_root data/world [--layers 4] [--hidden 768] [--steps 12] [--runs 3]
+    python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
+    python benchmarks/training.py gpu --data_root data/world [--rows 4000] [--runs 3]
+
+`tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and run_ner.py
+make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row to the maximal
+length, run_ner to the longest of its batch; batches at random, fp32), and with their best flags (padding to the longest,
+group_by_length, and bf16 where we use it). Rates are real tokens (padding aside) a second of training alone, from the first
+step to the last. The sides alternate, each round with another seed and the same initial weights for all; ratios are medians
+over rounds. Losses are the means of each quarter of the epoch, and afterwards on dev rows, measured in one way for all (in
+training run_qa.py's counts padding among the places where an answer may lie, so that its curve begins higher).
+`processes`: run_intermediate.py as one process beside two that share the same batches, one thread each. Wants two idle cores.
+`resume`: run_mlm.py as the preset world has it, killed (-9) between two checkpoints and started again: the time to the first
+new step beside the time from one checkpoint to the next.
+`gpu`: `tasks` for a model of XLM-R Large's size with random weights in bf16, beside the example scripts' best flags, with the
+share of the card's own matmul rate (measured just before) and peak memory. Says so and ends where there is no GPU.
+Set OMP_NUM_THREADS for the threads all sides use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from featurise import example_pair, example_qa  # noqa: E402  (they lie beside this file)
+from retrieval import untrained_checkpoint  # noqa: E402
+from scaling import SHAPES  # noqa: E402
+
+
+@dataclass
+class Run:
+    """One training.
+
+    lengths: tokens of each row, padding aside; seconds: from the first step to the last; losses: mean of each quarter of the steps;
+    dev_loss: afterwards, by our loss; memory: bytes of GPU memory at most, 0 on a CPU.
+    """
+
+    lengths: list[int]
+    seconds: float
+    losses: list[float]
+    dev_loss: float
+    memory: int
+
+    @property
+    def rate(self) -> float:
+        """Real tokens a second."""
+        return sum(self.lengths) / self.seconds
+
+    @property
+    def mean_length(self) -> float:
+        """Length of the row a token stands in, on average over tokens."""
+        return sum(n * n for n in self.lengths) / sum(self.lengths)
+
+
+def example_tags(batch, indices, tokenizer, max_length, padding):
+    """The recipe of run_ner.py's features: a word's tag on its first token, -100 on all others."""
+    encoded = tokenizer(batch["tokens"], padding=padding, truncation=True, max_length=max_length, is_split_into_words=True)
+    rows = []
+    for i, tags in enumerate(batch["tags"]):
+        words = encoded.word_ids(i)
+        rows.append([-100 if w is None or (k and words[k - 1] == w) else tags[w] for k, w in enumerate(words)])
+    return {**encoded, "labels": rows}
+
+
+EXAMPLES = {"sentence_pair": example_pair, "span": example_qa, "tagging": example_tags}  # by task form
+
+
+def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Callable]:
+    """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's two."""
+    import transformers
+
+    from xstilts import runner
+    from xstilts.arguments import RunArguments
+
+    cpu = not runner.torch.cuda.is_available()
+    dynamic = transformers.DataCollatorForTokenClassification if task.form == "tagging" else transformers.DataCollatorWithPadding
+
+    def ours(settings, folder, seed):
+        args = runner.training_arguments(RunArguments(output_dir=folder, seed=seed), ["--bf16", str(bf16)], settings)
+        features = runner.featurize(task, examples, tokenizer, length, True, task.name)
+        return runner.TaskTrainer, {"args": args, "train_dataset": features, "data_collator": task.collator(tokenizer)}
+
+    def example(padding, collator, **flags):
+        def build(settings, folder, seed):
+            args = transformers.TrainingArguments(output_dir=folder, seed=seed, use_cpu=cpu, **settings, **flags)
+            features = examples.map(EXAMPLES[task.form], batched=True, with_indices=True, remove_columns=examples.column_names,
+                                    fn_kwargs={"tokenizer": tokenizer, "max_length": length, "padding": padding})
+            return transformers.Trainer, {"args": args, "train_dataset": features, "data_collator": collator}
+
+        return build
+
+    if task.form == "tagging":
+        defaults = example(False, dynamic(tokenizer))
+    else:
+        defaults = example("max_length", transformers.default_data_collator)
+    best = example(False, dynamic(tokenizer), bf16=bf16, train_sampling_strategy="group_by_length")
+    return {"ours": ours, "example, defaults": defaults, "example, best flags": best}
+
+
+def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
+    """Trains a copy of `model`; loading, features and the order of the rows are not in the time, which `watch` tells."""
+    import torch
+    import transformers
+
+    class Clock(transformers.TrainerCallback):
+        def on_train_begin(self, *args, **kwargs):
+            self.start = watch()
+
+        def on_train_end(self, *args, **kwargs):
+            self.seconds = watch() - self.start
+
+    clock, model, cuda = Clock(), copy.deepcopy(model), torch.cuda.is_available()
+    trainer = trainer_class(model=model, processing_class=tokenizer, callbacks=[clock], **kwargs)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    trainer.train()
+    memory = torch.cuda.max_memory_allocated() if cuda else 0
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][:4]
+    lengths = [sum(mask) for mask in kwargs["train_dataset"]["attention_mask"]]
+    return Run(lengths, clock.seconds, losses, dev_loss(model), memory)
+
+
+def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, list[Run]]:
+    """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps of each to warm up."""
+    import transformers
+
+    from xstilts import heads, runner
+    from xstilts.arguments import RunArguments
+
+    tokenizer, watch = heads.load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
+    length = args.max_seq_length or task.defaults["max_seq_length"]
+    batch = args.batch_size or task.defaults["per_device_train_batch_size"]
+    examples = runner.first(task.load("train", "en", rows), args.rows)
+    dev = runner.featurize(task, runner.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev")
+    print(f"{task.name}: {len(examples)} rows in batches of {batch}, at most {length} tokens, {'bf16' if args.bf16 else 'fp32'}, "
+          f"{args.runs} rounds")
+    settings = {"learning_rate": args.learning_rate, "warmup_steps": 0.1, "num_train_epochs": 1, "per_device_train_batch_size": batch,
+                "save_strategy": "no", "disable_tqdm": True}
+    found: dict[str, list[Run]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def dev_loss(model) -> float:
+            plain = runner.training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
+            judge = runner.TaskTrainer(model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer)
+            return judge.evaluate(dev)["eval_loss"]
+
+        for seed in range(-1, args.runs):  # -1: warming up
+            transformers.set_seed(max(seed, 0))
+            model = heads.fresh_head(task, model_name)
+            for name, build in rivals(task, examples, tokenizer, length, args.bf16).items():
+                if name in without:
+                    continue
+                trainer_class, kwargs = build(settings, folder, max(seed, 0))
+                kwargs["args"].logging_steps = max(1, len(kwargs["train_dataset"]) // batch // 4)
+                kwargs["args"].max_steps = 2 if seed < 0 else -1
+                transformers.set_seed(max(seed, 0))
+                run = train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs)
+                if seed >= 0:
+                    found.setdefault(name, []).append(run)
+    return found
+
+
+def show(found: dict[str, list[Run]]) -> None:
+    """Rates, the median over rounds of our rate over the rival's, and losses beside their spread over seeds."""
+    ours = found["ours"]
+    for name, rounds in found.items():
+        ratios = [mine.rate / run.rate for mine, run in zip(ours, rounds, strict=True)]
+        quarters = [statistics.mean(values) for values in zip(*(run.losses for run in rounds), strict=True)]
+        print(f"  {name:20s} {statistics.median(run.rate for run in rounds):9.0f} tokens/s, ours {statistics.median(ratios):5.2f}x "
+              f"({min(ratios):.2f} to {max(ratios):.2f}); loss " + " ".join(f"{q:.3f}" for q in quarters)
+              + f", on dev {statistics.mean(run.dev_loss for run in rounds):.3f}")
+    if len(ours) > 1:
+        for name, rounds in list(found.items())[1:]:
+            gaps = [run.dev_loss - mine.dev_loss for mine, run in zip(ours, rounds, strict=True)]
+            print(f"  dev loss of {name} minus ours: {statistics.mean(gaps):+.3f}, standard deviation over seeds "
+                  f"{statistics.stdev(gaps):.3f} of that difference, {statistics.stdev(run.dev_loss for run in ours):.3f} of ours")
+
+
+def benchmark_tasks(args: argparse.Namespace) -> None:
+    from tasks import get_task
+    from tasks.rows import Rows
+    from xstilts import runner
+
+    quiet()
+    if args.bf16 is None:
+        args.bf16 = runner.has_bf16()
+    for name in args.tasks:
+        show(race(get_task(name), Rows(args.data_root, args.splits), args.model, args))
+
+
+def quiet() -> None:
+    import datasets
+    import transformers
+    from transformers.trainer_callback import PrinterCallback
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    PrinterCallback.on_log = lambda *args, **kwargs: None  # a line of ours says it
+
+
+def texts_of(data_root: str) -> list[str]:
+    """English sentences of a folder's rows, for a tokenizer."""
+    from tasks import get_task
+    from tasks.rows import Rows
+
+    examples = get_task("xnli").load("train", "en", Rows(data_root))
+    return [*examples["text_a"][:2000], *examples["text_b"][:2000]]
+
+
+# ---- more than one process -------------------------------------------------------------------------------------------
+
+
+def benchmark_processes(args: argparse.Namespace) -> None:
+    launch = {1: [sys.executable], 2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]}
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        model = untrained_checkpoint(f"{folder}/model", texts_of(args.data_root), args.layers, args.hidden)
+        for run in range(args.runs):
+            for world, command in launch.items():
+                out = f"{folder}/{world}-{run}"
+                done = subprocess.run(
+                    [*command, "run_intermediate.py", "--tasks", "mnli", "--model_name_or_path", model, "--data_root", args.data_root,
+                     "--output_dir", out, "--max_steps", str(args.steps), "--per_device_train_batch_size", str(32 // world),
+                     "--bf16", "False", "--save_strategy", "no", "--max_eval_samples", "16", "--max_seq_length", "128", "--logging_steps", "1",
+                     "--disable_tqdm", "True"],
+                    cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+                if done.returncode:
+                    sys.exit(f"{world} processes failed:\n{done.stderr[-2000:]}")
+                record = json.loads(Path(out, "results.json").read_text(encoding="utf-8"))
+                rates[world].append(record["measures"]["tokens"] / record["seconds"])
+                print(f"  {world} processes: {rates[world][-1]:7.0f} tokens/s, last loss {record['measures']['last_loss']:.4f}")
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    print(f"processes: {args.layers} x {args.hidden}, batch 32, {args.steps} steps, fp32, a thread each: 2 processes are "
+          f"{statistics.median(ratios):.2f}x as fast as 1 ({min(ratios):.2f} to {max(ratios):.2f}, rounds: {args.runs})")
+
+
+# ---- resuming --------------------------------------------------------------------------------------------------------
+
+
+def benchmark_resume(args: argparse.Namespace) -> None:
+    steps = 3 * args.save_steps
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable, "run_mlm.py", "--data_root", args.data_root, "--output_dir", f"{folder}/model", "--config_name",
+            "recipes/models/xlmr-tiny.json", "--vocab_size", "2000", "--mlm_probability", "0.2", "--learning_rate", "2e-3",
+            "--per_device_train_batch_size", "32", "--max_steps", str(steps), "--bf16", "False", "--save_strategy", "steps",
+            "--save_steps", str(args.save_steps), "--logging_steps", "1", "--disable_tqdm", "True"]
+        first, times, _ = steps_of(command, until=2 * args.save_steps + args.save_steps // 2)
+        interval = times[2 * args.save_steps] - times[args.save_steps]
+        again, _, said = steps_of(command, until=1)
+    if f"checkpoint-{2 * args.save_steps}" not in said:
+        sys.exit(f"It did not go on from the second checkpoint:\n{said[-2000:]}")
+    print(f"resume: {first:.1f} s from the command to the first step, {again:.1f} s when started again; {args.save_steps} steps from one "
+          f"checkpoint to the next {interval:.1f} s: {again / interval:.2f} of an interval")
+
+
+def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
+    """Runs a training that logs every step, and kills it after step `until`.
+
+    Returns:
+        (seconds from the command to the end of its first step, the seconds at which each step ended, all it said).
+    """
+    start, times, said = time.perf_counter(), [], []
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        said.append(line)
+        if "'loss'" in line:
+            times.append(time.perf_counter() - start)
+            if len(times) == until:
+                process.send_signal(signal.SIGKILL)
+                break
+    process.stdout.close()
+    process.wait()
+    if len(times) < until:
+        sys.exit("".join(said)[-2000:])
+    return times[0], times, "".join(said)
+
+
+# ---- a GPU -----------------------------------------------------------------------------------------------------------
+
+
+def benchmark_gpu(args: argparse.Namespace) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        print("gpu: skipped, there is no GPU here.")
+        return
+    from tasks import get_task
+    from tasks.rows import Rows
+
+    quiet()
+    peak, shape, rows = matmul_rate(), SHAPES["xlm-r-large"], Rows(args.data_root)
+    print(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192")
+    with tempfile.TemporaryDirectory() as folder:
+        model = untrained_checkpoint(folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary)
+        for task in map(get_task, args.tasks):
+            found = race(task, rows, model, args, without=("example, defaults",))
+            show(found)
+            for name, rounds in found.items():
+                rate, run = statistics.median(run.rate for run in rounds), rounds[0]
+                share = rate * shape.train_flops(run.mean_length) / peak
+                print(f"  {name:20s} {100 * share:5.1f} % of that rate, {max(run.memory for run in rounds) / 2**30:.1f} GiB")
+
+
+def matmul_rate(size: int = 8192, repeats: int = 50) -> float:
+    """Floating-point operations a second of the GPU in a square bf16 matmul: the best that a model of matmuls could have."""
+    import torch
+
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(5):
+        a @ b
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        a @ b
+    torch.cuda.synchronize()
+    return 2 * size**3 * repeats / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    common, training = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data_root", required=True)
+    common.add_argument("--runs", type=int, default=3)
+    training.add_argument("--max_seq_length", type=int, help="default: the task's")
+    training.add_argument("--learning_rate", type=float, default=5e-5)
+
+    command = commands.add_parser("tasks", parents=[common, training])
+    command.add_argument("--model", required=True)
+    command.add_argument("--splits", nargs="*", default=[], help="as the scripts' argument, e.g. xnli.train=validation")
+    command.add_argument("--tasks", nargs="+", default=["xnli", "squad", "udpos"])
+    command.add_argument("--rows", type=int, default=2000)
+    command.add_argument("--batch_size", type=int, help="default: the task's")
+    command.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="ours and best flags; default: where the machine has it")
+    command.add_argument("--cpu_time", action="store_true", help="seconds of the processor, where other jobs run beside; not with a GPU")
+    command.set_defaults(run=benchmark_tasks)
+
+    command = commands.add_parser("processes", parents=[common])
+    command.add_argument("--layers", type=int, default=4)
+    command.add_argument("--hidden", type=int, default=768)
+    command.add_argument("--steps", type=int, default=12)
+    command.set_defaults(run=benchmark_processes)
+
+    command = commands.add_parser("resume", parents=[common])
+    command.add_argument("--save_steps", type=int, default=1000)
+    command.set_defaults(run=benchmark_resume)
+
+    command = commands.add_parser("gpu", parents=[common, training])
+    command.add_argument("--tasks", nargs="+", default=["xnli", "squad"])
+    command.add_argument("--rows", type=int, default=4000)
+    command.add_argument("--batch_size", type=int, default=32)
+    command.set_defaults(run=benchmark_gpu, bf16=True, cpu_time=False)
+
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
