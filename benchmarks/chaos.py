@@ -3,10 +3,10 @@
     python benchmarks/chaos.py [--kills 50] [--seed 0] [--out FOLDER]
 
 A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other until
-there were `--kills` kills; every third one trains on two processes under torchrun. A kill takes, at random, the run that is at
-work (of two processes: one of them), make alone, or the whole process group: after the last two, runs may live on without their
-make, and the next make meets them. Delays are uniform from 0 to twice what a run of the undisturbed matrix took, so that
-kills fall everywhere. Feature caches are each life's own: they are killed half written too.
+there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the run that is at
+work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
+live on without their make, and the next make meets them. Delays are uniform from 0 to three times what a run of the undisturbed
+matrix took, so that kills fall everywhere. Caches of features are each life's own: they are killed half written too.
 
 Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
 with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
@@ -72,25 +72,34 @@ class Life:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("XSTILTS_CHAOS") == str(self.folder) and phase([process]):
+                if process.environ().get("XSTILTS_CHAOS") == str(self.folder) and phase(process):
                     found.append(process)
             except psutil.Error:
                 continue
         return found
 
+    def finish(self, longest: float) -> None:
+        """Lets the attempt that runs, and runs of earlier ones, come to their end. Raises SystemExit if it fails or hangs."""
+        try:
+            code = self.make.wait(timeout=longest)
+        except subprocess.TimeoutExpired:
+            code = "no end"
+        if code:
+            sys.exit(f"{self.folder}: make ended with {code}, not killed by us; see {self.folder}/log")
+        psutil.wait_procs(self.workers(), timeout=60)
+
     def kill(self, how: str, rng: random.Random) -> str:
         """Kills; returns the phase that was at work."""
         workers = self.workers()
-        at_work = phase(workers)
+        at_work = phase(workers[0]) if workers else "between runs"
         if how == "run" and workers:
-            leaves = [process for process in workers if "torch.distributed.run" not in process.cmdline()]
-            end(rng.choice(leaves or workers))
+            end(rng.choice(workers))
         elif how == "group":
             os.killpg(self.make.pid, signal.SIGKILL)
         else:
             self.make.kill()
         self.make.wait()
-        return at_work or "between runs"
+        return at_work
 
 
 def end(process: psutil.Process) -> None:
@@ -100,19 +109,13 @@ def end(process: psutil.Process) -> None:
         pass
 
 
-def phase(processes: list[psutil.Process]) -> str:
-    """What the first of them that is a run of ours does, "" if none is."""
-    for process in processes:
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        for word in words if "python" in words[:1].__str__() else []:
-            if word.startswith("run_") and word.endswith(".py"):
-                return word.removesuffix(".py") + (" --do_train" if any("dual.yaml" in other for other in words) else "")
-            if word == "world":
-                return "world"
-    return ""
+def phase(process: psutil.Process) -> str | None:
+    """What a process does, if it is a run of ours. Raises psutil.Error if it has ended."""
+    words = process.cmdline()
+    if not words or "python" not in Path(words[0]).name:
+        return None
+    script = next((word for word in words if word == "world" or (word.startswith("run_") and word.endswith(".py"))), None)
+    return f"{script} --do_train" if "recipes/arms/squad_dual.yaml" in words else script
 
 
 def content(folder: Path) -> dict[str, object]:
@@ -144,16 +147,6 @@ def differences(one: dict, other: dict) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def finish(life: Life, longest: float) -> None:
-    """Lets the attempt that runs come to its end. Raises SystemExit if it fails or hangs."""
-    try:
-        code = life.make.wait(timeout=longest)
-    except subprocess.TimeoutExpired:
-        code = "a hang"
-    if code:
-        sys.exit(f"{life.folder}: make ended with {code}, not killed by us; see {life.folder}/log")
-
-
 def undisturbed(out: Path, processes: int, source: Path) -> tuple[dict, float]:
     """(what it holds, seconds of a run) of the matrix that nobody kills; made once."""
     folder = out / f"undisturbed-{processes}"
@@ -161,7 +154,7 @@ def undisturbed(out: Path, processes: int, source: Path) -> tuple[dict, float]:
         shutil.rmtree(folder, ignore_errors=True)
         life, start = Life(folder, processes, source), time.monotonic()
         life.start()
-        finish(life, 3600)
+        life.finish(3600)
         (folder / "seconds").write_text(str((time.monotonic() - start) / RUNS))
     return content(folder / "runs"), float((folder / "seconds").read_text())
 
@@ -190,24 +183,26 @@ def main() -> None:
     with tqdm(total=given.kills, initial=len(kills), desc="kills", unit=" kills") as bar:
         number = sum("equal" in entry for entry in entries)
         while len(kills) < given.kills or kills[-1]["life"] == number:  # the last life is let finish
-            processes = 2 if number % 3 == 2 else 1
+            processes = 1 + number % 2
             whole, seconds = undisturbed(out, processes, source)
             life = Life(out / f"life-{number}", processes, source)
             while True:
                 rng = random.Random(f"{given.seed}/{len(kills)}")
                 life.start()
                 if len(kills) >= given.kills:
-                    finish(life, 3600)
+                    life.finish(3600)
                     break
-                delay, how = rng.uniform(0, 2 * seconds), rng.choice(["run", "run", "make", "group"])
+                delay, how = rng.uniform(0, 3 * seconds), rng.choice(["run", "run", "make", "group"])
                 try:
-                    finish(life, delay) if life.make.wait(timeout=delay) else None
-                    break
+                    life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
                     at_work = life.kill(how, rng)
                     note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1))
                     kills.append(entries[-1])
                     bar.update()
+                else:
+                    life.finish(3600)
+                    break
             unequal = differences(whole, content(life.folder / "runs"))
             left = [str(p.relative_to(life.folder)) for p in (life.folder / "runs").rglob("*") if is_left_over(p.name)]
             resumed = (life.folder / "log").read_text().count("Going on from")

@@ -12,7 +12,8 @@ class UserError(ValueError):
 def full_disk(error: BaseException | None) -> str | None:
     """What the system said, if an error or what it came from is that nothing could be written (no room, read-only); else None."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK:
+        said = str(error).lower()
+        if (isinstance(error, OSError) and error.errno in DISK) or "no space left on device" in said or "not enough disk space" in said:
             return str(error).splitlines()[0]
         error = error.__cause__
     return None

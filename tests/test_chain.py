@@ -98,6 +98,50 @@ def test_the_chain(tiny, tmp_path):
     assert "run_mlm" not in redone.stdout and "run_target" not in redone.stdout and "run_intermediate" not in redone.stdout
 
 
+# ---- a cell that fails -------------------------------------------------------------------------------------------------
+
+STUB = """
+import os, sys
+from xstilts import results
+from xstilts.arguments import command
+from xstilts.errors import UserError
+
+def main(argv):
+    given = dict(zip(argv, argv[1:]))
+    arm, task = given["--arm"], given.get("--task")
+    if f"{arm} {task}" in os.environ["FAILING"].split(","):
+        raise UserError(f"{arm} {task} cannot be done.")
+    scores = {"en": {"f1": 50}} if task else {}
+    results.write(f"{given['--output_dir']}/results.json", {
+        "phase": "target" if task else "intermediate", "task": task or arm, "form": "tagging", "arm": arm, "seed": 0, "model": "m",
+        "parents": [], "metric": "f1", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5),
+        "settings": {}, "data": [], "seconds": 1})
+
+command(main)
+"""
+
+
+def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
+    """With a program in the scripts' place; an arm fails, and a cell of another."""
+    (tmp_path / "stub.py").write_text(STUB)
+    tiny = ["PRESET=world", f"OUT={tmp_path}/runs", "MODEL=m", "MLM_ARGS=", "WORLD_ARGS=", "ARMS=none squad mnli", "TARGETS=udpos panx",
+            "RETRIEVAL=", f"RUN={sys.executable} {tmp_path}/stub.py"]
+    done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=str(ROOT))
+    assert done.returncode == 2 and "Done:" not in done.stdout
+    assert sorted(stamps(tmp_path / "runs")) == [f"{place}/results.json" for place in (
+        "mnli/seed0", "mnli/seed0/udpos", "none/seed0/panx", "none/seed0/udpos")]
+    page = (tmp_path / "runs/report/matrix.md").read_text()
+    assert "mnli/seed0/panx failed: mnli panx cannot be done." in page and "squad/seed0 failed: squad None cannot be done." in page
+    assert "Missing cells: 3." in done.stdout and (tmp_path / "runs/report/index.html").is_file()
+    built = stamps(tmp_path / "runs")
+    done = make("-k", "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
+    assert done.returncode == 0 and "Done: 6 cells." in done.stdout, done.stderr
+    assert "failed" not in (tmp_path / "runs/report/matrix.md").read_text() and built.items() <= stamps(tmp_path / "runs").items()
+    for flags in (["-k"], ["-j2"]):
+        done = make(*flags, "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
+        assert done.returncode == 0 and done.stdout.startswith("Nothing to do: all 6 cells are done.") and done.stdout.count("\n") == 1
+
+
 # ---- the Makefile's own answers --------------------------------------------------------------------------------------
 
 def dry(*arguments):

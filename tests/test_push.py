@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import results
+from xstilts import cards, results
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
@@ -44,11 +44,11 @@ class Hub:
     """What the client asked for, and how the double answers.
 
     `files`: the last pushed content of each path in whatever repository; `repositories`: {name: {path: content}};
-    `sent`: paths in the order they came; `refuse`: {part of a call's path: status}.
+    `sent`: paths in the order they came; `tokens`: with which it was called; `refuse`: {part of a call's path: status}.
     """
 
     def __init__(self):
-        self.calls, self.files, self.refuse, self.repositories, self.sent = [], {}, {}, {}, []
+        self.calls, self.files, self.refuse, self.repositories, self.sent, self.tokens = [], {}, {}, {}, [], set()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,6 +68,7 @@ class Hub:
                 body = self.rfile.read(length)
                 path = self.path.split("?")[0]
                 hub.calls.append((self.command, path))
+                hub.tokens.add(self.headers.get("Authorization"))
                 code = next((code for part, code in hub.refuse.items() if part in path), None)
                 if code:
                     return self.answer({"error": "no"}, code)
@@ -161,6 +162,39 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
     assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
     assert "hf_secret" not in done.stderr + done.stdout
     assert (folder / "model.safetensors").read_text() == "weights"
+
+
+def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, tmp_path, monkeypatch, caplog):
+    """A whole phase, pushed; the checkpoints it removes at its end are looked through while they are there."""
+    token = "hf_secretsecretsecret"
+    monkeypatch.setenv("HF_TOKEN", token)
+    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    checkpoints, clean = [], cards.clean
+
+    def look(folder):
+        checkpoints.extend(path.read_bytes() for path in folder.glob("checkpoint-*/*") if path.is_file())
+        clean(folder)
+
+    monkeypatch.setattr(cards, "clean", look)
+    done = cli("run_target.py", "--task", "xnli", "--languages", "en", "--max_train_samples", "8", "--max_eval_samples", "4",
+               "--max_steps", "2", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run", "--push_to_hub",
+               "--hub_model_id", "me/arm")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"Bearer {token}" in hub.tokens and {"README.md", "model.safetensors", "results.json"} <= set(hub.repositories["me/arm"])
+    assert not [name for name in hub.repositories["me/arm"] if name.endswith((".bin", ".pt", ".pth"))]
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(checkpoints) > 5 and len(files) > 5
+    assert not [part for part in [*checkpoints, *files, *hub.files.values()] if token.encode() in part]
+    assert token not in done.stdout + done.stderr + caplog.text
+
+
+def test_a_token_as_an_argument_is_refused(cli, tiny_model, tiny_world, tmp_path):
+    """transformers would write it into a file of every checkpoint."""
+    for flag in (["--hub_token", "hf_secretsecretsecret"], ["--hub_token=hf_secretsecretsecret"]):
+        done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
+                   tmp_path / "run", *flag)
+        assert done.returncode == 2 and "--hub_token is not taken" in done.stderr and "hf_secret" not in done.stderr
 
 
 # ---- a whole matrix --------------------------------------------------------------------------------------------------

@@ -116,6 +116,89 @@ def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, 
     assert results.read(folder / "results.json")["measures"]["steps"] == 8
 
 
+# ---- file systems that take no more ------------------------------------------------------------------------------------
+
+@pytest.fixture
+def disk(tmp_path):
+    """`disk(options)`: a folder that is a file system of its own; with other options the same one, what it holds kept."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        mounted = folder.is_mount()
+        command = ["mount", "-o", f"remount,{options}", folder] if mounted else ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        try:
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        except OSError as error:
+            pytest.skip(f"no file system can be mounted here: {error}")
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a run that failed holds its folder until the process ends
+
+
+def test_a_full_disk_stops_it_in_one_line_and_with_room_it_goes_on(disk, start):
+    folder = disk("size=300k") / "none/seed0/xnli"
+    other = folder.parent / "udpos" / "results.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("finished before")
+    with pytest.raises(UserError, match="stopped at step 4: the folder cannot be written, the disk may be full") as caught:
+        start(folder)
+    assert "\n" not in str(caught.value) and not (folder / "results.json").exists() and other.read_text() == "finished before"
+    disk("size=30m")
+    start(folder)
+    assert results.read(folder / "results.json")["measures"]["steps"] == 8
+
+
+@pytest.mark.parametrize("size", ["4k", "20k"])
+def test_a_cache_without_room_is_said_to_be_one(size, disk, cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+    """Of rows, or of features: no file of rows is blamed for it, and nothing lies in the run's folder."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", disk(f"size={size}"))
+    folder = tmp_path / "run"
+    done = cli("run_target.py", *ARGUMENTS, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder)
+    (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert done.returncode == 2 and "Make room" in line and ("No space left on device" in line or "Not enough disk space" in line)
+    assert "Traceback" not in done.stderr and not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["features", "rows"])
+def test_a_cache_that_was_cut_off_is_made_anew_and_that_is_said(kind, start, tmp_path, monkeypatch, caplog):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    start(tmp_path / "one")
+    files = [path for path in (tmp_path / "cache").rglob("*.arrow") if path.name.startswith("cache-") == (kind == "features")]
+    assert len(files) > 2
+    for path in files:
+        os.truncate(path, path.stat().st_size // 2)
+    start(tmp_path / "other")
+    assert caplog.text.count("making it anew") == len(files)
+    one, other = (results.read(tmp_path / name / "results.json") for name in ("one", "other"))
+    assert (one["scores"], one["measures"]) == (other["scores"], other["measures"])
+    caplog.clear()
+    start(tmp_path / "again")
+    assert "making it anew" not in caplog.text
+
+
+@pytest.mark.parametrize("script", ["run_target.py", "run_mlm.py", "run_intermediate.py", "run_retrieval.py", "run_report.py"])
+def test_a_folder_that_can_only_be_read(script, disk, cli, tiny_model, tiny_world):
+    folder = disk("size=1m")
+    results.write(folder / "none/seed0/xnli/results.json", RECORD)
+    disk("ro")
+    task = {"run_target.py": ["--task", "xnli"], "run_intermediate.py": ["--tasks", "mnli"], "run_retrieval.py": ["--tasks", "tatoeba"]}
+    run = ["--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder / "none/seed0/xnli"]
+    done = cli(script, *task.get(script, []), *(["--runs_dir", folder] if script == "run_report.py" else run))
+    assert done.returncode == 2 and "cannot be written" in done.stderr and "Read-only file system" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
+
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"])
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, tmp_path, monkeypatch, caplog):
@@ -155,11 +238,57 @@ def test_a_mistake_in_the_program_keeps_its_traceback(start, tmp_path, monkeypat
     assert json.loads((tmp_path / results.FAILED).read_text())["cause"] == "IndexError: list index out of range"
 
 
+# ---- what the report says of it --------------------------------------------------------------------------------------
+
+RECORD = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
+          "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},
+          "settings": {}, "data": [], "seconds": 1}
+
+
+def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+    folder = tmp_path / "none/seed0/xnli"
+    command = ["run_target.py", *ARGUMENTS, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder]
+    assert cli(*command, "--languages", "de").returncode == 2 and not list(folder.iterdir())
+    monkeypatch.setenv("XSTILTS_CELL", str(folder))
+    assert cli(*command, "--languages", "de").returncode == 2
+    assert [path.name for path in folder.iterdir()] == [results.FAILED]
+    assert results.failures(tmp_path) == {"none/seed0/xnli": "--languages de: xnli has no such test rows here; it has en qaa qab"}
+    monkeypatch.setattr(sys.modules["run_target"], "parse", lambda *_, **__: [][0])
+    monkeypatch.setattr("xstilts.arguments.STARTED", 4e9)  # the next process
+    with pytest.raises(IndexError):
+        cli(*command)
+    assert results.failures(tmp_path) == {"none/seed0/xnli": "IndexError: list index out of range"}
+
+
+def test_a_measurement_that_failed_says_why_until_it_succeeds(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+    from xstilts import measure
+
+    command = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "qaa", "--model_name_or_path", tiny_model,
+               "--data_root", tiny_world, "--output_dir", tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setitem(measure.MEASURES, "retrieval", lambda *_: fail(MemoryError())(None))
+        done = cli(*command)
+    assert done.returncode == 2 and f"{tmp_path / 'tatoeba'} stopped: out of memory; lower --max_seq_length" in done.stderr
+    assert list(results.failures(tmp_path)) == ["tatoeba"]
+    assert cli(*command).returncode == 0
+    assert results.failures(tmp_path) == {} and not (tmp_path / "tatoeba" / results.FAILED).exists()
+
+
+def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_training(tmp_path):
+    arm = RECORD | {"phase": "intermediate", "arm": "mnli", "scores": {}, "n": {}}
+    folder = tmp_path / "mnli/seed0"
+    parent = results.write(folder / "results.json", arm)
+    for task, finished in (("xnli", parent["finished"]), ("udpos", "2001-01-01T00:00:00+00:00")):
+        settings = {"model": str(folder), "model_finished": finished}
+        results.write(folder / task / "results.json", RECORD | {"arm": "mnli", "task": task, "settings": settings})
+    assert collect(tmp_path).problems == [f"mnli/seed0/udpos started from an earlier training of {folder}; delete its results.json and "
+                                          "run it again."]
+    results.write_text(folder / "panx" / "run.json", "{}")
+    assert "mnli/seed0/panx was begun and has no result: it was killed, or is still at work." in collect(tmp_path).problems
+
+
 def test_the_report_lists_what_failed_and_why(tmp_path):
-    record = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
-              "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},
-              "settings": {}, "data": [], "seconds": 1}
-    results.write(tmp_path / "none/seed0/xnli/results.json", record)
+    results.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
     results.write_failure(tmp_path / "none/seed0/xnli", "of an earlier time", None)
     (tmp_path / "mnli/seed0/xnli").mkdir(parents=True)
     results.write_failure(tmp_path / "mnli/seed0/xnli", "out of memory", None)

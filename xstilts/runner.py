@@ -614,7 +614,7 @@ def cause_of(error: Exception, less: str) -> str | None:
         return str(error).rstrip(".")
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in said or "out of memory" in said:
         return f"out of memory; lower {less}"
-    if full_disk(error) or "pytorchstreamwriter failed" in said:  # torch does not say why it could not write
+    if full_disk(error) or "pytorchstreamwriter failed" in said or "inline_container" in said:  # torch.save does not say why
         return f"the folder cannot be written, the disk may be full ({first_line(error)})"
     return None
 
