@@ -130,6 +130,27 @@ def test_other_rows_are_not_mixed_with_those_it_was_begun_with(broken_off, start
     assert (broken_off / "results.json").is_file()
 
 
+def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+    from xstilts.dual_encoder import PairTrainer
+
+    command = ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", "--model_name_or_path", tiny_model, "--data_root",
+               tiny_world, "--max_train_samples", "16", "--per_device_train_batch_size", "4", "--save_strategy", "steps", "--save_steps",
+               "2", "--output_dir", tmp_path]
+    step = PairTrainer.training_step
+
+    def interrupted(self, *args, **kwargs):
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PairTrainer, "training_step", interrupted)
+        assert cli(*command).returncode
+    done = cli(*command, "--scale", "10")
+    assert done.returncode == 2 and "begun with other arguments (scale: 20.0 then, 10.0 now)" in done.stderr
+    assert (tmp_path / "checkpoint-2").is_dir() and cli(*command).returncode == 0
+
+
 def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start):
     (broken_off / "run.json").unlink()
     with pytest.raises(UserError, match="run.json cannot be read .*nobody knows what the folder was begun with"):

@@ -178,8 +178,8 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
 
     monkeypatch.setattr(cards, "clean", look)
     done = cli("run_target.py", "--task", "xnli", "--languages", "en", "--max_train_samples", "8", "--max_eval_samples", "4",
-               "--max_steps", "2", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run", "--push_to_hub",
-               "--hub_model_id", "me/arm")
+               "--max_steps", "2", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run",
+               "--push_to_hub", "--hub_model_id", "me/arm")
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"Bearer {token}" in hub.tokens and {"README.md", "model.safetensors", "results.json"} <= set(hub.repositories["me/arm"])
     assert not [name for name in hub.repositories["me/arm"] if name.endswith((".bin", ".pt", ".pth"))]

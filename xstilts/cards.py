@@ -122,7 +122,7 @@ def push(repo: str, folder: Path) -> None:
 
     cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
-        HfApi().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", results.FAILED, *cells],
+        HfApi().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],
                               commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error
