@@ -240,8 +240,8 @@ def benchmark_processes(args: argparse.Namespace) -> None:
                 done = subprocess.run(
                     [*command, "run_intermediate.py", "--tasks", "mnli", "--model_name_or_path", model, "--data_root", args.data_root,
                      "--output_dir", out, "--max_steps", str(args.steps), "--per_device_train_batch_size", str(32 // world),
-                     "--bf16", "False", "--save_strategy", "no", "--max_eval_samples", "16", "--max_seq_length", "128", "--logging_steps", "1",
-                     "--disable_tqdm", "True"],
+                     "--bf16", "False", "--save_strategy", "no", "--max_eval_samples", "16", "--max_seq_length", "128",
+                     "--logging_steps", "1", "--disable_tqdm", "True"],
                     cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
                 if done.returncode:
                     sys.exit(f"{world} processes failed:\n{done.stderr[-2000:]}")
