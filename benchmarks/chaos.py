@@ -5,8 +5,9 @@
 A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other until
 there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the run that is at
 work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
-live on without their make, and the next make meets them. Delays are uniform from 0 to three times what a run of the undisturbed
-matrix took, so that kills fall everywhere. Caches of features are each life's own: they are killed half written too.
+live on without their make, and the next make meets them. Delays are uniform from 0 to one and a half times what a run of the
+undisturbed matrix took, its start included, so that kills fall everywhere. Caches of features are each life's own: they are
+killed half written too.
 
 Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
 with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
@@ -31,8 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
          "max_position_embeddings": 130, "hidden_dropout_prob": 0.1}
 FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_strategy steps --save_steps 4"
-ARMS, TASKS = ["none", "squad", "squad_dual"], ["udpos", "tatoeba"]
-RUNS = 1 + 2 + 3 * 2 + 1  # the model, two arms, the cells, the report
+# {processes: the matrix, and how many runs it has: the model, the arms, the cells, the report}
+MATRICES = {1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
+            2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1)}
 # What a finished file may differ in: when, how long, and where
 VARYING = {"seconds", "finished", "command", "versions", "model_finished"}
 TIMED = {"README.md", "run.json", "index.html", "training_args.bin", "world.json"}
@@ -43,8 +45,8 @@ def matrix(folder: Path, processes: int) -> list[str]:
     sizes = folder.parent / "sizes.json"
     torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 2"
     return ["make", "matrix", f"PY={sys.executable}", "PRESET=world", f"OUT={folder}/runs", f"DATA_ROOT={folder}/world",
-            "WORLD_ARGS=--seed 0 --size 0.02 --languages 2", f"ARMS={' '.join(ARMS)}", f"TARGETS={TASKS[0]}", f"RETRIEVAL={TASKS[1]}",
-            "SEEDS=0", "DEFAULT_JOBS=1", "THREADS=1", "ARGS_squad_dual=--layer 1", "ARGS_udpos=", "ARGS_tatoeba=",
+            "WORLD_ARGS=--seed 0 --size 0.02 --languages 2", *MATRICES[processes][0], "SEEDS=0", "DEFAULT_JOBS=1",
+            "THREADS=1", "ARGS_squad_dual=--layer 1", "ARGS_udpos=", "ARGS_tatoeba=",
             f"MLM_ARGS=--config_name {sizes} --vocab_size 300 --max_steps 20 {FEW}",
             f"INTERMEDIATE_ARGS={FEW} --max_steps 20 --max_train_samples 60 --max_eval_samples 8",
             f"TARGET_ARGS={FEW} --num_train_epochs 3 --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps --eval_steps 4",
@@ -155,7 +157,7 @@ def undisturbed(out: Path, processes: int, source: Path) -> tuple[dict, float]:
         life, start = Life(folder, processes, source), time.monotonic()
         life.start()
         life.finish(3600)
-        (folder / "seconds").write_text(str((time.monotonic() - start) / RUNS))
+        (folder / "seconds").write_text(str((time.monotonic() - start) / MATRICES[processes][1]))
     return content(folder / "runs"), float((folder / "seconds").read_text())
 
 
@@ -192,7 +194,7 @@ def main() -> None:
                 if len(kills) >= given.kills:
                     life.finish(3600)
                     break
-                delay, how = rng.uniform(0, 3 * seconds), rng.choice(["run", "run", "make", "group"])
+                delay, how = rng.uniform(0, 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
                 try:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
