@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
 
     # ---- model and tokenizer -------------------------------------------------------------------------------------
     if mlm.config_name:
-        last = runner.last_checkpoint(run.output_dir)  # a run that is resumed keeps the pieces it began with
+        last = runner.resumable(run, settings, rows)  # a run that is resumed keeps the pieces it began with
         lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
         tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
         model = heads.from_sizes(mlm.config_name, tokenizer)
