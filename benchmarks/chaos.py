@@ -1,13 +1,13 @@
 """kill -9 at random moments of a tiny matrix, then `make matrix` again, until it ends; is everything equal to an undisturbed one's?
 
-    python benchmarks/chaos.py [--kills 50] [--seed 0] [--out FOLDER]
+    python benchmarks/chaos.py [--kills 50] [--seed 0] [--out FOLDER] [--longest SECONDS]
 
 A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other until
 there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the run that is at
 work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
-live on without their make, and the next make meets them. Delays are uniform from 0 to one and a half times what a run of the
-undisturbed matrix took, its start included, so that kills fall everywhere. Caches of features are each life's own: they are
-killed half written too.
+live on without their make, and the next make meets them. Delays are uniform from 0 to `--longest` seconds, by default one and a
+half times what a run of the undisturbed matrix took, its start included, so that kills fall everywhere. Caches of features are
+each life's own: they are killed half written too.
 
 Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
 with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/chaos"))
+    parser.add_argument("--longest", type=float)
     given = parser.parse_args()
     out, source = given.out.resolve(), given.out.resolve() / "source"
     out.mkdir(parents=True, exist_ok=True)
@@ -194,7 +195,7 @@ def main() -> None:
                 if len(kills) >= given.kills:
                     life.finish(3600)
                     break
-                delay, how = rng.uniform(0, 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
+                delay, how = rng.uniform(0, given.longest or 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
                 try:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
