@@ -6,6 +6,7 @@ is made once for all xdist workers.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -110,6 +111,19 @@ def tiny_model(once, tiny_world) -> Path:
         XLMRobertaForMaskedLM(config).save_pretrained(folder)
 
     return once("model", build)
+
+
+@pytest.fixture(scope="session")
+def still_model(once, tiny_model) -> Path:
+    """The tiny model without dropout: several processes draw other masks than one alone would."""
+
+    def build(folder):
+        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return once("still-model", build)
 
 
 @pytest.fixture(scope="session")

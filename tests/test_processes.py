@@ -3,9 +3,9 @@
 import importlib
 import json
 import os
-import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,48 @@ def test_a_mixture_takes_them_too():
     assert steps(one, 2) == list(one) and {len(batch) for batch in one} == {8, 3}
 
 
+# ---- one of them is lost ---------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def other(environment, monkeypatch):
+    """Another process, on another host, that this one watches: (`say(word)`: its word in their store, list of exit codes, of causes)."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setattr(processes, "SILENCE", 0.6)
+    exits, causes = [], []
+    monkeypatch.setattr(processes.os, "_exit", exits.append)
+    store.set("alive-1", "0")
+    processes.watch(causes.append)
+    yield lambda word: store.set("alive-1", word), exits, causes
+    processes.leave()
+
+
+def test_a_process_that_falls_silent_ends_the_others(other, capfd):
+    say, exits, causes = other
+    for number in range(20):
+        say(str(number))
+        time.sleep(0.1)
+    assert not exits and not causes
+    time.sleep(1.5)
+    assert exits[0] == 2 and causes[0].startswith("no word from process 1 of 2")
+    assert "its host is gone or cut off. The same command, started again on every host" in capfd.readouterr().err
+
+
+def test_a_process_that_has_finished_is_not_missed(other):
+    say, exits, causes = other
+    say("left")
+    time.sleep(1.5)
+    assert not exits and not causes
+
+
+def test_on_one_host_nobody_watches(environment, monkeypatch):
+    environment(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    processes.watch()
+    assert processes._watcher is None
+
+
 # ---- real runs -------------------------------------------------------------------------------------------------------
 
 # SGD: Adam blows rounding up to whole steps where the gradient is zero but for rounding (the bias of a span head)
@@ -149,16 +191,6 @@ COMMON = ["--max_train_samples", "21", "--max_eval_samples", "5", "--num_train_e
           "--bf16", "false", "--disable_tqdm", "true", "--max_seq_length", "48"]
 RUNS = {"target": ["run_target.py", "--task", "udpos", "--languages", "en", "qaa"],
         "mixture": ["run_intermediate.py", "--tasks", "mnli", "squad", "hellaswag"]}
-
-
-@pytest.fixture(scope="module")
-def still_model(tiny_model, tmp_path_factory):
-    """The tiny model without dropout: the processes draw other masks than one alone would."""
-    folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("still") / "model")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -232,9 +232,11 @@ def command(main: Callable[[list[str]], None]) -> None:
         sys.exit(2)
     except Exception as error:
         keep_cause(f"{type(error).__name__}: {first_line(error)}")
-        if not (said := full_disk(error)):
+        full, lost = full_disk(error), processes.lost(error)
+        if not (full or lost):
             raise
-        print(f"{Path(sys.argv[0]).name}: error: nothing can be written: {said}. Make room, or choose another folder.", file=sys.stderr)
+        said = f"nothing can be written: {full}. Make room, or choose another folder." if full else f"{lost}. {processes.AGAIN}"
+        print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command again goes on from the last checkpoint.")

@@ -7,16 +7,20 @@ does, and need no graphics card's own network.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 PATIENCE = timedelta(days=30)  # helpers wait while the first process mines; the library's half hour would end the run
+SILENCE = 60.0  # seconds without a sign of life from a process on another host, after which it counts as lost; see `watch`
 
 # What mpirun and srun tell each of the copies they start; neither makes them one run as torchrun does.
 COPIES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -49,11 +53,96 @@ def world_size() -> int:
 HOW = "Start them with `torchrun --standalone --nproc_per_node N`, or `accelerate launch --config_file recipes/accelerate/...`."
 
 
+def watch(keep: Callable[[str], None] = lambda cause: None) -> None:
+    """From now on this process ends, with one line, once another one has given no sign of life for `SILENCE` seconds.
+
+    A host that is cut off closes no connection, so those that wait for it wait for the library's half hour, and in `gather`
+    for good. Started on one host it does nothing: there the launcher ends all processes when one has ended.
+
+    Args:
+        keep: is told the cause before the end; it has ten seconds, because the folder may be cut off too.
+    """
+    global _watcher
+    world = world_size()
+    if _watcher is None and world > int(os.environ.get("LOCAL_WORLD_SIZE", 1)):
+        _watcher = Watcher(int(os.environ["RANK"]), world, keep)
+
+
+class Watcher:
+    """Two threads: `beat` says that this process is alive and hears it of the others, `judge` ends it when one is silent.
+
+    They meet in the store through which the processes found each other. Where that cannot be reached `beat` is stuck or
+    ends, and hears nothing of anyone.
+    """
+
+    def __init__(self, rank: int, world: int, keep: Callable[[str], None]):
+        self.rank, self.world, self.keep = rank, world, keep
+        self.heard = {other: time.monotonic() for other in range(world) if other != rank}
+        self.left = threading.Event()
+        self.threads = [threading.Thread(target=run, daemon=True) for run in (self.beat, self.judge)]
+        for thread in self.threads:
+            thread.start()
+
+    def beat(self) -> None:
+        from torch.distributed import DistError, TCPStore
+
+        with contextlib.suppress(DistError):
+            # a connection of its own: on the group's one a stuck call would stop the others
+            store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
+            said = {}
+            for number in itertools.count():
+                store.set(f"alive-{self.rank}", str(number))
+                for other in self.heard:
+                    word = store.get(f"alive-{other}")
+                    if word == b"left":
+                        self.heard[other] = float("inf")
+                    elif word != said.get(other):
+                        self.heard[other], said[other] = time.monotonic(), word
+                if self.left.wait(SILENCE / 12):
+                    return store.set(f"alive-{self.rank}", "left")
+
+    def judge(self) -> None:
+        while not self.left.wait(SILENCE / 12):
+            silent = [other for other, last in self.heard.items() if time.monotonic() - last > SILENCE]
+            if silent:
+                who = f"process {' '.join(map(str, silent))} of {self.world}"
+                cause = f"no word from {who} for {SILENCE:.0f} seconds: its host is gone or cut off"
+                print(f"{os.path.basename(sys.argv[0])}: error: {cause}. {AGAIN}", file=sys.stderr, flush=True)
+                no_longer = threading.Timer(10, os._exit, [2])
+                no_longer.daemon = True
+                no_longer.start()
+                try:
+                    self.keep(cause)
+                finally:
+                    os._exit(2)  # the main thread is in a call that does not come back
+
+    def leave(self) -> None:
+        self.left.set()
+        for thread in self.threads:
+            thread.join(timeout=SILENCE)
+
+
+_watcher: Watcher | None = None
+AGAIN = "The same command, started again on every host, goes on from the last checkpoint."
+
+
+def lost(error: BaseException) -> str | None:
+    """What a library's error means by which another process cannot be reached, without a full stop; None of any other error."""
+    torch = sys.modules.get("torch")
+    if torch is None or not (isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)):
+        return None
+    return f"another process of this run has ended, or cannot be reached ({first_line(error).partition('. ')[0]})"
+
+
 def leave() -> None:
     """Ends the group of processes, if there is one, and the threads that work for it.
 
     They would outlive the interpreter and, now and then, abort a run that has finished: github.com/pytorch/pytorch/pull/179291.
     """
+    global _watcher
+    if _watcher is not None:
+        _watcher.leave()
+        _watcher = None
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -65,7 +154,7 @@ class Team:
 
     rank, size, _sharing = 0, 1, False
 
-    @contextmanager
+    @contextlib.contextmanager
     def gather(self) -> Iterator[bool]:
         """Yields True on the first process; on the others False, after they have helped until the first left the block.
 
@@ -84,6 +173,7 @@ class Team:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+        watch()
         self.rank, self.size = torch.distributed.get_rank(), world
         try:
             if self.rank == 0:
@@ -103,7 +193,7 @@ class Team:
             self.rank, self.size = 0, 1
         leave()
 
-    @contextmanager
+    @contextlib.contextmanager
     def share(self, function: Callable, *arguments: object) -> Iterator[None]:
         """The helpers run `function(*arguments)` beside this block of the first process; left when all are done."""
         import torch

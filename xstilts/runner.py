@@ -87,6 +87,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
         raise UserError(first_line(error)) from error
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
+    processes.watch(functools.partial(lost_touch, run.output_dir))
     if args.n_gpu > 1:  # torch's DataParallel would make every batch so many times larger, and nobody asked for that
         logger.warning("%d GPUs are visible, one is used. %s", args.n_gpu, processes.HOW)
         args._n_gpu = 1
@@ -598,14 +599,21 @@ def failures(folder: str | os.PathLike, trainer=None) -> Iterator[None]:
         last = get_last_checkpoint(folder)
         place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
         cause = cause_of(error, LESS if trainer else "--max_seq_length, or give --dtype bf16")
-        with contextlib.suppress(UserError):  # the disk may be full
-            results.write_failure(place, cause or f"{type(error).__name__}: {first_line(error)}", last)
+        if not (processes.lost(error) and Path(place, results.FAILED).is_file()):  # the process that ended has said more
+            with contextlib.suppress(UserError):  # the disk may be full
+                results.write_failure(place, cause or f"{type(error).__name__}: {first_line(error)}", last)
         if cause is None:
             raise
         if trainer is None:
             raise UserError(f"{place} stopped: {cause}.") from error
         raise UserError(f"{place} stopped at step {trainer.state.global_step}: {cause}. Last good checkpoint: {last or 'none'}; the same "
                         "command goes on from it.") from error
+
+
+def lost_touch(folder: str, cause: str) -> None:
+    """Keeps in `folder` why a run has ended that another process was lost to, for the report."""
+    if is_first():
+        results.write_failure(folder, cause, get_last_checkpoint(folder))
 
 
 LESS = "--per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or --max_seq_length"
@@ -624,7 +632,7 @@ def cause_of(error: Exception, less: str) -> str | None:
         return f"out of memory; lower {less}"
     if full_disk(error) or "pytorchstreamwriter failed" in said or "inline_container" in said:  # torch.save does not say why
         return f"the folder cannot be written, the disk may be full ({first_line(error)})"
-    return None
+    return processes.lost(error)
 
 
 def _train(trainer, checkpoint: str | None) -> None:
