@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +46,31 @@ def test_a_second_process_waits_and_says_so_until_the_first_is_killed(holder, tm
     assert not second.is_alive() and not list(tmp_path.iterdir())
     claims.claim(tmp_path)  # held by this process already
     claims.release(tmp_path)
+
+
+def test_of_two_processes_that_train_together_both_learn_that_another_run_has_finished(holder, tmp_path, monkeypatch):
+    """The first waits; the second, left to itself, would not have found a result when it looked, and begun."""
+    run, found = SimpleNamespace(output_dir=str(tmp_path)), tmp_path.parent / f"{tmp_path.name}.found"
+
+    def work(rank):
+        monkeypatch.setenv("RANK", str(rank))
+        torch.distributed.init_process_group("gloo", init_method=f"file://{found}.store", rank=rank, world_size=2)
+        Path(f"{found}.{rank}").write_text(str(runner.finished(run, RECORD["settings"] | {"model": "m", "data_root": "hub"})))
+
+    children = []
+    for rank in (0, 1):
+        children.append(os.fork())
+        if not children[-1]:
+            try:
+                work(rank)
+            finally:
+                os._exit(0)
+    time.sleep(2)
+    results.write(tmp_path / "results.json", RECORD)
+    holder.kill()
+    for child in children:
+        os.waitpid(child, 0)
+    assert [Path(f"{found}.{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
 
 
 def test_a_released_folder_is_free_for_others(tmp_path):

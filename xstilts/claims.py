@@ -5,33 +5,43 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 
 logger = logging.getLogger("xstilts")
 _held: dict[tuple[int, int], int] = {}  # (device, inode) of a folder: the descriptor that holds its lock
+_told: set[str] = set()  # folders of which it was said that they are waited for
 
 
-def claim(folder: str | os.PathLike) -> None:
-    """Returns when this process alone works in `folder`, which is made; says so where it has to wait for another one.
+def claim(folder: str | os.PathLike, patience: float = float("inf")) -> bool:
+    """Returns True when this process alone works in `folder`, which is made; says so where it has to wait for another one.
 
-    The lock lies on the folder itself (flock): no file is left behind, and the system lets go of it when the process ends,
-    by kill -9 too. Claimed twice by one process it is held once.
+    False after `patience` seconds of waiting. The lock lies on the folder itself (flock): no file is left behind, and the system
+    lets go of it when the process ends, by kill -9 too. Claimed twice by one process it is held once.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     key = _key(descriptor)
     if key in _held:
         os.close(descriptor)
-        return
-    try:
+        return True
+    end = time.monotonic() + patience
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.warning("%s: another process is at work there; waiting until it has ended.", folder)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:  # some network file systems
-        logger.warning("%s: no lock can be had there (%s); do not start the same run twice.", folder, error.strerror)
-    _held[key] = descriptor
+            if str(folder) not in _told:
+                logger.warning("%s: another process is at work there; waiting until it has ended.", folder)
+                _told.add(str(folder))
+            if time.monotonic() > end:
+                os.close(descriptor)
+                return False
+            time.sleep(0.5)
+            continue
+        except OSError as error:  # some network file systems
+            logger.warning("%s: no lock can be had there (%s); do not start the same run twice.", folder, error.strerror)
+        _held[key] = descriptor
+        return True
 
 
 def release(folder: str | os.PathLike) -> None:

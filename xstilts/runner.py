@@ -427,7 +427,13 @@ def last_checkpoint(folder: str) -> str | None:
             break
         logger.warning("%s is not whole; going back to the one before, or to the beginning.", found)
         shutil.rmtree(found)
-    if torch.distributed.is_initialized():
+    return agreed(box[0])
+
+
+def agreed(value):
+    """What the first process says, on every process that trains; where one works alone, or leads helpers, its own value."""
+    box = [value]
+    if torch.distributed.is_initialized() and processes.TEAM.size == 1:
         torch.distributed.broadcast_object_list(box)
     return box[0]
 
@@ -519,8 +525,13 @@ def finished(run, settings: dict) -> bool:
     which goes by time, does not ask again (one that was written after this process began is new to make already). Waits for
     another process that is at work on it.
     """
-    if is_first():
-        claims.claim(run.output_dir)
+    # the others ask again and again, lest they give up on the first one while it waits for another run; what it finds decides
+    while not agreed(claims.claim(run.output_dir, patience=60) if is_first() else None):
+        pass
+    return agreed(_finished(run, settings) if is_first() else None)
+
+
+def _finished(run, settings: dict) -> bool:
     stamp = Path(run.output_dir, "results.json")
     if not stamp.is_file():
         return False
@@ -530,8 +541,7 @@ def finished(run, settings: dict) -> bool:
         return False
     if stamp.stat().st_mtime < STARTED:
         stamp.touch()
-    if is_first():
-        cards.clean(stamp.parent)  # what a kill just before its end has left
+    cards.clean(stamp.parent)  # what a kill just before its end has left
     claims.release(run.output_dir)
     logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
     return True
