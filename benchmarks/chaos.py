@@ -15,6 +15,7 @@ with the same --out it goes on. Works in a copy of the repository, so that this 
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -69,16 +70,16 @@ class Life:
             self.make = subprocess.Popen(self.command, cwd=self.source, env=self.environment, stdout=log, stderr=log,
                                          start_new_session=True)
 
-    def workers(self) -> list[psutil.Process]:
-        """The Python processes of this life's runs, those too whose make is dead."""
-        found = []
+    def workers(self) -> dict[psutil.Process, str]:
+        """{Python process of one of this life's runs, those too whose make is dead: its phase}, the youngest first."""
+        found = {}
         for process in psutil.process_iter():
             try:
-                if process.environ().get("XSTILTS_CHAOS") == str(self.folder) and phase(process):
-                    found.append(process)
+                if process.environ().get("XSTILTS_CHAOS") == str(self.folder) and (found_phase := phase(process)):
+                    found[process] = found_phase
             except psutil.Error:
                 continue
-        return found
+        return dict(sorted(found.items(), key=lambda item: -item[0].pid))
 
     def finish(self, longest: float) -> None:
         """Lets the attempt that runs, and runs of earlier ones, come to their end. Raises SystemExit if it fails or hangs."""
@@ -88,27 +89,23 @@ class Life:
             code = "no end"
         if code:
             sys.exit(f"{self.folder}: make ended with {code}, not killed by us; see {self.folder}/log")
-        psutil.wait_procs(self.workers(), timeout=60)
+        # what is left are processes whose launcher was killed before they had met: they would wait half an hour for each other
+        for process in psutil.wait_procs(list(self.workers()), timeout=60)[1]:
+            process.kill()
 
     def kill(self, how: str, rng: random.Random) -> str:
         """Kills; returns the phase that was at work."""
         workers = self.workers()
-        at_work = phase(workers[0]) if workers else "between runs"
+        at_work = next(iter(workers.values()), "between runs")
         if how == "run" and workers:
-            end(rng.choice(workers))
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                rng.choice(list(workers)).kill()
         elif how == "group":
             os.killpg(self.make.pid, signal.SIGKILL)
         else:
             self.make.kill()
         self.make.wait()
         return at_work
-
-
-def end(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:  # it has just ended by itself
-        pass
 
 
 def phase(process: psutil.Process) -> str | None:
