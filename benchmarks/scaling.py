@@ -54,8 +54,9 @@ class Shape:
     def forward_flops(self, length: float) -> float:
         """Floating-point operations for a token in a row of `length`: two for each weight of the layers' matrices, and attention.
 
-        Four matrices of h x h, two of h x wide; scores and weighted sum 2 * length * h each. Head, norms and softmax are left out
-        (under 1 %). For wide = 4 h it is the forward third of Narayanan et al. 2021 (arXiv 2104.04473, equation 3, no recomputation).
+        Four matrices of h x h, two of h x wide; scores and weighted sum 2 * length * h each. Heads, norms and softmax are left out
+        (under 1 % but for masked LM's head, see `text_flops`). For wide = 4 h it is the forward third of Narayanan et al. 2021
+        (arXiv 2104.04473, equation 3, without recomputation and vocabulary).
         """
         h = self.hidden
         return self.layers * (2 * (4 * h * h + 2 * h * self.wide) + 4 * length * h)
@@ -63,6 +64,11 @@ class Shape:
     def train_flops(self, length: float) -> float:
         """Forward, and twice that backward."""
         return 3 * self.forward_flops(length)
+
+    @property
+    def text_flops(self) -> float:
+        """What masked LM's head adds for a token in training: a matrix of h x h and the vocabulary's, at every position."""
+        return 3 * 2 * (self.hidden + self.vocabulary) * self.hidden
 
     def memory(self, tokens: int, gpus: int = 1) -> tuple[float, float]:
         """Bytes on a GPU in bf16 autocast: (weights, gradients and AdamW's two moments in fp32, activations of `tokens` in a batch).
@@ -113,7 +119,11 @@ ROWS = {
 
 @dataclass
 class Run:
-    """One run of a matrix. train, scored: (tokens, mean length); depth: the share of the layers that what is scored passes."""
+    """One run of a matrix.
+
+    train, scored: (tokens, mean length); text: how many of the first are masked LM's; depth: the share of the layers that what
+    is scored passes.
+    """
 
     kind: str
     folder: str
@@ -121,6 +131,7 @@ class Run:
     train: list[tuple[float, float]]
     scored: list[tuple[float, float]]
     depth: float = 1.0
+    text: float = 0
 
     @property
     def tokens(self) -> float:
@@ -129,7 +140,8 @@ class Run:
 
     def flops(self, shape: Shape) -> float:
         trained = sum(tokens * shape.train_flops(length) for tokens, length in self.train)
-        return trained + self.depth * sum(tokens * shape.forward_flops(length) for tokens, length in self.scored)
+        scored = sum(tokens * shape.forward_flops(length) for tokens, length in self.scored)
+        return trained + self.text * shape.text_flops + self.depth * scored
 
 
 def commands(variables: list[str]) -> list[list[str]]:
@@ -212,7 +224,8 @@ def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
     looks = given["num_train_epochs"] if target and tasks[names[0]].select == "best" else 1  # at English dev
     scored = [((looks * rows[name].dev + target * LONGER * rows[name].scored) * rows[name].tokens, rows[name].length) for name in names]
     kind = names[0] if target else "model" if given.get("arm") == "model" else f"phase 2: {given['arm']}"
-    return Run(kind, folder, parent, train, scored)
+    masked = sum(count * rows[name].tokens * longer for name, count in times.items() if name == "mlm" or words[0] == "run_mlm.py")
+    return Run(kind, folder, parent, train, scored, text=masked)
 
 
 def makespan(runs: list[Run], seconds: list[float], gpus: int) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,9 +94,12 @@ def test_steps_and_batches_win_over_epochs(plan):
     assert english.tokens == 6250 * 32 * 188 and several.tokens == pytest.approx(1.2 * english.tokens)
 
 
-def test_masked_lm_alongside_takes_its_share(plan):
+def test_masked_lm_alongside_takes_its_share(scaling, plan):
     (run,) = plan("PRESET=question-base", "ARMS=xnli+mlm", "RETRIEVAL=", "SEEDS=0")
-    assert sorted(run.train) == [(6250 * 32 / 2 * 37, 41), (6250 * 32 / 2 * 256, 256)]
+    text = 6250 * 32 / 2 * 256
+    assert sorted(run.train) == [(6250 * 32 / 2 * 37, 41), (text, 256)] and run.text == text
+    shape = scaling.Shape(1, 8, 100)
+    assert run.flops(shape) - replace(run, text=0).flops(shape) == text * 3 * 2 * (8 * 8 + 8 * 100)
 
 
 def test_wall_time_waits_for_phase_2(scaling):

@@ -1,6 +1,7 @@
 # The question at the size of protocol and paper: XLM-R base, rows from the Hub, five seeds. One GPU; checked as a plan, not run here.
-# A run is 6,250 steps of 32 rows, 200,000 rows: of XNLI some 10 million tokens in English, of SQuAD some 40 million, up to half as many
-# more in other languages; 20 arms and 5 seeds are about 2 billion. Hours = 2e9 / (tokens a second of your GPU) / 3600, and Tatoeba.
+# A run is 6,250 steps of 32 rows, 200,000 rows: of XNLI some 7 million tokens in English, of SQuAD 38 million, of text 51 million; 20 arms
+# and 5 seeds are 2.4 billion. With masked LM's head that is 58 GPU-hours at 20,000 tokens a second of your GPU, 25 at 50,000 (estimated,
+# docs/scaling.md): python benchmarks/scaling.py PRESET=question-base --model xlm-r-base --tokens_per_second ...
 MODEL ?= FacebookAI/xlm-roberta-base
 DATA_ROOT ?= hub
 # MUSE's lexicons (en-de.txt ...), which are no data set of the Hub: docs/retrieval.md

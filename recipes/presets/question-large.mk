@@ -1,4 +1,6 @@
-# The primary contrast alone with XLM-R Large, three seeds; otherwise as question-base. A GPU with 40 GiB or more; not run here.
+# The primary contrast alone with XLM-R Large, three seeds; otherwise as question-base. Not run here.
+# 12 trainings of 8 million tokens: 3.2 GPU-hours at 10,000 tokens a second of your GPU, 1.4 at 30,000, in some 10 GiB (estimated,
+# docs/scaling.md): python benchmarks/scaling.py PRESET=question-large --tokens_per_second ...
 MODEL ?= FacebookAI/xlm-roberta-large
 ARMS ?= none xnli xnli+multilingual xnli+cross xnli+shuffled
 TARGETS ?=
