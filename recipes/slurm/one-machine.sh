@@ -52,6 +52,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=bf_interval=2,batch_sched_delay=0
 ReturnToService=2
+MinJobAge=3600
 NodeName=node NodeHostname=localhost NodeAddr=127.0.0.1 $(slurmd -C | sed -n 's/^NodeName=[^ ]* //p')
 PartitionName=main Nodes=node Default=YES PriorityTier=1
 PartitionName=urgent Nodes=node PriorityTier=2
