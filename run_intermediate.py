@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--mlm_rate {mix.mlm_rate} must lie from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
                         "between 0 and 1.")
 
-    from xstilts import cards, code_switch, heads, lora, mixture, multilingual, runner
+    from xstilts import cards, code_switch, folders, heads, lora, mixture, multilingual, runner
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     multilingual.check(family, arm)
@@ -70,10 +70,10 @@ def main(argv: list[str]) -> None:
     if arm.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
     seen = list(lexicons) if arm.code_switch else multilingual.seen_languages(family, arm)
-    settings = runner.settings_of(args, model=name, **vars(mix), **vars(data_args), freeze_embeddings=model_args.freeze_embeddings,
+    settings = folders.settings_of(args, model=name, **vars(mix), **vars(data_args), freeze_embeddings=model_args.freeze_embeddings,
                                   **told(text_args, family, arm, peft), seen_languages=seen,
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
-    if runner.finished(run, settings):
+    if folders.finished(run, settings):
         return
     cards.check_push(run)
     rows = runner.open_rows(data_args, family.translations)
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
         if text:
             collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
         trainer = mixture.trainer(model, args, train_features, collators, tokenizer, mix.examples_cap, mix.temperature, mix.mlm_rate)
-    seconds = runner.train(trainer, runner.begin(run, settings, rows))
+    seconds = runner.train(trainer, folders.begin(run, settings, rows))
     if peft.peft:
         model = lora.finish(trainer, run.output_dir)
 
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> None:
             "metric": key, "chance": chance[tasks[0].name] if single else None, "at_chance": bool(flat),
             "dev": {"en": dev_scores[tasks[0].name] if len(tasks) == 1 else {
                 f"{t}/{m}": v for t, by in dev_scores.items() for m, v in by.items()}},
-            "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
+            "scores": {}, "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, n_rows), "notes": notes + [f"{t}: the English dev score is at chance" for t in flat],
         }, checkpoint=True)
 

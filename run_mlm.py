@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if mlm.config_name and (mlm.text_of or peft.peft):
         raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
 
-    from xstilts import cards, heads, lora, multilingual, runner
+    from xstilts import cards, folders, heads, lora, multilingual, runner
     from xstilts.tokenizer import train_tokenizer
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
@@ -57,9 +57,9 @@ def main(argv: list[str]) -> None:
     runner.prepare(run)
     args = runner.training_arguments(run, rest, task.defaults)
     languages = multilingual.text_languages(text_args, family)
-    settings = runner.settings_of(args, model=name, **vars(mlm), **vars(text_args) | {"text_languages": languages}, **vars(data_args),
+    settings = folders.settings_of(args, model=name, **vars(mlm), **vars(text_args) | {"text_languages": languages}, **vars(data_args),
                                   **told(family, peft))
-    if runner.finished(run, settings):
+    if folders.finished(run, settings):
         return
     cards.check_push(run)
     rows, notes = runner.open_rows(data_args, family.translations), []
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
 
     # ---- model and tokenizer -------------------------------------------------------------------------------------
     if mlm.config_name:
-        last = runner.resumable(run, settings, rows)  # a run that is resumed keeps the pieces it began with
+        last = folders.resumable(run, settings, rows)  # a run that is resumed keeps the pieces it began with
         lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
         tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
         model = heads.from_sizes(mlm.config_name, tokenizer)
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
                                  data_collator=runner.Masking(tokenizer, text_args.mlm_probability, run.seed))
-    seconds = runner.train(trainer, runner.begin(run, settings, rows))
+    seconds = runner.train(trainer, folders.begin(run, settings, rows))
     if peft.peft:
         lora.finish(trainer, run.output_dir)
     loss = trainer.evaluate()["eval_loss"]
@@ -105,7 +105,7 @@ def main(argv: list[str]) -> None:
         cards.finish(run, {
             "phase": "mlm", "task": "mlm", "form": "mlm", "arm": run.arm or "mlm", "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
-            "n": {}, "settings": settings, "data": runner.unique(rows.records), "seconds": round(seconds, 1),
+            "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
             "notes": notes,
         }, checkpoint=True)

@@ -95,19 +95,19 @@ def main(argv: list[str]) -> None:
 def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments,
                   world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, heads, measure, results, runner
+    from xstilts import cards, folders, heads, measure, results, runner
     from xstilts.embedding import Encoder
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run, needs_output=bool(tasks))
     runner.logger.info("World size: %d", world_size)
-    settings = {"model": name, **runner.parent(name), **vars(how), **vars(data_args)}
+    settings = {"model": name, **folders.parent(name), **vars(how), **vars(data_args)}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)))) for task in tasks]
-    cells = [(task, cell) for task, cell in cells if not runner.finished(cell, settings)]
+    cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
     cards.check_push(run)
     if how.export_sentence_transformers:
         from xstilts.dual_encoder import export
@@ -134,7 +134,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         export(name, layer, how.pooling, how.export_sentence_transformers, length)
     for task, cell, rows, examples, notes in work:
         start = time.time()
-        with runner.failures(cell.output_dir):
+        with folders.failures(cell.output_dir):
             found = measure.MEASURES[task.form](task, examples, embed, how, layer)
             found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
@@ -142,14 +142,14 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": task.metric, "chance": found.chance, "at_chance": False, "dev": {},
             "scores": scores, "n": found.n, "layer": layer, "pooling": how.pooling, "settings": settings,
-            "data": runner.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
+            "data": folders.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
             "notes": headline.notes + notes + found.notes,
         }
         if len(encoder.layers) > 1:
             record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}
         if found.measures:
             record["measures"] = found.measured()
-        results.write_text(Path(cell.output_dir, "run.json"), runner.as_json(settings))
+        results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))
         cards.finish(cell, record, checkpoint=False)
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
 
-    from xstilts import cards, heads, runner, stages
+    from xstilts import cards, folders, heads, runner, stages
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
@@ -42,8 +42,8 @@ def main(argv: list[str]) -> None:
         run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
         metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
     )
-    settings = runner.settings_of(args, task=task.name, model=name, **vars(data_args), freeze_embeddings=model_args.freeze_embeddings)
-    if runner.finished(run, settings):
+    settings = folders.settings_of(args, task=task.name, model=name, **vars(data_args), freeze_embeddings=model_args.freeze_embeddings)
+    if folders.finished(run, settings):
         return
     cards.check_push(run)
     rows = runner.open_rows(data_args)
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
             task.load("test", language, rows)  # a broken test row is found now, not after the training
 
     # ---- train ---------------------------------------------------------------------------------------------------
-    checkpoint = runner.begin(run, settings, rows)
+    checkpoint = folders.begin(run, settings, rows)
     earlier = stages.train_before(task, model, args, rows, tokenizer, length, data_args, model_args)
     trainer = runner.TaskTrainer(
         model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
         cards.finish(run, {
             "phase": "target", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed,
             "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
-            "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": runner.unique(rows.records),
+            "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": folders.unique(rows.records),
             "seconds": round(seconds, 1), "measures": runner.measures(trainer),
         }, checkpoint=target.keep_checkpoint)
 

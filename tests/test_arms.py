@@ -15,7 +15,7 @@ from tasks import get_task
 from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import code_switch, multilingual, results, runner
+from xstilts import batching, code_switch, folders, multilingual, results, runner
 from xstilts.arguments import ArmArguments, FamilyArguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -275,7 +275,7 @@ def test_batches_hold_the_same_rows_in_every_arm(task, length, arm, tokenizer):
     for name, one in arms.items():
         features = multilingual.featurize(get_task(task), one, tokenizer, length)
         assert features["example"][:] == list(range(len(one.examples)))
-        sampler = runner.EpochSampler(features["length"][:], 4, seed=0)
+        sampler = batching.EpochSampler(features["length"][:], 4, seed=0)
         order[name] = list(sampler)
         windows[name] = len(runner.featurize(get_task(task), one.examples, tokenizer, length, True, "all"))
         if task == "squad":
@@ -303,7 +303,7 @@ def test_translations_are_read_where_the_rows_have_none_and_named(two):
     rows, task = Rows(two[0], translations=two[1]), get_task("xnli")
     assert [task.load("train", code, rows)["text_a"][0] for code in ("en", "de", "fr")] == ["rows en", "rows de", "more fr"]
     assert [record.get("translated_by") for record in rows.records] == [None, None, "me/mt"]
-    assert runner.outdated({"data": rows.records, "finished": ""}, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
+    assert folders.outdated({"data": rows.records, "finished": ""}, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
     with pytest.raises(UserError, match="es/train.parquet.*Nor are they below --translations"):
         task.load("train", "es", rows)
     (two[1] / "facebook__xnli/fr/train.translation.json").unlink()
@@ -442,7 +442,7 @@ def test_text_has_its_rate_of_the_steps_and_the_task_its_rows_in_their_order(rat
     assert all(a == b for (a, _), (b, _) in zip(found[::2], found[1::2], strict=True)), "a step is wholly one of them"
     share = sum(part == 1 for part, _ in found) / len(found)
     assert share == pytest.approx(rate, abs=0.02) and one.steps - one.task_steps == round(share * one.steps)
-    plain = runner.EpochSampler(lengths, 4, seed=3)
+    plain = batching.EpochSampler(lengths, 4, seed=3)
     plain.set_epoch(2)
     rows = [row for part, batch in found if part == 0 for row in batch]
     assert rows[:200] == list(plain)[:200]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks import get_task
 from tasks.rows import Rows, sha256
-from xstilts import arguments, contrasts, heads, results, runner
+from xstilts import arguments, contrasts, folders, heads, results, runner
 from xstilts.errors import UserError
 from xstilts.matrix import collect
 
@@ -266,8 +266,8 @@ def test_a_run_that_was_broken_off(data, tmp_path_factory):
             (folder / name).write_bytes(damage(data, text) if data.draw(st.booleans()) else text)
     run = arguments.RunArguments(output_dir=str(folder))
     with judged():
-        if not runner.finished(run, told):
-            runner.begin(run, told, Rows())
+        if not folders.finished(run, told):
+            folders.begin(run, told, Rows())
     runner.claims.release(folder)
     shutil.rmtree(folder)
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
-from xstilts import mixture, processes, results, runner
+from xstilts import batching, mixture, processes, results
 from xstilts.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,8 +113,8 @@ def test_every_recipe_is_tested():
 
 def steps(batches, parts):
     """The rows of each step of all processes together, as accelerate deals the parts out."""
-    dealt = list(runner.Dealt(batches, parts))
-    assert len(dealt) == len(runner.Dealt(batches, parts)) and all(dealt)
+    dealt = list(batching.Dealt(batches, parts))
+    assert len(dealt) == len(batching.Dealt(batches, parts)) and all(dealt)
     return [sum(dealt[i : i + parts], []) for i in range(0, len(dealt), parts)]
 
 
@@ -124,7 +124,7 @@ def test_the_processes_together_take_the_rows_of_one(parts):
     lengths = [1 + (7 * i) % 13 for i in range(43)]
 
     def order(size):
-        sampler = runner.EpochSampler(lengths, size, seed=3)
+        sampler = batching.EpochSampler(lengths, size, seed=3)
         sampler.set_epoch(1)
         return sampler
 
@@ -132,7 +132,7 @@ def test_the_processes_together_take_the_rows_of_one(parts):
     together = steps(BatchSampler(order(8), 8, drop_last=False), parts)
     assert together[:-1] == alone[:-1] and len(alone) == 6
     assert together[-1][:3] == alone[-1] and len(together[-1]) == max(3, parts)
-    sizes = {len(part) for part in list(runner.Dealt(BatchSampler(order(8), 8, False), parts))[: 5 * parts]}
+    sizes = {len(part) for part in list(batching.Dealt(BatchSampler(order(8), 8, False), parts))[: 5 * parts]}
     assert sizes == {8 // parts}
 
 

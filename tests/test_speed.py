@@ -9,7 +9,7 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from tests.conftest import ROOT
-from xstilts import runner
+from xstilts import batching
 
 
 @pytest.fixture
@@ -170,9 +170,9 @@ def test_without_a_gpu_that_part_says_so(training, capsys):
 def test_large_epochs_have_little_padding(rows, least, most):
     generator = torch.Generator().manual_seed(0)
     lengths = (torch.randn(rows, generator=generator) * 0.6 + math.log(40)).exp().clamp(4, 384).long()
-    batches = runner.length_groups(lengths, 16, generator)
-    assert sorted(torch.cat(batches).tolist()) == list(range(rows))
-    real = sum(lengths[b].sum().item() for b in batches) / sum(len(b) * lengths[b].max().item() for b in batches)
+    drawn = batching.length_groups(lengths, 16, generator)
+    assert sorted(torch.cat(drawn).tolist()) == list(range(rows))
+    real = sum(lengths[b].sum().item() for b in drawn) / sum(len(b) * lengths[b].max().item() for b in drawn)
     assert least < real < most
-    means = torch.tensor([lengths[b].float().mean() for b in batches])
+    means = torch.tensor([lengths[b].float().mean() for b in drawn])
     assert abs(torch.corrcoef(torch.stack((means, torch.arange(len(means)).float())))[0, 1]) < 0.15  # not from long to short

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xstilts import claims, results, runner
+from xstilts import claims, folders, results, runner
 from xstilts.errors import UserError
 from xstilts.matrix import collect
 
@@ -55,7 +55,7 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
     def work(rank):
         monkeypatch.setenv("RANK", str(rank))
         torch.distributed.init_process_group("gloo", init_method=f"file://{found}.store", rank=rank, world_size=2)
-        Path(f"{found}.{rank}").write_text(str(runner.finished(run, RECORD["settings"] | {"model": "m", "data_root": "hub"})))
+        Path(f"{found}.{rank}").write_text(str(folders.finished(run, RECORD["settings"] | {"model": "m", "data_root": "hub"})))
 
     children = []
     for rank in (0, 1):
@@ -234,12 +234,12 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, t
         with pytest.raises(UserError, match="checkpoint-4"):
             start(tmp_path)
     damaged = tmp_path / "checkpoint-4" / file
-    assert runner.is_whole(damaged.parent)
+    assert folders.is_whole(damaged.parent)
     if lost:
         damaged.unlink()
     else:
         os.truncate(damaged, damaged.stat().st_size // 2)
-    assert runner.last_checkpoint(str(tmp_path)) is None
+    assert folders.last_checkpoint(str(tmp_path)) is None
     assert f"{damaged.parent} is not whole" in caplog.text and not damaged.parent.exists()
 
 

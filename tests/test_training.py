@@ -21,7 +21,7 @@ from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
 from tasks.rows import Rows, sha256
-from xstilts import heads, mixture, results, runner
+from xstilts import folders, heads, mixture, results, runner
 from xstilts.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,19 +233,19 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     parent.mkdir()
     shutil.copytree(tiny_world, rows)
     settings = {"model": str(parent), "data_root": str(rows)}
-    assert runner.parent(str(parent)) == {} and runner.outdated(record, settings) is None
+    assert folders.parent(str(parent)) == {} and folders.outdated(record, settings) is None
     (parent / "results.json").write_text(json.dumps(record | {"finished": "2999-01-01T00:00:00+00:00"}))
-    settings |= runner.parent(str(parent))
-    assert "was trained again" in runner.outdated(record, settings)  # a record that does not say of when its parent was
+    settings |= folders.parent(str(parent))
+    assert "was trained again" in folders.outdated(record, settings)  # a record that does not say of when its parent was
     record["settings"]["model_finished"] = settings["model_finished"]
-    assert runner.outdated(record, settings) is None  # the clock was ahead when the parent was trained: it is the same one
+    assert folders.outdated(record, settings) is None  # the clock was ahead when the parent was trained: it is the same one
     record["settings"]["model_finished"] = "2998-01-01T00:00:00+00:00"
-    assert "was trained again" in runner.outdated(record, settings)
+    assert "was trained again" in folders.outdated(record, settings)
     settings.pop("model_finished")
     file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"
     shutil.copy(rows / "google__xquad" / "xquad.qab" / "validation.parquet", file)
     sha256.cache_clear()
-    assert "google/xquad (xquad.qaa, validation)" in runner.outdated(record, settings)
+    assert "google/xquad (xquad.qaa, validation)" in folders.outdated(record, settings)
 
 
 def test_examples_are_cut_not_features(finished):

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, heads, mining, results, runner
+from xstilts import cards, code_switch, folders, heads, mining, results, runner
 from xstilts.arguments import told
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
@@ -365,11 +365,11 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     lexicons, read = {}, []
     if how.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
-    settings = runner.settings_of(args, model=name, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
+    settings = folders.settings_of(args, model=name, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
                                   freeze_embeddings=model_args.freeze_embeddings, **told(family) | {"train_languages": languages},
                                   seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
-    if runner.finished(run, settings):
+    if folders.finished(run, settings):
         return
     cards.check_push(run)
     prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
@@ -411,7 +411,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
                           layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
     before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
-    seconds = runner.train(trainer, runner.begin(run, settings, rows))
+    seconds = runner.train(trainer, folders.begin(run, settings, rows))
 
     # ---- score on English dev, save, say -------------------------------------------------------------------------
     scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
@@ -428,7 +428,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
             "phase": "intermediate", "task": label, "form": "pairs", "arm": run.arm or label, "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": key, "chance": chance[label] if single else None, "at_chance": bool(flat),
             "dev": {"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
-            "scores": {}, "n": {}, "settings": settings, "data": runner.unique(rows.records),
+            "scores": {}, "n": {}, "settings": settings, "data": folders.unique(rows.records),
             "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, len(pairs)) | {
                 f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedModel
 
+from xstilts.batching import deal, length_groups
 from xstilts.heads import fresh_head, load_encoder, masked_lm
-from xstilts.runner import TaskTrainer, deal, length_groups
+from xstilts.runner import TaskTrainer
 
 
 class MixtureModel(PreTrainedModel):

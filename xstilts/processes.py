@@ -163,7 +163,6 @@ class Team:
         Raises:
             UserError: see `world_size`.
         """
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: waiting threads that spin starve the others
         world = world_size()
         if world == 1:
             yield True

@@ -1,38 +1,27 @@
-"""What the training scripts share: settings, features, the trainer, scoring by language, finishing a folder."""
+"""What the training scripts share: TrainingArguments, features, the trainer, scoring by language."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import itertools
-import json
 import logging
 import os
-import shutil
 import time
-import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-
-# Two torch threads that spin while they wait starve each other on shared cores; set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import numpy as np
 import pyarrow
 import torch
 import transformers
 from datasets import concatenate_datasets
-from safetensors import SafetensorError, safe_open
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
-from tasks.rows import Rows, sha256
-from xstilts import cards, claims, processes, results, submission
-from xstilts.arguments import STARTED, unknown
+from tasks.rows import Rows
+from xstilts import batching, folders, processes, results, submission
+from xstilts.arguments import unknown
 from xstilts.errors import UserError, first_line, full_disk
 
 logger = logging.getLogger("xstilts")
@@ -132,83 +121,6 @@ class Masking(DataCollatorForLanguageModeling):
             return super().__call__(features, return_tensors)
 
 
-POOL, LARGE_POOL = 8, 50  # batches among which rows are sorted by length, in epochs of fewer and of at least LARGE batches
-LARGE = 500
-
-
-def length_groups(lengths: torch.Tensor, size: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """Every row once, in batches of `size` rows of about one length, in random order (a short batch, if any, last).
-
-    Sorted in pools of some batches, and the batches shuffled. transformers sorts pools of up to 50 and keeps them from
-    long to short; lengths tell labels and languages apart, and on small data its batches then pull one way after the other:
-    XNLI in the world came to 53 in English, against 60 with batches at random. On large data small pools cost time instead:
-    of SQuAD's and XNLI's batches 11 and 9 % would be padding, with large ones 2 %.
-    """
-    pool = size * (POOL if len(lengths) < LARGE * size else LARGE_POOL)
-    order = torch.randperm(len(lengths), generator=generator)
-    pools = [some[lengths[some].argsort(descending=True, stable=True)] for some in order.split(pool)]
-    batches = [batch for some in pools for batch in some.split(size)]
-    short = [batch for batch in batches if len(batch) < size]
-    full = [batch for batch in batches if len(batch) == size]
-    return [full[i] for i in torch.randperm(len(full), generator=generator).tolist()] + short
-
-
-class EpochSampler(torch.utils.data.Sampler):
-    """`length_groups` in an order that seed and epoch decide alone.
-
-    transformers' own sampler draws from the global generator, whose state is another when a run is resumed in the middle
-    of an epoch: some rows would come twice and others not at all.
-    """
-
-    def __init__(self, lengths: list[int], size: int, seed: int):
-        self.lengths, self.size, self.seed, self.epoch = torch.tensor(lengths), size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self):
-        return len(self.lengths)
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.cat(length_groups(self.lengths, self.size, generator)).tolist())
-
-
-class Dealt:
-    """Each of `batches` cut into one part for every process, so that together they see the rows that one alone would see.
-
-    The parts differ by one row at most, and only in the last batch of an epoch. Where that has fewer rows than there
-    are processes, some come twice.
-    """
-
-    drop_last = True  # there is a part for each process always
-
-    def __init__(self, batches, parts: int):
-        self.batches, self.parts = batches, parts
-
-    def set_epoch(self, epoch: int) -> None:
-        source = getattr(self.batches, "sampler", self.batches)
-        if hasattr(source, "set_epoch"):
-            source.set_epoch(epoch)
-
-    def __len__(self):
-        return len(self.batches) * self.parts
-
-    def __iter__(self):
-        for batch in self.batches:
-            rows = list(itertools.islice(itertools.cycle(batch), max(len(batch), self.parts)))
-            for part in np.array_split(rows, self.parts):
-                yield part.tolist()
-
-
-def deal(loader, batches, parts: int):
-    """A prepared loader that hands its process the parts of `batches` (of all processes together) that are its own."""
-    shard = loader.batch_sampler  # accelerate's: of every so many batches one is this process's
-    shard.batch_sampler = shard.sampler = Dealt(batches, parts)  # as `sampler` accelerate tells it the epoch after a resume
-    shard.batch_size, shard.drop_last = None, True
-    return loader
-
-
 class Watched:
     """A Trainer that stops when its loss or weights are no longer numbers, before it keeps such a checkpoint.
 
@@ -257,7 +169,7 @@ class TaskTrainer(Watched, Trainer):
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
-        return EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, self.args.seed)
+        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, self.args.seed)
 
     def get_train_dataloader(self):
         """Batches of all processes together, of which each has its part (one process: the library's own loader)."""
@@ -265,7 +177,7 @@ class TaskTrainer(Watched, Trainer):
         if parts == 1:
             return loader
         own = loader.batch_sampler.batch_sampler
-        return deal(loader, torch.utils.data.BatchSampler(own.sampler, own.batch_size * parts, own.drop_last), parts)
+        return batching.deal(loader, torch.utils.data.BatchSampler(own.sampler, own.batch_size * parts, own.drop_last), parts)
 
     def _get_eval_sampler(self, eval_dataset):
         return torch.utils.data.SequentialSampler(eval_dataset)  # grouping by length would shuffle what is scored by position
@@ -370,7 +282,7 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
 
 def prepare(run, needs_output: bool = True) -> None:
     """Logging, seeds, and the output folder, which must be writable."""
-    logging.basicConfig(level=logging.INFO if is_first() else logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if folders.is_first() else logging.ERROR, format="%(message)s")
     for noisy in ("httpx", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
@@ -410,175 +322,6 @@ def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -
     return wanted
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes: the only one, or the first of those that torchrun started."""
-    return int(os.environ.get("RANK", 0)) == 0
-
-
-def last_checkpoint(folder: str) -> str | None:
-    """The newest whole checkpoint below `folder`; others newer than it are removed, and that is said.
-
-    Every process calls this; the first one looks.
-    """
-    box = [None]
-    while is_first() and (found := get_last_checkpoint(folder)):
-        if is_whole(Path(found)):
-            box = [found]
-            break
-        logger.warning("%s is not whole; going back to the one before, or to the beginning.", found)
-        shutil.rmtree(found)
-    return agreed(box[0])
-
-
-def agreed(value):
-    """What the first process says, on every process that trains; where one works alone, or leads helpers, its own value."""
-    box = [value]
-    if torch.distributed.is_initialized() and processes.TEAM.size == 1:
-        torch.distributed.broadcast_object_list(box)
-    return box[0]
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a run can go on from a checkpoint as if it had not stopped.
-
-    trainer_state.json is the last file the Trainer writes, so this is usually enough; but files get lost and cut later too,
-    and without optimizer or random state the Trainer would go on all the same, to other weights.
-    """
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        for file in checkpoint.glob("*.safetensors"):
-            with safe_open(file, "pt"):  # compares the file's size with what its header says
-                pass
-    except (OSError, ValueError, SafetensorError):
-        return False
-    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
-        return False
-    if any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*")):  # sharded: the libraries' own layout
-        return True
-    pickles = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")]
-    return len(pickles) > 2 and all(map(zipfile.is_zipfile, pickles)) and any(checkpoint.glob("*.safetensors"))
-
-
-def resumable(run, settings: dict, rows: Rows) -> str | None:
-    """The newest whole checkpoint, or None; those of other rows, or of a parent that was trained again, are removed, and that is said.
-
-    Args:
-        rows: of which all that are trained on have been read.
-
-    Raises:
-        UserError: the folder was begun with other arguments, see `compare`.
-    """
-    old, now = compare(run, settings), inputs(settings, rows)
-    if old and is_first() and any(old.get(key, now[key]) != now[key] for key in now):  # older versions did not keep them
-        logger.warning("%s: the model it starts from, or its rows, are others since it was begun; beginning anew.", run.output_dir)
-        cards.clean(Path(run.output_dir))
-    return last_checkpoint(run.output_dir)
-
-
-def inputs(settings: dict, rows: Rows) -> dict:
-    """What the arguments led to, by its name in run.json: other inputs are no mistake, but none may be mixed with those before."""
-    return json.loads(as_json({"model_finished": settings.get("model_finished"), "data": unique(rows.records)}))
-
-
-def begin(run, settings: dict, rows: Rows) -> str | None:
-    """The checkpoint to resume from, or None, see `resumable`; what is left of an earlier result or failure goes."""
-    checkpoint = resumable(run, settings, rows)
-    if is_first():
-        for name in (results.FILE_NAME, results.FAILED):
-            Path(run.output_dir, name).unlink(missing_ok=True)
-        results.write_text(Path(run.output_dir, "run.json"), as_json(settings | inputs(settings, rows)))
-    if checkpoint:
-        logger.info("Going on from %s", checkpoint)
-    return checkpoint
-
-
-def compare(run, settings: dict) -> dict | None:
-    """Compares this run's settings with those the folder was begun with, which come back: None if nothing was made with them.
-
-    Raises:
-        UserError: they are others (the difference is shown), and there is something that was made with them; or what they
-            were cannot be read.
-    """
-    path, old = Path(run.output_dir, "run.json"), None
-    if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            old = first_line(error)
-        if not isinstance(old, dict):
-            raise UserError(f"{path} cannot be read ({old}), so nobody knows what the folder was begun with. Delete the folder, or give "
-                            "another --output_dir.")
-        # an argument there was not yet, and that is not given now, makes no difference
-        differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data"} if old.get(k) != settings.get(k)
-                        and (k in old or settings[k]))
-        if differ:
-            shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
-            raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
-                            "--output_dir, or delete the folder.")
-    return old
-
-
-def finished(run, settings: dict) -> bool:
-    """Whether this very run is done already: results.json is there, of the same settings, rows and parent.
-
-    If rows or parent have changed since, the run is to be done again. If not, its results.json is touched, so that make,
-    which goes by time, does not ask again (one that was written after this process began is new to make already). Waits for
-    another process that is at work on it.
-    """
-    # the others ask again and again, lest they give up on the first one while it waits for another run; what it finds decides
-    while not agreed(claims.claim(run.output_dir, patience=60) if is_first() else None):
-        pass
-    return agreed(_finished(run, settings) if is_first() else None)
-
-
-def _finished(run, settings: dict) -> bool:
-    stamp = Path(run.output_dir, "results.json")
-    if not stamp.is_file():
-        return False
-    compare(run, settings)
-    if reason := outdated(results.read(stamp), settings):
-        logger.info("%s: %s; running it again.", run.output_dir, reason)
-        return False
-    if stamp.stat().st_mtime < STARTED:
-        stamp.touch()
-    cards.clean(stamp.parent)  # what a kill just before its end has left
-    claims.release(run.output_dir)
-    logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
-    return True
-
-
-def outdated(record: dict, settings: dict) -> str | None:
-    """Why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows changed."""
-    if (now := settings.get("model_finished")) is not None:
-        then = record["settings"].get("model_finished")  # older versions did not keep it
-        if now != then if then is not None else now > record["finished"]:
-            return f"{settings['model']} was trained again"
-    if settings["data_root"] != "hub":
-        rows = Rows(settings["data_root"], translations=settings.get("translations"))
-        for data in record["data"]:
-            file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
-            if file is None or sha256(file) != data["sha256"]:
-                return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
-    return None
-
-
-def parent(model: str) -> dict[str, str]:
-    """When the training of the checkpoint a run starts from was finished, for its settings; {} where that is no folder of ours.
-
-    It tells whether it is still the same one, and, as it is only compared for equality, whatever the clock did since.
-    """
-    path = Path(model, results.FILE_NAME)
-    return {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
-
-
-def settings_of(args: TrainingArguments, model: str, **more) -> dict:
-    """What a run was told: the TrainingArguments that differ from transformers' defaults, and the script's own."""
-    plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
-    volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names"}
-    changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
-    return json.loads(json.dumps(changed | {"model": model} | parent(model) | more, default=str))
-
-
 def train(trainer, checkpoint: str | None) -> float:
     """Trains (or goes on), leaves the last or best weights in the model. Returns seconds.
 
@@ -586,63 +329,15 @@ def train(trainer, checkpoint: str | None) -> float:
         UserError: it cannot go on, see `failures`.
     """
     start = time.time()
-    with failures(trainer.args.output_dir, trainer):
+    with folders.failures(trainer.args.output_dir, trainer):
         _train(trainer, checkpoint)
     return time.time() - start
 
 
-@contextlib.contextmanager
-def failures(folder: str | os.PathLike, trainer=None) -> Iterator[None]:
-    """What stops a run that was begun is kept in its folder, in failed.json, for the report: a cause, the last checkpoint.
-
-    Args:
-        trainer: of a training; None for a measurement.
-
-    Raises:
-        UserError: naming folder, cause and checkpoint, where a user can do something about it: memory, disk, no numbers.
-            Anything else is raised as it is.
-    """
-    try:
-        yield
-    except Exception as error:
-        folder = Path(folder)
-        last = get_last_checkpoint(folder)
-        place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
-        cause = cause_of(error, LESS if trainer else "--max_seq_length, or give --dtype bf16")
-        if not (processes.lost(error) and Path(place, results.FAILED).is_file()):  # the process that ended has said more
-            with contextlib.suppress(UserError):  # the disk may be full
-                results.write_failure(place, cause or f"{type(error).__name__}: {first_line(error)}", last)
-        if cause is None:
-            raise
-        if trainer is None:
-            raise UserError(f"{place} stopped: {cause}.") from error
-        raise UserError(f"{place} stopped at step {trainer.state.global_step}: {cause}. Last good checkpoint: {last or 'none'}; the same "
-                        "command goes on from it.") from error
-
-
 def lost_touch(folder: str, cause: str) -> None:
     """Keeps in `folder` why a run has ended that another process was lost to, for the report."""
-    if is_first():
+    if folders.is_first():
         results.write_failure(folder, cause, get_last_checkpoint(folder))
-
-
-LESS = "--per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or --max_seq_length"
-
-
-def cause_of(error: Exception, less: str) -> str | None:
-    """Why a run cannot go on, and what to do, where that is not a mistake in the program; else None.
-
-    Args:
-        less: what to lower where memory does not suffice.
-    """
-    said = str(error).lower()
-    if isinstance(error, UserError):
-        return str(error).rstrip(".")
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in said or "out of memory" in said:
-        return f"out of memory; lower {less}"
-    if full_disk(error) or "pytorchstreamwriter failed" in said or "inline_container" in said:  # torch.save does not say why
-        return f"the folder cannot be written, the disk may be full ({first_line(error)})"
-    return processes.lost(error)
 
 
 def _train(trainer, checkpoint: str | None) -> None:
@@ -667,7 +362,7 @@ def score_languages(trainer, task, rows, languages, tokenizer, length, limit, fo
     for language in languages:
         examples = first(task.load("test", language, rows), limit)
         features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
-        with failures(trainer.args.output_dir, trainer):
+        with folders.failures(trainer.args.output_dir, trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
@@ -705,12 +400,3 @@ def measures(trainer, rows: int | None = None) -> dict[str, float]:
     return found | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})
 
 
-def unique(records: list[dict]) -> list[dict]:
-    """The data records without repeats and without this machine's paths."""
-    kept = {(r["id"], r["config"], r["split"]): {k: v for k, v in r.items() if k != "file"} for r in records}
-    return list(kept.values())
-
-
-def as_json(settings: dict) -> str:
-    """Settings as they stand in run.json."""
-    return json.dumps(settings, indent=1, sort_keys=True, default=str)

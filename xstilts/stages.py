@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 
 from tasks import get_task
-from xstilts import heads, runner
+from xstilts import folders, heads, runner
 
 
 def train_before(task, model, args, rows, tokenizer, length: int, data_args, model_args) -> float:
@@ -38,7 +38,7 @@ def train_before(task, model, args, rows, tokenizer, length: int, data_args, mod
             trainer = runner.TaskTrainer(model=part, args=stage_args, train_dataset=train_features, task=stage,
                                          data_collator=stage.collator(tokenizer), processing_class=tokenizer,
                                          dev=(dev, dev_features), eval_dataset=dev_features)
-            seconds += runner.train(trainer, runner.last_checkpoint(str(folder)) if folder.is_dir() else None)
+            seconds += runner.train(trainer, folders.last_checkpoint(str(folder)) if folder.is_dir() else None)
             trainer.save_model(str(folder / "part"))
             if trainer.is_world_process_zero():
                 (folder / "part").rename(done)
