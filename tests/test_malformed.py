@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks import get_task
 from tasks.rows import Rows, sha256
-from xstilts import arguments, contrasts, folders, heads, results, runner
+from xstilts import arguments, claims, contrasts, folders, heads, results, runner
 from xstilts.errors import UserError
 from xstilts.matrix import collect
 
@@ -268,7 +268,7 @@ def test_a_run_that_was_broken_off(data, tmp_path_factory):
     with judged():
         if not folders.finished(run, told):
             folders.begin(run, told, Rows())
-    runner.claims.release(folder)
+    claims.release(folder)
     shutil.rmtree(folder)
 
 
