@@ -19,6 +19,7 @@ class Mixed:
     temperature: float = 1.0
     examples_cap: int | None = None
     keep: bool = True
+    seeds: list[int] = field(default_factory=list)
 
 
 def read(argv, script="run_intermediate.py", training=True):
@@ -103,6 +104,7 @@ def test_wrong_value_names_its_argument(argv, told):
 @pytest.mark.parametrize("text, told", [
     ("temperature: [1, 2]\n", "temperature takes one value"), ("a: [1\n", "not valid YAML"), ("- mnli\n", "key: value"),
     ("temperature: warm\n", "temperature"),
+    ("seeds: [1, two]\n", "seeds takes a list of int"), ("seeds: {one: 1}\n", "seeds takes a list"),
 ])
 def test_wrong_yaml_is_one_line(recipe, text, told):
     with pytest.raises(UserError, match=told) as caught:

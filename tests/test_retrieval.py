@@ -34,14 +34,14 @@ def retrieval(cli, tiny_model, tiny_world, tmp_path):
 
 @pytest.fixture
 def refused(cli, tiny_model, tiny_world, tmp_path):
-    """`refused("--tasks", ...)`: the one line of the error; nothing has been written."""
+    """`refused("--tasks", ...)`: the one line of the error; no result has been written."""
 
     def run(*arguments, model=tiny_model, root=tiny_world):
         folder = tmp_path / "refused"
         done = cli("run_retrieval.py", "--model_name_or_path", model, "--data_root", root, "--output_dir", folder, *arguments)
         lines = [line for line in done.stderr.split("\n") if line and "sentence/s" not in line]  # progress bars are no message
         assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("run_retrieval.py: error: "), done.stderr
-        assert not list(folder.rglob("*.json"))
+        assert not list(folder.rglob("results.json"))
         return lines[0]
 
     return run

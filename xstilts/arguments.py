@@ -208,7 +208,10 @@ def unknown(key: str, names) -> UserError:
 def _like(action, value):
     """YAML gives 2e-5 as text and one item where a list is meant; argparse casts text defaults, but not lists."""
     if action.nargs in ("+", "*"):
-        return [action.type(v) if action.type else v for v in (value if isinstance(value, list) else [value])]
+        try:
+            return [action.type(v) if action.type else v for v in (value if isinstance(value, list) else [value])]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"--config: {action.dest} takes a list of {action.type.__name__}, given {value!r}.") from error
     if isinstance(value, list | dict):
         raise UserError(f"--config: {action.dest} takes one value, given {value!r}.")
     return value if isinstance(value, bool) or value is None else str(value)
