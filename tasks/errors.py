@@ -9,11 +9,16 @@ class UserError(ValueError):
     """What was given, what was expected, what to type: printed as one line, without a traceback, exit code 2."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line; its name where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def full_disk(error: BaseException | None) -> str | None:
     """What the system said, if an error or what it came from is that nothing could be written (no room, read-only); else None."""
     while error is not None:
         said = str(error).lower()
         if (isinstance(error, OSError) and error.errno in DISK) or "no space left on device" in said or "not enough disk space" in said:
-            return str(error).splitlines()[0]
+            return first_line(error)
         error = error.__cause__
     return None

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError, full_disk
+from tasks.errors import UserError, first_line, full_disk
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -261,7 +261,7 @@ def alternatives(expression: str) -> list[tuple[str, str]]:
 
 def one_line(error: BaseException) -> str:
     """The first line of an exception's message, with its type."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def check_text_bytes(data: Dataset, path: Path) -> None:

@@ -32,7 +32,10 @@ def test_a_score_says_whether_its_rows_can_be_had(data, name):
 
 
 @pytest.mark.parametrize("phase, settings, scores, languages", [
-    ("intermediate", {"seen_languages": ["de", "sw"]}, None, ["en", "de", "sw"]), ("intermediate", {}, None, ["en"]),
+    ("intermediate", {"seen_languages": ["de", "sw"]}, None, ["en", "de", "sw"]), ("intermediate", {"seen_languages": []}, None, ["en"]),
+    ("intermediate", {"seen_languages": ["sw"], "language_mode": "translated"}, None, ["sw"]), ("intermediate", {}, None, None),
+    ("mlm", {"text_languages": ["sw", "en", "de"]}, None, ["en", "de", "sw"]), ("mlm", {"text_languages": ["sw"]}, None, ["sw"]),
+    ("mlm", {"text_languages": []}, None, None),
     ("target", {}, {"en": {"accuracy": 50.0}, "sw": {"accuracy": 40.0}}, ["en", "sw"])])
 def test_the_languages_are_those_trained_on_or_measured(phase, settings, scores, languages):
     assert metadata([HUB], scores, phase, **settings).language == languages

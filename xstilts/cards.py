@@ -37,7 +37,7 @@ def card(record: dict, checkpoint: bool) -> str:
     base = record["model"]
     data = ModelCardData(
         base_model=base if not Path(base).exists() else None, datasets=sorted(hub) or None, library_name="transformers",
-        language=list(record["scores"]) or ["en", *(results.trained_on(record) or [])], tags=["x-stilts", record["phase"]],
+        language=list(record["scores"]) or results.trained_on(record), tags=["x-stilts", record["phase"]],
         model_name=name if evaluated else None, eval_results=evaluated or None, license="other",
     )
     lines = [f"---\n{data.to_yaml()}\n---\n", f"# {name}\n",

@@ -278,7 +278,7 @@ def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[st
         for languages in map(results.trained_on, found[arm]):
             if languages is None:
                 problems.append(f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as seen.")
-            seen.update(languages or ())
+            seen.update(language for language in languages or () if language != "en")
     sizes = {arm: {tuple(record.get("measures", {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
              for arm in sorted(tasks)}  # fmt: skip
     if len(set().union(*sizes.values())) > 1:

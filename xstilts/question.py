@@ -254,7 +254,7 @@ def training_table(question: Question) -> Table:
         records = _trainings(question.matrix, arm)
         if records:
             dev = [record["dev"]["en"][record["metric"]] for record in records if record["metric"] in record["dev"].get("en", {})]
-            languages = ["en", *sorted({language for record in records for language in trained_on(record) or ()})]
+            languages = dict.fromkeys(language for record in records for language in trained_on(record) or ())
             texts = [" ".join(languages), *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens"))]
             flat = any(record["at_chance"] for record in records)
             cells = [Cell(text) for text in texts] + [Cell(f"{np.mean(dev):.1f}{f' {page.DAGGER}' if flat else ''}" if dev else "")]

@@ -170,11 +170,13 @@ def _named(root: str | os.PathLike, name: str) -> list[Path]:
 
 
 def trained_on(record: Mapping[str, Any]) -> list[str] | None:
-    """Returns the languages other than English that a training's result says it trained on, None where it does not say."""
+    """Returns the languages that a training's result says it trained on, English first; None where it does not say."""
     settings = record["settings"]
-    # Masked LM without a list takes all the text there is.
-    found = settings.get("text_languages") or None if record["phase"] == "mlm" else settings.get("seen_languages")
-    return None if found is None else [language for language in found if language != "en"]
+    if record["phase"] == "mlm":  # without a list it takes all the text there is
+        return sorted(settings.get("text_languages") or (), key=lambda language: (language != "en", language)) or None
+    if settings.get("seen_languages") is None:
+        return None
+    return [*([] if settings.get("language_mode") == "translated" else ["en"]), *settings["seen_languages"]]
 
 
 def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None) -> None:
