@@ -222,6 +222,12 @@ def failures(folder: str | os.PathLike, trainer=None) -> Iterator[None]:
                         "command goes on from it.") from error
 
 
+def lost_touch(folder: str, cause: str) -> None:
+    """Keeps in `folder` why a run has ended that another process was lost to, for the report."""
+    if is_first():
+        results.write_failure(folder, cause, get_last_checkpoint(folder))
+
+
 LESS = "--per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or --max_seq_length"
 
 

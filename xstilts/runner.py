@@ -16,11 +16,10 @@ import transformers
 from datasets import concatenate_datasets
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.base import fingerprint
 from tasks.rows import Rows
-from xstilts import batching, folders, processes, results, submission
+from xstilts import batching, folders, processes, submission
 from xstilts.arguments import unknown
 from xstilts.errors import UserError, first_line, full_disk
 
@@ -76,7 +75,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
         raise UserError(first_line(error)) from error
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
-    processes.watch(functools.partial(lost_touch, run.output_dir))
+    processes.watch(functools.partial(folders.lost_touch, run.output_dir))
     if args.n_gpu > 1:  # torch's DataParallel would make every batch so many times larger, and nobody asked for that
         logger.warning("%d GPUs are visible, one is used. %s", args.n_gpu, processes.HOW)
         args._n_gpu = 1
@@ -332,12 +331,6 @@ def train(trainer, checkpoint: str | None) -> float:
     with folders.failures(trainer.args.output_dir, trainer):
         _train(trainer, checkpoint)
     return time.time() - start
-
-
-def lost_touch(folder: str, cause: str) -> None:
-    """Keeps in `folder` why a run has ended that another process was lost to, for the report."""
-    if folders.is_first():
-        results.write_failure(folder, cause, get_last_checkpoint(folder))
 
 
 def _train(trainer, checkpoint: str | None) -> None:
