@@ -12,10 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
 from xstilts import results
+from xstilts.folders import is_whole
 
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +59,7 @@ def slurm():
 @pytest.fixture(scope="module")
 def variables(tiny_model, tiny_world):
     """`variables(out, arms)`: make's, of a matrix with one target, and trainings of several checkpoints."""
-    few = ("--max_train_samples 80 --num_train_epochs 5 --max_eval_samples 8 --per_device_train_batch_size 4 --max_seq_length 48 "
+    few = ("--max_train_samples 80 --num_train_epochs 15 --max_eval_samples 8 --per_device_train_batch_size 4 --max_seq_length 48 "
            "--bf16 False")
 
     def of(out, arms="none mnli"):
@@ -84,6 +86,15 @@ def until(found, seconds=300):
     return value
 
 
+def frozen(run):
+    """Holds the processes of the run as soon as it has a whole checkpoint: it must not be done before Slurm has decided to end it."""
+    until(lambda: any(map(is_whole, run.glob("checkpoint-*"))))
+    found = [process for process in psutil.process_iter(["cmdline"]) if str(run) in (process.info["cmdline"] or [])]
+    assert found and not (run / "results.json").exists()
+    for process in found:
+        process.suspend()
+
+
 def jobs(slurm):
     """{array job and task: what Slurm says of it, field by field} of the array jobs."""
     found = {}
@@ -106,9 +117,9 @@ def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_pat
     said = slurm("bash", "recipes/slurm/matrix.sbatch", "--cpus-per-task=1", *variables(out, "none mnli squad"))
     assert "Submitted: 5 runs" in said
     assert "queued or running already" in slurm("bash", "recipes/slurm/matrix.sbatch", *variables(out, "none mnli squad"), code=2)
-    until(lambda: list(out.glob("mnli/seed0/checkpoint-*")))
+    frozen(out / "mnli/seed0")
     slurm("srun", "--partition=urgent", "--exclusive", "true")  # preempts what runs
-    until(lambda: list(out.glob("mnli/seed0/udpos/checkpoint-*")))
+    frozen(out / "mnli/seed0/udpos")
     (cell,) = [name for name, job in jobs(slurm).items() if job["JobState"] == "RUNNING"]
     slurm("scancel", "--batch", "--signal=USR1", cell)  # as Slurm does shortly before the time limit
     until(lambda: not slurm("squeue", "--noheader"))
