@@ -1,7 +1,7 @@
 """Speed of training beside what a user would run instead, on the same model, rows and settings; the losses stand beside it.
 
     python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] [--rows 2000] [--runs 3]
-    python benchmarks/training.py processes --data_root data/world [--layers 4] [--hidden 768] [--steps 12] [--runs 3]
+    python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] [--steps 8] [--runs 3]
     python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
     python benchmarks/training.py gpu --data_root data/world [--rows 4000] [--runs 3]
 
@@ -203,7 +203,7 @@ def benchmark_tasks(args: argparse.Namespace) -> None:
     if args.bf16 is None:
         args.bf16 = runner.has_bf16()
     for name in args.tasks:
-        show(race(get_task(name), Rows(args.data_root, args.splits), args.model, args))
+        show(race(get_task(name), Rows(args.data_root, args.splits), args.model, args, ("example, defaults",) if args.best else ()))
 
 
 def quiet() -> None:
@@ -239,7 +239,7 @@ def benchmark_processes(args: argparse.Namespace) -> None:
                 out = f"{folder}/{world}-{run}"
                 done = subprocess.run(
                     [*command, "run_intermediate.py", "--tasks", "mnli", "--model_name_or_path", model, "--data_root", args.data_root,
-                     "--output_dir", out, "--max_steps", str(args.steps), "--per_device_train_batch_size", str(32 // world),
+                     "--output_dir", out, "--max_steps", str(args.steps), "--per_device_train_batch_size", str(args.batch_size // world),
                      "--bf16", "False", "--save_strategy", "no", "--max_eval_samples", "16", "--max_seq_length", "128",
                      "--logging_steps", "1", "--disable_tqdm", "True"],
                     cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
@@ -249,7 +249,7 @@ def benchmark_processes(args: argparse.Namespace) -> None:
                 rates[world].append(record["measures"]["tokens"] / record["seconds"])
                 print(f"  {world} processes: {rates[world][-1]:7.0f} tokens/s, last loss {record['measures']['last_loss']:.4f}")
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    print(f"processes: {args.layers} x {args.hidden}, batch 32, {args.steps} steps, fp32, a thread each: 2 processes are "
+    print(f"processes: {args.layers} x {args.hidden}, batch {args.batch_size}, {args.steps} steps, fp32, a thread each: 2 processes are "
           f"{statistics.median(ratios):.2f}x as fast as 1 ({min(ratios):.2f} to {max(ratios):.2f}, rounds: {args.runs})")
 
 
@@ -354,12 +354,14 @@ def main() -> None:
     command.add_argument("--batch_size", type=int, help="default: the task's")
     command.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="ours and best flags; default: where the machine has it")
     command.add_argument("--cpu_time", action="store_true", help="seconds of the processor, where other jobs run beside; not with a GPU")
+    command.add_argument("--best", action="store_true", help="beside the best flags only: the defaults take many times as long")
     command.set_defaults(run=benchmark_tasks)
 
     command = commands.add_parser("processes", parents=[common])
     command.add_argument("--layers", type=int, default=4)
     command.add_argument("--hidden", type=int, default=768)
-    command.add_argument("--steps", type=int, default=12)
+    command.add_argument("--steps", type=int, default=8)
+    command.add_argument("--batch_size", type=int, default=128, help="of all processes together")
     command.set_defaults(run=benchmark_processes)
 
     command = commands.add_parser("resume", parents=[common])

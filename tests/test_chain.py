@@ -18,10 +18,20 @@ PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
 ARMS, TARGETS, RETRIEVAL = ["none", "squad"], ["udpos"], ["tatoeba"]
 
 
-def make(*arguments, **environment):
+def begin(*arguments, **environment):
     """make in the repository, with this Python; nothing of a make that may have started the tests gets through."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in ("PY", "PRESET", "OUT", "THREADS")}
-    return subprocess.run(["make", f"PY={sys.executable}", *arguments], cwd=ROOT, env=kept | environment, capture_output=True, text=True)
+    return subprocess.Popen(["make", f"PY={sys.executable}", *arguments], cwd=ROOT, env=kept | environment, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def ended(process):
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def make(*arguments, **environment):
+    return ended(begin(*arguments, **environment))
 
 
 @pytest.fixture
@@ -96,6 +106,19 @@ def test_the_chain(tiny, tmp_path):
     assert {path for path, when in stamps(out).items() if when != built[path]} == {lost}
     assert results.read(out / lost)["scores"] == old["scores"]
     assert "run_mlm" not in redone.stdout and "run_target" not in redone.stdout and "run_intermediate" not in redone.stdout
+
+
+def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
+    """The second waits where the first is at work, and a run is done once."""
+    tiny += ["ARMS=none", "RETRIEVAL=", f"MODEL={tiny_model}", "MLM_ARGS=", f"DATA_ROOT={tiny_world}", "WORLD_ARGS="]
+    together = [begin("matrix", *tiny) for _ in range(2)]
+    one, other = map(ended, together)
+    assert one.returncode == other.returncode == 0, one.stderr[-3000:] + other.stderr[-3000:]
+    printed = one.stdout + one.stderr + other.stdout + other.stderr
+    assert "another process is at work there" in printed
+    assert printed.count(f"Wrote {tmp_path}/runs/none/seed0/udpos/results.json") == 1
+    assert printed.count("Done: 1 cells.") == 2
+    assert make("matrix", *tiny).stdout.startswith("Nothing to do: all 1 cells are done.")
 
 
 # ---- a cell that fails -------------------------------------------------------------------------------------------------

@@ -95,12 +95,12 @@ def frozen(run):
         process.suspend()
 
 
-def jobs(slurm):
-    """{array job and task: what Slurm says of it, field by field} of the array jobs."""
+def jobs(slurm, out):
+    """{array job and task: what Slurm says of it, field by field} of a matrix's array jobs."""
     found = {}
     for line in slurm("scontrol", "--oneliner", "show", "jobs").splitlines():
         fields = dict(field.split("=", 1) for field in line.split() if "=" in field)
-        if "ArrayTaskId" in fields:
+        if "ArrayTaskId" in fields and fields["JobName"] == f"matrix:{out}":
             found[f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"] = fields
     return found
 
@@ -109,6 +109,18 @@ def test_each_run_is_a_job_of_its_own(undisturbed, slurm):
     out, printed = undisturbed
     assert printed.count(" srun -n1 ") == 3 and "Done: 2 cells." in printed
     assert slurm("scontrol", "--oneliner", "show", "jobs").count("JobState=COMPLETED") == 3
+
+
+def test_submitted_from_a_job(undisturbed, slurm, variables):
+    """The script as a job itself; nothing is left to do, and the report is made again."""
+    out = undisturbed[0]
+    before = (out / "report" / "index.html").stat().st_mtime_ns
+    slurm("sbatch", "--wait", f"--output={out}/said", "recipes/slurm/matrix.sbatch", "--cpus-per-task=1", *variables(out))
+    assert "Submitted: 3 runs" in (out / "said").read_text()
+    until(lambda: not slurm("squeue", "--noheader"))
+    found = jobs(slurm, out)
+    assert len(found) == 5 and {job["JobState"] for job in found.values()} == {"COMPLETED"}
+    assert (out / "report" / "index.html").stat().st_mtime_ns > before
 
 
 def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_path):
@@ -120,7 +132,7 @@ def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_pat
     frozen(out / "mnli/seed0")
     slurm("srun", "--partition=urgent", "--exclusive", "true")  # preempts what runs
     frozen(out / "mnli/seed0/udpos")
-    (cell,) = [name for name, job in jobs(slurm).items() if job["JobState"] == "RUNNING"]
+    (cell,) = [name for name, job in jobs(slurm, out).items() if job["JobState"] == "RUNNING"]
     slurm("scancel", "--batch", "--signal=USR1", cell)  # as Slurm does shortly before the time limit
     until(lambda: not slurm("squeue", "--noheader"))
 
@@ -132,7 +144,7 @@ def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_pat
     for run in ("mnli/seed0", "mnli/seed0/udpos"):
         (log,) = [text for text in logs.values() if f"Wrote {out}/{run}/results.json" in text]
         assert f"Going on from {out}/{run}/checkpoint-" in log
-    ended = jobs(slurm)
+    ended = jobs(slurm, out)
     assert ended[cell]["Restarts"] == "1"
     assert sorted(job["JobState"] for job in ended.values()) == ["CANCELLED", *["COMPLETED"] * 5, "FAILED"]
     assert "| squad |" in (out / "report" / "matrix.md").read_text()  # its row, without scores
