@@ -126,16 +126,30 @@ class Watched:
     It also counts the tokens it trains on (padding aside, over all processes) in what its checkpoints keep.
     """
 
+    tokens: torch.Tensor | int = 0  # of this process since they were last counted
+
+    def train(self, *args, **kwargs):
+        self.args.logging_nan_inf_filter = False  # would look at every loss too, only to leave such a one out of the log
+        output = super().train(*args, **kwargs)
+        self.count_tokens()
+        return output
+
     def training_step(self, model, inputs, *args, **kwargs):
-        count = sum(value.sum() for key, value in inputs.items() if key.endswith("attention_mask"))
-        self.state.num_input_tokens_seen += int(self.accelerator.gather(count.to(self.args.device)).sum())
+        self.tokens += sum(value.sum() for key, value in inputs.items() if key.endswith("attention_mask"))
         loss = super().training_step(model, inputs, *args, **kwargs)
         if not torch.isfinite(loss):
             raise UserError("the loss is no longer a number; try a smaller --learning_rate")
         return loss
 
+    def count_tokens(self) -> None:
+        """What all processes have trained on goes into the state; they call it together."""
+        mine = torch.as_tensor(self.tokens, device=self.args.device)
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(mine).sum())
+        self.tokens = 0
+
     def _save_checkpoint(self, model, trial):
         check_weights(self.model)
+        self.count_tokens()
         # transformers deletes the oldest by the clock: one that was set back would make the newest checkpoint that
         for older in Path(self.args.output_dir).glob("checkpoint-*"):
             if older.stat().st_mtime > time.time() and self.is_world_process_zero():
