@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import time
 import zlib
@@ -137,7 +138,7 @@ class Watched:
     def training_step(self, model, inputs, *args, **kwargs):
         self.tokens += sum(value.sum() for key, value in inputs.items() if key.endswith("attention_mask"))
         loss = super().training_step(model, inputs, *args, **kwargs)
-        if not torch.isfinite(loss):
+        if not math.isfinite(loss.item()):
             raise UserError("the loss is no longer a number; try a smaller --learning_rate")
         return loss
 
