@@ -84,6 +84,8 @@ def test_the_chain(tiny, tmp_path):
         assert f"{mean:.1f}" in table
         chain = [str(out / "model"), str(out / "squad" / "seed0")] if cell.startswith("squad") else [str(out / "model")]
         assert record["parents"][-len(chain) :] == chain and record["arm"] == cell.split("/")[0]
+    for file in out.rglob("tokenizer.json"):  # not cut to the length that was trained with
+        assert json.loads(file.read_text())["truncation"] is None, file
     record = results.read(out / "none/seed0/tatoeba/results.json")
     assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
     for name in ("matrix.md", "matrix.csv", "cells.csv", "index.html", "differences.png", "layers.png", "languages.png"):

@@ -400,6 +400,8 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
     assert 0 <= record["dev"]["en"]["accuracy"] <= 100 and 0 < record["chance"]["accuracy"] < 20
     assert record["measures"]["steps"] == 2 and "squad_dual/dev_accuracy_before" in record["measures"]
     assert [d["split"] for d in record["data"]] == ["train", "validation"]
+    saved = json.loads((out / "tokenizer.json").read_text())
+    assert saved["truncation"] is None and saved["padding"] is None  # of training
     assert not list(out.glob("checkpoint-*")) and "squad_dual" in (out / "README.md").read_text()
 
     assert train(*recipe)[0].returncode == 0 and json.loads((out / "results.json").read_text()) == record  # finished: nothing to do

@@ -422,6 +422,7 @@ def test_mixture_saves_encoder_and_heads_apart(finished, tiny_model):
     changed = [k for k in after if f"roberta.{k}" in before and not torch.equal(after[k], before[f"roberta.{k}"])]
     assert len(changed) > 10
     names = {key.split(".")[1] for key in load_file(folder / "heads.safetensors")}
+    assert json.loads((folder / "tokenizer.json").read_text())["truncation"] is None
     assert names == {"mnli", "squad", "hellaswag"}
     record = results.read(folder / "results.json")
     assert record["task"] == "mnli+squad+hellaswag" and {k.split("/")[0] for k in record["dev"]["en"]} == names

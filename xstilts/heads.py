@@ -45,6 +45,16 @@ def load_tokenizer(name: str, revision: str = "main"):
     return tokenizer
 
 
+def forget_last_call(tokenizer) -> None:
+    """Takes out of a fast tokenizer what its last call left there, cutting and padding.
+
+    transformers sets both anew in every call. But they would be saved with it, another program that reads tokenizer.json
+    would cut to our length, and the file would depend on what happened to be called last.
+    """
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+
+
 def load_encoder(name: str, revision: str = "main", pooler: bool = False):
     """The checkpoint's encoder in float32, whatever head it carried. (model, names of parameters that were not in it)
 

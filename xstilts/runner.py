@@ -20,7 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
 from tasks.rows import Rows
-from xstilts import batching, folders, processes, submission
+from xstilts import batching, folders, heads, processes, submission
 from xstilts.arguments import unknown
 from xstilts.errors import UserError, first_line, full_disk
 
@@ -142,6 +142,11 @@ class Watched:
             raise UserError("the loss is no longer a number; try a smaller --learning_rate")
         return loss
 
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        # a log line with each checkpoint: where a run that is resumed begins its next mean loss, others are to begin theirs
+        self.control.should_log |= self.control.should_save
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
     def count_tokens(self) -> None:
         """What all processes have trained on goes into the state; they call it together."""
         mine = torch.as_tensor(self.tokens, device=self.args.device)
@@ -178,6 +183,10 @@ class TaskTrainer(Watched, Trainer):
         self.task, self.dev = task, dev
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
+
+    def _save(self, *args, **kwargs):
+        heads.forget_last_call(self.processing_class)
+        super()._save(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
         sampler = super()._get_train_sampler(train_dataset)
@@ -243,10 +252,8 @@ def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
     """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # what the last call left in it is no part of what it is
-    backend.no_padding()
-    key = fingerprint(task, examples, backend.to_str(), max_length, train)
+    heads.forget_last_call(tokenizer)
+    key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
     features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
                              desc=f"{desc}: features", new_fingerprint=key)
     return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
