@@ -86,6 +86,7 @@ def test_the_chain(tiny, tmp_path):
         assert record["parents"][-len(chain) :] == chain and record["arm"] == cell.split("/")[0]
     for file in out.rglob("tokenizer.json"):  # not cut to the length that was trained with
         assert json.loads(file.read_text())["truncation"] is None, file
+        assert "is_local" not in file.with_name("tokenizer_config.json").read_text()  # nor where it was loaded from
     record = results.read(out / "none/seed0/tatoeba/results.json")
     assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
     for name in ("matrix.md", "matrix.csv", "cells.csv", "index.html", "differences.png", "layers.png", "languages.png"):

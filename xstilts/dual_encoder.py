@@ -269,7 +269,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
 
     def _save(self, output_dir=None, state_dict=None):
         """Both libraries' layout, without a card."""
-        heads.forget_last_call(self.model.tokenizer)
+        heads.clean_tokenizer(self.model.tokenizer)
         with self.upper.restored():
             self.model.save(output_dir or self.args.output_dir, create_model_card=False)
 

@@ -45,14 +45,16 @@ def load_tokenizer(name: str, revision: str = "main"):
     return tokenizer
 
 
-def forget_last_call(tokenizer) -> None:
-    """Takes out of a fast tokenizer what its last call left there, cutting and padding.
+def clean_tokenizer(tokenizer) -> None:
+    """Takes out of a fast tokenizer what loading and its last call left there: where it came from, cutting and padding.
 
-    transformers sets both anew in every call. But they would be saved with it, another program that reads tokenizer.json
-    would cut to our length, and the file would depend on what happened to be called last.
+    transformers sets these anew in every call. But they would be saved with it: another program that reads tokenizer.json
+    would cut to our length, and the files would depend on what happened to be done last.
     """
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
+    for key in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(key, None)
 
 
 def load_encoder(name: str, revision: str = "main", pooler: bool = False):

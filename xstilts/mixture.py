@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedModel
 
 from xstilts.batching import deal, length_groups
-from xstilts.heads import forget_last_call, fresh_head, load_encoder, masked_lm
+from xstilts.heads import clean_tokenizer, fresh_head, load_encoder, masked_lm
 from xstilts.runner import TaskTrainer
 
 
@@ -178,7 +178,7 @@ def save(model: MixtureModel, tokenizer, folder: str) -> None:
     The encoder alone, because that is what the next phase takes: it then loads without one unexpected weight.
     """
     model.base_model.save_pretrained(folder)
-    forget_last_call(tokenizer)
+    clean_tokenizer(tokenizer)
     tokenizer.save_pretrained(folder)
     heads = {name: value.contiguous() for name, value in model.state_dict().items()
              if name.startswith("heads.") and name not in model.all_tied_weights_keys}

@@ -185,7 +185,7 @@ class TaskTrainer(Watched, Trainer):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
     def _save(self, *args, **kwargs):
-        heads.forget_last_call(self.processing_class)
+        heads.clean_tokenizer(self.processing_class)
         super()._save(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
@@ -252,7 +252,7 @@ def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
     """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
-    heads.forget_last_call(tokenizer)
+    heads.clean_tokenizer(tokenizer)
     key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
     features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
                              desc=f"{desc}: features", new_fingerprint=key)
