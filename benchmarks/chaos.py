@@ -32,8 +32,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
          "max_position_embeddings": 130, "hidden_dropout_prob": 0.1}
-FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_strategy steps --save_steps 40"
-STEPS = 400  # so that a training takes about as long as its start, and kills fall into both
+FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_strategy steps --save_steps 100"
+STEPS = 1000  # so that a training takes about as long as its start, and kills fall into both
 # {processes: the matrix, and how many runs it has: the model, the arms, the cells, the report}
 MATRICES = {1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
             2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1)}
@@ -51,7 +51,7 @@ def matrix(folder: Path, processes: int) -> list[str]:
             "THREADS=1", "ARGS_squad_dual=--layer 1", "ARGS_udpos=", "ARGS_tatoeba=",
             f"MLM_ARGS=--config_name {sizes} --vocab_size 300 --max_steps {STEPS} {FEW}",
             f"INTERMEDIATE_ARGS={FEW} --max_steps {STEPS} --max_train_samples 60 --max_eval_samples 8",
-            f"TARGET_ARGS={FEW} --max_steps {STEPS} --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps --eval_steps 40",
+            f"TARGET_ARGS={FEW} --max_steps {STEPS} --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps --eval_steps 100",
             "RETRIEVAL_ARGS=--layer all --report_layer 1", *([f"RUN={torchrun}"] if processes == 2 else [])]
 
 
