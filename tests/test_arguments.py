@@ -134,3 +134,24 @@ def test_every_arm_parses_with_its_script(path, parsed_by):
     script = yaml.safe_load(path.read_text()).get("script", "run_intermediate.py")
     values = parsed_by(script, ["--config", str(path)])
     assert set(values.get("tasks", [])) <= set(TASKS)
+
+
+@pytest.mark.parametrize("argv", [
+    "--max_train_samples 0", "--max_train_samples -4", "--max_eval_samples 0", "--max_seq_length 0", "--max_seq_length -5",
+    "--max_seq_length 5", "--seed -1", "--seed 4294967296", "--learning_rate nan", "--learning_rate -1", "--max_steps 0", "--max_steps -7",
+    "--num_train_epochs 0", "--num_train_epochs nan", "--num_train_epochs inf", "--per_device_train_batch_size 0",
+    "--per_device_eval_batch_size 0", "--gradient_accumulation_steps -2", "--warmup_steps nan", "--logging_steps nan",
+    "--logging_steps -1",
+    "--max_grad_norm nan", "--dataloader_num_workers -1", "--adam_beta1 2", "--report_to bogus", "--fsdp full_shard",
+    "--label_smoothing_factor 0.1", "--prediction_loss_only true", "--dataloader_drop_last true", "--resume_from_checkpoint x",
+    "--metric_for_best_model bogus", "--lr_scheduler_type cosine_with_restarts --lr_scheduler_kwargs {\"a\":1}", "--arm \udcff",
+])
+def test_a_value_nothing_can_be_done_with_is_refused_before_the_work(argv, cli, tiny_model, tiny_world, tmp_path):
+    """Such were a traceback after rows and model, or worse: no training, a length that did not cut, a smoothing that was none."""
+    more = [] if "epochs" in argv else ["--max_steps", 2]
+    found = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, *more,
+                "--output_dir", tmp_path, *argv.split(" "))
+    assert found.returncode == 2 and "Traceback" not in found.stderr, found.stderr
+    said = found.stderr.strip().splitlines()[-1]
+    assert argv.split(" ")[0].rstrip("12") in said or "arm" in argv or "adam" in argv or "scheduler" in argv, said
+    assert not list(tmp_path.glob("results.json")) and not list(tmp_path.glob("checkpoint-*"))

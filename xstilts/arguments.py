@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import os
 import sys
 import time
@@ -175,7 +176,32 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
     if more and not training:
         raise unknown(more[0], known)
     rest += more
+    for word in argv:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):  # results.json could not be written, after all the work
+            raise UserError(f"Argument {word!r} is not UTF-8 text; write it in another way.")
+    for one in parsed:
+        check_numbers(one)
     return parsed, rest
+
+
+# what a number may be, by argument name (None: without an end); every other argument that is a number checks itself
+RANGES = {"max_train_samples": (1, None), "max_eval_samples": (1, None), "max_samples": (1, None), "max_seq_length": (1, None),
+          "seed": (0, 2**32 - 1)}
+
+
+def check_numbers(one: Any) -> None:
+    """Refuses a dataclass of arguments with a number out of range: `range` and slices would make something else of it, unseen.
+
+    Raises:
+        UserError: naming the argument.
+    """
+    for f in fields(one):
+        value = getattr(one, f.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{f.name} {value} is no number to go by; give a finite one.")
+        least, most = RANGES.get(f.name, (None, None))
+        if value is not None and ((least is not None and value < least) or (most is not None and value > most)):
+            raise UserError(f"--{f.name} {value}: give {least} " + (f"to {most}." if most is not None else "at least, or leave it out."))
 
 
 def read_yaml(path: str, script: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 import transformers
 from datasets import concatenate_datasets
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
@@ -74,6 +75,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
         args = TrainingArguments(**values)
     except (ValueError, ImportError) as error:
         raise UserError(first_line(error)) from error
+    check_training(args)
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
     processes.watch(functools.partial(folders.lost_touch, run.output_dir))
@@ -83,6 +85,56 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     logger.info("World size: %d (%s), %d rows a step", args.world_size, args.device.type,
                 args.world_size * args.train_batch_size * args.gradient_accumulation_steps)
     return args
+
+
+# the least a number may be, of those that transformers takes as they come
+LEAST = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1, "eval_accumulation_steps": 1,
+         "dataloader_num_workers": 0, "save_total_limit": 1, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0, "adam_epsilon": 0,
+         "data_seed": 0}
+# what transformers has and these scripts' own loss, scoring and resuming would pass over without a word, or trip over
+NOT_USED = {"label_smoothing_factor": "the loss here is cross-entropy over the whole step, without smoothing",
+            "prediction_loss_only": "scores need predictions",
+            "dataloader_drop_last": "it would drop rows that are scored too",
+            "resume_from_checkpoint": "the same command goes on from its last checkpoint by itself"}
+
+
+def check_training(args: TrainingArguments) -> None:
+    """Refuses values that would end in a traceback once rows and model are there, or train nothing, or be ignored.
+
+    Raises:
+        UserError: naming the argument.
+    """
+    for name, value in vars(args).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} {value} is no number to go by; give a finite one.")
+        if name in LEAST and value is not None and value < LEAST[name]:
+            raise UserError(f"--{name} {value}: give {LEAST[name]} at least.")
+        if name in NOT_USED and value:
+            raise UserError(f"--{name} is not taken: {NOT_USED[name]}. Leave it out.")
+    for name in ("logging_steps", "save_steps", "eval_steps"):
+        if (value := getattr(args, name)) is not None and value <= 0:
+            raise UserError(f"--{name} {value}: give 1 at least, or a share of all steps above 0 (--{name.partition('_')[0]}"
+                            "_strategy no for none).")
+    if args.max_steps != -1 and args.max_steps < 1:
+        raise UserError(f"--max_steps {args.max_steps} trains nothing: give 1 at least, or -1 to go by --num_train_epochs.")
+    if args.max_steps == -1 and args.num_train_epochs <= 0:
+        raise UserError(f"--num_train_epochs {args.num_train_epochs} trains nothing: give a number above 0.")
+    if args.fsdp and args.world_size == 1:
+        raise UserError(f"--fsdp needs several processes. {processes.HOW}")
+    parameter = torch.nn.Parameter(torch.zeros(1))  # optimizer, schedule and loggers are tried here: transformers makes them last of all
+    try:
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(args)
+        optimizer = kind([parameter], **options)
+        transformers.get_scheduler(args.lr_scheduler_type, optimizer, args.get_warmup_steps(10), 10,
+                                   scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}))
+    except Exception as error:
+        raise UserError(f"--optim {args.optim} and --lr_scheduler_type {args.lr_scheduler_type} cannot be made with the arguments "
+                        f"given ({first_line(error)}).") from error
+    try:
+        for callback in get_reporting_integration_callbacks(args.report_to):
+            callback()
+    except Exception as error:
+        raise UserError(f"--report_to {' '.join(args.report_to)}: {first_line(error)}") from error
 
 
 class NamedProgress(ProgressCallback):
@@ -289,7 +341,7 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     """Tokens a feature may have: the user's, or the task's capped by what the model takes.
 
     Raises:
-        UserError: the user's is more than the model takes.
+        UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all).
     """
     positions = getattr(config, "max_position_embeddings", None)
     limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
@@ -298,6 +350,9 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
         return min(task_length, limit)
     if data_args.max_seq_length > limit:
         raise UserError(f"--max_seq_length {data_args.max_seq_length}: the model takes at most {limit} tokens.")
+    least = tokenizer.num_special_tokens_to_add(pair=True) + 2
+    if data_args.max_seq_length < least:
+        raise UserError(f"--max_seq_length {data_args.max_seq_length}: give at least {least} tokens, {least - 2} of which are special.")
     return data_args.max_seq_length
 
 
@@ -362,7 +417,10 @@ def _train(trainer, checkpoint: str | None) -> None:
         few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
         wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
         features = trainer.dev[1].select(wanted)
-        trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
+        scores = trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
+        best = trainer.args.metric_for_best_model
+        if best and trainer.args.eval_strategy != "no" and best.removeprefix("eval_") not in scores:
+            raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(scores)}")
     trainer.train(resume_from_checkpoint=checkpoint)
     check_weights(trainer.model)
 

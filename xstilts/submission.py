@@ -226,6 +226,8 @@ def gold(
     Raises:
         UserError: a task given has no test rows, none has, a row is broken, or `output` exists.
     """
+    if max_eval_samples is not None and max_eval_samples < 1:
+        raise UserError(f"--max_eval_samples {max_eval_samples}: give 1 at least, or leave it out.")
     names = list(tasks) or [name for name in TASKS if get_task(name).languages_in]
     written: dict[str, dict[str, int]] = {}
     with _new_folder(output) as folder:
