@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tasks import get_task
 from tasks.rows import Rows, sha256
 from xstilts import arguments, claims, contrasts, folders, heads, results, runner
+from xstilts.embedding import Encoder
 from xstilts.errors import UserError
 from xstilts.matrix import collect
 
@@ -232,6 +233,44 @@ def test_arguments(data, tmp_path_factory):
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("file, key, value, told", [
+    ("config.json", "hidden_size", [], "no usable config.json|does not load"), ("config.json", "hidden_act", "nope", "be loaded|load as"),
+    ("tokenizer_config.json", "model_max_length", {}, "model_max_length"),
+    ("tokenizer_config.json", "model_max_length", -1, "model_max_length"),
+    ("tokenizer.json", "model", None, "tokenizer"),
+])
+def test_a_checkpoint_with_one_wrong_field_is_refused_by_both_ways_to_load_it(file, key, value, told, tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    path = tmp_path / "model" / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=told):
+        Encoder.load(tmp_path / "model")
+    with pytest.raises(UserError, match=told):
+        heads.load_tokenizer(str(tmp_path / "model"))
+        heads.load_encoder(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("script, more", [
+    ("run_target.py", ["--task", "xnli"]), ("run_mlm.py", ["--text_languages", "en"]),
+    ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual", "--per_device_train_batch_size", 4]),
+])
+def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, tiny_world, tmp_path):
+    """It has more pieces than the model has embeddings: an IndexError in mid-training, a CUDA assertion on a GPU."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    config, weights = tmp_path / "model" / "config.json", tmp_path / "model" / "model.safetensors"
+    told = json.loads(config.read_text())
+    rows = told["vocab_size"] - 50
+    config.write_text(json.dumps(told | {"vocab_size": rows}))
+    tensors = {name: (t[:rows].clone() if len(t) == rows + 50 else t) for name, t in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    found = cli(script, "--model_name_or_path", tmp_path / "model", "--data_root", tiny_world, "--output_dir", tmp_path / "out",
+                "--max_steps", 1, *more)
+    assert found.returncode == 2 and "do not belong together" in found.stderr, found.stderr
+    assert not (tmp_path / "out/run.json").exists()
+
+
 @cases(50)
 @given(data=st.data())
 def test_checkpoints(data, tiny_model, tmp_path_factory):
@@ -249,6 +288,8 @@ def test_checkpoints(data, tiny_model, tmp_path_factory):
         tokenizer = heads.load_tokenizer(name)
         model = heads.fresh_head(get_task("xnli"), name)
         runner.max_length(arguments.DataArguments(), 64, tokenizer, model.config)
+    with judged():
+        Encoder.load(folder, layers="all").embed(["two words", "one"])
     shutil.rmtree(folder.parent)
 
 

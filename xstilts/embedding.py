@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xstilts.errors import UserError, first_line
+from xstilts.heads import check_length
 from xstilts.processes import TEAM
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
@@ -62,7 +63,7 @@ def _read_config(checkpoint: str | Path) -> PretrainedConfig:
         )
     try:
         config = AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of a field of another type it raises types of its own
         kind = "has no usable config.json" if is_folder else "is neither a folder nor a model that could be fetched"
         raise UserError(f"{checkpoint} {kind}: {first_line(error)}") from error
     if config.is_encoder_decoder:
@@ -161,10 +162,11 @@ def _load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises a bare Exception
         raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         raise UserError(f"the tokenizer of {checkpoint} has no pad token: set one in tokenizer_config.json.")
+    check_length(tokenizer, checkpoint)
     return tokenizer
 
 

@@ -42,7 +42,15 @@ def load_tokenizer(name: str, revision: str = "main"):
         raise UserError(f"{name}: its tokenizer does not load ({first_line(error)}).") from error
     if not tokenizer.is_fast:
         raise UserError(f"{name}: its tokenizer has no fast version, which offsets need.")
+    check_length(tokenizer, name)
     return tokenizer
+
+
+def check_length(tokenizer, name: str) -> None:
+    """Refuses a tokenizer whose longest input is none: tokenizer_config.json may hold anything there."""
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= 8:
+        raise UserError(f"{name}: tokenizer_config.json has model_max_length {str(longest)[:80]!r}, expected a number of tokens.")
 
 
 def clean_tokenizer(tokenizer) -> None:

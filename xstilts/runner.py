@@ -341,8 +341,13 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     """Tokens a feature may have: the user's, or the task's capped by what the model takes.
 
     Raises:
-        UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all).
+        UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all);
+            tokenizer and model are not of each other.
     """
+    # training would end at the first piece beyond the embeddings, on a GPU without saying why
+    needed, have = max(tokenizer.get_vocab().values()) + 1, getattr(config, "vocab_size", None)
+    if have is not None and needed > have:
+        raise UserError(f"the checkpoint's tokenizer has {needed} pieces, its model {have} embeddings: the two do not belong together.")
     positions = getattr(config, "max_position_embeddings", None)
     limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
                 tokenizer.model_max_length)
