@@ -470,7 +470,7 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
     (["--train_tasks", "squad_dual", "--switch_languages", "de"], "goes with --code_switch"),
     (["--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"], "--lexicon nowhere: no such folder"),
     (["--train_tasks", "xnli_dual", "--code_switch", "bilingual", "--lexicon", "x", "--train_languages", "en", "qaa"], "replaces English"),
-    (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "no dev pair is left"),
+    (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "give 1 at least"),
     (["--train_tasks", "squad_dual", "--per_device_train_batch_size", "4096"], "fewer than a batch"),
     (["--train_tasks", "squad_dual", "--max_seq_length", "4096"], "the model takes at most 128 tokens"),
     (["--train_tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
@@ -501,3 +501,12 @@ def test_any_checkpoint_is_exported_as_a_sentence_encoder(cli, tiny_model, tmp_p
     card = (out / "README.md").read_text()
     assert "layer 1, mean pooling" in card and "library_name: sentence-transformers" in card and str(tmp_path) not in card
     assert cli(*arguments).returncode == 2  # a folder that is there is never overwritten
+
+
+def test_a_batch_of_one_pair_is_refused(cli, tiny_model, tiny_world, tmp_path):
+    """It has nothing to tell its passage from: the loss was 0 at every step, and a result was written."""
+    found = cli("run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", "--model_name_or_path", tiny_model, "--data_root",
+                tiny_world, "--output_dir", tmp_path / "out", "--per_device_train_batch_size", 1,
+                "--gradient_accumulation_steps", 8, "--max_steps", 1)
+    assert found.returncode == 2 and "trains nothing: a pair learns from the others of its batch" in found.stderr
+    assert not (tmp_path / "out/results.json").exists()

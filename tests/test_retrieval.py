@@ -371,7 +371,7 @@ def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
     (["--tasks", "tatoeba", "--csls", "0"], "--csls 0: give at least 1"),
     (["--tasks", "tatoeba", "--csls", "11"], "--csls 11: tatoeba qaa: queries are 10, at least 11"),
     (["--tasks", "mewslix", "--csls", "11"], "--csls 11: mewslix: candidates are 8, at least 11"),
-    (["--tasks", "tatoeba", "--max_eval_samples", "0"], "tatoeba qaa: queries are 0"),
+    (["--tasks", "tatoeba", "--max_eval_samples", "0"], "--max_eval_samples 0: give 1 at least"),
     (["--tasks", "tatoeba", "--max_eval_samples", "1", "--center", "language"], "tatoeba qaa: queries are 1, at least 2"),
     (["--tasks", "lareqa", "--max_eval_samples", "1", "--center", "language"], "--center language: lareqa en: queries are 1"),
 ])  # fmt: skip

@@ -363,6 +363,9 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     args = runner.training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
+        raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
+                        "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
     lexicons, read = {}, []
     if how.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
@@ -398,8 +401,6 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
                 notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
             parts[task.name] = of
         dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
-        if not all(map(len, dev.values())):
-            raise UserError(f"--max_eval_samples {data_args.max_eval_samples}: no dev pair is left to score.")
         pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
     notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
     notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
