@@ -496,3 +496,33 @@ def test_every_typology_says_everything():
         tellings = {sentence(language, random.Random(0), base._replace(**c)) for c in [{}, *changes]}
         assert len(tellings) == len(changes) + 1
         assert all("Anna" in t or "Hugo" in t for t in tellings)
+
+
+@pytest.mark.parametrize("stamp", [
+    "[]", "{}", '{"version": 3}', '{"version": 3, "seed": 0, "languages": ["en", "qaa"], "size": 0.02}',
+    '{"version": 3, "seed": 0, "languages": ["en", "zzz"], "size": 0.02, "files": {}}',
+    '{"version": 3, "seed": 0, "languages": ["en", "qaa"], "size": 0.02, "files": {"a": 1}}',
+])
+def test_a_damaged_stamp_is_one_line_whatever_is_done_with_the_world(stamp, tmp_path, capsys):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / STAMP).write_text(stamp)
+    for argv in (["--out", "w", "--size", "0.02", "--languages", "1"], ["--translate", "w", "--out", "t"], ["--baseline", "w"]):
+        assert main([str(tmp_path / word) if word in "wt" else word for word in argv]) == 2
+        assert "no world" in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_a_baseline_of_what_has_no_tatoeba_is_one_line(tmp_path, capsys):
+    write(tmp_path / "w", size=0.02, languages=1)
+    translate(tmp_path / "w", tmp_path / "t")
+    assert main(["--baseline", str(tmp_path / "t")]) == 2
+    next((tmp_path / "w").glob("mteb__tatoeba*/*/test.parquet")).write_text("cut")
+    assert main(["--baseline", str(tmp_path / "w")]) == 2
+    assert capsys.readouterr().err.count("cannot be read") == 2
+
+
+def test_translations_do_not_take_the_place_of_their_world(tmp_path):
+    """--force, which make gives too, would have deleted it."""
+    write(tmp_path / "w", size=0.02, languages=1)
+    with pytest.raises(WorldError, match="is the world itself"):
+        translate(tmp_path / "w", tmp_path / "w" / ".." / "w", force=True)
+    assert next((tmp_path / "w").glob("mteb__tatoeba*/*/test.parquet")).is_file()

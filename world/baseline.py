@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from .files import read_stamp
+from .files import WorldError, read_stamp
 
 
 def accuracy(source: list[str], target: list[str]) -> float:
@@ -37,8 +37,13 @@ def report(folder: Path) -> str:
     """A line a language: accuracy on the Tatoeba pairs. Raises WorldError where `folder` is no world."""
     lines = ["shared-word retrieval, foreign to English, accuracy"]
     for code in read_stamp(folder)["languages"][1:]:
-        rows = pq.read_table(folder / f"mteb__tatoeba-bitext-mining/{code}-eng/test.parquet").to_pydict()
-        lines.append(f"{code}  {accuracy(rows['sentence1'], rows['sentence2']):.1f}")
+        path = folder / f"mteb__tatoeba-bitext-mining/{code}-eng/test.parquet"
+        try:
+            rows = pq.read_table(path).to_pydict()
+            lines.append(f"{code}  {accuracy(rows['sentence1'], rows['sentence2']):.1f}")
+        except (OSError, ValueError, KeyError, AttributeError) as error:  # translations of a world have no Tatoeba
+            said = next(iter(str(error).splitlines()), type(error).__name__)
+            raise WorldError(f"{path} cannot be read ({said}): give a whole world, or write it anew with --force") from None
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from .translator import translations
 
 VERSION = 3  # raise it when the same options would give other bytes
 STAMP = "world.json"
+STAMPED = {"version": int, "seed": int, "languages": list, "size": int | float, "files": dict}  # what it holds
 
 
 class WorldError(ValueError):
@@ -51,6 +52,8 @@ def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = Fal
     stamp = read_stamp(world)
     if stamp.get("version") != VERSION:
         raise WorldError(f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it anew with --force")
+    if out.resolve() == world.resolve():  # with --force the world would be gone
+        raise WorldError(f"--out {out} is the world itself: give another folder for its translations")
     settings = {name: stamp[name] for name in ("version", "seed", "languages", "size")} | {"noise": noise}
     options = Options(stamp["languages"][1:], stamp["seed"], stamp["size"])
     return _write(out, settings, force, lambda: translations(options, noise))
@@ -92,10 +95,14 @@ def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iter
 
 
 def read_stamp(folder: Path) -> dict:
-    """The contents of `world.json`. Raises WorldError where there is none."""
+    """The contents of `world.json`. Raises WorldError where there is none, or not a whole one."""
     try:
-        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        whole = all(isinstance(stamp.get(name), kind) for name, kind in STAMPED.items()) and set(stamp["languages"]) <= {"en", *INVENTED}
+        if not whole or not all(isinstance(facts, dict) and {"rows", "sha256"} <= facts.keys() for facts in stamp["files"].values()):
+            raise ValueError("not as written here")
+        return stamp
+    except (OSError, ValueError, AttributeError, TypeError):
         raise WorldError(f"{folder} is no world: it has no readable {STAMP}. Write one with python -m world") from None
 
 
