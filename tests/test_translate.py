@@ -216,7 +216,31 @@ def test_languages_a_model_is_told_of():
     (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--language_codes", "de=deu_Latn"], "no languages to choose from"),
     (["--model", "MODEL", "--task", "pawsx", "--languages", "de"], "No rows at"),
     (["--model", "MODEL", "--task", "xnli", "--langages", "de"], "Did you mean --languages?"),
+    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--prefix", "{x}: "], "only {source} and {target} may stand in braces"),
+    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--prefix", "{"], "only {source} and {target} may stand in braces"),
+    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--max_samples", "0"], "--max_samples 0: give 1 at least"),
 ])
 def test_what_cannot_be_is_one_line(run, model, tmp_path, arguments, message):
     code, said = run(*(model if word == "MODEL" else word for word in arguments))
     assert code == 2 and message in said and not list(tmp_path.glob("mt/**/*.parquet"))
+
+
+@pytest.mark.parametrize("file, told", [("settings.json", "nobody knows how"), ("000000000.json", "nobody knows how"),
+                                        ("000000000.parquet", "a part that cannot be read")])
+def test_a_damaged_part_is_one_line(file, told, run, tmp_path, model, monkeypatch):
+    monkeypatch.setattr(translate, "ROWS", 2)
+    plain, calls = translate.translate, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    arguments = ("--model", model, "--task", "xnli", "--languages", "de")
+    monkeypatch.setattr(translate, "translate", stopping)
+    assert run(*arguments)[0] != 0
+    (part,) = tmp_path.glob(f"mt/**/{file}")
+    part.write_text("[")
+    code, said = run(*arguments)
+    assert code == 2 and told in said.splitlines()[-1]

@@ -62,6 +62,10 @@ def main(argv: list[str]) -> None:
         raise UserError("Give --languages to translate into, or --roundtrip LANGUAGE.")
     if how.batch_size < 1 or how.num_beams < 1:
         raise UserError(f"--batch_size {how.batch_size} and --num_beams {how.num_beams} must be positive.")
+    try:
+        how.prefix.format(source="English", target="German")
+    except (LookupError, ValueError, AttributeError) as error:
+        raise UserError(f"--prefix {how.prefix!r}: only {{source}} and {{target}} may stand in braces ({first_line(error)}).") from error
 
     from tasks import get_task
     from tasks.rows import Rows
@@ -211,7 +215,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
     begun = note if path.is_file() else parts / "settings.json"
     if begun.is_file():
-        old = json.loads(begun.read_text())
+        old = read_json(begun, path)
         differ = [key for key, value in made_by.items() if old.get(key) != value]
         if differ:
             shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
@@ -229,9 +233,13 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
                 done.to_parquet(f"{part}.tmp")
                 Path(f"{part}.tmp").rename(part)
                 write_text(count, json.dumps(found))  # last: a part with its count is whole
-            counts = {key: counts[key] + n for key, n in json.loads(count.read_text()).items()}
+            counts = {key: counts[key] + n for key, n in read_json(count, path).items() if key in counts}
             bar.update(len(some))
-    whole = pa.concat_tables([pq.read_table(part) for part in sorted(parts.glob("*.parquet"))])
+    try:
+        whole = pa.concat_tables([pq.read_table(part) for part in sorted(parts.glob("*.parquet"))])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{parts} holds a part that cannot be read ({first_line(error)}). Delete that folder, or give another "
+                        "--output_root.") from error
     if not len(whole):
         raise UserError(f"{path}: no row came through; all {len(english)} lost the marks around their answer.")
     write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
@@ -239,6 +247,18 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     Path(f"{path}.tmp").rename(path)
     shutil.rmtree(parts)
     logger.info("%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end", path, len(whole), *counts.values())
+
+
+def read_json(note: Path, path: Path) -> dict:
+    """A note of ours about the rows at `path`. Raises UserError where it is damaged."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = first_line(error)
+    if not isinstance(found, dict):
+        raise UserError(f"{note} cannot be read ({found}), so nobody knows how {path} was made. Delete both, or give another "
+                        "--output_root.")
+    return found
 
 
 def translate(task, examples, ways: list[Translator], language: str):
