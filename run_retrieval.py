@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
 
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     if dual.do_train:
-        if how.tasks or how.select_on or not (how.layer == "last" or how.layer.isdigit()):
+        if how.tasks or how.select_on or not (how.layer == "last" or how.layer.isdecimal()):
             raise UserError("--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give --tasks "
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
         if not how.include_special:
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     for task in tasks:
         if task.auto_class:
             raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
-    if how.layer not in ("all", "last") and not how.layer.isdigit():
+    if how.layer not in ("all", "last") and not how.layer.isdecimal():
         raise UserError(f"--layer {how.layer}: give a number, 'all' or 'last'.")
     for flag in ("report_layer", "select_on"):
         if getattr(how, flag) is not None and how.layer != "all":
@@ -107,6 +107,8 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         settings.pop(key)
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)))) for task in tasks]
+    for _, cell in cells:
+        runner.prepare(cell)
     cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
     cards.check_push(run)
     if how.export_sentence_transformers:
@@ -117,7 +119,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     if not cells and not how.export_sentence_transformers:
         return
     length = data_args.max_seq_length or 512
-    encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdigit() else how.layer, pooling=how.pooling,
+    encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
                            include_special=how.include_special, max_length=length, dtype=how.dtype)
     headline = measure.Headline(how, data_args, encoder.layers)
     work = []

@@ -231,6 +231,24 @@ def test_arguments(data, tmp_path_factory):
         parsed(script, argv, tmp_path_factory.mktemp("arguments"))
 
 
+@pytest.mark.parametrize("argv, told", [
+    ("--layer ²", "--layer ²: give a number"), ("--splits nope.test=test", "there is no task 'nope'"),
+    ("--splits tatoeb.test=test", "Did you mean tatoeba?"), ("--cache_dir CACHE --index IVF0,Flat", "has 0 lists"),
+])
+def test_retrieval_arguments_that_mean_nothing(argv, told, cli, tiny_model, tiny_world, tmp_path):
+    """A traceback each, but --splits: a misspelt task left the split as it was, unseen."""
+    found = cli("run_retrieval.py", "--tasks", "tatoeba", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
+                tmp_path / "out", *(str(tmp_path / "cache") if word == "CACHE" else word for word in argv.split()))
+    assert found.returncode == 2 and told in found.stderr and "Traceback" not in found.stderr, found.stderr
+
+
+def test_a_file_where_the_folder_of_a_cell_belongs(cli, tiny_model, tiny_world, tmp_path):
+    (tmp_path / "tatoeba").touch()
+    found = cli("run_retrieval.py", "--tasks", "tatoeba", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
+                tmp_path)
+    assert found.returncode == 2 and f"{tmp_path}/tatoeba cannot be written" in found.stderr, found.stderr
+
+
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("file, key, value, told", [

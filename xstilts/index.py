@@ -86,6 +86,8 @@ class Index:
         except RuntimeError as error:
             raise UserError(f"--index {self.factory!r} for vectors of {dim} dimensions: {_reason(error)}.") from error
         lists = _lists(index)
+        if not lists and faiss.try_extract_index_ivf(index) is not None:  # faiss makes it, and fails in the search
+            raise UserError(f"--index {self.factory!r} has 0 lists: give 1 at least, e.g. IVF64,Flat.")
         if self.nprobe is not None and not 1 <= self.nprobe <= lists:
             hint = f"give 1 to {lists:,}, the lists it has" if lists else "it has no lists to probe, leave this out"
             raise UserError(f"--nprobe {self.nprobe} with --index {self.factory!r}: {hint}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import math
@@ -382,7 +383,20 @@ def prepare(run, needs_output: bool = True) -> None:
 
 
 def open_rows(data_args, translations: str | None = None) -> Rows:
-    return Rows(data_args.data_root, data_args.splits, translations)
+    """The rows a run reads.
+
+    Raises:
+        UserError: of them, or --splits names a task there is not: it would change nothing, and nobody would know.
+    """
+    from tasks import TASKS
+    from tasks.pairs import PAIRS
+
+    rows = Rows(data_args.data_root, data_args.splits, translations)
+    for name, split in rows.overrides:
+        if name not in TASKS and name not in PAIRS:
+            near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
+            raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
+    return rows
 
 
 def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
