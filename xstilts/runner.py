@@ -122,20 +122,22 @@ def check_training(args: TrainingArguments) -> None:
         raise UserError(f"--num_train_epochs {args.num_train_epochs} trains nothing: give a number above 0.")
     if args.fsdp and args.world_size == 1:
         raise UserError(f"--fsdp needs several processes. {processes.HOW}")
-    parameter = torch.nn.Parameter(torch.zeros(1))  # optimizer, schedule and loggers are tried here: transformers makes them last of all
-    try:
-        kind, options = Trainer.get_optimizer_cls_and_kwargs(args)
-        optimizer = kind([parameter], **options)
-        transformers.get_scheduler(args.lr_scheduler_type, optimizer, args.get_warmup_steps(10), 10,
-                                   scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}))
-    except Exception as error:
-        raise UserError(f"--optim {args.optim} and --lr_scheduler_type {args.lr_scheduler_type} cannot be made with the arguments "
-                        f"given ({first_line(error)}).") from error
     try:
         for callback in get_reporting_integration_callbacks(args.report_to):
             callback()
     except Exception as error:
         raise UserError(f"--report_to {' '.join(args.report_to)}: {first_line(error)}") from error
+    parameter, steps = torch.nn.Parameter(torch.zeros(1)), 10**6  # tried here, because transformers makes them last of all
+    try:
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(args)
+        transformers.get_scheduler(args.lr_scheduler_type, kind([parameter], **options), args.get_warmup_steps(steps), steps,
+                                   scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}))
+    except Exception as error:
+        of_model = args.optim.value.partition("_")[0] in ("galore", "apollo", "lomo", "adalomo")  # made of the model, not there yet
+        if of_model and not isinstance(error, ImportError):
+            return
+        raise UserError(f"--optim {args.optim.value} and --lr_scheduler_type {args.lr_scheduler_type.value} cannot be made with the "
+                        f"arguments given ({first_line(error)}).") from error
 
 
 class NamedProgress(ProgressCallback):
