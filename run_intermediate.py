@@ -70,9 +70,9 @@ def main(argv: list[str]) -> None:
     if arm.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
     seen = list(lexicons) if arm.code_switch else multilingual.seen_languages(family, arm)
-    settings = folders.settings_of(args, model=name, **vars(mix), **vars(data_args), freeze_embeddings=model_args.freeze_embeddings,
-                                  **told(text_args, family, arm, peft), seen_languages=seen,
-                                  lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
+    settings = folders.settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args),
+                                  freeze_embeddings=model_args.freeze_embeddings, **told(text_args, family, arm, peft),
+                                  seen_languages=seen, lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if folders.finished(run, settings):
         return
     cards.check_push(run)

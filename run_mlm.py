@@ -57,8 +57,8 @@ def main(argv: list[str]) -> None:
     runner.prepare(run)
     args = runner.training_arguments(run, rest, task.defaults)
     languages = multilingual.text_languages(text_args, family)
-    settings = folders.settings_of(args, model=name, **vars(mlm), **vars(text_args) | {"text_languages": languages}, **vars(data_args),
-                                  **told(family, peft))
+    settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
+                                  **vars(data_args), freeze_embeddings=model_args.freeze_embeddings, **told(family, peft))
     if folders.finished(run, settings):
         return
     cards.check_push(run)

@@ -102,7 +102,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run, needs_output=bool(tasks))
     runner.logger.info("World size: %d", world_size)
-    settings = {"model": name, **folders.parent(name), **vars(how), **vars(data_args)}
+    settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
@@ -120,7 +120,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         return
     length = data_args.max_seq_length or 512
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
-                           include_special=how.include_special, max_length=length, dtype=how.dtype)
+                           include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision)
     headline = measure.Headline(how, data_args, encoder.layers)
     work = []
     for task, cell in cells:
@@ -133,7 +133,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     embed = measure.embedder(encoder, how.cache_dir)
     layer = headline.choose(embed)
     if how.export_sentence_transformers:
-        export(name, layer, how.pooling, how.export_sentence_transformers, length)
+        export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision)
     for task, cell, rows, examples, notes in work:
         start = time.time()
         with folders.failures(cell.output_dir):

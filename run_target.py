@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
         run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
         metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
     )
-    settings = folders.settings_of(args, task=task.name, model=name, **vars(data_args), freeze_embeddings=model_args.freeze_embeddings)
+    settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
+                                  freeze_embeddings=model_args.freeze_embeddings)
     if folders.finished(run, settings):
         return
     cards.check_push(run)

@@ -422,3 +422,35 @@ def test_the_benchmarks_mean_stands_beside_that_of_more_languages():
             found.answer(task, 0, language, "plain", [0, 0] if language in benchmark else [0, 1], rows)
         measure._finish(found, task, dict.fromkeys(languages, rows))
         assert found.measures.get(0, {}) == ({"accuracy_xtreme": 50.0} if more else {})
+
+
+# ---- a model of the Hub ----------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def revisions(tiny_model, tmp_path, monkeypatch):
+    """A Hub model as the cache holds it: its revision `old` is the tiny model, `main` has other weights."""
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    place = tmp_path / "hub" / "models--me--two"
+    (place / "refs").mkdir(parents=True)
+    for name, commit in (("old", "1" * 40), ("main", "2" * 40)):
+        shutil.copytree(tiny_model, place / "snapshots" / commit)
+        (place / "refs" / name).write_text(commit)
+    file = place / "snapshots" / ("2" * 40) / "model.safetensors"
+    save_file({key: weight.flip(0) for key, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+    return "me/two"
+
+
+def test_the_revision_that_was_asked_for_is_measured(revisions, retrieval, cli, tiny_model, tiny_world, tmp_path):
+    asked = ("--tasks", "tatoeba", "--layer", "1", "--languages", "qaa", "--cache_dir", str(tmp_path / "vectors"))
+    folder = retrieval(*asked, folder="folder")["tatoeba"]["scores"]
+    old = retrieval(*asked, "--model_revision", "old", folder="old", model=revisions)["tatoeba"]
+    assert old["scores"] == folder != retrieval(*asked, folder="main", model=revisions)["tatoeba"]["scores"]
+    assert old["settings"]["model_revision"] == "old"
+    few = ("--max_train_samples", "8", "--max_eval_samples", "4", "--max_steps", "1")
+    for script, *more in (["run_retrieval.py", *asked], ["run_target.py", "--task", "xnli", "--languages", "en", *few]):
+        more += ["--model_name_or_path", revisions, "--data_root", tiny_world, "--output_dir", tmp_path / "old"]
+        assert cli(script, *more, "--model_revision", "old").returncode == 0
+        done = cli(script, *more)
+        assert done.returncode == 2 and "model_revision: 'old' then, None now" in done.stderr

@@ -307,13 +307,13 @@ the scores of the checkpoint itself before relying on them.
 """
 
 
-def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int) -> None:
+def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main") -> None:
     """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card.
 
     Raises:
         UserError: the folder is not empty, no such layer, or no checkpoint.
     """
-    export_sentence_transformers(name, layer, pooling, folder, max_length)
+    export_sentence_transformers(name, layer, pooling, folder, max_length, revision)
     card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
                          base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
     text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
@@ -369,7 +369,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     lexicons, read = {}, []
     if how.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
-    settings = folders.settings_of(args, model=name, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
+    settings = folders.settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
                                   freeze_embeddings=model_args.freeze_embeddings, **told(family) | {"train_languages": languages},
                                   seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})

@@ -52,7 +52,7 @@ TOKENIZER = (
 )
 
 
-def _read_config(checkpoint: str | Path) -> PretrainedConfig:
+def _read_config(checkpoint: str | Path, revision: str = "main") -> PretrainedConfig:
     """The checkpoint's config; UserError when it is not an encoder that from_pretrained takes."""
     from transformers import AutoConfig
 
@@ -62,7 +62,7 @@ def _read_config(checkpoint: str | Path) -> PretrainedConfig:
             f"{checkpoint} is no checkpoint: it has no config.json. Give a folder written by save_pretrained."
         )
     try:
-        config = AutoConfig.from_pretrained(checkpoint)
+        config = AutoConfig.from_pretrained(checkpoint, revision=revision)
     except Exception as error:  # of a field of another type it raises types of its own
         kind = "has no usable config.json" if is_folder else "is neither a folder nor a model that could be fetched"
         raise UserError(f"{checkpoint} {kind}: {first_line(error)}") from error
@@ -129,7 +129,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str) -> PreTrainedModel:
+def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str, revision: str) -> PreTrainedModel:
     """The encoder cut after `depth` layers (in KEEPS_A_LAYER after one at least).
 
     UserError when the folder lacks any of its weights: they would be random.
@@ -142,6 +142,7 @@ def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dt
         with _quiet():
             model, report = AutoModel.from_pretrained(
                 checkpoint,
+                revision=revision,
                 num_hidden_layers=depth,
                 dtype=getattr(torch, DTYPES[dtype]),
                 output_loading_info=True,
@@ -157,11 +158,11 @@ def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dt
     return model.eval()
 
 
-def _load_tokenizer(checkpoint: str | Path) -> PreTrainedTokenizerBase:
+def _load_tokenizer(checkpoint: str | Path, revision: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision)
     except Exception as error:  # tokenizers raises a bare Exception
         raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
@@ -228,8 +229,10 @@ class Encoder:
         include_special: bool,
         max_length: int,
         dtype: str,
+        revision: str = "main",
     ) -> None:
         self.checkpoint = checkpoint
+        self.revision = revision
         self.model = model
         self.tokenizer = tokenizer
         self.layers = layers
@@ -249,13 +252,14 @@ class Encoder:
         max_length: int = 512,
         dtype: str = "fp32",
         device: str | None = None,
+        revision: str = "main",
     ) -> Encoder:
         """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
 
         layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
         include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
         model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
-        device: a GPU if there is one, unless given.
+        device: a GPU if there is one, unless given. revision: of a Hub id.
 
         Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
         is never run.
@@ -265,23 +269,23 @@ class Encoder:
         _check_pooling(pooling)
         if dtype not in DTYPES:
             raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
-        config = _read_config(checkpoint)
+        config = _read_config(checkpoint, revision)
         numbers = _resolve_layers(layers, config.num_hidden_layers)
-        tokenizer = _load_tokenizer(checkpoint)
-        model = _load_model(checkpoint, config, numbers[-1], dtype)
+        tokenizer = _load_tokenizer(checkpoint, revision)
+        model = _load_model(checkpoint, config, numbers[-1], dtype, revision)
         shortest = tokenizer.num_special_tokens_to_add() + 1
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
         max_length = min(max_length, tokenizer.model_max_length, _position_limit(model))
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype)
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision)
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the files the vectors depend on: config, weights, tokenizer. Read once."""
         from transformers.utils import cached_file
 
-        folder = Path(cached_file(self.checkpoint, "config.json")).parent
+        folder = Path(cached_file(self.checkpoint, "config.json", revision=self.revision)).parent
         files = {path for pattern in ("config.json", *WEIGHTS, *TOKENIZER) for path in folder.glob(pattern)}
         digest = hashlib.sha256()
         for path in sorted(files):
@@ -381,6 +385,7 @@ class Encoder:
                 "include_special": self.include_special,
                 "max_length": self.max_length,
                 "dtype": self.dtype,
+                "revision": self.revision,
             }
             with TEAM.share(_help, settings, shared, batches):
                 yield batches[:: TEAM.size]
@@ -596,6 +601,7 @@ def export_sentence_transformers(
     pooling: str,
     out_dir: str | Path,
     max_length: int = 512,
+    revision: str = "main",
 ) -> None:
     """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
     tokens counted).
@@ -607,7 +613,7 @@ def export_sentence_transformers(
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     out = check_new_folder(out_dir)
-    encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu")
+    encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
     if encoder.layers != [encoder.model.config.num_hidden_layers]:

@@ -176,21 +176,23 @@ def outdated(record: dict, settings: dict) -> str | None:
     return None
 
 
-def parent(model: str) -> dict[str, str]:
-    """When the training of the checkpoint a run starts from was finished, for its settings; {} where that is no folder of ours.
+def parent(model: str, revision: str = "main") -> dict[str, str]:
+    """Which checkpoint a run starts from, for its settings: when its training was finished, of a Hub id its revision.
 
-    It tells whether it is still the same one, and, as it is only compared for equality, whatever the clock did since.
+    {} where it is no folder of ours, or the Hub's main one. The time tells whether it is
+    still the same one, and, as it is only compared for equality, whatever the clock did since.
     """
     path = Path(model, results.FILE_NAME)
-    return {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
+    finished = {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
+    return finished | ({"model_revision": revision} if revision != "main" else {})
 
 
-def settings_of(args: TrainingArguments, model: str, **more) -> dict:
+def settings_of(args: TrainingArguments, model: str, revision: str = "main", **more) -> dict:
     """What a run was told: the TrainingArguments that differ from transformers' defaults, and the script's own."""
     plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
     volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names"}
     changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
-    return json.loads(json.dumps(changed | {"model": model} | parent(model) | more, default=str))
+    return json.loads(json.dumps(changed | {"model": model} | parent(model, revision) | more, default=str))
 
 
 @contextlib.contextmanager
