@@ -1,6 +1,7 @@
 """The one error a user is meant to see, and what can be said of a disk that takes no more."""
 
 import errno
+import re
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -10,8 +11,12 @@ class UserError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line; its name where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What a library's error says, in one line; its name where it says nothing.
+
+    The number that the Hub gives a request stands first, alone, where it refuses one (403, 429), and says nothing.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)), type(error).__name__)
 
 
 def full_disk(error: BaseException | None) -> str | None:

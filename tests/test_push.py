@@ -59,6 +59,7 @@ class Hub:
                 body = json.dumps(value).encode()
                 self.send_response(code)
                 self.send_header("Content-Type", "application/json")
+                self.send_header("X-Request-Id", "Root=1-2")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -154,7 +155,9 @@ def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, folder):
     assert not any(name.startswith(("checkpoint-5", "xnli")) for name in hub.files)
 
 
-@pytest.mark.parametrize("part, code, said", [("/api/repos/create", 401, "hf auth login"), ("/commit/main", 500, "was not pushed")])
+@pytest.mark.parametrize("part, code, said", [
+    ("/api/repos/create", 401, "hf auth login"), ("/api/repos/create", 403, "403 Forbidden"), ("/api/repos/create", 429, "429 Too Many"),
+    ("/commit/main", 500, "was not pushed")])
 def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, part, code, said):
     hub.refuse[part] = code
     done = push(hub, folder)
