@@ -170,6 +170,7 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
 def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, tmp_path, monkeypatch, caplog):
     """A whole phase, pushed; the checkpoints it removes at its end are looked through while they are there."""
     token = "hf_secretsecretsecret"
+    caplog.set_level("INFO")
     monkeypatch.setenv("HF_TOKEN", token)
     for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
@@ -190,6 +191,7 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
     assert len(checkpoints) > 5 and len(files) > 5
     assert not [part for part in [*checkpoints, *files, *hub.files.values()] if token.encode() in part]
     assert token not in done.stdout + done.stderr + caplog.text
+    assert "/put/" not in caplog.text  # where a file goes: on the Hub an address that is signed, and open to whoever reads it
 
 
 def test_a_token_as_an_argument_is_refused(cli, tiny_model, tiny_world, tmp_path):

@@ -367,7 +367,7 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
 def prepare(run, needs_output: bool = True) -> None:
     """Logging, seeds, and the output folder, which must be writable."""
     logging.basicConfig(level=logging.INFO if folders.is_first() else logging.ERROR, format="%(message)s")
-    for noisy in ("httpx", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
+    for noisy in ("httpx", "httpx2", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
     transformers.utils.logging.set_verbosity_error()
