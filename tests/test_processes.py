@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
-from xstilts import batching, mixture, processes, results
+from xstilts import batching, folders, mixture, processes, results
 from xstilts.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,9 +44,17 @@ def test_one_process_unless_a_launcher_says_otherwise(environment):
     assert processes.world_size() == 1
 
 
+def test_a_rank_that_no_launcher_has_given_is_nobodys(environment):
+    """A process that took itself for a second one would wait for the first for ever."""
+    environment(RANK="8", LOCAL_RANK="-1")
+    assert folders.is_first()
+    environment(RANK="1", LOCAL_RANK="1", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
+    assert not folders.is_first()
+
+
 @pytest.mark.parametrize("values", [
     {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}, {"SLURM_STEP_NUM_TASKS": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"},
-    {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}])
+    {"WORLD_SIZE": "2"}, {"LOCAL_RANK": "0"}, {"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}])
 @pytest.mark.parametrize("script, task", [("run_target.py", "--task xnli"), ("run_retrieval.py", "--tasks tatoeba")])
 def test_fewer_than_were_asked_for_are_refused(script, task, values, environment, cli, tiny_model, tiny_world, tmp_path):
     environment(**values)

@@ -47,6 +47,9 @@ def world_size() -> int:
     if "MASTER_ADDR" in os.environ:
         raise UserError(f"Several processes were asked for (MASTER_ADDR is set), one was started (WORLD_SIZE is not). {HOW} For one "
                         "process unset MASTER_ADDR.")
+    if os.environ.get("LOCAL_RANK", "-1") != "-1":
+        raise UserError(f"LOCAL_RANK={os.environ['LOCAL_RANK']} is set, as a launcher does, but WORLD_SIZE is not. {HOW} For one process "
+                        "unset it.")
     return 1
 
 
