@@ -22,6 +22,7 @@ from transformers import XLMRobertaForTokenClassification as TokenClassification
 from tasks import get_task
 from tasks.rows import Rows, sha256
 from xstilts import folders, heads, mixture, results, runner
+from xstilts.arguments import RunArguments
 from xstilts.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -451,3 +452,12 @@ def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_pa
         with torch.no_grad():
             alone = model(input_ids=torch.tensor([ids])).logits[0].numpy()
         assert abs(row[: len(ids)] - alone).max() < 1e-4
+
+
+def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path):
+    """Its launcher's --mixed_precision, or a default config, would train in another precision than the record says."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    run = RunArguments(output_dir=str(tmp_path))
+    args = runner.training_arguments(run, ["--bf16", "false"], {})
+    assert args.mixed_precision == "no" and "accelerate was told to train in bf16; --bf16 and --fp16 decide: fp32." in caplog.text
+    assert runner.training_arguments(run, ["--bf16", "true"], {}).mixed_precision == "bf16"

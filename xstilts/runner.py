@@ -71,6 +71,11 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     values = vars(namespace)
     if values["fp16"]:
         values["bf16"] = False
+    # accelerate's own word, of its launcher or its default config, would win over --bf16 false and stand in no record
+    precision = "fp16" if values["fp16"] else "bf16" if values["bf16"] else "no"
+    if (word := os.environ.pop("ACCELERATE_MIXED_PRECISION", "no")) not in ("no", precision):
+        logger.warning("accelerate was told to train in %s; --bf16 and --fp16 decide: %s.", word,
+                       "fp32" if precision == "no" else precision)
     asked = processes.world_size()
     try:
         args = TrainingArguments(**values)
