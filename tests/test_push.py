@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -44,11 +45,13 @@ class Hub:
     """What the client asked for, and how the double answers.
 
     `files`: the last pushed content of each path in whatever repository; `repositories`: {name: {path: content}};
-    `sent`: paths in the order they came; `tokens`: with which it was called; `refuse`: {part of a call's path: status}.
+    `sent`: paths in the order they came; `tokens`: with which it was called; `refuse`: {part of a call's path: status};
+    `silent`: part of a path that is never answered.
     """
 
     def __init__(self):
         self.calls, self.files, self.refuse, self.repositories, self.sent, self.tokens = [], {}, {}, {}, [], set()
+        self.silent = None
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,6 +73,8 @@ class Hub:
                 path = self.path.split("?")[0]
                 hub.calls.append((self.command, path))
                 hub.tokens.add(self.headers.get("Authorization"))
+                if hub.silent and hub.silent in path:
+                    return time.sleep(100)
                 code = next((code for part, code in hub.refuse.items() if part in path), None)
                 if code:
                     return self.answer({"error": "no"}, code)
@@ -165,6 +170,13 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
     assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
     assert "hf_secret" not in done.stderr + done.stdout
     assert (folder / "model.safetensors").read_text() == "weights"
+
+
+@pytest.mark.parametrize("part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")])
+def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
+    hub.silent = part
+    done = run(hub, "-c", PUSH.replace("run = ", "cards.SILENCE = 0.5; run = ", 1), folder)
+    assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr
 
 
 def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, tmp_path, monkeypatch, caplog):

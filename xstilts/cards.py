@@ -10,6 +10,7 @@ from xstilts import claims, results
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
+SILENCE = 300.0  # seconds without a byte from the Hub, after which a call to it has failed
 
 
 def chain(model: str) -> list[str]:
@@ -98,16 +99,28 @@ def clean(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def hub():
+    """The Hub's client. Its own calls have no time limit: where the Hub takes them and says nothing, it would wait for ever."""
+    from huggingface_hub import HfApi, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def impatient():
+        client = default_client_factory()
+        client.timeout = SILENCE
+        return client
+
+    set_client_factory(impatient)
+    return HfApi()
+
+
 def check_push(run) -> None:
     """Creates the repository before any work, so that a wrong token or name costs seconds, not a night."""
     if not run.push_to_hub:
         return
-    from huggingface_hub import HfApi
-
     if not run.hub_model_id:
         raise UserError("--push_to_hub needs --hub_model_id, e.g. --hub_model_id my-name/xlmr-mnli.")
     try:
-        run.hub_model_id = HfApi().create_repo(run.hub_model_id, private=run.hub_private_repo or None, exist_ok=True).repo_id
+        run.hub_model_id = hub().create_repo(run.hub_model_id, private=run.hub_private_repo or None, exist_ok=True).repo_id
     except Exception as error:
         raise UserError(f"--push_to_hub {run.hub_model_id}: {first_line(error)} (log in with `hf auth login`)") from error
 
@@ -118,11 +131,9 @@ def push(repo: str, folder: Path) -> None:
     Raises:
         UserError: the Hub refused; the folder stays as it is.
     """
-    from huggingface_hub import HfApi
-
     cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
-        HfApi().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],
+        hub().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],
                               commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error

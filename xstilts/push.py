@@ -61,7 +61,7 @@ def index(repo: str, pushed: dict[str, dict], failed: int, private: bool) -> Non
     Raises:
         UserError: the Hub refused.
     """
-    from huggingface_hub import HfApi, ModelCardData
+    from huggingface_hub import ModelCardData
 
     data = ModelCardData(license="other", tags=["x-stilts"], library_name="transformers")
     lines = [f"---\n{data.to_yaml()}\n---\n", f"# {repo.partition('/')[2]}\n",
@@ -77,8 +77,8 @@ def index(repo: str, pushed: dict[str, dict], failed: int, private: bool) -> Non
     run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
     cards.check_push(run)
     try:
-        HfApi().upload_file(path_or_fileobj="\n".join([*lines, ""]).encode(), path_in_repo="README.md", repo_id=run.hub_model_id,
-                            commit_message="X-STILTs: the checkpoints of the matrix")
+        cards.hub().upload_file(path_or_fileobj="\n".join([*lines, ""]).encode(), path_in_repo="README.md", repo_id=run.hub_model_id,
+                                commit_message="X-STILTs: the checkpoints of the matrix")
     except Exception as error:
         raise UserError(f"the card {repo} was not pushed: {first_line(error)}") from error
     print(f"index -> {run.hub_model_id}")
