@@ -106,7 +106,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
-    cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)))) for task in tasks]
+    cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False)) for task in tasks]
     for _, cell in cells:
         runner.prepare(cell)
     cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
@@ -117,7 +117,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
 
         check_new_folder(how.export_sentence_transformers)
     if not cells and not how.export_sentence_transformers:
-        return
+        return push_tasks(tasks, run)
     length = data_args.max_seq_length or 512
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
                            include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision)
@@ -156,6 +156,15 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
         runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
+    push_tasks(tasks, run)
+
+
+def push_tasks(tasks: list, run: RunArguments) -> None:
+    """Each task's folder into a folder of the repository, when all are measured: none stops another or takes its place."""
+    from xstilts import cards
+
+    for task in tasks if run.push_to_hub else ():
+        cards.push(run.hub_model_id, Path(run.output_dir, task.name), task.name)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,44 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
     assert "/put/" not in caplog.text  # where a file goes: on the Hub an address that is signed, and open to whoever reads it
 
 
+@pytest.fixture
+def online(hub, monkeypatch):
+    """The double for the scripts in this process."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    return hub
+
+
+def test_the_same_command_sends_what_could_not_be_sent(online, cli, tiny_model, tiny_world, tmp_path):
+    """A finished run has nothing else to do, but it is not to say that all is well while the Hub has nothing."""
+    asked = ("run_target.py", "--task", "xnli", "--languages", "en", "--max_train_samples", "8", "--max_eval_samples", "4",
+             "--max_steps", "1", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run",
+             "--push_to_hub")
+    online.refuse["/commit/main"] = 403
+    assert cli(*asked, "--hub_model_id", "arm").returncode == 2 and not online.sent
+    assert cli(*asked, "--hub_model_id", "arm").returncode == 2
+    online.refuse.clear()
+    done = cli(*asked, "--hub_model_id", "arm")
+    assert done.returncode == 0, done.stderr
+    assert {"README.md", "model.safetensors", "results.json"} <= set(online.repositories["me/arm"])
+
+
+def test_measurements_do_not_overwrite_each_other_nor_the_checkpoint(online, cli, tiny_model, tiny_world, tmp_path):
+    asked = ("run_retrieval.py", "--tasks", "tatoeba", "lareqa", "--max_eval_samples", "4", "--model_name_or_path", tiny_model,
+             "--data_root", tiny_world, "--output_dir", tmp_path / "run", "--push_to_hub", "--hub_model_id", "arm")
+    online.repositories["me/arm"] = {"README.md": b"card of the checkpoint"}
+    online.refuse["/commit/main"] = 403
+    assert cli(*asked).returncode == 2
+    assert len(list((tmp_path / "run").glob("*/results.json"))) == 2  # both measured, though the first could not be sent
+    online.refuse.clear()
+    assert cli(*asked).returncode == 0
+    there = online.repositories["me/arm"]
+    assert there["README.md"] == b"card of the checkpoint"
+    for task in ("tatoeba", "lareqa"):
+        assert json.loads(there[f"{task}/results.json"])["task"] == task
+
+
 def test_a_token_as_an_argument_is_refused(cli, tiny_model, tiny_world, tmp_path):
     """transformers would write it into a file of every checkpoint."""
     for flag in (["--hub_token", "hf_secretsecretsecret"], ["--hub_token=hf_secretsecretsecret"]):

@@ -125,16 +125,20 @@ def check_push(run) -> None:
         raise UserError(f"--push_to_hub {run.hub_model_id}: {first_line(error)} (log in with `hf auth login`)") from error
 
 
-def push(repo: str, folder: Path) -> None:
+def push(repo: str, folder: Path, inside: str | None = None) -> None:
     """Uploads a finished folder to `repo`, without its intermediate checkpoints and without the cells that lie in it.
+
+    Args:
+        inside: folder of the repository; its top unless given.
 
     Raises:
         UserError: the Hub refused; the folder stays as it is.
     """
     cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
-        hub().upload_folder(repo_id=repo, folder_path=folder, ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],
-                              commit_message=f"X-STILTs {folder.name}")
+        hub().upload_folder(repo_id=repo, folder_path=folder, path_in_repo=inside,
+                            ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],
+                            commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error
     logger.info("Pushed %s to %s", folder, repo)

@@ -136,8 +136,8 @@ def finished(run, settings: dict) -> bool:
     """Whether this very run is done already: results.json is there, of the same settings, rows and parent.
 
     If rows or parent have changed since, the run is to be done again. If not, its results.json is touched, so that make,
-    which goes by time, does not ask again (one that was written after this process began is new to make already). Waits for
-    another process that is at work on it.
+    which goes by time, does not ask again (one that was written after this process began is new to make already). What the
+    Hub lacks of it is pushed, if asked. Waits for another process that is at work on it.
     """
     # the others ask again and again, lest they give up on the first one while it waits for another run; what it finds decides
     while not agreed(claims.claim(run.output_dir, patience=60) if is_first() else None):
@@ -158,6 +158,9 @@ def _finished(run, settings: dict) -> bool:
     cards.clean(stamp.parent)  # what a kill just before its end has left
     claims.release(run.output_dir)
     logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", run.output_dir)
+    if run.push_to_hub:  # an earlier push may have failed
+        cards.check_push(run)
+        cards.push(run.hub_model_id, stamp.parent)
     return True
 
 
