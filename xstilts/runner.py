@@ -76,6 +76,9 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     if (word := os.environ.pop("ACCELERATE_MIXED_PRECISION", "no")) not in ("no", precision):
         logger.warning("accelerate was told to train in %s; --bf16 and --fp16 decide: %s.", word,
                        "fp32" if precision == "no" else precision)
+    if values["load_best_model_at_end"] and values["save_strategy"] == "steps":
+        # each checkpoint is scored on dev, or none could be the best; more of them are wanted where a run may be ended
+        values["eval_strategy"], values["eval_steps"] = "steps", values["eval_steps"] or values["save_steps"]
     asked = processes.world_size()
     try:
         args = TrainingArguments(**values)
