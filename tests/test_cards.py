@@ -10,12 +10,21 @@ FILE = {"id": "facebook/xnli", "config": "en", "split": "train", "sha256": "0" *
 LINK = HUB | {"id": "lareqa/xquad-r", "url": "https://github.com/google-research-datasets/lareqa/raw/9bc8c7f/xquad-r/en.json"}
 
 
-def metadata(data, scores=None, phase="intermediate", **settings):
-    """What the Hub reads of the card: its front matter, parsed by the Hub's own client."""
+def card(data, scores=None, phase="intermediate", **settings):
     record = {"arm": "xnli", "task": "xnli", "seed": 0, "form": "sentence_pair", "phase": phase, "metric": "accuracy", "model": "me/base",
-              "parents": ["me/base"], "at_chance": False, "measures": {}, "data": data, "settings": settings, "command": "python x.py",
-              "versions": {}, "scores": scores or {}, "mean": {"accuracy": 50.0} if scores else {}, "n": dict.fromkeys(scores or {}, 9)}
-    return ModelCard(cards.card(record, checkpoint=True)).data
+              "parents": ["me/base"], "at_chance": False, "dev": {"en": {"accuracy": 60.0, "f1": 50.0}}, "chance": {"accuracy": 33.3},
+              "measures": {}, "data": data, "settings": settings, "command": "python x.py", "versions": {},
+              "scores": scores or {}, "mean": {"accuracy": 50.0} if scores else {}, "n": dict.fromkeys(scores or {}, 9)}
+    return cards.card(record, checkpoint=True)
+
+
+def metadata(*args, **kwargs):
+    """What the Hub reads of the card: its front matter, parsed by the Hub's own client."""
+    return ModelCard(card(*args, **kwargs)).data
+
+
+def test_a_checkpoint_of_phase_2_says_how_good_it_is():
+    assert "\nEnglish dev: accuracy 60.00 (chance 33.30), f1 50.00\n" in card([HUB])
 
 
 @pytest.mark.parametrize("data, named", [([HUB, HUB], ["facebook/xnli"]),

@@ -50,10 +50,11 @@ def test_a_second_process_waits_and_says_so_until_the_first_is_killed(holder, tm
 
 def test_of_two_processes_that_train_together_both_learn_that_another_run_has_finished(holder, tmp_path, monkeypatch):
     """The first waits; the second, left to itself, would not have found a result when it looked, and begun."""
-    run, found = SimpleNamespace(output_dir=str(tmp_path)), tmp_path.parent / f"{tmp_path.name}.found"
+    run, found = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False), tmp_path.parent / f"{tmp_path.name}.found"
 
     def work(rank):
         monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
         torch.distributed.init_process_group("gloo", init_method=f"file://{found}.store", rank=rank, world_size=2)
         Path(f"{found}.{rank}").write_text(str(folders.finished(run, RECORD["settings"] | {"model": "m", "data_root": "hub"})))
 

@@ -51,6 +51,10 @@ def card(record: dict, checkpoint: bool) -> str:
         lines += [f"| {code} | {record['n'][code]} | " + " | ".join(f"{by[m]:.2f}" for m in metrics) + " |"
                   for code, by in record["scores"].items()]
         lines += ["| mean | | " + " | ".join(f"{record['mean'][m]:.2f}" for m in metrics) + " |\n"]
+    if record["dev"]:
+        chance = record["chance"] or {}
+        lines += ["English dev: " + ", ".join(f"{metric} {value:.2f}" + (f" (chance {chance[metric]:.2f})" if metric in chance else "")
+                                              for metric, value in record["dev"]["en"].items()) + "\n"]
     if record["at_chance"]:
         lines += ["**The English dev score is at chance level: this training did not work.**\n"]
     if record.get("measures"):
