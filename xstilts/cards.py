@@ -10,7 +10,7 @@ from xstilts import claims, results
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
-SILENCE = 300.0  # seconds without a byte from the Hub, after which a call to it has failed
+SILENCE = 300.0  # seconds without a byte from the Hub, after which a call to it has failed (uploads are tried six times by the client)
 
 
 def chain(model: str) -> list[str]:

@@ -26,7 +26,7 @@ logger = logging.getLogger("xstilts")
 
 def is_first() -> bool:
     """Whether this process is the one that writes: the only one, or the first of those that torchrun started."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or int(os.environ["RANK"]) == 0  # alone RANK is somebody else's variable
+    return os.environ.get("WORLD_SIZE", "1") == "1" or int(os.environ.get("RANK", 0)) == 0  # alone RANK is somebody else's variable
 
 
 def last_checkpoint(folder: str) -> str | None:
