@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
                         "between 0 and 1.")
 
     from xstilts import cards, code_switch, folders, heads, lora, mixture, multilingual, runner
+    from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     multilingual.check(family, arm)
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = runner.training_arguments(run, rest, defaults)
+    args = training_arguments(run, rest, defaults)
     lexicons, read = {}, []
     if arm.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)

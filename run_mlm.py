@@ -49,13 +49,14 @@ def main(argv: list[str]) -> None:
 
     from xstilts import cards, folders, heads, lora, multilingual, runner
     from xstilts.tokenizer import train_tokenizer
+    from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     lora.check(peft)
     task = Wikipedia(data_args.benchmark)
     name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
-    args = runner.training_arguments(run, rest, task.defaults)
+    args = training_arguments(run, rest, task.defaults)
     languages = multilingual.text_languages(text_args, family)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
                                   **vars(data_args), freeze_embeddings=model_args.freeze_embeddings, **told(family, peft))

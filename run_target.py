@@ -33,12 +33,13 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
 
     from xstilts import cards, folders, heads, runner, stages
+    from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
     select = task.select == "best"
-    args = runner.training_arguments(
+    args = training_arguments(
         run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
         metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
     )

@@ -85,16 +85,18 @@ EXAMPLES = {"sentence_pair": example_pair, "span": example_qa, "tagging": exampl
 
 def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Callable]:
     """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's two."""
+    import torch
     import transformers
 
     from xstilts import runner
     from xstilts.arguments import RunArguments
+    from xstilts.training_arguments import training_arguments
 
-    cpu = not runner.torch.cuda.is_available()
+    cpu = not torch.cuda.is_available()
     dynamic = transformers.DataCollatorForTokenClassification if task.form == "tagging" else transformers.DataCollatorWithPadding
 
     def ours(settings, folder, seed):
-        args = runner.training_arguments(RunArguments(output_dir=folder, seed=seed), ["--bf16", str(bf16)], settings)
+        args = training_arguments(RunArguments(output_dir=folder, seed=seed), ["--bf16", str(bf16)], settings)
         features = runner.featurize(task, examples, tokenizer, length, True, task.name)
         return runner.TaskTrainer, {"args": args, "train_dataset": features, "data_collator": task.collator(tokenizer)}
 
@@ -144,6 +146,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
 
     from xstilts import heads, runner
     from xstilts.arguments import RunArguments
+    from xstilts.training_arguments import training_arguments
 
     tokenizer, watch = heads.load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
     length = args.max_seq_length or task.defaults["max_seq_length"]
@@ -158,7 +161,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     with tempfile.TemporaryDirectory() as folder:
 
         def dev_loss(model) -> float:
-            plain = runner.training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
+            plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
             judge = runner.TaskTrainer(model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer)
             return judge.evaluate(dev)["eval_loss"]
 
@@ -197,11 +200,11 @@ def show(found: dict[str, list[Run]]) -> None:
 def benchmark_tasks(args: argparse.Namespace) -> None:
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts import runner
+    from xstilts.training_arguments import has_bf16
 
     quiet()
     if args.bf16 is None:
-        args.bf16 = runner.has_bf16()
+        args.bf16 = has_bf16()
     for name in args.tasks:
         show(race(get_task(name), Rows(args.data_root, args.splits), args.model, args, ("example, defaults",) if args.best else ()))
 

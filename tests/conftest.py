@@ -179,7 +179,7 @@ def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
     import importlib
 
     from xstilts import arguments
-    from xstilts.runner import training_arguments
+    from xstilts.training_arguments import training_arguments
 
     class Parsed(Exception):
         pass

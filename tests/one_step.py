@@ -46,6 +46,7 @@ def one_step(head: str, model_folder: str, batch: int, accumulation: int):
     from tasks import get_task
     from xstilts import heads, runner
     from xstilts.arguments import RunArguments
+    from xstilts.training_arguments import training_arguments
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     set_seed(0)
@@ -56,7 +57,7 @@ def one_step(head: str, model_folder: str, batch: int, accumulation: int):
         task = get_task(TASKS[head])
         model, collator = heads.fresh_head(task, model_folder), task.collator(tokenizer)
     with tempfile.TemporaryDirectory() as folder:
-        args = runner.training_arguments(RunArguments(output_dir=folder), [], {
+        args = training_arguments(RunArguments(output_dir=folder), [], {
             "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "learning_rate": 0.5, "optim": "sgd",
             "lr_scheduler_type": "constant", "max_grad_norm": 0.0, "max_steps": 1, "logging_steps": 1, "bf16": False, "use_cpu": True,
             "save_strategy": "no", "disable_tqdm": True})

@@ -20,6 +20,7 @@ from xstilts import arguments, claims, contrasts, folders, heads, results, runne
 from xstilts.embedding import Encoder
 from xstilts.errors import UserError
 from xstilts.matrix import collect
+from xstilts.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -192,7 +193,7 @@ def parsed(script, argv, folder):
     run = next((one for one in ours if isinstance(one, arguments.RunArguments)), None)
     if run is not None and training:
         run.output_dir = str(folder)
-        runner.training_arguments(run, rest, {})
+        training_arguments(run, rest, {})
 
 
 @cases(80)

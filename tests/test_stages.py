@@ -12,11 +12,12 @@ from tasks.rows import Rows
 
 @pytest.fixture
 def setting(tiny_world, tiny_model, tokenizer, tmp_path):
-    from xstilts import heads, runner
+    from xstilts import heads
+    from xstilts.training_arguments import training_arguments
 
     run = SimpleNamespace(output_dir=str(tmp_path / "out"), seed=0)
     task = get_task("xcopa")
-    args = runner.training_arguments(run, ["--max_steps", "2", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2",
+    args = training_arguments(run, ["--max_steps", "2", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2",
                                            "--report_to", "none", "--disable_tqdm", "True"],
                                      task.defaults, load_best_model_at_end=True, eval_strategy="epoch",
                                      metric_for_best_model="eval_accuracy", greater_is_better=True)

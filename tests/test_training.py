@@ -24,6 +24,7 @@ from tasks.rows import Rows, sha256
 from xstilts import folders, heads, mixture, results, runner
 from xstilts.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -458,16 +459,16 @@ def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path
     """Its launcher's --mixed_precision, or a default config, would train in another precision than the record says."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     run = RunArguments(output_dir=str(tmp_path))
-    args = runner.training_arguments(run, ["--bf16", "false"], {})
+    args = training_arguments(run, ["--bf16", "false"], {})
     assert args.mixed_precision == "no" and "accelerate was told to train in bf16; --bf16 and --fp16 decide: fp32." in caplog.text
-    assert runner.training_arguments(run, ["--bf16", "true"], {}).mixed_precision == "bf16"
+    assert training_arguments(run, ["--bf16", "true"], {}).mixed_precision == "bf16"
 
 
 def test_checkpoints_by_steps_are_each_scored_where_the_best_is_chosen(tmp_path):
     """docs/survive.md: --save_strategy steps --save_steps N, for more checkpoints; of a target task it was refused."""
     run, chosen = RunArguments(output_dir=str(tmp_path)), {"load_best_model_at_end": True, "eval_strategy": "epoch"}
-    args = runner.training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40"], {}, **chosen)
+    args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40"], {}, **chosen)
     assert (args.eval_strategy, args.eval_steps) == ("steps", 40)
-    args = runner.training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40", "--eval_steps", "20"], {}, **chosen)
+    args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40", "--eval_steps", "20"], {}, **chosen)
     assert (args.save_steps, args.eval_steps) == (40, 20)
-    assert runner.training_arguments(run, [], {}, **chosen).eval_strategy == "epoch"
+    assert training_arguments(run, [], {}, **chosen).eval_strategy == "epoch"

@@ -28,6 +28,7 @@ from xstilts.arguments import told
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
 from xstilts.multilingual import ROUND_TRIP, align, counts, draws, family_languages
+from xstilts.training_arguments import training_arguments
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
 
@@ -362,7 +363,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = runner.training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    args = training_arguments(run, rest, defaults, train_sampling_strategy="random")
     if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
         raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
