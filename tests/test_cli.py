@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load, save_file
 
 from tasks import TASKS
 
@@ -160,6 +161,11 @@ def test_checkpoint_that_is_none(script, refused, tiny_model, tmp_path):
     assert str(broken) in told(broken)
     (broken / "model.safetensors").unlink()
     assert "no model.safetensors" in told(broken)
+    if script != "run_retrieval.py":  # which finds it in the vectors
+        spoilt = load(weights)
+        spoilt["roberta.encoder.layer.1.output.dense.bias"][3] = float("nan")
+        save_file(spoilt, broken / "model.safetensors", metadata={"format": "pt"})
+        assert "1 of its weights hold NaN or infinity, " in (message := told(broken)) and "layer.1.output.dense.bias" in message
     (broken / "model.safetensors").write_bytes(weights)
     (broken / "tokenizer.json").unlink()
     assert "tokenizer" in told(broken)

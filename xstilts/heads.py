@@ -84,12 +84,15 @@ def load_encoder(name: str, revision: str = "main", pooler: bool = False):
     except Exception as error:
         raise UserError(f"{name}: does not load as an encoder ({first_line(error)}).") from error
     missing = sorted(info["missing_keys"])
-    _check_complete(name, missing)
+    _check_complete(name, model, missing)
     return model, missing
 
 
-def _check_complete(name: str, missing: list[str]) -> None:
-    """Refuses a checkpoint that lacks weights of its encoder (the pooler aside): they would be random."""
+def _check_complete(name: str, model, missing: list[str]) -> None:
+    """Refuses a checkpoint that lacks weights of its encoder (the pooler aside: they would be random), or has some that are no numbers."""
+    spoilt = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
+    if spoilt:
+        raise UserError(f"{name}: {len(spoilt)} of its weights hold NaN or infinity, {spoilt[0]} for one.")
     lost = sorted(key for key in missing if "pooler" not in key)
     if lost:
         raise UserError(f"{name}: {len(lost)} encoder weights are missing from the checkpoint, {lost[0]} for one.")
@@ -135,7 +138,7 @@ def masked_lm(name: str, revision: str = "main", encoder=None):
         model, info = AutoModelForMaskedLM.from_pretrained(name, revision=revision, dtype=torch.float32, output_loading_info=True)
     except Exception as error:
         raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
-    _check_complete(name, [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")])
+    _check_complete(name, model, [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")])
     if encoder is not None:
         setattr(model, model.base_model_prefix, encoder)
         model.tie_weights()
