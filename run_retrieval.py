@@ -8,41 +8,20 @@
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, DualEncoderArguments, FamilyArguments, ModelArguments, RunArguments, command, parse, unknown
-
-
-@dataclass
-class RetrievalArguments:
-    tasks: list[str] = field(default_factory=list, metadata={"help": "Of tatoeba, bucc, lareqa, mewslix."})
-    layer: str = field(default="last", metadata={"help": "k (hidden_states[k], 0 = embeddings), 'all' or 'last'."})
-    report_layer: int | None = field(default=None, metadata={"help": "With --layer all: the headline layer, fixed before looking; "
-                                                                     "default: the last."})
-    select_on: str | None = field(default=None, metadata={"help": "With --layer all: the headline layer is the best one on languages that "
-                                                                  "are then not reported (tatoeba:ces,dan) or on a dev split (bucc:dev)."})
-    pooling: str = field(default="mean", metadata={"help": "Tokens to sentence vector.", "choices": ["mean", "cls"]})
-    include_special: bool = field(default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."})
-    query_side: str = field(default="english", metadata={"help": "Tatoeba: whose sentences look for the other's (XTREME: english).",
-                                                         "choices": ["english", "foreign"]})
-    center: str = field(default="none", metadata={"help": "Not BUCC: also report accuracy_centered, each language's mean taken away.",
-                                                  "choices": ["none", "language"]})
-    csls: int | None = field(default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."})
-    margin: str = field(default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]})
-    mining: str = field(default="max", metadata={"help": "BUCC: which candidates become pairs.",
-                                                 "choices": ["max", "forward", "backward", "intersect"]})
-    candidate_text: str = field(default="sentence", metadata={"help": "LAReQA: what an answer is; with its paragraph for a dual encoder "
-                                                                      "trained so (lareqa_dual).",
-                                                              "choices": ["sentence", "sentence_context"]})
-    dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
-    cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
-    index: str | None = field(default=None, metadata={"help": "Tatoeba, BUCC: search with this faiss index, e.g. IVF4096,PQ64, when exact "
-                                                              "search takes long; its recall is measured. Needs --cache_dir."})
-    nprobe: int | None = field(default=None, metadata={"help": "--index with lists: how many to look into (default 16)."})
-    index_candidates: int | None = field(default=None, metadata={"help": "--index: how many it finds for exact scoring (default 64)."})
-    export_sentence_transformers: str | None = field(
-        default=None, metadata={"help": "Write this checkpoint, layer and pooling to a new folder SentenceTransformer loads."})
+from xstilts.arguments import (
+    DataArguments,
+    DualEncoderArguments,
+    FamilyArguments,
+    ModelArguments,
+    RetrievalArguments,
+    RunArguments,
+    command,
+    parse,
+    unknown,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -117,14 +96,14 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
 
         check_new_folder(how.export_sentence_transformers)
     if not cells and not how.export_sentence_transformers:
-        return push_tasks(tasks, run)
+        return cards.push_measured(tasks, run)
+    cells = [(task, cell, runner.open_rows(data_args)) for task, cell in cells]
     length = data_args.max_seq_length or 512
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
                            include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision)
     headline = measure.Headline(how, data_args, encoder.layers)
     work = []
-    for task, cell in cells:
-        rows = runner.open_rows(data_args)
+    for task, cell, rows in cells:
         languages, notes = headline.reported(task, rows, data_args.languages)
         work.append((task, cell, rows, measure.read(task, rows, languages, how, data_args.max_eval_samples), notes))
         measure.check_index(task, work[-1][3], how, encoder.model.config.hidden_size)
@@ -156,15 +135,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
         runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
-    push_tasks(tasks, run)
-
-
-def push_tasks(tasks: list, run: RunArguments) -> None:
-    """Each task's folder into a folder of the repository, when all are measured: none stops another or takes its place."""
-    from xstilts import cards
-
-    for task in tasks if run.push_to_hub else ():
-        cards.push(run.hub_model_id, Path(run.output_dir, task.name), task.name)
+    cards.push_measured(tasks, run)
 
 
 if __name__ == "__main__":

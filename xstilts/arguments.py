@@ -99,6 +99,39 @@ class PeftArguments:
 
 
 @dataclass
+class RetrievalArguments:
+    """How run_retrieval.py measures."""
+
+    tasks: list[str] = field(default_factory=list, metadata={"help": "Of tatoeba, bucc, lareqa, mewslix."})
+    layer: str = field(default="last", metadata={"help": "k (hidden_states[k], 0 = embeddings), 'all' or 'last'."})
+    report_layer: int | None = field(default=None, metadata={"help": "With --layer all: the headline layer, fixed before looking; "
+                                                                     "default: the last."})
+    select_on: str | None = field(default=None, metadata={"help": "With --layer all: the headline layer is the best one on languages that "
+                                                                  "are then not reported (tatoeba:ces,dan) or on a dev split (bucc:dev)."})
+    pooling: str = field(default="mean", metadata={"help": "Tokens to sentence vector.", "choices": ["mean", "cls"]})
+    include_special: bool = field(default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."})
+    query_side: str = field(default="english", metadata={"help": "Tatoeba: whose sentences look for the other's (XTREME: english).",
+                                                         "choices": ["english", "foreign"]})
+    center: str = field(default="none", metadata={"help": "Not BUCC: also report accuracy_centered, each language's mean taken away.",
+                                                  "choices": ["none", "language"]})
+    csls: int | None = field(default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."})
+    margin: str = field(default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]})
+    mining: str = field(default="max", metadata={"help": "BUCC: which candidates become pairs.",
+                                                 "choices": ["max", "forward", "backward", "intersect"]})
+    candidate_text: str = field(default="sentence", metadata={"help": "LAReQA: what an answer is; with its paragraph for a dual encoder "
+                                                                      "trained so (lareqa_dual).",
+                                                              "choices": ["sentence", "sentence_context"]})
+    dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
+    cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
+    index: str | None = field(default=None, metadata={"help": "Tatoeba, BUCC: search with this faiss index, e.g. IVF4096,PQ64, when exact "
+                                                              "search takes long; its recall is measured. Needs --cache_dir."})
+    nprobe: int | None = field(default=None, metadata={"help": "--index with lists: how many to look into (default 16)."})
+    index_candidates: int | None = field(default=None, metadata={"help": "--index: how many it finds for exact scoring (default 64)."})
+    export_sentence_transformers: str | None = field(
+        default=None, metadata={"help": "Write this checkpoint, layer and pooling to a new folder SentenceTransformer loads."})
+
+
+@dataclass
 class DualEncoderArguments(ChangeArguments):
     do_train: bool = field(default=False, metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of "
                                                             "measuring."})
@@ -189,6 +222,12 @@ RANGES = {"max_train_samples": (1, None), "max_eval_samples": (1, None), "max_sa
           "seed": (0, 2**32 - 1)}
 
 
+def check_finite(name: str, value: Any) -> None:
+    """Raises UserError where the argument's value is NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name} {value} is no number to go by; give a finite one.")
+
+
 def check_numbers(one: Any) -> None:
     """Refuses a dataclass of arguments with a number out of range: `range` and slices would make something else of it, unseen.
 
@@ -197,8 +236,7 @@ def check_numbers(one: Any) -> None:
     """
     for f in fields(one):
         value = getattr(one, f.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{f.name} {value} is no number to go by; give a finite one.")
+        check_finite(f.name, value)
         least, most = RANGES.get(f.name, (None, None))
         if value is not None and ((least is not None and value < least) or (most is not None and value > most)):
             raise UserError(f"--{f.name} {value}: give {least} " + (f"to {most}." if most is not None else "at least, or leave it out."))

@@ -146,3 +146,9 @@ def push(repo: str, folder: Path, inside: str | None = None) -> None:
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error
     logger.info("Pushed %s to %s", folder, repo)
+
+
+def push_measured(tasks: list, run) -> None:
+    """Each task's folder into a folder of the repository, when all are measured: none stops another or takes its place."""
+    for task in tasks if run.push_to_hub else ():
+        push(run.hub_model_id, Path(run.output_dir, task.name), task.name)

@@ -115,13 +115,7 @@ def compare(run, settings: dict) -> dict | None:
     """
     path, old = Path(run.output_dir, "run.json"), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            old = first_line(error)
-        if not isinstance(old, dict):
-            raise UserError(f"{path} cannot be read ({old}), so nobody knows what the folder was begun with. Delete the folder, or give "
-                            "another --output_dir.")
+        old = results.read_note(path, "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir.")
         # an argument there was not yet, and that is not given now, makes no difference
         differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data"} if old.get(k) != settings.get(k)
                         and (k in old or settings[k]))

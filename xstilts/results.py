@@ -57,7 +57,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 SCHEMA = 1
 FILE_NAME = "results.json"
@@ -167,6 +167,21 @@ def _named(root: str | os.PathLike, name: str) -> list[Path]:
         if name in files:
             found.append(Path(folder, name))
     return sorted(found)
+
+
+def read_note(path: str | os.PathLike, otherwise: str) -> dict[str, Any]:
+    """Returns the JSON object in a file that these programs wrote for themselves.
+
+    Raises:
+        UserError: it is damaged; `otherwise` ends the sentence.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = first_line(error)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} cannot be read ({found}), {otherwise}")
+    return found
 
 
 def trained_on(record: Mapping[str, Any]) -> list[str] | None:

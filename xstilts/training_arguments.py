@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import os
 
 import torch
@@ -13,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
 from xstilts import folders, processes
-from xstilts.arguments import unknown
+from xstilts.arguments import check_finite, unknown
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
@@ -104,8 +103,7 @@ def check_training(args: TrainingArguments) -> None:
         UserError: naming the argument.
     """
     for name, value in vars(args).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} {value} is no number to go by; give a finite one.")
+        check_finite(name, value)
         if name in LEAST and value is not None and value < LEAST[name]:
             raise UserError(f"--{name} {value}: give {LEAST[name]} at least.")
         if name in NOT_USED and value:

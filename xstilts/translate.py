@@ -207,15 +207,16 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     from tqdm import tqdm
 
     from tasks.rows import translation_note
-    from xstilts.results import write_text
+    from xstilts.results import read_note, write_text
 
     made_by = {"model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))), "revision": how.model_revision,
                "task": task.name, "language": language, "source": source, "english_rows": len(english), "num_beams": how.num_beams,
                "dtype": how.dtype, "prefix": how.prefix, "language_codes": how.language_codes}
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
     begun = note if path.is_file() else parts / "settings.json"
+    unknown = f"so nobody knows how {path} was made. Delete both, or give another --output_root."
     if begun.is_file():
-        old = read_json(begun, path)
+        old = read_note(begun, unknown)
         differ = [key for key, value in made_by.items() if old.get(key) != value]
         if differ:
             shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
@@ -233,7 +234,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
                 done.to_parquet(f"{part}.tmp")
                 Path(f"{part}.tmp").rename(part)
                 write_text(count, json.dumps(found))  # last: a part with its count is whole
-            counts = {key: counts[key] + n for key, n in read_json(count, path).items() if key in counts}
+            counts = {key: counts[key] + n for key, n in read_note(count, unknown).items() if key in counts}
             bar.update(len(some))
     try:
         whole = pa.concat_tables([pq.read_table(part) for part in sorted(parts.glob("*.parquet"))])
@@ -247,18 +248,6 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     Path(f"{path}.tmp").rename(path)
     shutil.rmtree(parts)
     logger.info("%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end", path, len(whole), *counts.values())
-
-
-def read_json(note: Path, path: Path) -> dict:
-    """A note of ours about the rows at `path`. Raises UserError where it is damaged."""
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        found = first_line(error)
-    if not isinstance(found, dict):
-        raise UserError(f"{note} cannot be read ({found}), so nobody knows how {path} was made. Delete both, or give another "
-                        "--output_root.")
-    return found
 
 
 def translate(task, examples, ways: list[Translator], language: str):
