@@ -55,13 +55,14 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--mlm_rate {mix.mlm_rate} must lie from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
                         "between 0 and 1.")
 
-    from xstilts import cards, code_switch, folders, heads, lora, mixture, multilingual, runner
+    from xstilts import cards, code_switch, folders, heads, lora, mixture, multilingual, places, runner
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     multilingual.check(family, arm)
     lora.check(peft)
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
     runner.prepare(run)
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants

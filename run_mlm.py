@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if mlm.config_name and (mlm.text_of or peft.peft):
         raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
 
-    from xstilts import cards, folders, heads, lora, multilingual, runner
+    from xstilts import cards, folders, heads, lora, multilingual, places, runner
     from xstilts.tokenizer import train_tokenizer
     from xstilts.training_arguments import training_arguments
 
@@ -55,6 +55,7 @@ def main(argv: list[str]) -> None:
     lora.check(peft)
     task = Wikipedia(data_args.benchmark)
     name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
     runner.prepare(run)
     args = training_arguments(run, rest, task.defaults)
     languages = multilingual.text_languages(text_args, family)

@@ -15,9 +15,9 @@ from xstilts.arguments import (
     DataArguments,
     DualEncoderArguments,
     FamilyArguments,
+    MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    RunArguments,
     command,
     parse,
     unknown,
@@ -25,7 +25,7 @@ from xstilts.arguments import (
 
 
 def main(argv: list[str]) -> None:
-    kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, RunArguments)
+    kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, MeasurementArguments)
     (how, dual, family, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
     if rest and not dual.do_train:
         raise unknown(rest[0], rest.known)
@@ -43,6 +43,8 @@ def main(argv: list[str]) -> None:
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
         if not how.include_special:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
+        if run.plain_model:
+            raise UserError("--plain_model is for measuring: --do_train makes an arm of its own.")
         from xstilts import dual_encoder
 
         return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run, rest)
@@ -71,14 +73,16 @@ def main(argv: list[str]) -> None:
             measure_tasks(tasks, how, model_args, data_args, run, TEAM.size)
 
 
-def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments,
+def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: MeasurementArguments,
                   world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, folders, heads, measure, results, runner
+    from xstilts import cards, folders, heads, measure, places, results, runner
     from xstilts.embedding import Encoder
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    for task in tasks or [None]:
+        places.settle_measurement(run, name, Path(run.output_dir, task.name) if task and run.output_dir else None)
     runner.prepare(run, needs_output=bool(tasks))
     runner.logger.info("World size: %d", world_size)
     settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
@@ -115,12 +119,13 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision)
     for task, cell, rows, examples, notes in work:
         start = time.time()
+        results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))  # before all else: the folder is this run's
         with folders.failures(cell.output_dir):
             found = measure.MEASURES[task.form](task, examples, embed, how, layer)
             found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
-            "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,
+            "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": task.metric, "chance": found.chance, "at_chance": False, "dev": {},
             "scores": scores, "n": found.n, "layer": layer, "pooling": how.pooling, "settings": settings,
             "data": folders.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
@@ -130,7 +135,6 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
             record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}
         if found.measures:
             record["measures"] = found.measured()
-        results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))
         cards.finish(cell, record, checkpoint=False)
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))

@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, command, parse
 
 
 @dataclass
@@ -18,7 +18,7 @@ class TargetArguments:
 
 
 def main(argv: list[str]) -> None:
-    kinds = (TargetArguments, ModelArguments, DataArguments, RunArguments)
+    kinds = (TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
     (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
@@ -32,11 +32,12 @@ def main(argv: list[str]) -> None:
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
 
-    from xstilts import cards, folders, heads, runner, stages
+    from xstilts import cards, folders, heads, places, runner, stages
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    places.settle_measurement(run, name, run.output_dir)
     runner.prepare(run)
     select = task.select == "best"
     args = training_arguments(
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> None:
         trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
         cards.finish(run, {
-            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed,
+            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed,
             "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
             "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": folders.unique(rows.records),
             "seconds": round(seconds, 1), "measures": runner.measures(trainer),

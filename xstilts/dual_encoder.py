@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, folders, heads, mining, results, runner
+from xstilts import cards, code_switch, folders, heads, mining, places, results, runner
 from xstilts.arguments import told
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
@@ -360,6 +360,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     drawn = [SWITCHED] if how.code_switch else ["en"] if how.batch_languages == "english" else languages
     languages = list(dict.fromkeys(["en", *languages]))
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}

@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.rows import Rows, sha256
-from xstilts import cards, claims, processes, results
+from xstilts import cards, claims, outputs, processes, results
 from xstilts.arguments import STARTED
 from xstilts.errors import UserError, first_line, full_disk
 
@@ -141,7 +141,10 @@ def finished(run, settings: dict) -> bool:
 
 def _finished(run, settings: dict) -> bool:
     stamp = Path(run.output_dir, "results.json")
+    outputs.refuse_foreign(run.output_dir, ("run.json", stamp.name))
     if not stamp.is_file():
+        if os.path.lexists(stamp):  # the result could not take its place after all the work
+            raise UserError(f"{stamp} is no file; remove it, and the run can be done.")
         return False
     compare(run, settings)
     if reason := outdated(results.read(stamp), settings):
