@@ -161,7 +161,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     with tempfile.TemporaryDirectory() as folder:
 
         def dev_loss(model) -> float:
-            plain = training_arguments(RunArguments(output_dir=folder, seed=0), ["--bf16", "False"], settings)
+            plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
             judge = runner.TaskTrainer(model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer)
             return judge.evaluate(dev)["eval_loss"]
 

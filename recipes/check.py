@@ -58,7 +58,7 @@ def check_path(name: str, path: str) -> None:
     found = next((f"the character {letter}" for letter in path if letter in SPECIAL), "")
     found = "blanks" if path.split() not in ([], [path]) else "a - at its beginning" if path.startswith("-") else found
     if found:
-        raise Wrong(f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link to it with a plain name")
+        raise Wrong(f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link with a plain name")
 
 
 def check_lists(values: dict[str, str], arms: list[str], task: dict[str, list[str]]) -> None:

@@ -221,7 +221,8 @@ def test_seeds_launch_and_arms_multiply():
 
 
 @pytest.mark.parametrize("arguments, told", [
-    (["ARMS=none mnly"], "ARMS: mnly is unknown. Did you mean mnli? Known: none"), (["TARGETS=xnil"], "xnil is unknown. Did you mean xnli?"),
+    (["ARMS=none mnly"], "ARMS: mnly is unknown. Did you mean mnli? Known: none"),
+    (["TARGETS=xnil"], "xnil is unknown. Did you mean xnli?"),
     (["RETRIEVAL=tatoebe"], "tatoebe is unknown"), (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: question"),
 ])
 def test_wrong_names_are_one_line(arguments, told):

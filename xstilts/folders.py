@@ -22,6 +22,7 @@ from xstilts.arguments import STARTED
 from xstilts.errors import UserError, first_line, full_disk
 
 logger = logging.getLogger("xstilts")
+NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
 
 
 def is_first() -> bool:
@@ -115,7 +116,7 @@ def compare(run, settings: dict) -> dict | None:
     """
     path, old = Path(run.output_dir, "run.json"), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
-        old = results.read_note(path, "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir.")
+        old = results.read_note(path, NOBODY_KNOWS)
         # an argument there was not yet, and that is not given now, makes no difference
         differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data"} if old.get(k) != settings.get(k)
                         and (k in old or settings[k]))
@@ -141,7 +142,7 @@ def finished(run, settings: dict) -> bool:
 
 def _finished(run, settings: dict) -> bool:
     stamp = Path(run.output_dir, "results.json")
-    outputs.refuse_foreign(run.output_dir, ("run.json", stamp.name))
+    outputs.refuse_foreign(run.output_dir, [stamp.name, *(["run.json"] if _is_ours(stamp.with_name("run.json")) else [])])
     if not stamp.is_file():
         if os.path.lexists(stamp):  # the result could not take its place after all the work
             raise UserError(f"{stamp} is no file; remove it, and the run can be done.")
@@ -159,6 +160,15 @@ def _finished(run, settings: dict) -> bool:
         cards.check_push(run)
         cards.push(run.hub_model_id, stamp.parent)
     return True
+
+
+def _is_ours(note: Path) -> bool:
+    """Whether a run.json is of these scripts.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return note.is_file() and "model" in results.read_note(note, NOBODY_KNOWS)
 
 
 def outdated(record: dict, settings: dict) -> str | None:

@@ -8,8 +8,6 @@ from pathlib import Path
 from xstilts import results
 from xstilts.errors import UserError
 
-MARK = ".written-by"  # of a folder that has no file by which it is known
-
 
 def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--output_dir") -> None:
     """Raise UserError if `folder` holds anything, and none of the files `marks`, one of which this script writes first.
@@ -31,16 +29,3 @@ def _is_apart(path: Path) -> bool:
         return True
     return path.is_dir() and (not any(path.iterdir()) or any((path / name).is_file() for name in (results.FILE_NAME, "run.json",
                                                                                                    results.FAILED)))
-
-
-def mark(folder: str | Path, script: str) -> None:
-    """Claim `folder` for a script that writes several files and no results.json.
-
-    Raises:
-        UserError: it holds files that the script did not write, or cannot be written.
-    """
-    path = Path(folder, MARK)
-    refuse_foreign(folder, [MARK])
-    if path.is_file() and path.read_text(encoding="utf-8").strip() != script:
-        raise UserError(f"--output_dir {folder} is a folder of {path.read_text(encoding='utf-8').strip()}. Give another.")
-    results.write_text(path, script + "\n")
