@@ -8,7 +8,7 @@ ifneq (,$(filter question,$(MAKECMDGOALS)))
 endif
 PRESET ?= world##           which recipes/presets/<name>.mk: model, rows, arms, targets, seeds, sizes
 PRESETS := $(basename $(notdir $(wildcard recipes/presets/*.mk)))
-ifneq ($(PRESET),$(filter $(subst %,,$(PRESET)),$(PRESETS)))
+ifneq (1 $(PRESET),$(words $(PRESET)) $(filter $(subst %,,$(PRESET)),$(PRESETS)))
   $(error PRESET=$(PRESET) is unknown. Choose one of: $(PRESETS))
 endif
 include recipes/presets/$(PRESET).mk
@@ -168,8 +168,8 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 # with -k what can be done is done, and then, if anything failed, the report says what and why
 ifneq (,$(if $(KEPT_GOING),,$(findstring k,$(firstword -$(MAKEFLAGS)))))
 matrix:
-	@$(MAKE) --no-print-directory matrix KEPT_GOING=yes PRESET=$(PRESET) THREADS=$(THREADS) || { code=$$?; $(if $(CELLS),$(REPORT);) exit $$code; }
-else ifeq ($(CELLS),)
+	@$(MAKE) --no-print-directory matrix KEPT_GOING=yes PRESET=$(PRESET) THREADS=$(THREADS) || { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; }
+else ifeq ($(strip $(CELLS)),)
 matrix: $(PHASE2)
 	@echo "Done: $(words $(PHASE2)) trainings. TARGETS and RETRIEVAL are empty, so nothing is measured and there is no report."
 else

@@ -142,10 +142,10 @@ def finished(run, settings: dict) -> bool:
 
 def _finished(run, settings: dict) -> bool:
     stamp = Path(run.output_dir, "results.json")
+    if os.path.lexists(stamp) and not stamp.is_file():  # the result could not take its place, after all the work
+        raise UserError(f"{stamp} is not a file. Remove it to do this run.")
     outputs.refuse_foreign(run.output_dir, [stamp.name, *(["run.json"] if _is_ours(stamp.with_name("run.json")) else [])])
     if not stamp.is_file():
-        if os.path.lexists(stamp):  # the result could not take its place after all the work
-            raise UserError(f"{stamp} is no file; remove it, and the run can be done.")
         return False
     compare(run, settings)
     if reason := outdated(results.read(stamp), settings):
