@@ -225,6 +225,16 @@ def test_what_cannot_be_is_one_line(run, model, tmp_path, arguments, message):
     assert code == 2 and message in said and not list(tmp_path.glob("mt/**/*.parquet"))
 
 
+def test_rows_that_somebody_else_translated_are_not_written_over(run, tmp_path, model):
+    note = tmp_path / "mt/facebook__xnli/de/train.translation.json"
+    note.parent.mkdir(parents=True)
+    note.write_text('{"model": "people"}')
+    note.with_name("train.jsonl").write_text("{}")
+    code, said = run("--model", model, "--task", "xnli", "--languages", "de")
+    assert code == 2 and "was made, or begun, with other settings (model: 'people' then" in said
+    assert note.read_text() == '{"model": "people"}' and len(list(note.parent.iterdir())) == 2
+
+
 @pytest.mark.parametrize("file, told", [("settings.json", "nobody knows how"), ("000000000.json", "nobody knows how"),
                                         ("000000000.parquet", "a part that cannot be read")])
 def test_a_damaged_part_is_one_line(file, told, run, tmp_path, model, monkeypatch):

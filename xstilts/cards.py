@@ -99,14 +99,19 @@ def finish(run, record: dict, checkpoint: bool) -> None:
 def clean(folder: Path) -> None:
     """Removes a run's intermediate checkpoints (a finished folder is itself the last or best one), pickles, and word of a failure.
 
-    A checkpoint-<anything else>, a copy that a user made, stays.
+    A copy that a user made, checkpoint-best for example, stays.
     """
     for name in (results.FAILED, "training_args.bin"):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("checkpoint-*"):
-        name = path.name.removeprefix("checkpoint-")
-        if name.isdecimal() or name in TASKS:  # of a step, or of a stage (xstilts.stages)
+        if is_checkpoint(path.name):
             shutil.rmtree(path)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a folder of this name is a run's own: the checkpoint of a step, or of a stage (xstilts.stages)."""
+    prefix, _, of = name.partition("-")
+    return prefix == "checkpoint" and (of.isdecimal() or of in TASKS)
 
 
 def hub():

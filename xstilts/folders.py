@@ -146,11 +146,11 @@ def _finished(run, settings: dict) -> bool:
         raise UserError(f"{stamp} is not a file. Remove it to do this run.")
     outputs.refuse_foreign(run.output_dir, [stamp.name, *(["run.json"] if _is_ours(stamp.with_name("run.json")) else [])])
     if not stamp.is_file():
-        return False
+        return refuse_copies(stamp.parent)
     compare(run, settings)
     if reason := outdated(results.read(stamp), settings):
         logger.info("%s: %s; running it again.", run.output_dir, reason)
-        return False
+        return refuse_copies(stamp.parent)
     if stamp.stat().st_mtime < STARTED:
         stamp.touch()
     cards.clean(stamp.parent)  # what a kill just before its end has left
@@ -160,6 +160,14 @@ def _finished(run, settings: dict) -> bool:
         cards.check_push(run)
         cards.push(run.hub_model_id, stamp.parent)
     return True
+
+
+def refuse_copies(folder: Path) -> bool:
+    """Raise UserError if a checkpoint lies there that a user named: the Trainer deletes old ones, whatever their name. Else False."""
+    for path in folder.glob("checkpoint-*"):
+        if not cards.is_checkpoint(path.name):
+            raise UserError(f"--output_dir {folder} holds {path.name}, which this run did not write and would delete. Move it away.")
+    return False
 
 
 def _is_ours(note: Path) -> bool:

@@ -21,6 +21,10 @@ if [ "$1" = stop ]; then
   exit
 fi
 
+if [ -n "$(ls -A "$dir")" ] && ! grep -qs '^ClusterName=one$' "$SLURM_CONF"; then
+  echo "$2 holds files that this script did not write. Give a new or an empty folder." >&2
+  exit 2
+fi
 for program in slurmctld slurmd srun munged mungekey; do
   command -v $program > /dev/null || { echo "$program is missing: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge" >&2; exit 2; }
 done
