@@ -381,7 +381,7 @@ def test_a_recipe_is_one_of_its_family(arm):
     english, other = (read_recipe(f"recipes/arms/{name}.yaml") for name in (family, arm))
     differ = {key for key in english.keys() | other.keys() if english.get(key) != other.get(key)} - {"description", "alpha"}
     keys = {"mlm": {"mlm_rate"}, "shuffled": {"shuffle_labels"}, "codeswitched": {"code_switch", "switch_probability"},
-            "tokens": set(), "lora": {"peft", "lora_rank", "lora_targets", "lora_dropout"}}
+            "tokens": set(), "lora": {"peft", "lora_rank", "lora_dropout"}}
     assert differ == set().union(*(keys.get(mode, {"batch_languages" if "script" in english else "language_mode"}) for mode in modes))
 
 

@@ -94,7 +94,8 @@ class PeftArguments:
                                                      "choices": ["lora"]})
     lora_rank: int = field(default=8, metadata={"help": "Rank of the update of each target."})
     lora_alpha: float | None = field(default=None, metadata={"help": "The update is scaled by alpha / rank; default: twice the rank."})
-    lora_targets: list[str] = field(default_factory=lambda: ["query", "value"], metadata={"help": "Modules of the encoder to adapt."})
+    lora_targets: list[str] | None = field(default=None, metadata={
+        "help": "Modules of the encoder to adapt, or all-linear; default: peft's choice for the model type, query and value for XLM-R."})
     lora_dropout: float = field(default=0.1, metadata={"help": "Dropout before the update."})
 
 

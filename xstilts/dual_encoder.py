@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,8 @@ from transformers import ProgressCallback
 from tasks.pairs import get_pairs
 from xstilts import cards, code_switch, folders, heads, mining, results, runner
 from xstilts.arguments import told
-from xstilts.embedding import export_sentence_transformers, normalize
+from xstilts.checkpoint.encoder import Cut, depth
+from xstilts.embedding import export_sentence_transformers, hidden_state, normalize
 from xstilts.errors import UserError
 from xstilts.multilingual import ROUND_TRIP, align, counts, draws, family_languages
 from xstilts.training_arguments import training_arguments
@@ -167,40 +167,23 @@ def load_encoder(name: str, revision: str = "main"):
     return encoder
 
 
-class UpperLayers:
+class UpperLayers(Cut):
     """The layers of an encoder above the one whose vectors are trained: away while training, back in what is saved.
 
     Args:
         layer: 1 to the number of layers, or None for the last.
 
     Raises:
-        UserError: no such layer, or an encoder whose layers are not found.
+        UserError: no such layer, or an encoder that cannot be cut there.
     """
 
     def __init__(self, encoder, layer: int | None):
-        n = encoder.config.num_hidden_layers
+        n = depth(encoder)
         if layer is not None and not 1 <= layer <= n:
             raise UserError(f"--layer {layer}: the model has layers 1 to {n} to train.")
-        self.kept = n if layer is None else layer
-        lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n]
-        if self.kept < n and not lists:
-            raise UserError(f"--layer {layer}: the layers of a {encoder.config.model_type} were not found; train the last one.")
-        self.layers, self.upper = (lists[0], lists[0][self.kept :]) if self.kept < n else (None, ())
-        self.remove()
-
-    def remove(self) -> None:
-        if self.layers is not None:
-            del self.layers[self.kept :]
-
-    @contextmanager
-    def restored(self) -> Iterator[None]:
-        """The whole encoder, for as long as it is saved or loaded."""
-        if self.layers is not None:
-            self.layers.extend(self.upper)
-        try:
-            yield
-        finally:
-            self.remove()
+        super().__init__(encoder, n if layer is None else layer)
+        if not self.exact:
+            raise UserError(f"--layer {layer}: a {encoder.config.model_type} model cannot be cut there; train the last layer.")
 
 
 def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main",
@@ -219,7 +202,7 @@ def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = Non
     transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
     transformer.model = encoder  # the checked one
     if layer is not None:
-        transformer.modality_config = {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}
+        transformer.modality_config = hidden_state(layer)
     modules = [transformer, Pooling(encoder.config.hidden_size, pooling_mode=pooling)]
     return SentenceTransformer(modules=modules, device="cpu", prompts=prompts or {})
 

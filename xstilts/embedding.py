@@ -7,7 +7,6 @@ Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers i
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -24,16 +23,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstilts.errors import UserError, first_line
-from xstilts.heads import check_length
+from xstilts.errors import UserError
 from xstilts.processes import TEAM
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from xstilts.checkpoint.encoder import Cut
 
 POOLINGS = ("mean", "cls")
-KEEPS_A_LAYER = ("deberta", "deberta-v2")  # their code fails without any; layer 0 is then taken below the first
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
@@ -50,27 +49,6 @@ TOKENIZER = (
     "merges.txt",
     "*.model",
 )
-
-
-def _read_config(checkpoint: str | Path, revision: str = "main") -> PretrainedConfig:
-    """The checkpoint's config; UserError when it is not an encoder that from_pretrained takes."""
-    from transformers import AutoConfig
-
-    is_folder = os.path.isdir(checkpoint)
-    if is_folder and not os.path.isfile(os.path.join(checkpoint, "config.json")):
-        raise UserError(
-            f"{checkpoint} is no checkpoint: it has no config.json. Give a folder written by save_pretrained."
-        )
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, revision=revision)
-    except Exception as error:  # of a field of another type it raises types of its own
-        kind = "has no usable config.json" if is_folder else "is neither a folder nor a model that could be fetched"
-        raise UserError(f"{checkpoint} {kind}: {first_line(error)}") from error
-    if config.is_encoder_decoder:
-        raise UserError(
-            f"{checkpoint} is an encoder-decoder ({config.model_type}); expected an encoder such as XLM-R."
-        )
-    return config
 
 
 def _check_pooling(pooling: str) -> None:
@@ -99,85 +77,6 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
                 f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top)."
             )
     return numbers
-
-
-def _pooler_off(config: PretrainedConfig) -> dict[str, bool]:
-    """The keyword that leaves the pooler out, for the classes that know it: we pool hidden states ourselves."""
-    from transformers import AutoModel
-
-    model_class = AutoModel._model_mapping[type(config)]
-    return (
-        {"add_pooling_layer": False}
-        if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-        else {}
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' report on the layers and heads that are left out on purpose."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str, revision: str) -> PreTrainedModel:
-    """The encoder cut after `depth` layers (in KEEPS_A_LAYER after one at least).
-
-    UserError when the folder lacks any of its weights: they would be random.
-    """
-    import torch
-    from transformers import AutoModel
-
-    depth = max(depth, int(config.model_type in KEEPS_A_LAYER))
-    try:
-        with _quiet():
-            model, report = AutoModel.from_pretrained(
-                checkpoint,
-                revision=revision,
-                num_hidden_layers=depth,
-                dtype=getattr(torch, DTYPES[dtype]),
-                output_loading_info=True,
-                **_pooler_off(config),
-            )
-    except Exception as error:
-        raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {first_line(error)}") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise UserError(
-            f"{checkpoint} lacks {len(missing)} encoder weights (first: {missing[0]}): is it the right folder?"
-        )
-    return model.eval()
-
-
-def _load_tokenizer(checkpoint: str | Path, revision: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision)
-    except Exception as error:  # tokenizers raises a bare Exception
-        raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {first_line(error)}") from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"the tokenizer of {checkpoint} has no pad token: set one in tokenizer_config.json.")
-    check_length(tokenizer, checkpoint)
-    return tokenizer
-
-
-def _position_limit(model: PreTrainedModel) -> int:
-    """How many tokens the model has positions for."""
-    table = getattr(model.embeddings, "position_embeddings", None)
-    if table is None:  # relative positions only (DeBERTa): the length it was trained with
-        return model.config.max_position_embeddings
-    # XLM-R counts positions from padding_idx + 1, so its table of 514 serves 512 tokens.
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 @dataclass(frozen=True)
@@ -230,7 +129,9 @@ class Encoder:
         max_length: int,
         dtype: str,
         revision: str = "main",
+        cut: Cut | None = None,
     ) -> None:
+        self.cut = cut
         self.checkpoint = checkpoint
         self.revision = revision
         self.model = model
@@ -266,19 +167,24 @@ class Encoder:
         """
         import torch
 
+        from xstilts.checkpoint.encoder import Cut, check_vocabulary, depth, length_limit, load_encoder
+        from xstilts.checkpoint.tokenizer import load_tokenizer
+
         _check_pooling(pooling)
         if dtype not in DTYPES:
             raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
-        config = _read_config(checkpoint, revision)
-        numbers = _resolve_layers(layers, config.num_hidden_layers)
-        tokenizer = _load_tokenizer(checkpoint, revision)
-        model = _load_model(checkpoint, config, numbers[-1], dtype, revision)
+        checkpoint = str(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, revision)
+        model, _ = load_encoder(checkpoint, revision)
+        check_vocabulary(checkpoint, model.config, tokenizer)
+        numbers = _resolve_layers(layers, depth(model))
+        cut = Cut(model, numbers[-1])
         shortest = tokenizer.num_special_tokens_to_add() + 1
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
-        max_length = min(max_length, tokenizer.model_max_length, _position_limit(model))
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision)
+        max_length = min(max_length, length_limit(model.config, tokenizer))
+        model.eval().to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=getattr(torch, DTYPES[dtype]))
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -432,7 +338,7 @@ class Encoder:
         """(layer, (batch, dim) vectors) for every asked layer of one batch."""
         device = self.model.device
         counted = counted.to(device)
-        only_top = self.layers == [self.model.config.num_hidden_layers]
+        only_top = len(self.layers) == 1 and self.cut.exact
         output = self.model(
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),
@@ -606,18 +512,21 @@ def export_sentence_transformers(
     """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
     tokens counted).
 
-    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. The folder appears whole
-    or not at all; one that exists and is not empty is a UserError.
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
+    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its last
+    norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a UserError.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    from xstilts.checkpoint.encoder import pooling_layer, quiet
 
     out = check_new_folder(out_dir)
     encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
-    if encoder.layers != [encoder.model.config.num_hidden_layers]:
-        raise UserError(f"layer 0 of a {encoder.model.config.model_type} cannot be exported; give at least layer 1.")
+    check = ["a short sentence", "a sentence that has a few more words than the first one"]
+    expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -626,15 +535,26 @@ def export_sentence_transformers(
     try:
         # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
         plain = temporary / "plain"
-        encoder.model.save_pretrained(plain)
+        ask = encoder.cut.save(plain)
         encoder.tokenizer.save_pretrained(plain)
-        with _quiet():
-            transformer = Transformer(str(plain), model_kwargs=_pooler_off(encoder.model.config))
+        with quiet():
+            transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
+            if ask is not None:
+                transformer.modality_config = hidden_state(ask)
             transformer.max_seq_length = encoder.max_length
             module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
             SentenceTransformer(modules=[transformer, module], device="cpu").save(str(temporary / "whole"))
+            given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
+        if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
+            kind = encoder.model.config.model_type
+            raise UserError(f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than ours.")
         if out.exists():
             out.rmdir()
         os.replace(temporary / "whole", out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def hidden_state(layer: int) -> dict[str, dict[str, object]]:
+    """What makes a sentence-transformers Transformer give hidden_states[layer] instead of the last layer's."""
+    return {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}

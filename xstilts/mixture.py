@@ -8,10 +8,13 @@ import os
 import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from xstilts.batching import deal, length_groups
-from xstilts.heads import clean_tokenizer, fresh_head, load_encoder, masked_lm
+from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.heads import fresh_head, masked_lm, needs_pooler
+from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.runner import TaskTrainer
 
 
@@ -26,9 +29,8 @@ class MixtureModel(PreTrainedModel):
     supports_gradient_checkpointing = True
 
     def __init__(self, tasks, name: str, revision: str = "main"):
-        super().__init__(AutoConfig.from_pretrained(name, revision=revision))
-        pooler = any(task.form == "multiple_choice" for task in tasks)  # the one form whose head reads the pooler
-        encoder, _ = load_encoder(name, revision, pooler)
+        super().__init__(read_config(name, revision))
+        encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks))
         whole = {task.name: masked_lm(name, revision, encoder) if task.form == "mlm" else fresh_head(task, name, revision, encoder)
                  for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix

@@ -22,6 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from tasks.base import fingerprint
 from tasks.rows import Rows
 from xstilts import batching, folders, heads, submission
+from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.errors import UserError, first_line, full_disk
 
 logger = logging.getLogger("xstilts")
@@ -234,13 +235,8 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
         UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all);
             tokenizer and model are not of each other.
     """
-    # training would end at the first piece beyond the embeddings, on a GPU without saying why
-    needed, have = max(tokenizer.get_vocab().values()) + 1, getattr(config, "vocab_size", None)
-    if have is not None and needed > have:
-        raise UserError(f"the checkpoint's tokenizer has {needed} pieces, its model {have} embeddings: the two do not belong together.")
-    positions = getattr(config, "max_position_embeddings", None)
-    limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
-                tokenizer.model_max_length)
+    check_vocabulary("--model_name_or_path", config, tokenizer)
+    limit = length_limit(config, tokenizer)
     if data_args.max_seq_length is None:
         return min(task_length, limit)
     if data_args.max_seq_length > limit:
