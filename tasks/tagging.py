@@ -10,6 +10,25 @@ UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART
         "SYM", "VERB", "X")  # the order of the Hub's integers
 
 
+def words_need_space(tokenizer) -> bool:
+    """Whether words given one by one need a space before all but the first, to become the tokens they are in running text.
+
+    Byte-level tokenizers (RoBERTa, ModernBERT) take the space as part of the word; XLM-R's and BERT's know a word without it.
+    """
+    words = ["the", "bird", "sees"]
+
+    def ids(text, **options) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, **options)["input_ids"]
+
+    running = ids(" ".join(words))
+    if ids(words, is_split_into_words=True) == running:
+        return False
+    if ids([words[0], *(f" {word}" for word in words[1:])], is_split_into_words=True) == running:
+        return True
+    raise UserError(f"the tokenizer cuts {' '.join(words)!r} otherwise than its three words, with or without a space before each: it "
+                    "cannot be used for tagging.")
+
+
 class Tagging(Task):
     """Columns after loading: tokens (list of words), tags (list of indices into `labels`)."""
 
@@ -40,8 +59,10 @@ class Tagging(Task):
         features = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
         if train:
             features["labels"] = []
-        encoded = tokenizer(batch["tokens"], is_split_into_words=True)
-        for n, (index, words) in enumerate(zip(indices, batch["tokens"], strict=True)):
+        sentences = [[f" {word}" if i else word for i, word in enumerate(words)] for words in batch["tokens"]]
+        sentences = sentences if words_need_space(tokenizer) else batch["tokens"]
+        encoded = tokenizer(sentences, is_split_into_words=True)
+        for n, (index, words) in enumerate(zip(indices, sentences, strict=True)):
             for piece, start in self._pieces(encoded, n, words, tokenizer, max_length):
                 ids = piece.word_ids
                 first = [i for i, w in enumerate(ids) if w is not None and (i == 0 or ids[i - 1] != w)]
