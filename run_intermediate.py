@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     multilingual.check(family, arm)
     lora.check(peft)
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run)
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
@@ -72,20 +73,20 @@ def main(argv: list[str]) -> None:
         lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
     seen = list(lexicons) if arm.code_switch else multilingual.seen_languages(family, arm)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings, **told(text_args, family, arm, peft),
+                                  **model_args.settings(), **told(text_args, family, arm, peft),
                                   seen_languages=seen, lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if folders.finished(run, settings):
         return
     cards.check_push(run)
     rows = runner.open_rows(data_args, family.translations)
-    tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+    tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=bool(text))
     for task in tasks:
         task.prepare(rows)
     single = len(tasks) == 1 and not text
     if single:
-        model = heads.fresh_head(tasks[0], name, model_args.model_revision)
+        model = heads.fresh_head(tasks[0], name, model_args.model_revision, attention=model_args.attn_implementation)
     else:
-        model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision)
+        model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision, model_args.attn_implementation)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     model = lora.wrap(model, peft)

@@ -55,11 +55,12 @@ def main(argv: list[str]) -> None:
     lora.check(peft)
     task = Wikipedia(data_args.benchmark)
     name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
+    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run)
     args = training_arguments(run, rest, task.defaults)
     languages = multilingual.text_languages(text_args, family)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
-                                  **vars(data_args), freeze_embeddings=model_args.freeze_embeddings, **told(family, peft))
+                                  **vars(data_args), **model_args.settings(), **told(family, peft))
     if folders.finished(run, settings):
         return
     cards.check_push(run)
@@ -79,8 +80,8 @@ def main(argv: list[str]) -> None:
         tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
         model = heads.from_sizes(mlm.config_name, tokenizer)
     else:
-        tokenizer = heads.load_tokenizer(name, model_args.model_revision)
-        model = heads.masked_lm(name, model_args.model_revision)
+        tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=True)
+        model = heads.masked_lm(name, model_args.model_revision, attention=model_args.attn_implementation)
     model.accepts_loss_kwargs = False
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)

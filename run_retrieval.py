@@ -79,9 +79,11 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run, needs_output=bool(tasks))
     runner.logger.info("World size: %d", world_size)
     settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
+    settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
@@ -100,7 +102,8 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     cells = [(task, cell, runner.open_rows(data_args)) for task, cell in cells]
     length = data_args.max_seq_length or 512
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
-                           include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision)
+                           include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision,
+                           attention=model_args.attn_implementation)
     headline = measure.Headline(how, data_args, encoder.layers)
     work = []
     for task, cell, rows in cells:

@@ -37,6 +37,7 @@ def main(argv: list[str]) -> None:
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run)
     select = task.select == "best"
     args = training_arguments(
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
         metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
     )
     settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings)
+                                  **model_args.settings())
     if folders.finished(run, settings):
         return
     cards.check_push(run)
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> None:
     languages = runner.choose_languages(task, rows, data_args.languages)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     task.prepare(rows)
-    model = heads.fresh_head(task, name, model_args.model_revision)
+    model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)

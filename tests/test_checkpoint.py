@@ -1,4 +1,4 @@
-"""What a checkpoint may be: any encoder, or a refusal in one line that names the reason. See tests/test_models.py for the architectures."""
+"""What a checkpoint may be: any encoder, or a refusal in one line with the reason. tests/test_models.py has the architectures."""
 
 import json
 import shutil

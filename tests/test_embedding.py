@@ -93,7 +93,8 @@ def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
     for layer in range(LAYERS + 1):
         expected = plain(checkpoint, layer, pooling)
         alone = Encoder.load(checkpoint, layers=layer, pooling=pooling)
-        assert len(alone.cut.layers) == (max(layer, 1) if "deberta" in alone.model.config.model_type else layer)  # nothing above is computed
+        kept = max(layer, 1) if "deberta" in alone.model.config.model_type else layer
+        assert len(alone.cut.layers) == kept  # nothing above is computed
         for batch_size in (None, 1, 3):
             vectors = alone.embed(SENTENCES, batch_size)[layer]
             assert vectors.dtype == np.float32 and vectors.shape == (len(SENTENCES), 32)

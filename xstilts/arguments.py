@@ -26,6 +26,13 @@ class ModelArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Revision, if it is a Hub id."})
     freeze_embeddings: bool = field(default=False, metadata={"help": "Train everything but the embedding layer."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager, sdpa, flash_attention_2 ...; default: transformers' choice for the model."})
+
+    def settings(self) -> dict[str, Any]:
+        """What of these a training's record keeps beside the checkpoint; the kind of attention only where it was given."""
+        attention = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+        return {"freeze_embeddings": self.freeze_embeddings} | attention
 
 
 @dataclass

@@ -156,9 +156,9 @@ def _chain(waiting: list, coming: Iterator) -> Iterator:
 
 # ---- model, loss, trainer ----------------------------------------------------------------------------------------------
 
-def load_encoder(name: str, revision: str = "main"):
+def load_encoder(name: str, revision: str = "main", attention: str | None = None):
     """A checkpoint's encoder in float32; its pooler, which no loss here reaches, is handed on as it is, if it has one."""
-    encoder, missing = heads.load_encoder(name, revision, pooler=True)
+    encoder, missing = heads.load_encoder(name, revision, pooler=True, attention=attention)
     if getattr(encoder, "pooler", None) is not None:
         if missing:
             encoder.pooler = None  # drawn at random: nothing to hand on
@@ -187,7 +187,7 @@ class UpperLayers(Cut):
 
 
 def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main",
-          layer: int | None = None) -> SentenceTransformer:
+          layer: int | None = None, attention: str | None = None) -> SentenceTransformer:
     """A checkpoint's encoder, in float32, under a pooling layer; on the CPU, from where the trainer moves it.
 
     Args:
@@ -197,10 +197,11 @@ def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = Non
     Raises:
         UserError: it does not load as an encoder, or encoder weights are missing from it.
     """
-    encoder = load_encoder(name, revision)
+    encoder = load_encoder(name, revision, attention)
     where = {"revision": revision}
     transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
     transformer.model = encoder  # the checked one
+    transformer.processor = heads.load_tokenizer(name, revision)  # pads on the right, whatever the checkpoint says
     if layer is not None:
         transformer.modality_config = hidden_state(layer)
     modules = [transformer, Pooling(encoder.config.hidden_size, pooling_mode=pooling)]
@@ -343,6 +344,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     drawn = [SWITCHED] if how.code_switch else ["en"] if how.batch_languages == "english" else languages
     languages = list(dict.fromkeys(["en", *languages]))
     name = heads.check_checkpoint(model_args.model_name_or_path)
+    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
@@ -354,7 +356,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     if how.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
     settings = folders.settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings, **told(family) | {"train_languages": languages},
+                                  **model_args.settings(), **told(family) | {"train_languages": languages},
                                   seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if folders.finished(run, settings):
@@ -363,7 +365,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     trained = None if layer == "last" else int(layer)
-    model = build(name, pooling, prompts, model_args.model_revision, trained)
+    model = build(name, pooling, prompts, model_args.model_revision, trained, model_args.attn_implementation)
     encoder = model[0].model
     model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
     if model_args.freeze_embeddings:

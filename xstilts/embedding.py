@@ -154,13 +154,14 @@ class Encoder:
         dtype: str = "fp32",
         device: str | None = None,
         revision: str = "main",
+        attention: str | None = None,
     ) -> Encoder:
         """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
 
         layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
         include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
         model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
-        device: a GPU if there is one, unless given. revision: of a Hub id.
+        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers' attn_implementation.
 
         Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
         is never run.
@@ -175,7 +176,7 @@ class Encoder:
             raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
         checkpoint = str(checkpoint)
         tokenizer = load_tokenizer(checkpoint, revision)
-        model, _ = load_encoder(checkpoint, revision)
+        model, _ = load_encoder(checkpoint, revision, attention=attention)
         check_vocabulary(checkpoint, model.config, tokenizer)
         numbers = _resolve_layers(layers, depth(model))
         cut = Cut(model, numbers[-1])

@@ -28,9 +28,9 @@ class MixtureModel(PreTrainedModel):
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
 
-    def __init__(self, tasks, name: str, revision: str = "main"):
+    def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
         super().__init__(read_config(name, revision))
-        encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks))
+        encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention)
         whole = {task.name: masked_lm(name, revision, encoder) if task.form == "mlm" else fresh_head(task, name, revision, encoder)
                  for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix

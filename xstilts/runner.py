@@ -22,7 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from tasks.base import fingerprint
 from tasks.rows import Rows
 from xstilts import batching, folders, heads, submission
-from xstilts.checkpoint.encoder import check_vocabulary, length_limit
+from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
 from xstilts.errors import UserError, first_line, full_disk
 
 logger = logging.getLogger("xstilts")
@@ -124,6 +124,8 @@ class TaskTrainer(Watched, Trainer):
     def __init__(self, *args, task=None, dev=None, name=None, **kwargs):
         super().__init__(*args, compute_loss_func=token_mean, **kwargs)  # told to __init__ too: it decides how losses are summed
         self.task, self.dev = task, dev
+        if (plugin := getattr(self.accelerator.state, "fsdp_plugin", None)) and plugin.transformer_cls_names_to_wrap is None:
+            plugin.transformer_cls_names_to_wrap = layer_classes(self.model.base_model)
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 

@@ -102,6 +102,29 @@ def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfi
     return config
 
 
+def check_attention(implementation: str | None) -> None:
+    """Refuse an attention implementation that transformers does not have here.
+
+    Args:
+        implementation: --attn_implementation; None is transformers' own choice.
+
+    Raises:
+        UserError: it is unknown, or its package is not installed. Kernels from the Hub are code, and are not taken.
+    """
+    if implementation is None:
+        return
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+    known = ["eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if not key.startswith("paged"))]
+    if implementation not in known:
+        raise UserError(f"--attn_implementation {implementation} is unknown; choose one of: {' '.join(known)}.")
+    installed = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
+    if implementation in installed and not installed[implementation]():
+        raise UserError(f"--attn_implementation {implementation}: the package flash-attn that it needs is not installed here, or there is "
+                        "no GPU. Install it, or give sdpa.")
+
+
 def encoder_class(config: PretrainedConfig) -> type[PreTrainedModel]:
     """Return the class that AutoModel makes of a config."""
     from transformers import MODEL_MAPPING

@@ -25,14 +25,16 @@ UNLIMITED = 10**6  # tokens, where neither model nor tokenizer has a limit
 
 # ---- loading -----------------------------------------------------------------------------------------------------------
 
-def load_encoder(name: str, revision: str = "main", pooler: bool = False, **options) -> tuple[PreTrainedModel, list[str]]:
+def load_encoder(
+    name: str, revision: str = "main", pooler: bool = False, attention: str | None = None
+) -> tuple[PreTrainedModel, list[str]]:
     """Return the checkpoint's encoder in float32, whatever head it carried, and the names of its parameters that were missing.
 
     Args:
         name: a folder or Hub id.
         revision: of a Hub id.
         pooler: whether to load the pooler, in classes that have one.
-        options: more keywords of from_pretrained, e.g. `attn_implementation`.
+        attention: transformers' `attn_implementation`; None: its choice.
 
     Raises:
         UserError: it does not load; weights other than the pooler's are missing or left over; a weight is not finite; or
@@ -41,7 +43,7 @@ def load_encoder(name: str, revision: str = "main", pooler: bool = False, **opti
     from transformers import AutoModel
 
     config = read_config(name, revision)
-    options |= pooling_layer(config, pooler)
+    options = pooling_layer(config, pooler) | ({"attn_implementation": attention} if attention else {})
     try:
         with quiet():
             model, info = AutoModel.from_pretrained(name, revision=revision, dtype=torch.float32, trust_remote_code=False,
@@ -232,13 +234,14 @@ class Cut:
         if self.layers is not None:
             self.norms = after_last(encoder, self.layers[-1])
         wanted = self._states()[layer]
-        for self.kept, self.exact in ((layer, True), (layer + 1, False), (self.top, False)):
-            self.take_out(self.kept, self.exact)
+        for kept, exact in ((layer, True), (layer + 1, False), (self.top, False)):
+            self.kept, self.exact = kept, exact
+            self.take_out(kept, exact)
             try:
                 states = self._states()
             except Exception:  # a model that cannot run with fewer layers says so in many ways
                 states = []
-            if len(states) > layer and not differ(states[layer], wanted) and not (self.exact and differ(states[-1], wanted)):
+            if len(states) > layer and not differ(states[layer], wanted) and not (exact and differ(states[-1], wanted)):
                 return
             self.put_back()
 
@@ -288,16 +291,17 @@ class Cut:
 
         Returns:
             None if the saved encoder's output is hidden_states[k]; otherwise the k to ask its hidden states for: no config
-            can say that the last norm is missing, so one layer more is kept then.
+            can say that the last norm is missing; one layer more is kept then.
         """
         encoder, config = self.encoder, self.encoder.config
         if self.kept == self.top:
             with quiet():
                 encoder.save_pretrained(folder)
             return None if self.exact else self.layer
-        plain = self.exact and not self.norms
+        lists = per_layer(config, self.top)
+        plain = self.exact and not self.norms and (self.layer > 0 or not lists)  # an empty list is no list of windows
         keep = self.layer if plain else self.layer + 1
-        before = {key: getattr(config, key) for key in ("num_hidden_layers", *per_layer(config, self.top))}
+        before = {key: getattr(config, key) for key in ("num_hidden_layers", *lists)}
         with self.restored():
             self.take_out(keep, norms=False)
             try:
@@ -329,6 +333,12 @@ def layer_list(encoder: PreTrainedModel, n: int) -> torch.nn.ModuleList | None:
     found = {path: m for path, m in encoder.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n}
     outer = [m for path, m in found.items() if not any(path.startswith(f"{other}.") for other in found)]
     return outer[0] if len(outer) == 1 else None
+
+
+def layer_classes(encoder: torch.nn.Module) -> list[str] | None:
+    """Names of the classes of an encoder's layers, which FSDP shards one by one; None leaves the choice to transformers."""
+    lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 1 and len(set(map(type, m))) == 1]
+    return sorted({type(m[0]).__name__ for m in lists[:1]}) or None
 
 
 def after_last(encoder: PreTrainedModel, last: torch.nn.Module) -> dict[str, torch.nn.Module]:

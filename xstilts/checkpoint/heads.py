@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
-def fresh_head(task, name: str, revision: str = "main", encoder=None) -> PreTrainedModel:
+def fresh_head(task, name: str, revision: str = "main", encoder=None, attention: str | None = None) -> PreTrainedModel:
     """Return the task's model: the checkpoint's encoder under a head drawn anew.
 
     A head that was in the checkpoint is never reused, equal in shape or not. The pooler (multiple choice on XLM-R) is
@@ -27,11 +27,12 @@ def fresh_head(task, name: str, revision: str = "main", encoder=None) -> PreTrai
         task: the task adapter.
         name, revision: the checkpoint.
         encoder: put under the head in place of the checkpoint's own.
+        attention: transformers' `attn_implementation`; None: its choice.
 
     Raises:
         UserError: the checkpoint is refused, or has no head of the task's form.
     """
-    config = read_config(name, revision, num_labels=task.num_labels)
+    config = read_config(name, revision, num_labels=task.num_labels, **({"attn_implementation": attention} if attention else {}))
     if task.labels:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: i for i, label in enumerate(task.labels)}
@@ -155,12 +156,13 @@ def load_head(folder: str, auto_class: str) -> PreTrainedModel:
 
 # ---- masked LM ---------------------------------------------------------------------------------------------------------
 
-def masked_lm(name: str, revision: str = "main", encoder=None) -> PreTrainedModel:
+def masked_lm(name: str, revision: str = "main", encoder=None, attention: str | None = None) -> PreTrainedModel:
     """Return the checkpoint with a masked-LM head: its own if it has one, else one tied to its embeddings and drawn anew.
 
     Args:
         name, revision: the checkpoint.
         encoder: put under the head in place of the checkpoint's own.
+        attention: transformers' `attn_implementation`; None: its choice.
 
     Raises:
         UserError: it does not load, or its encoder is refused.
@@ -168,10 +170,11 @@ def masked_lm(name: str, revision: str = "main", encoder=None) -> PreTrainedMode
     from transformers import AutoModelForMaskedLM
 
     read_config(name, revision)
+    options = {"attn_implementation": attention} if attention else {}
     try:
         with quiet():
             model, info = AutoModelForMaskedLM.from_pretrained(name, revision=revision, dtype=torch.float32, trust_remote_code=False,
-                                                               output_loading_info=True)
+                                                               output_loading_info=True, **options)
     except Exception as error:
         raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
     check_weights(name, model, info["missing_keys"], info["unexpected_keys"])

@@ -51,9 +51,9 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
 
 
 def _inputs(names: list[str], config: PretrainedConfig) -> list[str]:
-    """The tokenizer's outputs that the model takes. Token types go where the model has fewer than two, or does not take them."""
+    """The tokenizer's outputs that the model takes. Token types are left out where the model has fewer than two."""
     takes = inspect.signature(encoder_class(config).forward).parameters
-    types = getattr(config, "type_vocab_size", 2) or 0
+    types = getattr(config, "type_vocab_size", 0) or 0  # XLM has no types, but would add the embedding of token 0
     return [n for n in names if n in takes and (n != "token_type_ids" or types > 1)]
 
 
