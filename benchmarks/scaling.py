@@ -82,7 +82,8 @@ class Shape:
 # (tests/test_scaling.py). All in 16 bits it would be 34 (Korthikanti et al. 2022, arXiv 2205.05198).
 ACTIVATION = 44
 
-SHAPES = {"xlm-r-base": Shape(12, 768), "xlm-r-large": Shape(24, 1024)}
+# mmBERT's gated feed-forward has three matrices of 768 x 1,152: as many operations as two of 768 x 1,728
+SHAPES = {"xlm-r-base": Shape(12, 768), "xlm-r-large": Shape(24, 1024), "mmbert-base": Shape(22, 768, 256000, 1728)}
 
 
 @dataclass(frozen=True)
