@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
-from tasks.errors import UserError
-from tasks.rows import Rows, one_line
+from tasks.errors import RowError, UserError, one_line
+from tasks.files import WORDS, class_names
+from tasks.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +82,7 @@ class Task:
     sources: ClassVar[tuple[Source, ...]]
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # what the source must have
+    optional: ClassVar[tuple[str, ...]] = ()  # columns that are read where the source has them; all others are left out
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
@@ -112,8 +114,10 @@ class Task:
             # a file of several languages has to be read to know them, and only if no other source says
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
                 data = rows.read(source.id, source.config, expression, source.revision, source.columns or self.columns)
+                where = rows.where()
                 rows.records.pop()  # looked into, not used
-                found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
+                with self.reading(lambda where=where: where):
+                    found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
                             f"(--splits {self.name}.test=... makes another split the test).")
@@ -137,7 +141,9 @@ class Task:
 
     def notes(self, data: Dataset) -> list[str]:
         """What a reader of a score on these source rows has to know; kept with the data in results.json."""
-        return []
+        named = {column: class_names(feature) for column, feature in data.features.items()}
+        return [f"column {column!r}: labels are the file's own names, which are numbered otherwise here: {', '.join(names)}"
+                for column, names in named.items() if names and not same_numbers(self.label_names, names)]
 
     def prepare(self, rows: Rows) -> None:
         """What has to be known before a head is made; for most tasks nothing."""
@@ -159,7 +165,7 @@ class Task:
         loaded = []
         for part in expression.split("+"):
             url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url)
+            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
             where, read = rows.where(), len(data)
             for note in self.notes(data):
                 rows.note(note)
@@ -181,6 +187,8 @@ class Task:
             yield
         except UserError:
             raise
+        except RowError as error:
+            raise UserError(f"{where()}, {error}") from error
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
 
@@ -224,6 +232,11 @@ class Task:
         return examples
 
     # ---- model side ----------------------------------------------------------------------------------------------
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called in rows, in the order of their numbers."""
+        return self.labels
 
     @property
     def num_labels(self) -> int:
@@ -304,23 +317,82 @@ def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
     return Hasher.hash((data._fingerprint, type(task).__qualname__, code, more))
 
 
-def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label") -> list[int]:
-    """Label values (name, index, or index as digits) -> indices; hidden gold (-1, or an empty string) -> -1.
-
-    Names that are digits themselves ("1", "2", "3" of Social IQa) are names, not indices.
+@contextmanager
+def at_row(number: int, what: str = "row") -> Iterator[None]:
+    """What goes wrong in here names its row.
 
     Raises:
-        UserError: a value is none of these; names the row (from 1).
+        RowError: in place of what was raised.
     """
-    table: dict[Any, int] = {-1: -1, "-1": -1, "": -1}
+    try:
+        yield
+    except (RowError, UserError) as error:
+        raise RowError(f"{what} {number}, {error}") from error
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise RowError(f"{what} {number}: not as expected ({one_line(error)}).") from error
+
+
+def each(data: Dataset, function: Callable[[dict], dict], **options: Any) -> Dataset:
+    """`data.map` row by row; what goes wrong names its row, see `at_row`."""
+    def one(row: dict, index: int) -> dict:
+        with at_row(index + 1):
+            return function(row)
+
+    return data.map(one, with_indices=True, **options)
+
+
+def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[Any, int]:
+    """What may stand for a label in rows -> its number; -1: hidden gold.
+
+    A label is its name, its number, or its number as digits. Names that are digits themselves ("1", "2", "3" of Social
+    IQa) are names, not numbers.
+
+    Args:
+        stored: the names a file has for its own numbers (a ClassLabel's): its numbers are these names then.
+    """
+    table: dict[Any, int] = {}
     for i, name in enumerate(names):
         table |= {name: i, int(name): i} if name.isdigit() else {name: i, i: i, str(i): i}
+    if stored:
+        table = {name: i for name, i in table.items() if isinstance(name, str)}
+        table |= {number: table[name] for number, name in enumerate(stored) if name in table}
+    return table | {-1: -1, "-1": -1, "": -1}
+
+
+def same_numbers(names: tuple[str, ...], stored: tuple[str, ...]) -> bool:
+    """Whether a file's own names for its numbers are these, number by number."""
+    table = label_numbers(names)
+    return all(table.get(name) == number for number, name in enumerate(stored))
+
+
+def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label", stored: tuple[str, ...] = ()) -> list[int]:
+    """Labels as they stand in rows -> their numbers, see `label_numbers`; hidden gold (-1, or an empty string) -> -1.
+
+    Raises:
+        UserError: a value is no label; names the row (from 1).
+    """
+    table = label_numbers(names, stored)
     try:
-        return [table[v] for v in values]
+        if bool not in set(map(type, values)):  # True == 1, but nobody knows which label it stands for
+            return [table[value] for value in values]
     except (KeyError, TypeError):
-        row, value = next((r, v) for r, v in enumerate(values, 1) if not isinstance(v, str | int) or v not in table)
-        raise UserError(f"{where}, row {row}, column {column!r}: {value!r} is no label; expected one of "
-                        f"{', '.join(names)}{'' if names[0].isdigit() else f' (or 0..{len(names) - 1})'}.") from None
+        pass
+    row = next(row for row, value in enumerate(values, 1) if no_label(value, table))
+    raise UserError(f"{where}, row {row}, column {column!r}: {not_a_label(values[row - 1], names, stored)}")
+
+
+def no_label(value: Any, table: dict[Any, int]) -> bool:
+    """Whether a value stands for none of the labels of `label_numbers`."""
+    return isinstance(value, bool | list | dict) or value not in table
+
+
+def not_a_label(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()) -> str:
+    """What is wrong with a value that is no label."""
+    if value is None:
+        return "empty (null), expected a label."
+    meant = f", {stored[value]!r} by the file's own names," if isinstance(value, int) and 0 <= value < len(stored) else ""
+    numbers = "" if names[0].isdigit() or stored else f" (or 0..{len(names) - 1})"
+    return f"{value!r}{meant} is no label; expected one of {', '.join(names)}{numbers}."
 
 
 def check_ids(ids: list[str], where: str, column: str = "id") -> None:
@@ -334,9 +406,15 @@ def check_ids(ids: list[str], where: str, column: str = "id") -> None:
 def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
     """Refuses a null, or another type, where text must stand."""
     for column in columns:
-        kind = getattr(data.features[column], "dtype", "several values")
+        kind = getattr(data.features[column], "dtype", "")
         if kind not in ("string", "large_string", "string_view", "null"):
-            raise UserError(f"{where}, column {column!r}: {kind}, expected text.")
+            row, value = next(((row, value) for row, value in enumerate(data[column], 1) if value is not None), (1, None))
+            raise UserError(f"{where}, row {row}, column {column!r}: {shown(value)}, expected text.")
         if data.data.column(column).null_count and None in (values := data[column][:]):
             row = values.index(None) + 1
             raise UserError(f"{where}, row {row}, column {column!r}: empty (null), expected text.")
+
+
+def shown(value: Any) -> str:
+    """A value and what it is, for errors: "5 (a number)"."""
+    return f"{repr(value)[:60]} ({WORDS.get(type(value), type(value).__name__)})"

@@ -33,9 +33,16 @@ class Tatoeba(Task):
     def examples(self, data, language, where):
         check_text(data, self.columns, where)
         data = data.select_columns(list(self.columns))
-        if any(text.endswith("\n") for column in self.columns for text in data[column]):  # google/xtreme's copy kept them
+        if line_ends(data, self.columns):  # google/xtreme's copy kept them
             data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
+        for column in self.columns:
+            if blank := [row for row, text in enumerate(data[column], 1) if not text.strip()]:
+                raise UserError(f"{where}, row {blank[0]}, column {column!r}: no sentence, nothing but blanks.")
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
+
+    def notes(self, data):
+        ends = line_ends(data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string"))
+        return [f"{ends} sentences without the line end they have in the file"] if ends else []
 
     def available(self, rows):
         """On the Hub all 112, whichever of them the benchmark reports."""
@@ -64,6 +71,11 @@ class Tatoeba(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one 0-based row number an example."""
         return [str(p) for p in predictions]
+
+
+def line_ends(data, columns: tuple[str, ...]) -> int:
+    """How many texts end in a line end."""
+    return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, check_text, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, check_labels, check_text, each, fingerprint, put
 from tasks.errors import UserError
+from tasks.files import class_names
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
@@ -18,6 +19,7 @@ class SentencePair(Task):
     auto_class = "AutoModelForSequenceClassification"
     metric = "accuracy"
     columns = ("premise", "hypothesis", "label")  # first text, second text, label
+    optional = ("id",)
     drop_unlabelled: ClassVar[bool] = False  # SNLI's -1: annotators did not agree
 
     def examples(self, data, language, where):
@@ -25,7 +27,7 @@ class SentencePair(Task):
 
         text_a, text_b, label = self.columns
         check_text(data, (text_a, text_b), where)
-        labels = check_labels(data[label][:], self.labels, where, label)
+        labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
                             "this split cannot be trained on or scored.")
@@ -153,12 +155,13 @@ class QQP(SentencePair):
     train_rows = 363846
     labels = ("not_duplicate", "duplicate")
     columns = ("question1", "question2", "label")
+    optional = ("id", "idx")
     sources = (Source("nyu-mll/glue", "qqp", {"train": "train", "dev": "validation"}, GLUE_REVISION),)
     defaults = INTERMEDIATE
 
     def notes(self, data):
         numbered = "idx" in data.column_names and not data.data.column("idx").null_count
-        return [] if numbered else ["rows without idx: not GLUE's split of QQP"]
+        return super().notes(data) + ([] if numbered else ["rows without idx: not GLUE's split of QQP"])
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -180,7 +183,7 @@ def _nested_rows(data, language):
         hypothesis = dict(zip(row["hypothesis"]["language"], row["hypothesis"]["translation"], strict=True))
         return {"premise": row["premise"][language], "hypothesis": hypothesis[language]}
 
-    return data.map(one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
+    return each(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
 
 
 class XNLI(SentencePair):

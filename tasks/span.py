@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text, fingerprint, put, shown
 from tasks.errors import UserError
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
@@ -34,6 +34,7 @@ class Span(Task):
     def examples(self, data, language, where):
         check_text(data, ("id", "context", "question"), where)
         check_ids(data["id"][:], where)
+        check_answers(data["answers"], where)
         if not isinstance(data.features["answers"], dict):  # [{text, answer_start}], as in raw SQuAD files
             data = data.map(lambda r: {"answers": {key: [a[key] for a in r["answers"]] for key in ("text", "answer_start")}},
                             desc=f"{self.name}: answers", new_fingerprint=fingerprint(self, data, "answers"))
@@ -214,6 +215,18 @@ class Span(Task):
             questions.setdefault(row["context"], []).append({"id": row["id"], "question": row["question"], "answers": answers})
         paragraphs = [{"context": context, "qas": qas} for context, qas in questions.items()]
         return [json.dumps({"version": "1.1", "data": [{"title": self.name, "paragraphs": paragraphs}]}, ensure_ascii=False)]
+
+
+def check_answers(column, where: str) -> None:
+    """Refuses answers that are not {text: [..], answer_start: [..]}, or a list of {text, answer_start}, of text and whole numbers."""
+    for row, answers in enumerate(column, 1):
+        if isinstance(answers, list):
+            answers = {key: [one.get(key) if isinstance(one, dict) else None for one in answers] for key in ("text", "answer_start")}
+        texts, starts = (answers.get("text"), answers.get("answer_start")) if isinstance(answers, dict) else (None, None)
+        as_many = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
+        if not as_many or not all(isinstance(text, str) for text in texts) or not all(type(start) is int for start in starts):
+            raise UserError(f"{where}, row {row}, column 'answers': {shown(answers)}, expected text and as many whole numbers, such as "
+                            "{'text': ['Ada'], 'answer_start': [8]}.")
 
 
 def _context_tokens(sequence_ids):
