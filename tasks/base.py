@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
+from tasks.checks import check_gold, same_numbers
 from tasks.errors import RowError, UserError, one_line
-from tasks.files import WORDS, class_names
+from tasks.files import class_names
 from tasks.rows import Rows
 
 if TYPE_CHECKING:
@@ -174,8 +175,11 @@ class Task:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
+                    where += f" [rows in {language}]" if len(data) < read else ""  # where they are counted in errors
                     read = len(data)
                 loaded.append(self.examples(data, language, where))
+                if split != "train":
+                    check_gold(self.gold_marks(loaded[-1]), where)
             if len(loaded[-1]) < read:
                 rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
         return join(loaded)
@@ -191,6 +195,10 @@ class Task:
             raise UserError(f"{where()}, {error}") from error
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
+
+    def gold_marks(self, examples: Dataset) -> list:
+        """The gold, piece by piece, that stands for nothing if it is the same throughout; []: it can be."""
+        return []
 
     def ids(self, examples: Dataset) -> list[str] | None:
         """What names each example in all languages; None: nothing does, and parallel rows go by their number."""
@@ -315,106 +323,3 @@ def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
 
     code = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
     return Hasher.hash((data._fingerprint, type(task).__qualname__, code, more))
-
-
-@contextmanager
-def at_row(number: int, what: str = "row") -> Iterator[None]:
-    """What goes wrong in here names its row.
-
-    Raises:
-        RowError: in place of what was raised.
-    """
-    try:
-        yield
-    except (RowError, UserError) as error:
-        raise RowError(f"{what} {number}, {error}") from error
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise RowError(f"{what} {number}: not as expected ({one_line(error)}).") from error
-
-
-def each(data: Dataset, function: Callable[[dict], dict], **options: Any) -> Dataset:
-    """`data.map` row by row; what goes wrong names its row, see `at_row`."""
-    def one(row: dict, index: int) -> dict:
-        with at_row(index + 1):
-            return function(row)
-
-    return data.map(one, with_indices=True, **options)
-
-
-def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[Any, int]:
-    """What may stand for a label in rows -> its number; -1: hidden gold.
-
-    A label is its name, its number, or its number as digits. Names that are digits themselves ("1", "2", "3" of Social
-    IQa) are names, not numbers.
-
-    Args:
-        stored: the names a file has for its own numbers (a ClassLabel's): its numbers are these names then.
-    """
-    table: dict[Any, int] = {}
-    for i, name in enumerate(names):
-        table |= {name: i, int(name): i} if name.isdigit() else {name: i, i: i, str(i): i}
-    if stored:
-        table = {name: i for name, i in table.items() if isinstance(name, str)}
-        table |= {number: table[name] for number, name in enumerate(stored) if name in table}
-    return table | {-1: -1, "-1": -1, "": -1}
-
-
-def same_numbers(names: tuple[str, ...], stored: tuple[str, ...]) -> bool:
-    """Whether a file's own names for its numbers are these, number by number."""
-    table = label_numbers(names)
-    return all(table.get(name) == number for number, name in enumerate(stored))
-
-
-def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label", stored: tuple[str, ...] = ()) -> list[int]:
-    """Labels as they stand in rows -> their numbers, see `label_numbers`; hidden gold (-1, or an empty string) -> -1.
-
-    Raises:
-        UserError: a value is no label; names the row (from 1).
-    """
-    table = label_numbers(names, stored)
-    try:
-        if bool not in set(map(type, values)):  # True == 1, but nobody knows which label it stands for
-            return [table[value] for value in values]
-    except (KeyError, TypeError):
-        pass
-    row = next(row for row, value in enumerate(values, 1) if no_label(value, table))
-    raise UserError(f"{where}, row {row}, column {column!r}: {not_a_label(values[row - 1], names, stored)}")
-
-
-def no_label(value: Any, table: dict[Any, int]) -> bool:
-    """Whether a value stands for none of the labels of `label_numbers`."""
-    return isinstance(value, bool | list | dict) or value not in table
-
-
-def not_a_label(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()) -> str:
-    """What is wrong with a value that is no label."""
-    if value is None:
-        return "empty (null), expected a label."
-    meant = f", {stored[value]!r} by the file's own names," if isinstance(value, int) and 0 <= value < len(stored) else ""
-    numbers = "" if names[0].isdigit() or stored else f" (or 0..{len(names) - 1})"
-    return f"{value!r}{meant} is no label; expected one of {', '.join(names)}{numbers}."
-
-
-def check_ids(ids: list[str], where: str, column: str = "id") -> None:
-    """Refuses an id that stands twice: files of predictions go by it."""
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        row, twice = next((row, i) for row, i in enumerate(ids, 1) if i in seen or seen.add(i))
-        raise UserError(f"{where}, row {row}, column {column!r}: {twice!r} stands twice.")
-
-
-def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
-    """Refuses a null, or another type, where text must stand."""
-    for column in columns:
-        kind = getattr(data.features[column], "dtype", "")
-        if kind not in ("string", "large_string", "string_view", "null"):
-            row, value = next(((row, value) for row, value in enumerate(data[column], 1) if value is not None), (1, None))
-            raise UserError(f"{where}, row {row}, column {column!r}: {shown(value)}, expected text.")
-        if data.data.column(column).null_count and None in (values := data[column][:]):
-            row = values.index(None) + 1
-            raise UserError(f"{where}, row {row}, column {column!r}: empty (null), expected text.")
-
-
-def shown(value: Any) -> str:
-    """A value and what it is, for errors: "5 (a number)"."""
-    return f"{repr(value)[:60]} ({WORDS.get(type(value), type(value).__name__)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.base import shown
+from tasks.checks import check_gold, shown
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.rows import sha256
@@ -61,6 +61,8 @@ class CCG(Tagging):
         self.prepare(rows)
         data, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
         tags = [[number.get(tag, -100) for tag in sentence] for sentence in data["tags"]]
+        if split != "train":
+            check_gold([tag for sentence in data["tags"] for tag in sentence], rows.where())
         unseen = sum(sentence.count(-100) for sentence in tags)
         if unseen:
             rows.note(f"{unseen} words whose category is not in train are not scored")
@@ -118,9 +120,8 @@ def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
         tags = [names.get(tag, tag) for tag in tags]
         for number, tag in enumerate(tags, 1):
             if not isinstance(tag, str) or tag in HIDDEN:
-                what = "empty (null)" if tag is None else shown(tag)
-                raise UserError(f"{where}, row {row}, column 'tags', word {number}: {what} is no category such as N or S\\NP; a split "
-                                "without gold cannot be trained on or scored.")
+                raise UserError(f"{where}, row {row}, column 'tags', word {number}: {shown(tag)} is no category such as N or S\\NP; a "
+                                "split without gold cannot be trained on or scored.")
         sentences.append((tokens, tags))
     return sentences
 

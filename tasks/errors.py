@@ -10,6 +10,10 @@ class UserError(ValueError):
     """What was given, what was expected, what to type: printed as one line, without a traceback, exit code 2."""
 
 
+class MissingColumn(UserError):
+    """A column that is read is not there."""
+
+
 class RowError(ValueError):
     """What is wrong with a row, told where its file is not known: "column 'label': ...", or "row 3, column 'label': ..."."""
 

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import UserError, full_disk, one_line
+from tasks.errors import MissingColumn, UserError, full_disk, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("xstilts")
 SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
 CHUNK = 10_000  # rows that are looked at together
+MIXED = "mixed"  # types that have nothing in common
 DEPTH = 32  # lists and objects inside each other, in a column that is read
 WORDS = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
 
@@ -35,7 +36,7 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
     Args:
         digest: the file's sha256. The cache goes by it.
         columns: what is read. Other columns may hold anything.
-        optional: what is read besides, where the file has it.
+        optional: what is read besides, where the file has it; what is of several types becomes text.
 
     Raises:
         UserError: the file cannot be read, or a row or column is not as it must be; names the file, row and column.
@@ -44,8 +45,12 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
     from datasets.fingerprint import Hasher
     from filelock import FileLock
 
+    folder = str(config.HF_DATASETS_CACHE)
+    if "::" in folder or "://" in folder:
+        raise UserError(f"HF_HOME (or HF_DATASETS_CACHE) is {folder}, which the datasets library takes for an address, not a folder. "
+                        "Name one without '::' and '://'.")
     code = inspect.getsource(sys.modules[__name__])
-    cached = Path(config.HF_DATASETS_CACHE, "rows", f"{Hasher.hash((digest, path.suffix, columns, optional, code))}.arrow")
+    cached = Path(folder, "rows", f"{Hasher.hash((digest, path.suffix, columns, optional, code))}.arrow")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{cached}.lock"):  # of several processes the first reads the file
@@ -91,7 +96,8 @@ def chosen(names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, 
     """Those of the columns that are read.
 
     Raises:
-        UserError: one of `columns` is missing, or one that is read stands twice.
+        MissingColumn: one of `columns` is not there.
+        UserError: none is there, or one that is read stands twice.
     """
     names = list(names)
     there = ", ".join(names).encode("utf-8", "backslashreplace").decode() or "no column"
@@ -99,7 +105,7 @@ def chosen(names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, 
     if missing:
         near = difflib.get_close_matches(missing[0], names, 1)
         hint = f" Did you mean to rename {near[0]!r}?" if near else ""
-        raise UserError(f"{where}: column {missing[0]!r} is missing; it has {there}.{hint}")
+        raise MissingColumn(f"{where}: column {missing[0]!r} is missing; it has {there}.{hint}")
     found = [column for column in dict.fromkeys((*columns, *optional)) if column in names]
     if not found:
         raise UserError(f"{where}: it has none of the columns {', '.join(optional)}; it has {there}.")
@@ -148,10 +154,12 @@ def _stored_features(metadata: dict[bytes, bytes], names: list[str]) -> dict[str
     """What the datasets library wrote into a file about the columns that are read; {} where it did not."""
     from datasets import Features
 
-    if b"huggingface" not in metadata:
-        return {}
-    stored = json.loads(metadata[b"huggingface"]).get("info", {}).get("features") or {}
-    return dict(Features.from_dict({name: stored[name] for name in names if name in stored}))
+    try:
+        stored = (json.loads(metadata.get(b"huggingface", b"{}")).get("info") or {}).get("features") or {}
+        return dict(Features.from_dict({name: stored[name] for name in names if name in stored}))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its metadata 'huggingface' does not say what the labels are called ({one_line(error)}); write the file "
+                         "anew without it") from error
 
 
 def _feature(field: pa.Field, stored: Any) -> Any:
@@ -203,7 +211,8 @@ def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...])
         for row in chunk:
             names |= row
         for column in wanted:
-            kinds[column] = _kind_after(kinds[column], [row.get(column) for row in chunk], path, rows, column)
+            mixed = column in optional and column not in columns
+            kinds[column] = _kind_after(kinds[column], [row.get(column) for row in chunk], path, rows, column, mixed)
         rows += len(chunk)
     if not rows:
         raise UserError(f"{path}: it is empty.")
@@ -216,7 +225,9 @@ def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...])
     def batches() -> Iterator[pa.Table]:
         before = 0
         for chunk in _chunks(path, wanted):
-            arrays = [_array([row.get(column) for row in chunk], schema.field(column).type, path, before, column) for column in found]
+            columns = {column: [row.get(column) for row in chunk] for column in found}
+            columns |= {column: list(map(_text, columns[column])) for column in found if kinds[column] == MIXED}
+            arrays = [_array(columns[column], schema.field(column).type, path, before, column) for column in found]
             yield pa.Table.from_arrays(arrays, schema=schema)
             before += len(chunk)
 
@@ -291,11 +302,13 @@ def _holds(value: Any, some: dict) -> bool:
 
 # ---- types: None (nothing but null), a Python type, (list, type of the items), {name: type} of objects ---------------------
 
-def _kind_after(kind: Any, values: list, path: Path, before: int, column: str) -> Any:
-    """The type of a column's values so far, with these."""
+def _kind_after(kind: Any, values: list, path: Path, before: int, column: str, mixed: bool) -> Any:
+    """The type of a column's values so far, with these; MIXED of several, if they may be."""
     try:
-        return _merged(kind, _kind(values))
+        return kind if kind == MIXED else _merged(kind, _kind(values))
     except Clash:
+        if mixed:
+            return MIXED
         for row, value in enumerate(values, before + 1):
             try:
                 kind = _merged(kind, _kind([value]))
@@ -339,6 +352,10 @@ def _word(kind: Any) -> str:
     return WORDS[kind if isinstance(kind, type) else list if isinstance(kind, tuple) else dict]
 
 
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def _arrow_type(kind: Any) -> pa.DataType:
     import pyarrow as pa
 
@@ -346,7 +363,7 @@ def _arrow_type(kind: Any) -> pa.DataType:
         return pa.list_(_arrow_type(kind[1]))
     if isinstance(kind, dict):
         return pa.struct([(name, _arrow_type(one)) for name, one in kind.items()])
-    return {None: pa.null(), str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
+    return {None: pa.null(), str: pa.string(), MIXED: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
 
 
 def _array(values: list, kind: pa.DataType, path: Path, before: int, column: str) -> pa.Array:
@@ -360,6 +377,8 @@ def _array(values: list, kind: pa.DataType, path: Path, before: int, column: str
                 pa.array([value], kind)
             except UnicodeEncodeError as why:
                 raise UserError(f"{path}, row {row}, column {column!r}: not valid UTF-8.") from why
-            except (pa.ArrowException, OverflowError) as why:
+            except OverflowError as why:
+                raise UserError(f"{path}, row {row}, column {column!r}: a number of more than 64 bits.") from why
+            except pa.ArrowException as why:
                 raise UserError(f"{path}, row {row}, column {column!r}: {one_line(why)}") from why
         raise UserError(f"{path}, column {column!r}: {one_line(error)}") from error

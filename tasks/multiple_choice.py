@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_labels, check_text, each, fingerprint, put
+from tasks.base import Source, Task, fingerprint, put
+from tasks.checks import check_labels, check_text, each, shown
 from tasks.errors import UserError
 from tasks.files import class_names
 
@@ -80,6 +81,8 @@ class MultipleChoice(Task):
     def gold(self, examples):
         return examples["label"][:]
 
+    gold_marks = gold
+
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
 
@@ -88,6 +91,13 @@ class MultipleChoice(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one index an example."""
         return [str(p) for p in predictions]
+
+
+def check_list(value: list) -> list:
+    """Refuses what is no list: the letters of a text could be taken for choices."""
+    if not isinstance(value, list):
+        raise UserError(f"{shown(value)}, expected a list of texts.")
+    return value
 
 
 # epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
@@ -114,6 +124,7 @@ class HellaSwag(MultipleChoice):
     defaults = INTERMEDIATE
 
     def row(self, row):
+        check_list(row["endings"])
         if row["ctx_a"] is None:
             return {"prompt": row["ctx"], "choices": row["endings"]}
         start = row["ctx_b"] + " " if row["ctx_b"] else ""
@@ -154,8 +165,11 @@ class CommonsenseQA(MultipleChoice):
     defaults = INTERMEDIATE
 
     def row(self, row):
-        by_letter = dict(zip(row["choices"]["label"], row["choices"]["text"], strict=True))
-        return {"prompt": row["question"], "choices": [by_letter.get(letter) for letter in self.answers]}
+        letters, texts = check_list(row["choices"]["label"]), check_list(row["choices"]["text"])
+        if sorted(letters) != list(self.answers) or len(texts) != len(letters):
+            raise UserError(f"column 'choices': {len(texts)} texts for {letters}; expected one for each of {', '.join(self.answers)}.")
+        by_letter = dict(zip(letters, texts, strict=True))
+        return {"prompt": row["question"], "choices": [by_letter[letter] for letter in self.answers]}
 
 
 class SocialIQA(MultipleChoice):

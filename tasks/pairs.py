@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
-from tasks.base import Source, Task, check_ids, check_text, each, fingerprint
+from tasks.base import Source, Task, fingerprint
+from tasks.checks import check_ids, check_text, each
 from tasks.errors import UserError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text
+from tasks.base import XTREME_REVISION, Source, Task
+from tasks.checks import check_ids, check_text
 from tasks.errors import UserError
 
 
@@ -137,9 +138,10 @@ class BUCC(Task):
                     raise UserError(f"{where[part]}, row {row}, column 'id': {i!r} is empty or holds white space.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
-            unknown = {pair[side] for pair in gold} - set(parts[column][0])
-            if unknown:
-                raise UserError(f"{where['gold']}, column '{column}_id': {min(unknown)!r} names no sentence of the {column} pool.")
+            known = set(parts[column][0])
+            if unknown := [(row, i) for row, i in enumerate(parts["gold"][side], 1) if i not in known]:
+                row, i = unknown[0]
+                raise UserError(f"{where['gold']}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
         return Pools(*parts["source"], *parts["target"], gold)
 
     def refuse_hub(self, rows):

@@ -192,7 +192,7 @@ def sliced(data: Dataset, cut: str, path: Path) -> Dataset:
         (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})
     except (ValueError, AssertionError) as error:
         raise UserError(f"{path}: {cut} is no slice of its {len(data)} rows ({one_line(error)}).") from error
-    return data.select(range(part.from_, part.to)) if cut else data
+    return data.select(range(part.from_, part.to) if part.from_ < part.to else []) if cut else data
 
 
 def translation_note(path: Path) -> Path:

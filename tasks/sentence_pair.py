@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, check_text, each, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.checks import at_row, check_labels, check_text, each, languages_in
 from tasks.errors import UserError
 from tasks.files import class_names
 
@@ -38,7 +39,11 @@ class SentencePair(Task):
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
 
     def ids(self, examples):
-        return [str(i) for i in examples["id"]] if "id" in examples.column_names else None
+        if "id" not in examples.column_names:
+            return None
+        if None in (ids := examples["id"][:]):
+            raise UserError(f"{self.name}: row {ids.index(None) + 1} has no id, and other languages' rows are found by it.")
+        return [str(i) for i in ids]
 
     def to_rows(self, examples):
         return examples.rename_columns(dict(zip(("text_a", "text_b", "label"), self.columns, strict=True)))
@@ -67,6 +72,8 @@ class SentencePair(Task):
 
     def gold(self, examples):
         return examples["label"][:]
+
+    gold_marks = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -169,11 +176,21 @@ class QQP(SentencePair):
         return compute("accuracy_f1", predictions=predictions, references=self.gold(examples))
 
 
+def _xtreme_languages(data):
+    return languages_in(data["language"], "language")
+
+
 def _xtreme_rows(data, language):
     """google/xtreme's XNLI: one config for fifteen languages, other names, labels as words."""
+    _xtreme_languages(data)
     data = data.filter(lambda code: code == language, input_columns="language", desc=f"xnli {language}")
     data = data.select_columns(["sentence1", "sentence2", "gold_label"])
     return data.rename_columns({"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"})
+
+
+def _nested_languages(data):
+    with at_row(1, data[0]):
+        return data[0]["hypothesis"]["language"]
 
 
 def _nested_rows(data, language):
@@ -181,6 +198,8 @@ def _nested_rows(data, language):
 
     def one(row):
         hypothesis = dict(zip(row["hypothesis"]["language"], row["hypothesis"]["translation"], strict=True))
+        if len(hypothesis) < len(row["hypothesis"]["language"]):
+            raise UserError("column 'hypothesis': a language stands twice.")
         return {"premise": row["premise"][language], "hypothesis": hypothesis[language]}
 
     return each(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
@@ -201,10 +220,10 @@ class XNLI(SentencePair):
         Source("facebook/xnli", "{language}", {"train": "train", "dev": "validation", "test": "test"},
                "b8dd5d7af51114dbda02c0e3f6133f332186418e"),
         Source("google/xtreme", "XNLI", {"dev": "validation", "test": "test"}, XTREME_REVISION, shape=_xtreme_rows,
-               columns=("language", "sentence1", "sentence2", "gold_label"), inside=lambda data: set(data["language"])),
+               columns=("language", "sentence1", "sentence2", "gold_label"), inside=_xtreme_languages),
         Source("facebook/xnli", "all_languages", {"train": "train", "dev": "validation", "test": "test"},
                "b8dd5d7af51114dbda02c0e3f6133f332186418e", shape=_nested_rows,
-               inside=lambda data: data[0]["hypothesis"]["language"]),
+               inside=_nested_languages),
     )
     defaults = TARGET
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, label_numbers, no_label, not_a_label, put, shown
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.checks import label_numbers, no_label, not_a_label, shown
 from tasks.errors import UserError
 from tasks.files import class_names
 
@@ -116,6 +117,9 @@ class Tagging(Task):
     def gold(self, examples):
         return [[self.labels[i] for i in tags] for tags in examples["tags"]]
 
+    def gold_marks(self, examples):
+        return [self.labels[i] for tags in examples["tags"] for i in tags]
+
     def constant(self, examples):
         flat = [tag for tags in self.gold(examples) for tag in tags]
         common = max(self.labels, key=flat.count)
@@ -135,11 +139,11 @@ def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -
     """Refuses a sentence that is not a list of words with a list of as many tags."""
     for column, values in zip(columns, (words, tags), strict=True):
         if not isinstance(values, list):
-            raise UserError(f"{where}, column {column!r}: {'empty (null)' if values is None else shown(values)}, expected a list.")
+            raise UserError(f"{where}, column {column!r}: {shown(values)}, expected a list.")
     if not words or len(words) != len(tags):
         raise UserError(f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word.")
     if odd := [word for word in words if not isinstance(word, str)]:
-        raise UserError(f"{where}, column {columns[0]!r}: {'empty (null)' if odd[0] is None else shown(odd[0])}, expected a word.")
+        raise UserError(f"{where}, column {columns[0]!r}: {shown(odd[0])}, expected a word.")
 
 
 # XTREME's script of May 2020 (protocol 3.2)

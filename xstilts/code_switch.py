@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
-from tasks.base import check_text
+from tasks.checks import check_text
 from tasks.rows import Rows, sha256
 from xstilts.errors import UserError
 
