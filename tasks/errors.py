@@ -10,6 +10,14 @@ class UserError(ValueError):
     """What was given, what was expected, what to type: printed as one line, without a traceback, exit code 2."""
 
 
+class MissingColumn(UserError):
+    """A column that is read is not there."""
+
+
+class RowError(ValueError):
+    """What is wrong with a row, told where its file is not known: "column 'label': ...", or "row 3, column 'label': ..."."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says, in one line; its name where it says nothing.
 
@@ -17,6 +25,11 @@ def first_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)), type(error).__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception's message, with its type."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def full_disk(error: BaseException | None) -> str | None:

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text, fingerprint, put
-from tasks.errors import UserError
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.checks import at_row, check_ids, check_text, languages_in, shown, whole
+from tasks.errors import RowError, UserError
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
 
@@ -34,9 +35,14 @@ class Span(Task):
     def examples(self, data, language, where):
         check_text(data, ("id", "context", "question"), where)
         check_ids(data["id"][:], where)
-        if not isinstance(data.features["answers"], dict):  # [{text, answer_start}], as in raw SQuAD files
-            data = data.map(lambda r: {"answers": {key: [a[key] for a in r["answers"]] for key in ("text", "answer_start")}},
-                            desc=f"{self.name}: answers", new_fingerprint=fingerprint(self, data, "answers"))
+        answers = []
+        for row, given in enumerate(data["answers"], 1):
+            with at_row(row, given):
+                answers.append(texts_and_starts(given))
+        feature = data.features["answers"]
+        starts = getattr(feature.get("answer_start"), "feature", None) if isinstance(feature, dict) else None
+        if not getattr(starts, "dtype", "").startswith(("int", "uint")):  # [{text, answer_start}] of raw SQuAD files, or 8.0
+            data = data.remove_columns("answers").add_column("answers", answers)
         moved = {}
         for row, (context, answers) in enumerate(zip(data["context"], data["answers"], strict=True)):
             starts = self._starts(context, answers, f"{where}, row {row + 1}")
@@ -216,6 +222,25 @@ class Span(Task):
         return [json.dumps({"version": "1.1", "data": [{"title": self.name, "paragraphs": paragraphs}]}, ensure_ascii=False)]
 
 
+def texts_and_starts(answers: dict | list) -> dict[str, list]:
+    """A question's answers, {text: [..], answer_start: [..]} or [{text, answer_start}], as the former.
+
+    Raises:
+        RowError: they are something else; there are not as many whole numbers as texts.
+    """
+    if not isinstance(answers, dict | list):
+        raise RowError(f"column 'answers': {shown(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
+    found = {key: [one[key] for one in answers] if isinstance(answers, list) else answers[key] for key in ("text", "answer_start")}
+    for key, values in found.items():
+        if not isinstance(values, list):
+            raise RowError(f"column 'answers': {key} is {shown(values)}, expected a list.")
+    if len(found["text"]) != len(found["answer_start"]):
+        raise RowError(f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected as many.")
+    if odd := [text for text in found["text"] if not isinstance(text, str)]:
+        raise RowError(f"column 'answers': text is {shown(odd[0])}, expected text.")
+    return found | {"answer_start": [whole(start, "column 'answers': answer_start") for start in found["answer_start"]]}
+
+
 def _context_tokens(sequence_ids):
     """(first, one past the last) token of the second sequence."""
     if 1 not in sequence_ids:
@@ -261,6 +286,10 @@ class SQuADv2(Span):
 
     def decode(self, logits, features, examples):
         return self.best(logits, features, examples)
+
+    def gold_marks(self, examples):
+        """Whether a question has an answer: of a dev set, some have."""
+        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
 
     def gold(self, examples):
         return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
@@ -310,7 +339,12 @@ def _name_in(example_id: str) -> str:
     return example_id.partition("-")[0]
 
 
+def _tydiqa_languages(data):
+    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"]), "id")
+
+
 def _tydiqa_rows(data, language):
+    _tydiqa_languages(data)
     wanted = codes.tydiqa_name(language)
     return data.filter(lambda i: _name_in(i) == wanted, input_columns="id", desc=f"tydiqa {language}")
 
@@ -328,7 +362,7 @@ class TyDiQA(Span):
     other_languages = "native"
     sources = tuple(
         Source(id, config, {"train": "train", "dev": "validation", "test": "validation"}, revision, shape=_tydiqa_rows,
-               inside=lambda data: {_name_in(i) for i in data["id"]})
+               inside=_tydiqa_languages)
         # google/xtreme's copy strips contexts without moving the offsets
         for id, config, revision in (("google-research-datasets/tydiqa", "secondary_task", "da78f23f9119363459acbaf46bf89426ff26c259"),
                                      ("google/xtreme", "tydiqa", XTREME_REVISION)))

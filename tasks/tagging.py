@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.checks import label_numbers, no_label, not_a_label, shown
 from tasks.errors import UserError
+from tasks.files import class_names
 
 UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
         "SYM", "VERB", "X")  # the order of the Hub's integers
@@ -39,15 +41,22 @@ class Tagging(Task):
     columns = ("tokens", "pos_tags")  # words, tags
 
     def examples(self, data, language, where):
+        from datasets import List, Value
+
         words, tags = self.columns
+        stored = class_names(data.features[tags])
+        table, numbers = label_numbers(self.labels, stored), []
         for row, (w, t) in enumerate(zip(data[words][:], data[tags][:], strict=True), 1):
-            if not w or len(w) != len(t):
-                raise UserError(f"{where}, row {row}: {len(w)} in {words!r}, {len(t)} in {tags!r}; expected one tag a word.")
-            if not all(isinstance(word, str) for word in w):
-                raise UserError(f"{where}, row {row}, column {words!r}: {w!r}, expected words.")
-            check_labels(t, self.labels, f"{where}, sentence {row}", tags)
-        data = data.select_columns([words, tags])
-        return data.rename_columns({old: new for old, new in ((words, "tokens"), (tags, "tags")) if old != new})
+            check_words(w, t, self.columns, f"{where}, row {row}")
+            for number, tag in enumerate(t, 1):
+                if no_label(tag, table) or table[tag] == -1:
+                    what = not_a_label(tag, self.labels, stored) if no_label(tag, table) else (
+                        f"{tag!r} (hidden or no gold); this split cannot be trained on or scored.")
+                    raise UserError(f"{where}, row {row}, column {tags!r}, word {number}: {what}")
+            numbers.append([table[tag] for tag in t])
+        # always our numbers: a file may have names, digits, or an order of its own
+        return data.select_columns([words]).rename_columns({words: "tokens"} if words != "tokens" else {}).add_column(
+            "tags", numbers, feature=List(Value("int64")))
 
     def shuffle_labels(self, examples, rng):
         """All tags of all sentences in random order."""
@@ -127,7 +136,10 @@ class Tagging(Task):
         return tags
 
     def gold(self, examples):
-        return [[self.labels[i] for i in check_labels(tags, self.labels, "tags")] for tags in examples["tags"]]
+        return [[self.labels[i] for i in tags] for tags in examples["tags"]]
+
+    def gold_marks(self, examples):
+        return [self.labels[i] for tags in examples["tags"] for i in tags]
 
     def constant(self, examples):
         flat = [tag for tags in self.gold(examples) for tag in tags]
@@ -142,6 +154,17 @@ class Tagging(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one tag a word, a blank line between sentences."""
         return [line for tags in predictions for line in (*tags, "")]
+
+
+def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -> None:
+    """Refuses a sentence that is not a list of words with a list of as many tags."""
+    for column, values in zip(columns, (words, tags), strict=True):
+        if not isinstance(values, list):
+            raise UserError(f"{where}, column {column!r}: {shown(values)}, expected a list.")
+    if not words or len(words) != len(tags):
+        raise UserError(f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word.")
+    if odd := [word for word in words if not isinstance(word, str)]:
+        raise UserError(f"{where}, column {columns[0]!r}: {shown(odd[0])}, expected a word.")
 
 
 # XTREME's script of May 2020 (protocol 3.2)
@@ -176,22 +199,6 @@ class UDPOS(Tagging):
         return data
 
 
-def _panx_rows(data, language):
-    """Drops the `xx:` before every token in XTREME's own files; the Hub's copies have none."""
-    first = data[0]["tokens"][0] if data[0]["tokens"] else ""
-    prefix = first.partition(":")[0] + ":"
-    if prefix not in (f"{language}:", f"{codes.tatoeba_code(language)}:"):
-        return data
-    if not all(token.startswith(prefix) for token in data[0]["tokens"]):
-        return data  # a word that happens to begin so
-    for row, tokens in enumerate(data["tokens"], 1):
-        odd = next((token for token in tokens if not token.startswith(prefix)), None)
-        if odd is not None:
-            raise UserError(f"panx {language}, row {row}, column 'tokens': {odd!r} lacks the prefix {prefix!r} that row 1 has.")
-    return data.map(lambda row: {"tokens": [token[len(prefix):] for token in row["tokens"]]}, desc=f"panx {language}: prefixes",
-                    new_fingerprint=fingerprint(PANX(), data, prefix))
-
-
 class PANX(Tagging):
     """PAN-X, or WikiANN (Pan et al. 2017), in the balanced splits of Rahimi et al. 2019: persons, organisations, places."""
 
@@ -203,8 +210,23 @@ class PANX(Tagging):
     other_languages = "native"
     sources = (
         Source("google/xtreme", "PAN-X.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
-               shape=_panx_rows, only=codes.XTREME["panx"]),
+               only=codes.XTREME["panx"]),
         # XTREME-R's az gu lt pa pl qu ro uk
-        Source("unimelb-nlp/wikiann", "{language}", {"train": "train", "dev": "validation", "test": "test"}, shape=_panx_rows),
+        Source("unimelb-nlp/wikiann", "{language}", {"train": "train", "dev": "validation", "test": "test"}),
     )
     defaults = TARGET
+
+    def examples(self, data, language, where):
+        """Without the `xx:` before every token in XTREME's own files; the Hub's copies have none."""
+        data = super().examples(data, language, where)
+        prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))
+        prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"]]
+        if not all(prefixed):
+            if prefixed[0] or any(whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"], strict=True)):
+                row = prefixed.index(False)
+                odd = next(token for token in data["tokens"][row] if not token.startswith(prefixes))
+                raise UserError(f"{where}, row {row + 1}, column 'tokens': {odd!r} lacks the prefix {prefixes[0]!r} that row "
+                                f"{prefixed.index(True) + 1} has.")
+            return data  # a word that stands alone may happen to begin so
+        return data.map(lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]}, desc=f"panx {language}: prefixes",
+                        new_fingerprint=fingerprint(self, data, prefixes))

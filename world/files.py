@@ -133,7 +133,8 @@ def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, di
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(file, Table):
-                pq.write_table(pa.table(file.columns, schema=file.schema), target)
+                with target.open("wb") as stream:  # opened here: pyarrow takes some paths for addresses
+                    pq.write_table(pa.table(file.columns, schema=file.schema), stream)
                 rows = len(next(iter(file.columns.values())))
             else:
                 target.write_text(file.content, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import shutil
 from pathlib import Path
@@ -138,7 +139,7 @@ def push(repo: str, folder: Path, inside: str | None = None) -> None:
     Raises:
         UserError: the Hub refused; the folder stays as it is.
     """
-    cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
+    cells = [f"{glob.escape(stamp.parent.name)}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
     try:
         hub().upload_folder(repo_id=repo, folder_path=folder, path_in_repo=inside,
                             ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
+from tasks.checks import check_text
 from tasks.rows import Rows, sha256
 from xstilts.errors import UserError
 
@@ -142,11 +143,11 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
     if path.is_dir():
         rows = Rows(path.parent.parent)
         data = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
-        pairs = zip(data["source"], data["target"], strict=True)
-        return [((s or "").strip(), (t or "").strip()) for s, t in pairs], rows.records[-1]
+        check_text(data, ("source", "target"), rows.where())
+        return [(s.strip(), t.strip()) for s, t in zip(data["source"], data["target"], strict=True)], rows.records[-1]
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also end a line at characters within words
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid UTF-8 (byte {error.start}).") from error
     for number, line in enumerate(lines, 1):
