@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import UserError, first_line, full_disk
+from tasks.reading import read_object
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -241,11 +242,11 @@ def translator(path: Path) -> str:
         UserError: nothing beside it says so.
     """
     note = translation_note(path)
-    try:
-        return json.loads(note.read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{note} is missing or does not name the model ({one_line(error)}): translated rows of unknown make. "
-                        'Write it as {"model": "..."}.') from error
+    advice = ': translated rows of unknown make. Write it as {"model": "..."}.'
+    model = read_object(note, advice).get("model")
+    if not isinstance(model, str):
+        raise UserError(f"{note} does not name the model{advice}")
+    return model
 
 
 def alternatives(expression: str) -> list[tuple[str, str]]:
