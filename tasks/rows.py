@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import difflib
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import files
 from tasks.errors import UserError, one_line
+from tasks.reading import read_object
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -207,11 +207,11 @@ def translator(path: Path) -> str:
         UserError: nothing beside it says so.
     """
     note = translation_note(path)
-    try:
-        return "" + json.loads(note.read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{note} is missing or does not name the model ({one_line(error)}): translated rows of unknown make. "
-                        'Write it as {"model": "..."}.') from error
+    advice = ': translated rows of unknown make. Write it as {"model": "..."}.'
+    model = read_object(note, advice).get("model")
+    if not isinstance(model, str):
+        raise UserError(f"{note} does not name the model{advice}")
+    return model
 
 
 def alternatives(expression: str) -> list[tuple[str, str]]:

@@ -16,8 +16,7 @@ SILENCE = 300.0  # seconds without a byte from the Hub, after which a call to it
 
 def chain(model: str) -> list[str]:
     """The checkpoints a model came from, oldest first, itself last: read from its results.json, if it is our folder."""
-    path = Path(model, "results.json")
-    return [*results.read(path)["parents"], model] if path.is_file() else [model]
+    return [*results.read(Path(model, results.FILE_NAME))["parents"], model] if results.is_there(model) else [model]
 
 
 def card(record: dict, checkpoint: bool) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from tasks.reading import open_file, parse_json
 from tasks.rows import Rows, sha256
 from xstilts import cards, claims, processes, results
 from xstilts.arguments import STARTED
@@ -59,7 +60,8 @@ def is_whole(checkpoint: Path) -> bool:
     and without optimizer or random state the Trainer would go on all the same, to other weights.
     """
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        with open_file(checkpoint / "trainer_state.json") as file:
+            state = parse_json(file.read().decode("utf-8"))
         for file in checkpoint.glob("*.safetensors"):
             with safe_open(file, "pt"):  # compares the file's size with what its header says
                 pass
@@ -140,8 +142,8 @@ def finished(run, settings: dict) -> bool:
 
 
 def _finished(run, settings: dict) -> bool:
-    stamp = Path(run.output_dir, "results.json")
-    if not stamp.is_file():
+    stamp = Path(run.output_dir, results.FILE_NAME)
+    if not results.is_there(run.output_dir):
         return False
     compare(run, settings)
     if reason := outdated(results.read(stamp), settings):
@@ -168,7 +170,7 @@ def outdated(record: dict, settings: dict) -> str | None:
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record["data"]:
             file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
-            if file is None or sha256(file) != data["sha256"]:
+            if file is None or sha256(file) != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
 
@@ -179,8 +181,7 @@ def parent(model: str, revision: str = "main") -> dict[str, str]:
     {} where it is no folder of ours, or the Hub's main one. The time tells whether it is
     still the same one, and, as it is only compared for equality, whatever the clock did since.
     """
-    path = Path(model, results.FILE_NAME)
-    finished = {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
+    finished = {"model_finished": results.read(Path(model, results.FILE_NAME))["finished"]} if results.is_there(model) else {}
     return finished | ({"model_revision": revision} if revision != "main" else {})
 
 

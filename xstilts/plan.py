@@ -45,7 +45,7 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
         kind = f"phase 2: {folder.parent.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
         group = found.setdefault(kind, Group())
         group.total += 1
-        if stamp.is_file():
+        if results.is_there(stamp.parent):
             try:
                 group.seconds.append(results.read(stamp)["seconds"])
             except UserError as error:

@@ -34,7 +34,7 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
     """
     pushed, errors = {}, []
     for folder in folders:
-        if not (folder / results.FILE_NAME).is_file() or not (folder / "model.safetensors").is_file():
+        if not results.is_there(folder) or not (folder / "model.safetensors").is_file():
             continue
         try:
             record = results.read(folder / results.FILE_NAME)

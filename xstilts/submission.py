@@ -130,7 +130,7 @@ def _dev_score(record: Mapping[str, Any]) -> tuple[str, float] | None:
     English dev in the main metric; in mining, whose dev is of the test's languages, the mean over them.
     """
     metric = record["metric"]
-    if "en" in record["dev"]:
+    if metric in record["dev"].get("en", {}):
         return f"English dev {metric}", record["dev"]["en"][metric]
     if f"dev_{metric}" in record["mean"]:
         return f"mean dev {metric}", record["mean"][f"dev_{metric}"]

@@ -229,13 +229,16 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
         for start in range(0, len(english), ROWS):
             part, count = parts / f"{start:09d}.parquet", parts / f"{start:09d}.json"
             some = english.select(range(start, min(start + ROWS, len(english))))
-            if not count.is_file():
+            if not (count.is_file() and part.is_file()):
                 done, found = translate(task, some, ways, language)
                 with open(f"{part}.tmp", "wb") as stream:  # opened here: the libraries take some paths for addresses
                     done.to_parquet(stream)
                 Path(f"{part}.tmp").rename(part)
                 write_text(count, json.dumps(found))  # last: a part with its count is whole
-            counts = {key: counts[key] + n for key, n in read_note(count, unknown).items() if key in counts}
+            counted = read_note(count, unknown)
+            if counted.keys() != counts.keys() or not all(type(n) is int and n >= 0 for n in counted.values()):
+                raise UserError(f"{count} does not hold the numbers {', '.join(counts)}, {unknown}")
+            counts = {key: counts[key] + counted[key] for key in counts}
             bar.update(len(some))
     try:
         whole = pa.concat_tables([pq.ParquetFile(pa.OSFile(str(part))).read() for part in sorted(parts.glob("*.parquet"))])
