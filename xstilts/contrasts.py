@@ -15,6 +15,8 @@ Read are results.json of every cell and, beside it, hits.parquet: language, laye
 seeds, languages or query ids is not computed, and says why.
 """
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,12 +25,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import yaml
 
-from xstilts import results, statistics
-from xstilts.arguments import unknown
+from xstilts import results, statistics, user_files
 from xstilts.errors import UserError, first_line
 from xstilts.matrix import PLAIN, Matrix, fingerprints
+from xstilts.words import unknown
 
 ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
@@ -132,12 +133,7 @@ def read_spec(path: str | Path) -> Spec:
     Raises:
         UserError: naming the file and the key that is missing, unknown or of the wrong kind.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--question {path} cannot be read: {first_line(error)}.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--question {path}: expected `key: value` lines, as in recipes/question.")
+    values = user_files.read_yaml(path, "--question")
     values.pop("description", None)
     known = set(Spec.__dataclass_fields__)
     for key in values:
@@ -156,6 +152,7 @@ def read_spec(path: str | Path) -> Spec:
     if not values.get("select_languages") and values.get("fixed_layer") is None:
         raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
     given = {key: value for key, value in values.items() if value is not None}
+    given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
     return Spec(**given | {"primary": (primary["family"], primary["role"]), "select_languages": tuple(given.get("select_languages", ()))})
 
 
@@ -163,8 +160,11 @@ def _is_roles(roles: Any) -> bool:
     return isinstance(roles, dict) and ENGLISH in roles and all(isinstance(text, str) for text in (*roles, *roles.values()))
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_margin(value: Any) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
@@ -173,9 +173,9 @@ _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
                  "lines `name: {E: arm, M: arm, ...}`, each with its English arm E"),
     "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"}, "{family: ..., role: ...}"),
     "select_languages": (lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
-                         'a list of language codes (in quotes if YAML takes one for a word, as "no")'),
-    "fixed_layer": (lambda value: _is_number(value, int), "a layer's number"),
-    "margin": (lambda value: _is_number(value, int | float) and value > 0, "points above 0"),
+                         "a list of language codes"),
+    "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
+    "margin": (_is_margin, "points above 0"),
 }  # fmt: skip
 
 

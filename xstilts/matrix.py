@@ -339,7 +339,16 @@ def _outdated(root: Path, records: Mapping[CellKey, dict], trainings: list[tuple
     started += [(name.removesuffix(f"/{results.FILE_NAME}"), record["settings"]) for name, record in trainings]
     return [f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
             for name, settings in started if "model_finished" in settings
-            and finished.get(Path(settings["model"]).resolve(), settings["model_finished"]) != settings["model_finished"]]
+            and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]]
+
+
+def _parent(folder: Path, settings: Mapping) -> Path:
+    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may not."""
+    try:
+        settings = settings | results.read_note(folder / "run.json", "")
+    except UserError:  # the result of another machine
+        pass
+    return Path(str(settings["model"])).resolve()
 
 
 def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[str]) -> None:
