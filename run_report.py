@@ -43,12 +43,12 @@ def main(argv: list[str]) -> None:
 
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
-    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
-    section = None
     if arguments.question:
         from xstilts import contrasts, question
 
-        section = question.write(contrasts.ask(matrix, contrasts.read_spec(arguments.question)), output_dir)
+        spec = contrasts.read_spec(arguments.question)
+    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
+    section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
     print(write_report(matrix, output_dir, title, section))
     if section:

@@ -22,6 +22,8 @@ def main(argv: list[str]) -> None:
     (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
+    from xstilts import inputs
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -31,13 +33,17 @@ def main(argv: list[str]) -> None:
     task = get_task(target.task, data_args.benchmark)
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
+    name = check_checkpoint(model_args.model_name_or_path)
+    inputs.check_run(run)
+    rows = inputs.open_rows(data_args)
+    languages = inputs.choose_languages(task, rows, data_args.languages)
+    check_attention(model_args.attn_implementation)
 
+    # from here on torch is needed, which takes seconds to import
     from xstilts import cards, folders, heads, runner, stages
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    name = heads.check_checkpoint(model_args.model_name_or_path)
-    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run)
     select = task.select == "best"
     args = training_arguments(
@@ -49,8 +55,6 @@ def main(argv: list[str]) -> None:
     if folders.finished(run, settings):
         return
     cards.check_push(run)
-    rows = runner.open_rows(data_args)
-    languages = runner.choose_languages(task, rows, data_args.languages)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     task.prepare(rows)
     model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)

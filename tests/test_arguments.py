@@ -104,7 +104,7 @@ def test_wrong_value_names_its_argument(argv, told):
 @pytest.mark.parametrize("text, told", [
     ("temperature: [1, 2]\n", "temperature takes one value"), ("a: [1\n", "not valid YAML"), ("- mnli\n", "key: value"),
     ("temperature: warm\n", "temperature"),
-    ("seeds: [1, two]\n", "seeds takes a list of int"), ("seeds: {one: 1}\n", "seeds takes a list"),
+    ("seeds: [1, two]\n", "--seeds: invalid int value: 'two'"), ("seeds: {one: 1}\n", "seeds takes one value, or a list"),
 ])
 def test_wrong_yaml_is_one_line(recipe, text, told):
     with pytest.raises(UserError, match=told) as caught:

@@ -15,7 +15,7 @@ from tasks import get_task
 from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import batching, code_switch, folders, multilingual, results, runner
+from xstilts import batching, code_switch, families, folders, multilingual, results, runner
 from xstilts.arguments import ArmArguments, FamilyArguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def arm(rows, lexicons):
     def load(task, mode="english", family=FAMILY, limit=None, seed=0, **more):
         given = ArmArguments(language_mode=mode, **more)
         family = replace(family, match_roundtrip=family.match_roundtrip or mode == "roundtrip", lexicon="somewhere")
-        multilingual.check(family, given)
+        families.check(family, given)
         return multilingual.load(get_task(task), family, given, rows, limit, seed, lexicons)
 
     return load
@@ -249,7 +249,7 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
 ])
 def test_arguments_that_cannot_go_together(family, given, message):
     with pytest.raises(UserError, match=message):
-        multilingual.check(FamilyArguments(**family), ArmArguments(**given))
+        families.check(FamilyArguments(**family), ArmArguments(**given))
 
 
 @pytest.mark.parametrize("task, given, message", [

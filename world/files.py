@@ -115,7 +115,7 @@ def _is(value: object, kind: type) -> bool:
 
 
 def _may_write(out: Path, settings: dict, force: bool) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not os.path.exists(out) or (out.is_dir() and not any(out.iterdir())):
         return True
     if not (out / STAMP).is_file():
         raise WorldError(f"--out {out} exists and is not a world (no {STAMP}): give another folder or remove it")

@@ -15,6 +15,8 @@ Read are results.json of every cell and, beside it, hits.parquet: language, laye
 seeds, languages or query ids is not computed, and says why.
 """
 
+import math
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,13 +27,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from tasks.reading import open_file, read_bytes
-from xstilts import results, statistics
-from xstilts.arguments import unknown
+from tasks.reading import open_file
+from xstilts import results, statistics, user_files
 from xstilts.errors import UserError, first_line
 from xstilts.matrix import PLAIN, Matrix, fingerprints
+from xstilts.words import unknown
 
 ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
@@ -137,12 +138,7 @@ def read_spec(path: str | Path) -> Spec:
     Raises:
         UserError: naming the file and the key that is missing, unknown or of the wrong kind.
     """
-    try:
-        values = yaml.safe_load(read_bytes(path).decode("utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # YAML's date 2001-99-99 is a ValueError
-        raise UserError(f"--question {path} cannot be read: {first_line(error)}.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--question {path}: expected `key: value` lines, as in recipes/question.")
+    values = user_files.read_yaml(path, "--question")
     values.pop("description", None)
     known = set(Spec.__dataclass_fields__)
     for key in values:
@@ -161,6 +157,7 @@ def read_spec(path: str | Path) -> Spec:
     if not values.get("select_languages") and values.get("fixed_layer") is None:
         raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
     given = {key: value for key, value in values.items() if value is not None}
+    given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
     return Spec(**given | {"primary": (primary["family"], primary["role"]), "select_languages": tuple(given.get("select_languages", ()))})
 
 
@@ -172,8 +169,11 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_margin(value: Any) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
@@ -183,9 +183,9 @@ _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
     "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"} and all(map(_is_text, value.values())),
                 "{family: ..., role: ...}"),
     "select_languages": (lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
-                         'a list of language codes (in quotes if YAML takes one for a word, as "no")'),
-    "fixed_layer": (lambda value: _is_number(value, int), "a layer's number"),
-    "margin": (lambda value: _is_number(value, int | float) and 0 < value <= 100, "points above 0, at most 100"),
+                         "a list of language codes"),
+    "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
+    "margin": (_is_margin, "points above 0"),
 }  # fmt: skip
 
 

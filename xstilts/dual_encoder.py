@@ -22,12 +22,13 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, folders, heads, mining, results, runner
+from xstilts import cards, code_switch, folders, heads, inputs, mining, results, runner
 from xstilts.arguments import told
 from xstilts.checkpoint.encoder import Cut, depth
 from xstilts.embedding import export_sentence_transformers, hidden_state, normalize
 from xstilts.errors import UserError
-from xstilts.multilingual import ROUND_TRIP, align, counts, draws, family_languages
+from xstilts.families import family_languages
+from xstilts.multilingual import ROUND_TRIP, align, counts, draws
 from xstilts.training_arguments import training_arguments
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
@@ -257,6 +258,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
         heads.clean_tokenizer(self.model.tokenizer)
         with self.upper.restored():
             self.model.save(output_dir or self.args.output_dir, create_model_card=False)
+        results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
 
 def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
@@ -309,23 +311,6 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
 
-def check(how, family) -> None:
-    """Refuses arguments that cannot go together, before anything is read.
-
-    Raises:
-        UserError: what was given, and what to type.
-    """
-    if not how.train_tasks:
-        raise UserError("--train_tasks is missing: pairs to train on, e.g. squad_dual or nli_dual.")
-    if not 0 <= how.alpha <= 1:
-        raise UserError(f"--alpha {how.alpha} must lie in 0..1.")
-    if how.scale <= 0 or (how.cached_loss_mini_batch is not None and how.cached_loss_mini_batch < 1):
-        raise UserError(f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive.")
-    code_switch.check(how, family.lexicon)
-    if how.code_switch and how.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
-        raise UserError("--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en).")
-
-
 def train(how, family, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
     """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
@@ -337,7 +322,6 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
     """
-    check(how, family)
     tasks = [get_pairs(name, data_args.benchmark) for name in dict.fromkeys(how.train_tasks)]
     languages = family_languages(family) or ["en"]
     # whatever is drawn: of all these only ids that all have, in the order of English, its equal texts in different batches
@@ -372,7 +356,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         heads.freeze_embeddings(encoder)
 
     # ---- rows ----------------------------------------------------------------------------------------------------
-    rows = runner.open_rows(data_args, family.translations)
+    rows = inputs.open_rows(data_args, family.translations)
     notes = []
     if how.code_switch:
         switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))

@@ -25,6 +25,7 @@ import numpy as np
 
 from xstilts.errors import UserError
 from xstilts.processes import TEAM
+from xstilts.results import obey_umask
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
     import torch
@@ -549,6 +550,7 @@ def export_sentence_transformers(
         if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
             kind = encoder.model.config.model_type
             raise UserError(f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than ours.")
+        obey_umask(*temporary.glob("whole/*.safetensors"))
         if out.exists():
             out.rmdir()
         os.replace(temporary / "whole", out)

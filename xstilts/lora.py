@@ -11,20 +11,10 @@ from pathlib import Path
 
 import torch
 
+from xstilts import privacy, results
 from xstilts.errors import UserError
 
 FOLDER = "adapter"
-
-
-def check(arguments) -> None:
-    """Refuses settings that make no adapter.
-
-    Raises:
-        UserError: what was given, and what to type.
-    """
-    if arguments.peft and (arguments.lora_rank < 1 or not 0 <= arguments.lora_dropout < 1 or arguments.lora_targets == []):
-        raise UserError(f"--lora_rank {arguments.lora_rank} must be 1 at least, --lora_dropout {arguments.lora_dropout} in 0..1, and "
-                        "--lora_targets must name a module, e.g. query value.")
 
 
 def wrap(model, arguments):
@@ -105,7 +95,10 @@ def finish(trainer, folder: str):
     """Writes the adapter below `folder`, merges it, and returns the plain model, which is the trainer's from then on."""
     wrapped = trainer.model
     if trainer.is_world_process_zero():
+        for config in wrapped.peft_config.values():  # adapter_config.json, which is pushed, names the checkpoint below the adapter
+            config.base_model_name_or_path = privacy.public(config.base_model_name_or_path)
         wrapped.save_pretrained(str(Path(folder, FOLDER)))
+        results.obey_umask(*Path(folder, FOLDER).glob("*.safetensors"))
         Path(folder, FOLDER, "README.md").unlink(missing_ok=True)  # peft's form to be filled in; the folder's card says all
     model = trainer.model = trainer.model_wrapped = wrapped.merge_and_unload(safe_merge=True)
     _link(model)

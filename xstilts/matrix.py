@@ -351,11 +351,17 @@ def _outdated(root: Path, records: Mapping[CellKey, dict], trainings: list[tuple
     started += [(name.removesuffix(f"/{results.FILE_NAME}"), record["settings"]) for name, record in trainings]
     return [f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
             for name, settings in started if "model_finished" in settings
-            and finished.get(_real(settings["model"]), settings["model_finished"]) != settings["model_finished"]]
+            and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]]
 
 
-def _real(path: str) -> str | None:
-    return None if "\0" in path else os.path.realpath(path)
+def _parent(folder: Path, settings: Mapping) -> str:
+    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may not."""
+    try:
+        settings = settings | results.read_note(folder / "run.json", "")
+    except UserError:  # the result of another machine
+        pass
+    path = str(settings["model"])
+    return path if "\0" in path else os.path.realpath(path)
 
 
 def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[str]) -> None:

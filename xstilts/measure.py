@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import get_task
 from tasks import languages as codes
-from xstilts import index, mining, ranks, results, runner, submission
+from xstilts import index, inputs, mining, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
 from xstilts.errors import UserError
 
@@ -105,8 +104,6 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
     Raises:
         UserError: a row is broken, or a pool is smaller than the neighbours asked of it.
     """
-    if how.csls is not None and how.csls < 1:
-        raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
     if task.form == "mining":
         found = {language: {split: task.load(split, language, rows) for split in splits} for language in languages}
         for language, pools in found.items():
@@ -139,14 +136,7 @@ def _check_sizes(task, examples: Mapping, how) -> None:
 def check_index(task, examples: Mapping, how, dim: int) -> None:
     """Raises UserError where --index cannot be used: before anything is embedded in `dim` dimensions."""
     if how.index is None:
-        for flag in ("nprobe", "index_candidates"):
-            if getattr(how, flag) is not None:
-                raise UserError(f"--{flag} goes with --index.")
         return
-    if task.form == "ranking" or how.csls is not None:
-        raise UserError(f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out.")
-    if how.cache_dir is None:
-        raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
     for language, rows in examples.items():
         sizes = [len(rows)] if task.form == "retrieval" else [len(set(texts)) for texts in (rows["test"].source, rows["test"].target)]
         with _told(f"{task.name} {language}"):
@@ -400,15 +390,9 @@ class Headline:
             raise UserError(f"--report_layer {self.layer}: the model has layers {layers[0]} to {layers[-1]}.")
         if how.select_on is None:
             return
-        name, colon, what = how.select_on.partition(":")
-        words = [word.strip() for word in what.split(",") if word.strip()]
-        self.task, rows = get_task(name, data_args.benchmark), runner.open_rows(data_args)
-        self.mined = self.task.form == "mining"
-        if not colon or self.task.form not in ("retrieval", "mining") or (self.mined and words != ["dev"]):
-            raise UserError(f"--select_on {how.select_on}: give tatoeba:<languages>, e.g. tatoeba:ces,dan, or bucc:dev.")
-        if not words:
-            raise UserError(f"--select_on {how.select_on} names no language.")
-        languages = runner.choose_languages(self.task, rows, [] if self.mined else words, "--select_on")
+        self.task, words = inputs.selection(how.select_on, data_args.benchmark)
+        self.mined, rows = self.task.form == "mining", inputs.open_rows(data_args)
+        languages = inputs.choose_languages(self.task, rows, words, "--select_on")
         self.held_out = [] if self.mined else languages
         self.how = replace(how, center="none", csls=None)
         self.examples = read(self.task, rows, languages, self.how, data_args.max_eval_samples, ("dev",))
@@ -420,7 +404,7 @@ class Headline:
         Raises:
             UserError: one of them was asked for, or is the benchmark's, or no other is there.
         """
-        languages = runner.choose_languages(task, rows, wanted)
+        languages = inputs.choose_languages(task, rows, wanted)
         both = [language for language in languages if language in self.held_out]
         kept = [language for language in languages if language not in both]
         if both and (wanted or not rows.local or not kept):

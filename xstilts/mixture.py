@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel
 
+from xstilts import results
 from xstilts.batching import deal, length_groups
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
@@ -186,3 +188,4 @@ def save(model: MixtureModel, tokenizer, folder: str) -> None:
              if name.startswith("heads.") and name not in model.all_tied_weights_keys}
     save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
+    results.obey_umask(*Path(folder).glob("*.safetensors"))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from xstilts import results
 from xstilts.errors import UserError
+from xstilts.words import parse_tool
 
 
 @dataclass
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m xstilts.plan", description=__doc__.split("\n")[0])
     parser.add_argument("stamps", nargs="+", type=Path, metavar="RESULTS_JSON", help="of every run of the matrix, done or not")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
-    given = parser.parse_args(argv)
+    given = parse_tool(parser, argv)
     print(report(given.stamps, max(1, given.jobs)))
 
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 from xstilts import cards, results
 from xstilts.errors import UserError, first_line
+from xstilts.words import parse_tool
 
 
 def repository(hub: str, matrix: str, record: dict) -> str:
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hub", required=True, help="namespace on the Hub: your name or an organisation's")
     parser.add_argument("--matrix", required=True, help="name of the matrix, with which the repositories' names begin")
     parser.add_argument("--private", action="store_true", help="create the repositories as private")
-    given = parser.parse_args(argv)
+    given = parse_tool(parser, argv)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     errors = push_all(given.hub, given.matrix, given.folders, given.private)
     for error in errors:

@@ -59,6 +59,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.reading import read_object
+from xstilts import privacy
 from xstilts.errors import UserError
 from xstilts.listing import Listing, look
 
@@ -113,7 +114,6 @@ _LARGEST = 2**63 - 1  # of a whole number: tables keep them in 64 bits
 _LONGEST = 1000  # characters shown of a cause
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 80
-_SECRET_FLAGS = ("--token", "--hub_token", "--hf_token", "--use_auth_token", "--push_to_hub_token")
 
 
 def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None)
     Raises:
         UserError: it cannot be written.
     """
-    record = {"cause": cause, "checkpoint": checkpoint, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    record = {"cause": privacy.hide(cause), "checkpoint": checkpoint, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     write_text(Path(folder, FAILED), json.dumps(record, indent=1) + "\n")
 
 
@@ -264,7 +264,7 @@ def file_sha256(path: str | os.PathLike) -> str:
 
 
 def command_line(argv: list[str] | None = None) -> str:
-    """Returns the command that runs now, quoted for a shell, with every access token replaced by `<hidden>`.
+    """Returns the command that runs now, quoted for a shell, without access tokens and places of local folders (`privacy`).
 
     Args:
         argv: in place of `sys.argv`.
@@ -273,18 +273,7 @@ def command_line(argv: list[str] | None = None) -> str:
     script = os.path.relpath(argv[0]) if argv else ""
     # A script elsewhere is named by its file alone: the folders above it say more about the machine than the run.
     words = ["python", os.path.basename(script) if script.startswith("..") else script]
-    hide_next = False
-    for word in argv[1:]:
-        flag, equals, _ = word.partition("=")
-        is_secret = _is_secret_flag(flag)
-        if hide_next and not word.startswith("--"):
-            words.append("<hidden>")
-        elif is_secret and equals:
-            words.append(f"{flag}=<hidden>")
-        else:
-            words.append(re.sub(r"hf_[A-Za-z0-9]{16,}", "<hidden>", word))
-        hide_next = is_secret and not equals
-    return shlex.join(words)
+    return shlex.join(words + privacy.public(privacy.hide_words(argv[1:])))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -307,9 +296,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        obey_umask(temporary)
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
@@ -317,10 +304,12 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}). Choose another --output_dir.") from error
 
 
-def _is_secret_flag(flag: str) -> bool:
-    # argparse takes a shortened flag, so --hub_tok is --hub_token too.
-    flag = flag.replace("-", "_").replace("__", "--", 1)
-    return len(flag) > 3 and flag.startswith("--") and any(secret.startswith(flag) for secret in _SECRET_FLAGS)
+def obey_umask(*paths: str | os.PathLike) -> None:
+    """Gives files the mode that the umask asks for: mkstemp and safetensors make files that only their owner can read."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in paths:
+        os.chmod(path, 0o666 & ~umask)
 
 
 def _number(value: Any) -> int | float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 import math
@@ -20,8 +19,7 @@ from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trai
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
-from tasks.rows import Rows
-from xstilts import batching, folders, heads, submission
+from xstilts import batching, folders, heads, logs, results, submission
 from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
 from xstilts.errors import UserError, first_line, full_disk
 
@@ -129,9 +127,10 @@ class TaskTrainer(Watched, Trainer):
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
-    def _save(self, *args, **kwargs):
+    def _save(self, output_dir=None, state_dict=None):
         heads.clean_tokenizer(self.processing_class)
-        super()._save(*args, **kwargs)
+        super()._save(output_dir, state_dict)
+        results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
     def _get_train_sampler(self, train_dataset=None):
         sampler = super()._get_train_sampler(train_dataset)
@@ -249,59 +248,12 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     return data_args.max_seq_length
 
 
-def prepare(run, needs_output: bool = True) -> None:
-    """Logging, seeds, and the output folder, which must be writable."""
-    logging.basicConfig(level=logging.INFO if folders.is_first() else logging.ERROR, format="%(message)s")
-    for noisy in ("httpx", "httpx2", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def prepare(run) -> None:
+    """Logging and seeds."""
+    logs.begin(logging.INFO if folders.is_first() else logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
     transformers.utils.logging.set_verbosity_error()
-    if needs_output:
-        if not run.output_dir:
-            raise UserError("--output_dir is missing.")
-        try:
-            Path(run.output_dir).mkdir(parents=True, exist_ok=True)
-            probe = Path(run.output_dir, f".writable-{os.getpid()}")
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UserError(f"--output_dir {run.output_dir} cannot be written: {error.strerror}.") from error
     transformers.set_seed(run.seed)
-
-
-def open_rows(data_args, translations: str | None = None) -> Rows:
-    """The rows a run reads.
-
-    Raises:
-        UserError: of them, or --splits names a task there is not: it would change nothing, and nobody would know.
-    """
-    from tasks import TASKS
-    from tasks.pairs import PAIRS
-
-    rows = Rows(data_args.data_root, data_args.splits, translations)
-    for name, split in rows.overrides:
-        if name not in TASKS and name not in PAIRS:
-            near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
-            raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
-    return rows
-
-
-def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
-    """The task's languages, or the wanted ones among those there are.
-
-    Raises:
-        UserError: a wanted language has no rows.
-    """
-    from tasks import languages as codes
-
-    if not wanted:
-        return task.languages(rows)
-    have = task.available(rows)
-    wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
-    for code in wanted:
-        if code not in have:
-            raise UserError(f"{flag} {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
-    return wanted
 
 
 def train(trainer, checkpoint: str | None) -> float:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
+from xstilts import logs
 from xstilts.arguments import command, parse
 from xstilts.errors import UserError, first_line
 
@@ -69,9 +70,9 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts.heads import check_checkpoint
+    from xstilts.checkpoint.config import check_checkpoint
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logs.begin()
     task, rows = get_task(how.task), Rows(how.data_root)
     check_checkpoint(how.model, "--model")
     check_checkpoint(how.back_model or how.model, "--back_model")
