@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts import processes
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError, first_line
 
 STARTED = time.time()  # about when this process began
 
@@ -286,35 +284,9 @@ def _raise(message: str):
 
 
 def command(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's main; a user's error is one line on stderr and exit code 2, an interrupt 130.
+    """Runs a script's main; what ends it too early is said in one line, see `xstilts.endings.one_line`."""
+    from xstilts import endings
 
-    Under make, which names the run's folder in XSTILTS_CELL, that error, or whatever else ended it, is kept there for the report.
-    """
-    try:
+    with endings.one_line():
         main(sys.argv[1:])
         processes.leave()
-    except UserError as error:
-        keep_cause(str(error).rstrip("."))
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception as error:
-        keep_cause(f"{type(error).__name__}: {first_line(error)}")
-        full, lost = full_disk(error), processes.lost(error)
-        if not (full or lost):
-            raise
-        said = f"nothing can be written: {full}. Make room, or choose another folder." if full else f"{lost}. {processes.AGAIN}"
-        print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command again goes on from the last checkpoint.")
-
-
-def keep_cause(cause: str) -> None:
-    """Writes failed.json into the folder of XSTILTS_CELL, unless this process has done so already, with more to say."""
-    from xstilts import results
-
-    if folder := os.environ.get("XSTILTS_CELL"):
-        path = Path(folder, results.FAILED)
-        if not path.is_file() or path.stat().st_mtime < STARTED:
-            with contextlib.suppress(UserError):  # the disk may be full
-                results.write_failure(folder, cause, None)

@@ -6,7 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from xstilts import claims, results
+from xstilts import claims, endings, results
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
@@ -88,6 +88,7 @@ def finish(run, record: dict, checkpoint: bool) -> None:
               "mean": results.mean(record["scores"]), **record}
     results.write_text(folder / "README.md", card(record, checkpoint))
     results.write(folder / "results.json", record)
+    endings.done()
     clean(folder)
     claims.release(folder)
     logger.info("Wrote %s", folder / "results.json")
