@@ -5,9 +5,10 @@ import os
 import re
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
-# Libraries in Rust and C++ raise errors without a number. These are the system's words, and what torch.save says instead of them.
+# Libraries in Rust and C++ raise errors without a number: the system's words, and what torch.save says instead of them
 FULL = (*(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
-        "not enough disk space", "pytorchstreamwriter failed", "unexpected pos", "iostream error")
+        "not enough disk space")
+TORCH_SAVE = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
 
 
 class UserError(ValueError):
@@ -29,5 +30,7 @@ def full_disk(error: BaseException | None) -> str | None:
         said = str(error).lower()
         if (isinstance(error, OSError) and error.errno in DISK) or any(words in said for words in FULL):
             return first_line(error)
+        if any(words in said for words in TORCH_SAVE):
+            return "torch.save could not write all of a file"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None

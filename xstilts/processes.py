@@ -11,6 +11,7 @@ import contextlib
 import gc
 import itertools
 import os
+import re
 import sys
 import threading
 import time
@@ -135,7 +136,8 @@ def lost(error: BaseException) -> str | None:
     if torch is None or not (isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)):
         return None
     who = gone() or "another process of this run has ended, or cannot be reached"
-    return f"{who} ({first_line(error).partition('. ')[0]})"
+    said = re.sub(r"^\[\S+:\d+\] ", "", first_line(error))  # gloo begins with a place in its own source
+    return f"{who} ({said.partition('. ')[0]})"
 
 
 def gone() -> str | None:
