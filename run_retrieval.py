@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
 def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments,
                   world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, folders, inputs, measure, results, runner
+    from xstilts import cards, endings, folders, inputs, measure, results, runner
     from xstilts.embedding import Encoder
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
@@ -123,9 +123,9 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision)
     for task, cell, rows, examples, notes in work:
         start = time.time()
-        with folders.failures(cell.output_dir):
-            found = measure.MEASURES[task.form](task, examples, embed, how, layer)
-            found.write(Path(cell.output_dir), task)
+        endings.begin(cell.output_dir, checkpoints=None)
+        found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+        found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,

@@ -1,9 +1,14 @@
 """The one error a user is meant to see, and what can be said of a disk that takes no more."""
 
 import errno
+import os
 import re
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
+# Libraries in Rust and C++ raise errors without a number: the system's words, and what torch.save says instead of them
+FULL = (*(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
+        "not enough disk space")
+TORCH_SAVE = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
 
 
 class UserError(ValueError):
@@ -36,7 +41,9 @@ def full_disk(error: BaseException | None) -> str | None:
     """What the system said, if an error or what it came from is that nothing could be written (no room, read-only); else None."""
     while error is not None:
         said = str(error).lower()
-        if (isinstance(error, OSError) and error.errno in DISK) or "no space left on device" in said or "not enough disk space" in said:
+        if (isinstance(error, OSError) and error.errno in DISK) or any(words in said for words in FULL):
             return first_line(error)
-        error = error.__cause__
+        if any(words in said for words in TORCH_SAVE):
+            return "torch.save could not write all of a file"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None

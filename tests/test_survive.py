@@ -282,7 +282,6 @@ def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(cli, tin
     assert [path.name for path in folder.iterdir()] == [results.FAILED]
     assert results.failures(tmp_path) == {"none/seed0/xnli": "--languages de: xnli has no such test rows here; it has en qaa qab"}
     monkeypatch.setattr(sys.modules["run_target"], "parse", lambda *_, **__: [][0])
-    monkeypatch.setattr("xstilts.arguments.STARTED", 4e9)  # the next process
     with pytest.raises(IndexError):
         cli(*command)
     assert results.failures(tmp_path) == {"none/seed0/xnli": "IndexError: list index out of range"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import errno
 import os
 import sys
 import time
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from xstilts import inputs, processes, user_files
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError
 from xstilts.privacy import with_underscores
 from xstilts.words import check_finite, check_rest, check_words, fail, short, yaml_words
 
@@ -276,52 +274,15 @@ def read_yaml(path: str, script: str) -> dict[str, Any]:
 
 
 def command(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's main; a user's error is one line on stderr and exit code 2, an interrupt 130.
+    """Runs a script's main; what ends it too early is said in one line, see `xstilts.endings.one_line`.
 
-    Under make, which names the run's folder in XSTILTS_CELL, that error, or whatever else ended it, is kept there for the report.
     An output folder that was made and nothing was written to is removed.
     """
+    from xstilts import endings
+
     try:
-        main(sys.argv[1:])
-        processes.leave()
-    except UserError as error:
-        keep_cause(_line(error).rstrip("."))
-        _say(_line(error))
-        sys.exit(2)
-    except Exception as error:
-        keep_cause(f"{type(error).__name__}: {first_line(error)}")
-        full, lost = full_disk(error), processes.lost(error)
-        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # whatever argument the path is of
-            _say(_line(f"{error.strerror}: {error.filename}"))
-        elif full:
-            _say(f"nothing can be written: {full}. Make room, or choose another folder.")
-        elif lost:
-            _say(f"{lost}. {processes.AGAIN}")
-        else:
-            raise
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command again goes on from the last checkpoint.")
+        with endings.one_line():
+            main(sys.argv[1:])
+            processes.leave()
     finally:
         inputs.remove_empty()
-
-
-def _line(error: UserError | str) -> str:
-    """An error as one line of bearable length: what was given, and is quoted, may hold line ends and thousands of letters."""
-    line = " ".join(str(error).splitlines())
-    return line if len(line) <= 1500 else f"{line[:1000]} ... {line[-400:]}"
-
-
-def _say(line: str) -> None:
-    print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr)
-
-
-def keep_cause(cause: str) -> None:
-    """Writes failed.json into the folder of XSTILTS_CELL, unless this process has done so already, with more to say."""
-    from xstilts import results
-
-    if folder := os.environ.get("XSTILTS_CELL"):
-        path = Path(folder, results.FAILED)
-        if not path.is_file() or path.stat().st_mtime < STARTED:
-            with contextlib.suppress(UserError):  # the disk may be full
-                results.write_failure(folder, cause, None)

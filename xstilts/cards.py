@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from xstilts import claims, privacy, results
+from xstilts import claims, endings, privacy, results
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
@@ -93,6 +93,7 @@ def finish(run, record: dict, checkpoint: bool) -> None:
     record = privacy.public(record)  # run.json keeps whole paths for this machine, and is not pushed
     results.write_text(folder / "README.md", card(record, checkpoint))
     results.write(folder / "results.json", record)
+    endings.done()
     clean(folder)
     claims.release(folder)
     logger.info("Wrote %s", folder / "results.json")

@@ -384,12 +384,16 @@ def _help(settings: dict[str, object], shared: str, batches: list[np.ndarray]) -
 def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
     """A float32 .npy file of this shape, memory-mapped. UserError unless the disk has room for `count` of them.
 
-    Without the check a full disk ends the process where it writes, without a word.
+    The room is taken at once: a disk that is full later ends the process where it writes (SIGBUS), without a word.
     """
     needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
     if needed > free:
         raise UserError(f"{path.parent} has {free / 1e9:.1f} GB free, the vectors need {needed / 1e9:.1f} GB: give another folder.")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:

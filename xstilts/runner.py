@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
-import os
 import time
 import zlib
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow
 import torch
 import transformers
 from datasets import concatenate_datasets
-from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer
+from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
@@ -62,6 +62,17 @@ class Masking(DataCollatorForLanguageModeling):
             return super().__call__(features, return_tensors)
 
 
+class BestOfFolder(TrainerCallback):
+    """The best checkpoint is looked for where the run is: its folder may have been moved or copied since a kill.
+
+    transformers keeps a path. Where nothing is there it would take the last weights for the best, without a word.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_model_checkpoint or state.best_global_step:
+            state.best_model_checkpoint = str(Path(args.output_dir, f"checkpoint-{state.best_global_step}"))
+
+
 class Watched:
     """A Trainer that stops when its loss or weights are no longer numbers, before it keeps such a checkpoint.
 
@@ -71,6 +82,7 @@ class Watched:
     tokens: torch.Tensor | int = 0  # of this process since they were last counted
 
     def train(self, *args, **kwargs):
+        self.add_callback(BestOfFolder)
         self.args.logging_nan_inf_filter = False  # would look at every loss too, only to leave such a one out of the log
         output = super().train(*args, **kwargs)
         self.count_tokens()
@@ -82,6 +94,11 @@ class Watched:
         if not math.isfinite(loss.item()):
             raise UserError("the loss is no longer a number; try a smaller --learning_rate")
         return loss
+
+    def _run_epoch(self, *args, **kwargs):
+        # a run resumed from its last checkpoint has nothing left to train; transformers would train one step more
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         # a log line with each checkpoint: where a run that is resumed begins its next mean loss, others are to begin theirs
@@ -97,11 +114,24 @@ class Watched:
     def _save_checkpoint(self, model, trial):
         check_weights(self.model)
         self.count_tokens()
-        # transformers deletes the oldest by the clock: one that was set back would make the newest checkpoint that
-        for older in Path(self.args.output_dir).glob("checkpoint-*"):
-            if older.stat().st_mtime > time.time() and self.is_world_process_zero():
-                os.utime(older, (0, 0))
-        super()._save_checkpoint(model, trial)
+        with self._all_kept() as limit:
+            super()._save_checkpoint(model, trial)
+        if limit and self.is_world_process_zero():
+            folders.rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
+
+    def _finalize_training(self, *args, **kwargs):
+        # transformers removes the last checkpoint where another is the best: a run killed while it scores would train again
+        with self._all_kept():
+            return super()._finalize_training(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _all_kept(self):
+        """transformers removes no checkpoint; yields the limit there is otherwise."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            yield limit
+        finally:
+            self.args.save_total_limit = limit
 
 
 def check_weights(model) -> None:
@@ -170,6 +200,9 @@ class TaskTrainer(Watched, Trainer):
         """
         order = np.argsort(features["length"], kind="stable")[::-1]
         output = self.predict(features.select(order)).predictions
+        if not all(np.isfinite(part).all() for part in (output if isinstance(output, tuple) else [output])):
+            check_weights(self.model)
+            raise UserError("the model's predictions are no longer finite numbers; give --bf16 false and --fp16 false")
         back = np.argsort(order)
         return tuple(part[back] for part in output) if isinstance(output, tuple) else output[back]
 
@@ -263,7 +296,7 @@ def train(trainer, checkpoint: str | None) -> float:
         UserError: it cannot go on, see `failures`.
     """
     start = time.time()
-    with folders.failures(trainer.args.output_dir, trainer):
+    with folders.failures(trainer):
         _train(trainer, checkpoint)
     return time.time() - start
 
@@ -280,6 +313,8 @@ def _train(trainer, checkpoint: str | None) -> None:
         if best and trainer.args.eval_strategy != "no" and best.removeprefix("eval_") not in scores:
             raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(scores)}")
     trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.state.global_step < trainer.state.max_steps:  # --enable_jit_checkpoint ends a training so, at a SIGTERM
+        raise UserError(f"the training was ended before its last step, {trainer.state.max_steps}")
     check_weights(trainer.model)
 
 
@@ -293,7 +328,7 @@ def score_languages(trainer, task, rows, languages, tokenizer, length, limit, fo
     for language in languages:
         examples = first(task.load("test", language, rows), limit)
         features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
-        with folders.failures(trainer.args.output_dir, trainer):
+        with folders.failures(trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
