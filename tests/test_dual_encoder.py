@@ -69,6 +69,14 @@ def test_squad_pairs_are_a_question_and_the_sentence_of_its_answer(tiny_world):
     assert any(pair["passage"] != squad[pair["id"]]["context"] for pair in pairs)
 
 
+def test_lareqa_passages_have_no_line_end():
+    """The text of XTREME-R's candidates, so that what is trained is what is searched."""
+    rows = Dataset.from_dict({"id": ["q"], "question": ["What?"], "context": ["Never. One\ntwo. Three.\n"],
+                              "answers": [{"text": ["two"], "answer_start": [11]}]})
+    assert get_pairs("lareqa_dual").from_answers(rows)["passage"][:] == ["Onetwo.Never. Onetwo. Three."]
+    assert get_pairs("squad_dual").from_answers(rows)["passage"][:] == ["One\ntwo."]
+
+
 def test_positive_pairs_are_those_with_the_label_and_parallel_across_languages(tiny_world):
     from tasks import get_task
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from tasks import get_task
 from tasks import languages as codes
+from tasks.ranking import Pool
 from tasks.rows import Rows
 from xstilts import measure, ranks, scoring, submission
 from xstilts.embedding import Encoder, normalize
@@ -177,6 +178,13 @@ def test_lareqa_is_one_pool_of_all_languages(text, retrieval, tiny_model, tiny_w
     assert measures["language_bias"] == pytest.approx(np.mean(biases)) == measures["layer1/language_bias"]
     assert set(measures) == {"language_bias", *(f"layer{k}/language_bias" for k in range(3))}
     assert record["settings"]["candidate_text"] == text
+
+
+def test_lareqa_answers_have_no_line_end():
+    """XTREME-R's (sentence + context).replace("\\n", ""): a line end inside the sentence goes too."""
+    pool = Pool([], [], [], ["en_1_0"], ["One\ntwo."], ["One\ntwo. Three.\n"], ["en"])
+    assert get_task("lareqa").texts(pool, "sentence_context") == ["Onetwo.Onetwo. Three."]
+    assert get_task("lareqa").texts(pool, "sentence") == ["One\ntwo."]
 
 
 def test_the_pool_stays_whole(retrieval, tiny_world):
