@@ -387,8 +387,8 @@ def test_pools_too_small_for_what_is_asked(arguments, told, refused, no_embeddin
     assert told in refused(*arguments)
 
 
-def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_path):
-    """Its gold pairs are of sentences that stand twice, so none can be found: said in a note, and F1 is 0."""
+def test_without_a_hit_on_dev_the_threshold_is_zero(retrieval, tiny_world, tmp_path):
+    """Dev's gold pairs are of sentences that stand twice, so none can be found. XTREME then extracts every test candidate."""
 
     def unfindable(rows):
         return [{"source_id": rows[0]["source_id"], "target_id": rows[0]["target_id"]}]
@@ -402,9 +402,11 @@ def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_p
 
     root = broken(root, tmp_path / "doubled", "bucc2018__qab-en/source/validation", double)
     record = retrieval("--tasks", "bucc", "--languages", "qab", root=root)["bucc"]
-    assert record["scores"]["qab"]["f1"] == record["scores"]["qab"]["dev_f1"] == 0
-    assert "qab, layer 2: no gold pair among the dev candidates, so none is extracted" in record["notes"]
-    assert (tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text() == ""
+    assert record["scores"]["qab"]["dev_f1"] == 0
+    assert "qab, layer 2: no dev candidate is a gold pair, so the threshold is 0, as in XTREME" in record["notes"]
+    candidates = (tmp_path / "out/bucc/candidates/qab.tsv").read_text().splitlines()
+    assert candidates[0].endswith("score >= 0.000000 (best F1 on dev)")
+    assert len((tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text().splitlines()) == len(candidates) - 1 > 0
 
 
 def test_a_damaged_cache_is_computed_again(retrieval, tmp_path):

@@ -320,9 +320,9 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
 
 
 def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple[str, str]]) -> tuple[float, float]:
-    """(threshold, F1 on dev); (infinity, 0) where nothing is right: then no threshold is better than another."""
+    """(threshold, F1 on dev); (0, 0) where nothing is right, as XTREME's code starts from 0: every pair is then extracted."""
     hits = np.array([pair in gold for pair in pairs], dtype=bool)
-    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (float("inf"), 0.0)
+    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (0.0, 0.0)
 
 
 def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
@@ -339,8 +339,8 @@ def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = N
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
         for layer in test:
             threshold, dev_f1 = _threshold(*dev[layer], pools["dev"].gold)
-            if threshold == float("inf"):
-                found.notes.append(f"{language}, layer {layer}: no gold pair among the dev candidates, so none is extracted")
+            if not dev_f1:
+                found.notes.append(f"{language}, layer {layer}: no dev candidate is a gold pair, so the threshold is 0, as in XTREME")
             predictions = mining.pairs_above(*test[layer], threshold)
             if layer == headline:
                 found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, texts)
