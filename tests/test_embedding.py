@@ -28,7 +28,12 @@ SENTENCES = [
 LAYERS = 3
 
 
-@pytest.fixture(scope="session", params=["xlm-roberta", "bert", "deberta-v2"])
+FAMILIES = ["xlm-roberta", "bert", "deberta-v2"]
+# a norm after the last layer; a list of the layers' kinds in the config; no list of layers; no table of positions, or no such attribute
+MORE_FAMILIES = ["xlm-roberta-xl", "modernbert", "longformer", "xlm", "eurobert"]
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
 def checkpoint(request, tmp_path_factory) -> Path:
     """An untrained encoder of three layers with 62 positions, and a tokenizer made from a few words."""
     import torch
@@ -57,6 +62,11 @@ def checkpoint(request, tmp_path_factory) -> Path:
             "pos_att_type": ["p2c", "c2p"],
             "share_att_key": True,
         },
+        "xlm-roberta-xl": {"max_position_embeddings": 64},
+        "modernbert": {"max_position_embeddings": 62, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2},
+        "longformer": {"max_position_embeddings": 64, "attention_window": [8, 8, 8]},
+        "xlm": {"max_position_embeddings": 62, "emb_dim": 32, "n_layers": LAYERS, "n_heads": 4},
+        "eurobert": {"max_position_embeddings": 62, "num_key_value_heads": 4},
     }[request.param]
     torch.manual_seed(0)
     config = AutoConfig.for_model(
@@ -100,6 +110,33 @@ def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
             assert vectors.dtype == np.float32 and vectors.shape == (len(SENTENCES), 32)
             np.testing.assert_allclose(vectors, expected, atol=1e-5)
         np.testing.assert_allclose(together[layer], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("checkpoint", MORE_FAMILIES, indirect=True)
+def test_a_layer_alone_is_that_of_the_whole_encoder(checkpoint, tmp_path):
+    """Also exported: what follows the last layer of the whole encoder does not follow another one."""
+    from sentence_transformers import SentenceTransformer
+
+    every = Encoder.load(checkpoint, layers="all").embed(SENTENCES)
+    for layer in range(LAYERS + 1):
+        np.testing.assert_allclose(every[layer], plain(checkpoint, layer, "mean"), atol=1e-5)
+        assert np.array_equal(Encoder.load(checkpoint, layers=layer).embed(SENTENCES)[layer], every[layer])
+        export_sentence_transformers(checkpoint, layer, "mean", tmp_path / str(layer))
+        theirs = SentenceTransformer(str(tmp_path / str(layer)), device="cpu").encode(SENTENCES, batch_size=1)
+        np.testing.assert_allclose(theirs, every[layer], atol=1e-5)
+
+
+@pytest.mark.parametrize("checkpoint", [*FAMILIES, *MORE_FAMILIES], indirect=True)
+def test_a_layer_is_trained_on_the_states_it_is_read_with(checkpoint):
+    """With the layers above away the vectors are those of the folder that is saved."""
+    from xstilts.dual_encoder import UpperLayers, build
+
+    model = build(str(checkpoint), layer=1)
+    model.max_seq_length = 62
+    whole = model.encode(SENTENCES)
+    upper = UpperLayers(model[0].model, 1)
+    assert np.array_equal(model.encode(SENTENCES), whole)
+    assert upper.kept == {"xlm-roberta-xl": 2, "modernbert": 2, "eurobert": 2, "xlm": LAYERS}.get(model[0].model.config.model_type, 1)
 
 
 def test_mean_without_special_tokens(checkpoint):
@@ -327,17 +364,13 @@ def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel
 
-    if layer == 0 and "deberta" in checkpoint.name:
-        with pytest.raises(UserError, match="give at least layer 1"):
-            export_sentence_transformers(checkpoint, layer, pooling, tmp_path / "out")
-        return
     out = tmp_path / "deep" / "exported"
     export_sentence_transformers(checkpoint, layer, pooling, out)
     number = LAYERS if layer == "last" else layer
     ours = Encoder.load(checkpoint, layers=layer, pooling=pooling).embed(SENTENCES)[number]
     theirs = SentenceTransformer(str(out), device="cpu").encode(SENTENCES)
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
-    assert AutoModel.from_pretrained(out).config.num_hidden_layers == number
+    assert AutoModel.from_pretrained(out).config.num_hidden_layers == max(number, int("deberta" in checkpoint.name))
     assert (out / "README.md").is_file()
     assert [path.name for path in out.parent.iterdir()] == ["exported"]  # nothing half-written beside it
     with pytest.raises(UserError, match="exists and is not empty"):

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, folders, heads, mining, results, runner
+from xstilts import cards, code_switch, folders, heads, layers, mining, results, runner
 from xstilts.arguments import told
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
@@ -168,7 +168,8 @@ def load_encoder(name: str, revision: str = "main"):
 
 
 class UpperLayers:
-    """The layers of an encoder above the one whose vectors are trained: away while training, back in what is saved.
+    """The layers of an encoder that the trained one's vectors do not need (`layers.needed`): away while training, back in
+    what is saved.
 
     Args:
         layer: 1 to the number of layers, or None for the last.
@@ -181,11 +182,11 @@ class UpperLayers:
         n = encoder.config.num_hidden_layers
         if layer is not None and not 1 <= layer <= n:
             raise UserError(f"--layer {layer}: the model has layers 1 to {n} to train.")
-        self.kept = n if layer is None else layer
-        lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n]
-        if self.kept < n and not lists:
+        found = layers.layer_list(encoder)
+        if layer not in (None, n) and found is None:
             raise UserError(f"--layer {layer}: the layers of a {encoder.config.model_type} were not found; train the last one.")
-        self.layers, self.upper = (lists[0], lists[0][self.kept :]) if self.kept < n else (None, ())
+        self.kept = n if layer is None else layers.needed(encoder, layer)
+        self.layers, self.upper = (found, found[self.kept :]) if self.kept < n else (None, ())
         self.remove()
 
     def remove(self) -> None:

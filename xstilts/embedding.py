@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts import layers as layers_above
 from xstilts.errors import UserError, first_line
 from xstilts.heads import check_length
 from xstilts.processes import TEAM
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 POOLINGS = ("mean", "cls")
-KEEPS_A_LAYER = ("deberta", "deberta-v2")  # their code fails without any; layer 0 is then taken below the first
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
@@ -129,21 +129,16 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str, revision: str) -> PreTrainedModel:
-    """The encoder cut after `depth` layers (in KEEPS_A_LAYER after one at least).
-
-    UserError when the folder lacks any of its weights: they would be random.
-    """
+def _load_model(checkpoint: str | Path, config: PretrainedConfig, dtype: str, revision: str) -> PreTrainedModel:
+    """The whole encoder. UserError when the folder lacks any of its weights: they would be random."""
     import torch
     from transformers import AutoModel
 
-    depth = max(depth, int(config.model_type in KEEPS_A_LAYER))
     try:
         with _quiet():
             model, report = AutoModel.from_pretrained(
                 checkpoint,
                 revision=revision,
-                num_hidden_layers=depth,
                 dtype=getattr(torch, DTYPES[dtype]),
                 output_loading_info=True,
                 **_pooler_off(config),
@@ -173,8 +168,8 @@ def _load_tokenizer(checkpoint: str | Path, revision: str) -> PreTrainedTokenize
 
 def _position_limit(model: PreTrainedModel) -> int:
     """How many tokens the model has positions for."""
-    table = getattr(model.embeddings, "position_embeddings", None)
-    if table is None:  # relative positions only (DeBERTa): the length it was trained with
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    if table is None:  # no table of positions (DeBERTa, ModernBERT, EuroBERT): the length it was trained with
         return model.config.max_position_embeddings
     # XLM-R counts positions from padding_idx + 1, so its table of 514 serves 512 tokens.
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
@@ -272,11 +267,12 @@ class Encoder:
         config = _read_config(checkpoint, revision)
         numbers = _resolve_layers(layers, config.num_hidden_layers)
         tokenizer = _load_tokenizer(checkpoint, revision)
-        model = _load_model(checkpoint, config, numbers[-1], dtype, revision)
+        model = _load_model(checkpoint, config, dtype, revision)
         shortest = tokenizer.num_special_tokens_to_add() + 1
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
         max_length = min(max_length, tokenizer.model_max_length, _position_limit(model))
+        layers_above.cut(model, layers_above.needed(model, numbers[-1]))
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision)
 
@@ -432,14 +428,14 @@ class Encoder:
         """(layer, (batch, dim) vectors) for every asked layer of one batch."""
         device = self.model.device
         counted = counted.to(device)
-        only_top = self.layers == [self.model.config.num_hidden_layers]
+        top = self.model.config.num_hidden_layers
         output = self.model(
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),
-            output_hidden_states=not only_top,
+            output_hidden_states=self.layers != [top],
         )
         for layer in self.layers:
-            states = output.last_hidden_state if only_top else output.hidden_states[layer]
+            states = layers_above.states(output, layer, top)
             if self.pooling == "cls":
                 yield layer, states[:, 0]
             else:  # a product with the weights sums without a masked copy of the states
@@ -606,8 +602,8 @@ def export_sentence_transformers(
     """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
     tokens counted).
 
-    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. The folder appears whole
-    or not at all; one that exists and is not empty is a UserError.
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too; a layer that must stay above it
+    (`layers.needed`) is not read. The folder appears whole or not at all; one that exists and is not empty is a UserError.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -616,8 +612,6 @@ def export_sentence_transformers(
     encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
-    if encoder.layers != [encoder.model.config.num_hidden_layers]:
-        raise UserError(f"layer 0 of a {encoder.model.config.model_type} cannot be exported; give at least layer 1.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -631,6 +625,8 @@ def export_sentence_transformers(
         with _quiet():
             transformer = Transformer(str(plain), model_kwargs=_pooler_off(encoder.model.config))
             transformer.max_seq_length = encoder.max_length
+            if encoder.layers != [encoder.model.config.num_hidden_layers]:
+                transformer.modality_config = {"text": {"method": "forward", "method_output_name": ["hidden_states", encoder.layers[0]]}}
             module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
             SentenceTransformer(modules=[transformer, module], device="cpu").save(str(temporary / "whole"))
         if out.exists():
