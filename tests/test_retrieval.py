@@ -187,6 +187,15 @@ def test_lareqa_answers_have_no_line_end():
     assert get_task("lareqa").texts(pool, "sentence") == ["One\ntwo."]
 
 
+@pytest.mark.parametrize("task", ["tatoeba", *RANKED])
+def test_what_is_compared_is_embedded_in_one_call(task, retrieval, monkeypatch):
+    """Of two calls sentences of equal tokens get unequal vectors."""
+    embed, calls = Encoder.embed, []
+    monkeypatch.setattr(Encoder, "embed", lambda *rest, **more: calls.append(rest) or embed(*rest, **more))
+    record = retrieval("--tasks", task)[task]
+    assert len(calls) == (len(record["scores"]) if task == "tatoeba" else 1)
+
+
 def test_the_pool_stays_whole(retrieval, tiny_world):
     """Fewer queries or languages asked: the candidates are those of all the same."""
     whole = retrieval("--tasks", *RANKED, folder="whole")

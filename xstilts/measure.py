@@ -258,11 +258,11 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
     asked = np.repeat(list(examples), [len(pool) for pool in pools])
     spoken = np.array(pools[0].candidate_languages)
-    queries = embed([query for pool in pools for query in pool.queries], f"{task.name} queries")
-    candidates = embed(texts, f"{task.name} candidates")
-    for layer in queries:
+    both = embed([*(query for pool in pools for query in pool.queries), *texts], task.name)
+    for layer, vectors in both.items():
+        queries, candidates = vectors[: len(asked)], vectors[len(asked) :]
         with _told(f"{task.name}, layer {layer}"):
-            for variant, left, right, csls in _variants(queries[layer], candidates[layer], how, asked, spoken):
+            for variant, left, right, csls in _variants(queries, candidates, how, asked, spoken):
                 _, near = mining.knn(left, right, min(task.depth, len(right)), csls=csls)
                 for language, pool in examples.items():
                     predictions = [[ids[i] for i in row] for row in near[asked == language].tolist()]
