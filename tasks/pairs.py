@@ -97,15 +97,12 @@ class SquadDual(Pairs):
 
 
 class LareqaDual(SquadDual):
-    """SQuAD v1.1 in LAReQA's text form: the sentence, followed at once by its whole paragraph without line breaks.
-
-    No space between the two, as in XTREME-R's LAReQA (protocol 4).
-    """
+    """SQuAD v1.1 in LAReQA's text form: the sentence, followed at once by its whole paragraph, without line ends."""
 
     name = "lareqa_dual"
 
     def passage(self, context, start):
-        return sentences.sentence_at(context, start) + context.replace("\n", "")
+        return sentences.with_paragraph(sentences.sentence_at(context, start), context)
 
 
 class XquadDual(SquadDual):

@@ -12,6 +12,7 @@ from tasks import languages as codes
 from tasks.base import Source, Task
 from tasks.checks import at_row, check_gold, check_ids, check_text, shown, whole
 from tasks.errors import MissingColumn, RowError, UserError
+from tasks.sentences import with_paragraph
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
 
@@ -124,10 +125,10 @@ class LAReQA(Ranking):
                     *map(list, zip(*sentences, strict=True)))
 
     def texts(self, pool, kind):
-        """The sentence, or followed at once by its paragraph without line breaks, as XTREME-R's dual encoder has it."""
+        """The sentence, or `with_paragraph` of it."""
         if kind == "sentence":
             return pool.candidates
-        return [text + context.replace("\n", "") for text, context in zip(pool.candidates, pool.contexts, strict=True)]
+        return [with_paragraph(text, context) for text, context in zip(pool.candidates, pool.contexts, strict=True)]
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
     def _read(self, split, language, rows):

@@ -69,6 +69,14 @@ def test_squad_pairs_are_a_question_and_the_sentence_of_its_answer(tiny_world):
     assert any(pair["passage"] != squad[pair["id"]]["context"] for pair in pairs)
 
 
+def test_lareqa_passages_have_no_line_end():
+    """The text of XTREME-R's candidates, so that what is trained is what is searched."""
+    rows = Dataset.from_dict({"id": ["q"], "question": ["What?"], "context": ["Never. One\ntwo. Three.\n"],
+                              "answers": [{"text": ["two"], "answer_start": [11]}]})
+    assert get_pairs("lareqa_dual").from_answers(rows)["passage"][:] == ["Onetwo.Never. Onetwo. Three."]
+    assert get_pairs("squad_dual").from_answers(rows)["passage"][:] == ["One\ntwo."]
+
+
 def test_positive_pairs_are_those_with_the_label_and_parallel_across_languages(tiny_world):
     from tasks import get_task
 
@@ -409,6 +417,20 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
                "--output_dir", tmp_path / "cell")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "cell/tatoeba/results.json").read_text())["parents"] == [str(tiny_model), str(out)]
+
+
+def test_dev_pairs_of_equal_tokens_are_embedded_once(tiny_model, monkeypatch):
+    """Passages cut off at the same word have equal vectors, of which the first is taken; prompts count as text does."""
+    from xstilts.dual_encoder import accuracy, build
+
+    model = build(str(tiny_model), prompts={"query": "the ", "passage": "a "})
+    model.max_seq_length = 12
+    encode, given = model.encode, []
+    monkeypatch.setattr(model, "encode", lambda texts, **more: given.extend(texts) or encode(texts, **more))
+    long = "the teacher sees the doctor " * 5
+    pairs = Dataset.from_dict({"query": [long, "the doctor", long], "passage": [long + "one", "the doctor", long + "two"]})
+    assert accuracy(model, get_pairs("squad_dual"), pairs)["accuracy"] < 100  # the third query cannot find its passage
+    assert sorted(given) == sorted(["the " + long, "the the doctor", "a " + long + "one", "a the doctor"])
 
 
 def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model):

@@ -170,6 +170,8 @@ def test_lareqa(real_data):
     sentences = {"ar": 1222, "de": 1276, "en": 1180, "es": 1215, "hi": 1244, "ru": 1219, "tr": 1167, "vi": 1209, "zh": 1196}
     assert len(pool) == 1190 and len(pool.candidates) == len(set(pool.candidate_ids)) == sum(sentences[code] for code in languages)
     assert min(map(len, pool.gold)) >= len(languages)
+    texts = task.texts(pool, "sentence_context")  # XTREME-R takes (sentence + context).replace("\n", "")
+    assert sum("\n" in text for text in pool.candidates) == 25 and not any("\n" in text for text in texts)
     for language in languages:
         pool = task.load("test", language, rows)
         assert len(pool) == 1190 and task.score(task.gold(pool), pool, language)["map@20"] == pytest.approx(100)

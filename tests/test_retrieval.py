@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from tasks import get_task
 from tasks import languages as codes
+from tasks.ranking import Pool
 from tasks.rows import Rows
 from xstilts import measure, ranks, scoring, submission
 from xstilts.embedding import Encoder, normalize
@@ -177,6 +178,22 @@ def test_lareqa_is_one_pool_of_all_languages(text, retrieval, tiny_model, tiny_w
     assert measures["language_bias"] == pytest.approx(np.mean(biases)) == measures["layer1/language_bias"]
     assert set(measures) == {"language_bias", *(f"layer{k}/language_bias" for k in range(3))}
     assert record["settings"]["candidate_text"] == text
+
+
+def test_lareqa_answers_have_no_line_end():
+    """XTREME-R's (sentence + context).replace("\\n", ""): a line end inside the sentence goes too."""
+    pool = Pool([], [], [], ["en_1_0"], ["One\ntwo."], ["One\ntwo. Three.\n"], ["en"])
+    assert get_task("lareqa").texts(pool, "sentence_context") == ["Onetwo.Onetwo. Three."]
+    assert get_task("lareqa").texts(pool, "sentence") == ["One\ntwo."]
+
+
+@pytest.mark.parametrize("task", ["tatoeba", *RANKED])
+def test_what_is_compared_is_embedded_in_one_call(task, retrieval, monkeypatch):
+    """Of two calls sentences of equal tokens get unequal vectors."""
+    embed, calls = Encoder.embed, []
+    monkeypatch.setattr(Encoder, "embed", lambda *rest, **more: calls.append(rest) or embed(*rest, **more))
+    record = retrieval("--tasks", task)[task]
+    assert len(calls) == (len(record["scores"]) if task == "tatoeba" else 1)
 
 
 def test_the_pool_stays_whole(retrieval, tiny_world):
@@ -379,8 +396,8 @@ def test_pools_too_small_for_what_is_asked(arguments, told, refused, no_embeddin
     assert told in refused(*arguments)
 
 
-def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_path):
-    """Its gold pairs are of sentences that stand twice, so none can be found: said in a note, and F1 is 0."""
+def test_without_a_hit_on_dev_the_threshold_is_zero(retrieval, tiny_world, tmp_path):
+    """Dev's gold pairs are of sentences that stand twice, so none can be found. XTREME then extracts every test candidate."""
 
     def unfindable(rows):
         return [{"source_id": rows[0]["source_id"], "target_id": rows[0]["target_id"]}]
@@ -394,9 +411,11 @@ def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_p
 
     root = broken(root, tmp_path / "doubled", "bucc2018__qab-en/source/validation", double)
     record = retrieval("--tasks", "bucc", "--languages", "qab", root=root)["bucc"]
-    assert record["scores"]["qab"]["f1"] == record["scores"]["qab"]["dev_f1"] == 0
-    assert "qab, layer 2: no gold pair among the dev candidates, so none is extracted" in record["notes"]
-    assert (tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text() == ""
+    assert record["scores"]["qab"]["dev_f1"] == 0
+    assert "qab, layer 2: no dev candidate is a gold pair, so the threshold is 0, as in XTREME" in record["notes"]
+    candidates = (tmp_path / "out/bucc/candidates/qab.tsv").read_text().splitlines()
+    assert candidates[0].endswith("score >= 0.000000 (best F1 on dev)")
+    assert len((tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text().splitlines()) == len(candidates) - 1 > 0
 
 
 def test_a_damaged_cache_is_computed_again(retrieval, tmp_path):

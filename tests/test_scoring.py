@@ -167,6 +167,13 @@ def test_whole_tags_tell_cconj_from_sconj(toy):
     assert figures["avg_metric"] == 100.0
 
 
+def test_whole_tags_count_the_tag_of_words_without_one(toy):
+    """seqeval 0.0.12 gives 50 here; "_" is a type like any other."""
+    file(toy, "labels", "udpos").write_text("NOUN\n_\n")
+    file(toy, "predictions", "udpos").write_text("NOUN\nSYM\n")
+    assert score(toy)["udpos"]["whole_tag_f1"] == {"de": 50.0}
+
+
 def test_a_question_without_prediction_scores_zero_and_is_noted(toy):
     file(toy, "predictions", "xquad").write_text('{"q1": "river", "stray": "x"}')
     scores = score(toy)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,18 +39,10 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
-# What the vectors depend on in a checkpoint folder. results.json, README.md and optimizer states may change freely.
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "*.model",
-)
+# What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and of the
+# tokenizer's files the cache need not know: its key has the tokens.
+MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
+CACHE_FORMAT = 2  # of what is cached; one more when `embed` computes anything else from the same model and tokens
 
 
 def _check_pooling(pooling: str) -> None:
@@ -90,6 +83,25 @@ class Tokens:
     ids: np.ndarray
     counted: np.ndarray
     ends: np.ndarray
+
+    def distinct(self) -> tuple[Tokens, np.ndarray]:
+        """(every different sequence once, in order of appearance; which of them each sentence is, (n,) int64)."""
+        place, rows = {}, np.empty(len(self.ends) - 1, dtype=np.int64)
+        for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
+            key = hashlib.blake2b(self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16).digest()
+            rows[row] = place.setdefault(key, len(place))
+        first, lengths = np.unique(rows, return_index=True)[1], np.diff(self.ends)
+        kept = np.zeros(len(rows), dtype=bool)
+        kept[first] = True
+        flat = np.repeat(kept, lengths)
+        return Tokens(self.ids[flat], self.counted[flat], np.concatenate([[0], np.cumsum(lengths[kept])])), rows
+
+    def digest(self) -> str:
+        """sha256 of the sequences in their order."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.counted, self.ends):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
 
     def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
         """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least one."""
@@ -190,11 +202,11 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the files the vectors depend on: config, weights, tokenizer. Read once."""
+        """sha256 of the files the model is made of: MODEL_FILES. Read once."""
         from transformers.utils import cached_file
 
         folder = Path(cached_file(self.checkpoint, "config.json", revision=self.revision)).parent
-        files = {path for pattern in ("config.json", *WEIGHTS, *TOKENIZER) for path in folder.glob(pattern)}
+        files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
         digest = hashlib.sha256()
         for path in sorted(files):
             with path.open("rb") as file:
@@ -211,10 +223,12 @@ class Encoder:
         """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
         given}.
 
-        Equal sentences are computed once, and batches hold sentences of about one length, so that little padding is
-        computed; in fp32 the vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences;
-        without it a batch holds as many as fit a budget of tokens. With `folder` the vectors are written there
-        (layer<k>.npy) and come back memory-mapped, read-only.
+        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two batches
+        they would differ by rounding, which then decided between them. What is to be compared therefore goes into one
+        call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the vectors equal
+        those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as many as fit a
+        budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back memory-mapped,
+        read-only.
 
         On the first process of a team (`processes.TEAM`) all processes compute, each its share of the batches. These
         are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
@@ -223,17 +237,27 @@ class Encoder:
 
         Raises UserError for an empty list, a sentence without any token to average, a disk without room.
         """
+        return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
+
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
+        """(the different token sequences of some sentences, which of them each sentence is). Errors: `embed`."""
         if len(sentences) == 0:
             raise UserError("there are no sentences to embed.")
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
         if isinstance(sentences, str):
             raise UserError("embed takes a list of sentences, not one string.")
         place = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
         back = np.fromiter((place[sentence] for sentence in sentences), dtype=np.int64, count=len(sentences))
-        first = np.unique(back, return_index=True)[1]  # where each different sentence stands first
-        tokens = self._tokenise(list(place))
-        shape = (len(sentences), self.model.config.hidden_size)
+        tokens, rows = self._tokenise(list(place)).distinct()
+        return tokens, rows[back]
+
+    def embed_tokens(
+        self, tokens: Tokens, back: np.ndarray, batch_size: int | None = None, desc: str = "embed", folder: str | Path | None = None
+    ) -> dict[int, np.ndarray]:
+        """`embed` of sentences that `tokens` has made (tokens, back) of."""
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
+        first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
+        shape = (len(back), self.model.config.hidden_size)
         files = {} if folder is None else {layer: Path(folder, f"layer{layer}.npy") for layer in self.layers}
         if files:
             vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
@@ -437,36 +461,38 @@ def cached_embed(
 ) -> dict[int, np.ndarray]:
     """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
 
-    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: checkpoint files,
-    layer, pooling, special tokens, length, dtype and the sentences in order. A file is written whole or not at all; one
-    that is damaged (CRC-32) or has the wrong shape is said so on stderr and computed again.
+    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's files,
+    layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens (prompts, length,
+    the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one that is damaged
+    (CRC-32) or has the wrong shape is said so on stderr and computed again.
     """
+    import torch
+    import transformers
+
     folder = Path(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
-    text = hashlib.sha256()
-    for sentence in sentences:
-        text.update(json.dumps(sentence).encode() + b"\n")
-    keys = {}
-    for layer in encoder.layers:
-        key = [
-            encoder.fingerprint,
-            layer,
-            encoder.pooling,
-            encoder.include_special,
-            encoder.max_length,
-            encoder.dtype,
-            text.hexdigest(),
-        ]
-        keys[layer] = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    tokens, back = encoder.tokens(sentences)
+    common = [
+        CACHE_FORMAT,
+        torch.__version__,
+        transformers.__version__,
+        encoder.fingerprint,
+        encoder.pooling,
+        encoder.dtype,
+        encoder.tokenizer.pad_token_id,
+        tokens.digest(),
+        hashlib.sha256(back).hexdigest(),
+    ]
+    keys = {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
     shape = (len(sentences), encoder.model.config.hidden_size)
     found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
     if all(vectors is not None for vectors in found.values()):
         return found
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
-        computed = encoder.embed(sentences, batch_size, desc, part)
+        computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
         for layer, key in keys.items():
             if found[layer] is None:
                 path = Path(part, f"layer{layer}.npy")

@@ -248,11 +248,11 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
     asked = np.repeat(list(examples), [len(pool) for pool in pools])
     spoken = np.array(pools[0].candidate_languages)
-    queries = embed([query for pool in pools for query in pool.queries], f"{task.name} queries")
-    candidates = embed(texts, f"{task.name} candidates")
-    for layer in queries:
+    both = embed([*(query for pool in pools for query in pool.queries), *texts], task.name)
+    for layer, vectors in both.items():
+        queries, candidates = vectors[: len(asked)], vectors[len(asked) :]
         with _told(f"{task.name}, layer {layer}"):
-            for variant, left, right, csls in _variants(queries[layer], candidates[layer], how, asked, spoken):
+            for variant, left, right, csls in _variants(queries, candidates, how, asked, spoken):
                 _, near = mining.knn(left, right, min(task.depth, len(right)), csls=csls)
                 for language, pool in examples.items():
                     predictions = [[ids[i] for i in row] for row in near[asked == language].tolist()]
@@ -310,9 +310,9 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
 
 
 def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple[str, str]]) -> tuple[float, float]:
-    """(threshold, F1 on dev); (infinity, 0) where nothing is right: then no threshold is better than another."""
+    """(threshold, F1 on dev); (0, 0) where nothing is right, as XTREME's code starts from 0: every pair is then extracted."""
     hits = np.array([pair in gold for pair in pairs], dtype=bool)
-    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (float("inf"), 0.0)
+    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (0.0, 0.0)
 
 
 def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
@@ -329,8 +329,8 @@ def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = N
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
         for layer in test:
             threshold, dev_f1 = _threshold(*dev[layer], pools["dev"].gold)
-            if threshold == float("inf"):
-                found.notes.append(f"{language}, layer {layer}: no gold pair among the dev candidates, so none is extracted")
+            if not dev_f1:
+                found.notes.append(f"{language}, layer {layer}: no dev candidate is a gold pair, so the threshold is 0, as in XTREME")
             predictions = mining.pairs_above(*test[layer], threshold)
             if layer == headline:
                 found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, texts)
