@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
         raise stray(rest[0], rest.known)
 
     from tasks import get_task, list_tasks
-    from xstilts import families, inputs
+    from xstilts import families, inputs, prompts
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.embedding import check_new_folder
     from xstilts.errors import UserError
@@ -51,8 +51,8 @@ def main(argv: list[str]) -> None:
         refuse_unused("--do_train measures nothing", data_args, only=["languages"])
         families.check_pairs(dual, family)
     else:
-        for unused in (dual, family):
-            refuse_unused("it goes with --do_train", unused)
+        refuse_unused("it goes with --do_train", dual, but=["query_prompt", "passage_prompt"])
+        refuse_unused("it goes with --do_train", family)
         refuse_unused("it goes with --do_train", model_args, only=["freeze_embeddings"])
         if not how.tasks and not how.export_sentence_transformers:
             raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
@@ -77,11 +77,12 @@ def main(argv: list[str]) -> None:
 
     with TEAM.gather() as first:  # under torchrun or accelerate launch the other processes only help to embed
         if first:
-            measure_tasks(tasks, how, model_args, data_args, run, TEAM.size)
+            found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
+            measure_tasks(tasks, how, found, model_args, data_args, run, TEAM.size)
 
 
-def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: RunArguments,
-                  world_size: int) -> None:
+def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
+                  run: RunArguments, world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
     from xstilts import cards, endings, folders, inputs, measure, results, runner
     from xstilts.embedding import Encoder
@@ -94,6 +95,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
+    settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
     # in one order, because two processes that claim the folders in two would wait for each other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False)) for task in tasks]
     for _, cell in cells:
@@ -117,10 +119,10 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
         measure.check_index(task, work[-1][3], how, encoder.model.config.hidden_size)
 
     # ---- the headline layer, then one task after the other ---------------------------------------------------------
-    embed = measure.embedder(encoder, how.cache_dir)
+    embed = measure.embedder(encoder, how.cache_dir, prompts)
     layer = headline.choose(embed)
     if how.export_sentence_transformers:
-        export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision)
+        export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
     for task, cell, rows, examples, notes in work:
         start = time.time()
         endings.begin(cell.output_dir, checkpoints=None)

@@ -150,8 +150,10 @@ class DualEncoderArguments(ChangeArguments):
     switch_side: str = field(default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]})
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
-    query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})
-    passage_prompt: str = field(default="", metadata={"help": "Text before every passage."})
+    query_prompt: str | None = field(default=None, metadata={
+        "help": "Text before every query, e.g. 'query: ' for e5: in training, where it is kept with the model (default: none), and in "
+                "measuring (default: what the checkpoint's sentence-transformers config has)."})
+    passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, likewise."})
 
 
 @dataclass

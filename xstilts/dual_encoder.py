@@ -299,13 +299,14 @@ the scores of the checkpoint itself before relying on them.
 """
 
 
-def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main") -> None:
-    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card.
+def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main",
+           prompts: dict[str, str] | None = None) -> None:
+    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
 
     Raises:
         UserError: the folder is not empty, no such layer, or no checkpoint.
     """
-    export_sentence_transformers(name, layer, pooling, folder, max_length, revision)
+    export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
     card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
                          base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
     text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
@@ -327,6 +328,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
     """
+    how = dataclasses.replace(how, query_prompt=how.query_prompt or "", passage_prompt=how.passage_prompt or "")
     tasks = [get_pairs(name, data_args.benchmark) for name in dict.fromkeys(how.train_tasks)]
     languages = family_languages(family) or ["en"]
     # whatever is drawn: of all these only ids that all have, in the order of English, its equal texts in different batches

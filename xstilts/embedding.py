@@ -540,6 +540,7 @@ def export_sentence_transformers(
     out_dir: str | Path,
     max_length: int = 512,
     revision: str = "main",
+    prompts: dict[str, str] | None = None,
 ) -> None:
     """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
     tokens counted).
@@ -575,7 +576,7 @@ def export_sentence_transformers(
                 transformer.modality_config = hidden_state(ask)
             transformer.max_seq_length = encoder.max_length
             module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
-            SentenceTransformer(modules=[transformer, module], device="cpu").save(str(temporary / "whole"))
+            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(str(temporary / "whole"))
             given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
         if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
             kind = encoder.model.config.model_type

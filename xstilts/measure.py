@@ -85,11 +85,25 @@ class Found:
         return file.getvalue()
 
 
-def embedder(encoder: Encoder, cache_dir: str | None) -> Callable:
-    """A function (sentences, desc) -> {layer: (n, d)}, through the cache if there is one."""
-    if cache_dir is None:
-        return lambda sentences, desc: encoder.embed(sentences, desc=desc)
-    return lambda sentences, desc: cached_embed(encoder, sentences, cache_dir, desc=desc)
+def embedder(encoder: Encoder, cache_dir: str | None, prompts: Mapping[str, str] | None = None) -> Callable:
+    """A function (sentences, desc) -> {layer: (n, d)}, through the cache if there is one.
+
+    Args:
+        prompts: text before every "query" and every "passage", put there by `prompted`.
+    """
+    def embed(sentences: Sequence[str], desc: str) -> dict[int, np.ndarray]:
+        if cache_dir is None:
+            return encoder.embed(sentences, desc=desc)
+        return cached_embed(encoder, sentences, cache_dir, desc=desc)
+
+    embed.prompts = dict(prompts or {})
+    return embed
+
+
+def prompted(embed: Callable, side: str, texts: Sequence[str]) -> list[str]:
+    """The texts of a side, "query" or "passage", behind the prompt that `embed` has for it."""
+    prompt = getattr(embed, "prompts", {}).get(side, "")
+    return [prompt + text for text in texts]
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -221,7 +235,9 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
     """
     found = Found(headline)
     for language, rows in examples.items():
-        both = embed([*rows["source"], *rows["target"]], f"{task.name} {language}")
+        names = ("passage", "query") if how.query_side == "english" else ("query", "passage")
+        foreign, english = (prompted(embed, side, rows[column][:]) for side, column in zip(names, ("source", "target"), strict=True))
+        both = embed([*foreign, *english], f"{task.name} {language}")
         n = found.n[language] = len(rows)
         for layer, vectors in both.items():
             foreign, english = vectors[:n], vectors[n:]
@@ -248,7 +264,8 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
     asked = np.repeat(list(examples), [len(pool) for pool in pools])
     spoken = np.array(pools[0].candidate_languages)
-    both = embed([*(query for pool in pools for query in pool.queries), *texts], task.name)
+    asking = prompted(embed, "query", [query for pool in pools for query in pool.queries])
+    both = embed([*asking, *prompted(embed, "passage", texts)], task.name)
     for layer, vectors in both.items():
         queries, candidates = vectors[: len(asked)], vectors[len(asked) :]
         with _told(f"{task.name}, layer {layer}"):
@@ -285,7 +302,7 @@ def _compare_languages(found: Found, layer: int, examples: Mapping, queries, can
 
 
 def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
-    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side.
+    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side, and has the query's prompt.
 
     With --index its recall goes into `found`. A dev pool, often far smaller than the test pool, is searched exactly where
     the index could not be trained on it.
@@ -293,7 +310,8 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
     source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
     target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
     mined = {}
-    for layer, both in embed([*source, *target], what).items():
+    both_sides = [*prompted(embed, "query", source), *prompted(embed, "passage", target)]
+    for layer, both in embed(both_sides, what).items():
         exact = how.index is None or (what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1]))
         with _told(f"{what}, layer {layer}"), _unit(how, both[: len(source)], both[len(source) :]) as sides:
             if exact:
