@@ -155,7 +155,10 @@ class LAReQA(Ranking):
             for question in paragraph["qas"]:
                 if question["id"] in questions:
                     raise UserError(f"{rows.where()}, paragraph {number}: the question id {question['id']!r} stands twice.")
-                at = question["answers"][0]["answer_start"]
+                said, at = question["answers"][0]["text"], question["answers"][0]["answer_start"]
+                if at < 0 or not context.startswith(said, at):  # offsets in another unit, as their sentence breaks would be
+                    raise UserError(f"{rows.where()}, paragraph {number}: the answer {said!r} of question {question['id']!r} does not "
+                                    f"stand at character {at} of the context.")
                 answer = next((text for text, (start, end) in zip(texts, breaks, strict=True) if start <= at < end), None)
                 if answer is None:
                     unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
@@ -225,7 +228,7 @@ class MewsliX(Ranking):
 def _query(context: dict, span: dict, where: str) -> str:
     """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
     text, start, end = context["text"], span["start"], span["end"]
-    if text[start:end] != span["text"]:
+    if start < 0 or text[start:end] != span["text"]:
         raise UserError(f"{where}, column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
     first, last = next(((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text)))
