@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts import processes
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError, first_line, full_disk, is_panic
 
 STARTED = time.time()  # about when this process began
 
@@ -297,7 +297,11 @@ def command(main: Callable[[list[str]], None]) -> None:
         keep_cause(str(error).rstrip("."))
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except Exception as error:
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command again goes on from the last checkpoint.")
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         keep_cause(f"{type(error).__name__}: {first_line(error)}")
         full, lost = full_disk(error), processes.lost(error)
         if not (full or lost):
@@ -305,8 +309,6 @@ def command(main: Callable[[list[str]], None]) -> None:
         said = f"nothing can be written: {full}. Make room, or choose another folder." if full else f"{lost}. {processes.AGAIN}"
         print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command again goes on from the last checkpoint.")
 
 
 def keep_cause(cause: str) -> None:

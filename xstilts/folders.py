@@ -19,7 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from tasks.rows import Rows, sha256
 from xstilts import cards, claims, processes, results
 from xstilts.arguments import STARTED
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError, first_line, full_disk, is_panic
 
 logger = logging.getLogger("xstilts")
 
@@ -205,7 +205,9 @@ def failures(folder: str | os.PathLike, trainer=None) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         folder = Path(folder)
         last = get_last_checkpoint(folder)
         place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
@@ -230,7 +232,7 @@ def lost_touch(folder: str, cause: str) -> None:
 LESS = "--per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or --max_seq_length"
 
 
-def cause_of(error: Exception, less: str) -> str | None:
+def cause_of(error: BaseException, less: str) -> str | None:
     """Why a run cannot go on, and what to do, where that is not a mistake in the program; else None.
 
     Args:

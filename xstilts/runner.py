@@ -22,7 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from tasks.base import fingerprint
 from tasks.rows import Rows
 from xstilts import batching, folders, heads, submission
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError, first_line, full_disk, is_panic
 
 logger = logging.getLogger("xstilts")
 
@@ -192,13 +192,35 @@ def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
 
 
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
-    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
+    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length).
+
+    Raises:
+        UserError: the tokenizer fails on an example, which is named.
+    """
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
     heads.clean_tokenizer(tokenizer)
     key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
-    features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
-                             desc=f"{desc}: features", new_fingerprint=key)
+    try:
+        features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
+                                 desc=f"{desc}: features", new_fingerprint=key)
+    except BaseException as error:
+        if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):  # tokenizers raises bare Exceptions
+            raise
+        row, cause = _failing(task, examples, options)
+        raise UserError(f"{desc}, row {row + 1}: no features can be made of it: {first_line(cause or error)}") from error
     return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+
+
+def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
+    """(the first example, from 0, that no features can be made of; the error)."""
+    for row in range(len(examples)):
+        try:
+            task.featurize(examples[row : row + 1], [row], **options)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return row, error
+    return 0, None
 
 
 def through_cache(data, function, **options):
@@ -238,9 +260,7 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     needed, have = max(tokenizer.get_vocab().values()) + 1, getattr(config, "vocab_size", None)
     if have is not None and needed > have:
         raise UserError(f"the checkpoint's tokenizer has {needed} pieces, its model {have} embeddings: the two do not belong together.")
-    positions = getattr(config, "max_position_embeddings", None)
-    limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
-                tokenizer.model_max_length)
+    limit = min(positions(config), tokenizer.model_max_length)
     if data_args.max_seq_length is None:
         return min(task_length, limit)
     if data_args.max_seq_length > limit:
@@ -249,6 +269,20 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     if data_args.max_seq_length < least:
         raise UserError(f"--max_seq_length {data_args.max_seq_length}: give at least {least} tokens, {least - 2} of which are special.")
     return data_args.max_seq_length
+
+
+def positions(config) -> int:
+    """Tokens an architecture has positions for; 10**6 where the config names no number.
+
+    Families made after RoBERTa (XLM-R, MPNet, Longformer, X-MOD ...) count from the padding token's id + 1. A model without
+    weights tells which do.
+    """
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    named = getattr(config, "max_position_embeddings", None) or 10**6
+    tables = [module for name, module in model.named_modules()
+              if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, torch.nn.Embedding)]
+    return min([named, *(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1) for table in tables)])
 
 
 def prepare(run, needs_output: bool = True) -> None:
@@ -333,16 +367,17 @@ def _train(trainer, checkpoint: str | None) -> None:
     check_weights(trainer.model)
 
 
-def score_languages(trainer, task, rows, languages, tokenizer, length, limit, folder: Path):
+def score_languages(trainer, task, tests: dict, folder: Path):
     """Zero-shot scores of every language; predictions are written in XTREME's layout below `folder`.
+
+    Args:
+        tests: {language: (examples, features)}.
 
     Returns:
         ({language: {metric: 0-100}}, {language: examples scored}).
     """
     scores, n = {}, {}
-    for language in languages:
-        examples = first(task.load("test", language, rows), limit)
-        features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
+    for language, (examples, features) in tests.items():
         with folders.failures(trainer.args.output_dir, trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
