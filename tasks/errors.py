@@ -27,3 +27,8 @@ def full_disk(error: BaseException | None) -> str | None:
             return first_line(error)
         error = error.__cause__
     return None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a Rust library (tokenizers) has panicked: such an error is no Exception, and `except Exception` lets it pass."""
+    return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit)
