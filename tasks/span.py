@@ -53,7 +53,10 @@ class Span(Task):
 
     def mended(self, data, examples):
         if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
-            return []
+            rows = zip(examples["context"], examples["answers"], strict=True)
+            unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
+            said = f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as characters"
+            return [said] if unit else []
         why = Counter()
         rows = zip(examples["context"], self._answers(data, ""), examples["answers"], strict=True)
         for context, old, new in rows:
