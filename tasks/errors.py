@@ -38,5 +38,5 @@ def full_disk(error: BaseException | None) -> str | None:
         said = str(error).lower()
         if (isinstance(error, OSError) and error.errno in DISK) or "no space left on device" in said or "not enough disk space" in said:
             return first_line(error)
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # closing a file that could not be written fails in words of its own
     return None
