@@ -79,7 +79,8 @@ def _write(cached: Path, schema: pa.Schema, batches: Iterable[pa.Table]) -> Data
 
     descriptor, part = tempfile.mkstemp(dir=cached.parent, suffix=".part")
     try:
-        with os.fdopen(descriptor, "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
+        os.close(descriptor)
+        with pa.OSFile(part, "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
             for batch in batches:
                 writer.write_table(batch)
         os.replace(part, cached)
