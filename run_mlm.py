@@ -40,7 +40,6 @@ def main(argv: list[str]) -> None:
     from xstilts import families, inputs
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
-    from xstilts.user_files import read_json
 
     if run.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
@@ -52,7 +51,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
     refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
     if mlm.config_name:
-        read_json(mlm.config_name, "--config_name")
+        inputs.check_sizes(mlm.config_name)
     families.check_adapter(peft)
     task = Wikipedia(data_args.benchmark)
     source = get_task(mlm.text_of, data_args.benchmark) if mlm.text_of else None

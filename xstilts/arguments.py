@@ -225,19 +225,24 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
     paths = parser.parse_known_args(argv)[0].config or []
     if len(paths) > 1:
         raise UserError(f"--config is given {len(paths)} times ({' '.join(paths)}); give one file.")
+
+    def take(words: list[str]) -> tuple[list[Any], list[str]]:
+        *parsed, _, more = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
+        check_rest(more, plain, training)
+        for one in parsed:
+            check_numbers(one)
+        return parsed, more
+
     words = []
     for path in paths:
         words = yaml_words(read_yaml(path, script), path, plain, training, lists)
         try:
             check_words(words)
-            check_rest(parser.parse_known_args(words)[1], plain, training)
+            take(words)  # alone first: an error names the file
         except UserError as error:
             raise UserError(f"--config {path}: {error}") from error
         words.append(f"--config={path}")  # ends a list of values
-    *parsed, _, more = parser.parse_args_into_dataclasses([*words, *argv], return_remaining_strings=True, look_for_args_file=False)
-    check_rest(more, plain, training)
-    for one in parsed:
-        check_numbers(one)
+    parsed, more = take([*words, *argv])
     rest = Rest(more)
     rest.known = frozenset([*plain, "config"])
     return parsed, rest

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import math
 import os
 from pathlib import Path
 
 from tasks.rows import Rows
 from xstilts import processes
 from xstilts.errors import UserError
+from xstilts.user_files import read_json
+from xstilts.words import short
 
 _made: list[Path] = []  # folders this process has made, the outermost first
 
@@ -54,6 +57,19 @@ def make_folder(path: str | os.PathLike) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"--output_dir {path} cannot be written: {error.strerror}.") from error
+
+
+def check_sizes(path: str) -> None:
+    """Refuses a JSON file of a model's sizes that is none, or whose model would not end being built.
+
+    Raises:
+        UserError: naming the file and the size.
+    """
+    for name, value in read_json(path, "--config_name").items():
+        least = 1 if any(part in name for part in ("layers", "heads", "size")) else -math.inf
+        most = 1000 if "layers" in name else 1_000_000
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise UserError(f"--config_name {path}: {name} is {short(value)}, expected {least} to {most}.")
 
 
 def remove_empty() -> None:

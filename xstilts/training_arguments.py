@@ -13,7 +13,6 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from xstilts import folders, processes
 from xstilts.errors import UserError, first_line
-from xstilts.privacy import refuse_secrets
 from xstilts.words import check_finite, unknown
 
 logger = logging.getLogger("xstilts")
@@ -70,7 +69,6 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
         args = TrainingArguments(**values)
     except Exception as error:  # it reads files and looks at the machine, so anything may come
         raise UserError(first_line(error)) from error
-    refuse_secrets(f"--{name}={value}" for name, value in vars(args).items() if value is not None)  # of a file it has read, too
     check_training(args)
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")

@@ -22,7 +22,7 @@ JSON_FILES = ("accelerator_config", "fsdp_config", "deepspeed")  # fields of Tra
 
 
 def check_words(words: list[str]) -> None:
-    """Refuses a command line that no file may hold: access tokens, and bytes that are not text.
+    """Refuses words that no argument may hold: access tokens, bytes that are not text, a ~ that the shell has left.
 
     Raises:
         UserError: naming the argument.
@@ -31,6 +31,9 @@ def check_words(words: list[str]) -> None:
     for word in words:
         if word == "--" or word.endswith("=--"):  # argparse would drop it
             raise UserError(f"{short(word)!r}: -- is no value here.")
+        value = word.partition("=")[2] if word.startswith("--") else word
+        if value == "~" or value.startswith("~/"):  # a folder of that name would be made
+            raise UserError(f"{short(word)!r}: the shell replaces ~ only at the beginning of a word without quotes. Write the whole path.")
         if any("\ud800" <= letter <= "\udfff" for letter in word):  # results.json could not be written, after all the work
             raise UserError(f"Argument {word!r} is not UTF-8 text; write it in another way.")
 
@@ -118,7 +121,7 @@ def check_rest(rest: list[str], plain: dict[str, Any], training: bool) -> None:
     for name in JSON_FILES:
         for value in getattr(found, name) or ():
             if not value.startswith("{"):
-                user_files.read_json(value, f"--{name}")
+                refuse_secrets([f"--{name}={user_files.read_json(value, f'--{name}')}"])
     if strays:
         raise stray(strays[0], [*plain, *training_fields()])
 
