@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
-    from xstilts import code_switch, families, inputs
+    from xstilts import code_switch, families, inputs, places
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
@@ -63,6 +63,7 @@ def main(argv: list[str]) -> None:
     families.check(family, arm)
     families.check_adapter(peft)
     name = check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
     inputs.check_run(run)
     rows = inputs.open_rows(data_args, family.translations)
     lexicons, read = {}, []

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
-    from xstilts import families, inputs
+    from xstilts import families, inputs, places
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
     task = Wikipedia(data_args.benchmark)
     source = get_task(mlm.text_of, data_args.benchmark) if mlm.text_of else None
     name = mlm.config_name or check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
     inputs.check_run(run)
     rows, notes = inputs.open_rows(data_args, family.translations), []
     languages = families.text_languages(text_args, family)

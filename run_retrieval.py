@@ -15,9 +15,9 @@ from xstilts.arguments import (
     DataArguments,
     DualEncoderArguments,
     FamilyArguments,
+    MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    RunArguments,
     command,
     parse,
     refuse_unused,
@@ -26,13 +26,13 @@ from xstilts.words import stray
 
 
 def main(argv: list[str]) -> None:
-    kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, RunArguments)
+    kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, MeasurementArguments)
     (how, dual, family, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
     if rest and not dual.do_train:
         raise stray(rest[0], rest.known)
 
     from tasks import get_task, list_tasks
-    from xstilts import families, inputs, prompts
+    from xstilts import families, inputs, places, prompts
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.embedding import check_new_folder
     from xstilts.errors import UserError
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> None:
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
         if not how.include_special:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
+        refuse_unused("--do_train measures nothing, and makes an arm of its own", run, only=["plain_model"])
         refuse_unused("--do_train measures nothing", how, but=["layer", "pooling"])
         refuse_unused("--do_train measures nothing", data_args, only=["languages"])
         families.check_pairs(dual, family)
@@ -59,7 +60,11 @@ def main(argv: list[str]) -> None:
     tasks = [get_task(name, data_args.benchmark) for name in sorted(set(how.tasks))]
     if not dual.do_train:
         inputs.check_retrieval(how, tasks, data_args.benchmark)
-    check_checkpoint(model_args.model_name_or_path)
+    name = check_checkpoint(model_args.model_name_or_path)
+    if dual.do_train:
+        places.settle_training(run)
+    for task in [] if dual.do_train else tasks or [None]:
+        places.settle_measurement(run, name, Path(run.output_dir, task.name) if task and run.output_dir else None)
     inputs.check_run(run, needs_output=dual.do_train or bool(tasks))
     if how.export_sentence_transformers:
         check_new_folder(how.export_sentence_transformers)
@@ -82,7 +87,7 @@ def main(argv: list[str]) -> None:
 
 
 def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
-                  run: RunArguments, world_size: int) -> None:
+                  run: MeasurementArguments, world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
     from xstilts import cards, endings, folders, inputs, measure, results, runner
     from xstilts.embedding import Encoder
@@ -125,12 +130,13 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
     for task, cell, rows, examples, notes in work:
         start = time.time()
+        results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))  # before all else: the folder is this run's
         endings.begin(cell.output_dir, checkpoints=None)
         found = measure.MEASURES[task.form](task, examples, embed, how, layer)
         found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
-            "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed, "model": name,
+            "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed, "model": name,
             "parents": cards.chain(name), "metric": task.metric, "chance": found.chance, "at_chance": False, "dev": {},
             "scores": scores, "n": found.n, "layer": layer, "pooling": how.pooling, "settings": settings,
             "data": folders.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
@@ -140,7 +146,6 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
             record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}
         if found.measures:
             record["measures"] = found.measured()
-        results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))
         cards.finish(cell, record, checkpoint=False)
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))

@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, command, parse
 
 
 @dataclass
@@ -18,11 +18,11 @@ class TargetArguments:
 
 
 def main(argv: list[str]) -> None:
-    kinds = (TargetArguments, ModelArguments, DataArguments, RunArguments)
+    kinds = (TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
     (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
-    from xstilts import inputs
+    from xstilts import inputs, places
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
     name = check_checkpoint(model_args.model_name_or_path)
+    places.settle_measurement(run, name, run.output_dir)
     inputs.check_run(run)
     rows = inputs.open_rows(data_args)
     languages = inputs.choose_languages(task, rows, data_args.languages)
@@ -89,7 +90,7 @@ def main(argv: list[str]) -> None:
         trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
         cards.finish(run, {
-            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed,
+            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed,
             "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
             "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": folders.unique(rows.records),
             "seconds": round(seconds, 1), "measures": runner.measures(trainer),

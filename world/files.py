@@ -119,9 +119,10 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
         return True
     if not (out / STAMP).is_file():
         raise WorldError(f"--out {out} exists and is not a world (no {STAMP}): give another folder or remove it")
-    if force:
-        return True
     stamp = read_stamp(out)
+    if force:
+        _refuse_to_replace(out, settings, stamp)
+        return True
     asked, found = ({name: value for name, value in of.items() if name != "files"} for of in (settings, stamp))
     if found != asked:
         differences = [f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in dict.fromkeys([*asked, *found])
@@ -131,6 +132,18 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
         if not (out / name).is_file() or _sha256(out / name) != facts["sha256"]:
             raise WorldError(f"--out {out}: {name} is missing or changed: add --force to write the world anew")
     return False
+
+
+def _refuse_to_replace(out: Path, settings: dict, stamp: dict) -> None:
+    """Raises WorldError where the folder holds more than its stamp says, or translations where a world is asked for."""
+    if ("noise" in stamp) != ("noise" in settings):
+        kind = "translations of a world" if "noise" in stamp else "a world, no translations"
+        raise WorldError(f"--out {out} holds {kind}: give another folder")
+    others = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() or path.is_symlink())
+    others = [name for name in others if name != STAMP and name not in stamp["files"]]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise WorldError(f"--out {out} holds {others[0]}{more}, not of this world: give another folder, or move them away")
 
 
 def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, dict]:

@@ -159,12 +159,20 @@ class DualEncoderArguments(ChangeArguments):
 @dataclass
 class RunArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Folder for checkpoint, results.json and card."})
-    arm: str | None = field(default=None, metadata={"help": "What phase 2 was, for the report; default: from the tasks."})
-    seed: int = field(default=0, metadata={"help": "Seed of order, fresh heads and dropout."})
+    arm: str | None = field(default=None, metadata={"help": "What phase 2 was, for the report; default: the arm of the checkpoint "
+                                                            "measured, or of a training what its folder <arm>/seed<k> or its tasks say."})
+    seed: int | None = field(default=None, metadata={"help": "Seed of order, fresh heads and dropout; default: that of the checkpoint "
+                                                             "measured, else of the folder seed<k>, else 0."})
     push_to_hub: bool = field(default=False, metadata={"help": "Push the finished folder to the Hub."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository to push to: name or namespace/name."})
     hub_private_repo: bool = field(default=False, metadata={"help": "Create that repository as private."})
     list_tasks: bool = field(default=False, metadata={"help": "Print the tasks and leave."})
+
+
+@dataclass
+class MeasurementArguments(RunArguments):
+    plain_model: bool = field(default=False, metadata={"help": "The checkpoint is the plain model of a matrix, arm none, whatever its "
+                                                               "own record says."})
 
 
 def told(*arguments: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+from tasks import TASKS
 from xstilts import claims, endings, privacy, results
 from xstilts.errors import UserError, first_line
 
@@ -102,11 +103,16 @@ def finish(run, record: dict, checkpoint: bool) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Removes a run's intermediate checkpoints (a finished folder is itself the last or best one), pickles, and word of a failure."""
+    """Removes a run's intermediate checkpoints (a finished folder is itself the last or best one), pickles, and word of a failure.
+
+    A checkpoint-<anything else>, a copy that a user made, stays.
+    """
     for name in (results.FAILED, "training_args.bin"):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("checkpoint-*"):
-        shutil.rmtree(path)
+        name = path.name.removeprefix("checkpoint-")
+        if name.isdecimal() or name in TASKS:  # of a step, or of a stage (xstilts.stages)
+            shutil.rmtree(path)
 
 
 def hub():

@@ -39,7 +39,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     parser = HfArgumentParser(TrainingArguments, allow_abbrev=False)
     names = {a.dest for a in parser._actions}
     parser.set_defaults(**{
-        "output_dir": run.output_dir, "seed": run.seed, "bf16": has_bf16(), "logging_steps": 50, "save_strategy": "epoch",
+        "output_dir": run.output_dir, "seed": run.seed or 0, "bf16": has_bf16(), "logging_steps": 50, "save_strategy": "epoch",
         "eval_strategy": "no", "save_total_limit": 1, "train_sampling_strategy": "group_by_length",
         "per_device_eval_batch_size": 64, "use_cpu": not torch.cuda.is_available(), "label_names": ["labels"],
         "disable_tqdm": False,

@@ -73,6 +73,7 @@ def main(argv: list[str]) -> None:
     from xstilts.checkpoint.config import check_checkpoint
 
     logs.begin()
+    refuse_foreign(Path(how.output_root))
     task, rows = get_task(how.task), Rows(how.data_root)
     check_checkpoint(how.model, "--model")
     check_checkpoint(how.back_model or how.model, "--back_model")
@@ -85,6 +86,17 @@ def main(argv: list[str]) -> None:
         there = Translator(how, how.model, "en", code)
         ways = [there, Translator(how, how.back_model or how.model, code, "en")] if how.roundtrip else [there]
         write(task, english, source, code, ways, how, Path(how.output_root, *places[code]))
+
+
+def refuse_foreign(root: Path) -> None:
+    """Raise UserError if a folder of translations holds a file that has no note beside it on what translated it."""
+    from tasks.rows import translation_note
+
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)  # parts of a file, too, until it is whole
+        if path.is_file() and not hidden and not translation_note(path).is_file():
+            raise UserError(f"--output_root {root} holds {path.relative_to(root)}, which this script did not write. Give a new or an "
+                            "empty folder.")
 
 
 def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
@@ -214,7 +226,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
                "task": task.name, "language": language, "source": source, "english_rows": len(english), "num_beams": how.num_beams,
                "dtype": how.dtype, "prefix": how.prefix, "language_codes": how.language_codes}
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
-    begun = note if path.is_file() else parts / "settings.json"
+    begun = note if note.is_file() else parts / "settings.json"  # the note may be of rows that somebody else translated
     unknown = f"so nobody knows how {path} was made. Delete both, or give another --output_root."
     if begun.is_file():
         old = read_note(begun, unknown)
