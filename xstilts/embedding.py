@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
 
 POOLINGS = ("mean", "cls")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+PRECISION = {"fp32": 1e-3, "bf16": 3e-2}  # relative; what padding changes beyond it is no rounding
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
@@ -168,6 +169,22 @@ def _position_limit(model: PreTrainedModel) -> int:
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
+def _can_be_padded(model: PreTrainedModel, pad: int, dtype: str, checkpoint: str | Path) -> bool:
+    """Whether padding leaves the states of the tokens as they are: not where a convolution reaches into it (ConvBERT).
+
+    UserError for a model that does not run, as some do not in bf16.
+    """
+    import torch
+
+    ids, mask = torch.tensor([[5, 6, 7, pad, pad, pad]]), torch.tensor([[1, 1, 1, 0, 0, 0]])
+    try:
+        with torch.inference_mode():
+            padded, alone = (model(input_ids=ids[:, :n], attention_mask=mask[:, :n]).last_hidden_state[:, :3].float() for n in (6, 3))
+    except Exception as error:
+        raise UserError(f"{checkpoint} does not run in {dtype}: {first_line(error)}") from error
+    return not (padded - alone).norm() > PRECISION[dtype] * alone.norm()  # with NaN among its weights it can
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Sentences as token ids on end. Flat arrays: lists of Python numbers would outweigh the vectors.
@@ -198,15 +215,21 @@ class Tokens:
             digest.update(np.ascontiguousarray(array))
         return digest.hexdigest()
 
-    def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
-        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least one."""
+    def batches(self, batch_size: int | None, budget: int, padding: bool = True) -> Iterator[np.ndarray]:
+        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least one.
+
+        Without `padding` the sentences of a batch are of one length.
+        """
         lengths = np.diff(self.ends)
         order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
         start = 0
         while start < len(order):
-            step = batch_size or max(1, budget // int(lengths[order[start]]))
-            yield order[start : start + step]
-            start += step
+            longest = lengths[order[start]]
+            stop = start + (batch_size or max(1, budget // int(longest)))
+            if not padding:
+                stop = min(stop, np.searchsorted(-lengths[order], -longest, side="right"))
+            yield order[start:stop]
+            start = stop
 
     def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on
@@ -237,9 +260,11 @@ class Encoder:
         max_length: int,
         dtype: str,
         revision: str = "main",
+        padding: bool = True,
     ) -> None:
         self.checkpoint = checkpoint
         self.revision = revision
+        self.padding = padding  # whether sentences of several lengths may share a batch
         self.model = model
         self.tokenizer = tokenizer
         self.layers = layers
@@ -285,8 +310,9 @@ class Encoder:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
         max_length = min(max_length, tokenizer.model_max_length, _position_limit(model))
         layers_above.cut(model, layers_above.needed(model, numbers[-1]))
+        padding = _can_be_padded(model, tokenizer.pad_token_id, dtype, checkpoint)
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision)
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, padding)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -351,7 +377,7 @@ class Encoder:
             vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
         else:
             vectors = {layer: np.empty(shape, dtype=np.float32) for layer in self.layers}
-        batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type]))
+        batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type], self.padding))
         desc += f" ({TEAM.size} processes)" if TEAM.size > 1 else ""
         with self._helped(tokens, batches, vectors, first, folder) as share:
             for rows, pooled in self._compute(tokens, share, desc):
