@@ -69,7 +69,8 @@ def main(argv: list[str]) -> None:
     args = training_arguments(run, rest, defaults)
     lexicons, read = {}, []
     if arm.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
+        lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities,
+                                                  arm.switch_treebank)
     seen = list(lexicons) if arm.code_switch else multilingual.seen_languages(family, arm)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args),
                                   freeze_embeddings=model_args.freeze_embeddings, **told(text_args, family, arm, peft),

@@ -20,6 +20,7 @@ from xstilts.arguments import (
     RunArguments,
     command,
     parse,
+    told,
     unknown,
 )
 
@@ -41,11 +42,16 @@ def main(argv: list[str]) -> None:
         if how.tasks or how.select_on or not (how.layer == "last" or how.layer.isdecimal()):
             raise UserError("--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give --tasks "
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
+        if unused := told(how).keys() - {"tasks", "select_on", "layer", "pooling", "include_special", "query_prompt", "passage_prompt"}:
+            raise UserError(f"--{min(unused)} is for measuring: give it with --tasks, without --do_train.")
         if not how.include_special:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
         from xstilts import dual_encoder
 
-        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run, rest)
+        prompts = {"query": how.query_prompt, "passage": how.passage_prompt}
+        return dual_encoder.train(dual, family, how.layer, how.pooling, prompts, model_args, data_args, run, rest)
+    if unused := told(dual, family):
+        raise UserError(f"--{next(iter(unused))} goes with --do_train.")
     if not how.tasks and not how.export_sentence_transformers:
         raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
     tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(how.tasks)]
@@ -81,14 +87,18 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run, needs_output=bool(tasks))
     runner.logger.info("World size: %d", world_size)
-    settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
-    for key in ("cache_dir", "tasks", "export_sentence_transformers"):
-        settings.pop(key)
+    saved, of_task = measure.saved_prompts(name, model_args.model_revision), {}
+    for task in tasks:
+        asked, notes = measure.prompted(task, how, saved)
+        settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(asked), **vars(data_args)}
+        for key in ("cache_dir", "tasks", "export_sentence_transformers"):
+            settings.pop(key)
+        of_task[task.name] = asked, settings, notes
     tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False)) for task in tasks]
     for _, cell in cells:
         runner.prepare(cell)
-    cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
+    cells = [(task, cell) for task, cell in cells if not folders.finished(cell, of_task[task.name][1])]
     cards.check_push(run)
     if how.export_sentence_transformers:
         from xstilts.dual_encoder import export
@@ -114,9 +124,9 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
     if how.export_sentence_transformers:
         export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision)
     for task, cell, rows, examples, notes in work:
-        start = time.time()
+        start, (asked, settings, prompt_notes) = time.time(), of_task[task.name]
         with folders.failures(cell.output_dir):
-            found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+            found = measure.MEASURES[task.form](task, examples, embed, asked, layer)
             found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
@@ -124,7 +134,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArgumen
             "parents": cards.chain(name), "metric": task.metric, "chance": found.chance, "at_chance": False, "dev": {},
             "scores": scores, "n": found.n, "layer": layer, "pooling": how.pooling, "settings": settings,
             "data": folders.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
-            "notes": headline.notes + notes + found.notes,
+            "notes": headline.notes + notes + prompt_notes + found.notes,
         }
         if len(encoder.layers) > 1:
             record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}

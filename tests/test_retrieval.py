@@ -315,6 +315,50 @@ def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
             headline.reported(get_task("tatoeba"), hub, wanted)
 
 
+# ---- prompts ---------------------------------------------------------------------------------------------------------
+
+def test_a_retriever_is_measured_with_the_prompts_it_was_trained_with(retrieval, tiny_model, tmp_path):
+    """Where one side asks; given ones are put before any task's sentences. results.json has them."""
+    trained = tmp_path / "trained"
+    shutil.copytree(tiny_model, trained)
+    (trained / measure.PROMPTS).write_text(json.dumps({"prompts": {"query": "the query: ", "document": "", "passage": "a passage: "}}))
+    tasks = ("--tasks", "lareqa", "tatoeba", "bucc")
+    given = ("--query_prompt", "the query: ", "--passage_prompt", "a passage: ")
+    plain, own = retrieval(*tasks, folder="plain"), retrieval(*tasks, folder="own", model=trained)
+    asked, ignored = retrieval(*tasks, *given, folder="asked"), retrieval(*tasks, "--ignore_prompts", folder="ignored", model=trained)
+    assert own["lareqa"]["scores"] == asked["lareqa"]["scores"] != plain["lareqa"]["scores"] == ignored["lareqa"]["scores"]
+    for task in ("tatoeba", "bucc"):
+        assert own[task]["scores"] == plain[task]["scores"] == ignored[task]["scores"] != asked[task]["scores"]
+    settings = {name: (found["lareqa"]["settings"]["query_prompt"], found["tatoeba"]["settings"]["passage_prompt"])
+                for name, found in (("own", own), ("asked", asked), ("plain", plain))}
+    assert settings == {"own": ("the query: ", ""), "asked": ("the query: ", "a passage: "), "plain": ("", "")}
+    prompts = "--query_prompt 'the query: ', --passage_prompt 'a passage: '"
+    assert [note for note in own["lareqa"]["notes"] if "prompts" in note] == [f"with the checkpoint's own prompts: {prompts}"]
+    assert any(prompts in note and "not used" in note for note in own["tatoeba"]["notes"])
+    assert any(prompts in note and "left out" in note for note in ignored["lareqa"]["notes"])
+    assert not any("prompts" in note for note in plain["lareqa"]["notes"] + asked["lareqa"]["notes"])
+
+
+def test_prompts_that_cannot_be_read(refused, no_embedding, tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "trained")
+    for text in ("{", '{"prompts": []}', '["query"]'):
+        (tmp_path / "trained" / measure.PROMPTS).write_text(text)
+        if text == '{"prompts": []}':
+            assert measure.saved_prompts(str(tmp_path / "trained")) == {}
+        else:
+            assert f"{measure.PROMPTS} cannot be read" in refused("--tasks", "lareqa", model=tmp_path / "trained")
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["--tasks", "tatoeba", "--code_switch", "bilingual"], "--code_switch goes with --do_train"),
+    (["--tasks", "tatoeba", "--train_languages", "en", "qaa"], "--train_languages goes with --do_train"),
+    (["--do_train", "--train_tasks", "squad_dual", "--csls", "10"], "--csls is for measuring"),
+    (["--do_train", "--train_tasks", "squad_dual", "--index", "Flat"], "--index is for measuring"),
+])  # fmt: skip
+def test_arguments_that_would_do_nothing(arguments, told, refused, no_embedding):
+    assert told in refused(*arguments)
+
+
 # ---- special tokens --------------------------------------------------------------------------------------------------
 
 def test_mean_without_special_tokens(retrieval, tiny_model, tiny_world):

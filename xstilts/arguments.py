@@ -68,6 +68,8 @@ class ChangeArguments:
     switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
     switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; default: those of --train_languages. "
                                                                                 "bilingual: one, or one for each text."})
+    switch_treebank: bool = field(default=False, metadata={"help": "Switch as the code of arXiv 2305.05295: Treebank tokens, the first "
+                                                                   "translation, the text put together again (docs/retrieval.md)."})
     skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
     shuffle_labels: bool = field(default=False, metadata={"help": "Deal labels (of pairs: passages) out anew at random: what any training "
                                                                   "does."})
@@ -121,6 +123,10 @@ class RetrievalArguments:
     candidate_text: str = field(default="sentence", metadata={"help": "LAReQA: what an answer is; with its paragraph for a dual encoder "
                                                                       "trained so (lareqa_dual).",
                                                               "choices": ["sentence", "sentence_context"]})
+    query_prompt: str = field(default="", metadata={"help": "Text before every query. --do_train keeps it with the model; in Tatoeba the "
+                                                            "side that asks has it, in BUCC the foreign one."})
+    passage_prompt: str = field(default="", metadata={"help": "Text before every passage, or sentence of the other side."})
+    ignore_prompts: bool = field(default=False, metadata={"help": "LAReQA, Mewsli-X: without the prompts the model was trained with."})
     dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
     cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
     index: str | None = field(default=None, metadata={"help": "Tatoeba, BUCC: search with this faiss index, e.g. IVF4096,PQ64, when exact "
@@ -142,8 +148,6 @@ class DualEncoderArguments(ChangeArguments):
     switch_side: str = field(default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]})
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
-    query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})
-    passage_prompt: str = field(default="", metadata={"help": "Text before every passage."})
 
 
 @dataclass

@@ -348,13 +348,14 @@ def check(how, family) -> None:
         raise UserError("--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en).")
 
 
-def train(how, family, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
+def train(how, family, layer: str, pooling: str, prompts: dict[str, str], model_args, data_args, run, rest: list[str]) -> None:
     """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
         how: the script's own training arguments (DualEncoderArguments).
         family: languages whose ids are kept, where translations and lexicon lie (FamilyArguments).
         layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
+        prompts: text put before every "query" or "passage"; "" for none. Kept with the model.
 
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
@@ -375,15 +376,17 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
     lexicons, read = {}, []
     if how.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
+        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities,
+                                                  how.switch_treebank)
     settings = folders.settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
+                                  **{f"{side}_prompt": text for side, text in prompts.items()},
                                   freeze_embeddings=model_args.freeze_embeddings, **told(family) | {"train_languages": languages},
                                   seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if folders.finished(run, settings):
         return
     cards.check_push(run)
-    prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
+    prompts = {side: text for side, text in prompts.items() if text}
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     trained = None if layer == "last" else int(layer)
     model = build(name, pooling, prompts, model_args.model_revision, trained)
@@ -404,7 +407,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
             if family.match_roundtrip:
                 of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
             if how.code_switch:
-                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed)
+                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed, how.switch_treebank)
                 notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
             parts[task.name] = of
         dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}

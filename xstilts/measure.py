@@ -7,6 +7,7 @@ form; `Headline` says which layer's scores are the result.
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,11 @@ from tasks import get_task
 from tasks import languages as codes
 from xstilts import index, mining, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 NEIGHBOURS = 4  # of the margin score, as in the BUCC code of LASER and XTREME
 HITS = "hits.parquet"
+PROMPTS = "config_sentence_transformers.json"
 
 
 @dataclass
@@ -91,6 +93,47 @@ def embedder(encoder: Encoder, cache_dir: str | None) -> Callable:
     if cache_dir is None:
         return lambda sentences, desc: encoder.embed(sentences, desc=desc)
     return lambda sentences, desc: cached_embed(encoder, sentences, cache_dir, desc=desc)
+
+
+# ---- prompts ---------------------------------------------------------------------------------------------------------
+
+def saved_prompts(checkpoint: str, revision: str = "main") -> dict[str, str]:
+    """The prompts a dual encoder was trained with, as SentenceTransformer keeps them: query_prompt and passage_prompt, if any.
+
+    Raises:
+        UserError: the file that holds them cannot be read.
+    """
+    path = Path(checkpoint, PROMPTS)
+    if not Path(checkpoint).is_dir():
+        from huggingface_hub import errors, hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(checkpoint, PROMPTS, revision=revision))
+        except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError):
+            return {}  # where there is no such model either, loading it says so
+    if not path.is_file():
+        return {}
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8")).get("prompts") or {}
+        found = {"query_prompt": saved.get("query"), "passage_prompt": saved.get("passage") or saved.get("document")}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({first_line(error)}). Mend it, or give --ignore_prompts.") from error
+    return {name: text for name, text in found.items() if text}
+
+
+def prompted(task, how, saved: Mapping[str, str]) -> tuple[object, list[str]]:
+    """(`how` with the prompts a task is measured with, a note on those the checkpoint has of its own).
+
+    Prompts that were given are those of every task. A checkpoint's own are used where one side asks and the other answers.
+    """
+    if not saved or how.query_prompt or how.passage_prompt:
+        return how, []
+    words = ", ".join(f"--{name} {text!r}" for name, text in saved.items())
+    if how.ignore_prompts:
+        return how, [f"the checkpoint's own prompts are left out: {words}"]
+    if task.form != "ranking":
+        return how, [f"the checkpoint's own prompts are not used, neither side of {task.name} is a question; to use them give {words}"]
+    return replace(how, **saved), [f"with the checkpoint's own prompts: {words}"]
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -231,7 +274,9 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
     """
     found = Found(headline)
     for language, rows in examples.items():
-        both = embed([*rows["source"], *rows["target"]], f"{task.name} {language}")
+        prompts = (how.passage_prompt, how.query_prompt) if how.query_side == "english" else (how.query_prompt, how.passage_prompt)
+        both = embed([prompt + text for prompt, side in zip(prompts, ("source", "target"), strict=True) for text in rows[side]],
+                     f"{task.name} {language}")
         n = found.n[language] = len(rows)
         for layer, vectors in both.items():
             foreign, english = vectors[:n], vectors[n:]
@@ -258,7 +303,8 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
     asked = np.repeat(list(examples), [len(pool) for pool in pools])
     spoken = np.array(pools[0].candidate_languages)
-    both = embed([*(query for pool in pools for query in pool.queries), *texts], task.name)
+    both = embed([*(how.query_prompt + query for pool in pools for query in pool.queries), *(how.passage_prompt + text for text in texts)],
+                 task.name)
     for layer, vectors in both.items():
         queries, candidates = vectors[: len(asked)], vectors[len(asked) :]
         with _told(f"{task.name}, layer {layer}"):
@@ -303,7 +349,8 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
     source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
     target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
     mined = {}
-    for layer, both in embed([*source, *target], what).items():
+    texts = [*(how.query_prompt + text for text in source), *(how.passage_prompt + text for text in target)]
+    for layer, both in embed(texts, what).items():
         exact = how.index is None or (what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1]))
         with _told(f"{what}, layer {layer}"), _unit(how, both[: len(source)], both[len(source) :]) as sides:
             if exact:
