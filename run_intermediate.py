@@ -68,7 +68,8 @@ def main(argv: list[str]) -> None:
     rows = inputs.open_rows(data_args, family.translations)
     lexicons, read = {}, []
     if arm.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, families.seen_languages(family, arm), arm.skip_identities)
+        lexicons, read = code_switch.read_lexicons(family.lexicon, families.seen_languages(family, arm), arm.skip_identities,
+                                                  arm.switch_treebank)
     check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import

@@ -30,7 +30,7 @@ LAYERS = 3
 
 FAMILIES = ["xlm-roberta", "bert", "deberta-v2"]
 # a norm after the last layer; a list of the layers' kinds in the config; no list of layers; no table of positions, or no such attribute
-MORE_FAMILIES = ["xlm-roberta-xl", "modernbert", "longformer", "xlm", "eurobert"]
+MORE_FAMILIES = ["xlm-roberta-xl", "modernbert", "longformer", "xlm", "eurobert", "convbert"]  # padding changes ConvBERT's states
 
 
 @pytest.fixture(scope="session", params=FAMILIES)
@@ -66,6 +66,7 @@ def checkpoint(request, tmp_path_factory) -> Path:
         "modernbert": {"max_position_embeddings": 62, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2},
         "longformer": {"max_position_embeddings": 64, "attention_window": [8, 8, 8]},
         "xlm": {"max_position_embeddings": 62, "emb_dim": 32, "n_layers": LAYERS, "n_heads": 4},
+        "convbert": {"max_position_embeddings": 62, "embedding_size": 32},
         "eurobert": {"max_position_embeddings": 62, "num_key_value_heads": 4},
     }[request.param]
     torch.manual_seed(0)
@@ -259,6 +260,17 @@ def test_bf16_is_close(checkpoint):
     exact, rough = (Encoder.load(checkpoint, dtype=dtype).embed(SENTENCES)[LAYERS] for dtype in ("fp32", "bf16"))
     assert rough.dtype == np.float32 and not np.array_equal(exact, rough)
     assert (normalize(exact) * normalize(rough)).sum(axis=1).min() > 0.99
+
+
+def test_a_model_that_does_not_run_in_a_precision_is_refused_when_it_is_loaded(checkpoint):
+    """DeBERTa's code mixes precisions in some versions; found out before any row is read."""
+    from xstilts.checkpoint.encoder import check_precision, load_encoder
+
+    model, _ = load_encoder(str(checkpoint))
+    check_precision("some/model", model, "fp32")
+    list(model.modules())[-1].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(UserError, match="some/model does not run in bf16 .*Give --dtype fp32"):
+        check_precision("some/model", model, "bf16")
 
 
 def test_a_head_is_left_aside(checkpoint, tmp_path):

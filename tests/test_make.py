@@ -26,8 +26,8 @@ check = script("check")
 def record(phase, task, arm="none"):
     scores = {"en": {"accuracy": 60}} if phase == "target" else {}
     return {"phase": phase, "task": task, "form": "sentence_pair", "arm": arm, "seed": 0, "model": "m", "parents": [],
-            "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5), "settings": {}, "data": [],
-            "seconds": 1}
+            "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores,
+            "n": dict.fromkeys(scores, 5), "settings": {}, "data": [], "seconds": 1}
 
 
 def content(folder):

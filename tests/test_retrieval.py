@@ -315,6 +315,16 @@ def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
             headline.reported(get_task("tatoeba"), hub, wanted)
 
 
+@pytest.mark.parametrize("arguments, told", [
+    (["--tasks", "tatoeba", "--code_switch", "bilingual"], "--code_switch changes nothing here: it goes with --do_train"),
+    (["--tasks", "tatoeba", "--train_languages", "en", "qaa"], "--train_languages changes nothing here: it goes with --do_train"),
+    (["--do_train", "--train_tasks", "squad_dual", "--csls", "10"], "--csls changes nothing here: --do_train measures nothing"),
+    (["--do_train", "--train_tasks", "squad_dual", "--index", "Flat"], "--index changes nothing here: --do_train measures nothing"),
+])  # fmt: skip
+def test_arguments_that_would_do_nothing(arguments, told, refused, no_embedding):
+    assert told in refused(*arguments)
+
+
 # ---- special tokens --------------------------------------------------------------------------------------------------
 
 def test_mean_without_special_tokens(retrieval, tiny_model, tiny_world):

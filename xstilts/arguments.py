@@ -75,6 +75,8 @@ class ChangeArguments:
     switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
     switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; default: those of --train_languages. "
                                                                                 "bilingual: one, or one for each text."})
+    switch_treebank: bool = field(default=False, metadata={"help": "Switch as the code of arXiv 2305.05295: Treebank tokens, the first "
+                                                                   "translation, the text put together again (docs/retrieval.md)."})
     skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
     shuffle_labels: bool = field(default=False, metadata={"help": "Deal labels (of pairs: passages) out anew at random: what any training "
                                                                   "does."})

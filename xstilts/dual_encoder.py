@@ -324,6 +324,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         how: the script's own training arguments (DualEncoderArguments).
         family: languages whose ids are kept, where translations and lexicon lie (FamilyArguments).
         layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
+        prompts: text put before every "query" or "passage"; "" for none. Kept with the model.
 
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
@@ -345,7 +346,8 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
     lexicons, read = {}, []
     if how.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
+        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities,
+                                                  how.switch_treebank)
     settings = folders.settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
                                   **model_args.settings(), **told(family) | {"train_languages": languages},
                                   seen_languages=[code for code in (lexicons or drawn) if code != "en"],
@@ -374,7 +376,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
             if family.match_roundtrip:
                 of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
             if how.code_switch:
-                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed)
+                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed, how.switch_treebank)
                 notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
             parts[task.name] = of
         dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}

@@ -109,9 +109,10 @@ class Tokens:
         order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
         start = 0
         while start < len(order):
-            step = batch_size or max(1, budget // int(lengths[order[start]]))
-            yield order[start : start + step]
-            start += step
+            longest = lengths[order[start]]
+            stop = start + (batch_size or max(1, budget // int(longest)))
+            yield order[start:stop]
+            start = stop
 
     def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on
@@ -181,7 +182,7 @@ class Encoder:
         """
         import torch
 
-        from xstilts.checkpoint.encoder import Cut, check_vocabulary, depth, length_limit, load_encoder
+        from xstilts.checkpoint.encoder import Cut, check_precision, check_vocabulary, depth, length_limit, load_encoder
         from xstilts.checkpoint.tokenizer import load_tokenizer
 
         _check_pooling(pooling)
@@ -197,7 +198,9 @@ class Encoder:
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
         max_length = min(max_length, length_limit(model.config, tokenizer))
-        model.eval().to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=getattr(torch, DTYPES[dtype]))
+        model.eval().to(dtype=getattr(torch, DTYPES[dtype]))
+        check_precision(checkpoint, model, dtype)
+        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
 
     @cached_property

@@ -23,6 +23,7 @@ from xstilts.errors import UserError
 
 NEIGHBOURS = 4  # of the margin score, as in the BUCC code of LASER and XTREME
 HITS = "hits.parquet"
+PROMPTS = "config_sentence_transformers.json"
 
 
 @dataclass

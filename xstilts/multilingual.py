@@ -237,7 +237,7 @@ def switched(task, examples: Dataset, arm, lexicons: dict, seed: int) -> tuple[D
     texts = task.to_texts(examples)
     sides = code_switch.sides(arm.code_switch, lexicons)
     of = {column: sides["query" if column.startswith("first") else "passage"] for column in texts.column_names}
-    done, counts = code_switch.switch_columns(texts, of, arm.switch_probability, seed)
+    done, counts = code_switch.switch_columns(texts, of, arm.switch_probability, seed, arm.switch_treebank)
     return task.from_texts(examples, done), counts
 
 

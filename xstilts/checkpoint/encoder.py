@@ -168,6 +168,15 @@ def check_encoder(name: str, model: PreTrainedModel) -> None:
         raise UserError(f"{name}: a decoder: the first token does not see the second. {WORKS}")
 
 
+def check_precision(name: str, model: PreTrainedModel, dtype: str) -> None:
+    """Raise UserError if an encoder that was cast to `dtype` does not run in it, as DeBERTa's code, which mixes precisions."""
+    try:
+        with evaluating(model):
+            model(**probe(model.config))
+    except Exception as error:
+        raise UserError(f"{name} does not run in {dtype} ({first_line(error)}). Give --dtype fp32.") from error
+
+
 # ---- the longest input -------------------------------------------------------------------------------------------------
 
 def position_limit(config: PretrainedConfig) -> int:
