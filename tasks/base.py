@@ -146,6 +146,10 @@ class Task:
         return [f"column {column!r}: labels are the file's own names, which are numbered otherwise here: {', '.join(names)}"
                 for column, names in named.items() if names and not same_numbers(self.label_names, names)]
 
+    def mended(self, data: Dataset, examples: Dataset) -> list[str]:
+        """What `examples` had to mend in these source rows, and how often; kept with the data in results.json."""
+        return []
+
     def prepare(self, rows: Rows) -> None:
         """What has to be known before a head is made; for most tasks nothing."""
 
@@ -180,6 +184,8 @@ class Task:
                 loaded.append(self.examples(data, language, where))
                 if split != "train":
                     check_gold(self.gold_marks(loaded[-1]), where)
+                for note in self.mended(data, loaded[-1]):
+                    rows.note(note)
             if len(loaded[-1]) < read:
                 rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
         return join(loaded)
@@ -296,6 +302,47 @@ class Task:
     def gold_lines(self, examples: Dataset) -> list[str]:
         """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller file."""
         return self.lines(self.gold(examples), examples)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The special tokens that a tokenizer puts around one text or two: before, between and after them.
+
+    With them an input is put together from tokens that were cut by number. To cut a text by its characters, or to
+    tokenise a cut text again, gives another number of tokens than was meant: a character may be several tokens.
+
+    Attributes:
+        ids: the token ids before the first text, after each text but the last, and after the last.
+        types: the token type ids of the texts, and of `ids` in the same shape.
+    """
+
+    ids: tuple[list[int], ...]
+    types: tuple[tuple[int, ...], tuple[list[int], ...]]
+
+    @classmethod
+    def of(cls, tokenizer, texts: int) -> Frame:
+        probe = tokenizer(*["a"] * texts).encodings[0]
+        places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
+        if not all(places):
+            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) makes no token of the letter a.")
+        ends = [0, *(place[-1] + 1 for place in places)]
+        starts = [*(place[0] for place in places), len(probe.ids)]
+        gaps = list(zip(ends, starts, strict=True))
+        types = tuple(probe.type_ids[place[0]] for place in places), tuple(probe.type_ids[a:b] for a, b in gaps)
+        return cls(tuple(probe.ids[a:b] for a, b in gaps), types)
+
+    @property
+    def size(self) -> int:
+        """How many special tokens there are."""
+        return sum(map(len, self.ids))
+
+    def around(self, *texts: list[int]) -> tuple[list[int], list[int]]:
+        """(token ids, token type ids) of an input of these texts."""
+        (of_text, of_special), ids, types = self.types, list(self.ids[0]), list(self.types[1][0])
+        for n, text in enumerate(texts):
+            ids += [*text, *self.ids[n + 1]]
+            types += [*[of_text[n]] * len(text), *of_special[n + 1]]
+        return ids, types
 
 
 def join(data: list[Dataset]) -> Dataset:

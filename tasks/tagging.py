@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
 from tasks.checks import label_numbers, no_label, not_a_label, shown
 from tasks.errors import UserError
 from tasks.files import class_names
@@ -70,16 +70,19 @@ class Tagging(Task):
             features["labels"] = []
         sentences = [[f" {word}" if i else word for i, word in enumerate(words)] for words in batch["tokens"]]
         sentences = sentences if words_need_space(tokenizer) else batch["tokens"]
-        encoded = tokenizer(sentences, is_split_into_words=True)
-        for n, (index, words) in enumerate(zip(indices, sentences, strict=True)):
-            for piece, start in self._pieces(encoded, n, words, tokenizer, max_length):
-                ids = piece.word_ids
-                first = [i for i, w in enumerate(ids) if w is not None and (i == 0 or ids[i - 1] != w)]
+        frame = Frame.of(tokenizer, 1)
+        encoded = tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
+        for n, index in enumerate(indices):
+            words = self._by_word(encoded.encodings[n], batch["tokens"][n], tokenizer)
+            for start, piece in self._pieces(words, max_length - frame.size):
+                ids, _ = frame.around([token for word in piece for token in word])
                 row = [-100] * len(ids)  # -100: not the first sub-token of a word
-                for position in first:
-                    row[position] = start + ids[position]
-                features["input_ids"].append(piece.ids)
-                features["attention_mask"].append(piece.attention_mask)
+                position = len(frame.ids[0])
+                for word, tokens in enumerate(piece, start):
+                    row[position] = word
+                    position += len(tokens)
+                features["input_ids"].append(ids)
+                features["attention_mask"].append([1] * len(ids))
                 features["example"].append(index)
                 features["words"].append(row)
                 if train:
@@ -88,34 +91,30 @@ class Tagging(Task):
         return features
 
     @staticmethod
-    def _pieces(encoded, n, words, tokenizer, max_length):
-        """Yields (encoding, index of its first word): one for most sentences, several for one that is too long."""
+    def _by_word(encoding, words, tokenizer):
+        """The tokens of each word. One of which nothing is left (control characters) is unknown, as XTREME has it (protocol 3.3)."""
+        tokens = [[] for _ in words]
+        for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            tokens[word].append(token)
+        if all(tokens):
+            return tokens
+        unknown = tokenizer.mask_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id  # byte-level: none is unknown
+        if unknown is None:
+            empty = words[tokens.index([])]
+            raise UserError(f"the tokenizer makes no token of the word {empty!r}, and has no token for unknown words.")
+        return [some or [unknown] for some in tokens]
 
-        def encode(some, **options):
-            return tokenizer(some, is_split_into_words=True, **options).encodings[0]
-
-        whole = encoded.encodings[n]
-        if len({w for w in whole.word_ids if w is not None}) != len(words):
-            # words of control characters alone have no sub-token; XTREME writes <unk> for them (protocol 3.3)
-            known = [bool(encode([w], add_special_tokens=False).ids) for w in words]
-            words = [w if k else tokenizer.unk_token for w, k in zip(words, known, strict=True)]
-            whole = encode(words)
-        if len(whole.ids) <= max_length:
-            yield whole, 0
-            return
-        room = max_length - tokenizer.num_special_tokens_to_add()
-        sizes = [0] * len(words)
-        for w in whole.word_ids:
-            if w is not None:
-                sizes[w] += 1
+    @staticmethod
+    def _pieces(words, room):
+        """Yields (index of its first word, its words): one piece for most sentences, several for one that is too long."""
         start = used = 0
-        for i, size in enumerate(sizes):
-            size = min(size, room)  # one word longer than a whole input keeps its first sub-tokens
-            if used + size > room:
-                yield encode(words[start:i], truncation=True, max_length=max_length), start
+        words = [word[:room] for word in words]  # one word longer than a whole input keeps its first sub-tokens
+        for i, word in enumerate(words):
+            if used + len(word) > room:
+                yield start, words[start:i]
                 start, used = i, 0
-            used += size
-        yield encode(words[start:], truncation=True, max_length=max_length), start
+            used += len(word)
+        yield start, words[start:]
 
     def collator(self, tokenizer):
         from transformers import DataCollatorForTokenClassification
