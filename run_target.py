@@ -68,8 +68,10 @@ def main(argv: list[str]) -> None:
         train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
         dev = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
         dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
+        tests = {}  # what no features can be made of is found now, not after the training
         for language in languages:
-            task.load("test", language, rows)  # a broken test row is found now, not after the training
+            test = runner.first(task.load("test", language, rows), data_args.max_eval_samples)
+            tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
     # ---- train ---------------------------------------------------------------------------------------------------
     checkpoint = folders.begin(run, settings, rows)
@@ -81,9 +83,7 @@ def main(argv: list[str]) -> None:
     seconds = earlier + runner.train(trainer, checkpoint)
 
     # ---- score, save, say ----------------------------------------------------------------------------------------
-    scores, n = runner.score_languages(
-        trainer, task, rows, languages, tokenizer, length, data_args.max_eval_samples, Path(run.output_dir, "predictions")
-    )
+    scores, n = runner.score_languages(trainer, task, tests, Path(run.output_dir, "predictions"))
     dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
     if target.keep_checkpoint:
         trainer.save_model(run.output_dir)

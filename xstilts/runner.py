@@ -21,7 +21,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from tasks.base import fingerprint
 from xstilts import batching, folders, heads, logs, results, submission
 from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError, first_line, full_disk, is_panic
 
 logger = logging.getLogger("xstilts")
 
@@ -227,13 +227,35 @@ def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
 
 
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
-    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
+    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length).
+
+    Raises:
+        UserError: the tokenizer fails on an example, which is named.
+    """
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
     heads.clean_tokenizer(tokenizer)
     key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
-    features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
-                             desc=f"{desc}: features", new_fingerprint=key)
+    try:
+        features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
+                                 desc=f"{desc}: features", new_fingerprint=key)
+    except BaseException as error:
+        if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):  # tokenizers raises bare Exceptions
+            raise
+        row, cause = _failing(task, examples, options)
+        raise UserError(f"{desc}, row {row + 1}: {first_line(cause or error)}") from error
     return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+
+
+def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
+    """(the first example, from 0, that no features can be made of; the error)."""
+    for row in range(len(examples)):
+        try:
+            task.featurize(examples[row : row + 1], [row], **options)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return row, error
+    return 0, None
 
 
 def through_cache(data, function, **options):
@@ -318,16 +340,17 @@ def _train(trainer, checkpoint: str | None) -> None:
     check_weights(trainer.model)
 
 
-def score_languages(trainer, task, rows, languages, tokenizer, length, limit, folder: Path):
+def score_languages(trainer, task, tests: dict, folder: Path):
     """Zero-shot scores of every language; predictions are written in XTREME's layout below `folder`.
+
+    Args:
+        tests: {language: (examples, features)}.
 
     Returns:
         ({language: {metric: 0-100}}, {language: examples scored}).
     """
     scores, n = {}, {}
-    for language in languages:
-        examples = first(task.load("test", language, rows), limit)
-        features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
+    for language, (examples, features) in tests.items():
         with folders.failures(trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
