@@ -47,3 +47,8 @@ def full_disk(error: BaseException | None) -> str | None:
             return "torch.save could not write all of a file"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a Rust library (tokenizers) has panicked: such an error is no Exception, and `except Exception` lets it pass."""
+    return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit)
