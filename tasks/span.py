@@ -60,7 +60,10 @@ class Span(Task):
 
     def mended(self, data, examples):
         if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
-            return []
+            rows = zip(examples["context"], examples["answers"], strict=True)
+            unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
+            said = f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as characters"
+            return [said] if unit else []
         why = Counter()
         for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
             starts = zip(texts_and_starts(given)["answer_start"], taken["answer_start"], strict=True)

@@ -200,6 +200,14 @@ def test_one_row_with_an_offset_in_bytes_among_others_is_mended(load):
     assert examples["answers"][2]["answer_start"] == [at] and record["notes"] == ["1 answer offsets mended: UTF-8 bytes"]
 
 
+def test_offsets_that_are_right_in_two_units_are_noted(load):
+    """So few rows that nothing tells which unit they count: characters, as documented, but not in silence."""
+    for rows, noted in (([qa("éé1 1 1", ["1"], [4])], True), ([qa("éé1 1 1", ["1"], [4]), qa("é 1", ["1"], [2])], False)):
+        examples, (record,) = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+        assert examples["answers"][0]["answer_start"] == [4]
+        assert ["UTF-8 bytes" in note for note in record.get("notes", [])] == [True] * noted
+
+
 @pytest.mark.parametrize("context, start, named", [
     ("Bob and " * 3 + "x" * 40, 50, "character 50"),  # several, none near
     ("x" * 40 + " Bob Bob", 20, "41, 45"),  # near, but behind

@@ -160,6 +160,28 @@ def can_be_told(task, examples, with_labels, plain, predictions):
     return examples.select(kept), [predictions[i] for i in kept]
 
 
+@pytest.mark.parametrize("name, language", [("tydiqa", "ar"), ("tydiqa", "bn"), ("xquad", "zh"), ("xquad", "ru"), ("squad", "en")])
+def test_answers_of_stripped_contexts_and_of_bytes_are_found_again(name, language, real_data):
+    """The copies of google/xtreme strip contexts and leave the offsets; TyDiQA's own files count bytes. None is refused or misplaced."""
+    from tasks import offsets
+
+    split = "test" if name != "squad" else "dev"
+    examples = get_task(name).load(split, language, Rows(real_data))
+    contexts, answers = examples["context"][:], examples["answers"][:]
+    assert offsets.mend(contexts, answers, "") == {} and offsets.other_unit(
+        (context, a["text"], a["answer_start"]) for context, a in zip(contexts, answers, strict=True)) is None
+
+    def starts(given):
+        found = offsets.mend([context for context, _, _ in given], [{"text": t, "answer_start": s} for _, t, s in given], "")
+        return [found.get(row, s) for row, (_, _, s) in enumerate(given)]
+
+    pairs = list(zip(contexts, answers, strict=True))
+    assert starts([(c.strip(), a["text"], a["answer_start"]) for c, a in pairs]) == [
+        [s - (len(c) - len(c.lstrip())) for s in a["answer_start"]] for c, a in pairs]
+    in_bytes = [(c, a["text"], [len(c[:s].encode()) for s in a["answer_start"]]) for c, a in pairs]
+    assert starts(in_bytes) == [a["answer_start"] for _, a in pairs]
+
+
 def test_lareqa(real_data):
     task, rows = get_task("lareqa"), Rows(real_data)
     languages = task.languages(rows)
