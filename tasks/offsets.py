@@ -6,7 +6,8 @@ import itertools
 import re
 from collections.abc import Callable, Iterable
 
-from tasks.errors import UserError
+from tasks.checks import at_row
+from tasks.errors import RowError
 
 # Characters that may have been cut off the start of a context without moving its answers: the copies known to us lack up
 # to 9 blanks (TyDiQA). A text that occurs several times is not looked for farther than that from where it should be.
@@ -36,7 +37,7 @@ UNITS: dict[str, Callable[[str, int], int]] = {
 }
 
 
-def mend(contexts: list[str], answers: list[dict], where: str) -> dict[int, list[int]]:
+def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
     """The right offsets, in characters, of the rows that give others, by row (from 0).
 
     Rows whose answers stand where they say are left alone, unless every answer of the file stands where it says in
@@ -48,7 +49,7 @@ def mend(contexts: list[str], answers: list[dict], where: str) -> dict[int, list
         answers: of each row {"text": [...], "answer_start": [...]}, no start below 0.
 
     Raises:
-        UserError: an answer is not in its context, or occurs several times and the readings lead nowhere or to several places.
+        RowError: an answer is not in its context, or occurs several times and the readings lead nowhere or to several places.
     """
     rows = [(context, answer["text"], answer["answer_start"]) for context, answer in zip(contexts, answers, strict=True)]
     wrong = [row for row, (context, texts, starts) in enumerate(rows) if not _stand(context, texts, starts)]
@@ -61,7 +62,11 @@ def mend(contexts: list[str], answers: list[dict], where: str) -> dict[int, list
             whole += [reading] if all(_stand(*row) for row in reading) else []
     if whole and all(reading == whole[0] for reading in whole):
         return {row: starts for row, (_, _, starts) in enumerate(whole[0]) if starts != rows[row][2]}
-    return {row: _mend_row(*rows[row], f"{where}, row {row + 1}, column 'answers'") for row in wrong}
+    mended = {}
+    for row in wrong:
+        with at_row(row + 1, rows[row]):
+            mended[row] = _mend_row(*rows[row])
+    return mended
 
 
 def other_unit(rows: Iterable[tuple[str, list[str], list[int]]]) -> str | None:
@@ -83,7 +88,7 @@ def reason(context: str, given: int, taken: int) -> str:
     return next(by_unit, CUT_OFF if 0 < given - taken <= CUT else ONLY_PLACE)
 
 
-def _mend_row(context: str, texts: list[str], starts: list[int], where: str) -> list[int]:
+def _mend_row(context: str, texts: list[str], starts: list[int]) -> list[int]:
     readings = [[unit(context, start) for start in starts] for unit in UNITS.values()]
     shifts = ([start - cut for start in starts] for cut in range(1, CUT + 1))
     found = [reading for reading in readings if _stand(context, texts, reading)]
@@ -93,13 +98,13 @@ def _mend_row(context: str, texts: list[str], starts: list[int], where: str) -> 
     mended = []
     for text, start in zip(texts, starts, strict=True):
         if not _stand(context, [text], [start]):
-            said = f"{where}: {text!r} does not stand at character {start} of the context"
+            said = f"column 'answers': {text!r} does not stand at character {start} of the context"
             places = [i for i in range(len(context)) if context.startswith(text, i)]
             if not places:
-                raise UserError(f"{said}, nor anywhere else in it.")
+                raise RowError(f"{said}, nor anywhere else in it.")
             if found or len(places) > 1:
                 shown = ", ".join(map(str, places[:5])) + (", ..." if len(places) > 5 else "")
-                raise UserError(f"{said}. It stands at {shown}, and nothing tells which is meant: give its start in characters, from 0.")
+                raise RowError(f"{said}. It stands at {shown}, and nothing tells which is meant: give its start in characters, from 0.")
             start = places[0]
         mended.append(start)
     return mended

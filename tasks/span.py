@@ -42,15 +42,20 @@ class Span(Task):
     def examples(self, data, language, where):
         check_text(data, ("id", "context", "question"), where)
         check_ids(data["id"][:], where)
-        answers = self._answers(data)
-        moved = offsets.mend(data["context"][:], answers, where)
+        answers = []
+        for row, given in enumerate(data["answers"][:], 1):
+            with at_row(row, given):
+                answers.append(self._with_gold(texts_and_starts(given)))
         feature = data.features["answers"]
         starts = getattr(feature.get("answer_start"), "feature", None) if isinstance(feature, dict) else None
-        plain = getattr(starts, "dtype", "").startswith(("int", "uint"))  # or [{text, answer_start}] of raw SQuAD files, or 8.0
-        data = data.select_columns(["id", "context", "question", "answers"])
-        if moved or not plain:
-            answers = [answer | ({"answer_start": moved[i]} if i in moved else {}) for i, answer in enumerate(answers)]
+        if not getattr(starts, "dtype", "").startswith(("int", "uint")):  # [{text, answer_start}] of raw SQuAD files, or 8.0
             data = data.remove_columns("answers").add_column("answers", answers)
+        moved = offsets.mend(data["context"][:], answers)
+        data = data.select_columns(["id", "context", "question", "answers"])
+        if moved:
+            data = data.map(lambda _, i: {"answers": answers[i] | ({"answer_start": moved[i]} if i in moved else {})},
+                            with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets",
+                            new_fingerprint=fingerprint(self, data, moved))
         return data
 
     def mended(self, data, examples):
@@ -60,28 +65,21 @@ class Span(Task):
             said = f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as characters"
             return [said] if unit else []
         why = Counter()
-        rows = zip(examples["context"], self._answers(data), examples["answers"], strict=True)
-        for context, old, new in rows:
-            starts = zip(old["answer_start"], new["answer_start"], strict=True)
-            why.update(offsets.reason(context, given, taken) for given, taken in starts if given != taken)
+        for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
+            starts = zip(texts_and_starts(given)["answer_start"], taken["answer_start"], strict=True)
+            why.update(offsets.reason(context, old, new) for old, new in starts if old != new)
         return [f"{n} answer offsets mended: {reason}" for reason, n in why.most_common()]
 
-    def _answers(self, data):
-        """Each row's answers as {text: [...], answer_start: [...]}, checked but for whether they stand there."""
-        checked = []
-        for row, given in enumerate(data["answers"][:], 1):
-            with at_row(row, given):
-                found = texts_and_starts(given)
-                texts, starts = found["text"], found["answer_start"]
-                if (not texts and not self.no_answer) or (starts == [0] and texts == [""]):
-                    raise RowError(f"column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
-                for text, start in zip(texts, starts, strict=True):
-                    if not text:
-                        raise RowError("column 'answers': '' is no answer; expected text.")
-                    if start < 0:
-                        raise RowError(f"column 'answers': {text!r} has answer_start {start}; expected the number of a character, from 0.")
-                checked.append(found)
-        return checked
+    def _with_gold(self, answers):
+        """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below 0."""
+        texts, starts = answers["text"], answers["answer_start"]
+        if (not texts and not self.no_answer) or (starts == [0] and texts == [""]):
+            raise RowError(f"column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
+        for text, start in zip(texts, starts, strict=True):
+            if not text or start < 0:
+                raise RowError(f"column 'answers': {text!r} at answer_start {start}; expected text and the number of its first character, "
+                               "from 0.")
+        return answers
 
     def ids(self, examples):
         return examples["id"][:]
@@ -243,9 +241,7 @@ def texts_and_starts(answers: dict | list) -> dict[str, list]:
     """
     if not isinstance(answers, dict | list):
         raise RowError(f"column 'answers': {shown(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
-    if isinstance(answers, list):
-        answers = {key: [one.get(key) if isinstance(one, dict) else None for one in answers] for key in ("text", "answer_start")}
-    found = {key: answers.get(key) for key in ("text", "answer_start")}
+    found = {key: [one[key] for one in answers] if isinstance(answers, list) else answers[key] for key in ("text", "answer_start")}
     for key, values in found.items():
         if not isinstance(values, list):
             raise RowError(f"column 'answers': {key} is {shown(values)}, expected a list.")

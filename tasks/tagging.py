@@ -68,9 +68,9 @@ class Tagging(Task):
         features = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
         if train:
             features["labels"] = []
-        frame = Frame.of(tokenizer, 1)
         sentences = [[f" {word}" if i else word for i, word in enumerate(words)] for words in batch["tokens"]]
         sentences = sentences if words_need_space(tokenizer) else batch["tokens"]
+        frame = Frame.of(tokenizer, 1)
         encoded = tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
         for n, index in enumerate(indices):
             words = self._by_word(encoded.encodings[n], batch["tokens"][n], tokenizer)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -295,17 +294,17 @@ def official_scores(predictions, references, version, probabilities=()):
 @pytest.mark.parametrize("version, unanswerable", [(1, 0), (2, 0), (2, 0.4)])
 def test_qa_agrees_with_squads_own_scripts(version, unanswerable):
     """On 3,000 random rows each, of words most of which normalise to nothing."""
-    random, words = Random(version), ["the", "a", "An", "!", "...", "-", "river", "Lake", "lake.", "2", "the-river", ""]
+    draw, words = random.Random(version), ["the", "a", "An", "!", "...", "-", "river", "Lake", "lake.", "2", "the-river", ""]
 
     def text():
-        return " ".join(random.choice(words) for _ in range(random.randint(0, 3)))
+        return " ".join(draw.choice(words) for _ in range(draw.randint(0, 3)))
 
     def gold():
-        return [] if random.random() < unanswerable else [text() or "the" for _ in range(random.randint(1, 3))]
+        return [] if draw.random() < unanswerable else [text() or "the" for _ in range(draw.randint(1, 3))]
 
     for rows in [3] * 40 + [30] * 20 + [2280]:
         predictions, references = [text() for _ in range(rows)], [gold() for _ in range(rows - 1)] + [["the"]]
-        probabilities = [random.choice([0, 0.5, 0.5, 1, -3, 2]) for _ in range(rows)] if version == 2 else []
+        probabilities = [draw.choice([0, 0.5, 0.5, 1, -3, 2]) for _ in range(rows)] if version == 2 else []
         more = {"squad_v2": True} if version == 2 else {}
         found = qa(predictions, references, **more)
         if version == 2:

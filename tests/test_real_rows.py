@@ -168,11 +168,11 @@ def test_answers_of_stripped_contexts_and_of_bytes_are_found_again(name, languag
     split = "test" if name != "squad" else "dev"
     examples = get_task(name).load(split, language, Rows(real_data))
     contexts, answers = examples["context"][:], examples["answers"][:]
-    assert offsets.mend(contexts, answers, "") == {} and offsets.other_unit(
+    assert offsets.mend(contexts, answers) == {} and offsets.other_unit(
         (context, a["text"], a["answer_start"]) for context, a in zip(contexts, answers, strict=True)) is None
 
     def starts(given):
-        found = offsets.mend([context for context, _, _ in given], [{"text": t, "answer_start": s} for _, t, s in given], "")
+        found = offsets.mend([context for context, _, _ in given], [{"text": t, "answer_start": s} for _, t, s in given])
         return [found.get(row, s) for row, (_, _, s) in enumerate(given)]
 
     pairs = list(zip(contexts, answers, strict=True))

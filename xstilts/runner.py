@@ -242,7 +242,7 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
         if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):  # tokenizers raises bare Exceptions
             raise
         row, cause = _failing(task, examples, options)
-        raise UserError(f"{desc}, row {row + 1}: no features can be made of it: {first_line(cause or error)}") from error
+        raise UserError(f"{desc}, row {row + 1}: {first_line(cause or error)}") from error
     return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
 
 
