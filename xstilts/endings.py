@@ -108,7 +108,7 @@ def cause_of(error: BaseException) -> str | None:
 
 def named(error: BaseException) -> str:
     """Return an error's kind and the first line of what it says."""
-    return f"{type(error).__name__}: {first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error).rstrip('.')}"
 
 
 def sentence(cause: str) -> str:
@@ -242,14 +242,26 @@ def _let_go() -> None:
             signal.signal(one, signal.SIG_DFL)
 
 
+# A forked process has signals of its own, from its first moment: what is sent to the worker of a data loader is none of the run's.
+_fork = threading.local()
+
+
+def _before_fork() -> None:
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _caught)
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+
 def _in_child() -> None:
-    """A forked process has its own end."""
     if _caught:
         signal.set_wakeup_fd(-1)
         _let_go()
+    _after_fork()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def _wait(out: int) -> None:
