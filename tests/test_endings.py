@@ -403,24 +403,6 @@ def test_handlers_are_as_before_when_a_script_has_ended(cli, tmp_path):
     assert [signal.getsignal(one) for one in endings.SIGNALS] == before
 
 
-# ---- what make says of a run that could not ----------------------------------------------------------------------------
-
-@pytest.mark.parametrize("status, cause", [
-    (137, "ended by SIGKILL: killed from outside, often because memory ran out"), (139, "ended by SIGSEGV"), (2, None), (0, None),
-    (255, None)])
-def test_make_says_what_a_killed_process_could_not(status, cause, tmp_path):
-    assert endings.main([str(status), str(tmp_path)]) == status
-    assert (failure(tmp_path)["cause"] if cause else list(tmp_path.iterdir())) == (cause or [])
-
-
-def test_make_leaves_alone_what_the_process_has_said(tmp_path):
-    results.write_failure(tmp_path, "ended by SIGTERM", "checkpoint-3")
-    assert endings.main(["143", str(tmp_path)]) == 143 and failure(tmp_path)["checkpoint"] == "checkpoint-3"
-    (tmp_path / results.FAILED).unlink()
-    (tmp_path / results.FILE_NAME).write_text("{}")
-    assert endings.main(["137", str(tmp_path)]) == 137 and not (tmp_path / results.FAILED).exists()
-
-
 # ---- checkpoints of several processes ----------------------------------------------------------------------------------
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Whatever ends it: a user's error, a full disk, no memory, another process that is gone, a fault in the program or in a
 library, Ctrl-C, or a signal such as a job's time limit sends. A process that is killed (SIGKILL) or crashes (SIGSEGV) can say
-nothing; those that work with it do, and make does: see `main`.
+nothing itself; those that work with it do. Of one alone the report says that it was begun and has no result.
 """
 
 from __future__ import annotations
@@ -285,27 +285,3 @@ def _end(one: signal.Signals) -> None:
                 time.sleep(0.5)  # processes that are ended at the same time are not to take each other for gone before
     finally:
         os._exit(128 + one)
-
-
-def main(argv: list[str]) -> int:
-    """`python -m xstilts.endings STATUS FOLDER`: make's word on a run that ended with this exit status, which it returns.
-
-    Writes failed.json where the process could not do so itself, because a signal has ended it.
-    """
-    status, folder = int(argv[0]), Path(argv[1])
-    if status > 128 and not (folder / results.FILE_NAME).exists():
-        try:
-            name = signal.Signals(status - 128).name
-        except ValueError:
-            return status
-        from xstilts.folders import newest_whole
-
-        if status - 128 not in SIGNALS or not (folder / results.FAILED).exists():
-            hint = ": killed from outside, often because memory ran out" if name == "SIGKILL" else ""
-            with contextlib.suppress(UserError):
-                results.write_failure(folder, f"ended by {name}{hint}", newest_whole(folder))
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
