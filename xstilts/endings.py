@@ -100,6 +100,10 @@ def cause_of(error: BaseException) -> str | None:
     no_memory = MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)
     if isinstance(error, no_memory) or any(words in said for words in NO_MEMORY):
         return "out of memory" + (f"; lower {LESS if WORK.checkpoints else LESS_TO_MEASURE}" if WORK.begun else "")
+    if "dataloader worker" in said:  # torch says which, and by what signal
+        return f"{first_line(error).rstrip('.')}. Often memory has run out; lower --dataloader_num_workers"
+    if isinstance(error, BrokenPipeError):
+        return "the program that reads its output has ended (broken pipe)"
     if full := full_disk(error):
         where = "the folder cannot" if WORK.begun else "nothing can"
         return f"{where} be written, the disk may be full ({full}). Make room, or choose another folder"
@@ -151,8 +155,8 @@ def keep(cause: str, refused: bool = False) -> None:
             if WORK.checkpoints is not None:
                 from xstilts import folders
 
-                folders.remove_torn(WORK.checkpoints)
-                with contextlib.suppress(UserError):
+                with contextlib.suppress(UserError, OSError):
+                    folders.remove_torn(WORK.checkpoints)
                     results.write_failure(place, cause, last_good())
 
 
@@ -196,8 +200,19 @@ def _tell(cause: str, refused: bool = False, whole: str | None = None, more: str
     """Keeps the cause, and prints the line: `whole`, or the sentence made of it."""
     with _telling:
         keep(cause, refused)
-        print(f"{Path(sys.argv[0]).name}: error: {whole or sentence(cause)}{more}", file=sys.stderr, flush=True)
+        _print((whole or sentence(cause)) + more)
         WORK.said = True
+
+
+def _print(sentence: str) -> None:
+    """The line on stderr, not behind a progress bar."""
+    line, tqdm = f"{Path(sys.argv[0]).name}: error: {sentence}", sys.modules.get("tqdm")
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        if tqdm is None:
+            print(line, file=sys.stderr)
+        else:
+            tqdm.tqdm.write(line, file=sys.stderr, nolock=True)
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -280,7 +295,7 @@ def _end(one: signal.Signals) -> None:
             gone = processes.gone()
             cause = f"{gone}, and the launcher ended the others ({one.name})" if gone else f"ended by {one.name}"
             keep(cause)
-            print(f"{Path(sys.argv[0]).name}: error: {sentence(cause)}", file=sys.stderr, flush=True)
+            _print(sentence(cause))
             if os.environ.get("WORLD_SIZE", "1") != "1":
                 time.sleep(0.5)  # processes that are ended at the same time are not to take each other for gone before
     finally:
