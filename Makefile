@@ -8,13 +8,13 @@ ifneq (,$(filter question,$(MAKECMDGOALS)))
 endif
 PRESET ?= world##           which recipes/presets/<name>.mk: model, rows, arms, targets, seeds, sizes
 PRESETS := $(basename $(notdir $(wildcard recipes/presets/*.mk)))
-ifeq (,$(filter $(PRESET),$(PRESETS)))
+ifneq (1 $(PRESET),$(words $(PRESET)) $(filter $(subst %,,$(PRESET)),$(PRESETS)))
   $(error PRESET=$(PRESET) is unknown. Choose one of: $(PRESETS))
 endif
 include recipes/presets/$(PRESET).mk
 
 OUT ?= runs/$(PRESET)##      where the matrix goes
-MODEL ?= $(OUT)/model##      the checkpoint all arms start from: a folder or a Hub id
+MODEL ?=##                   the checkpoint all arms start from: a folder or a Hub id, only read; if empty, the preset builds OUT/model
 DATA_ROOT ?= hub##           hub, or a folder of rows
 ARMS ?= none##               what phase 2 trains on: names of recipes/arms/*.yaml, and none
 TARGETS ?=##                 target tasks of run_target.py; all: every one there is
@@ -24,7 +24,8 @@ LAUNCH ?=##                  prefixed to every run, e.g. "srun -n1 --gpus=1"
 PYTHON ?= python3##          the Python that makes the virtual environment (3.11 or newer)
 VENV ?= .venv##              the virtual environment
 EXTRA_PACKAGES ?=##          what else a preset installs
-MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains MODEL itself
+MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains OUT/model itself
+MODEL_FROM_PACKAGE ?=##      PACKAGE/FOLDER of an installed Python package, when OUT/model is a copy of that
 INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one
 TRAIN_LANGUAGES ?=##         languages the arms' rows are matched in, and of those with + drawn from
 TRANSLATIONS ?=##            folder of translated rows; of a world it is made
@@ -36,23 +37,34 @@ DEFAULT_JOBS ?=##            runs at the same time where -j is not given
 QUESTION ?=##                a file of recipes/question: arms compared with intervals and verdicts too
 HUB ?=##                     make push: namespace on the Hub, your name or an organisation's
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
+TEST_JOBS ?= 2##             make test: tests at the same time
 
-# ---- names that are wrong stop here, before anything is built --------------------------------------------------------
+# ---- what is wrong stops here, in one line, before anything is built --------------------------------------------------
 KNOWN_ARMS := none $(basename $(notdir $(wildcard recipes/arms/*.yaml)))
+KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' tasks/__init__.py)
 ifeq (all,$(strip $(TARGETS)))
   override TARGETS := $(shell sed -n 's/^TARGETS = "\(.*\)"/\1/p' tasks/__init__.py)
 endif
-KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' tasks/__init__.py)
-$(foreach a,$(filter-out $(KNOWN_ARMS),$(ARMS)),$(error ARMS: $a is unknown. Known: $(KNOWN_ARMS)))
-$(foreach t,$(filter-out $(KNOWN_TASKS),$(TARGETS) $(RETRIEVAL)),$(error TARGETS/RETRIEVAL: $t is unknown. Known: $(KNOWN_TASKS)))
+quoted = '$(subst ','\'',$1)'
+# a path as it was typed, where it was typed: make takes `$b` in it for a variable
+typed = $(filter command environment,$(firstword $(origin $1)))
+PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION VENV PY
+LISTS := ARMS TARGETS RETRIEVAL SEEDS DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE $(if $(call typed,THREADS),THREADS)
+PROBLEM := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
+  $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
+  --command_line $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$(call quoted,$v))) \
+  --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) || echo 'recipes/check.py did not run with PYTHON=$(PYTHON)')
+$(if $(PROBLEM),$(error $(PROBLEM)))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
+override OUT := $(patsubst %/,%,$(OUT))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
 MAKEFLAGS += $(if $(DEFAULT_JOBS),$(if $(KEPT_GOING),,-j$(DEFAULT_JOBS)))
 
 # ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
-THREADS ?= $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 )))##  cores of one run; default: the machine's, shared among the jobs
+# found out once, when it is first needed: only then is -j among make's flags
+THREADS ?= $(eval THREADS := $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 ))))$(THREADS)##  cores of one run; default: the machine's, shared among the jobs
 export OMP_WAIT_POLICY ?= passive
 export PYTHONWARNINGS ?= ignore
 
@@ -78,48 +90,58 @@ $(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
 # ---- rows and the model the arms start from --------------------------------------------------------------------------
 ifneq ($(WORLD_ARGS),)
   ROWS := $(DATA_ROOT)/world.json $(addsuffix /world.json,$(TRANSLATIONS))
-$(DATA_ROOT)/world.json: | $(INSTALLED)
+# a world that is there is not taken for another that is asked for; a DATA_ROOT given without WORLD_ARGS asks for none
+ASKED := $(if $(call typed,DATA_ROOT),$(call typed,WORLD_ARGS),yes)
+$(DATA_ROOT)/world.json: | $(INSTALLED) $(if $(ASKED),$(if $(wildcard $(DATA_ROOT)/world.json),same_world))
 	$(PY) -m world --out $(DATA_ROOT) $(WORLD_ARGS)
+same_world: | $(INSTALLED)
+	@$(PY) -m world --out $(DATA_ROOT) $(WORLD_ARGS) > /dev/null
 ifneq ($(TRANSLATIONS),)
 $(TRANSLATIONS)/world.json: $(DATA_ROOT)/world.json | $(INSTALLED)
 	$(PY) -m world --translate $(DATA_ROOT) --out $(TRANSLATIONS) --force
 endif
 endif
 
-ifneq ($(MLM_ARGS),)
-  START := $(MODEL)/results.json
+# a MODEL that is given is read and never written: what is built here goes below OUT
+CHECKPOINT := $(or $(MODEL),$(OUT)/model)
+ifneq ($(MODEL),)
+  GIVEN := $(wildcard $(MODEL)/results.json)
+else ifneq ($(MLM_ARGS),)
+  START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
-	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(MODEL) --arm model $(DATA_ARGS) $(MLM_ARGS)
-else ifneq ($(MODEL_FROM_PACKAGE),)
-  START := $(MODEL)/config.json
+	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm none $(DATA_ARGS) $(MLM_ARGS)
+else
+  START := $(OUT)/model/.unpacked
 $(START): | $(INSTALLED)
-	$(PY) recipes/unpack.py $(MODEL_FROM_PACKAGE) $(MODEL)
+	$(PY) recipes/unpack.py $(MODEL_FROM_PACKAGE) $(@D)
 endif
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------
-LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
 family = $(firstword $(subst +, ,$1))
-script = $(or $(shell sed -n 's/^script: *//p' recipes/arms/$1.yaml),run_intermediate.py)
+LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
+$(foreach a,$(filter-out none,$(ARMS)),$(eval SCRIPT_$a := $(or $(shell sed -n 's/^script: *//p' recipes/arms/$a.yaml),run_intermediate.py)))
 folder = $(OUT)/$1/seed$2
-checkpoint = $(if $(filter none,$1),$(MODEL),$(call folder,$1,$2))
+checkpoint = $(if $(filter none,$1),$(CHECKPOINT),$(call folder,$1,$2))
+# arm none takes MODEL as the plain model, whatever it was trained on before
+place = --arm $1 --seed $2 $(if $(filter none,$1),--plain_model)
 phase2 = $(if $(filter none,$1),,$(call folder,$1,$2)/results.json)
-stamp = $(or $(call phase2,$1,$2),$(START) $(ROWS))
+stamp = $(or $(call phase2,$1,$2),$(START) $(GIVEN) $(ROWS))
 
 define arm_rule
-$(call folder,$1,$2)/results.json: $(START) $(ROWS) recipes/arms/$1.yaml | $(INSTALLED)
-	$$(GO) $(call script,$1) --config recipes/arms/$1.yaml --model_name_or_path $(MODEL) --data_root $(DATA_ROOT) \
+$(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) recipes/arms/$1.yaml | $(INSTALLED)
+	$$(GO) $(SCRIPT_$1) --config recipes/arms/$1.yaml --model_name_or_path $(CHECKPOINT) --data_root $(DATA_ROOT) \
 	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) \
 	  $(FAMILY_$(call family,$1)) $(ARGS_$1)
 endef
 define target_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(GO) run_target.py --task $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
-	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$3)
+	  $(call place,$1,$2) --output_dir $$(@D) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$3)
 endef
 define retrieval_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(GO) run_retrieval.py --tasks $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
-	  --arm $1 --seed $2 --output_dir $(call folder,$1,$2) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$3)
+	  $(call place,$1,$2) --output_dir $(call folder,$1,$2) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$3)
 endef
 $(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(eval $(call arm_rule,$a,$s))))
 $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
@@ -128,21 +150,33 @@ $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call 
 PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(call phase2,$a,$s)))
 CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
 PAGE := $(OUT)/report/index.html
+# to make, whatever has a result's name is done, a folder too
+ifneq (,$(filter matrix question %.json %.html,$(MAKECMDGOALS)))
+  NO_FILES := $(shell find -L $(OUT) -maxdepth 4 -name results.json ! -type f ! -type l 2>/dev/null)
+  $(if $(NO_FILES),$(error $(firstword $(NO_FILES)) is no file, so its run would count as done. Remove it))
+endif
 # a results.json is whole when it is there, whatever comes after it: make is not to delete it if it is stopped then
 .PRECIOUS: $(START) $(PHASE2) $(CELLS)
-REPORT = $(PY) run_report.py --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(addprefix --question ,$(QUESTION))
+# never the list of runs: of ten thousand a command line cannot hold it
+GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS)
+REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION))
 
 $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 
 .PHONY: help matrix question report plan runs push data model test check clean
+# a results.json that is no file (a folder, a pipe, a link to nothing) is not done: its run is started, and says so
+.PHONY: same_world $(shell find -L $(OUT) -mindepth 2 -maxdepth 4 -name results.json ! -type f 2>/dev/null)
 .DEFAULT_GOAL := help
 
 # with -k what can be done is done, and then, if anything failed, the report says what and why
 ifneq (,$(if $(KEPT_GOING),,$(findstring k,$(firstword -$(MAKEFLAGS)))))
 matrix:
-	@$(MAKE) --no-print-directory matrix KEPT_GOING=yes PRESET=$(PRESET) THREADS=$(THREADS) || { code=$$?; $(REPORT); exit $$code; }
+	@$(MAKE) --no-print-directory matrix KEPT_GOING=yes PRESET=$(PRESET) THREADS=$(THREADS) || { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; }
+else ifeq ($(strip $(CELLS)),)
+matrix: $(PHASE2)
+	@echo "Done: $(words $(PHASE2)) trainings. TARGETS and RETRIEVAL are empty, so nothing is measured and there is no report."
 else
 matrix: $(PAGE) ##  train and measure every cell of the matrix, then write the report; make -k matrix: go on where a cell fails
 	@$(if $(BUILT),echo "Done: $(words $(CELLS)) cells.",echo "Nothing to do: all $(words $(CELLS)) cells are done.") Table: $(OUT)/report/matrix.md. Page: $(PAGE)
@@ -155,7 +189,7 @@ report: | $(INSTALLED) ##  the report of the cells that are there, missing ones 
 	$(REPORT)
 
 plan: | $(INSTALLED) ##    what of the matrix is done, and how long the rest takes
-	@$(PY) -m xstilts.plan --jobs $(JOBS) $(filter %/results.json,$(START)) $(PHASE2) $(CELLS)
+	@$(PY) -m xstilts.plan $(GRID) $(if $(filter %/results.json,$(START)),--model) --jobs $(JOBS)
 
 runs: ##    every run of the matrix, a line each: its results.json and, if it starts from a phase 2, that one's
 	@: $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
@@ -163,19 +197,20 @@ runs: ##    every run of the matrix, a line each: its results.json and, if it st
 
 push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there
 	@$(if $(HUB),,echo 'Give HUB=: your name on the Hub, or an organisation.' >&2; exit 2;) \
-	  $(PY) -m xstilts.push --hub $(HUB) --matrix $(notdir $(OUT)) $(patsubst %/results.json,%,$(filter %/results.json,$(START)) $(PHASE2) $(CELLS))
+	  $(PY) -m xstilts.push $(GRID) $(if $(filter %/results.json,$(START)),--model) --hub $(HUB)
 
 data: $(ROWS) ##    only the rows
 model: $(START) ##   only the model the arms start from
+	@$(if $(MODEL),echo "MODEL=$(MODEL) is given: it is only read. Without MODEL the preset builds $(OUT)/model.",:)
 
 test: | $(INSTALLED) ##    the tests (offline)
-	$(PY) -m pytest -n $(or $(TEST_JOBS),2) tests
+	$(PY) -m pytest -n $(TEST_JOBS) tests
 
 check: | $(INSTALLED) ##   lint
 	$(PY) -m ruff check .
 
-clean: ##   remove the matrix of this preset (rows and environment stay)
-	rm -rf $(OUT)
+clean: ##   remove the matrix of this preset (rows, environment and files of your own stay)
+	@$(PYTHON) -I recipes/clean.py $(OUT)
 
 help: ##    this list
 	@echo "Targets:"; sed -n 's/^\([a-z]*\):.*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 12

@@ -16,6 +16,8 @@ from pathlib import Path
 from xstilts.arguments import command, parse
 from xstilts.errors import UserError
 
+HEADS = "arm,task,form,seed,language"  # how cells.csv begins
+
 
 @dataclass
 class ReportArguments:
@@ -38,17 +40,22 @@ def main(argv: list[str]) -> None:
     if not arguments.runs_dir:
         raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
 
+    from xstilts import outputs
     from xstilts.matrix import collect
     from xstilts.page import write_report
+    from xstilts.results import write_text
 
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
-    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
-    section = None
+    outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
     if arguments.question:
         from xstilts import contrasts, question
 
-        section = question.write(contrasts.ask(matrix, contrasts.read_spec(arguments.question)), output_dir)
+        spec = contrasts.read_spec(arguments.question)
+    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
+    if not is_report(output_dir):
+        write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
+    section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
     print(write_report(matrix, output_dir, title, section))
     if section:
@@ -58,6 +65,12 @@ def main(argv: list[str]) -> None:
     for problem in matrix.problems:
         print(f"Problem: {problem}")
     print(f"Report: {output_dir / 'index.html'}")
+
+
+def is_report(folder: Path) -> bool:
+    """Whether `folder` is that of a report, by the first line of its cells.csv."""
+    cells = folder / "cells.csv"
+    return cells.is_file() and cells.read_bytes()[: len(HEADS)] == HEADS.encode()
 
 
 if __name__ == "__main__":

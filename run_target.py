@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, ModelArguments, RunArguments, command, parse
+from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, command, parse
 
 
 @dataclass
@@ -18,10 +18,12 @@ class TargetArguments:
 
 
 def main(argv: list[str]) -> None:
-    kinds = (TargetArguments, ModelArguments, DataArguments, RunArguments)
+    kinds = (TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
     (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
+    from xstilts import inputs, places
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -31,12 +33,18 @@ def main(argv: list[str]) -> None:
     task = get_task(target.task, data_args.benchmark)
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
+    name = check_checkpoint(model_args.model_name_or_path)
+    places.settle_measurement(run, name, run.output_dir)
+    inputs.check_run(run)
+    rows = inputs.open_rows(data_args)
+    languages = inputs.choose_languages(task, rows, data_args.languages)
+    check_attention(model_args.attn_implementation)
 
+    # from here on torch is needed, which takes seconds to import
     from xstilts import cards, folders, heads, runner, stages
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
     select = task.select == "best"
     args = training_arguments(
@@ -44,15 +52,13 @@ def main(argv: list[str]) -> None:
         metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
     )
     settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings)
+                                  **model_args.settings())
     if folders.finished(run, settings):
         return
     cards.check_push(run)
-    rows = runner.open_rows(data_args)
-    languages = runner.choose_languages(task, rows, data_args.languages)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     task.prepare(rows)
-    model = heads.fresh_head(task, name, model_args.model_revision)
+    model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
@@ -63,8 +69,10 @@ def main(argv: list[str]) -> None:
         train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
         dev = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
         dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
+        tests = {}  # what no features can be made of is found now, not after the training
         for language in languages:
-            task.load("test", language, rows)  # a broken test row is found now, not after the training
+            test = runner.first(task.load("test", language, rows), data_args.max_eval_samples)
+            tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
     # ---- train ---------------------------------------------------------------------------------------------------
     checkpoint = folders.begin(run, settings, rows)
@@ -76,15 +84,13 @@ def main(argv: list[str]) -> None:
     seconds = earlier + runner.train(trainer, checkpoint)
 
     # ---- score, save, say ----------------------------------------------------------------------------------------
-    scores, n = runner.score_languages(
-        trainer, task, rows, languages, tokenizer, length, data_args.max_eval_samples, Path(run.output_dir, "predictions")
-    )
+    scores, n = runner.score_languages(trainer, task, tests, Path(run.output_dir, "predictions"))
     dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
     if target.keep_checkpoint:
         trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
         cards.finish(run, {
-            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm or "none", "seed": run.seed,
+            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed,
             "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
             "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": folders.unique(rows.records),
             "seconds": round(seconds, 1), "measures": runner.measures(trainer),

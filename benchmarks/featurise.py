@@ -23,7 +23,7 @@ def example_qa(batch, indices, tokenizer, max_length, padding="max_length"):
 
     questions = [q.lstrip() for q in batch["question"]]
     encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length, padding=padding,
-                        stride=min(DOC_STRIDE, max_length // 4), return_overflowing_tokens=True, return_offsets_mapping=True)
+                        stride=DOC_STRIDE, return_overflowing_tokens=True, return_offsets_mapping=True)
     owner, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
     starts, ends = [], []
     for i, offset in enumerate(offsets):

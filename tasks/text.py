@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.base import Source, Task, check_text
+from tasks.base import Source, Task
+from tasks.checks import check_text
 from tasks.errors import UserError
 
 

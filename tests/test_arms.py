@@ -15,7 +15,7 @@ from tasks import get_task
 from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import batching, code_switch, folders, multilingual, results, runner
+from xstilts import batching, code_switch, families, folders, multilingual, results, runner
 from xstilts.arguments import ArmArguments, FamilyArguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def arm(rows, lexicons):
     def load(task, mode="english", family=FAMILY, limit=None, seed=0, **more):
         given = ArmArguments(language_mode=mode, **more)
         family = replace(family, match_roundtrip=family.match_roundtrip or mode == "roundtrip", lexicon="somewhere")
-        multilingual.check(family, given)
+        families.check(family, given)
         return multilingual.load(get_task(task), family, given, rows, limit, seed, lexicons)
 
     return load
@@ -246,10 +246,12 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
     ({"lexicon": "x"}, {"code_switch": "multilingual", "switch_probability": 0.0}, "--switch_probability 0.0"),
     ({"train_languages": ["de"], "lexicon": "x"}, {"code_switch": "bilingual", "language_mode": "translated"}, "not translated"),
     ({}, {"switch_languages": ["de"]}, "--switch_languages goes with --code_switch"),
+    ({}, {"switch_treebank": True}, "--switch_treebank goes with --code_switch"),
+    ({}, {"skip_identities": True}, "--skip_identities goes with --code_switch"),
 ])
 def test_arguments_that_cannot_go_together(family, given, message):
     with pytest.raises(UserError, match=message):
-        multilingual.check(FamilyArguments(**family), ArmArguments(**given))
+        families.check(FamilyArguments(**family), ArmArguments(**given))
 
 
 @pytest.mark.parametrize("task, given, message", [
@@ -381,7 +383,10 @@ def test_a_recipe_is_one_of_its_family(arm):
     english, other = (read_recipe(f"recipes/arms/{name}.yaml") for name in (family, arm))
     differ = {key for key in english.keys() | other.keys() if english.get(key) != other.get(key)} - {"description", "alpha"}
     keys = {"mlm": {"mlm_rate"}, "shuffled": {"shuffle_labels"}, "codeswitched": {"code_switch", "switch_probability"},
-            "tokens": set(), "lora": {"peft", "lora_rank", "lora_targets", "lora_dropout"}}
+            "codeswitched_paper": {"code_switch", "switch_probability", "switch_languages", "switch_treebank"},
+            "hybrid_paper": {"batch_languages", "query_prompt", "passage_prompt", "per_device_train_batch_size", "learning_rate",
+                             "weight_decay"},  # the paper's own: not matched with the others
+            "tokens": set(), "lora": {"peft", "lora_rank", "lora_dropout"}}
     assert differ == set().union(*(keys.get(mode, {"batch_languages" if "script" in english else "language_mode"}) for mode in modes))
 
 

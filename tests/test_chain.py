@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_contract import splits_of
 
-from tasks import TASKS, get_task
+from tasks import RETRIEVAL, TASKS, UNTESTED, get_task
 from tasks.rows import Rows
 from xstilts import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
-ARMS, TARGETS, RETRIEVAL = ["none", "squad"], ["udpos"], ["tatoeba"]
+ARMS, CELLS = ["none", "squad"], ["udpos", "tatoeba"]
 
 
 def begin(*arguments, **environment):
@@ -43,7 +44,7 @@ def tiny(tmp_path):
     few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False"
     return ["PRESET=world", f"OUT={tmp_path}/runs", f"DATA_ROOT={tmp_path}/world", "WORLD_ARGS=--seed 0 --size 0.02 --languages 2",
             f"MLM_ARGS=--config_name {tmp_path}/sizes.json --vocab_size 300 {few}", f"ARMS={' '.join(ARMS)}",
-            f"TARGETS={' '.join(TARGETS)}", f"RETRIEVAL={' '.join(RETRIEVAL)}", "SEEDS=0", "ARGS_tatoeba=", "ARGS_udpos=", "ARGS_squad=",
+            "TARGETS=udpos", "RETRIEVAL=tatoeba", "SEEDS=0", "ARGS_tatoeba=", "ARGS_udpos=", "ARGS_squad=",
             f"INTERMEDIATE_ARGS={few} --max_train_samples 20 --max_eval_samples 8",
             f"TARGET_ARGS={few} --max_eval_samples 8", "RETRIEVAL_ARGS=--layer all --report_layer 1"]
 
@@ -57,7 +58,7 @@ def test_the_chain(tiny, tmp_path):
     out = tmp_path / "runs"
     done = make("-j2", "matrix", *tiny)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    cells = [f"{arm}/seed0/{task}/results.json" for arm in ARMS for task in TARGETS + RETRIEVAL]
+    cells = [f"{arm}/seed0/{task}/results.json" for arm in ARMS for task in CELLS]
     built = stamps(out)
     assert sorted(built) == sorted(["model/results.json", "squad/seed0/results.json", *cells])
     assert "Done: 4 cells." in done.stdout and f"{out}/report/index.html" in done.stdout
@@ -109,6 +110,16 @@ def test_the_chain(tiny, tmp_path):
     assert {path for path, when in stamps(out).items() if when != built[path]} == {lost}
     assert results.read(out / lost)["scores"] == old["scores"]
     assert "run_mlm" not in redone.stdout and "run_target" not in redone.stdout and "run_intermediate" not in redone.stdout
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("goal", ["matrix", "question"])
+def test_a_folder_in_place_of_a_result_is_not_done(tiny, tmp_path, kind, goal):
+    stamp = tmp_path / "runs/none/seed0/udpos/results.json"
+    stamp.parent.mkdir(parents=True)
+    stamp.mkdir() if kind == "folder" else os.mkfifo(stamp)
+    done = make("-n", goal, *tiny, "QUESTION=recipes/question/world.yaml")
+    assert done.returncode == 2 and str(stamp) in done.stderr and done.stdout == ""
 
 
 def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
@@ -220,7 +231,8 @@ def test_seeds_launch_and_arms_multiply():
 
 
 @pytest.mark.parametrize("arguments, told", [
-    (["ARMS=none mnly"], "ARMS: mnly is unknown. Known: none"), (["TARGETS=xnil"], "xnil is unknown. Known: mnli"),
+    (["ARMS=none mnly"], "ARMS: mnly is unknown. Did you mean mnli? Known: none"),
+    (["TARGETS=xnil"], "xnil is unknown. Did you mean xnli?"),
     (["RETRIEVAL=tatoebe"], "tatoebe is unknown"), (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: question"),
 ])
 def test_wrong_names_are_one_line(arguments, told):
@@ -231,8 +243,11 @@ def test_wrong_names_are_one_line(arguments, told):
 
 
 def test_make_knows_every_task():
-    told = make("-n", "matrix", "TARGETS=none").stderr
-    assert all(f" {name}" in told for name in TASKS)
+    told = "".join(make("-n", "matrix", f"{name}=x").stderr for name in ("TARGETS", "RETRIEVAL"))
+    assert all(f" {name}" in told for name in TASKS if name not in UNTESTED.split())
+    tasks = {name: get_task(name) for name in TASKS}
+    assert RETRIEVAL.split() == [name for name, task in tasks.items() if not task.auto_class]
+    assert UNTESTED.split() == [name for name, task in tasks.items() if "test" not in splits_of(task)]
 
 
 def test_help_lists_every_target_and_variable():

@@ -125,7 +125,8 @@ def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tm
     """transformers trains one step more each time; with a constant rate the weights are others then."""
     script, *words = SHORT[kind]
     steps, plain = [], runner.Watched.training_step
-    monkeypatch.setattr(runner.Watched, "training_step", lambda self, *a: steps.append(self.state.global_step) or plain(self, *a))
+    monkeypatch.setattr(runner.Watched, "training_step",
+                        lambda self, *a, **k: steps.append(self.state.global_step) or plain(self, *a, **k))
 
     def start(folder):
         importlib.import_module(script.removesuffix(".py")).main([

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tasks import get_task
-from tasks.rows import Rows, sha256
+from tasks.rows import Rows
 from xstilts import arguments, claims, contrasts, folders, heads, results, runner
 from xstilts.embedding import Encoder
 from xstilts.errors import UserError
@@ -105,7 +105,6 @@ def sources(world):
 
 def read_all(name, split, language, root, tokenizer):
     """What a run does with a split before its model sees it, and a score of what is right."""
-    sha256.cache_clear()
     rows = Rows(root)
     task = get_task(name)
     examples = task.load(split, language, rows)

@@ -1,12 +1,15 @@
 """The report of `make question`, on results and hits written by hand with effects planted in them."""
 
 import csv
+import os
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -289,6 +292,19 @@ def test_arms_that_are_not_matched(runs, ask):
     assert any("mnli 900 rows, 45 steps and 1000 rows, 50 steps; mnli_multilingual 1000 rows" in problem for problem in asked.problems)
 
 
+def changed(path, **columns):
+    """Puts another value into the first row read (layer 1, plain) of each column."""
+    table = pq.read_table(path)
+    for name, value in columns.items():
+        values = table.column(name).to_pylist()
+        values[next(i for i, layer in enumerate(table.column("layer").to_pylist()) if layer == 1)] = value
+        kinds = {str: pa.string(), list: pa.list_(pa.float64())}
+        kind = kinds.get(type(value), table.schema.field(name).type)
+        values = [value] * len(values) if type(value) in kinds else values
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, kind))
+    pq.write_table(table, path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -297,8 +313,19 @@ def test_arms_that_are_not_matched(runs, ask):
         (lambda path: pd.DataFrame({"language": ["qaa"]}).to_parquet(path), "cannot be read"),
         (lambda path: pd.concat([pd.read_parquet(path)] * 2).to_parquet(path), "twice"),
         (lambda path: pd.read_parquet(path).assign(value=np.float32(0)).to_parquet(path), "results.json says"),
+        (lambda path: changed(path, value="much"), "cannot be read"),
+        (lambda path: changed(path, value=None), "cannot be read"),
+        (lambda path: changed(path, value=[1.0]), "cannot be read"),
+        (lambda path: changed(path, value=float("nan")), "holds nan, expected values from 0 to 1"),
+        (lambda path: changed(path, value=2.0), "holds 2.0, expected values from 0 to 1"),
+        (lambda path: changed(path, layer="one"), "cannot be read"),
+        (lambda path: changed(path, query=None), "cannot be read"),
+        (lambda path: changed(path, language=None), "cannot be read"),
+        (lambda path: (path.unlink(), path.mkdir()), "a folder, expected a file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "a named pipe, expected a file"),
     ],
-    ids=["missing", "broken", "columns", "twice", "other scores"],
+    ids=["missing", "broken", "columns", "twice", "other scores", "text", "null", "list", "nan", "two", "layer", "query", "language",
+         "folder", "pipe"],
 )
 def test_hits_that_do_not_fit(runs, ask, spoil, told):
     spoil(runs / "mnli/seed1/tatoeba/hits.parquet")
@@ -320,12 +347,13 @@ def test_one_seed(runs, ask):
         ({"primary": {"family": "qa", "role": "M"}}, "no family's role.*nli: M"),
         ({"primary": "nli"}, "primary is 'nli', expected"),
         ({"select_languages": "qae"}, "expected a list"),
-        ({"select_languages": ["da", False]}, "in quotes"),
+        ({"select_languages": ["da", {"no": 1}]}, "expected a list of language codes"),
+        ({"select_languages": ["no"]}, "no were not measured"),  # Norwegian, not false
         ({"primary": None}, "primary missing"),
         ({"select_languages": [], "fixed_layer": None}, "select_languages, to choose"),
         ({"select_languages": ["qaz"]}, "qaz were not measured"),
         ({"fixed_layer": 9}, "9 was not measured; there are 0, 1, 2"),
-        ({"margin": 0}, "margin is 0, expected points above 0"),
+        ({"margin": 0}, "margin is '0', expected points above 0"),
         ({"fixed_layer": "last"}, "expected a layer's number"),
         ({"task": "bucc"}, "no results of bucc"),
     ],
@@ -416,8 +444,18 @@ def test_questions_of_the_recipes_name_arms_that_there_are():
 
 
 def test_broken_question_file(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="none.yaml: no such file"):
         cs.read_spec(tmp_path / "none.yaml")
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)) + "families: *a11\n"
+    for text in ("task: 2001-99-99\n", "task: !!int x\n", "[" * 10**5, bomb + "primary: {family: a, role: b}\n",
+                 "families: {a: {E: x, M: y}}\nprimary: {family: [a], role: M}\n"):  # fmt: skip
+        (tmp_path / "odd.yaml").write_text(text)
+        with pytest.raises(UserError, match="odd.yaml") as error:
+            cs.read_spec(tmp_path / "odd.yaml")
+        assert len(str(error.value)) < 500
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UserError, match="a named pipe"):
+        cs.read_spec(tmp_path / "pipe.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(UserError, match="key: value"):
         cs.read_spec(tmp_path / "list.yaml")

@@ -15,6 +15,9 @@ Read are results.json of every cell and, beside it, hits.parquet: language, laye
 seeds, languages or query ids is not computed, and says why.
 """
 
+import math
+import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,18 +25,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from xstilts import results, statistics
-from xstilts.arguments import unknown
+from tasks.reading import open_file
+from xstilts import results, statistics, user_files
 from xstilts.errors import UserError, first_line
 from xstilts.matrix import PLAIN, Matrix, fingerprints
+from xstilts.words import unknown
 
 ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
 HITS = "hits.parquet"  # xstilts.measure writes it
 COLUMNS = ("language", "layer", "variant", "query", "value")
+_SCHEMA = pa.schema([pa.field(name, pa.int64() if name == "layer" else pa.float64() if name == "value" else pa.string(), nullable=False)
+                     for name in COLUMNS])
 VARIANTS = {"plain": "{}", "centered": "{}_centered", "csls": "{}_csls"}  # variant -> its metric in results.json
 NOT_COMPUTED = "not computed"
 
@@ -132,12 +138,7 @@ def read_spec(path: str | Path) -> Spec:
     Raises:
         UserError: naming the file and the key that is missing, unknown or of the wrong kind.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--question {path} cannot be read: {first_line(error)}.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--question {path}: expected `key: value` lines, as in recipes/question.")
+    values = user_files.read_yaml(path, "--question")
     values.pop("description", None)
     known = set(Spec.__dataclass_fields__)
     for key in values:
@@ -148,7 +149,7 @@ def read_spec(path: str | Path) -> Spec:
         raise UserError(f"--question {path}: {', '.join(missing)} missing, see recipes/question for what it looks like.")
     for key, (fits, expected) in _SHAPES.items():
         if values.get(key) is not None and not fits(values[key]):
-            raise UserError(f"--question {path}: {key} is {values[key]!r}, expected {expected}.")
+            raise UserError(f"--question {path}: {key} is {reprlib.repr(values[key])}, expected {expected}.")
     families, primary = values["families"], values["primary"]
     if primary["role"] == ENGLISH or primary["role"] not in families.get(primary["family"], {}):
         have = "; ".join(f"{name}: {', '.join(role for role in roles if role != ENGLISH)}" for name, roles in families.items())
@@ -156,6 +157,7 @@ def read_spec(path: str | Path) -> Spec:
     if not values.get("select_languages") and values.get("fixed_layer") is None:
         raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
     given = {key: value for key, value in values.items() if value is not None}
+    given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
     return Spec(**given | {"primary": (primary["family"], primary["role"]), "select_languages": tuple(given.get("select_languages", ()))})
 
 
@@ -163,19 +165,27 @@ def _is_roles(roles: Any) -> bool:
     return isinstance(roles, dict) and ENGLISH in roles and all(isinstance(text, str) for text in (*roles, *roles.values()))
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_margin(value: Any) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
     "task": (lambda value: isinstance(value, str), "a retrieval task's name"),
-    "families": (lambda value: isinstance(value, dict) and value and all(map(_is_roles, value.values())),
+    "families": (lambda value: isinstance(value, dict) and value and all(map(_is_text, value)) and all(map(_is_roles, value.values())),
                  "lines `name: {E: arm, M: arm, ...}`, each with its English arm E"),
-    "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"}, "{family: ..., role: ...}"),
+    "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"} and all(map(_is_text, value.values())),
+                "{family: ..., role: ...}"),
     "select_languages": (lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
-                         'a list of language codes (in quotes if YAML takes one for a word, as "no")'),
-    "fixed_layer": (lambda value: _is_number(value, int), "a layer's number"),
-    "margin": (lambda value: _is_number(value, int | float) and value > 0, "points above 0"),
+                         "a list of language codes"),
+    "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
+    "margin": (_is_margin, "points above 0"),
 }  # fmt: skip
 
 
@@ -321,13 +331,16 @@ class Hits:
         name = path.relative_to(self.matrix.root)
         again = "delete its results.json and run that cell again"
         try:
-            table = pq.read_table(path, columns=list(COLUMNS),
-                                  filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)])  # fmt: skip
+            with open_file(path) as file:
+                table = pq.read_table(file, columns=list(COLUMNS),
+                                      filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)])  # fmt: skip
+            frame = table.cast(_SCHEMA).to_pandas().sort_values(["language", "query"])  # a null is refused by the cast
         except FileNotFoundError:
             raise UserError(f"{name} is missing: {again}") from None
-        except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
+        except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
             raise UserError(f"{name} cannot be read ({first_line(error)}): {again}") from error
-        frame = table.to_pandas().sort_values(["language", "query"])
+        if not frame["value"].between(0, 1).all():
+            raise UserError(f"{name} holds {frame['value'][~frame['value'].between(0, 1)].iloc[0]}, expected values from 0 to 1: {again}")
         if frame.duplicated(["language", "query"]).any():
             language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]
             raise UserError(f"{name} has query {query} of {language} twice: {again}")
@@ -337,7 +350,7 @@ class Hits:
         for language, group in frame.groupby("language"):
             found[language] = group.set_index("query")["value"].astype(float)
             said = scores.get(language, {}).get(metric)
-            if said is None or abs(100 * found[language].mean() - said) > 1e-3:
+            if said is None or not abs(100 * found[language].mean() - said) <= 1e-3:  # NaN neither
                 raise UserError(f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
                                 f"results.json says {said}: {again}")  # fmt: skip
         return found

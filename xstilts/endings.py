@@ -8,6 +8,7 @@ nothing itself; those that work with it do. Of one alone the report says that it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -104,6 +105,8 @@ def cause_of(error: BaseException) -> str | None:
         return f"{first_line(error).rstrip('.')}. Often memory has run out; lower --dataloader_num_workers"
     if isinstance(error, BrokenPipeError):
         return "the program that reads its output has ended (broken pipe)"
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # whatever argument the path is of
+        return f"{error.strerror}: {error.filename}"
     if full := full_disk(error):
         where = "the folder cannot" if WORK.begun else "nothing can"
         return f"{where} be written, the disk may be full ({full}). Make room, or choose another folder"
@@ -196,11 +199,17 @@ def one_line() -> Iterator[None]:
             sys.exit(130 if isinstance(error, KeyboardInterrupt) else 2 if cause else 1)
 
 
+def bearable(line: str) -> str:
+    """An error as one line of bearable length: what was given, and is quoted, may hold line ends and thousands of letters."""
+    line = " ".join(line.splitlines())
+    return line if len(line) <= 1500 else f"{line[:1000]} ... {line[-400:]}"
+
+
 def _tell(cause: str, refused: bool = False, whole: str | None = None, more: str = "") -> None:
     """Keeps the cause, and prints the line: `whole`, or the sentence made of it."""
     with _telling:
         keep(cause, refused)
-        _print((whole or sentence(cause)) + more)
+        _print(bearable(whole or sentence(cause)) + more)
         WORK.said = True
 
 

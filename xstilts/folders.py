@@ -14,12 +14,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import TrainingArguments
 
+from tasks.reading import open_file, parse_json
 from tasks.rows import Rows, sha256
-from xstilts import cards, claims, endings, processes, results
+from xstilts import cards, claims, endings, outputs, processes, results
 from xstilts.arguments import STARTED
 from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
+NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
 
 
 def is_first() -> bool:
@@ -85,7 +87,8 @@ def is_whole(checkpoint: Path) -> bool:
     and without optimizer or random state the Trainer would go on all the same, to other weights.
     """
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        with open_file(checkpoint / "trainer_state.json") as file:
+            state = parse_json(file.read().decode("utf-8"))
         for file in checkpoint.glob("*.safetensors"):
             with safe_open(file, "pt"):  # compares the file's size with what its header says
                 pass
@@ -153,7 +156,7 @@ def compare(run, settings: dict) -> dict | None:
     """
     path, old = Path(run.output_dir, "run.json"), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
-        old = results.read_note(path, "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir.")
+        old = results.read_note(path, NOBODY_KNOWS)
         # an argument there was not yet, and that is not given now, makes no difference
         differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data", "processes"}
                         if old.get(k) != settings.get(k) and (k in old or settings[k]))
@@ -182,6 +185,9 @@ def finished(run, settings: dict) -> bool:
 
 def _finished(run, settings: dict) -> bool:
     stamp = Path(run.output_dir, "results.json")
+    if os.path.lexists(stamp) and not stamp.is_file():  # the result could not take its place, after all the work
+        raise UserError(f"{stamp} is not a file. Remove it to do this run.")
+    outputs.refuse_foreign(run.output_dir, [stamp.name, *(["run.json"] if _is_ours(stamp.with_name("run.json")) else [])])
     if not stamp.is_file():
         return False
     compare(run, settings)
@@ -199,6 +205,15 @@ def _finished(run, settings: dict) -> bool:
     return True
 
 
+def _is_ours(note: Path) -> bool:
+    """Whether a run.json is of these scripts.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return note.is_file() and "model" in results.read_note(note, NOBODY_KNOWS)
+
+
 def outdated(record: dict, settings: dict) -> str | None:
     """Why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows changed."""
     if (now := settings.get("model_finished")) is not None:
@@ -209,7 +224,7 @@ def outdated(record: dict, settings: dict) -> str | None:
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record["data"]:
             file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
-            if file is None or sha256(file) != data["sha256"]:
+            if file is None or sha256(file) != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
 
@@ -220,8 +235,7 @@ def parent(model: str, revision: str = "main") -> dict[str, str]:
     {} where it is no folder of ours, or the Hub's main one. The time tells whether it is
     still the same one, and, as it is only compared for equality, whatever the clock did since.
     """
-    path = Path(model, results.FILE_NAME)
-    finished = {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
+    finished = {"model_finished": results.read(Path(model, results.FILE_NAME))["finished"]} if results.is_there(model) else {}
     return finished | ({"model_revision": revision} if revision != "main" else {})
 
 

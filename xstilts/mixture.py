@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
+from xstilts import results
 from xstilts.batching import deal, length_groups
-from xstilts.heads import clean_tokenizer, fresh_head, load_encoder, masked_lm
+from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.heads import fresh_head, masked_lm, needs_pooler
+from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.runner import TaskTrainer
 
 
@@ -25,10 +30,9 @@ class MixtureModel(PreTrainedModel):
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
 
-    def __init__(self, tasks, name: str, revision: str = "main"):
-        super().__init__(AutoConfig.from_pretrained(name, revision=revision))
-        pooler = any(task.form == "multiple_choice" for task in tasks)  # the one form whose head reads the pooler
-        encoder, _ = load_encoder(name, revision, pooler)
+    def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
+        super().__init__(read_config(name, revision))
+        encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention)
         whole = {task.name: masked_lm(name, revision, encoder) if task.form == "mlm" else fresh_head(task, name, revision, encoder)
                  for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
@@ -184,3 +188,4 @@ def save(model: MixtureModel, tokenizer, folder: str) -> None:
              if name.startswith("heads.") and name not in model.all_tied_weights_keys}
     save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
+    results.obey_umask(*Path(folder).glob("*.safetensors"))

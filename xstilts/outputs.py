@@ -1,0 +1,31 @@
+"""Output folders: a script writes into one that is new, empty, or its own, and refuses any other before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from xstilts import results
+from xstilts.errors import UserError
+
+
+def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--output_dir") -> None:
+    """Raise UserError if `folder` holds anything, and none of the files `marks`, one of which this script writes first.
+
+    Not counted, because nothing is written over them: failed.json, hidden files, folders of other runs, and a checkpoint-*, of
+    which the run says more itself.
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or any((folder / mark).is_file() for mark in marks):
+        return
+    found = sorted(path.name for path in folder.iterdir() if not _is_apart(path))
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise UserError(f"{flag} {folder} holds {found[0]}{more}, which this script did not write. Give a new or an empty folder.")
+
+
+def _is_apart(path: Path) -> bool:
+    if path.name.startswith((".", "checkpoint-")) or path.name == results.FAILED:
+        return True
+    return path.is_dir() and (not any(path.iterdir()) or any((path / name).is_file() for name in (results.FILE_NAME, "run.json",
+                                                                                                   results.FAILED)))
