@@ -110,7 +110,7 @@ SHORT = {
     "a share of an epoch": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--num_train_epochs", "1.6"],
     "the last is not the best": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--max_steps", "6",
                                  "--metric_for_best_model", "eval_accuracy", "--greater_is_better", "false"],
-    "stages": ["run_target.py", "--task", "xcopa", "--languages", "en", *FEW, "--max_steps", "6"],
+    "stages": ["run_target.py", "--task", "xcopa", "--languages", "en", *FEW, "--max_steps", "5"],
     "phase 2": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "6"],
     "LoRA": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "6", "--peft", "lora"],
     "mixture": ["run_intermediate.py", "--tasks", "mnli", "squad", "--mlm_rate", "0.2", *FEW, "--max_steps", "9"],

@@ -2,7 +2,7 @@
 
 Whatever ends it: a user's error, a full disk, no memory, another process that is gone, a fault in the program or in a
 library, Ctrl-C, or a signal such as a job's time limit sends. A process that is killed (SIGKILL) or crashes (SIGSEGV) can say
-nothing; those that work with it do, and make does: see `main`.
+nothing itself; those that work with it do. Of one alone the report says that it was begun and has no result.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ def cause_of(error: BaseException) -> str | None:
     no_memory = MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)
     if isinstance(error, no_memory) or any(words in said for words in NO_MEMORY):
         return "out of memory" + (f"; lower {LESS if WORK.checkpoints else LESS_TO_MEASURE}" if WORK.begun else "")
+    if "dataloader worker" in said:  # torch says which, and by what signal
+        return f"{first_line(error).rstrip('.')}. Often memory has run out; lower --dataloader_num_workers"
+    if isinstance(error, BrokenPipeError):
+        return "the program that reads its output has ended (broken pipe)"
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # whatever argument the path is of
         return f"{error.strerror}: {error.filename}"
     if full := full_disk(error):
@@ -111,7 +115,7 @@ def cause_of(error: BaseException) -> str | None:
 
 def named(error: BaseException) -> str:
     """Return an error's kind and the first line of what it says."""
-    return f"{type(error).__name__}: {first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error).rstrip('.')}"
 
 
 def sentence(cause: str) -> str:
@@ -154,8 +158,8 @@ def keep(cause: str, refused: bool = False) -> None:
             if WORK.checkpoints is not None:
                 from xstilts import folders
 
-                folders.remove_torn(WORK.checkpoints)
-                with contextlib.suppress(UserError):
+                with contextlib.suppress(UserError, OSError):
+                    folders.remove_torn(WORK.checkpoints)
                     results.write_failure(place, cause, last_good())
 
 
@@ -205,8 +209,19 @@ def _tell(cause: str, refused: bool = False, whole: str | None = None, more: str
     """Keeps the cause, and prints the line: `whole`, or the sentence made of it."""
     with _telling:
         keep(cause, refused)
-        print(f"{Path(sys.argv[0]).name}: error: {bearable(whole or sentence(cause))}{more}", file=sys.stderr, flush=True)
+        _print(bearable(whole or sentence(cause)) + more)
         WORK.said = True
+
+
+def _print(sentence: str) -> None:
+    """The line on stderr, not behind a progress bar."""
+    line, tqdm = f"{Path(sys.argv[0]).name}: error: {sentence}", sys.modules.get("tqdm")
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        if tqdm is None:
+            print(line, file=sys.stderr)
+        else:
+            tqdm.tqdm.write(line, file=sys.stderr, nolock=True)
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -251,14 +266,26 @@ def _let_go() -> None:
             signal.signal(one, signal.SIG_DFL)
 
 
+# A forked process has signals of its own, from its first moment: what is sent to the worker of a data loader is none of the run's.
+_fork = threading.local()
+
+
+def _before_fork() -> None:
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _caught)
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+
 def _in_child() -> None:
-    """A forked process has its own end."""
     if _caught:
         signal.set_wakeup_fd(-1)
         _let_go()
+    _after_fork()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def _wait(out: int) -> None:
@@ -277,32 +304,8 @@ def _end(one: signal.Signals) -> None:
             gone = processes.gone()
             cause = f"{gone}, and the launcher ended the others ({one.name})" if gone else f"ended by {one.name}"
             keep(cause)
-            print(f"{Path(sys.argv[0]).name}: error: {sentence(cause)}", file=sys.stderr, flush=True)
+            _print(sentence(cause))
             if os.environ.get("WORLD_SIZE", "1") != "1":
                 time.sleep(0.5)  # processes that are ended at the same time are not to take each other for gone before
     finally:
         os._exit(128 + one)
-
-
-def main(argv: list[str]) -> int:
-    """`python -m xstilts.endings STATUS FOLDER`: make's word on a run that ended with this exit status, which it returns.
-
-    Writes failed.json where the process could not do so itself, because a signal has ended it.
-    """
-    status, folder = int(argv[0]), Path(argv[1])
-    if status > 128 and not (folder / results.FILE_NAME).exists():
-        try:
-            name = signal.Signals(status - 128).name
-        except ValueError:
-            return status
-        from xstilts.folders import newest_whole
-
-        if status - 128 not in SIGNALS or not (folder / results.FAILED).exists():
-            hint = ": killed from outside, often because memory ran out" if name == "SIGKILL" else ""
-            with contextlib.suppress(UserError):
-                results.write_failure(folder, f"ended by {name}{hint}", newest_whole(folder))
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

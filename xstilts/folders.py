@@ -117,14 +117,14 @@ def resumable(run, settings: dict, rows: Rows) -> str | None:
     Raises:
         UserError: the folder was begun with other arguments, see `compare`.
     """
-    old, now = compare(run, settings), inputs(settings, rows)
+    old, now, here = compare(run, settings), inputs(settings, rows), processes.world_size()
     if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions did not keep them
         if is_first():
             logger.warning("%s: the model it starts from, or its rows, are others since it was begun; beginning anew.", run.output_dir)
             cards.clean(Path(run.output_dir))
-    elif old and (then := old.get("processes", world := processes.world_size())) != world and any(checkpoints(run.output_dir)):
-        raise UserError(f"{run.output_dir} was begun on {then} processes, now there are {world}: its steps would have other rows. Start "
-                        f"{then}, give another --output_dir, or delete the folder.")
+    elif old and old.get("processes", here) != here and checkpoints(run.output_dir):
+        raise UserError(f"{run.output_dir} was begun on {old['processes']} processes, now there are {here}: its steps would have other "
+                        f"rows. Start {old['processes']}, give another --output_dir, or delete the folder.")
     return last_checkpoint(run.output_dir)
 
 
