@@ -186,7 +186,7 @@ class MewslixDual(Pairs):
     defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
 
     def pairs(self, split, language, rows):
-        from tasks.ranking import _query as mention_query
+        from tasks import ranking
 
         if language != "en":
             raise UserError(f"{self.name} has English pairs only.")
@@ -195,12 +195,16 @@ class MewslixDual(Pairs):
         where = rows.where()
 
         def pair(row, number):
-            mention, entity = row["contextual_mention"]["mention"], row["entity"]
-            query = mention_query(row["contextual_mention"]["context"], mention["mention_span"], f"{where}, row {number + 1}")
-            return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
+            place = f"{where}, row {number + 1}"
+            with self.reading(lambda: place):
+                mention, entity = row["contextual_mention"]["mention"], row["entity"]
+                query = ranking.mention_query(row["contextual_mention"]["context"], mention["mention_span"], place)
+                passage = ranking.filled(entity["description"], f"{place}, the entity's description")
+                name = ranking.filled(mention["example_id"], f"{place}, the mention's example_id")
+                return {"query": query, "passage": " ".join(passage.split()), "id": name}
 
         return data.map(pair, with_indices=True, remove_columns=data.column_names, desc=self.name,
-                        new_fingerprint=fingerprint(self, data))
+                        new_fingerprint=fingerprint(self, data, inspect.getsource(ranking)))
 
 
 PAIRS: dict[str, type[Pairs]] = {

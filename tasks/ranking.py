@@ -136,38 +136,66 @@ class LAReQA(Ranking):
         url = source.files["test"].format(revision=source.revision, language=language)
         data = rows.read(source.id, config, expression, source.revision, (), url)
         with self.reading(rows.where):
-            return self._parse(data, language, rows)
+            paragraphs = [p for row in data for p in row["paragraphs"]] if "paragraphs" in data.column_names else data
+        return self._parse(paragraphs, language, rows)
 
-    @staticmethod
-    def _parse(data, language, rows):
-        paragraphs = [p for row in data for p in row["paragraphs"]] if "paragraphs" in data.column_names else data
+    def _parse(self, paragraphs, language, rows):
         questions, gold, sentences, unplaced = {}, {}, [], 0
         for number, paragraph in enumerate(paragraphs, 1):
+            place = f"{rows.where()}, paragraph {number}"
             missing = {"context", "sentence_breaks", "qas"} - set(paragraph)
             if missing:
                 raise UserError(f"{rows.where()}: column {min(missing)!r} is missing (google-research-datasets/xquad_r on the Hub "
                                 "lacks the sentence breaks; take github.com/google-research-datasets/lareqa).")
-            context, breaks = paragraph["context"], paragraph["sentence_breaks"]
-            if not isinstance(context, str):
-                raise UserError(f"{rows.where()}, paragraph {number}, column 'context': {type(context).__name__}, expected text.")
-            ids = [f"{language}_{number}_{i}" for i in range(len(breaks))]
-            texts = [context[start:end] for start, end in breaks]
-            sentences += zip(ids, texts, [context] * len(ids), strict=True)
-            for question in paragraph["qas"]:
-                if question["id"] in questions:
-                    raise UserError(f"{rows.where()}, paragraph {number}: the question id {question['id']!r} stands twice.")
-                at = question["answers"][0]["answer_start"]
-                answer = next((text for text, (start, end) in zip(texts, breaks, strict=True) if start <= at < end), None)
-                if answer is None:
-                    unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
-                    continue
-                questions[question["id"]] = question["question"]
-                gold[question["id"]] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
+            with self.reading(lambda place=place: place):
+                context = filled(paragraph["context"], f"{place}, column 'context'")
+                breaks = _breaks(paragraph["sentence_breaks"], len(context), place)
+                ids = [f"{language}_{number}_{i}" for i in range(len(breaks))]
+                texts = [context[start:end] for start, end in breaks]
+                sentences += zip(ids, texts, [context] * len(ids), strict=True)
+                for question in paragraph["qas"]:
+                    name = filled(question["id"], f"{place}, the id of a question")
+                    if name in questions:
+                        raise UserError(f"{place}: the question id {name!r} stands twice.")
+                    at = _answer_start(question["answers"][0], context, f"{place}, question {name!r}")
+                    answer = next((text for text, (start, end) in zip(texts, breaks, strict=True) if start <= at < end), None)
+                    if answer is None:
+                        unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
+                        continue
+                    questions[name] = filled(question["question"], f"{place}, question {name!r}")
+                    gold[name] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
         if not questions:
             raise UserError(f"{rows.where()}: no question has its answer in one of the sentences.")
         if unplaced:
             rows.note(f"{unplaced} questions left out: their answer begins in no sentence")
         return questions, gold, sentences
+
+
+def filled(text: str, what: str) -> str:
+    """The text; UserError, saying of what, where it is none or has blanks alone."""
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f"{what}: {text!r}, expected text.")
+    return text
+
+
+def _breaks(breaks: list, length: int, place: str) -> list:
+    """The sentences of a paragraph, [start, end] each; UserError unless they stand in it, one after the other."""
+    last = 0
+    for pair in breaks:
+        start, end = pair
+        if not all(type(number) is int for number in pair) or not last <= start < end <= length:
+            raise UserError(f"{place}, column 'sentence_breaks': {list(pair)} is no sentence of a context of {length} characters"
+                            + (f" that starts at {last} or later." if last else "."))
+        last = end
+    return breaks
+
+
+def _answer_start(answer: dict, context: str, place: str) -> int:
+    """Where an answer begins; UserError where it does not stand there, as if its offset counted bytes."""
+    start, text = answer["answer_start"], answer["text"]
+    if type(start) is not int or start < 0 or not (isinstance(text, str) and text and context.startswith(text, start)):
+        raise UserError(f"{place}, column 'answers': {text!r} does not stand at character {start} of the context.")
+    return start
 
 
 class MewsliX(Ranking):
@@ -188,15 +216,16 @@ class MewsliX(Ranking):
         data = rows.read(source.id, config, expression, source.revision, self.columns)
         where, ids, queries, gold = rows.where(), [], [], []
         *candidates, known = self._candidates(rows)
-        with self.reading(lambda: where):
-            for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
+        for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
+            place = f"{where}, row {row}"
+            with self.reading(lambda place=place: place):
                 for mention in mentions:
-                    name, entity = mention["example_id"], mention["entity_id"]
+                    name, entity = filled(mention["example_id"], f"{place}, column 'mentions', example_id"), mention["entity_id"]
                     if entity not in known:
                         what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
-                        raise UserError(f"{where}, row {row}, column 'mentions': {name!r} has {what}; this split cannot be scored.")
+                        raise UserError(f"{place}, column 'mentions': {name!r} has {what}; this split cannot be scored.")
                     ids.append(name)
-                    queries.append(_query(context, mention["mention_span"], f"{where}, row {row}"))
+                    queries.append(mention_query(context, mention["mention_span"], place))
                     gold.append([entity])
         if not queries:
             raise UserError(f"{where}: no row has a mention.")
@@ -223,10 +252,10 @@ class MewsliX(Ranking):
         return {f"mrr@{K}": super().chance(examples)[f"map@{K}"]}
 
 
-def _query(context: dict, span: dict, where: str) -> str:
+def mention_query(context: dict, span: dict, where: str) -> str:
     """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
-    text, start, end = context["text"], span["start"], span["end"]
-    if text[start:end] != span["text"]:
+    text, start, end = filled(context["text"], f"{where}, the context's text"), span["start"], span["end"]
+    if start < 0 or text[start:end] != filled(span["text"], f"{where}, column 'mentions', the mention's text"):
         raise UserError(f"{where}, column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
     first, last = next(((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text)))

@@ -403,6 +403,12 @@ def every(**values):
     return lambda rows: [row | values for row in rows]
 
 
+def from_the_end(rows):
+    """A mention whose place is counted from the end, which a slice takes."""
+    length, span = len(rows[1]["context"]["text"]), rows[1]["mentions"][0]["mention_span"]
+    span.update(start=span["start"] - length, end=span["end"] - length)
+
+
 BAD_ROWS = [
     ("tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", lambda rows: rows[1].update(sentence2=None), "row 2, column 'sentence2'"),
     ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[3].update(id=rows[0]["id"]), "row 4, column 'id'"),
@@ -411,10 +417,23 @@ BAD_ROWS = [
     ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[0]["qas"][0]), "stands twice"),
     ("lareqa", "lareqa__xquad-r/qab/test", every(qas=[]), "no question has its answer"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1].update(context=" "), "paragraph 2, column 'context': ' ', expected text"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][0].__setitem__(0, -4),
+     "paragraph 2, column 'sentence_breaks': [-4, "),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][-1].__setitem__(1, 10**6), "1000000] is no sentence"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"].append([0, 3]), "[0, 3] is no sentence"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=None), "paragraph 2, question"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(answer_start=-1),
+     "does not stand at character -1 of the context"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(text="elsewhere"),
+     "'elsewhere' does not stand at character"),
     ("mewslix", "izhx__mewsli-x/candidate_entities/test", lambda rows: rows[1].update(entity_id="Q1"), "row 2, column 'entity_id': 'Q1'"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"), "'Q999', which is no candidate"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(rows[0]), "column 'example_id of mentions': "),
     ("mewslix", "izhx__mewsli-x/qab/test", every(mentions=[]), "no row has a mention"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1]["mentions"][0].update(example_id=[]), "row 2, column 'mentions', exam"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(mentions=[None]), "row 2: a row is not as mewslix has them"),
+    ("mewslix", "izhx__mewsli-x/qab/test", from_the_end, "does not stand at character -"),
 ]
 
 
