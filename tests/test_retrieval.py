@@ -196,6 +196,14 @@ def test_what_is_compared_is_embedded_in_one_call(task, retrieval, monkeypatch):
     assert len(calls) == (len(record["scores"]) if task == "tatoeba" else 1)
 
 
+@pytest.fixture
+def real_pools(tiny_world, tmp_path):
+    """LAReQA's rows of the world under names of human languages, two of the benchmark's eleven."""
+    for language, name in (("en", "en"), ("qaa", "vi")):
+        shutil.copytree(tiny_world / "lareqa__xquad-r" / language, tmp_path / "rows" / "lareqa__xquad-r" / name)
+    return tmp_path / "rows"
+
+
 def test_the_pool_stays_whole(retrieval, tiny_world):
     """Fewer queries or languages asked: the candidates are those of all the same."""
     whole = retrieval("--tasks", *RANKED, folder="whole")
@@ -207,6 +215,15 @@ def test_the_pool_stays_whole(retrieval, tiny_world):
     pools = [get_task("lareqa").load("test", code, Rows(tiny_world)) for code in ("en", "qaa", "qab")]
     assert pools[0].candidate_ids == pools[1].candidate_ids == pools[2].candidate_ids
     assert set(pools[0].candidate_languages) == {"en", "qaa", "qab"}
+
+
+def test_a_pool_smaller_than_the_benchmarks_is_noted(retrieval, real_pools):
+    few = retrieval("--tasks", "tatoeba", "--max_eval_samples", "3", "--languages", "qaa")["tatoeba"]
+    assert "qaa: only the first 3 sentences are searched (--max_eval_samples)" in few["notes"]
+    whole = retrieval("--tasks", "tatoeba", "lareqa", "--max_eval_samples", "1000", folder="whole")
+    assert not any("sentences" in note or "candidates are" in note for record in whole.values() for note in record["notes"])
+    record = retrieval("--tasks", "lareqa", root=real_pools, folder="two")["lareqa"]
+    assert any(note.startswith("candidates are in 2 languages, the benchmark's in 11: without ar, de") for note in record["notes"])
 
 
 def test_submission_files_of_ranking_score_the_same(retrieval, tiny_world, tmp_path):
