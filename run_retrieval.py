@@ -120,8 +120,9 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
     work = []
     for task, cell, rows in cells:
         languages, notes = headline.reported(task, rows, data_args.languages)
-        work.append((task, cell, rows, measure.read(task, rows, languages, how, data_args.max_eval_samples), notes))
-        measure.check_index(task, work[-1][3], how, encoder.model.config.hidden_size)
+        examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
+        measure.check_index(task, examples, how, encoder.model.config.hidden_size)
+        work.append((task, cell, rows, examples, notes + measure.smaller_pools(task, examples, data_args.max_eval_samples)))
 
     # ---- the headline layer, then one task after the other ---------------------------------------------------------
     embed = measure.embedder(encoder, how.cache_dir, prompts)

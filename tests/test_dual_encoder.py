@@ -77,6 +77,26 @@ def test_lareqa_passages_have_no_line_end():
     assert get_pairs("squad_dual").from_answers(rows)["passage"][:] == ["One\ntwo."]
 
 
+@pytest.mark.parametrize("change, told", [
+    ({"entity": None}, "row 2"),
+    ({"entity": {"description": None}}, "row 2"),
+    ({"contextual_mention": {"context": {"text": "Nils read"}, "mention": {"example_id": 3, "mention_span":
+                                                                      {"start": 0, "end": 4, "text": "Nils"}}}}, "row 2"),
+    ({"contextual_mention": {"context": {"text": "Nils read"}, "mention": {"example_id": "m", "mention_span":
+                                                                      {"start": -9, "end": -5, "text": "Nils"}}}}, "at character -9"),
+])  # fmt: skip
+def test_mention_pairs_that_are_broken_are_refused(change, told, tmp_path):
+    good = {"contextual_mention": {"context": {"text": "Nils read"},
+                                   "mention": {"example_id": "g", "mention_span": {"start": 0, "end": 4, "text": "Nils"}}},
+            "entity": {"description": "a reader"}}
+    file = tmp_path / "izhx__mewsli-x" / "wikipedia_pairs" / "train.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in (good, good | change)))
+    with pytest.raises(UserError) as error:
+        get_pairs("mewslix_dual").load("train", "en", Rows(tmp_path))
+    assert "train.jsonl, row 2" in str(error.value) and told in str(error.value)
+
+
 def test_positive_pairs_are_those_with_the_label_and_parallel_across_languages(tiny_world):
     from tasks import get_task
 

@@ -196,6 +196,14 @@ def test_what_is_compared_is_embedded_in_one_call(task, retrieval, monkeypatch):
     assert len(calls) == (len(record["scores"]) if task == "tatoeba" else 1)
 
 
+@pytest.fixture
+def real_pools(tiny_world, tmp_path):
+    """LAReQA's rows of the world under names of human languages, two of the benchmark's eleven."""
+    for language, name in (("en", "en"), ("qaa", "vi")):
+        shutil.copytree(tiny_world / "lareqa__xquad-r" / language, tmp_path / "rows" / "lareqa__xquad-r" / name)
+    return tmp_path / "rows"
+
+
 def test_the_pool_stays_whole(retrieval, tiny_world):
     """Fewer queries or languages asked: the candidates are those of all the same."""
     whole = retrieval("--tasks", *RANKED, folder="whole")
@@ -207,6 +215,15 @@ def test_the_pool_stays_whole(retrieval, tiny_world):
     pools = [get_task("lareqa").load("test", code, Rows(tiny_world)) for code in ("en", "qaa", "qab")]
     assert pools[0].candidate_ids == pools[1].candidate_ids == pools[2].candidate_ids
     assert set(pools[0].candidate_languages) == {"en", "qaa", "qab"}
+
+
+def test_a_pool_smaller_than_the_benchmarks_is_noted(retrieval, real_pools):
+    few = retrieval("--tasks", "tatoeba", "--max_eval_samples", "3", "--languages", "qaa")["tatoeba"]
+    assert "qaa: only the first 3 sentences are searched (--max_eval_samples)" in few["notes"]
+    whole = retrieval("--tasks", "tatoeba", "lareqa", "--max_eval_samples", "1000", folder="whole")
+    assert not any("sentences" in note or "candidates are" in note for record in whole.values() for note in record["notes"])
+    record = retrieval("--tasks", "lareqa", root=real_pools, folder="two")["lareqa"]
+    assert any(note.startswith("candidates are in 2 languages, the benchmark's in 11: without ar, de") for note in record["notes"])
 
 
 def test_submission_files_of_ranking_score_the_same(retrieval, tiny_world, tmp_path):
@@ -369,18 +386,37 @@ def every(**values):
     return lambda rows: [row | values for row in rows]
 
 
+def from_the_end(rows):
+    """A mention whose place is counted from the end, which a slice takes."""
+    length, span = len(rows[1]["context"]["text"]), rows[1]["mentions"][0]["mention_span"]
+    span.update(start=span["start"] - length, end=span["end"] - length)
+
+
 BAD_ROWS = [
     ("tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", lambda rows: rows[1].update(sentence2=None), "row 2, column 'sentence2'"),
     ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[3].update(id=rows[0]["id"]), "row 4, column 'id'"),
     ("bucc", "bucc2018__qab-en/gold/test", lambda rows: rows[0].update(source_id="qab-9"), "'qab-9' names no sentence of the source pool"),
     ("bucc", "bucc2018__qab-en/gold/validation", lambda rows: rows.clear(), "it is empty"),
     ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
-    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[0]["qas"][0]), "stands twice"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[1]["qas"][0]), "stands twice"),
     ("lareqa", "lareqa__xquad-r/qab/test", every(qas=[]), "no question has its answer"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1].update(context=" "), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][0].__setitem__(0, -4),
+     "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][-1].__setitem__(1, 10**6), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"].append([0, 3]), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=None), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(answer_start=-1),
+     "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(text="elsewhere"),
+     "row 2"),
     ("mewslix", "izhx__mewsli-x/candidate_entities/test", lambda rows: rows[1].update(entity_id="Q1"), "row 2, column 'entity_id': 'Q1'"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"), "'Q999', which is no candidate"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(rows[0]), "column 'example_id of mentions': "),
     ("mewslix", "izhx__mewsli-x/qab/test", every(mentions=[]), "no row has a mention"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1]["mentions"][0].update(example_id=[]), "row 2"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(mentions=[None]), "row 2"),
+    ("mewslix", "izhx__mewsli-x/qab/test", from_the_end, "does not stand at character -"),
 ]
 
 

@@ -133,6 +133,19 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
     return found
 
 
+def smaller_pools(task, examples: Mapping, limit: int | None) -> list[str]:
+    """Notes on pools that are smaller than the benchmark's, which makes a search easier: cut off, or without some languages."""
+    notes = []
+    if task.form == "retrieval" and (cut := [language for language, rows in examples.items() if len(rows) == limit]):
+        notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
+    if task.form == "ranking" and task.parallel:
+        spoken, reported = set(next(iter(examples.values())).candidate_languages), codes.XTREME_R[task.languages_in]
+        absent = [code for code in reported if code not in spoken]
+        if absent and spoken <= set(reported):
+            notes.append(f"candidates are in {len(spoken)} languages, the benchmark's in {len(reported)}: without {', '.join(absent)}")
+    return notes
+
+
 def _check_sizes(task, examples: Mapping, how) -> None:
     """Raises UserError where there is nothing to search, no mean to take away, or fewer sentences than CSLS needs."""
     groups = {f"{task.name} {language}: queries": len(rows) for language, rows in examples.items()}  # each has a mean of its own
