@@ -53,7 +53,7 @@ LISTS := ARMS TARGETS RETRIEVAL SEEDS DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE $
 PROBLEM := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
   --command_line $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$(call quoted,$v))) \
-  --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) || echo 'recipes/check.py did not run with PYTHON=$(PYTHON)')
+  --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) 2>/dev/null || echo 'recipes/check.py did not run with PYTHON=$(PYTHON)')
 $(if $(PROBLEM),$(error $(PROBLEM)))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 override OUT := $(patsubst %/,%,$(OUT))
@@ -88,6 +88,9 @@ $(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
 	@touch $@
 
 # ---- rows and the model the arms start from --------------------------------------------------------------------------
+ROWS :=#   files that show that rows are there,
+START :=#  that the model is built,
+GIVEN :=#  and, of one that is given, when it was trained
 ifneq ($(WORLD_ARGS),)
   ROWS := $(DATA_ROOT)/world.json $(addsuffix /world.json,$(TRANSLATIONS))
 # a world that is there is not taken for another that is asked for; a DATA_ROOT given without WORLD_ARGS asks for none
@@ -109,7 +112,7 @@ ifneq ($(MODEL),)
 else ifneq ($(MLM_ARGS),)
   START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
-	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm none $(DATA_ARGS) $(MLM_ARGS)
+	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm model $(DATA_ARGS) $(MLM_ARGS)
 else
   START := $(OUT)/model/.unpacked
 $(START): | $(INSTALLED)
@@ -161,6 +164,7 @@ endif
 GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS)
 REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION))
 
+BUILT :=
 $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)

@@ -13,6 +13,7 @@ from xstilts import results
 from xstilts.errors import UserError
 
 PLAIN = "none"
+BUILT = "model"  # the arm that make gives the plain model it trains itself
 
 
 def of_folder(folder: str | Path | None) -> tuple[str | None, int | None]:
@@ -34,14 +35,14 @@ def settle_training(run) -> None:
 def settle_measurement(run, model: str, folder: str | Path | None) -> None:
     """Fill in `run.arm` and `run.seed` of a phase 3 that starts from `model` and writes to `folder`.
 
-    A plain model, one without a record, with --plain_model, or trained by a matrix for its arm none, is arm none at any seed.
+    A plain model, one without a record, with --plain_model, or trained by make, is arm none at any seed.
 
     Raises:
         UserError: arm or seed are given and the record says otherwise, or the folder is named for others.
     """
     path, named = Path(model, results.FILE_NAME), of_folder(folder and Path(folder).absolute().parent)
     record = results.read(path) if path.is_file() and not run.plain_model else None
-    if record is None or (record["phase"] == "mlm" and record["arm"] == PLAIN):
+    if record is None or (record["phase"], record["arm"]) == ("mlm", BUILT):
         if run.plain_model and run.arm not in (None, PLAIN):
             raise UserError(f"--arm {run.arm} and --plain_model: a plain model is arm {PLAIN}. Give one of them.")
         run.arm = run.arm or PLAIN
