@@ -118,6 +118,7 @@ def collect(
     )
 
 
+@functools.lru_cache(maxsize=1)  # large, and asked for twice
 def long_table(matrix: Matrix) -> pd.DataFrame:
     """Returns one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
 
@@ -130,23 +131,10 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
         for layer, scores in by_layer.items():
             for language, metrics in scores.items():
                 for metric, score in metrics.items():
-                    rows.append(
-                        {
-                            "arm": arm,
-                            "task": task,
-                            "form": record["form"],
-                            "seed": seed,
-                            "language": language,
-                            "metric": metric,
-                            "layer": layer,
-                            "score": score,
-                            "n": record["n"].get(language),
-                            "chance": (record["chance"] or {}).get(metric),
-                            "at_chance": record["at_chance"],
-                            "path": matrix.paths[arm, task, seed],
-                        }
-                    )
-    return pd.DataFrame(rows).astype({"layer": "Int64", "n": "Int64"})
+                    rows.append((arm, task, record["form"], seed, language, metric, layer, score, record["n"].get(language),
+                                 (record["chance"] or {}).get(metric), record["at_chance"], matrix.paths[arm, task, seed]))
+    columns = ["arm", "task", "form", "seed", "language", "metric", "layer", "score", "n", "chance", "at_chance", "path"]
+    return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
 
 
 @functools.lru_cache(maxsize=32)  # every table asks for it again
@@ -199,6 +187,11 @@ def differences(matrix: Matrix) -> pd.DataFrame:
 
 
 def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
+    return _averages(matrix, tuple(tasks))
+
+
+@functools.lru_cache(maxsize=32)
+def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
     """Returns the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
     difference, difference_sd.
 

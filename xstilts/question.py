@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xstilts import contrasts as cs
-from xstilts import page, statistics
+from xstilts import page, plots, statistics
 from xstilts.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.matrix import PLAIN, Matrix
-from xstilts.page import Cell, Table, signed
-from xstilts.results import trained_on, write_bytes, write_text
+from xstilts.page import Cell, Table
+from xstilts.plots import signed
+from xstilts.results import trained_on, write_text
 
 MULTILINGUAL = "M"
 IMAGES = {
@@ -44,15 +45,9 @@ def write(question: Question, output_dir: str | Path) -> Section:
     Raises:
         UserError: when `output_dir` cannot be written.
     """
-    out, images = Path(output_dir), {}
+    out = Path(output_dir)
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
-    for name, figure in {"question-forest.png": forest(question), "question-layers.png": layer_curves(question)}.items():
-        if figure is None:
-            (out / name).unlink(missing_ok=True)  # of an earlier report: it would show what is no longer there
-            continue
-        content = page.png(figure)
-        write_bytes(out / name, content)
-        images[name] = page.data_uri(content)
+    images = plots.write(out, {"question-forest.png": forest, "question-layers.png": layer_curves}, question)
     section = Section(words(question), tables(question), images, IMAGES, how_to_read(question), question.problems)
     write_text(out / "question.md", markdown(question, section))
     return section
@@ -353,10 +348,13 @@ def layer_curves(question: Question) -> Figure | None:
     if max(map(len, curves.values())) < 2:
         return None
     families = question.families
-    figure = Figure(figsize=(1.5 + 3.9 * len(families), 3.9), layout="constrained")
-    panels = figure.subplots(1, len(families), squeeze=False, sharey=True)[0]
     roles = [PLAIN, *dict.fromkeys(role for family in families for role in family.arms)]
-    styles = dict(zip(roles, page.line_styles(roles), strict=True))
+    styles = dict(zip(roles, plots.styles(roles), strict=True))
+    handles = [Line2D([], [], label=role, markersize=5, **style) for role, style in styles.items()]
+    handles.append(Line2D([], [], label="layer reported", color="#999", linestyle="--", linewidth=0.9))
+    if question.selection:
+        handles.append(Line2D([], [], label=f"{PLAIN} and {ENGLISH} on the\nlanguages of the choice", color="#999", linestyle=":"))
+    figure, panels = plots.beside_legend(len(families), 3.9, 3.9, handles, sharey=True)
     for axes, family in zip(panels, families, strict=True):
         for role, style in styles.items():
             curve = curves.get(PLAIN if role == PLAIN else family.arms.get(role), {})
@@ -365,18 +363,9 @@ def layer_curves(question: Question) -> Figure | None:
             axes.plot(list(question.selection), list(question.selection.values()), color="#999", linestyle=":", linewidth=1.5)
         axes.axvline(question.readout.layer, color="#999", linewidth=0.9, linestyle="--")
         axes.set_title(family.name, fontsize=11)
-        axes.set_xlabel("layer (0 = embedding output)")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(color="#ddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        plots.layer_axis(axes)
     panels[0].set_ylim(bottom=0)  # at last: the panels share it, and a limit once set no longer grows
     panels[0].set_ylabel(f"{question.matrix.metric(question.spec.task)}, mean over languages and seeds")
-    handles = [Line2D([], [], label=role, markersize=5, **style) for role, style in styles.items()]
-    handles.append(Line2D([], [], label="layer reported", color="#999", linestyle="--", linewidth=0.9))
-    if question.selection:
-        handles.append(Line2D([], [], label=f"{PLAIN} and {ENGLISH} on the\nlanguages of the choice", color="#999", linestyle=":"))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
