@@ -26,8 +26,8 @@ check = script("check")
 def record(phase, task, arm="none"):
     scores = {"en": {"accuracy": 60}} if phase == "target" else {}
     return {"phase": phase, "task": task, "form": "sentence_pair", "arm": arm, "seed": 0, "model": "m", "parents": [],
-            "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores,
-            "n": dict.fromkeys(scores, 5), "settings": {}, "data": [], "seconds": 1}
+            "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5),
+            "settings": {}, "data": [], "seconds": 1}
 
 
 def content(folder):
@@ -50,12 +50,10 @@ def refused(*arguments):
     (["FAMILY_sqad=--max_steps 1"], "Did you mean FAMILY_squad?"), (["TARGET_ARG="], "Did you mean TARGET_ARGS?"),
     (["SEEDS=0 x"], "SEEDS: x is no seed"), (["SEEDS=-1"], "SEEDS: -1"), (["SEEDS=0,1"], "SEEDS: 0,1"), (["SEEDS=01"], "SEEDS: 01"),
     (["SEEDS=4294967296"], "SEEDS: 4294967296"), (["SEEDS=0 1 0"], "SEEDS: 0 is there twice"), (["SEEDS="], "SEEDS is empty"),
-    (["ARMS="], "ARMS is empty"), (["ARMS=none mnli none"], "ARMS: none is there twice"),
-    (["TARGETS=xnli xnli"], "TARGETS: xnli is there"),
+    (["ARMS="], "ARMS is empty"), (["ARMS=none mnli none"], "none is there twice"), (["TARGETS=xnli xnli"], "xnli is there twice"),
     (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"), (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
     (["RETRIEVAL=xnli"], "Give TARGETS=xnli"), (["RETRIEVAL=mnli"], "RETRIEVAL: mnli is unknown"),
-    (["ARMS=none", "TARGETS=", "RETRIEVAL="], "there is nothing to do"), (["OUT="], "OUT is empty"),
-    (["DATA_ROOT="], "DATA_ROOT is empty"),
+    (["ARMS=none", "TARGETS=", "RETRIEVAL="], "there is nothing to do"), (["OUT="], "OUT is empty"), (["DATA_ROOT="], "is empty"),
     (["PRESET="], "PRESET= is unknown"), (["PRESET=%"], "PRESET=% is unknown"), (["PRESET=world rows"], "PRESET=world rows is unknown"),
     (["THREADS=x"], "THREADS=x"), (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"), (["QUESTION=recipes/question/none.yaml"], "no such file"),
     (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
@@ -64,11 +62,7 @@ def refused(*arguments):
 ])
 def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
-    if arguments == ["PYTHON=none-there"]:
-        done = make("matrix", *asked)
-        assert done.returncode == 2 and told in done.stderr
-    else:
-        assert told in refused("matrix", *asked)
+    assert told in refused("matrix", *asked)
     assert not list(tmp_path.iterdir())
 
 

@@ -42,6 +42,7 @@ class Matrix:
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: str = ""  # what lies below root but was not asked for
+    begun: set[tuple[str, int]] = field(default_factory=set)  # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
 
     def tasks_of(self, phase: str) -> list[str]:
         """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
@@ -115,9 +116,11 @@ def collect(
             for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
             if {key[i] for key in claims} - set(shown)
         ),
+        begun=_begun(below),
     )
 
 
+@functools.lru_cache(maxsize=1)  # large, and asked for twice
 def long_table(matrix: Matrix) -> pd.DataFrame:
     """Returns one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
 
@@ -130,23 +133,10 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
         for layer, scores in by_layer.items():
             for language, metrics in scores.items():
                 for metric, score in metrics.items():
-                    rows.append(
-                        {
-                            "arm": arm,
-                            "task": task,
-                            "form": record["form"],
-                            "seed": seed,
-                            "language": language,
-                            "metric": metric,
-                            "layer": layer,
-                            "score": score,
-                            "n": record["n"].get(language),
-                            "chance": (record["chance"] or {}).get(metric),
-                            "at_chance": record["at_chance"],
-                            "path": matrix.paths[arm, task, seed],
-                        }
-                    )
-    return pd.DataFrame(rows).astype({"layer": "Int64", "n": "Int64"})
+                    rows.append((arm, task, record["form"], seed, language, metric, layer, score, record["n"].get(language),
+                                 (record["chance"] or {}).get(metric), record["at_chance"], matrix.paths[arm, task, seed]))
+    columns = ["arm", "task", "form", "seed", "language", "metric", "layer", "score", "n", "chance", "at_chance", "path"]
+    return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
 
 
 @functools.lru_cache(maxsize=32)  # every table asks for it again
@@ -199,6 +189,11 @@ def differences(matrix: Matrix) -> pd.DataFrame:
 
 
 def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
+    return _averages(matrix, tuple(tasks))
+
+
+@functools.lru_cache(maxsize=32)
+def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
     """Returns the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
     difference, difference_sd.
 
@@ -311,6 +306,11 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
         for what in ("mean", "sd", "n", "difference", "reason"):
             columns[f"average {name}.{what}"] = table[what].to_dict()
     return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
+
+
+def _begun(below: results.Listing) -> set[tuple[str, int]]:
+    found = (re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names)
+    return {(place[1], int(place[2])) for place in found if place}
 
 
 def _printable(text: str) -> str:
