@@ -66,7 +66,9 @@ def main(argv: list[str]) -> None:
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults)
+    single = len(tasks) == 1 and not text
+    args = training_arguments(run, rest, defaults, metric=f"eval_{tasks[0].metric}" if single else None,
+                              refused={} if single else mixture.REFUSED)
     lexicons, read = {}, []
     if arm.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
@@ -81,7 +83,6 @@ def main(argv: list[str]) -> None:
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     for task in tasks:
         task.prepare(rows)
-    single = len(tasks) == 1 and not text
     if single:
         model = heads.fresh_head(tasks[0], name, model_args.model_revision)
     else:
@@ -112,7 +113,7 @@ def main(argv: list[str]) -> None:
     if single:
         (task,) = tasks
         trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
-                                     data_collator=collators[task.name], processing_class=tokenizer)
+                                     eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
     else:
         if text:
             collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> None:
     dev_scores, chance, flat = {}, {}, []
     for task in tasks:
         judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
-                                   data_collator=collators[task.name], processing_class=tokenizer)
+                                   eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
         dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
         flat += [task.name] if at_chance else []
     if single:

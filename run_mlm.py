@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     task = Wikipedia(data_args.benchmark)
     name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
-    args = training_arguments(run, rest, task.defaults)
+    args = training_arguments(run, rest, task.defaults, metric="eval_loss")
     languages = multilingual.text_languages(text_args, family)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
                                   **vars(data_args), freeze_embeddings=model_args.freeze_embeddings, **told(family, peft))

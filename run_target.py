@@ -39,10 +39,7 @@ def main(argv: list[str]) -> None:
     name = heads.check_checkpoint(model_args.model_name_or_path)
     runner.prepare(run)
     select = task.select == "best"
-    args = training_arguments(
-        run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
-        metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
-    )
+    args = training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
     settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
                                   freeze_embeddings=model_args.freeze_embeddings)
     if folders.finished(run, settings):

@@ -25,6 +25,7 @@ from transformers import ProgressCallback
 from tasks.pairs import get_pairs
 from xstilts import cards, code_switch, folders, heads, mining, results, runner
 from xstilts.arguments import told
+from xstilts.batching import loader_options, order_seed
 from xstilts.embedding import export_sentence_transformers, normalize
 from xstilts.errors import UserError
 from xstilts.multilingual import ROUND_TRIP, align, counts, draws, family_languages
@@ -259,8 +260,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
 
     def get_train_dataloader(self):
         self.accelerator.even_batches = False
-        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator,
-                            num_workers=self.args.dataloader_num_workers, pin_memory=self.args.dataloader_pin_memory)
+        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator, **loader_options(self.args))
         return self.accelerator.prepare(loader)
 
     def _load_from_checkpoint(self, checkpoint_path):
@@ -275,10 +275,10 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
             self.model.save(output_dir or self.args.output_dir, create_model_card=False)
 
 
-def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
+def accuracy(model: SentenceTransformer, task, examples, batch_size: int = 64) -> dict[str, float]:
     """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine."""
     def vectors(texts: list[str], side: str) -> np.ndarray:
-        return normalize(model.encode(texts, prompt=model.prompts.get(side), batch_size=64, show_progress_bar=False))
+        return normalize(model.encode(texts, prompt=model.prompts.get(side), batch_size=batch_size, show_progress_bar=False))
 
     nearest = mining.nearest(vectors(examples["query"][:], "query"), vectors(task.candidates(examples), "passage"))
     return task.score(nearest.tolist(), examples, "en")
@@ -325,6 +325,15 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
 
+# fields of TrainingArguments that this training does not take, beside those that none does
+REFUSED = {
+    "train_sampling_strategy": "--batch_languages says which pairs make a batch",
+    "neftune_noise_alpha": "transformers knows no word embeddings of a SentenceTransformer to add noise to",
+    "eval_accumulation_steps": "the pairs' vectors go to the CPU batch by batch anyway",
+    "ddp_broadcast_buffers": "sentence-transformers sets it",
+}
+
+
 def check(how, family) -> None:
     """Refuses arguments that cannot go together, before anything is read.
 
@@ -363,7 +372,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    args = training_arguments(run, rest, defaults, refused=REFUSED, train_sampling_strategy="random")
     if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
         raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
@@ -405,7 +414,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
     notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
     notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
-    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, run.seed, args.world_size)
+    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
     for note in notes:
         runner.logger.info(note)
 
@@ -413,11 +422,11 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     label = "+".join(task.name for task in tasks)
     trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
                           layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
-    before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    before = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
     seconds = runner.train(trainer, folders.begin(run, settings, rows))
 
     # ---- score on English dev, save, say -------------------------------------------------------------------------
-    scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    scores = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
     chance = {task.name: task.chance(dev[task.name]) for task in tasks}
     key = tasks[0].metric
     flat = [t.name for t in tasks if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]

@@ -10,9 +10,12 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedModel
 
-from xstilts.batching import deal, length_groups
+from xstilts.batching import deal, length_groups, loader_options, order_seed
 from xstilts.heads import clean_tokenizer, fresh_head, load_encoder, masked_lm
 from xstilts.runner import TaskTrainer
+
+# fields of TrainingArguments that a mixture does not take, beside those that no training does
+REFUSED = {"train_sampling_strategy": "a mixture draws a task for each step, and rows of about one length"}
 
 
 class MixtureModel(PreTrainedModel):
@@ -134,21 +137,27 @@ class MixtureSampler:
                     yield (batch + start).tolist()
 
 
-class MixtureTrainer(TaskTrainer):
-    """Trains on a mixture; `sampler` and `collators` (one a task) replace the Trainer's own."""
+class MixtureCollator:
+    """The collator of each task, for batches that are wholly one task's."""
 
-    def __init__(self, *args, sampler: MixtureSampler, collators: dict, **kwargs):
-        super().__init__(*args, data_collator=self._collate, **kwargs)
-        self.sampler, self.collators = sampler, collators
+    def __init__(self, collators: dict):
+        self.collators = collators
 
-    def _collate(self, items):
+    def __call__(self, items: list[dict]) -> dict:
         (task,) = {item.pop("task") for item in items}
         return {"task": task, **self.collators[task](items)}
 
+
+class MixtureTrainer(TaskTrainer):
+    """Trains on a mixture; `sampler` replaces the Trainer's own."""
+
+    def __init__(self, *args, sampler: MixtureSampler, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sampler = sampler
+
     def get_train_dataloader(self):
-        loader = self.accelerator.prepare(
-            DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self._collate)
-        )
+        loader = self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator,
+                                                     **loader_options(self.args)))
         return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
 
 
@@ -165,11 +174,11 @@ def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | 
     if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
         lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
     sampler = MixtureSampler(lengths, args.per_device_train_batch_size * args.world_size, args.gradient_accumulation_steps, cap,
-                             temperature, args.seed, mlm_rate)
+                             temperature, order_seed(args), mlm_rate)
     args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
     return MixtureTrainer(model=model, args=args, name="+".join(features), train_dataset=Concatenated(features, columns), sampler=sampler,
-                          collators=collators, processing_class=tokenizer)
+                          data_collator=MixtureCollator(collators), processing_class=tokenizer)
 
 
 def save(model: MixtureModel, tokenizer, folder: str) -> None:

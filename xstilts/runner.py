@@ -134,7 +134,7 @@ class TaskTrainer(Watched, Trainer):
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
-        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, self.args.seed)
+        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, batching.order_seed(self.args))
 
     def get_train_dataloader(self):
         """Batches of all processes together, of which each has its part (one process: the library's own loader)."""
