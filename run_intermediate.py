@@ -104,7 +104,8 @@ def main(argv: list[str]) -> None:
         if text:
             languages = multilingual.text_languages(text_args, family) or text.languages(rows)
             texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
-            train_features[text.name] = runner.text_features(text, texts, tokenizer, length, True)
+            train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
+            notes += left_out
     for note in notes:
         runner.logger.info(note)
 

@@ -89,8 +89,8 @@ def main(argv: list[str]) -> None:
 
     # ---- features ------------------------------------------------------------------------------------------------
     with args.main_process_first(desc="features"):
-        train = runner.text_features(task, texts, tokenizer, length, True)
-        dev = runner.text_features(task, held_out, tokenizer, length, False)
+        train, left_out = runner.text_features(task, texts, tokenizer, length, True)
+        dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> None:
     seconds = runner.train(trainer, folders.begin(run, settings, rows))
     if peft.peft:
         lora.finish(trainer, run.output_dir)
-    loss = trainer.evaluate()["eval_loss"]
+    loss = runner.held_out_loss(trainer)
 
     # ---- save, say -----------------------------------------------------------------------------------------------
     trainer.save_model(run.output_dir)
@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
             "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
             "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
-            "notes": notes,
+            "notes": notes + left_out + dev_left_out,
         }, checkpoint=True)
 
 
