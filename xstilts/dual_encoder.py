@@ -392,6 +392,10 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     model = build(name, pooling, prompts, model_args.model_revision, trained)
     encoder = model[0].model
     model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
+    for side, prompt in prompts.items():
+        if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
+            raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten it, or "
+                            "raise --max_seq_length.")
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(encoder)
 

@@ -20,7 +20,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from xstilts import folders, processes
 from xstilts.arguments import check_finite, unknown
 from xstilts.batching import loader_options
-from xstilts.errors import UserError
+from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
 
@@ -143,7 +143,7 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
     except Exception as error:
         if processes.lost(error):
             raise
-        raise UserError(whole(error)) from error
+        raise UserError(first_line(error)) from error
     check_training(args, given)
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
@@ -184,7 +184,7 @@ def parse(run, rest: list[str], defaults: dict, refused: dict[str, str]) -> tupl
     for name, value in given.items():
         if name in OURS:
             raise UserError(f"--{name} is not written so; see --help.")
-        if name in refused and value not in (library[name], plain[name]):
+        if name in refused and value != plain[name]:
             raise UserError(f"--{name} is not taken: {refused[name]}. Leave it out.")
     for name in ("do_train", "do_eval", "do_predict"):
         if given.get(name) is False:
@@ -355,8 +355,10 @@ def check_optimizer(args: TrainingArguments, given: dict) -> None:
         of_model = args.optim.value.startswith((*LOW_RANK, "lomo", "adalomo"))  # made of the model, which is not there yet
         if of_model and not isinstance(error, ImportError):
             return
-        raise UserError(f"--optim {args.optim.value} and --lr_scheduler_type {args.lr_scheduler_type.value} cannot be made with the "
-                        f"arguments given ({whole(error)}).") from error
+        words = {"optim": args.optim.value, "lr_scheduler_type": args.lr_scheduler_type.value} | {
+            name: value for name, value in given.items() if name.startswith(("optim", "adam", "lr_scheduler", "warmup"))}
+        raise UserError(f"{' '.join(f'--{name} {shown(value)}' for name, value in words.items())} cannot go together "
+                        f"({first_line(error).rstrip('.')}).") from error
     changes = {f"--{name}": {name: given[name] / 2 + 0.1} for name in ("adam_beta1", "adam_beta2", "adam_epsilon") if name in given}
     changes |= {f"--optim_args {part}": {"optim_args": ",".join(p for p in settings if p != part)} for part in settings}
     for name, other in changes.items():
@@ -375,9 +377,4 @@ def refusing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"{what}: {whole(error)}.") from error
-
-
-def whole(error: Exception) -> str:
-    """An error's message in one line: those of transformers say on the second what was given."""
-    return " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
+        raise UserError(f"{what}: {first_line(error).rstrip('.')}.") from error
