@@ -81,7 +81,9 @@ def main(argv: list[str]) -> None:
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults)
+    single = len(tasks) == 1 and not text
+    args = training_arguments(run, rest, defaults, metric=f"eval_{tasks[0].metric}" if single else None,
+                              refused={} if single else mixture.REFUSED)
     seen = list(lexicons) if arm.code_switch else families.seen_languages(family, arm)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args),
                                   **model_args.settings(), **told(text_args, family, arm, peft),
@@ -92,7 +94,6 @@ def main(argv: list[str]) -> None:
     tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=bool(text))
     for task in tasks:
         task.prepare(rows)
-    single = len(tasks) == 1 and not text
     if single:
         model = heads.fresh_head(tasks[0], name, model_args.model_revision, attention=model_args.attn_implementation)
     else:
@@ -114,7 +115,8 @@ def main(argv: list[str]) -> None:
         if text:
             languages = families.text_languages(text_args, family) or text.languages(rows)
             texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
-            train_features[text.name] = runner.text_features(text, texts, tokenizer, length, True)
+            train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
+            notes += left_out
     for note in notes:
         runner.logger.info(note)
 
@@ -123,7 +125,7 @@ def main(argv: list[str]) -> None:
     if single:
         (task,) = tasks
         trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
-                                     data_collator=collators[task.name], processing_class=tokenizer)
+                                     eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
     else:
         if text:
             collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
@@ -136,7 +138,7 @@ def main(argv: list[str]) -> None:
     dev_scores, chance, flat = {}, {}, []
     for task in tasks:
         judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
-                                   data_collator=collators[task.name], processing_class=tokenizer)
+                                   eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
         dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
         flat += [task.name] if at_chance else []
     if single:

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run)
-    args = training_arguments(run, rest, task.defaults)
+    args = training_arguments(run, rest, task.defaults, metric="eval_loss")
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
                                   **vars(data_args), **model_args.settings(), **told(family, peft))
     if folders.finished(run, settings):
@@ -100,8 +100,8 @@ def main(argv: list[str]) -> None:
 
     # ---- features ------------------------------------------------------------------------------------------------
     with args.main_process_first(desc="features"):
-        train = runner.text_features(task, texts, tokenizer, length, True)
-        dev = runner.text_features(task, held_out, tokenizer, length, False)
+        train, left_out = runner.text_features(task, texts, tokenizer, length, True)
+        dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
     seconds = runner.train(trainer, folders.begin(run, settings, rows))
     if peft.peft:
         lora.finish(trainer, run.output_dir)
-    loss = trainer.evaluate()["eval_loss"]
+    loss = runner.held_out_loss(trainer)
 
     # ---- save, say -----------------------------------------------------------------------------------------------
     trainer.save_model(run.output_dir)
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
             "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
             "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
-            "notes": notes,
+            "notes": notes + left_out + dev_left_out,
         }, checkpoint=True)
 
 

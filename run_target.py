@@ -47,10 +47,7 @@ def main(argv: list[str]) -> None:
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run)
     select = task.select == "best"
-    args = training_arguments(
-        run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
-        metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
-    )
+    args = training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
     settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
                                   **model_args.settings())
     if folders.finished(run, settings):

@@ -24,12 +24,19 @@ class RowError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line; its name where it says nothing.
+    """The first sentence of a library's error, in one line; the error's name where it says nothing.
 
-    The number that the Hub gives a request stands first, alone, where it refuses one (403, 429), and says nothing.
+    Some messages go on in a list ("but found", "one of:"). The number that the Hub gives a request stands first, alone,
+    where it refuses one (403, 429), and says nothing.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)), type(error).__name__)
+    lines = [line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)] or [type(error).__name__]
+    text = lines[0]
+    for line in lines[1:]:
+        if not (line.startswith("- ") or re.search(r"([:,]|\b(and|found|from|of|or))$", text)):
+            break
+        text += " " + line
+    return text
 
 
 def one_line(error: BaseException) -> str:

@@ -198,8 +198,9 @@ def refuse_unused(why: str, one: Any, only: Sequence[str] | None = None, but: Se
             raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
 
 
-TRAINING = "Every field of transformers.TrainingArguments is accepted too: --learning_rate, --num_train_epochs, --max_steps, \
---per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, --save_steps ..."
+TRAINING = "The fields of transformers.TrainingArguments are arguments too: --learning_rate, --num_train_epochs, --max_steps, \
+--per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, --save_strategy ... Those that cannot \
+work here are refused, with the reason."
 
 
 class Rest(list):
@@ -260,7 +261,7 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
 
 # what a number may be, by argument name (None: without an end); every other argument that is a number checks itself
 RANGES = {"max_train_samples": (1, None), "max_eval_samples": (1, None), "max_samples": (1, None), "max_seq_length": (1, None),
-          "seed": (0, 2**32 - 1)}
+          "seed": (0, 2**32 - 1), "vocab_size": (1, 2**31 - 1), "lora_rank": (1, 2**16)}
 
 
 def check_numbers(one: Any) -> None:

@@ -24,6 +24,7 @@ from transformers import ProgressCallback
 from tasks.pairs import get_pairs
 from xstilts import cards, code_switch, folders, heads, inputs, mining, results, runner
 from xstilts.arguments import told
+from xstilts.batching import loader_options, order_seed
 from xstilts.checkpoint.encoder import Cut, depth
 from xstilts.embedding import export_sentence_transformers, hidden_state, normalize
 from xstilts.errors import UserError
@@ -244,8 +245,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
 
     def get_train_dataloader(self):
         self.accelerator.even_batches = False
-        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator,
-                            num_workers=self.args.dataloader_num_workers, pin_memory=self.args.dataloader_pin_memory)
+        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator, **loader_options(self.args))
         return self.accelerator.prepare(loader)
 
     def _load_from_checkpoint(self, checkpoint_path):
@@ -261,7 +261,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
         results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
 
-def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
+def accuracy(model: SentenceTransformer, task, examples, batch_size: int = 64) -> dict[str, float]:
     """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine. Equal tokens are embedded once, as
     in `Encoder.embed`."""
     sides = {"query": examples["query"][:], "passage": task.candidates(examples)}
@@ -269,7 +269,7 @@ def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
     ids = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
     of_tokens = dict(zip(map(tuple, reversed(ids)), reversed(texts), strict=True))  # the first text of those with equal tokens
     place = {tokens: row for row, tokens in enumerate(of_tokens)}
-    vectors = normalize(model.encode(list(of_tokens.values()), batch_size=64, show_progress_bar=False))
+    vectors = normalize(model.encode(list(of_tokens.values()), batch_size=batch_size, show_progress_bar=False))
     vectors = vectors[[place[tuple(row)] for row in ids]]
     nearest = mining.nearest(vectors[: len(examples)], vectors[len(examples) :])
     return task.score(nearest.tolist(), examples, "en")
@@ -317,6 +317,15 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
 
+# fields of TrainingArguments that this training does not take, beside those that none does
+REFUSED = {
+    "train_sampling_strategy": "--batch_languages says which pairs make a batch",
+    "neftune_noise_alpha": "transformers knows no word embeddings of a SentenceTransformer to add noise to",
+    "eval_accumulation_steps": "the pairs' vectors go to the CPU batch by batch anyway",
+    "ddp_broadcast_buffers": "sentence-transformers sets it",
+}
+
+
 def train(how, family, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
     """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
@@ -340,7 +349,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    args = training_arguments(run, rest, defaults, refused=REFUSED, train_sampling_strategy="random")
     if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
         raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
@@ -361,6 +370,10 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     model = build(name, pooling, prompts, model_args.model_revision, trained, model_args.attn_implementation)
     encoder = model[0].model
     model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
+    for side, prompt in prompts.items():
+        if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
+            raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten it, or "
+                            "raise --max_seq_length.")
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(encoder)
 
@@ -383,7 +396,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
     notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
     notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
-    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, run.seed, args.world_size)
+    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
     for note in notes:
         runner.logger.info(note)
 
@@ -391,11 +404,11 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     label = "+".join(task.name for task in tasks)
     trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
                           layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
-    before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    before = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
     seconds = runner.train(trainer, folders.begin(run, settings, rows))
 
     # ---- score on English dev, save, say -------------------------------------------------------------------------
-    scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    scores = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
     chance = {task.name: task.chance(dev[task.name]) for task in tasks}
     key = tasks[0].metric
     flat = [t.name for t in tasks if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]

@@ -83,3 +83,5 @@ def check_adapter(arguments) -> None:
     elif arguments.lora_rank < 1 or not 0 <= arguments.lora_dropout < 1 or arguments.lora_targets == []:
         raise UserError(f"--lora_rank {arguments.lora_rank} must be 1 at least, --lora_dropout {arguments.lora_dropout} in 0..1, and "
                         "--lora_targets must name a module, e.g. query value.")
+    elif arguments.lora_alpha is not None and arguments.lora_alpha <= 0:
+        raise UserError(f"--lora_alpha {arguments.lora_alpha}: the adapter is scaled by it; give a number above 0.")

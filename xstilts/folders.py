@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -17,11 +18,15 @@ from transformers import TrainingArguments
 from tasks.reading import open_file, parse_json
 from tasks.rows import Rows, sha256
 from xstilts import cards, claims, endings, outputs, processes, results
-from xstilts.arguments import STARTED
+from xstilts.arguments import STARTED, ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
 from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
 NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
+# what an argument is that settings do not name, because it was not given
+DEFAULTS = {f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for kind in (TrainingArguments, TextArguments, FamilyArguments, ArmArguments, DualEncoderArguments, PeftArguments)
+            for f in dataclasses.fields(kind)}
 
 
 def is_first() -> bool:
@@ -161,7 +166,7 @@ def compare(run, settings: dict) -> dict | None:
         differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data", "processes"}
                         if old.get(k) != settings.get(k) and (k in old or settings[k]))
         if differ:
-            shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
+            shown = "; ".join(f"{k}: {old.get(k, DEFAULTS.get(k))!r} then, {settings.get(k, DEFAULTS.get(k))!r} now" for k in differ[:5])
             raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
                             "--output_dir, or delete the folder.")
     return old

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.compute as pc
 import torch
 import transformers
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -45,21 +46,31 @@ class NamedProgress(ProgressCallback):
 
 
 class Masking(DataCollatorForLanguageModeling):
-    """transformers' masking, of which seed and batch decide alone what is masked.
+    """transformers' masking, of which seed and batch decide alone what is masked; at least one token a batch is.
 
     Batches are made ahead of the step that takes them, so a generator saved with a checkpoint is already past the next
-    one's masks, and a resumed run would mask it anew.
+    one's masks, and a resumed run would mask it anew. Of a few short texts chance often masks nothing, and a mean over
+    no token is no number; BERT's own masking takes at least one token of every text. Special tokens are never predicted.
     """
 
     def __init__(self, tokenizer, mlm_probability: float, seed: int):
         super().__init__(tokenizer, mlm_probability=mlm_probability)
-        self.run_seed = seed
+        self.run_seed, self.special = seed, torch.tensor(tokenizer.all_special_ids)
 
     def __call__(self, features, return_tensors=None):
         batch = repr([list(row["input_ids"]) for row in features]).encode()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.run_seed * 2**32 + zlib.crc32(batch))
             return super().__call__(features, return_tensors)
+
+    def torch_mask_tokens(self, inputs, special_tokens_mask=None, offset_mapping=None):
+        words = ~torch.isin(inputs, self.special)
+        inputs, labels = super().torch_mask_tokens(inputs, ~words, offset_mapping)
+        if (labels == -100).all():  # then nothing was replaced in inputs either
+            places = words.nonzero()
+            row, column = places[torch.randint(len(places), ())]
+            labels[row, column], inputs[row, column] = inputs[row, column].clone(), self.tokenizer.mask_token_id
+        return inputs, labels
 
 
 class BestOfFolder(TrainerCallback):
@@ -166,7 +177,7 @@ class TaskTrainer(Watched, Trainer):
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
-        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, self.args.seed)
+        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, batching.order_seed(self.args))
 
     def get_train_dataloader(self):
         """Batches of all processes together, of which each has its part (one process: the library's own loader)."""
@@ -269,9 +280,36 @@ def through_cache(data, function, **options):
         return data.map(function, batched=True, load_from_cache_file=False, **options)
 
 
-def text_features(task, texts: dict, tokenizer, max_length: int, train: bool):
-    """The features of texts in several languages, {language: examples}, one language after the other."""
-    return concatenate_datasets([featurize(task, some, tokenizer, max_length, train, code) for code, some in texts.items()])
+def text_features(task, texts: dict, tokenizer, max_length: int, train: bool) -> tuple[Dataset, list[str]]:
+    """The features of texts in several languages, {language: examples}, one language after the other; and notes.
+
+    Texts without a token that could be masked are left out, with a note.
+
+    Raises:
+        UserError: a language has no other texts, or the tokenizer cannot mask.
+    """
+    if tokenizer.mask_token is None:
+        raise UserError("The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling.")
+    parts, notes, name = [], [], f"{task.name}{'' if train else ', held out'}"
+    for code, some in texts.items():
+        features = featurize(task, some, tokenizer, max_length, train, code)
+        kept = np.flatnonzero(has_words(features, tokenizer.all_special_ids))
+        if not len(kept):
+            raise UserError(f"{name}, {code}: none of {len(some)} texts has a token to predict. Give more text, or leave {code} out.")
+        if len(kept) < len(features):
+            notes.append(f"{name}, {code}: {len(features) - len(kept)} of {len(features)} texts without a token to predict left out")
+            features = features.select(kept)
+        parts.append(features)
+    return concatenate_datasets(parts), notes
+
+
+def has_words(features, special: list[int]) -> np.ndarray:
+    """For each feature whether it has a token that is not special: array (n,) of bool."""
+    found = [np.zeros(0, bool)]
+    for ids in features.with_format("arrow")[:]["input_ids"].chunks:
+        feature = np.repeat(np.arange(len(ids)), pc.list_value_length(ids))
+        found.append(np.bincount(feature[~np.isin(ids.flatten(), special)], minlength=len(ids)) > 0)
+    return np.concatenate(found)
 
 
 def lengths(input_ids: list) -> dict[str, list[int]]:
@@ -323,21 +361,41 @@ def train(trainer, checkpoint: str | None) -> float:
     return time.time() - start
 
 
+def check_metric(trainer) -> None:
+    """Raises UserError if the score that chooses the checkpoint is none of the task's."""
+    best = trainer.args.metric_for_best_model
+    if trainer.task is not None and best and trainer.args.eval_strategy != "no":
+        names = trainer.task.chance(trainer.dev[0].select(range(min(4, len(trainer.dev[0])))))
+        if best.removeprefix("eval_") not in names:
+            raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(names)}")
+
+
 def _train(trainer, checkpoint: str | None) -> None:
+    check_metric(trainer)
     # A few rows through model, decoding and score before hours of training. Not where there are several processes: a model
     # that accelerate has evaluated counts as prepared there, and would be trained by each process for itself, without DDP.
     if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
         few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
         wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
         features = trainer.dev[1].select(wanted)
-        scores = trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
-        best = trainer.args.metric_for_best_model
-        if best and trainer.args.eval_strategy != "no" and best.removeprefix("eval_") not in scores:
-            raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(scores)}")
+        trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.state.global_step < trainer.state.max_steps:  # --enable_jit_checkpoint ends a training so, at a SIGTERM
         raise UserError(f"the training was ended before its last step, {trainer.state.max_steps}")
     check_weights(trainer.model)
+
+
+def held_out_loss(trainer) -> float:
+    """The mean loss over the batches of the held-out text.
+
+    Raises:
+        UserError: it is not a finite number, which results.json could not hold.
+    """
+    with folders.failures(trainer):
+        loss = trainer.evaluate()["eval_loss"]
+        if not math.isfinite(loss):
+            raise UserError("the loss of the held-out text is not a finite number; try a smaller --learning_rate")
+    return loss
 
 
 def score_languages(trainer, task, tests: dict, folder: Path):
