@@ -142,7 +142,8 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
             continue
         if line.startswith("(<"):
             leaves = LEAF.findall(line)
-            pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves]
+            whole = len(leaves) == line.count("(<L")  # a leaf that is not as it must be would leave its word out
+            pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves] if whole else []
         elif "\t" in line:
             words, _, tags = line.partition("\t")
             if len(words.split()) != len(tags.split()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 from tasks import languages as codes
@@ -157,9 +157,7 @@ class LAReQA(Ranking):
                 ids = [f"{language}_{number}_{i}" for i in range(len(places))]
                 sentences += zip(ids, texts, [context] * len(ids), strict=True)
                 for question in paragraph["qas"]:
-                    name, at = _answer_start(question, context)
-                    if name in questions:
-                        raise RowError(f"the question id {name!r} stands twice.")
+                    name, at = _answer_start(question, context, questions)
                     answer = next((text for text, (start, end) in zip(texts, places, strict=True) if start <= at < end), None)
                     if answer is None:
                         unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
@@ -187,11 +185,13 @@ def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
     return places
 
 
-def _answer_start(question: dict, context: str) -> tuple[str, int]:
-    """(id, first character of the first answer) of a question."""
+def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[str, int]:
+    """(id, first character of the first answer) of a question, whose id is none of those known."""
     name, answers = question["id"], question["answers"]
     if not isinstance(name, str) or not isinstance(question["question"], str):
         raise RowError(f"column 'qas': the id is {shown(name)}, the question {shown(question['question'])}; expected text.")
+    if name in known:
+        raise RowError(f"column 'qas': the question id {name!r} stands twice.")
     if not answers or not answers[0]["text"]:
         raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?); this split cannot be scored.")
     text, at = answers[0]["text"], whole(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")

@@ -318,7 +318,7 @@ def test_of_the_hub_translations_are_read_from_their_folder(two, monkeypatch):
 
     def read_hub(self, source, config, *more):
         asked.append(config)
-        return self._read_file(source, "de", "train")
+        return self._read_file(source, "de", "train", ("premise", "hypothesis", "label"), ())
 
     monkeypatch.setattr(Rows, "_read_hub", read_hub)
     rows, task = Rows("hub", translations=two[1]), get_task("xnli")

@@ -233,6 +233,12 @@ def test_words_without_category_are_refused(content, tmp_path):
         get_task("ccg").load("train", "en", Rows(tmp_path))
 
 
+def test_a_leaf_that_is_damaged_does_not_leave_its_word_out(tmp_path):
+    ccg(tmp_path, "ID=1\n(<T S 0 2> (<L NP/N DT DT the NP/N>) (<L N NN NN dog N))\n")
+    with pytest.raises(UserError, match="train.txt, line 2: .* is neither"):
+        get_task("ccg").load("train", "en", Rows(tmp_path))
+
+
 @pytest.mark.parametrize("tags", [["N", ""], ["N", "-1"], ["N", None], [1, 2], "NN", None, ["N"]])
 def test_rows_without_category_are_refused(tags, tmp_path):
     path = tmp_path / "ccgbank/default/train.jsonl"

@@ -4,6 +4,7 @@ What rows say is written down here a second time, as plainly as can be. The case
 others.
 """
 
+import functools
 import gzip
 import json
 import math
@@ -12,12 +13,15 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_malformed import FORMS, VALUES, cases, judged, sources, spoil
+from test_malformed import FORMS, VALUES, cases, damage, judged, sources, spoil
 
 from tasks import get_task
 from tasks import languages as codes
+from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
+from tasks.text import Wikipedia
+from xstilts.code_switch import read_lexicons
 from xstilts.errors import UserError
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -222,4 +226,59 @@ def test_the_same_rows_otherwise_written_are_the_same(data, tiny_world, tmp_path
         content = gzip.compress(content)
     path.write_bytes(content)
     assert said(name, get_task(name).load(split, language, Rows(root))) == before
+    shutil.rmtree(root)
+
+
+OTHERS = {  # what is no task of the registry with one file of rows: its file, and how it is read
+    "bucc": ("bucc2018__qaa-en/gold/test", lambda root: get_task("bucc").load("test", "qaa", Rows(root))),
+    "bucc source": ("bucc2018__qaa-en/source/test", lambda root: get_task("bucc").load("test", "qaa", Rows(root))),
+    "candidates": ("izhx__mewsli-x/candidate_entities/test", lambda root: get_task("mewslix").load("test", "qaa", Rows(root))),
+    "mewslix_dual": ("izhx__mewsli-x/wikipedia_pairs/train", lambda root: get_pairs("mewslix_dual").load("train", "en", Rows(root))),
+    "squad_dual": ("rajpurkar__squad/plain_text/train", lambda root: get_pairs("squad_dual").load("train", "en", Rows(root))),
+    "nli_dual": ("nyu-mll__glue/mnli/train", lambda root: get_pairs("nli_dual").load("train", "en", Rows(root))),
+    "wikipedia": ("wikimedia__wikipedia/20231101.en/train", lambda root: Wikipedia().load("train", "en", Rows(root))),
+    "lexicon": ("bilingual-lexicons__world/en-qaa/train", lambda root: read_lexicons(str(root / "bilingual-lexicons__world"))),
+}
+
+
+@functools.cache
+def first_rows(path):
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).slice(0, 3).to_pylist()
+
+
+@cases(150)
+@given(data=st.data())
+def test_pairs_pools_and_lexicons(data, tiny_world, tmp_path_factory):
+    root = tmp_path_factory.mktemp("others")
+    file, read = OTHERS[data.draw(st.sampled_from(sorted(OTHERS)))]
+    folder = file.partition("/")[0]
+    shutil.copytree(tiny_world / folder, root / folder)
+    rows = spoil(data, first_rows(tiny_world / f"{file}.parquet"))
+    (root / f"{file}.parquet").unlink()
+    (root / f"{file}.jsonl").write_bytes(lines(rows) if isinstance(rows, list) else b"")
+    with judged():
+        read(root)
+    shutil.rmtree(root)
+
+
+CCG = [b"the|DT|NP/N dog|NN|N runs|VBZ|S\\NP\n", b"the dog runs\tNP/N N S\\NP\n",
+       b"ID=1\n(<T S 0 2> (<L NP/N DT DT the NP/N>) (<L N NN NN dog N>))\n"]
+
+
+@cases(80)
+@given(data=st.data())
+def test_text_files(data, tmp_path_factory):
+    """CCGbank and lexicons as text: words never shift against what stands beside them."""
+    root = tmp_path_factory.mktemp("text")
+    (root / "ccgbank").mkdir()
+    (root / "ccgbank" / "train.txt").write_bytes(damage(data, data.draw(st.sampled_from(CCG)) * 3))
+    with judged():
+        examples = get_task("ccg").load("train", "en", Rows(root))
+        assert all(len(words) == len(tags) > 0 for words, tags in zip(examples["tokens"], examples["tags"], strict=True))
+    (root / "en-de.txt").write_bytes(damage(data, b"dog\tHund\ncat Katze\n" * 3))
+    with judged():
+        lexicons, _ = read_lexicons(str(root))
+        assert all(word and all(translations) for word, translations in lexicons["de"].items())
     shutil.rmtree(root)
