@@ -65,3 +65,21 @@ def test_make_takes_every_command(line):
             words = ["make", "matrix", *(word for word in words[2:] if not word.startswith("-"))]
         done = make("-n", *words[1:])
         assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def commands_of(page):
+    """The lines of a page's code that start a script or make, without comments and what is left to the reader (...)."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^(?:    )?((?:python run_|make [a-z-]|bash recipes).*)$", text, re.M)
+    return [shlex.split(line.partition("  #")[0].strip().removesuffix(" ...")) for line in lines]
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md") if commands_of(path.name)))
+def test_the_arguments_of_every_page_are_known(page, parsed_by):
+    for words in commands_of(page):
+        if words[0] == "python":
+            parsed_by(words[1], words[2:])
+        elif words[1] not in ("goes", "-k"):
+            given = ["matrix", *(word for word in words[2:] if not word.startswith("-"))] if words[0] == "bash" else words[1:]
+            done = make("-n", *given)
+            assert done.returncode == 0, done.stderr
