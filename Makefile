@@ -153,11 +153,6 @@ $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call 
 PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(call phase2,$a,$s)))
 CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
 PAGE := $(OUT)/report/index.html
-# to make, whatever has a result's name is done, a folder too
-ifneq (,$(filter matrix question %.json %.html,$(MAKECMDGOALS)))
-  NO_FILES := $(shell find -L $(OUT) -maxdepth 4 -name results.json ! -type f ! -type l 2>/dev/null)
-  $(if $(NO_FILES),$(error $(firstword $(NO_FILES)) is no file, so its run would count as done. Remove it))
-endif
 # a results.json is whole when it is there, whatever comes after it: make is not to delete it if it is stopped then
 .PRECIOUS: $(START) $(PHASE2) $(CELLS)
 # never the list of runs: of ten thousand a command line cannot hold it

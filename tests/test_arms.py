@@ -309,7 +309,7 @@ def test_translations_are_read_where_the_rows_have_none_and_named(two):
     with pytest.raises(UserError, match="es/train.parquet.*Nor are they below --translations"):
         task.load("train", "es", rows)
     (two[1] / "facebook__xnli/fr/train.translation.json").unlink()
-    with pytest.raises(UserError, match="train.translation.json is missing or does not name the model"):
+    with pytest.raises(UserError, match="train.translation.json cannot be read"):
         task.load("train", "fr", rows)
 
 
@@ -605,7 +605,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--lora_rank", 0], "--lora_rank 0 must be 1 at least"), (["--lora_dropout", 1], "--lora_dropout 1.0 in 0..1"),
+    (["--lora_rank", 0], "--lora_rank 0: give 1 to 65536"), (["--lora_dropout", 1], "--lora_dropout 1.0 in 0..1"),
     (["--lora_targets", "querry"], "--lora_targets querry: the encoder has no such module. It has dense key query value"),
 ])
 def test_adapters_that_cannot_be(train, arguments, message):

@@ -492,7 +492,7 @@ def test_broken_question_file(tmp_path):
             cs.read_spec(tmp_path / "odd.yaml")
         assert len(str(error.value)) < 500
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(UserError, match="a named pipe"):
+    with pytest.raises(UserError, match="a pipe or a device"):
         cs.read_spec(tmp_path / "pipe.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(UserError, match="key: value"):

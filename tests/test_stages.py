@@ -23,7 +23,8 @@ def setting(tiny_world, tiny_model, tokenizer, tmp_path):
     torch.manual_seed(0)
     model = heads.fresh_head(task, str(tiny_model))
     data_args = SimpleNamespace(max_train_samples=None, max_eval_samples=8)
-    model_args = SimpleNamespace(model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False)
+    model_args = SimpleNamespace(model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False,
+                                 attn_implementation=None)
     return task, model, args, Rows(tiny_world), tokenizer, 64, data_args, model_args
 
 
