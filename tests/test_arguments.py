@@ -146,7 +146,7 @@ def test_a_list_of_yaml_takes_no_word_of_the_command_line(recipe):
 @pytest.mark.parametrize("argv, told", [
     (["--config", "a", "--config", "b"], "given 2 times"), (["--temperature", "1", "2"], "'2' belongs to no argument"),
     (["--tasks=--"], "no value"), (["--data_root=~/rows"], "the shell replaces ~"), (["--logging_steps", "1e309"], "--logging_steps inf"),
-    (["--accelerator_config", "none.json"], "--accelerator_config none.json: no such file"), (["--fsdp_config", "."], "is a folder"),
+    (["--deepspeed", "none.json"], "--deepspeed none.json: no such file"), (["--fsdp_config", "."], "is a folder"),
 ])
 def test_words_that_mean_nothing_are_refused(argv, told):
     with pytest.raises(UserError, match=told):

@@ -18,7 +18,7 @@ from xstilts import user_files
 from xstilts.errors import UserError
 from xstilts.privacy import refuse_secrets
 
-JSON_FILES = ("accelerator_config", "fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
+JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
 
 
 def check_words(words: list[str]) -> None:
