@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_spoilt import lay_out, read_all, records
 
-from xstilts import listing, plan, results
+from xstilts import listing, plan, push, results
 from xstilts import matrix as mx
 
 
@@ -32,6 +32,24 @@ def test_what_lies_behind_a_link_is_read(runs, tmp_path, part):
     assert "16 of 16 runs are done" in plan.report([runs / name for name in records()])
     system = json.loads((tmp_path / "out/submission/system.json").read_text())
     assert system["tasks"]["xnli"]["arm"] == "squad"
+
+
+def test_a_link_that_leads_nowhere_is_named(runs, tmp_path):
+    move(runs / "mnli", tmp_path / "scratch")
+    (tmp_path / "scratch").rename(tmp_path / "unmounted")
+    matrix = mx.collect(runs)
+    assert matrix.arms == ["none", "squad"]
+    assert matrix.problems == [f"{runs / 'mnli'} leads to {tmp_path / 'scratch'}, which is not there."]
+
+
+def test_an_arm_behind_a_link_is_pushed(runs, tmp_path, monkeypatch):
+    (runs / "mnli/seed0/model.safetensors").touch()
+    move(runs / "mnli", tmp_path / "scratch")
+    monkeypatch.setattr(push.cards, "check_push", lambda run: None)
+    monkeypatch.setattr(push.cards, "push", lambda repo, folder: pushed.append(folder))
+    monkeypatch.setattr(push, "index", lambda *_: None)
+    pushed = []
+    assert push.push_all("me", "matrix", [runs / "mnli/seed0"]) == [] and pushed == [runs / "mnli/seed0"]
 
 
 def test_every_arm_behind_a_link(runs, tmp_path):

@@ -119,7 +119,7 @@ def find(asked, family, role, kind, against="E"):
 def test_planted_effects_and_the_planted_null_come_out(runs, ask):
     asked = ask(runs)
     assert asked.problems == []
-    assert find(asked, "nli", "M", UNSEEN).verdict == "equivalent within 1 point"
+    assert find(asked, "nli", "M", UNSEEN).verdict == "undecided (within 1 point in 3 seeds)"
     assert find(asked, "nli", "M", SEEN).verdict == "M better"
     assert find(asked, "nli", "shuffled", UNSEEN).verdict == find(asked, "nli", "shuffled", SEEN).verdict == "E better"
     assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better"
@@ -286,6 +286,44 @@ def test_phase_2_that_did_not_learn_is_told_unless_its_labels_were_shuffled(runs
     assert "(English dev at chance in some seed) in mnli:" in question.words(ask(runs, **SMALL))
 
 
+def drop_seed(root, seed, arms):
+    """Takes the cells of a seed away, not its folders."""
+    for arm in arms:
+        (root / f"{arm}/seed{seed}/tatoeba/results.json").unlink()
+
+
+def test_a_seed_left_out_of_both_arms_is_in_the_verdict(runs, ask):
+    drop_seed(runs, 2, TRAINED | {"none": []})
+    verdict = find(ask(runs, **SMALL), "nli", "M", SEEN).verdict
+    assert verdict.endswith("[warning: M without seed 2, E without seed 2]")
+
+
+def test_a_seed_asked_for_and_never_run_is_in_the_verdict(runs, ask):
+    verdict = find(ask(runs, seeds=[0, 1, 2, 3], **SMALL), "nli", "M", SEEN).verdict
+    assert verdict == "M better [warning: M without seed 3, E without seed 3]"
+
+
+def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
+    put_training(runs, "mnli", 2, [], at_chance=True)
+    asked = ask(runs)
+    assert find(asked, "nli", "M", SEEN).verdict == "M better [warning: E at chance in seed 2]"
+    assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better [warning: E at chance in seed 2]"
+    assert "warning" not in find(asked, "mlm", "M", UNSEEN).verdict
+    text = question.words(asked)
+    assert "A warning names seeds" in text and "[warning: E at chance in seed 2]" in text
+    put_training(runs, "mnli", 2, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
+    assert "warning" not in find(ask(runs), "nli", "M", SEEN).verdict
+
+
+def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):
+    put_cell(runs, "mnli_multilingual", 1, {"all": -9.0})
+    asked = ask(runs, **SMALL)
+    assert find(asked, "nli", "M", UNSEEN).verdict == "undecided [warning: seed 1 stands apart]"
+    question.write(asked, runs / "report")
+    with (runs / "report/question.csv").open() as file:
+        assert any(row["verdict"] == "undecided [warning: seed 1 stands apart]" for row in csv.DictReader(file))
+
+
 def test_arms_that_are_not_matched(runs, ask):
     put_training(runs, "mnli", 0, [], measures={"rows": 900, "steps": 45, "tokens": 10})
     asked = ask(runs, **SMALL)
@@ -334,7 +372,7 @@ def test_hits_that_do_not_fit(runs, ask, spoil, told):
 
 def test_one_seed(runs, ask):
     asked = ask(runs, seeds=[0], **SMALL)
-    assert asked.primary.verdict == "undecided (one seed)"
+    assert asked.primary.verdict == "undecided (one seed) [warning: M without seed 1 2, E without seed 1 2]"  # they are there
     text = question.words(asked)
     assert "undecided (one seed)" in text and "95 % interval" not in text and "another seed" in text
 
@@ -371,7 +409,7 @@ def test_words_hold_what_the_numbers_say(runs, ask):
     text = question.words(asked)
     read = 0
     for treated, against, kind, rest in re.findall(r"(\w+) against (\w+) in (unseen|seen) languages: ([^:]*?)\.(?= |$)", text):
-        for verdict, families in (part.split(" in ", 1) for part in rest.split("; ")):
+        for verdict, families in (part.rsplit(" in ", 1) for part in rest.split("; ")):
             for family, shown in re.findall(r"(\w+) \(([+−]?[\d.]+)\)", families):
                 contrast = find(asked, family, treated, kind, against)
                 assert contrast.verdict == verdict
@@ -380,9 +418,9 @@ def test_words_hold_what_the_numbers_say(runs, ask):
     assert read == sum(c.kind == UNSEEN or c.roles[0] == "M" for c in asked.contrasts) == 7
     low, high = asked.primary.found.interval
     assert text.startswith("The contrast fixed in advance is nli, M (mnli_multilingual) against E (mnli), in 2 unseen languages: "
-                           f"equivalent within 1 point, {page_number(asked.primary.found.difference)} points, 95 % interval "
+                           f"undecided (within 1 point in 3 seeds), {page_number(asked.primary.found.difference)} points, 95 % interval "
                            f"{page_number(low)} to {page_number(high)}, 3 seeds, 800 queries.")  # fmt: skip
-    assert "Undecided means" not in text  # there is none
+    assert "Undecided means" in text and "is no equivalence" in text and "warning" not in text.lower()
 
 
 def page_number(value):

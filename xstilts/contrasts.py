@@ -23,23 +23,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-from tasks.reading import open_file, read_bytes
+from tasks.reading import read_bytes
 from xstilts import results, statistics
 from xstilts.arguments import unknown
 from xstilts.errors import UserError, first_line
+from xstilts.hits import VARIANTS, Hits, ReadOut, layers
 from xstilts.matrix import PLAIN, Matrix, fingerprints
 
 ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
-HITS = "hits.parquet"  # xstilts.measure writes it
-COLUMNS = ("language", "layer", "variant", "query", "value")
-_SCHEMA = pa.schema([pa.field(name, pa.int64() if name == "layer" else pa.float64() if name == "value" else pa.string(), nullable=False)
-                     for name in COLUMNS])
-VARIANTS = {"plain": "{}", "centered": "{}_centered", "csls": "{}_csls"}  # variant -> its metric in results.json
 NOT_COMPUTED = "not computed"
 
 
@@ -74,23 +68,13 @@ class Family:
     failed: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ReadOut:
-    """Which vectors a score is of."""
-
-    layer: int
-    variant: str = "plain"
-
-    def __str__(self) -> str:
-        return f"layer {self.layer}" + ("" if self.variant == "plain" else f", {self.variant}")
-
-
 @dataclass
 class Contrast:
     """One arm less another over some languages; `found` is None where it was not computed, `why` says what is missing.
 
-    `means` are the two arms' scores, 0-100. `p` is the p-value the verdict goes by: as it is for the primary contrast,
-    Holm-adjusted for the others (see `_judge`); None, with an empty verdict, where no verdict is passed.
+    `means` are the two arms' scores, 0-100. `doubts` are about its seeds, see `_doubts`. `p` is the p-value the verdict
+    goes by: as it is for the primary contrast, Holm-adjusted for the others (see `_judge`); None, with an empty verdict,
+    where no verdict is passed.
     """
 
     family: str
@@ -103,6 +87,7 @@ class Contrast:
     found: statistics.Estimate | None = None
     means: tuple[float, float] | None = None
     p: float | None = None
+    doubts: list[str] = field(default_factory=list)
     verdict: str = ""
     why: str = ""
 
@@ -264,11 +249,6 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     return best, f"chosen on {' '.join(spec.select_languages)}, not reported, with {who} only", scores
 
 
-def layers(record: Mapping) -> dict[int, dict[str, dict[str, float]]]:
-    """Returns {layer: {language: {metric: score}}} of a retrieval result, its headline layer included."""
-    return {int(layer): scores for layer, scores in record.get("layers", {}).items()} | {record["layer"]: record["scores"]}
-
-
 def _has(cells: Mapping, layer: int, metric: str) -> bool:
     return any(metric in scores for record in cells.values() for scores in layers(record).get(layer, {}).values())
 
@@ -297,63 +277,12 @@ def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[st
     for role, arm in roles.items():
         if not found[arm]:
             problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
-    failed = [arm for arm, records in found.items() if any(r["at_chance"] and not r["settings"].get("shuffle_labels") for r in records)]
+    failed = [arm for arm, records in found.items() if any(map(_failed, records))]
     inside = tuple(language for language in reported if language in seen)
     return Family(name, roles, inside, tuple(language for language in reported if language not in seen), tuple(failed))
 
 
 # The contrasts
-
-
-class Hits:
-    """The hits of one retrieval task, read when asked for."""
-
-    def __init__(self, matrix: Matrix, task: str) -> None:
-        self.matrix, self.task = matrix, task
-        self._read: dict[tuple[str, int, ReadOut], dict[str, pd.Series]] = {}
-
-    def of(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
-        """Returns {language: values in 0..1, by query id, sorted}; raises as `read`."""
-        key = arm, seed, readout
-        if key not in self._read:
-            self._read[key] = self.read(*key)
-        return self._read[key]
-
-    def read(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
-        """As `of`, from the file.
-
-        Raises:
-            UserError: when it is missing, not such a file, names a query twice, or does not give the scores of the
-                results.json it lies beside.
-        """
-        record = self.matrix.records[arm, self.task, seed]
-        path = (self.matrix.root / self.matrix.paths[arm, self.task, seed]).with_name(HITS)
-        name = path.relative_to(self.matrix.root)
-        again = "delete its results.json and run that cell again"
-        try:
-            with open_file(path) as file:
-                table = pq.read_table(file, columns=list(COLUMNS),
-                                      filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)])  # fmt: skip
-            frame = table.cast(_SCHEMA).to_pandas().sort_values(["language", "query"])  # a null is refused by the cast
-        except FileNotFoundError:
-            raise UserError(f"{name} is missing: {again}") from None
-        except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
-            raise UserError(f"{name} cannot be read ({first_line(error)}): {again}") from error
-        if not frame["value"].between(0, 1).all():
-            raise UserError(f"{name} holds {frame['value'][~frame['value'].between(0, 1)].iloc[0]}, expected values from 0 to 1: {again}")
-        if frame.duplicated(["language", "query"]).any():
-            language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]
-            raise UserError(f"{name} has query {query} of {language} twice: {again}")
-        scores = layers(record).get(readout.layer, {})
-        metric = VARIANTS[readout.variant].format(record["metric"])
-        found = {}
-        for language, group in frame.groupby("language"):
-            found[language] = group.set_index("query")["value"].astype(float)
-            said = scores.get(language, {}).get(metric)
-            if said is None or not abs(100 * found[language].mean() - said) <= 1e-3:  # NaN neither
-                raise UserError(f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
-                                f"results.json says {said}: {again}")  # fmt: skip
-        return found
 
 
 def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -> Iterable[Contrast]:
@@ -394,8 +323,30 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         if not any(by_query.any() for by_query in differences.values()):
             raise UserError(f"both arms answer every query alike in every seed: nothing differs up to {contrast.readout}")
         contrast.found = statistics.estimate(differences)
+        contrast.doubts = _doubts(contrast, hits.matrix, seeds[treated])
     except UserError as error:
         contrast.why, contrast.verdict = str(error), NOT_COMPUTED
+
+
+def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
+    """Returns what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that stand apart.
+
+    A seed is left out that another arm or task has, or of which there is a folder, but that has no usable result here.
+    """
+    found = []
+    for role, arm in zip(contrast.roles, contrast.arms, strict=True):
+        begun = {seed for one, seed in matrix.begun if one == arm}
+        failed = {record["seed"] for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)}
+        kinds = {"without": begun.union(matrix.seeds) - set(seeds), "at chance in": failed.intersection(seeds)}
+        found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
+    if contrast.found.apart is not None:
+        found.append(f"seed {seeds[contrast.found.apart]} stands apart")
+    return found
+
+
+def _failed(record: Mapping) -> bool:
+    """Whether a training's English dev score is at chance, though its labels were not shuffled."""
+    return record["at_chance"] and not record["settings"].get("shuffle_labels")
 
 
 def _checked(both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]) -> list[list[dict[str, pd.Series]]]:
@@ -431,4 +382,4 @@ def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
             contrast.p = p
     for contrast in contrasts:
         if contrast.found:
-            contrast.verdict = statistics.verdict(contrast.found, contrast.p, spec.margin, contrast.roles)
+            contrast.verdict = statistics.verdict(contrast.found, contrast.p, spec.margin, contrast.roles, contrast.doubts)

@@ -53,6 +53,9 @@ def _walk(start: str, been: dict[tuple[int, int], str], found: Listing) -> list[
         found.names[folder] = [*below, *files]
         below[:] = sorted(part for part in below if not part.startswith((".", "checkpoint-")))
         links += [path for part in below if os.path.islink(path := os.path.join(folder, part))]
+        for name in files:  # a missing results.json is named by who reads it
+            if not name.endswith(".json") and os.path.islink(path := os.path.join(folder, name)) and not os.path.exists(path):
+                found.problems.append(f"{path} leads to {os.readlink(path)}, which is not there.")
     return links
 
 

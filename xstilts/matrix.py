@@ -42,6 +42,7 @@ class Matrix:
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: str = ""  # what lies below root but was not asked for
+    begun: set[tuple[str, int]] = field(default_factory=set)  # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
 
     def tasks_of(self, phase: str) -> list[str]:
         """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
@@ -115,6 +116,7 @@ def collect(
             for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
             if {key[i] for key in claims} - set(shown)
         ),
+        begun=_begun(below),
     )
 
 
@@ -304,6 +306,11 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
         for what in ("mean", "sd", "n", "difference", "reason"):
             columns[f"average {name}.{what}"] = table[what].to_dict()
     return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
+
+
+def _begun(below: results.Listing) -> set[tuple[str, int]]:
+    found = (re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names)
+    return {(place[1], int(place[2])) for place in found if place}
 
 
 def _printable(text: str) -> str:

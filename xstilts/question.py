@@ -94,6 +94,11 @@ def words(question: Question) -> str:
         said.append("Undecided means that these runs do not tell, not that the arms are equal.")
     if any(c.found and c.found.n_seeds == 1 for c in main):
         said.append("With one seed no verdict is possible: how much another seed would change is not known.")
+    if any("(within" in c.verdict for c in main):
+        said.append(f"Within the margin in fewer than {statistics.ENOUGH_SEEDS} seeds is no equivalence: so few do not tell how often "
+                    "one fails.")  # fmt: skip
+    if any(c.doubts for c in main):
+        said.append("A warning names seeds that were left out, whose phase 2 failed, or that stand apart from the others.")
     failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
     if failed:
         said.append(f"Phase 2 did not learn its task (English dev at chance in some seed) in {', '.join(failed)}: no difference of theirs "
@@ -147,7 +152,8 @@ def how_to_read(question: Question) -> list[str]:
     said += [
         "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired t-interval over seeds, "
         "which takes the queries as given, and the bootstrap of seeds and queries. A verdict holds only if all of them agree: 'better' "
-        f"if they exclude 0, 'equivalent' if they lie within {margin}.",
+        f"if they exclude 0, 'equivalent' if they lie within {margin} in {statistics.ENOUGH_SEEDS} seeds or more, none of them doubtful.",
+        "All intervals are for new seeds that vary as these do: how often a seed fails, a few seeds do not tell.",
         "p is two-sided, the largest of the three, and but for the primary contrast Holm-adjusted among those of its family on the same "
         f"languages; 'better' needs it to be at most {1 - statistics.LEVEL:.2f}.",
     ]
@@ -311,7 +317,8 @@ def forest(question: Question) -> Figure | None:
     if not any(c.found for c in question.contrasts):
         return None
     rows = list(dict.fromkeys((c.family, c.roles) for c in question.contrasts))
-    figure = Figure(figsize=(8.6, 1.6 + 0.44 * len(rows)), layout="constrained")
+    longest = max(len(c.verdict) for c in question.contrasts)  # it stands at the right of the panel
+    figure = Figure(figsize=(7.2 + 0.07 * longest, 1.6 + 0.44 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     looks = {UNSEEN: ("#0072B2", "o", -0.16), SEEN: ("#D55E00", "s", 0.16)}
     for y, (family, roles) in enumerate(rows):
