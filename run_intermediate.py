@@ -18,6 +18,7 @@ from xstilts.arguments import (
     TextArguments,
     command,
     parse,
+    refuse_unused,
     told,
 )
 
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
+    from xstilts import code_switch, families, inputs, places
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -54,39 +57,47 @@ def main(argv: list[str]) -> None:
     if not 0 <= mix.mlm_rate < 1 or not 0 < text_args.mlm_probability < 1:
         raise UserError(f"--mlm_rate {mix.mlm_rate} must lie from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
                         "between 0 and 1.")
+    refuse_unused("run_target.py scores languages", data_args, only=["languages"])
+    if not mix.mlm_rate:
+        refuse_unused("it goes with --mlm_rate", text_args)
+    families.check(family, arm)
+    families.check_adapter(peft)
+    name = check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
+    inputs.check_run(run)
+    rows = inputs.open_rows(data_args, family.translations)
+    lexicons, read = {}, []
+    if arm.code_switch:
+        lexicons, read = code_switch.read_lexicons(family.lexicon, families.seen_languages(family, arm), arm.skip_identities,
+                                                  arm.switch_treebank)
+    check_attention(model_args.attn_implementation)
 
-    from xstilts import cards, code_switch, folders, heads, lora, mixture, multilingual, places, runner
+    # from here on torch is needed, which takes seconds to import
+    from xstilts import cards, folders, heads, lora, mixture, multilingual, runner
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    multilingual.check(family, arm)
-    lora.check(peft)
-    name = heads.check_checkpoint(model_args.model_name_or_path)
-    places.settle_training(run)
     runner.prepare(run)
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults)
-    lexicons, read = {}, []
-    if arm.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, multilingual.seen_languages(family, arm), arm.skip_identities)
-    seen = list(lexicons) if arm.code_switch else multilingual.seen_languages(family, arm)
+    single = len(tasks) == 1 and not text
+    args = training_arguments(run, rest, defaults, metric=f"eval_{tasks[0].metric}" if single else None,
+                              refused={} if single else mixture.REFUSED)
+    seen = list(lexicons) if arm.code_switch else families.seen_languages(family, arm)
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings, **told(text_args, family, arm, peft),
+                                  **model_args.settings(), **told(text_args, family, arm, peft),
                                   seen_languages=seen, lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if folders.finished(run, settings):
         return
     cards.check_push(run)
-    rows = runner.open_rows(data_args, family.translations)
-    tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+    tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=bool(text))
     for task in tasks:
         task.prepare(rows)
-    single = len(tasks) == 1 and not text
     if single:
-        model = heads.fresh_head(tasks[0], name, model_args.model_revision)
+        model = heads.fresh_head(tasks[0], name, model_args.model_revision, attention=model_args.attn_implementation)
     else:
-        model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision)
+        model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision, model_args.attn_implementation)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     model = lora.wrap(model, peft)
@@ -102,9 +113,10 @@ def main(argv: list[str]) -> None:
             examples = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
             dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
         if text:
-            languages = multilingual.text_languages(text_args, family) or text.languages(rows)
+            languages = families.text_languages(text_args, family) or text.languages(rows)
             texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
-            train_features[text.name] = runner.text_features(text, texts, tokenizer, length, True)
+            train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
+            notes += left_out
     for note in notes:
         runner.logger.info(note)
 
@@ -113,7 +125,7 @@ def main(argv: list[str]) -> None:
     if single:
         (task,) = tasks
         trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
-                                     data_collator=collators[task.name], processing_class=tokenizer)
+                                     eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
     else:
         if text:
             collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
@@ -126,7 +138,7 @@ def main(argv: list[str]) -> None:
     dev_scores, chance, flat = {}, {}, []
     for task in tasks:
         judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
-                                   data_collator=collators[task.name], processing_class=tokenizer)
+                                   eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
         dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
         flat += [task.name] if at_chance else []
     if single:

@@ -18,6 +18,7 @@ from xstilts.arguments import (
     TextArguments,
     command,
     parse,
+    refuse_unused,
     told,
 )
 
@@ -36,6 +37,8 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
+    from xstilts import families, inputs, places
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -46,28 +49,35 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--mlm_probability {text_args.mlm_probability} must lie between 0 and 1.")
     if mlm.config_name and (mlm.text_of or peft.peft):
         raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
+    refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
+    if mlm.config_name:
+        inputs.check_sizes(mlm.config_name)
+    families.check_adapter(peft)
+    task = Wikipedia(data_args.benchmark)
+    source = get_task(mlm.text_of, data_args.benchmark) if mlm.text_of else None
+    name = mlm.config_name or check_checkpoint(model_args.model_name_or_path)
+    places.settle_training(run)
+    inputs.check_run(run)
+    rows, notes = inputs.open_rows(data_args, family.translations), []
+    languages = families.text_languages(text_args, family)
+    check_attention(model_args.attn_implementation)
 
-    from xstilts import cards, folders, heads, lora, multilingual, places, runner
+    # from here on torch is needed, which takes seconds to import
+    from xstilts import cards, folders, heads, lora, multilingual, runner
     from xstilts.tokenizer import train_tokenizer
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    lora.check(peft)
-    task = Wikipedia(data_args.benchmark)
-    name = mlm.config_name or heads.check_checkpoint(model_args.model_name_or_path)
-    places.settle_training(run)
     runner.prepare(run)
-    args = training_arguments(run, rest, task.defaults)
-    languages = multilingual.text_languages(text_args, family)
+    args = training_arguments(run, rest, task.defaults, metric="eval_loss")
     settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
-                                  **vars(data_args), freeze_embeddings=model_args.freeze_embeddings, **told(family, peft))
+                                  **vars(data_args), **model_args.settings(), **told(family, peft))
     if folders.finished(run, settings):
         return
     cards.check_push(run)
-    rows, notes = runner.open_rows(data_args, family.translations), []
-    if mlm.text_of:
-        texts, held_out, notes = multilingual.row_texts(get_task(mlm.text_of, data_args.benchmark), family, languages, rows,
-                                                        data_args.max_train_samples, data_args.max_eval_samples, run.seed)
+    if source:
+        texts, held_out, notes = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples,
+                                                        data_args.max_eval_samples, run.seed)
     else:
         languages = languages or task.languages(rows)
         texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
@@ -80,8 +90,8 @@ def main(argv: list[str]) -> None:
         tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
         model = heads.from_sizes(mlm.config_name, tokenizer)
     else:
-        tokenizer = heads.load_tokenizer(name, model_args.model_revision)
-        model = heads.masked_lm(name, model_args.model_revision)
+        tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=True)
+        model = heads.masked_lm(name, model_args.model_revision, attention=model_args.attn_implementation)
     model.accepts_loss_kwargs = False
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
@@ -90,8 +100,8 @@ def main(argv: list[str]) -> None:
 
     # ---- features ------------------------------------------------------------------------------------------------
     with args.main_process_first(desc="features"):
-        train = runner.text_features(task, texts, tokenizer, length, True)
-        dev = runner.text_features(task, held_out, tokenizer, length, False)
+        train, left_out = runner.text_features(task, texts, tokenizer, length, True)
+        dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
@@ -99,7 +109,7 @@ def main(argv: list[str]) -> None:
     seconds = runner.train(trainer, folders.begin(run, settings, rows))
     if peft.peft:
         lora.finish(trainer, run.output_dir)
-    loss = trainer.evaluate()["eval_loss"]
+    loss = runner.held_out_loss(trainer)
 
     # ---- save, say -----------------------------------------------------------------------------------------------
     trainer.save_model(run.output_dir)
@@ -109,7 +119,7 @@ def main(argv: list[str]) -> None:
             "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
             "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
             "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
-            "notes": notes,
+            "notes": notes + left_out + dev_left_out,
         }, checkpoint=True)
 
 

@@ -48,14 +48,14 @@ def main(argv: list[str]) -> None:
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
     outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
-    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
-    if not is_report(output_dir):
-        write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
-    section = None
     if arguments.question:
         from xstilts import contrasts, question
 
-        section = question.write(contrasts.ask(matrix, contrasts.read_spec(arguments.question)), output_dir)
+        spec = contrasts.read_spec(arguments.question)
+    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
+    if not is_report(output_dir):
+        write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
+    section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
     print(write_report(matrix, output_dir, title, section))
     if section:

@@ -20,17 +20,21 @@ from xstilts.arguments import (
     RetrievalArguments,
     command,
     parse,
-    unknown,
+    refuse_unused,
 )
+from xstilts.words import stray
 
 
 def main(argv: list[str]) -> None:
     kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, MeasurementArguments)
     (how, dual, family, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
     if rest and not dual.do_train:
-        raise unknown(rest[0], rest.known)
+        raise stray(rest[0], rest.known)
 
     from tasks import get_task, list_tasks
+    from xstilts import families, inputs, places, prompts
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
+    from xstilts.embedding import check_new_folder
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -43,86 +47,94 @@ def main(argv: list[str]) -> None:
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
         if not how.include_special:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
-        if run.plain_model:
-            raise UserError("--plain_model is for measuring: --do_train makes an arm of its own.")
+        refuse_unused("--do_train measures nothing, and makes an arm of its own", run, only=["plain_model"])
+        refuse_unused("--do_train measures nothing", how, but=["layer", "pooling"])
+        refuse_unused("--do_train measures nothing", data_args, only=["languages"])
+        families.check_pairs(dual, family)
+    else:
+        refuse_unused("it goes with --do_train", dual, but=["query_prompt", "passage_prompt"])
+        refuse_unused("it goes with --do_train", family)
+        refuse_unused("it goes with --do_train", model_args, only=["freeze_embeddings"])
+        if not how.tasks and not how.export_sentence_transformers:
+            raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
+    tasks = [get_task(name, data_args.benchmark) for name in sorted(set(how.tasks))]
+    if not dual.do_train:
+        inputs.check_retrieval(how, tasks, data_args.benchmark)
+    name = check_checkpoint(model_args.model_name_or_path)
+    if dual.do_train:
+        places.settle_training(run)
+    for task in [] if dual.do_train else tasks or [None]:
+        places.settle_measurement(run, name, Path(run.output_dir, task.name) if task and run.output_dir else None)
+    inputs.check_run(run, needs_output=dual.do_train or bool(tasks))
+    if how.export_sentence_transformers:
+        check_new_folder(how.export_sentence_transformers)
+    rows = inputs.open_rows(data_args, family.translations)
+    for task in tasks if data_args.languages else ():
+        inputs.choose_languages(task, rows, data_args.languages)
+    check_attention(model_args.attn_implementation)
+
+    # from here on torch is needed, which takes seconds to import
+    if dual.do_train:
         from xstilts import dual_encoder
 
         return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run, rest)
-    if not how.tasks and not how.export_sentence_transformers:
-        raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
-    tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(how.tasks)]
-    for task in tasks:
-        if task.auto_class:
-            raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
-    if how.layer not in ("all", "last") and not how.layer.isdecimal():
-        raise UserError(f"--layer {how.layer}: give a number, 'all' or 'last'.")
-    for flag in ("report_layer", "select_on"):
-        if getattr(how, flag) is not None and how.layer != "all":
-            raise UserError(f"--{flag} goes with --layer all.")
-    if how.select_on is not None and how.report_layer is not None:
-        raise UserError("--select_on chooses the headline layer, --report_layer names it: give one of them.")
-    if not how.include_special and how.pooling != "mean":
-        raise UserError(f"--no_include_special is about the mean; --pooling {how.pooling} takes <s> itself.")
-    if not how.include_special and how.export_sentence_transformers:
-        raise UserError("--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them.")
-
     from xstilts.processes import TEAM
 
     with TEAM.gather() as first:  # under torchrun or accelerate launch the other processes only help to embed
         if first:
-            measure_tasks(tasks, how, model_args, data_args, run, TEAM.size)
+            found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
+            measure_tasks(tasks, how, found, model_args, data_args, run, TEAM.size)
 
 
-def measure_tasks(tasks: list, how: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, run: MeasurementArguments,
-                  world_size: int) -> None:
+def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
+                  run: MeasurementArguments, world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, folders, heads, measure, places, results, runner
+    from xstilts import cards, endings, folders, inputs, measure, results, runner
     from xstilts.embedding import Encoder
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
-    name = heads.check_checkpoint(model_args.model_name_or_path)
-    for task in tasks or [None]:
-        places.settle_measurement(run, name, Path(run.output_dir, task.name) if task and run.output_dir else None)
-    runner.prepare(run, needs_output=bool(tasks))
+    name = model_args.model_name_or_path
+    runner.prepare(run)
     runner.logger.info("World size: %d", world_size)
     settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
+    settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
-    tasks = sorted(tasks, key=lambda task: task.name)  # two processes claim the folders in one order, or each would wait for the other
+    settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
+    # in one order, because two processes that claim the folders in two would wait for each other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False)) for task in tasks]
     for _, cell in cells:
-        runner.prepare(cell)
+        inputs.check_run(cell)
     cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
     cards.check_push(run)
     if how.export_sentence_transformers:
         from xstilts.dual_encoder import export
-        from xstilts.embedding import check_new_folder
-
-        check_new_folder(how.export_sentence_transformers)
     if not cells and not how.export_sentence_transformers:
         return cards.push_measured(tasks, run)
-    cells = [(task, cell, runner.open_rows(data_args)) for task, cell in cells]
+    cells = [(task, cell, inputs.open_rows(data_args)) for task, cell in cells]
     length = data_args.max_seq_length or 512
     encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
-                           include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision)
+                           include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision,
+                           attention=model_args.attn_implementation)
     headline = measure.Headline(how, data_args, encoder.layers)
     work = []
     for task, cell, rows in cells:
         languages, notes = headline.reported(task, rows, data_args.languages)
-        work.append((task, cell, rows, measure.read(task, rows, languages, how, data_args.max_eval_samples), notes))
-        measure.check_index(task, work[-1][3], how, encoder.model.config.hidden_size)
+        examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
+        measure.check_index(task, examples, how, encoder.model.config.hidden_size)
+        work.append((task, cell, rows, examples, notes + measure.smaller_pools(task, examples, data_args.max_eval_samples)))
 
     # ---- the headline layer, then one task after the other ---------------------------------------------------------
-    embed = measure.embedder(encoder, how.cache_dir)
+    embed = measure.embedder(encoder, how.cache_dir, prompts)
     layer = headline.choose(embed)
     if how.export_sentence_transformers:
-        export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision)
+        export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
     for task, cell, rows, examples, notes in work:
         start = time.time()
         results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))  # before all else: the folder is this run's
-        with folders.failures(cell.output_dir):
-            found = measure.MEASURES[task.form](task, examples, embed, how, layer)
-            found.write(Path(cell.output_dir), task)
+        endings.begin(cell.output_dir, checkpoints=None)
+        found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+        found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         record = {
             "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed, "model": name,

@@ -22,6 +22,8 @@ def main(argv: list[str]) -> None:
     (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
+    from xstilts import inputs, places
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
     if run.list_tasks:
@@ -31,29 +33,29 @@ def main(argv: list[str]) -> None:
     task = get_task(target.task, data_args.benchmark)
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
+    name = check_checkpoint(model_args.model_name_or_path)
+    places.settle_measurement(run, name, run.output_dir)
+    inputs.check_run(run)
+    rows = inputs.open_rows(data_args)
+    languages = inputs.choose_languages(task, rows, data_args.languages)
+    check_attention(model_args.attn_implementation)
 
-    from xstilts import cards, folders, heads, places, runner, stages
+    # from here on torch is needed, which takes seconds to import
+    from xstilts import cards, folders, heads, runner, stages
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    name = heads.check_checkpoint(model_args.model_name_or_path)
-    places.settle_measurement(run, name, run.output_dir)
     runner.prepare(run)
     select = task.select == "best"
-    args = training_arguments(
-        run, rest, task.defaults, load_best_model_at_end=select, eval_strategy="epoch" if select else "no",
-        metric_for_best_model=f"eval_{task.metric}" if select else None, greater_is_better=True if select else None,
-    )
+    args = training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
     settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings)
+                                  **model_args.settings())
     if folders.finished(run, settings):
         return
     cards.check_push(run)
-    rows = runner.open_rows(data_args)
-    languages = runner.choose_languages(task, rows, data_args.languages)
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     task.prepare(rows)
-    model = heads.fresh_head(task, name, model_args.model_revision)
+    model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
@@ -64,8 +66,10 @@ def main(argv: list[str]) -> None:
         train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
         dev = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
         dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
+        tests = {}  # what no features can be made of is found now, not after the training
         for language in languages:
-            task.load("test", language, rows)  # a broken test row is found now, not after the training
+            test = runner.first(task.load("test", language, rows), data_args.max_eval_samples)
+            tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
     # ---- train ---------------------------------------------------------------------------------------------------
     checkpoint = folders.begin(run, settings, rows)
@@ -77,9 +81,7 @@ def main(argv: list[str]) -> None:
     seconds = earlier + runner.train(trainer, checkpoint)
 
     # ---- score, save, say ----------------------------------------------------------------------------------------
-    scores, n = runner.score_languages(
-        trainer, task, rows, languages, tokenizer, length, data_args.max_eval_samples, Path(run.output_dir, "predictions")
-    )
+    scores, n = runner.score_languages(trainer, task, tests, Path(run.output_dir, "predictions"))
     dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
     if target.keep_checkpoint:
         trainer.save_model(run.output_dir)

@@ -6,8 +6,9 @@ A life is one matrix, killed again and again until an attempt comes to its end b
 there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the run that is at
 work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
 live on without their make, and the next make meets them. Delays are uniform from 0 to `--longest` seconds, by default one and a
-half times what a run of the undisturbed matrix took, its start included, so that kills fall everywhere. Caches of features are
-each life's own: they are killed half written too.
+half times what a run of the undisturbed matrix took, its start included, so that kills fall everywhere. Every third kill waits
+first until a training has its last checkpoint and no results.json yet: a run that is begun again there has nothing to train. Caches
+of features are each life's own: they are killed half written too.
 
 Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
 with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
@@ -33,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
          "max_position_embeddings": 130, "hidden_dropout_prob": 0.1}
 FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_strategy steps --save_steps 100"
-STEPS = 1000  # so that a training takes about as long as its start, and kills fall into both
+# so that a training takes about as long as its start, and kills fall into both; no whole number of epochs
+STEPS = 999
 # {processes: the matrix, and how many runs it has: the model, the arms, the cells, the report}
 MATRICES = {1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
             2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1)}
@@ -81,6 +83,15 @@ class Life:
             except psutil.Error:
                 continue
         return dict(sorted(found.items(), key=lambda item: -item[0].pid))
+
+    def at_end(self) -> bool:
+        """Whether a run has its last checkpoint and is not finished."""
+        return any((self.folder / "runs").rglob(f"checkpoint-{STEPS}/trainer_state.json"))
+
+    def wait_for_end(self) -> None:
+        """Returns when a run is `at_end`, or when the attempt has come to its end before."""
+        while self.make.poll() is None and not self.at_end():
+            time.sleep(0.02)
 
     def finish(self, longest: float) -> None:
         """Lets the attempt that runs, and runs of earlier ones, come to their end. Raises SystemExit if it fails or hangs."""
@@ -194,11 +205,15 @@ def main() -> None:
                     life.finish(3600)
                     break
                 delay, how = rng.uniform(0, given.longest or 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
+                if len(kills) % 3 == 0 and not life.at_end():
+                    life.wait_for_end()
+                    delay = rng.uniform(0, 1)  # about as long as scoring and saving take
                 try:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
+                    at_end = life.at_end()
                     at_work = life.kill(how, rng)
-                    note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1))
+                    note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1), at_end=at_end)
                     kills.append(entries[-1])
                     bar.update()
                 else:
@@ -218,7 +233,8 @@ def report(entries: list[dict]) -> str:
     kills, lives = [e for e in entries if "how" in e], [e for e in entries if "equal" in e]
     good = {life["life"] for life in lives if life["equal"]}
     lines = [f"{sum(kill['life'] in good for kill in kills)} of {len(kills)} kills ended equal, in {len(good)} of {len(lives)} matrices; "
-             f"{sum(life['resumed'] for life in lives)} trainings went on from a checkpoint."]
+             f"{sum(life['resumed'] for life in lives)} trainings went on from a checkpoint; {sum(k.get('at_end', False) for k in kills)} "
+             "kills fell between the last checkpoint and results.json."]
     for key in ("phase", "how", "processes"):
         counts = collections.Counter(str(kill[key]) for kill in kills)
         lines.append(f"  by {key}: " + ", ".join(f"{name} {n}" for name, n in sorted(counts.items())))

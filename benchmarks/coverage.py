@@ -1,6 +1,7 @@
-"""Do 95 % intervals of a difference between arms hold the truth 95 times in 100? Prints the table of docs/statistics.md.
+"""Do 95 % intervals of a difference between arms hold the truth 95 times in 100? Prints the tables of docs/statistics.md.
 
     OMP_NUM_THREADS=1 python benchmarks/coverage.py [--replicates 3000] [--bootstraps 400] [--languages 4] [--queries 500]
+    OMP_NUM_THREADS=1 python benchmarks/coverage.py --failures --bootstraps 200
     python benchmarks/coverage.py --normal
 
 Hits are made from a model whose truth is known exactly. A query is hit when a normal variable is above 0: the language's
@@ -11,6 +12,9 @@ total standard deviation: the macro mean of those, one arm less the other, is th
 
 Closed-form intervals are tried on every replicate, the bootstrap with 1,000 draws on the first `--bootstraps`.
 
+`--failures` gives verdicts where some trainings of one arm fail: each seed of it, by chance alone, loses so many points in
+all languages. The truth is the mean over such seeds too. 20 languages, so that queries leave little in doubt.
+
 `--normal` tries ways to make one interval of A and B (`statistics.variances`) on normal errors alone, B known.
 """
 
@@ -20,6 +24,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import norm, t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,6 +35,9 @@ SEEDS = (3, 5)
 SEED_SD, QUERY_SD, BOTH_SD = (0.0, 0.03, 0.1), (0.0, 0.2, 0.5), (0.2, 0.6)  # a query's own ease has 1
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9, 1.0)
 EFFECT = 0.1  # of the treated arm, on the same scale: about 3 points
+FAILURES = ((0.0, 0.0), (0.1, 12.0), (0.2, 8.0))  # share of seeds that fail, points that one loses
+GAINS = (0.0, 1.2, 3.0)  # points that a seed that does not fail gains
+FAILING_SEEDS, FAILING_LANGUAGES = (3, 5, 30), 20
 
 
 def draw(rng: np.random.Generator, n_seeds: int, languages: int, queries: int, sds: tuple) -> tuple[dict[str, np.ndarray], float]:
@@ -67,6 +75,66 @@ def covered(n_seeds: int, sds: tuple, options: argparse.Namespace) -> dict[str, 
     return dict(zip(names, [*errors, *(100 * np.mean(closed, axis=0)), *(100 * np.mean(resampled, axis=0))], strict=True))
 
 
+def draw_failing(rng: np.random.Generator, n_seeds: int, queries: int, failure: tuple[float, float], gain: float) -> dict[str, np.ndarray]:
+    """Returns {language: differences in points}; the first arm gains `gain` points, and in seeds that fail loses as many as they do."""
+    share, loss = failure
+    levels = np.linspace(-1.0, 0.5, FAILING_LANGUAGES)
+    total = (1 + 0.2**2) ** 0.5
+
+    def shift(points: float) -> float:
+        """How far the levels move for a mean change of so many points."""
+        return brentq(lambda x: 100 * (norm.cdf((levels + x) / total) - norm.cdf(levels / total)).mean() - points, -4, 4)
+
+    moved = np.where(rng.random(n_seeds) < share, shift(gain - loss), shift(gain))
+    found = {}
+    for i, level in enumerate(levels):
+        ease = rng.standard_normal(queries)
+        noise = 0.2 * rng.standard_normal((2, n_seeds, queries))
+        hits = level + np.array([moved, np.zeros(n_seeds)])[:, :, None] + ease + noise > 0
+        found[f"l{i}"] = 100.0 * (hits[0].astype(float) - hits[1])
+    return found
+
+
+def judged(n_seeds: int, failure: tuple[float, float], gain: float, options: argparse.Namespace) -> dict[str, float]:
+    """Returns, in % of the replicates: coverage of the reported interval, and how often which verdict was given and wrong.
+
+    "within" are those whose intervals lie within the margin, whatever the number of seeds.
+    """
+    rng = np.random.default_rng([n_seeds, round(1000 * failure[0]), round(1000 * gain), options.seed])
+    truth = gain - failure[0] * failure[1]
+    counts = dict.fromkeys(("covered", "within", "equivalent", "better", "wrong better", "warned"), 0)
+    for replicate in range(options.bootstraps):
+        differences = draw_failing(rng, n_seeds, options.queries, failure, gain)
+        found = statistics.estimate(differences, draws=500, seed=replicate)
+        doubts = [] if found.apart is None else [f"seed {found.apart} stands apart"]
+        verdict = statistics.verdict(found, found.p, doubts=doubts)
+        said = verdict.partition(" [")[0]
+        counts["covered"] += _holds(found.interval, truth)
+        counts["within"] += found.within(statistics.MARGIN)
+        counts["equivalent"] += said.startswith("equivalent")
+        counts["better"] += said.endswith("better")
+        counts["wrong better"] += said.endswith("better") and (truth <= 0) == said.startswith("M")
+        counts["warned"] += "warning" in verdict
+    return {name: 100 * count / options.bootstraps for name, count in counts.items()}
+
+
+def failures(options: argparse.Namespace) -> None:
+    """Prints the table of verdicts where seeds fail."""
+    print("| seeds | fail | gain of the others | truth | interval holds it | within 1 point | equivalent | wrongly | better | wrongly "
+          "| warning |")  # fmt: skip
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    worst = 0.0
+    for n_seeds, failure, gain in itertools.product(FAILING_SEEDS, FAILURES, GAINS):
+        cell, truth = judged(n_seeds, failure, gain, options), gain - failure[0] * failure[1]
+        wrongly = cell["equivalent"] if abs(truth) > statistics.MARGIN else 0.0
+        worst = max(worst, wrongly)
+        print(f"| {n_seeds} | {f'{100 * failure[0]:g} % by {failure[1]:g}' if failure[0] else 'none'} | {gain:g} | {truth:+.1f} "
+              f"| {cell['covered']:.1f} | {cell['within']:.1f} | {cell['equivalent']:.1f} | {wrongly:.1f} | {cell['better']:.1f} "
+              f"| {cell['wrong better']:.1f} | {cell['warned']:.1f} |", flush=True)
+    print(f"\n{FAILING_LANGUAGES} languages of {options.queries} queries, {options.bootstraps} replicates. "
+          f"Equivalence given wrongly: at most {worst:.1f} %.")
+
+
 def normal_theory(n_seeds: int, samples: int = 400_000) -> dict[str, list[float]]:
     """Returns coverages in % of four intervals, one figure for each share of B in the variance, from 0 to 1.
 
@@ -96,8 +164,11 @@ def main() -> None:
     parser.add_argument("--languages", type=int, default=4)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--failures", action="store_true", help="verdicts where trainings fail")
     parser.add_argument("--normal", action="store_true", help="the closed-form intervals on normal errors alone")
     options = parser.parse_args()
+    if options.failures:
+        return failures(options)
     if options.normal:
         print("| seeds | interval | " + " | ".join(f"B {100 * share:g} %" for share in SHARES) + " |")
         print("|---|---|" + "---:|" * len(SHARES))

@@ -22,8 +22,9 @@ def example_qa(batch, indices, tokenizer, max_length, padding="max_length"):
     from tasks.span import DOC_STRIDE
 
     questions = [q.lstrip() for q in batch["question"]]
+    stride = DOC_STRIDE if max_length > 2 * DOC_STRIDE else max_length // 4  # run_qa's own stops at so short an input
     encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length, padding=padding,
-                        stride=min(DOC_STRIDE, max_length // 4), return_overflowing_tokens=True, return_offsets_mapping=True)
+                        stride=stride, return_overflowing_tokens=True, return_offsets_mapping=True)
     owner, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
     starts, ends = [], []
     for i, offset in enumerate(offsets):

@@ -82,7 +82,8 @@ class Shape:
 # (tests/test_scaling.py). All in 16 bits it would be 34 (Korthikanti et al. 2022, arXiv 2205.05198).
 ACTIVATION = 44
 
-SHAPES = {"xlm-r-base": Shape(12, 768), "xlm-r-large": Shape(24, 1024)}
+# mmBERT's gated feed-forward has three matrices of 768 x 1,152: as many operations as two of 768 x 1,728
+SHAPES = {"xlm-r-base": Shape(12, 768), "xlm-r-large": Shape(24, 1024), "mmbert-base": Shape(22, 768, 256000, 1728)}
 
 
 @dataclass(frozen=True)
@@ -156,18 +157,22 @@ def commands(variables: list[str]) -> list[list[str]]:
 def settings_of(words: list[str]) -> dict:
     """A command's arguments that matter here, by name; those of its recipe (--config) below those of the line."""
     from xstilts.arguments import read_yaml
+    from xstilts.words import yaml_words
 
     parser = argparse.ArgumentParser()
-    for name in ("task", "config", "arm", "layer", "model_name_or_path", "output_dir", "text_of", "data_root"):
+    for name in ("task", "config", "arm", "layer", "model_name_or_path", "output_dir", "text_of", "data_root", "language_mode",
+                 "batch_languages"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--do_train", nargs="?", const="true")
     for name in ("max_steps", "max_train_samples", "max_seq_length", "per_device_train_batch_size", "gradient_accumulation_steps"):
         parser.add_argument(f"--{name}", type=int)
     for name in ("num_train_epochs", "mlm_rate"):
         parser.add_argument(f"--{name}", type=float)
     for name in ("tasks", "train_tasks", "languages"):
         parser.add_argument(f"--{name}", nargs="+")
-    given = {name: value for name, value in vars(parser.parse_known_args(words[1:])[0]).items() if value is not None}
-    return (read_yaml(given["config"], words[0]) if "config" in given else {}) | given
+    config = parser.parse_known_args(words[1:])[0].config
+    recipe = yaml_words(read_yaml(config, words[0]), config, {}, True) if config else []
+    return {name: value for name, value in vars(parser.parse_known_args([*recipe, *words[1:]])[0]).items() if value is not None}
 
 
 def adapter(name: str):

@@ -3,7 +3,7 @@
     python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] [--rows 2000] [--runs 3]
     python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] [--steps 8] [--runs 3]
     python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
-    python benchmarks/training.py gpu --data_root data/world [--rows 4000] [--runs 3]
+    python benchmarks/training.py gpu --data_root data/world [--shapes xlm-r-base mmbert-base] [--attention sdpa eager] [--rows 4000]
 
 `tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and run_ner.py
 make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row to the maximal
@@ -15,8 +15,9 @@ training run_qa.py's counts padding among the places where an answer may lie, so
 `processes`: run_intermediate.py as one process beside two that share the same batches, one thread each. Wants two idle cores.
 `resume`: run_mlm.py as the preset world has it, killed (-9) between two checkpoints and started again: the time to the first
 new step beside the time from one checkpoint to the next.
-`gpu`: `tasks` for a model of XLM-R Large's size with random weights in bf16, beside the example scripts' best flags, with the
-share of the card's own matmul rate (measured just before) and peak memory. Says so and ends where there is no GPU.
+`gpu`: `tasks` for models of the size of XLM-R Large, XLM-R Base or mmBERT-base with random weights in bf16, beside the example
+scripts' best flags, with the share of the card's own matmul rate (measured just before) and peak memory; for each kind of attention
+asked for. Says so and ends where there is no GPU.
 Set OMP_NUM_THREADS for the threads all sides use.
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import signal
@@ -167,7 +169,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
 
         for seed in range(-1, args.runs):  # -1: warming up
             transformers.set_seed(max(seed, 0))
-            model = heads.fresh_head(task, model_name)
+            model = heads.fresh_head(task, model_name, attention=getattr(args, "kind", None))
             for name, build in rivals(task, examples, tokenizer, length, args.bf16).items():
                 if name in without:
                     continue
@@ -312,11 +314,14 @@ def benchmark_gpu(args: argparse.Namespace) -> None:
     from tasks.rows import Rows
 
     quiet()
-    peak, shape, rows = matmul_rate(), SHAPES["xlm-r-large"], Rows(args.data_root)
-    print(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192")
-    with tempfile.TemporaryDirectory() as folder:
-        model = untrained_checkpoint(folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary)
-        for task in map(get_task, args.tasks):
+    peak, rows = matmul_rate(), Rows(args.data_root)
+    print(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192; torch {torch.__version__}")
+    for name, attention, task in itertools.product(args.shapes, args.attention, map(get_task, args.tasks)):
+        args.kind, shape = attention, SHAPES[name]
+        print(f"{name}, attention {attention}:")
+        with tempfile.TemporaryDirectory() as folder:
+            kind = "modernbert" if name.startswith("mmbert") else "xlm-roberta"
+            model = untrained_checkpoint(folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary, kind)
             found = race(task, rows, model, args, without=("example, defaults",))
             show(found)
             for name, rounds in found.items():
@@ -375,6 +380,8 @@ def main() -> None:
     command.add_argument("--tasks", nargs="+", default=["xnli", "squad"])
     command.add_argument("--rows", type=int, default=4000)
     command.add_argument("--batch_size", type=int, default=32)
+    command.add_argument("--shapes", nargs="+", default=["xlm-r-large"], choices=sorted(SHAPES))
+    command.add_argument("--attention", nargs="+", default=["sdpa"], help="kinds of attention, e.g. sdpa eager flash_attention_2")
     command.set_defaults(run=benchmark_gpu, bf16=True, cpu_time=False)
 
     args = parser.parse_args()

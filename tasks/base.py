@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
-from tasks.errors import UserError
-from tasks.rows import Rows, one_line
+from tasks.checks import check_gold, same_numbers
+from tasks.errors import RowError, UserError, one_line
+from tasks.files import class_names
+from tasks.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +83,7 @@ class Task:
     sources: ClassVar[tuple[Source, ...]]
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # what the source must have
+    optional: ClassVar[tuple[str, ...]] = ()  # columns that are read where the source has them; all others are left out
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
@@ -112,8 +115,10 @@ class Task:
             # a file of several languages has to be read to know them, and only if no other source says
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
                 data = rows.read(source.id, source.config, expression, source.revision, source.columns or self.columns)
+                where = rows.where()
                 rows.records.pop()  # looked into, not used
-                found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
+                with self.reading(lambda where=where: where):
+                    found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
                             f"(--splits {self.name}.test=... makes another split the test).")
@@ -137,6 +142,12 @@ class Task:
 
     def notes(self, data: Dataset) -> list[str]:
         """What a reader of a score on these source rows has to know; kept with the data in results.json."""
+        named = {column: class_names(feature) for column, feature in data.features.items()}
+        return [f"column {column!r}: labels are the file's own names, which are numbered otherwise here: {', '.join(names)}"
+                for column, names in named.items() if names and not same_numbers(self.label_names, names)]
+
+    def mended(self, data: Dataset, examples: Dataset) -> list[str]:
+        """What `examples` had to mend in these source rows, and how often; kept with the data in results.json."""
         return []
 
     def prepare(self, rows: Rows) -> None:
@@ -159,7 +170,7 @@ class Task:
         loaded = []
         for part in expression.split("+"):
             url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url)
+            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
             where, read = rows.where(), len(data)
             for note in self.notes(data):
                 rows.note(note)
@@ -168,8 +179,13 @@ class Task:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
+                    where += f" [rows in {language}]" if len(data) < read else ""  # where they are counted in errors
                     read = len(data)
                 loaded.append(self.examples(data, language, where))
+                if split != "train":
+                    check_gold(self.gold_marks(loaded[-1]), where)
+                for note in self.mended(data, loaded[-1]):
+                    rows.note(note)
             if len(loaded[-1]) < read:
                 rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
         return join(loaded)
@@ -181,8 +197,14 @@ class Task:
             yield
         except UserError:
             raise
+        except RowError as error:
+            raise UserError(f"{where()}, {error}") from error
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
+
+    def gold_marks(self, examples: Dataset) -> list:
+        """The gold, piece by piece, that stands for nothing if it is the same throughout; []: it can be."""
+        return []
 
     def ids(self, examples: Dataset) -> list[str] | None:
         """What names each example in all languages; None: nothing does, and parallel rows go by their number."""
@@ -224,6 +246,11 @@ class Task:
         return examples
 
     # ---- model side ----------------------------------------------------------------------------------------------
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called in rows, in the order of their numbers."""
+        return self.labels
 
     @property
     def num_labels(self) -> int:
@@ -277,6 +304,47 @@ class Task:
         return self.lines(self.gold(examples), examples)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The special tokens that a tokenizer puts around one text or two: before, between and after them.
+
+    With them an input is put together from tokens that were cut by number. To cut a text by its characters, or to
+    tokenise a cut text again, gives another number of tokens than was meant: a character may be several tokens.
+
+    Attributes:
+        ids: the token ids before the first text, after each text but the last, and after the last.
+        types: the token type ids of the texts, and of `ids` in the same shape.
+    """
+
+    ids: tuple[list[int], ...]
+    types: tuple[tuple[int, ...], tuple[list[int], ...]]
+
+    @classmethod
+    def of(cls, tokenizer, texts: int) -> Frame:
+        probe = tokenizer(*["a"] * texts).encodings[0]
+        places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
+        if not all(places):
+            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) makes no token of the letter a.")
+        ends = [0, *(place[-1] + 1 for place in places)]
+        starts = [*(place[0] for place in places), len(probe.ids)]
+        gaps = list(zip(ends, starts, strict=True))
+        types = tuple(probe.type_ids[place[0]] for place in places), tuple(probe.type_ids[a:b] for a, b in gaps)
+        return cls(tuple(probe.ids[a:b] for a, b in gaps), types)
+
+    @property
+    def size(self) -> int:
+        """How many special tokens there are."""
+        return sum(map(len, self.ids))
+
+    def around(self, *texts: list[int]) -> tuple[list[int], list[int]]:
+        """(token ids, token type ids) of an input of these texts."""
+        (of_text, of_special), ids, types = self.types, list(self.ids[0]), list(self.types[1][0])
+        for n, text in enumerate(texts):
+            ids += [*text, *self.ids[n + 1]]
+            types += [*[of_text[n]] * len(text), *of_special[n + 1]]
+        return ids, types
+
+
 def join(data: list[Dataset]) -> Dataset:
     """Several sets of examples of one form as one, in the first one's column types (sources differ in integer widths)."""
     from datasets import concatenate_datasets
@@ -302,41 +370,3 @@ def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
 
     code = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
     return Hasher.hash((data._fingerprint, type(task).__qualname__, code, more))
-
-
-def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label") -> list[int]:
-    """Label values (name, index, or index as digits) -> indices; hidden gold (-1, or an empty string) -> -1.
-
-    Names that are digits themselves ("1", "2", "3" of Social IQa) are names, not indices.
-
-    Raises:
-        UserError: a value is none of these; names the row (from 1).
-    """
-    table: dict[Any, int] = {-1: -1, "-1": -1, "": -1}
-    for i, name in enumerate(names):
-        table |= {name: i, int(name): i} if name.isdigit() else {name: i, i: i, str(i): i}
-    try:
-        return [table[v] for v in values]
-    except (KeyError, TypeError):
-        row, value = next((r, v) for r, v in enumerate(values, 1) if not isinstance(v, str | int) or v not in table)
-        raise UserError(f"{where}, row {row}, column {column!r}: {value!r} is no label; expected one of "
-                        f"{', '.join(names)}{'' if names[0].isdigit() else f' (or 0..{len(names) - 1})'}.") from None
-
-
-def check_ids(ids: list[str], where: str, column: str = "id") -> None:
-    """Refuses an id that stands twice: files of predictions go by it."""
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        row, twice = next((row, i) for row, i in enumerate(ids, 1) if i in seen or seen.add(i))
-        raise UserError(f"{where}, row {row}, column {column!r}: {twice!r} stands twice.")
-
-
-def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
-    """Refuses a null, or another type, where text must stand."""
-    for column in columns:
-        kind = getattr(data.features[column], "dtype", "several values")
-        if kind not in ("string", "large_string", "string_view", "null"):
-            raise UserError(f"{where}, column {column!r}: {kind}, expected text.")
-        if data.data.column(column).null_count and None in (values := data[column][:]):
-            row = values.index(None) + 1
-            raise UserError(f"{where}, row {row}, column {column!r}: empty (null), expected text.")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tasks.checks import check_gold, shown
 from tasks.errors import UserError
+from tasks.files import class_names
 from tasks.rows import sha256
-from tasks.tagging import Tagging
+from tasks.tagging import Tagging, check_words
 
 SECTIONS = {"train": range(2, 22), "dev": [0], "test": [23]}  # of CCGbank (Hockenmaier & Steedman 2007)
 NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
+HIDDEN = ("", "-1")  # what stands for a category where the gold is hidden
 LEAF = re.compile(r"\(<L (\S+) \S+ \S+ (\S+) \S+>\)")
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}", "-LSB-": "[", "-RSB-": "]"}
 HINT = ("CCGbank is sold by the Linguistic Data Consortium (catalogue number LDC2005T13, catalog.ldc.upenn.edu) and may not be passed "
@@ -58,6 +61,8 @@ class CCG(Tagging):
         self.prepare(rows)
         data, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
         tags = [[number.get(tag, -100) for tag in sentence] for sentence in data["tags"]]
+        if split != "train":
+            check_gold([tag for sentence in data["tags"] for tag in sentence], rows.where())
         unseen = sum(sentence.count(-100) for sentence in tags)
         if unseen:
             rows.note(f"{unseen} words whose category is not in train are not scored")
@@ -69,21 +74,16 @@ class CCG(Tagging):
 
         expression = rows.expression(self.name, split, self.splits[split])
         if rows.has("ccgbank", "default", expression):
-            data = rows.read("ccgbank", "default", expression, None, self.columns)
-            sentences, where = zip(data["tokens"], data["tags"], strict=True), rows.where()
+            sentences = rows_of(rows.read("ccgbank", "default", expression, None, self.columns), rows.where())
         else:
             paths = self._files(split, rows)
-            sentences, where = [s for path in paths for s in sentences_of(path)], str(paths[0])
+            sentences = [s for path in paths for s in sentences_of(path)]
             config = str(paths[0].parent.relative_to(rows.folder("ccgbank")))
             rows.records.append({"id": "ccgbank", "config": config, "split": paths[0].name, "sha256": sha256(paths[0]),
-                                 "rows": len(sentences), "file": where})
+                                 "rows": len(sentences), "file": str(paths[0])})
             if len(paths) > 1:
                 rows.note(f"{len(paths)} files; the checksum is the first one's")
-        kept = list(sentences)
-        for row, (tokens, tags) in enumerate(kept, 1):
-            if not tokens or len(tokens) != len(tags):
-                raise UserError(f"{where}, sentence {row}: {len(tokens)} words, {len(tags)} categories; expected one a word.")
-        return Dataset.from_dict({"tokens": [t for t, _ in kept], "tags": [t for _, t in kept]})
+        return Dataset.from_dict({"tokens": [t for t, _ in sentences], "tags": [t for _, t in sentences]})
 
     def _files(self, split, rows) -> list[Path]:
         folder = rows.folder("ccgbank")
@@ -108,6 +108,24 @@ class CCG(Tagging):
         return compute("accuracy", predictions=[g for g, _ in pairs], references=[g for _, g in pairs])
 
 
+def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
+    """(words, categories) of each row.
+
+    Raises:
+        UserError: a row that is not a list of words and one of categories; names the row.
+    """
+    names, sentences = dict(enumerate(class_names(data.features["tags"]))), []
+    for row, (tokens, tags) in enumerate(zip(data["tokens"], data["tags"], strict=True), 1):
+        check_words(tokens, tags, CCG.columns, f"{where}, row {row}")
+        tags = [names.get(tag, tag) for tag in tags]
+        for number, tag in enumerate(tags, 1):
+            if not isinstance(tag, str) or tag in HIDDEN:
+                raise UserError(f"{where}, row {row}, column 'tags', word {number}: {shown(tag)} is no category such as N or S\\NP; a "
+                                "split without gold cannot be trained on or scored.")
+        sentences.append((tokens, tags))
+    return sentences
+
+
 def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
     """(words, categories) of each sentence of a file in one of the three forms.
 
@@ -115,7 +133,7 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         UserError: not UTF-8, or a line that is of none of them; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also end a line at characters within words
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
     sentences = []
@@ -124,7 +142,8 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
             continue
         if line.startswith("(<"):
             leaves = LEAF.findall(line)
-            pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves]
+            whole = len(leaves) == line.count("(<L")  # a leaf that is not as it must be would leave its word out
+            pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves] if whole else []
         elif "\t" in line:
             words, _, tags = line.partition("\t")
             if len(words.split()) != len(tags.split()):
@@ -139,6 +158,9 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         if not pairs:
             raise UserError(f"{path}, line {number}: {line[:60]!r} is neither `words<TAB>categories`, nor `word|POS|category`, nor an "
                             "AUTO derivation.")
+        if odd := [word for word, tag in pairs if tag in HIDDEN]:
+            raise UserError(f"{path}, line {number}: the word {odd[0]!r} has no category; a split without gold cannot be trained on or "
+                            "scored.")
         sentences.append(([w for w, _ in pairs], [t for _, t in pairs]))
     if not sentences:
         raise UserError(f"{path}: no sentence.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_labels, check_text, fingerprint, put
+from tasks.base import Source, Task, fingerprint, put
+from tasks.checks import check_labels, check_text, each, shown
 from tasks.errors import UserError
+from tasks.files import class_names
 
 
 class MultipleChoice(Task):
@@ -22,6 +24,10 @@ class MultipleChoice(Task):
     answers: ClassVar[tuple[str, ...]] = ()  # what stands in it for each choice; default 0, 1, ...
     may_be_null: ClassVar[tuple[str, ...]] = ()  # columns some copies leave empty
 
+    @property
+    def label_names(self):
+        return self.answers or tuple(str(i) for i in range(self.n_choices))
+
     def row(self, row: dict) -> dict:
         """One source row -> {"prompt", "choices"}. The adapter's whole meaning."""
         raise NotImplementedError
@@ -29,14 +35,13 @@ class MultipleChoice(Task):
     def examples(self, data, language, where):
         texts = (c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer))
         check_text(data, tuple(texts), where)  # lists of choices are looked at below
-        names = self.answers or tuple(str(i) for i in range(self.n_choices))
-        labels = check_labels(data[self.answer][:], names, where, self.answer)
+        labels = check_labels(data[self.answer][:], self.label_names, where, self.answer, class_names(data.features[self.answer]))
         if -1 in labels:
             row = labels.index(-1)
             raise UserError(f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold); this split "
                             "cannot be trained on or scored.")
-        rows = data.map(self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
-                        new_fingerprint=fingerprint(self, data))
+        rows = each(data, self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
+                    new_fingerprint=fingerprint(self, data))
         for i, choices in enumerate(rows["choices"][:], 1):
             if len(choices) != self.n_choices or not all(isinstance(choice, str) and choice for choice in choices):
                 raise UserError(f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices} texts, none empty.")
@@ -76,6 +81,8 @@ class MultipleChoice(Task):
     def gold(self, examples):
         return examples["label"][:]
 
+    gold_marks = gold
+
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
 
@@ -84,6 +91,13 @@ class MultipleChoice(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one index an example."""
         return [str(p) for p in predictions]
+
+
+def check_list(value: list) -> list:
+    """Refuses what is no list: the letters of a text could be taken for choices."""
+    if not isinstance(value, list):
+        raise UserError(f"{shown(value)}, expected a list of texts.")
+    return value
 
 
 # epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
@@ -110,6 +124,7 @@ class HellaSwag(MultipleChoice):
     defaults = INTERMEDIATE
 
     def row(self, row):
+        check_list(row["endings"])
         if row["ctx_a"] is None:
             return {"prompt": row["ctx"], "choices": row["endings"]}
         start = row["ctx_b"] + " " if row["ctx_b"] else ""
@@ -150,8 +165,11 @@ class CommonsenseQA(MultipleChoice):
     defaults = INTERMEDIATE
 
     def row(self, row):
-        by_letter = dict(zip(row["choices"]["label"], row["choices"]["text"], strict=True))
-        return {"prompt": row["question"], "choices": [by_letter.get(letter) for letter in self.answers]}
+        letters, texts = check_list(row["choices"]["label"]), check_list(row["choices"]["text"])
+        if sorted(letters) != list(self.answers) or len(texts) != len(letters):
+            raise UserError(f"column 'choices': {len(texts)} texts for {letters}; expected one for each of {', '.join(self.answers)}.")
+        by_letter = dict(zip(letters, texts, strict=True))
+        return {"prompt": row["question"], "choices": [by_letter[letter] for letter in self.answers]}
 
 
 class SocialIQA(MultipleChoice):
@@ -178,12 +196,13 @@ class COPA(MultipleChoice):
     train_rows = 400
     n_choices = 2
     columns = ("premise", "choice1", "choice2", "question", "label")
+    answers = ("choice1", "choice2")  # as the Hub names 0 and 1
     sources = (Source("aps/super_glue", "copa", {"train": "train", "dev": "validation"}, SUPER_GLUE_REVISION),)
     defaults = XCOPA_SCRIPT
 
     def row(self, row):
         if row["question"] not in ("cause", "effect"):
-            raise UserError(f"{self.name}, column 'question': {row['question']!r}; expected cause or effect.")
+            raise UserError(f"column 'question': {row['question']!r}; expected cause or effect.")
         return {"prompt": f"{row['premise']} What was the {row['question']}?", "choices": [row["choice1"], row["choice2"]]}
 
 

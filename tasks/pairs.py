@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
 from tasks.base import Source, Task, fingerprint
+from tasks.checks import check_ids, check_text, each
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Pairs(Task):
         Raises:
             UserError: the rows are absent, not what the form needs, or none of them makes a pair.
         """
-        data = self.pairs(split, language, rows)
+        with self.reading(lambda: rows.where() if rows.records else str(rows.root)):
+            data = self.pairs(split, language, rows)
         if not len(data):
             raise UserError(f"{self.name}: the {split} split of {language} ({rows.where()}) holds no pair.")
         return data
@@ -86,8 +88,8 @@ class SquadDual(Pairs):
         def pair(row):
             return {"query": row["question"].strip(), "passage": self.passage(row["context"], row["answers"]["answer_start"][0])}
 
-        return examples.map(pair, remove_columns=[c for c in examples.column_names if c != "id"], desc=f"{self.name}: sentences",
-                            new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)))
+        return each(examples, pair, remove_columns=[c for c in examples.column_names if c != "id"], desc=f"{self.name}: sentences",
+                    new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)))
 
     def passage(self, context: str, start: int) -> str:
         """What stands for the answer that begins at this character."""
@@ -95,15 +97,12 @@ class SquadDual(Pairs):
 
 
 class LareqaDual(SquadDual):
-    """SQuAD v1.1 in LAReQA's text form: the sentence, followed at once by its whole paragraph without line breaks.
-
-    No space between the two, as in XTREME-R's LAReQA (protocol 4).
-    """
+    """SQuAD v1.1 in LAReQA's text form: the sentence, followed at once by its whole paragraph, without line ends."""
 
     name = "lareqa_dual"
 
     def passage(self, context, start):
-        return sentences.sentence_at(context, start) + context.replace("\n", "")
+        return sentences.with_paragraph(sentences.sentence_at(context, start), context)
 
 
 class XquadDual(SquadDual):
@@ -195,15 +194,16 @@ class MewslixDual(Pairs):
             raise UserError(f"{self.name} has English pairs only.")
         source, config, expression = self.locate(split, language, rows)
         data = rows.read(source.id, config, expression, source.revision, self.columns)
-        where = rows.where()
 
-        def pair(row, number):
+        def pair(row):
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
-            query = mention_query(row["contextual_mention"]["context"], mention["mention_span"], f"{where}, row {number + 1}")
+            query = mention_query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
-        return data.map(pair, with_indices=True, remove_columns=data.column_names, desc=self.name,
-                        new_fingerprint=fingerprint(self, data))
+        pairs = each(data, pair, remove_columns=data.column_names, desc=self.name, new_fingerprint=fingerprint(self, data))
+        check_text(pairs, ("id",), rows.where())
+        check_ids(pairs["id"][:], rows.where(), "contextual_mention")
+        return pairs
 
 
 PAIRS: dict[str, type[Pairs]] = {

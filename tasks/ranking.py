@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 from tasks import languages as codes
-from tasks.base import Source, Task, check_ids, check_text
-from tasks.errors import UserError
+from tasks.base import Source, Task
+from tasks.checks import at_row, check_gold, check_ids, check_text, shown, whole
+from tasks.errors import MissingColumn, RowError, UserError
+from tasks.sentences import with_paragraph
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
 
@@ -108,7 +110,7 @@ class LAReQA(Ranking):
     parallel = True
     sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
                       files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
-    columns = ()  # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
+    columns = ("context", "sentence_breaks", "qas")
 
     def load(self, split, language, rows) -> Pool:
         """The questions of one language (their ids end in it) and every language's sentences."""
@@ -123,17 +125,23 @@ class LAReQA(Ranking):
                     *map(list, zip(*sentences, strict=True)))
 
     def texts(self, pool, kind):
-        """The sentence, or followed at once by its paragraph without line breaks, as XTREME-R's dual encoder has it."""
+        """The sentence, or `with_paragraph` of it."""
         if kind == "sentence":
             return pool.candidates
-        return [text + context.replace("\n", "") for text, context in zip(pool.candidates, pool.contexts, strict=True)]
+        return [with_paragraph(text, context) for text, context in zip(pool.candidates, pool.contexts, strict=True)]
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
     def _read(self, split, language, rows):
         """({question id: question}, {question id: gold candidate ids}, [(candidate id, sentence, paragraph)])."""
         source, config, expression = self.locate(split, language, rows)
         url = source.files["test"].format(revision=source.revision, language=language)
-        data = rows.read(source.id, config, expression, source.revision, (), url)
+        # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
+        columns = self.columns if rows.local else ("paragraphs",)
+        try:
+            data = rows.read(source.id, config, expression, source.revision, columns, url)
+        except MissingColumn as error:
+            raise UserError(f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks; take "
+                            "github.com/google-research-datasets/lareqa.)") from error
         with self.reading(rows.where):
             return self._parse(data, language, rows)
 
@@ -142,31 +150,54 @@ class LAReQA(Ranking):
         paragraphs = [p for row in data for p in row["paragraphs"]] if "paragraphs" in data.column_names else data
         questions, gold, sentences, unplaced = {}, {}, [], 0
         for number, paragraph in enumerate(paragraphs, 1):
-            missing = {"context", "sentence_breaks", "qas"} - set(paragraph)
-            if missing:
-                raise UserError(f"{rows.where()}: column {min(missing)!r} is missing (google-research-datasets/xquad_r on the Hub "
-                                "lacks the sentence breaks; take github.com/google-research-datasets/lareqa).")
-            context, breaks = paragraph["context"], paragraph["sentence_breaks"]
-            if not isinstance(context, str):
-                raise UserError(f"{rows.where()}, paragraph {number}, column 'context': {type(context).__name__}, expected text.")
-            ids = [f"{language}_{number}_{i}" for i in range(len(breaks))]
-            texts = [context[start:end] for start, end in breaks]
-            sentences += zip(ids, texts, [context] * len(ids), strict=True)
-            for question in paragraph["qas"]:
-                if question["id"] in questions:
-                    raise UserError(f"{rows.where()}, paragraph {number}: the question id {question['id']!r} stands twice.")
-                at = question["answers"][0]["answer_start"]
-                answer = next((text for text, (start, end) in zip(texts, breaks, strict=True) if start <= at < end), None)
-                if answer is None:
-                    unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
-                    continue
-                questions[question["id"]] = question["question"]
-                gold[question["id"]] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
+            with at_row(number, paragraph, "row" if rows.local else "paragraph"):
+                context = paragraph["context"]
+                places = _sentence_places(context, paragraph["sentence_breaks"])
+                texts = [context[start:end] for start, end in places]
+                ids = [f"{language}_{number}_{i}" for i in range(len(places))]
+                sentences += zip(ids, texts, [context] * len(ids), strict=True)
+                for question in paragraph["qas"]:
+                    name, at = _answer_start(question, context, questions)
+                    answer = next((text for text, (start, end) in zip(texts, places, strict=True) if start <= at < end), None)
+                    if answer is None:
+                        unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
+                        continue
+                    questions[name] = question["question"]
+                    gold[name] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
         if not questions:
             raise UserError(f"{rows.where()}: no question has its answer in one of the sentences.")
         if unplaced:
             rows.note(f"{unplaced} questions left out: their answer begins in no sentence")
         return questions, gold, sentences
+
+
+def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
+    """Where the sentences of a paragraph start and end, one after the other."""
+    if not isinstance(context, str):
+        raise RowError(f"column 'context': {shown(context)}, expected text.")
+    places = [(whole(start, "column 'sentence_breaks': a start"), whole(end, "column 'sentence_breaks': an end")) for start, end in breaks]
+    before = 0
+    for start, end in places:
+        if not before <= start < end <= len(context):
+            raise RowError(f"column 'sentence_breaks': {start}, {end} are not start and end of a sentence after character {before} of "
+                           f"{len(context)}.")
+        before = end
+    return places
+
+
+def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[str, int]:
+    """(id, first character of the first answer) of a question, whose id is none of those known."""
+    name, answers = question["id"], question["answers"]
+    if not isinstance(name, str) or not isinstance(question["question"], str):
+        raise RowError(f"column 'qas': the id is {shown(name)}, the question {shown(question['question'])}; expected text.")
+    if name in known:
+        raise RowError(f"column 'qas': the question id {name!r} stands twice.")
+    if not answers or not answers[0]["text"]:
+        raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?); this split cannot be scored.")
+    text, at = answers[0]["text"], whole(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")
+    if at < 0 or context[at : at + len(text)] != text:
+        raise RowError(f"column 'qas': the answer of {name!r}, {text[:60]!r}, does not stand at character {at} of the context.")
+    return name, at
 
 
 class MewsliX(Ranking):
@@ -189,17 +220,21 @@ class MewsliX(Ranking):
         *candidates, known = self._candidates(rows)
         with self.reading(lambda: where):
             for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
-                for mention in mentions:
-                    name, entity = mention["example_id"], mention["entity_id"]
-                    if entity not in known:
-                        what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
-                        raise UserError(f"{where}, row {row}, column 'mentions': {name!r} has {what}; this split cannot be scored.")
-                    ids.append(name)
-                    queries.append(_query(context, mention["mention_span"], f"{where}, row {row}"))
-                    gold.append([entity])
+                with at_row(row, {"context": context, "mentions": mentions}):
+                    for mention in mentions:
+                        name, entity = mention["example_id"], mention["entity_id"]
+                        if not isinstance(name, str):
+                            raise RowError(f"column 'mentions': example_id is {shown(name)}, expected text.")
+                        if entity not in known:
+                            what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
+                            raise RowError(f"column 'mentions': {name!r} has {what}; this split cannot be scored.")
+                        ids.append(name)
+                        queries.append(_query(context, mention["mention_span"]))
+                        gold.append([entity])
         if not queries:
             raise UserError(f"{where}: no row has a mention.")
         check_ids(ids, where, "example_id of mentions")
+        check_gold([right[0] for right in gold], where)
         return Pool(ids, queries, gold, *candidates)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a million entities, the same for every language
@@ -222,11 +257,11 @@ class MewsliX(Ranking):
         return {f"mrr@{K}": super().chance(examples)[f"map@{K}"]}
 
 
-def _query(context: dict, span: dict, where: str) -> str:
+def _query(context: dict, span: dict) -> str:
     """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
-    text, start, end = context["text"], span["start"], span["end"]
-    if text[start:end] != span["text"]:
-        raise UserError(f"{where}, column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
+    text, start, end = context["text"], whole(span["start"], "a mention's start"), whole(span["end"], "a mention's end")
+    if start < 0 or not span["text"] or text[start:end] != span["text"]:
+        raise RowError(f"column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
     first, last = next(((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text)))
     # braces mark the mention, so those of the text become parentheses

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text
+from tasks.base import XTREME_REVISION, Source, Task
+from tasks.checks import check_ids, check_text
 from tasks.errors import UserError
 
 
@@ -33,9 +34,16 @@ class Tatoeba(Task):
     def examples(self, data, language, where):
         check_text(data, self.columns, where)
         data = data.select_columns(list(self.columns))
-        if any(text.endswith("\n") for column in self.columns for text in data[column]):  # google/xtreme's copy kept them
+        if line_ends(data, self.columns):  # google/xtreme's copy kept them
             data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
+        for column in self.columns:
+            if blank := [row for row, text in enumerate(data[column], 1) if not text.strip()]:
+                raise UserError(f"{where}, row {blank[0]}, column {column!r}: no sentence, nothing but blanks.")
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
+
+    def notes(self, data):
+        ends = line_ends(data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string"))
+        return [f"{ends} sentences without the line end they have in the file"] if ends else []
 
     def available(self, rows):
         """On the Hub all 112, whichever of them the benchmark reports."""
@@ -64,6 +72,11 @@ class Tatoeba(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one 0-based row number an example."""
         return [str(p) for p in predictions]
+
+
+def line_ends(data, columns: tuple[str, ...]) -> int:
+    """How many texts end in a line end."""
+    return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column])
 
 
 @dataclass(frozen=True)
@@ -125,9 +138,10 @@ class BUCC(Task):
                     raise UserError(f"{where[part]}, row {row}, column 'id': {i!r} is empty or holds white space.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
-            unknown = {pair[side] for pair in gold} - set(parts[column][0])
-            if unknown:
-                raise UserError(f"{where['gold']}, column '{column}_id': {min(unknown)!r} names no sentence of the {column} pool.")
+            known = set(parts[column][0])
+            if unknown := [(row, i) for row, i in enumerate(parts["gold"][side], 1) if i not in known]:
+                row, i = unknown[0]
+                raise UserError(f"{where['gold']}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
         return Pools(*parts["source"], *parts["target"], gold)
 
     def refuse_hub(self, rows):

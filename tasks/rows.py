@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import copy
 import difflib
-import functools
-import gzip
 import hashlib
-import json
-import logging
 import re
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError, first_line, full_disk
+from tasks import files
+from tasks.errors import UserError, one_line
+from tasks.reading import read_object
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-logger = logging.getLogger("xstilts")
-SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
 ROUND_TRIP = ".roundtrip"  # ends the config of English rows that went into another language and back
 
 
-@functools.cache
 def sha256(path: Path) -> str:
     """The hex SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
@@ -99,10 +93,12 @@ class Rows:
     def file(self, source: str, config: str, split: str) -> Path | None:
         """The file of one source split in the folders, or None; `split` may be a file's own name."""
         for root in filter(None, (self.root if self.local else None, self.translations)):
-            for name in (*(f"{split}.{suffix}" for suffix in SUFFIXES), split):
-                path = root / self.folder(source).name / config / name
-                if path.is_file():
-                    return path
+            folder = root / self.folder(source).name / config
+            found = [path for suffix in files.SUFFIXES if (path := folder / f"{split}.{suffix}").is_file()]
+            if len(found) > 1:
+                raise UserError(f"{found[0]} and {found[1].name} both hold {split!r}. Keep one of them.")
+            if found or (folder / split).is_file():
+                return found[0] if found else folder / split
         return None
 
     def has(self, source: str, config: str, expression: str) -> bool:
@@ -113,25 +109,23 @@ class Rows:
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def read(self, source: str, config: str, expression: str, revision: str | None, columns: tuple[str, ...],
-             url: str = "") -> Dataset:
-        """The rows of one split, all columns of the source; `url` stands in for a Hub id that does not load.
+             url: str = "", optional: tuple[str, ...] = ()) -> Dataset:
+        """The rows of one split: `columns`, and those of `optional` that are there; what others hold does not matter.
+
+        Args:
+            url: stands in for a Hub id that does not load.
 
         Raises:
             UserError: no such file, not readable, a column of `columns` missing, or no row.
         """
         config += self.suffix
         if self.local or self.suffix or any(self.file(source, config, base) for base, _ in alternatives(expression)):
-            data, record = self._read_file(source, config, expression)
+            data, record = self._read_file(source, config, expression, columns, optional)
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
-        where = record.get("file", f"{source} ({config})")
-        missing = [c for c in columns if c not in data.column_names]
-        if missing:
-            near = difflib.get_close_matches(missing[0], data.column_names, 1)
-            hint = f" Did you mean to rename {near[0]!r}?" if near else ""
-            raise UserError(f"{where}: column {missing[0]!r} is missing; it has {', '.join(data.column_names)}.{hint}")
+            data = data.select_columns(files.chosen(data.column_names, columns, optional, f"{source} ({config})"))
         if not len(data):
-            raise UserError(f"{where}: split {expression!r} has no rows.")
+            raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
         self.records.append({"id": source, "config": config, **record, "rows": len(data)})
         return data
 
@@ -143,36 +137,14 @@ class Rows:
             return record["file"] + (f" [{cut}" if cut else "")
         return f"{record['id']} ({record['config']}, {record['split']})"
 
-    def _read_file(self, source: str, config: str, expression: str) -> tuple[Dataset, dict]:
-        from datasets import load_dataset
-        from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-        quiet = are_progress_bars_disabled()
-        disable_progress_bars()  # "Generating test split", once a file: nothing a user waits for
-        try:
-            return self._read_first(source, config, expression, load_dataset)
-        finally:
-            if not quiet:
-                enable_progress_bars()
-
-    def _read_first(self, source, config, expression, load_dataset):
+    def _read_file(self, source: str, config: str, expression: str, columns: tuple[str, ...],
+                   optional: tuple[str, ...]) -> tuple[Dataset, dict]:
         for base, cut in alternatives(expression):
             path = self.file(source, config, base)
             if path is None:
                 continue
-            kind = "parquet" if path.suffix == ".parquet" else "json"
-            if kind == "json" and not only_objects(path):  # a line such as `null` ends pyarrow's reader, and Python, by a segfault
-                raise UserError(f"{path}: {diagnose(path) or 'a line is not a JSON object.'}")
-            try:
-                # data_files, not the folder: a folder with a README `configs:` block would serve a stale cache
-                data = load(load_dataset, kind, data_files={base: str(path)}, split=base + cut)
-            except Exception as error:
-                if said := full_disk(error):
-                    raise UserError(f"{path} cannot be read into the cache of rows ({said}). Make room, or set HF_HOME to another "
-                                    "folder.") from error
-                raise UserError(f"{path}: {diagnose(path) or one_line(error)}") from error
-            check_text_bytes(data, path)
             record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
+            data = sliced(files.load(path, record["sha256"], columns, optional), cut, path)
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
@@ -212,21 +184,15 @@ class Rows:
         self.records[-1].setdefault("notes", []).append(text)
 
 
-def load(load_dataset, kind: str, **options) -> Dataset:
-    """`load_dataset` of files; what its cache holds of them and cannot be read, cut off or damaged, is made anew, and that is said.
-
-    Raises:
-        Exception: whatever is wrong with the files themselves.
-    """
-    import pyarrow
+def sliced(data: Dataset, cut: str, path: Path) -> Dataset:
+    """The rows of a slice as the Hub writes it: "[:8000]", "[80%:]"; "" is all."""
+    from datasets import ReadInstruction
 
     try:
-        return load_dataset(kind, **options)
-    except (pyarrow.ArrowInvalid, OSError) as error:  # of the files themselves it raises its own error
-        if full_disk(error):
-            raise
-        logger.warning("%s: the cache of it cannot be read (%s); making it anew.", *options["data_files"].values(), one_line(error))
-        return load_dataset(kind, **options, download_mode="force_redownload")
+        (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"{path}: {cut} is no slice of its {len(data)} rows ({one_line(error)}).") from error
+    return data.select(range(part.from_, part.to) if part.from_ < part.to else []) if cut else data
 
 
 def translation_note(path: Path) -> Path:
@@ -241,11 +207,11 @@ def translator(path: Path) -> str:
         UserError: nothing beside it says so.
     """
     note = translation_note(path)
-    try:
-        return json.loads(note.read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{note} is missing or does not name the model ({one_line(error)}): translated rows of unknown make. "
-                        'Write it as {"model": "..."}.') from error
+    advice = ': translated rows of unknown make. Write it as {"model": "..."}.'
+    model = read_object(note, advice).get("model")
+    if not isinstance(model, str):
+        raise UserError(f"{note} does not name the model{advice}")
+    return model
 
 
 def alternatives(expression: str) -> list[tuple[str, str]]:
@@ -257,56 +223,3 @@ def alternatives(expression: str) -> list[tuple[str, str]]:
             raise UserError(f"{expression!r} is not a split: write validation, or validation[:8000], or validation[80%:].")
         found.append((match[1], match[2] or ""))
     return found
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an exception's message, with its type."""
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
-def check_text_bytes(data: Dataset, path: Path) -> None:
-    """Refuses text that is not UTF-8, which Arrow's readers let through until somebody looks at it."""
-    import pyarrow
-
-    for name in data.column_names:
-        column = data.data.column(name)
-        try:
-            column.validate(full=True)
-        except pyarrow.ArrowInvalid as error:
-            for row, value in enumerate(column, 1):
-                try:
-                    value.as_py()
-                except UnicodeDecodeError:
-                    raise UserError(f"{path}, row {row}, column {name!r}: not valid UTF-8.") from error
-            raise UserError(f"{path}, column {name!r}: {one_line(error)}") from error
-
-
-def only_objects(path: Path) -> bool:
-    """Whether every line of a JSON Lines file that is not blank begins as an object; True of a file that cannot be read."""
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            return all(line.lstrip()[:1] in (b"{", b"") for line in stream)
-    except (OSError, EOFError, zlib.error):
-        return True
-
-
-def diagnose(path: Path) -> str | None:
-    """What is wrong with a JSON Lines file, naming the row (from 1), or None if every line parses."""
-    if path.suffix == ".parquet":
-        return None
-    opener = gzip.open if path.suffix == ".gz" else open
-    row = 0
-    try:
-        with opener(path, "rb") as stream:
-            for row, line in enumerate(stream, 1):
-                try:
-                    value = json.loads(line.decode("utf-8"))
-                except UnicodeDecodeError as error:
-                    return f"row {row} is not valid UTF-8 (byte {error.start} of the line)."
-                except json.JSONDecodeError as error:
-                    return f"row {row} is not valid JSON ({error.msg} at column {error.colno})."
-                if not isinstance(value, dict):
-                    return f"row {row} is not a JSON object."
-    except (OSError, EOFError, zlib.error) as error:
-        return f"row {row + 1}: {one_line(error)}"
-    return "it is empty." if row == 0 else None

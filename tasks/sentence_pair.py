@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, check_text, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.checks import at_row, check_labels, check_text, each, languages_in
 from tasks.errors import UserError
+from tasks.files import class_names
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
@@ -18,6 +20,7 @@ class SentencePair(Task):
     auto_class = "AutoModelForSequenceClassification"
     metric = "accuracy"
     columns = ("premise", "hypothesis", "label")  # first text, second text, label
+    optional = ("id",)
     drop_unlabelled: ClassVar[bool] = False  # SNLI's -1: annotators did not agree
 
     def examples(self, data, language, where):
@@ -25,7 +28,7 @@ class SentencePair(Task):
 
         text_a, text_b, label = self.columns
         check_text(data, (text_a, text_b), where)
-        labels = check_labels(data[label][:], self.labels, where, label)
+        labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
                             "this split cannot be trained on or scored.")
@@ -36,7 +39,11 @@ class SentencePair(Task):
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
 
     def ids(self, examples):
-        return [str(i) for i in examples["id"]] if "id" in examples.column_names else None
+        if "id" not in examples.column_names:
+            return None
+        if None in (ids := examples["id"][:]):
+            raise UserError(f"{self.name}: row {ids.index(None) + 1} has no id, and other languages' rows are found by it.")
+        return [str(i) for i in ids]
 
     def to_rows(self, examples):
         return examples.rename_columns(dict(zip(("text_a", "text_b", "label"), self.columns, strict=True)))
@@ -65,6 +72,8 @@ class SentencePair(Task):
 
     def gold(self, examples):
         return examples["label"][:]
+
+    gold_marks = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -153,12 +162,13 @@ class QQP(SentencePair):
     train_rows = 363846
     labels = ("not_duplicate", "duplicate")
     columns = ("question1", "question2", "label")
+    optional = ("id", "idx")
     sources = (Source("nyu-mll/glue", "qqp", {"train": "train", "dev": "validation"}, GLUE_REVISION),)
     defaults = INTERMEDIATE
 
     def notes(self, data):
         numbered = "idx" in data.column_names and not data.data.column("idx").null_count
-        return [] if numbered else ["rows without idx: not GLUE's split of QQP"]
+        return super().notes(data) + ([] if numbered else ["rows without idx: not GLUE's split of QQP"])
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -166,11 +176,21 @@ class QQP(SentencePair):
         return compute("accuracy_f1", predictions=predictions, references=self.gold(examples))
 
 
+def _xtreme_languages(data):
+    return languages_in(data["language"], "language")
+
+
 def _xtreme_rows(data, language):
     """google/xtreme's XNLI: one config for fifteen languages, other names, labels as words."""
+    _xtreme_languages(data)
     data = data.filter(lambda code: code == language, input_columns="language", desc=f"xnli {language}")
     data = data.select_columns(["sentence1", "sentence2", "gold_label"])
     return data.rename_columns({"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"})
+
+
+def _nested_languages(data):
+    with at_row(1, data[0]):
+        return data[0]["hypothesis"]["language"]
 
 
 def _nested_rows(data, language):
@@ -178,9 +198,11 @@ def _nested_rows(data, language):
 
     def one(row):
         hypothesis = dict(zip(row["hypothesis"]["language"], row["hypothesis"]["translation"], strict=True))
+        if len(hypothesis) < len(row["hypothesis"]["language"]):
+            raise UserError("column 'hypothesis': a language stands twice.")
         return {"premise": row["premise"][language], "hypothesis": hypothesis[language]}
 
-    return data.map(one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
+    return each(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
 
 
 class XNLI(SentencePair):
@@ -198,10 +220,10 @@ class XNLI(SentencePair):
         Source("facebook/xnli", "{language}", {"train": "train", "dev": "validation", "test": "test"},
                "b8dd5d7af51114dbda02c0e3f6133f332186418e"),
         Source("google/xtreme", "XNLI", {"dev": "validation", "test": "test"}, XTREME_REVISION, shape=_xtreme_rows,
-               columns=("language", "sentence1", "sentence2", "gold_label"), inside=lambda data: set(data["language"])),
+               columns=("language", "sentence1", "sentence2", "gold_label"), inside=_xtreme_languages),
         Source("facebook/xnli", "all_languages", {"train": "train", "dev": "validation", "test": "test"},
                "b8dd5d7af51114dbda02c0e3f6133f332186418e", shape=_nested_rows,
-               inside=lambda data: data[0]["hypothesis"]["language"]),
+               inside=_nested_languages),
     )
     defaults = TARGET
 

@@ -58,3 +58,8 @@ def sentence_at(text: str, position: int) -> str:
         if position < end:
             return text[start:end]
     raise ValueError(f"no sentence at character {position} of a text of {len(text)}")
+
+
+def with_paragraph(sentence: str, paragraph: str) -> str:
+    """A LAReQA answer as XTREME-R's dual encoder reads it: the sentence, then at once its paragraph, without line ends in either."""
+    return (sentence + paragraph).replace("\n", "")

@@ -1,4 +1,10 @@
-"""Span extraction: the answer to a question is a stretch of the context. Long contexts become overlapping windows."""
+"""Span extraction: the answer to a question is a stretch of the context. Long contexts become overlapping windows.
+
+DOC_STRIDE is the number of tokens that a window shares with the next one, as in Hugging Face's run_qa.py. XTREME and jiant
+take the same 128 as the step from window to window: at 384 tokens their windows share 188 to 251, and an answer may start
+only in the window that has most of the context around it. benchmarks/README.md says what the difference makes. How many
+tokens of a question and of an answer count, and how many best starts and ends, is as in XTREME and jiant.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,12 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_ids, check_text, fingerprint, put
-from tasks.errors import UserError
+from tasks import offsets
+from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
+from tasks.checks import at_row, check_ids, check_text, languages_in, shown, whole
+from tasks.errors import RowError, UserError
 
-DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30  # tokens; XTREME and jiant alike (protocol 2, 3.3)
+DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
 
 PARTS = ("first, before the answer", "first, the answer", "first, after it", "second")  # of `Span.to_texts`
 
@@ -34,21 +42,44 @@ class Span(Task):
     def examples(self, data, language, where):
         check_text(data, ("id", "context", "question"), where)
         check_ids(data["id"][:], where)
-        if not isinstance(data.features["answers"], dict):  # [{text, answer_start}], as in raw SQuAD files
-            data = data.map(lambda r: {"answers": {key: [a[key] for a in r["answers"]] for key in ("text", "answer_start")}},
-                            desc=f"{self.name}: answers", new_fingerprint=fingerprint(self, data, "answers"))
-        moved = {}
-        for row, (context, answers) in enumerate(zip(data["context"], data["answers"], strict=True)):
-            starts = self._starts(context, answers, f"{where}, row {row + 1}")
-            if starts != answers["answer_start"]:
-                moved[row] = starts
+        answers = []
+        for row, given in enumerate(data["answers"][:], 1):
+            with at_row(row, given):
+                answers.append(self._with_gold(texts_and_starts(given)))
+        feature = data.features["answers"]
+        starts = getattr(feature.get("answer_start"), "feature", None) if isinstance(feature, dict) else None
+        if not getattr(starts, "dtype", "").startswith(("int", "uint")):  # [{text, answer_start}] of raw SQuAD files, or 8.0
+            data = data.remove_columns("answers").add_column("answers", answers)
+        moved = offsets.mend(data["context"][:], answers)
         data = data.select_columns(["id", "context", "question", "answers"])
         if moved:
-            data = data.map(lambda r, i: {"answers": {"text": r["answers"]["text"],
-                                                      "answer_start": moved.get(i, r["answers"]["answer_start"])}},
+            data = data.map(lambda _, i: {"answers": answers[i] | ({"answer_start": moved[i]} if i in moved else {})},
                             with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets",
-                            new_fingerprint=fingerprint(self, data, "offsets"))
+                            new_fingerprint=fingerprint(self, data, moved))
         return data
+
+    def mended(self, data, examples):
+        if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
+            rows = zip(examples["context"], examples["answers"], strict=True)
+            unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
+            said = f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as characters"
+            return [said] if unit else []
+        why = Counter()
+        for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
+            starts = zip(texts_and_starts(given)["answer_start"], taken["answer_start"], strict=True)
+            why.update(offsets.reason(context, old, new) for old, new in starts if old != new)
+        return [f"{n} answer offsets mended: {reason}" for reason, n in why.most_common()]
+
+    def _with_gold(self, answers):
+        """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below 0."""
+        texts, starts = answers["text"], answers["answer_start"]
+        if (not texts and not self.no_answer) or (starts == [0] and texts == [""]):
+            raise RowError(f"column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
+        for text, start in zip(texts, starts, strict=True):
+            if not text or start < 0:
+                raise RowError(f"column 'answers': {text!r} at answer_start {start}; expected text and the number of its first character, "
+                               "from 0.")
+        return answers
 
     def ids(self, examples):
         return examples["id"][:]
@@ -82,58 +113,44 @@ class Span(Task):
             answers.append({"text": [answer], "answer_start": [len(before)]} if old["text"] else old)
         return put(examples, context=contexts, answers=answers, question=texts["second"][:])
 
-    def _starts(self, context, answers, where):
-        """The answers' offsets, checked; one off by stripped blanks is found again near where it should be."""
-        if (not answers["text"] and not self.no_answer) or (answers["answer_start"] == [0] and answers["text"] == [""]):
-            raise UserError(f"{where}, column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
-        starts = []
-        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
-            if context[start : start + len(text)] != text:
-                near = [i for i in range(max(0, start - 500), start + 500) if context.startswith(text, i)]
-                if not text or not near:
-                    raise UserError(f"{where}, column 'answers': {text!r} does not stand at character {start} of the "
-                                    "context, nor near it.")
-                start = min(near, key=lambda i: (abs(i - start), i))
-            starts.append(start)
-        return starts
-
     def featurize(self, batch, indices, tokenizer, max_length, train):
-        limit = min(MAX_QUERY, max_length // 3)  # so that a window always has room for context
-        questions = [self._cut(q, tokenizer, limit) for q in batch["question"]]
-        encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length,
-                            stride=min(DOC_STRIDE, max_length // 4), return_overflowing_tokens=True,
-                            return_offsets_mapping=True)
-        owner, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-        features = dict(encoded)
-        features["example"] = [indices[o] for o in owner]
-        spans = [_context_tokens(encoded.sequence_ids(i)) for i in range(len(owner))]
-        if train:
-            features["labels"] = [self._label(offsets[i], spans[i], batch["answers"][o]) for i, o in enumerate(owner)]
-        else:
-            features["first"] = [first for first, _ in spans]  # the first context token, and the context's offsets
-            features["offsets"] = [[list(p) for p in offsets[i][first:end]] for i, (first, end) in enumerate(spans)]
+        frame = Frame.of(tokenizer, 2)
+        room = max_length - frame.size
+        # leading blanks of a question would count against its room
+        questions = tokenizer([q.lstrip() for q in batch["question"]], add_special_tokens=False, verbose=False)["input_ids"]
+        contexts = tokenizer(batch["context"], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        features = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
+        features |= {key: [] for key in (("labels",) if train else ("first", "offsets"))}
+        for n, index in enumerate(indices):
+            question = questions[n][: min(MAX_QUERY, max_length // 3, room - 1)]  # so that a window has room for context
+            ids, places, size = contexts["input_ids"][n], contexts["offset_mapping"][n], room - len(question)
+            first = len(frame.ids[0]) + len(question) + len(frame.ids[1])  # of the context's tokens, in every window
+            for start in range(0, max(1, len(ids) - overlap(size)), size - overlap(size)):
+                tokens, types = frame.around(question, ids[start : start + size])
+                window = places[start : start + size]
+                features["input_ids"].append(tokens)
+                features["token_type_ids"].append(types)
+                features["attention_mask"].append([1] * len(tokens))
+                features["example"].append(index)
+                if train:
+                    features["labels"].append(self._label(window, first, batch["answers"][n]))
+                else:
+                    features["first"].append(first)
+                    features["offsets"].append([list(pair) for pair in window])
+        if "token_type_ids" not in tokenizer.model_input_names:
+            del features["token_type_ids"]
         return features
 
     @staticmethod
-    def _cut(question, tokenizer, limit):
-        """The question's first `limit` tokens, as text."""
-        question = question.lstrip()  # leading blanks would count against the context's room
-        if len(question) <= limit:  # a token is at least one character
-            return question
-        ends = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        return question if len(ends) <= limit else question[: ends[limit - 1][1]]
-
-    @staticmethod
-    def _label(offsets, span, answers):
-        """[start, end] token of the first answer in this window; [0, 0] (the first token) if it is not in it."""
-        first, end = span
+    def _label(places, first, answers):
+        """[start, end] token of the first answer in this window, whose tokens begin at `first`; [0, 0] if it is not in it."""
         start_char = answers["answer_start"][0] if answers["text"] else -1
         end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
-        if end <= first or start_char < offsets[first][0] or end_char > offsets[end - 1][1]:
+        if not places or start_char < places[0][0] or end_char > places[-1][1]:
             return [0, 0]
-        # the last token that begins at or before the answer, the first from there that ends at or after it; offsets ascend
-        start = bisect_right(offsets, start_char, first, end, key=lambda pair: pair[0]) - 1
-        return [start, bisect_left(offsets, end_char, start, end, key=lambda pair: pair[1])]
+        # the last token that begins at or before the answer, the first from there that ends at or after it; places ascend
+        start = bisect_right(places, start_char, key=lambda pair: pair[0]) - 1
+        return [first + start, first + bisect_left(places, end_char, start, key=lambda pair: pair[1])]
 
     def collator(self, tokenizer):
         from transformers import DataCollatorWithPadding
@@ -157,9 +174,9 @@ class Span(Task):
         null = np.full(len(examples), np.inf)
         contexts = examples["context"]
         rows = zip(*logits, features["example"], features["first"], features["offsets"], strict=True)
-        for start_row, end_row, example, first, offsets in rows:
+        for start_row, end_row, example, first, places in rows:
             null[example] = min(null[example], float(start_row[0] + end_row[0]))
-            n = len(offsets)
+            n = len(places)
             # a stable sort, so that equal logits give the same answer on every machine
             starts, ends = (np.argsort(-row, kind="stable")[:N_BEST] - first for row in (start_row, end_row))
             starts, ends = (some[(some >= 0) & (some < n)] for some in (starts, ends))
@@ -170,7 +187,7 @@ class Span(Task):
             sums = np.where((length >= 1) & (length <= MAX_ANSWER), sums, -np.inf)
             s, e = np.unravel_index(sums.argmax(), sums.shape)
             if sums[s, e] > best[example][0]:
-                text = contexts[example][offsets[starts[s]][0] : offsets[ends[e]][1]]
+                text = contexts[example][places[starts[s]][0] : places[ends[e]][1]]
                 best[example] = (float(sums[s, e]), text)
         # without any span, no answer wins by as much as a number can say
         return [(text, float(nothing - score) if text else float(np.finfo("float32").max))
@@ -216,12 +233,31 @@ class Span(Task):
         return [json.dumps({"version": "1.1", "data": [{"title": self.name, "paragraphs": paragraphs}]}, ensure_ascii=False)]
 
 
-def _context_tokens(sequence_ids):
-    """(first, one past the last) token of the second sequence."""
-    if 1 not in sequence_ids:
-        return 0, 0
-    first = sequence_ids.index(1)
-    return first, len(sequence_ids) - sequence_ids[::-1].index(1)
+def texts_and_starts(answers: dict | list) -> dict[str, list]:
+    """A question's answers, {text: [..], answer_start: [..]} or [{text, answer_start}], as the former.
+
+    Raises:
+        RowError: they are something else; there are not as many whole numbers as texts.
+    """
+    if not isinstance(answers, dict | list):
+        raise RowError(f"column 'answers': {shown(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
+    found = {key: [one[key] for one in answers] if isinstance(answers, list) else answers[key] for key in ("text", "answer_start")}
+    for key, values in found.items():
+        if not isinstance(values, list):
+            raise RowError(f"column 'answers': {key} is {shown(values)}, expected a list.")
+    if len(found["text"]) != len(found["answer_start"]):
+        raise RowError(f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected as many.")
+    if odd := [text for text in found["text"] if not isinstance(text, str)]:
+        raise RowError(f"column 'answers': text is {shown(odd[0])}, expected text.")
+    return found | {"answer_start": [whole(start, "column 'answers': answer_start") for start in found["answer_start"]]}
+
+
+def overlap(size: int) -> int:
+    """Tokens that two windows share, each with room for `size` tokens of the context.
+
+    Fewer than DOC_STRIDE only where a window would otherwise hardly move on: less than a quarter of it would be new.
+    """
+    return min(DOC_STRIDE, size * 3 // 4)
 
 
 class SQuAD(Span):
@@ -262,6 +298,10 @@ class SQuADv2(Span):
     def decode(self, logits, features, examples):
         return self.best(logits, features, examples)
 
+    def gold_marks(self, examples):
+        """Whether a question has an answer: of a dev set, some have."""
+        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
+
     def gold(self, examples):
         return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
 
@@ -276,9 +316,9 @@ class SQuADv2(Span):
         from tasks.metrics import compute
 
         answers, nothing = [text for text, _ in predictions], [by for _, by in predictions]
-        gold = [a["text"] for a in examples["answers"]]
-        cut = compute("qa", predictions=self._cut_at_0(predictions), references=gold, language=language)
-        free = compute("qa", predictions=answers, references=gold, language=language, no_answer_probabilities=nothing)
+        rows = {"references": [a["text"] for a in examples["answers"]], "language": language, "squad_v2": True}
+        cut = compute("qa", predictions=self._cut_at_0(predictions), **rows)
+        free = compute("qa", predictions=answers, **rows, no_answer_probabilities=nothing)
         return cut | {name: free[name] for name in ("best_exact_match", "best_f1")}
 
     @staticmethod
@@ -310,7 +350,12 @@ def _name_in(example_id: str) -> str:
     return example_id.partition("-")[0]
 
 
+def _tydiqa_languages(data):
+    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"]), "id")
+
+
 def _tydiqa_rows(data, language):
+    _tydiqa_languages(data)
     wanted = codes.tydiqa_name(language)
     return data.filter(lambda i: _name_in(i) == wanted, input_columns="id", desc=f"tydiqa {language}")
 
@@ -328,7 +373,7 @@ class TyDiQA(Span):
     other_languages = "native"
     sources = tuple(
         Source(id, config, {"train": "train", "dev": "validation", "test": "validation"}, revision, shape=_tydiqa_rows,
-               inside=lambda data: {_name_in(i) for i in data["id"]})
+               inside=_tydiqa_languages)
         # google/xtreme's copy strips contexts without moving the offsets
         for id, config, revision in (("google-research-datasets/tydiqa", "secondary_task", "da78f23f9119363459acbaf46bf89426ff26c259"),
                                      ("google/xtreme", "tydiqa", XTREME_REVISION)))

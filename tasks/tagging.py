@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, check_labels, fingerprint, put
+from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
+from tasks.checks import label_numbers, no_label, not_a_label, shown
 from tasks.errors import UserError
+from tasks.files import class_names
 
 UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
         "SYM", "VERB", "X")  # the order of the Hub's integers
+
+
+def words_need_space(tokenizer) -> bool:
+    """Whether words given one by one need a space before all but the first, to become the tokens they are in running text.
+
+    Byte-level tokenizers (RoBERTa, ModernBERT) take the space as part of the word; XLM-R's and BERT's know a word without it.
+    """
+    words = ["the", "bird", "sees"]
+
+    def ids(text, **options) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, **options)["input_ids"]
+
+    running = ids(" ".join(words))
+    if ids(words, is_split_into_words=True) == running:
+        return False
+    if ids([words[0], *(f" {word}" for word in words[1:])], is_split_into_words=True) == running:
+        return True
+    raise UserError(f"the tokenizer cuts {' '.join(words)!r} otherwise than its three words, with or without a space before each: it "
+                    "cannot be used for tagging.")
 
 
 class Tagging(Task):
@@ -20,15 +41,22 @@ class Tagging(Task):
     columns = ("tokens", "pos_tags")  # words, tags
 
     def examples(self, data, language, where):
+        from datasets import List, Value
+
         words, tags = self.columns
+        stored = class_names(data.features[tags])
+        table, numbers = label_numbers(self.labels, stored), []
         for row, (w, t) in enumerate(zip(data[words][:], data[tags][:], strict=True), 1):
-            if not w or len(w) != len(t):
-                raise UserError(f"{where}, row {row}: {len(w)} in {words!r}, {len(t)} in {tags!r}; expected one tag a word.")
-            if not all(isinstance(word, str) for word in w):
-                raise UserError(f"{where}, row {row}, column {words!r}: {w!r}, expected words.")
-            check_labels(t, self.labels, f"{where}, sentence {row}", tags)
-        data = data.select_columns([words, tags])
-        return data.rename_columns({old: new for old, new in ((words, "tokens"), (tags, "tags")) if old != new})
+            check_words(w, t, self.columns, f"{where}, row {row}")
+            for number, tag in enumerate(t, 1):
+                if no_label(tag, table) or table[tag] == -1:
+                    what = not_a_label(tag, self.labels, stored) if no_label(tag, table) else (
+                        f"{tag!r} (hidden or no gold); this split cannot be trained on or scored.")
+                    raise UserError(f"{where}, row {row}, column {tags!r}, word {number}: {what}")
+            numbers.append([table[tag] for tag in t])
+        # always our numbers: a file may have names, digits, or an order of its own
+        return data.select_columns([words]).rename_columns({words: "tokens"} if words != "tokens" else {}).add_column(
+            "tags", numbers, feature=List(Value("int64")))
 
     def shuffle_labels(self, examples, rng):
         """All tags of all sentences in random order."""
@@ -40,16 +68,21 @@ class Tagging(Task):
         features = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
         if train:
             features["labels"] = []
-        encoded = tokenizer(batch["tokens"], is_split_into_words=True)
-        for n, (index, words) in enumerate(zip(indices, batch["tokens"], strict=True)):
-            for piece, start in self._pieces(encoded, n, words, tokenizer, max_length):
-                ids = piece.word_ids
-                first = [i for i, w in enumerate(ids) if w is not None and (i == 0 or ids[i - 1] != w)]
+        sentences = [[f" {word}" if i else word for i, word in enumerate(words)] for words in batch["tokens"]]
+        sentences = sentences if words_need_space(tokenizer) else batch["tokens"]
+        frame = Frame.of(tokenizer, 1)
+        encoded = tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
+        for n, index in enumerate(indices):
+            words = self._by_word(encoded.encodings[n], batch["tokens"][n], tokenizer)
+            for start, piece in self._pieces(words, max_length - frame.size):
+                ids, _ = frame.around([token for word in piece for token in word])
                 row = [-100] * len(ids)  # -100: not the first sub-token of a word
-                for position in first:
-                    row[position] = start + ids[position]
-                features["input_ids"].append(piece.ids)
-                features["attention_mask"].append(piece.attention_mask)
+                position = len(frame.ids[0])
+                for word, tokens in enumerate(piece, start):
+                    row[position] = word
+                    position += len(tokens)
+                features["input_ids"].append(ids)
+                features["attention_mask"].append([1] * len(ids))
                 features["example"].append(index)
                 features["words"].append(row)
                 if train:
@@ -58,34 +91,30 @@ class Tagging(Task):
         return features
 
     @staticmethod
-    def _pieces(encoded, n, words, tokenizer, max_length):
-        """Yields (encoding, index of its first word): one for most sentences, several for one that is too long."""
+    def _by_word(encoding, words, tokenizer):
+        """The tokens of each word. One of which nothing is left (control characters) is unknown, as XTREME has it (protocol 3.3)."""
+        tokens = [[] for _ in words]
+        for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            tokens[word].append(token)
+        if all(tokens):
+            return tokens
+        unknown = tokenizer.mask_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id  # byte-level: none is unknown
+        if unknown is None:
+            empty = words[tokens.index([])]
+            raise UserError(f"the tokenizer makes no token of the word {empty!r}, and has no token for unknown words.")
+        return [some or [unknown] for some in tokens]
 
-        def encode(some, **options):
-            return tokenizer(some, is_split_into_words=True, **options).encodings[0]
-
-        whole = encoded.encodings[n]
-        if len({w for w in whole.word_ids if w is not None}) != len(words):
-            # words of control characters alone have no sub-token; XTREME writes <unk> for them (protocol 3.3)
-            known = [bool(encode([w], add_special_tokens=False).ids) for w in words]
-            words = [w if k else tokenizer.unk_token for w, k in zip(words, known, strict=True)]
-            whole = encode(words)
-        if len(whole.ids) <= max_length:
-            yield whole, 0
-            return
-        room = max_length - tokenizer.num_special_tokens_to_add()
-        sizes = [0] * len(words)
-        for w in whole.word_ids:
-            if w is not None:
-                sizes[w] += 1
+    @staticmethod
+    def _pieces(words, room):
+        """Yields (index of its first word, its words): one piece for most sentences, several for one that is too long."""
         start = used = 0
-        for i, size in enumerate(sizes):
-            size = min(size, room)  # one word longer than a whole input keeps its first sub-tokens
-            if used + size > room:
-                yield encode(words[start:i], truncation=True, max_length=max_length), start
+        words = [word[:room] for word in words]  # one word longer than a whole input keeps its first sub-tokens
+        for i, word in enumerate(words):
+            if used + len(word) > room:
+                yield start, words[start:i]
                 start, used = i, 0
-            used += size
-        yield encode(words[start:], truncation=True, max_length=max_length), start
+            used += len(word)
+        yield start, words[start:]
 
     def collator(self, tokenizer):
         from transformers import DataCollatorForTokenClassification
@@ -106,7 +135,10 @@ class Tagging(Task):
         return tags
 
     def gold(self, examples):
-        return [[self.labels[i] for i in check_labels(tags, self.labels, "tags")] for tags in examples["tags"]]
+        return [[self.labels[i] for i in tags] for tags in examples["tags"]]
+
+    def gold_marks(self, examples):
+        return [self.labels[i] for tags in examples["tags"] for i in tags]
 
     def constant(self, examples):
         flat = [tag for tags in self.gold(examples) for tag in tags]
@@ -121,6 +153,17 @@ class Tagging(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one tag a word, a blank line between sentences."""
         return [line for tags in predictions for line in (*tags, "")]
+
+
+def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -> None:
+    """Refuses a sentence that is not a list of words with a list of as many tags."""
+    for column, values in zip(columns, (words, tags), strict=True):
+        if not isinstance(values, list):
+            raise UserError(f"{where}, column {column!r}: {shown(values)}, expected a list.")
+    if not words or len(words) != len(tags):
+        raise UserError(f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word.")
+    if odd := [word for word in words if not isinstance(word, str)]:
+        raise UserError(f"{where}, column {columns[0]!r}: {shown(odd[0])}, expected a word.")
 
 
 # XTREME's script of May 2020 (protocol 3.2)
@@ -155,22 +198,6 @@ class UDPOS(Tagging):
         return data
 
 
-def _panx_rows(data, language):
-    """Drops the `xx:` before every token in XTREME's own files; the Hub's copies have none."""
-    first = data[0]["tokens"][0] if data[0]["tokens"] else ""
-    prefix = first.partition(":")[0] + ":"
-    if prefix not in (f"{language}:", f"{codes.tatoeba_code(language)}:"):
-        return data
-    if not all(token.startswith(prefix) for token in data[0]["tokens"]):
-        return data  # a word that happens to begin so
-    for row, tokens in enumerate(data["tokens"], 1):
-        odd = next((token for token in tokens if not token.startswith(prefix)), None)
-        if odd is not None:
-            raise UserError(f"panx {language}, row {row}, column 'tokens': {odd!r} lacks the prefix {prefix!r} that row 1 has.")
-    return data.map(lambda row: {"tokens": [token[len(prefix):] for token in row["tokens"]]}, desc=f"panx {language}: prefixes",
-                    new_fingerprint=fingerprint(PANX(), data, prefix))
-
-
 class PANX(Tagging):
     """PAN-X, or WikiANN (Pan et al. 2017), in the balanced splits of Rahimi et al. 2019: persons, organisations, places."""
 
@@ -182,8 +209,23 @@ class PANX(Tagging):
     other_languages = "native"
     sources = (
         Source("google/xtreme", "PAN-X.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
-               shape=_panx_rows, only=codes.XTREME["panx"]),
+               only=codes.XTREME["panx"]),
         # XTREME-R's az gu lt pa pl qu ro uk
-        Source("unimelb-nlp/wikiann", "{language}", {"train": "train", "dev": "validation", "test": "test"}, shape=_panx_rows),
+        Source("unimelb-nlp/wikiann", "{language}", {"train": "train", "dev": "validation", "test": "test"}),
     )
     defaults = TARGET
+
+    def examples(self, data, language, where):
+        """Without the `xx:` before every token in XTREME's own files; the Hub's copies have none."""
+        data = super().examples(data, language, where)
+        prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))
+        prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"]]
+        if not all(prefixed):
+            if prefixed[0] or any(whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"], strict=True)):
+                row = prefixed.index(False)
+                odd = next(token for token in data["tokens"][row] if not token.startswith(prefixes))
+                raise UserError(f"{where}, row {row + 1}, column 'tokens': {odd!r} lacks the prefix {prefixes[0]!r} that row "
+                                f"{prefixed.index(True) + 1} has.")
+            return data  # a word that stands alone may happen to begin so
+        return data.map(lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]}, desc=f"panx {language}: prefixes",
+                        new_fingerprint=fingerprint(self, data, prefixes))

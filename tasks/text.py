@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.base import Source, Task, check_text
+import numpy as np
+import pyarrow.compute as pc
+
+from tasks.base import Source, Task
+from tasks.checks import check_text
 from tasks.errors import UserError
 
 
@@ -30,6 +34,13 @@ class Wikipedia(Task):
 
     def load(self, split, language, rows):
         data = super().load("train", language, rows)
+        # an article of blanks alone has nothing to predict, and as the one that is held out it would measure nothing
+        written = np.flatnonzero(pc.match_substring_regex(data.with_format("arrow")[:]["text"], r"\S").to_numpy(zero_copy_only=False))
+        if len(written) < len(data):
+            rows.note(f"{len(data) - len(written)} empty texts left out")
+            data = data.select(written)
+        if len(data) < 2:
+            raise UserError(f"{rows.where()}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out.")
         held_out = min(1000, max(1, len(data) // 100))
         return data.select(range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data)))
 
@@ -38,5 +49,4 @@ class Wikipedia(Task):
         return data.select_columns(["text"])
 
     def featurize(self, batch, indices, tokenizer, max_length, train):
-        features = tokenizer(batch["text"], truncation=True, max_length=max_length, return_special_tokens_mask=True)
-        return {**features, "example": indices}
+        return {**tokenizer(batch["text"], truncation=True, max_length=max_length), "example": indices}

@@ -152,7 +152,11 @@ def test_overlong_pairs_lose_tokens_of_the_longer_side_only(load, tokenizer):
 
 
 def test_one_label_throughout_is_a_placeholder(load):
-    examples, _ = load("xnli", "test", "de", {"facebook__xnli/de/test": [nli(0)] * 300})
+    """It is refused when the rows are read: a run reads them before it trains."""
+    rows = {"facebook__xnli/de/test": [nli(0)] * 300, "facebook__xnli/de/train": [nli(0)] * 300}
+    with pytest.raises(UserError, match="de/test.jsonl.*placeholder"):
+        load("xnli", "test", "de", rows)
+    examples, _ = load("xnli", "train", "de", rows)
     with pytest.raises(UserError, match="placeholder"):
         get_task("xnli").score([0] * 300, examples, "de")
 
@@ -161,8 +165,77 @@ def test_one_label_throughout_is_a_placeholder(load):
 
 def test_offsets_that_did_not_move_with_a_stripped_context_are_mended(load):
     rows = [qa("Ada met Ada here.", ["Ada"], [9]), qa("Ada met Ada here.", ["Ada"], [2]), qa("Ada met Ada.", ["Ada"], [8])]
-    examples, _ = load("xquad", "test", "de", {"google__xtreme/XQuAD.de/validation": rows})
+    examples, (record,) = load("xquad", "test", "de", {"google__xtreme/XQuAD.de/validation": rows})
     assert [a["answer_start"] for a in examples["answers"]] == [[8], [0], [8]]  # of a repeated answer the nearer one
+    (note,) = record["notes"]
+    assert note.startswith("2 answer offsets") and "cut off the start" in note
+
+
+THAI = "โครงการเริ่มในปี 2003 ที่กรุงเทพ แล้วหยุดไปหลายปีก่อนจะเริ่มใหม่ในปี 2003 อีกครั้ง"
+CRLF = "Line one.\r\nBob ran.\r\nBob fell.\r\nBob."
+OTHER_UNITS = {  # what the file's offsets count -> (contexts, answer, the number that the file gives for a character's)
+    "UTF-8 bytes": ([THAI, "2003", "é 2003 2003"], "2003", lambda context, at: len(context[:at].encode())),
+    "UTF-16 units": (["😀😀 in 1 and 1 and 11", "1", "😀1 1 1"], "1", lambda context, at: len(context[:at].encode("utf-16-le")) // 2),
+    "CR LF as one character": ([CRLF, "Bob"], "Bob", lambda context, at: len(context[:at].replace("\r\n", "\n"))),
+    "LF as two characters": ([CRLF.replace("\r", ""), "Bob"], "Bob", lambda context, at: len(context[:at].replace("\n", "\r\n"))),
+}
+
+
+@pytest.mark.parametrize("unit", OTHER_UNITS)
+def test_offsets_in_another_unit_are_converted_and_counted(load, unit):
+    """Each place of a repeated answer, in a file whose offsets all count something else than characters."""
+    contexts, answer, given = OTHER_UNITS[unit]
+    meant = [(context, i) for context in contexts for i in range(len(context)) if context.startswith(answer, i)]
+    rows = [qa(context, [answer], [given(context, at)]) for context, at in meant]
+    examples, (record,) = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+    assert [a["answer_start"] for a in examples["answers"]] == [[at] for _, at in meant]
+    moved = sum(given(context, at) != at for context, at in meant)
+    assert moved and record["notes"] == [f"{moved} answer offsets mended: {unit}"]
+
+
+def test_one_row_with_an_offset_in_bytes_among_others_is_mended(load):
+    at = THAI.index("2003")
+    rows = [qa("Ulm 2003 2003", ["2003"], [9]), qa("ä 2003", ["2003"], [2]), qa(THAI, ["2003"], [len(THAI[:at].encode())])]
+    examples, (record,) = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+    assert examples["answers"][2]["answer_start"] == [at] and record["notes"] == ["1 answer offsets mended: UTF-8 bytes"]
+
+
+def test_offsets_that_are_right_in_two_units_are_noted(load):
+    """So few rows that nothing tells which unit they count: characters, as documented, but not in silence."""
+    for rows, noted in (([qa("éé1 1 1", ["1"], [4])], True), ([qa("éé1 1 1", ["1"], [4]), qa("é 1", ["1"], [2])], False)):
+        examples, (record,) = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+        assert examples["answers"][0]["answer_start"] == [4]
+        assert ["UTF-8 bytes" in note for note in record.get("notes", [])] == [True] * noted
+
+
+@pytest.mark.parametrize("context, start, named", [
+    ("Bob and " * 3 + "x" * 40, 50, "character 50"),  # several, none near
+    ("x" * 40 + " Bob Bob", 20, "41, 45"),  # near, but behind
+    ("x" * 40 + "Bob Bob" + "x" * 40, 61, "40, 44"),  # 17 behind the last
+    ("Bob was it, Bob", -3, "answer_start -3"),
+    ("Bob and Bob", -1, "answer_start -1"),
+])
+def test_an_offset_that_leads_to_several_places_is_refused(load, context, start, named):
+    """Also where the nearest place would be one of them; a negative start is no way to count from the end."""
+    rows = [qa("Bob.", ["Bob"], [0]), qa(context, ["Bob"], [start])]
+    with pytest.raises(UserError) as caught:
+        load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+    assert "train.jsonl, row 2, column 'answers': 'Bob'" in str(caught.value) and named in str(caught.value)
+
+
+def test_two_readings_of_an_offset_that_differ_are_refused(load):
+    """In bytes it is the first Bob; if two characters were cut off it is the second. The other row is right as it is."""
+    context = "äääääBobBob"
+    assert context.encode()[10:13] == b"Bob" and context[10 - 2 :][:3] == "Bob"
+    with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' .* 5, 8"):
+        rows = [qa("ü Bob Bob", ["Bob"], [2]), qa(context, ["Bob"], [10])]
+        load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+
+
+def test_an_empty_answer_names_its_row(load):
+    with pytest.raises(UserError, match="train.jsonl, row 2, column 'answers': ''"):
+        rows = [qa("Bob.", ["Bob"], [0]), qa("Bob.", ["Bob", ""], [0, 1])]
+        load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
 
 
 def test_an_answer_that_is_not_there_is_refused(load):

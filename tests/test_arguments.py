@@ -104,12 +104,73 @@ def test_wrong_value_names_its_argument(argv, told):
 @pytest.mark.parametrize("text, told", [
     ("temperature: [1, 2]\n", "temperature takes one value"), ("a: [1\n", "not valid YAML"), ("- mnli\n", "key: value"),
     ("temperature: warm\n", "temperature"),
-    ("seeds: [1, two]\n", "seeds takes a list of int"), ("seeds: {one: 1}\n", "seeds takes a list"),
+    ("seeds: [1, two]\n", "--seeds: invalid int value: 'two'"), ("seeds: {one: 1}\n", "seeds takes one value, or a list"),
 ])
 def test_wrong_yaml_is_one_line(recipe, text, told):
     with pytest.raises(UserError, match=told) as caught:
         read(["--config", recipe(text)])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text, told", [
+    ("seed: 1\nseed: 2\n", "line 2: .*'seed' is given twice"), ("max-seq-length: 8\nmax_seq_length: 8\n", "max_seq_length is given twice"),
+    ("help: true\n", "help belongs on the command line"), ("config: x.yaml\n", "config belongs on the command line"),
+    ("temperature: null\n", "temperature has no value"), ("learning_rate: ~\n", "learning_rate has no value"),
+    ("benchmark: glue\n", "xtreme-r"), ("keep: maybe\n", "--keep"), ("tasks: []\n", "tasks takes a list"),
+    ("tasks: [mnli, null]\n", "tasks takes a list"), ("tasks: [mnli, --keep]\n", "tasks takes a list"),
+    ("lr_scheduler_kwargs: {num_cycles: 3}\n", "JSON goes in quotes"), ("learning_rate: fast\n", "--learning_rate: invalid float value"),
+    ("logging_steps: 1e309\n", "--logging_steps inf"), ("temperature: .nan\n", "invalid float value"),
+    ("temperature: nan\n", "temperature nan"),
+    ("max_train_samples: 1.0\n", "invalid int value"), ("seeds: [1_0, x]\n", "'x'"), ("1: 2\n", "'1' is unknown"),
+    ("<<: {seed: 1}\n", "'<<' is unknown"), ("max_train_samples: 2001-99-99\n", "invalid int value: '2001-99-99'"),
+])
+def test_yaml_that_would_be_taken_for_something_else_is_refused(recipe, text, told):
+    with pytest.raises(UserError, match=f"recipe.yaml.*{told}") as caught:
+        read(["--config", recipe(text)])
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_values_are_the_text_that_stands_there(recipe):
+    """As on the command line: no dates, octal numbers or booleans where a name is meant; null is no value."""
+    values, _ = read(["--config", recipe("tasks: [no, 010, 1.10, 2001-01-01]\nexamples_cap: null\ndata-root: 1_0\n")])
+    assert values[0] == Mixed(["no", "010", "1.10", "2001-01-01"]) and values[1].data_root == "1_0"
+
+
+def test_a_list_of_yaml_takes_no_word_of_the_command_line(recipe):
+    _, rest = read(["--config", recipe("report_to: [a, b]\n"), "--logging_steps", "3"])
+    assert rest == ["--report_to", "a", "b", "--logging_steps", "3"]
+    with pytest.raises(UserError, match="'stray' belongs to no argument"):
+        read(["stray", "--config", recipe("tasks: [a]\n")])
+
+
+@pytest.mark.parametrize("argv, told", [
+    (["--config", "a", "--config", "b"], "given 2 times"), (["--temperature", "1", "2"], "'2' belongs to no argument"),
+    (["--tasks=--"], "no value"), (["--data_root=~/rows"], "the shell replaces ~"), (["--logging_steps", "1e309"], "--logging_steps inf"),
+    (["--deepspeed", "none.json"], "--deepspeed none.json: no such file"), (["--fsdp_config", "."], "is a folder"),
+])
+def test_words_that_mean_nothing_are_refused(argv, told):
+    with pytest.raises(UserError, match=told):
+        read(argv)
+
+
+def test_a_name_with_dashes_is_the_same_argument(recipe):
+    from_line, _ = read(["--examples-cap=3", "--data-root", "x"])
+    assert from_line == read(["--config", recipe("examples-cap: 3\ndata-root: x\n")])[0] and from_line[0].examples_cap == 3
+    assert read(["--learning-rate=1", "--num-train-epochs", "2"])[1] == ["--learning_rate=1", "--num_train_epochs", "2"]
+
+
+def test_the_fields_of_training_arguments_are_read_from_their_source():
+    """Without importing torch; as the class itself has them."""
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    from xstilts.words import training_fields
+
+    assert list(training_fields()) == [f.name for f in fields(TrainingArguments) if f.init]
+    found = {name: getattr(TrainingArguments(output_dir="x"), name) for name, kind in training_fields().items() if kind is not str}
+    assert {"learning_rate", "max_steps", "logging_steps"} <= found.keys()
+    assert all(value is None or isinstance(value, int | float) for value in found.values())
 
 
 def test_missing_yaml_names_the_arms_like_it(monkeypatch):

@@ -47,6 +47,42 @@ def test_wrong_argument_imports_nothing_heavy():
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
 
 
+@pytest.mark.parametrize("script, arguments, told", [
+    ("run_target.py", "--task xnil", "Did you mean 'xnli'"),
+    ("run_target.py", "--task xnli --model_name_or_path FOLDER --output_dir OUT/a", "FOLDER: the folder has no config.json"),
+    ("run_target.py", "--task xnli MODEL --learning_rat 1 --output_dir OUT/a", "Did you mean --learning_rate"),
+    ("run_target.py", "--task xnli MODEL --learning_rate fast --output_dir OUT/a", "invalid float value: 'fast'"),
+    ("run_target.py", "--task xnli MODEL", "--output_dir is missing"),
+    ("run_target.py", "--task xnli MODEL --output_dir OUT/a --languages qaa de", "--languages de"),
+    ("run_target.py", "--task xnli MODEL --output_dir OUT/a --push_to_hub", "--hub_model_id"),
+    ("run_target.py", "--task xnli MODEL --output_dir FILE/below", "cannot be written"),
+    ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --language_mode cross", "--language_mode cross"),
+    ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --peft lora --lora_rank 0", "--lora_rank 0"),
+    ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --code_switch bilingual --lexicon OUT", "--lexicon OUT"),
+    ("run_mlm.py", "MODEL --output_dir OUT/a --text_of nothing", "'nothing' is unknown"),
+    ("run_mlm.py", "--config_name FOLDER --output_dir OUT/a", "FOLDER is a folder"),
+    ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --layer all --select_on bucc:test", "--select_on bucc:test"),
+    ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --splits x.test=y", "--splits x.test"),
+    ("run_retrieval.py", "--do_train --train_tasks squad MODEL --output_dir OUT/a", "--train_tasks squad"),
+])
+def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(script, arguments, told, tiny_model, tiny_world, tmp_path):
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "FILE").touch()
+    words = arguments.replace("MODEL", f"--model_name_or_path {tiny_model} --data_root {tiny_world}")
+    out, error = watched(script, *(str(tmp_path / word) if word.startswith(("OUT", "F")) else word for word in words.split()))
+    assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
+    assert all(part in error for part in told.split("OUT")) and sorted(path.name for path in tmp_path.iterdir()) == ["FILE", "FOLDER"]
+
+
+def test_a_library_line_is_printed_once():
+    """huggingface_hub and datasets print by themselves, and would print through our logging too."""
+    for name in ("huggingface_hub.utils._http", "datasets.load"):
+        code = ("import importlib, logging, xstilts.logs; xstilts.logs.begin(); "
+                f"importlib.import_module({name.partition('.')[0]!r}); logging.getLogger({name!r}).warning('Retrying')")
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.stderr.count("Retrying") == 1, done.stderr
+
+
 def test_list_tasks_imports_nothing_heavy():
     out, error = watched("run_target.py", "--list_tasks")
     assert out.endswith("LEFT 0 []\n") and not error, out[-300:] + error
@@ -81,7 +117,7 @@ def refused(cli, tmp_path, tiny_model, tiny_world):
         assert done.returncode == 2, done.stderr
         assert lines and lines == done.stderr.splitlines()[-1:], done.stderr
         assert "Traceback" not in done.stderr
-        assert not out.is_dir() or not [p for p in out.rglob("*") if p.is_file()], list(out.rglob("*"))
+        assert not out.exists(), list(out.rglob("*"))
         prefix = f"{script}: error: "
         assert lines[0].startswith(prefix)
         return lines[0].removeprefix(prefix)
@@ -207,11 +243,19 @@ def test_length_beyond_the_model(script, refused):
     assert "at most 128 tokens" in refused(script, *TASK_OF[script], "--max_seq_length", "129")
 
 
+@pytest.mark.parametrize("sizes", [
+    {"num_hidden_layers": 10**6}, {"hidden_size": 10**9}, {"hidden_size": "wide"}, {"num_hidden_layers": -1}, {"hidden_size": None},
+    {"num_attention_heads": 0}, {"vocab_size": 3}, {"model_type": ["xlm-roberta"]}])
+def test_sizes_of_no_model(sizes, refused, tmp_path):
+    (tmp_path / "sizes.json").write_text(json.dumps({"model_type": "xlm-roberta", "hidden_size": 8, "num_attention_heads": 2} | sizes))
+    assert "sizes.json: " in refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"model_type": "no-such-model"}', '{"model_type": "xlm-roberta", "hidden_size": 7}'])
 def test_config_that_is_none(text, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(text)
     told = refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
-    assert "sizes.json: no model can be made of it" in told
+    assert "sizes.json" in told and ("no model can be made of it" in told) == text.startswith(("{}", '{"'))
 
 
 def test_length_beyond_a_model_made_from_a_config(refused):

@@ -58,6 +58,28 @@ def test_text_without_words_stays():
     assert switch("", [GERMAN], 1.0, random.Random(0))[0] == ""
 
 
+def test_treebank_tokens_are_switched_as_published():
+    """The first translation of a token, whatever it is made of; the text put together again; blanks around it stay."""
+    pytest.importorskip("nltk", reason="requirements.txt has it")
+    lexicon = {"the": ["die", "der"], "n't": ["nicht"], "house": ["Haus", "Gebäude"], "42": ["zweiundvierzig"], "!": ["!!"]}
+    text, counts = switch("  The house,  42 of them:\nI don't see THE dog!\n", [lexicon], 1.0, random.Random(0), treebank=True)
+    assert text == "  die Haus, zweiundvierzig of them: I do nicht see die dog!!\n"
+    assert counts == Counts(words=14, drawn=14, switched=6)
+    for text in ("", " \n"):
+        assert switch(text, [lexicon], 1.0, random.Random(0), treebank=True) == (text, Counts())
+    text = 'He said: "It cannot (really) be in New York."'
+    assert switch(text, [lexicon], 0.0, random.Random(0), treebank=True)[0] == text
+    rows = Dataset.from_dict({"text_a": ["the house"] * 20})
+    assert set(switch_columns(rows, {"text_a": [lexicon]}, 1.0, 0, treebank=True)[0]["text_a"]) == {"die Haus"}
+    assert len(set(switch_columns(rows, {"text_a": [lexicon]}, 1.0, 0)[0]["text_a"])) == 4
+
+
+def test_treebank_lexicons_have_tokens(tmp_path):
+    (tmp_path / "en-de.txt").write_text("n't\tnicht\n1990\t1990\nof course\tja\n.\t.\nthe\tdie\n", encoding="utf-8")
+    assert list(read_lexicons(str(tmp_path))[0]["de"]) == ["n't", "the"]
+    assert list(read_lexicons(str(tmp_path), treebank=True)[0]["de"]) == ["n't", "1990", ".", "the"]
+
+
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 def rows(n=30):

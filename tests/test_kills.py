@@ -14,7 +14,7 @@ import transformers.trainer
 from safetensors.torch import load_file
 
 from world.files import WorldError, write
-from xstilts import cards, results, runner
+from xstilts import cards, folders, results, runner
 from xstilts.errors import UserError
 
 ARGUMENTS = ["--task", "xnli", "--max_train_samples", "16", "--max_eval_samples", "4", "--per_device_train_batch_size", "4",
@@ -99,6 +99,141 @@ def test_killed_at_that_moment_it_ends_as_undisturbed(moment, start, undisturbed
     for file in [*(undisturbed / "predictions").rglob("*.tsv"), undisturbed / "tokenizer.json"]:
         assert (tmp_path / file.relative_to(undisturbed)).read_bytes() == file.read_bytes()
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+# ---- between the last checkpoint and results.json --------------------------------------------------------------------
+
+FEW = ["--max_train_samples", "16", "--max_eval_samples", "4"]
+# trainings whose last step lies within an epoch: 4 steps make one
+SHORT = {
+    "target": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--max_steps", "6"],
+    "a share of an epoch": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--num_train_epochs", "1.6"],
+    "the last is not the best": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--max_steps", "6",
+                                 "--metric_for_best_model", "eval_accuracy", "--greater_is_better", "false"],
+    "stages": ["run_target.py", "--task", "xcopa", "--languages", "en", *FEW, "--max_steps", "5"],
+    "phase 2": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "6"],
+    "LoRA": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "6", "--peft", "lora"],
+    "mixture": ["run_intermediate.py", "--tasks", "mnli", "squad", "--mlm_rate", "0.2", *FEW, "--max_steps", "9"],
+    "accumulation": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "3", "--gradient_accumulation_steps", "2"],
+    "dual encoder": ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", *FEW, "--max_steps", "6"],
+    "masked LM": ["run_mlm.py", "--text_languages", "en", *FEW, "--max_steps", "7"],
+}
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tmp_path, monkeypatch):
+    """transformers trains one step more each time; with a constant rate the weights are others then."""
+    script, *words = SHORT[kind]
+    steps, plain = [], runner.Watched.training_step
+    monkeypatch.setattr(runner.Watched, "training_step",
+                        lambda self, *a, **k: steps.append(self.state.global_step) or plain(self, *a, **k))
+
+    def start(folder):
+        importlib.import_module(script.removesuffix(".py")).main([
+            "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--per_device_train_batch_size", "4",
+            "--lr_scheduler_type", "constant", "--learning_rate", "1e-3", "--logging_steps", "2", "--disable_tqdm", "true",
+            "--save_strategy", "epoch", *words, "--output_dir", str(folder)])
+
+    def killed_at_its_end():
+        monkeypatch.setattr(cards, "finish", lambda *a, **k: kill())
+        start(tmp_path / "two")
+
+    start(tmp_path / "one")
+    for _ in range(2):
+        killed(killed_at_its_end)
+    steps.clear()
+    start(tmp_path / "two")
+    assert steps == []
+    one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
+    assert (one["scores"], one["dev"], one["measures"]) == (two["scores"], two["dev"], two["measures"])
+    for file in (tmp_path / "one").rglob("*.safetensors"):
+        expected, found = load_file(file), load_file(tmp_path / "two" / file.relative_to(tmp_path / "one"))
+        assert expected.keys() == found.keys() and all(weight.equal(found[name]) for name, weight in expected.items())
+
+
+def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog):
+    """Older versions have left such."""
+    state = broken_off / "checkpoint-4" / "trainer_state.json"
+    assert folders.is_whole(state.parent)
+    state.write_text(state.read_text().replace('"max_steps": 8', '"max_steps": 3'))
+    assert folders.last_checkpoint(str(broken_off)) is None and f"{state.parent} is not whole" in caplog.text
+
+
+def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_path, monkeypatch):
+    """So --enable_jit_checkpoint does at a SIGTERM."""
+    plain = runner.Watched.training_step
+
+    def step(self, *args, **kwargs):
+        self.control.should_training_stop = self.state.global_step == 5
+        return plain(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Watched, "training_step", step)
+        with pytest.raises(UserError, match="stopped at step 6: the training was ended before its last step, 8.*checkpoint-6"):
+            start(tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+# ---- the best checkpoint ---------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def best_is_first(start, undisturbed, tmp_path, monkeypatch):
+    """Two runs, killed when they score, whose best checkpoint is the first of two: `one`, and `two`, which is a copy of it."""
+    numbers = iter([60.0, 50.0])
+    monkeypatch.setattr(runner.TaskTrainer, "evaluate", lambda self, *a, **k: self.control and {"eval_accuracy": next(numbers)})
+
+    def work():
+        monkeypatch.setattr(runner, "score_languages", lambda *a, **k: kill())
+        start(tmp_path / "one")
+
+    killed(work)
+    assert folders.checkpoints(tmp_path / "one") == [tmp_path / "one" / f"checkpoint-{step}" for step in (8, 4)]
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    return tmp_path
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["copied", "moved"])
+def test_the_best_checkpoint_is_that_of_the_folder_itself(there, best_is_first, start):
+    start(best_is_first / "one")
+    expected = load_file(best_is_first / "one" / "model.safetensors")
+    if there:
+        shutil.copytree(best_is_first / "two" / "checkpoint-8", best_is_first / "one" / "checkpoint-4")  # other weights
+    start(best_is_first / "two")
+    found = load_file(best_is_first / "two" / "model.safetensors")
+    assert all(weight.equal(found[name]) for name, weight in expected.items())
+
+
+def test_without_its_best_checkpoint_a_run_begins_anew(best_is_first, caplog):
+    os.truncate(best_is_first / "one" / "checkpoint-4" / "model.safetensors", 1000)
+    assert not folders.is_whole(best_is_first / "one" / "checkpoint-8")
+    assert folders.last_checkpoint(str(best_is_first / "one")) is None
+
+
+def test_old_checkpoints_go_but_no_stage_does(tmp_path):
+    """transformers' own way takes the oldest folder of that name by the clock."""
+    for name in ("checkpoint-2", "checkpoint-10", "checkpoint-4", "checkpoint-siqa"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (1e9 + len(name) * 100 * (name != "checkpoint-siqa"),) * 2)
+    folders.rotate(tmp_path, 1, str(tmp_path / "checkpoint-2"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-2", "checkpoint-siqa"]
+    folders.rotate(tmp_path, 1, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-siqa"]
+
+
+def test_the_first_stage_outlives_the_checkpoints_of_the_second(tiny_model, tiny_world, tmp_path, monkeypatch):
+    plain = runner.Watched._save_checkpoint
+
+    def save(self, *args):
+        for folder in tmp_path.rglob("checkpoint-*"):
+            os.utime(folder, (folder.stat().st_mtime - 100,) * 2)  # hours between them
+        plain(self, *args)
+
+    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(cards, "finish", lambda *a, **k: None)
+    importlib.import_module("run_target").main([
+        "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--task", "xcopa", "--languages", "en", *FEW,
+        "--per_device_train_batch_size", "4", "--num_train_epochs", "3", "--disable_tqdm", "true", "--output_dir", str(tmp_path)])
+    assert [path.parent.name for path in tmp_path.glob("*/done")] == ["checkpoint-siqa"]
 
 
 # ---- what has changed between a kill and the next start ----------------------------------------------------------------

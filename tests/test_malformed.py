@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tasks import get_task
-from tasks.rows import Rows, sha256
+from tasks.rows import Rows
 from xstilts import arguments, claims, contrasts, folders, heads, results, runner
 from xstilts.embedding import Encoder
 from xstilts.errors import UserError
@@ -105,7 +105,6 @@ def sources(world):
 
 def read_all(name, split, language, root, tokenizer):
     """What a run does with a split before its model sees it, and a score of what is right."""
-    sha256.cache_clear()
     rows = Rows(root)
     task = get_task(name)
     examples = task.load(split, language, rows)
@@ -337,7 +336,8 @@ def test_a_run_that_was_broken_off(data, tmp_path_factory):
 RECORD = {"schema": 1, "phase": "retrieval", "task": "tatoeba", "form": "retrieval", "arm": "none", "seed": 0, "model": "m",
           "parents": ["m"], "metric": "accuracy", "chance": {"accuracy": 20.0}, "at_chance": False, "dev": {},
           "scores": {"qaa": {"accuracy": 60.0}, "qab": {"accuracy": 40.0}}, "n": {"qaa": 5, "qab": 5}, "mean": {"accuracy": 50.0},
-          "layer": 1, "pooling": "mean", "layers": {"1": {"qaa": {"accuracy": 60.0}}}, "measures": {"bias": 1.0}, "notes": ["a note"],
+          "layer": 1, "pooling": "mean", "layers": {"1": {"qaa": {"accuracy": 60.0}, "qab": {"accuracy": 40.0}}},
+          "measures": {"bias": 1.0}, "notes": ["a note"],
           "settings": {"layer": "all"}, "data": [{"id": "a", "config": "b", "split": "test", "sha256": "0" * 64, "rows": 5}],
           "versions": {"python": "3.11"}, "command": "python run_retrieval.py", "seconds": 3.5, "finished": "2026-01-01T00:00:00+00:00"}
 

@@ -1,12 +1,17 @@
 import os
+import random
+import re
+import string
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tasks import metrics
 from tasks.errors import UserError
+from tasks.metrics.tagging.tagging import f1_of_seqeval_0_0_12
 
 METRICS = Path(metrics.__file__).parent
 
@@ -135,6 +140,31 @@ def test_tagging_reads_bare_tags_as_the_pinned_seqeval_does():
     assert (scores["f1"], scores["accuracy"]) == (close(100), close(50))
 
 
+@pytest.mark.parametrize("gold, tags, score", [
+    ([["NOUN", "_"]], [["NOUN", "SYM"]], 50),  # 1.2.2 loses a span of "_" at the end of a sentence
+    ([["_"], ["_"]], [["_"], ["X"]], 50),
+    ([["DET", "CCONJ"]], [["DET", "SCONJ"]], 50),
+    ([["B-A-B", "I-B"]], [["B-B", "I-A-B"]], 100),  # the type is what follows the last hyphen
+    ([["NOUN", "NOUN"], ["NOUN"]], [["NOUN", "NOUN"], ["X"]], 50),  # a span ends with its sentence
+    ([["O"]], [["O"]], 0),
+])  # fmt: skip
+def test_f1_of_seqeval_0_0_12(gold, tags, score):
+    assert f1_of_seqeval_0_0_12(tags, gold) == close(score)
+
+
+def test_f1_of_seqeval_0_0_12_on_random_tags():
+    """The sum over 3,000 random cases, which seqeval 0.0.12 itself gave; its code with 1.2.2's types gives another."""
+    draw, total = random.Random(0), 0.0
+    bare = "ADJ ADP AUX CCONJ INTJ NOUN PUNCT SCONJ SYM X _".split()
+    hyphens = "B-PER I-PER O B-A-B I-A-B N-O O-X - -b a- B E S . NOUN _".split()
+    for number in range(3000):
+        known = bare if number % 2 else hyphens
+        gold = [[draw.choice(known) for _ in range(draw.randint(1, 8))] for _ in range(draw.randint(1, 4))]
+        tags = [[tag if draw.random() < 0.6 else draw.choice(known) for tag in sentence] for sentence in gold]
+        total += f1_of_seqeval_0_0_12(tags, gold)
+    assert total == pytest.approx(178371.71279884517, abs=1e-6)
+
+
 def test_tagging_without_spans_scores_zero_quietly(recwarn):
     scores = metrics.compute("tagging", predictions=[["O", "O"]], references=[["O", "O"]])
     assert scores == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 100.0}
@@ -228,6 +258,74 @@ def test_qa_refuses_stripped_gold():
 def test_qa_without_answer():
     """An unanswerable question wants the empty string."""
     assert qa(["", "x", "river"], [[], [], ["river"]]) == {"exact_match": close(200 / 3), "f1": close(200 / 3)}
+
+
+def normalize_answer(text):
+    """As in SQuAD's evaluate-v1.1.py and evaluate-v2.0.py, in their order."""
+    text = "".join(char for char in text.lower() if char not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def official_scores(predictions, references, version, probabilities=()):
+    """What SQuAD's own scripts give, restated: exact match and F1, and for 2.0 the best of each over all thresholds."""
+    def f1(prediction, gold):
+        guess, right = normalize_answer(prediction).split(), normalize_answer(gold).split()
+        same = sum((Counter(guess) & Counter(right)).values())
+        if version == 2 and not (guess and right):
+            return float(guess == right)
+        return 2 * same / (len(guess) + len(right)) if same else 0.0
+
+    exact, overlap = [], []
+    for prediction, answers in zip(predictions, references, strict=True):
+        if version == 2:
+            answers = [answer for answer in answers if normalize_answer(answer)] or [""]
+        exact.append(max(float(normalize_answer(prediction) == normalize_answer(answer)) for answer in answers))
+        overlap.append(max(f1(prediction, answer) for answer in answers))
+    scores = {"exact_match": 100 * sum(exact) / len(exact), "f1": 100 * sum(overlap) / len(exact)}
+    for name, values in (("best_exact_match", exact), ("best_f1", overlap)) if probabilities else ():
+        total = best = sum(not answers for answers in references)
+        for row in sorted(range(len(values)), key=lambda row: probabilities[row]):
+            total += values[row] if references[row] else -1 if predictions[row] else 0
+            best = max(best, total)
+        scores[name] = 100 * best / len(values)
+    return scores
+
+
+@pytest.mark.parametrize("version, unanswerable", [(1, 0), (2, 0), (2, 0.4)])
+def test_qa_agrees_with_squads_own_scripts(version, unanswerable):
+    """On 3,000 random rows each, of words most of which normalise to nothing."""
+    draw, words = random.Random(version), ["the", "a", "An", "!", "...", "-", "river", "Lake", "lake.", "2", "the-river", ""]
+
+    def text():
+        return " ".join(draw.choice(words) for _ in range(draw.randint(0, 3)))
+
+    def gold():
+        return [] if draw.random() < unanswerable else [text() or "the" for _ in range(draw.randint(1, 3))]
+
+    for rows in [3] * 40 + [30] * 20 + [2280]:
+        predictions, references = [text() for _ in range(rows)], [gold() for _ in range(rows - 1)] + [["the"]]
+        probabilities = [draw.choice([0, 0.5, 0.5, 1, -3, 2]) for _ in range(rows)] if version == 2 else []
+        more = {"squad_v2": True} if version == 2 else {}
+        found = qa(predictions, references, **more)
+        if version == 2:
+            best = qa(predictions, references, **more, no_answer_probabilities=probabilities)
+            found |= {name: best[name] for name in ("best_exact_match", "best_f1")}
+        assert found == {name: close(value) for name, value in official_scores(predictions, references, version, probabilities).items()}
+
+
+def test_squad_2_scores_by_its_own_rules_also_without_an_unanswerable_question():
+    from datasets import Dataset
+
+    from tasks import get_task
+
+    examples = Dataset.from_dict({"answers": [{"text": ["the"], "answer_start": [0]}, {"text": ["Ulm", "a"], "answer_start": [0, 3]}]})
+    scores = get_task("squad_v2").score([("a", -1.0), ("an", -1.0)], examples, "en")
+    assert scores["f1"] == scores["best_f1"] == 50  # the second has gold that does not normalise to nothing
+    assert get_task("squad").score(["a", "an"], examples, "en") == {"exact_match": 100, "f1": 0}
+    nothing = Dataset.from_dict({"answers": [{"text": [], "answer_start": []}] * 4}).cast(examples.features)
+    assert get_task("squad_v2").score([("", 1.0)] * 4, nothing, "en")["best_f1"] == 100
+    with pytest.raises(UserError, match="stripped"):
+        qa([""] * 200, [[]] * 200, squad_v2=True)
 
 
 def test_qa_best_threshold():

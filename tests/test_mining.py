@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from operator import mul
 
 import numpy as np
@@ -176,7 +177,7 @@ def published_threshold(scores: list[float], is_gold: list[bool], n_gold: int) -
         if correct:
             precision, recall = correct / position, correct / n_gold
             f1 = 2 * precision * recall / (precision + recall)
-            if f1 > best + 1e-12:
+            if f1 > best:
                 best = f1
                 threshold = (score + walk[position][0]) / 2 if position < len(walk) else score
     kept = [gold for score, gold in walk if score >= threshold]
@@ -184,18 +185,25 @@ def published_threshold(scores: list[float], is_gold: list[bool], n_gold: int) -
     return threshold, 200 * precision * recall / (precision + recall)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_threshold_is_the_benchmarks(seed):
-    draw = np.random.default_rng(seed)
-    size = int(draw.integers(1, 40))
-    scores = draw.standard_normal(size)
-    if seed % 2:
-        scores = np.round(scores, 1)  # ties
-    is_gold = draw.random(size) < 0.2 + 0.6 * (scores > 0)
-    is_gold[draw.integers(size)] = True
-    n_gold = int(is_gold.sum() + draw.integers(0, 5))
-    threshold, f1 = best_threshold(scores, is_gold, n_gold)
-    assert (threshold, f1) == pytest.approx(published_threshold(scores.tolist(), is_gold.tolist(), n_gold), abs=1e-9)
+def test_threshold_is_the_benchmarks():
+    """The same bits, also where several cuts have the same F1 as a fraction and rounding decides: 17 of these 2,000."""
+    draw, by_rounding = np.random.default_rng(0), 0
+    for number in range(2000):
+        size = int(draw.integers(1, 40))
+        scores = draw.standard_normal(size)
+        if number % 2:
+            scores = np.round(scores, 1)  # ties
+        is_gold = draw.random(size) < 0.2 + 0.6 * (scores > 0)
+        is_gold[draw.integers(size)] = True
+        n_gold = int(is_gold.sum() + draw.integers(0, 5))
+        threshold, f1 = best_threshold(scores, is_gold, n_gold)
+        expected = published_threshold(scores.tolist(), is_gold.tolist(), n_gold)
+        assert threshold == expected[0] and f1 == pytest.approx(expected[1], abs=1e-9)
+        walk = sorted(zip(scores.tolist(), is_gold.tolist(), strict=True), key=lambda item: -item[0])
+        fractions = [Fraction(2 * sum(gold for _, gold in walk[:n]), n + n_gold) for n in range(1, size + 1)]
+        first = fractions.index(max(fractions))
+        by_rounding += threshold != (walk[first][0] if first + 1 == size else (walk[first][0] + walk[first + 1][0]) / 2)
+    assert by_rounding == 17
 
 
 @pytest.mark.parametrize("margin", mining.MARGINS)

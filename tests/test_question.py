@@ -1,12 +1,15 @@
 """The report of `make question`, on results and hits written by hand with effects planted in them."""
 
 import csv
+import os
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -116,7 +119,7 @@ def find(asked, family, role, kind, against="E"):
 def test_planted_effects_and_the_planted_null_come_out(runs, ask):
     asked = ask(runs)
     assert asked.problems == []
-    assert find(asked, "nli", "M", UNSEEN).verdict == "equivalent within 1 point"
+    assert find(asked, "nli", "M", UNSEEN).verdict == "undecided (within 1 point in 3 seeds)"
     assert find(asked, "nli", "M", SEEN).verdict == "M better"
     assert find(asked, "nli", "shuffled", UNSEEN).verdict == find(asked, "nli", "shuffled", SEEN).verdict == "E better"
     assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better"
@@ -283,10 +286,61 @@ def test_phase_2_that_did_not_learn_is_told_unless_its_labels_were_shuffled(runs
     assert "(English dev at chance in some seed) in mnli:" in question.words(ask(runs, **SMALL))
 
 
+def drop_seed(root, seed, arms):
+    """Takes the cells of a seed away, not its folders."""
+    for arm in arms:
+        (root / f"{arm}/seed{seed}/tatoeba/results.json").unlink()
+
+
+def test_a_seed_left_out_of_both_arms_is_in_the_verdict(runs, ask):
+    drop_seed(runs, 2, TRAINED | {"none": []})
+    verdict = find(ask(runs, **SMALL), "nli", "M", SEEN).verdict
+    assert verdict.endswith("[warning: M without seed 2, E without seed 2]")
+
+
+def test_a_seed_asked_for_and_never_run_is_in_the_verdict(runs, ask):
+    verdict = find(ask(runs, seeds=[0, 1, 2, 3], **SMALL), "nli", "M", SEEN).verdict
+    assert verdict == "M better [warning: M without seed 3, E without seed 3]"
+
+
+def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
+    put_training(runs, "mnli", 2, [], at_chance=True)
+    asked = ask(runs)
+    assert find(asked, "nli", "M", SEEN).verdict == "M better [warning: E at chance in seed 2]"
+    assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better [warning: E at chance in seed 2]"
+    assert "warning" not in find(asked, "mlm", "M", UNSEEN).verdict
+    text = question.words(asked)
+    assert "A warning names seeds" in text and "[warning: E at chance in seed 2]" in text
+    put_training(runs, "mnli", 2, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
+    assert "warning" not in find(ask(runs), "nli", "M", SEEN).verdict
+
+
+def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):
+    put_cell(runs, "mnli_multilingual", 1, {"all": -9.0})
+    asked = ask(runs, **SMALL)
+    assert find(asked, "nli", "M", UNSEEN).verdict == "undecided [warning: seed 1 stands apart]"
+    question.write(asked, runs / "report")
+    with (runs / "report/question.csv").open() as file:
+        assert any(row["verdict"] == "undecided [warning: seed 1 stands apart]" for row in csv.DictReader(file))
+
+
 def test_arms_that_are_not_matched(runs, ask):
     put_training(runs, "mnli", 0, [], measures={"rows": 900, "steps": 45, "tokens": 10})
     asked = ask(runs, **SMALL)
     assert any("mnli 900 rows, 45 steps and 1000 rows, 50 steps; mnli_multilingual 1000 rows" in problem for problem in asked.problems)
+
+
+def changed(path, **columns):
+    """Puts another value into the first row read (layer 1, plain) of each column."""
+    table = pq.read_table(path)
+    for name, value in columns.items():
+        values = table.column(name).to_pylist()
+        values[next(i for i, layer in enumerate(table.column("layer").to_pylist()) if layer == 1)] = value
+        kinds = {str: pa.string(), list: pa.list_(pa.float64())}
+        kind = kinds.get(type(value), table.schema.field(name).type)
+        values = [value] * len(values) if type(value) in kinds else values
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, kind))
+    pq.write_table(table, path)
 
 
 @pytest.mark.parametrize(
@@ -297,8 +351,19 @@ def test_arms_that_are_not_matched(runs, ask):
         (lambda path: pd.DataFrame({"language": ["qaa"]}).to_parquet(path), "cannot be read"),
         (lambda path: pd.concat([pd.read_parquet(path)] * 2).to_parquet(path), "twice"),
         (lambda path: pd.read_parquet(path).assign(value=np.float32(0)).to_parquet(path), "results.json says"),
+        (lambda path: changed(path, value="much"), "cannot be read"),
+        (lambda path: changed(path, value=None), "cannot be read"),
+        (lambda path: changed(path, value=[1.0]), "cannot be read"),
+        (lambda path: changed(path, value=float("nan")), "holds nan, expected values from 0 to 1"),
+        (lambda path: changed(path, value=2.0), "holds 2.0, expected values from 0 to 1"),
+        (lambda path: changed(path, layer="one"), "cannot be read"),
+        (lambda path: changed(path, query=None), "cannot be read"),
+        (lambda path: changed(path, language=None), "cannot be read"),
+        (lambda path: (path.unlink(), path.mkdir()), "a folder, expected a file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "a named pipe, expected a file"),
     ],
-    ids=["missing", "broken", "columns", "twice", "other scores"],
+    ids=["missing", "broken", "columns", "twice", "other scores", "text", "null", "list", "nan", "two", "layer", "query", "language",
+         "folder", "pipe"],
 )
 def test_hits_that_do_not_fit(runs, ask, spoil, told):
     spoil(runs / "mnli/seed1/tatoeba/hits.parquet")
@@ -307,7 +372,7 @@ def test_hits_that_do_not_fit(runs, ask, spoil, told):
 
 def test_one_seed(runs, ask):
     asked = ask(runs, seeds=[0], **SMALL)
-    assert asked.primary.verdict == "undecided (one seed)"
+    assert asked.primary.verdict == "undecided (one seed) [warning: M without seed 1 2, E without seed 1 2]"  # they are there
     text = question.words(asked)
     assert "undecided (one seed)" in text and "95 % interval" not in text and "another seed" in text
 
@@ -320,12 +385,13 @@ def test_one_seed(runs, ask):
         ({"primary": {"family": "qa", "role": "M"}}, "no family's role.*nli: M"),
         ({"primary": "nli"}, "primary is 'nli', expected"),
         ({"select_languages": "qae"}, "expected a list"),
-        ({"select_languages": ["da", False]}, "in quotes"),
+        ({"select_languages": ["da", {"no": 1}]}, "expected a list of language codes"),
+        ({"select_languages": ["no"]}, "no were not measured"),  # Norwegian, not false
         ({"primary": None}, "primary missing"),
         ({"select_languages": [], "fixed_layer": None}, "select_languages, to choose"),
         ({"select_languages": ["qaz"]}, "qaz were not measured"),
         ({"fixed_layer": 9}, "9 was not measured; there are 0, 1, 2"),
-        ({"margin": 0}, "margin is 0, expected points above 0"),
+        ({"margin": 0}, "margin is '0', expected points above 0"),
         ({"fixed_layer": "last"}, "expected a layer's number"),
         ({"task": "bucc"}, "no results of bucc"),
     ],
@@ -344,7 +410,7 @@ def test_words_hold_what_the_numbers_say(runs, ask):
     text = question.words(asked)
     read = 0
     for treated, against, kind, rest in re.findall(r"(\w+) against (\w+) in (unseen|seen) languages: ([^:]*?)\.(?= |$)", text):
-        for verdict, families in (part.split(" in ", 1) for part in rest.split("; ")):
+        for verdict, families in (part.rsplit(" in ", 1) for part in rest.split("; ")):
             for family, shown in re.findall(r"(\w+) \(([+−]?[\d.]+)\)", families):
                 contrast = find(asked, family, treated, kind, against)
                 assert contrast.verdict == verdict
@@ -353,9 +419,9 @@ def test_words_hold_what_the_numbers_say(runs, ask):
     assert read == sum(c.kind == UNSEEN or c.roles[0] == "M" for c in asked.contrasts) == 7
     low, high = asked.primary.found.interval
     assert text.startswith("The contrast fixed in advance is nli, M (mnli_multilingual) against E (mnli), in 2 unseen languages: "
-                           f"equivalent within 1 point, {page_number(asked.primary.found.difference)} points, 95 % interval "
+                           f"undecided (within 1 point in 3 seeds), {page_number(asked.primary.found.difference)} points, 95 % interval "
                            f"{page_number(low)} to {page_number(high)}, 3 seeds, 800 queries.")  # fmt: skip
-    assert "Undecided means" not in text  # there is none
+    assert "Undecided means" in text and "is no equivalence" in text and "warning" not in text.lower()
 
 
 def page_number(value):
@@ -416,8 +482,18 @@ def test_questions_of_the_recipes_name_arms_that_there_are():
 
 
 def test_broken_question_file(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="none.yaml: no such file"):
         cs.read_spec(tmp_path / "none.yaml")
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)) + "families: *a11\n"
+    for text in ("task: 2001-99-99\n", "task: !!int x\n", "[" * 10**5, bomb + "primary: {family: a, role: b}\n",
+                 "families: {a: {E: x, M: y}}\nprimary: {family: [a], role: M}\n"):  # fmt: skip
+        (tmp_path / "odd.yaml").write_text(text)
+        with pytest.raises(UserError, match="odd.yaml") as error:
+            cs.read_spec(tmp_path / "odd.yaml")
+        assert len(str(error.value)) < 500
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UserError, match="a pipe or a device"):
+        cs.read_spec(tmp_path / "pipe.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(UserError, match="key: value"):
         cs.read_spec(tmp_path / "list.yaml")

@@ -13,7 +13,7 @@ import pytest
 
 import run_report
 from xstilts import matrix as mx
-from xstilts import page, results
+from xstilts import page, plots, results
 from xstilts.errors import UserError
 
 REPO = Path(run_report.__file__).parent
@@ -278,13 +278,13 @@ def test_layer_curve_is_the_mean_over_languages(runs):
         ("mnli", 0): (3, False),
         ("mnli", 1): (45, True),
     }
-    [axes] = page.layer_plot(mx.collect(runs)).axes
+    [axes] = plots.layer_plot(mx.collect(runs)).axes
     assert list(axes.lines[0].get_ydata()) == [2, 15]
 
 
 def test_layer_curves_of_each_language(runs):
     put_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
-    none, mnli = page.language_plot(mx.collect(runs)).axes
+    none, mnli = plots.language_plot(mx.collect(runs)).axes
     assert [none.get_ylabel(), mnli.get_ylabel()] == ["none", "mnli"] and none.get_title() == "tatoeba (accuracy)"
     # the best language first, then their mean; means over seeds
     assert [list(line.get_ydata()) for line in none.lines[:3]] == [[3, 20], [1, 10], [2, 15]]
@@ -311,7 +311,7 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
 
 
 def test_heat_map_is_centred_and_shows_the_differences(runs):
-    axes = page.heat_map(mx.collect(runs)).axes[0]
+    axes = plots.heat_map(mx.collect(runs)).axes[0]
     assert axes.images[0].get_clim() == (-30, 30)
     assert [text.get_text() for text in axes.texts] == ["+1.0", "+8.0", "+30.0", "+4.5", "+13.0"]
 

@@ -150,13 +150,13 @@ def test_folder_that_cannot_be_written(tmp_path):
         results.write(tmp_path / "file" / "results.json", make_result())
 
 
-def test_find_is_sorted_and_leaves_checkpoints_out(tmp_path):
+def test_paths_are_sorted_and_leaves_checkpoints_out(tmp_path):
     for folder in ("b/seed0", "a/seed0/xnli", "a/seed0/checkpoint-5", "a/seed0"):
         results.write(tmp_path / folder / "results.json", make_result())
-    found = [path.parent.relative_to(tmp_path).as_posix() for path, _ in results.find(tmp_path)]
+    found = [path.parent.relative_to(tmp_path).as_posix() for path in results.paths(tmp_path)]
     assert found == ["a/seed0", "a/seed0/xnli", "b/seed0"]
     with pytest.raises(UserError, match="not a folder"):
-        results.find(tmp_path / "nowhere")
+        results.paths(tmp_path / "nowhere")
 
 
 def test_mean_is_over_languages_and_shared_metrics():

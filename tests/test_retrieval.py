@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from tasks import get_task
 from tasks import languages as codes
+from tasks.ranking import Pool
 from tasks.rows import Rows
 from xstilts import measure, ranks, scoring, submission
 from xstilts.embedding import Encoder, normalize
@@ -179,6 +180,30 @@ def test_lareqa_is_one_pool_of_all_languages(text, retrieval, tiny_model, tiny_w
     assert record["settings"]["candidate_text"] == text
 
 
+def test_lareqa_answers_have_no_line_end():
+    """XTREME-R's (sentence + context).replace("\\n", ""): a line end inside the sentence goes too."""
+    pool = Pool([], [], [], ["en_1_0"], ["One\ntwo."], ["One\ntwo. Three.\n"], ["en"])
+    assert get_task("lareqa").texts(pool, "sentence_context") == ["Onetwo.Onetwo. Three."]
+    assert get_task("lareqa").texts(pool, "sentence") == ["One\ntwo."]
+
+
+@pytest.mark.parametrize("task", ["tatoeba", *RANKED])
+def test_what_is_compared_is_embedded_in_one_call(task, retrieval, monkeypatch):
+    """Of two calls sentences of equal tokens get unequal vectors."""
+    embed, calls = Encoder.embed, []
+    monkeypatch.setattr(Encoder, "embed", lambda *rest, **more: calls.append(rest) or embed(*rest, **more))
+    record = retrieval("--tasks", task)[task]
+    assert len(calls) == (len(record["scores"]) if task == "tatoeba" else 1)
+
+
+@pytest.fixture
+def real_pools(tiny_world, tmp_path):
+    """LAReQA's rows of the world under names of human languages, two of the benchmark's eleven."""
+    for language, name in (("en", "en"), ("qaa", "vi")):
+        shutil.copytree(tiny_world / "lareqa__xquad-r" / language, tmp_path / "rows" / "lareqa__xquad-r" / name)
+    return tmp_path / "rows"
+
+
 def test_the_pool_stays_whole(retrieval, tiny_world):
     """Fewer queries or languages asked: the candidates are those of all the same."""
     whole = retrieval("--tasks", *RANKED, folder="whole")
@@ -190,6 +215,15 @@ def test_the_pool_stays_whole(retrieval, tiny_world):
     pools = [get_task("lareqa").load("test", code, Rows(tiny_world)) for code in ("en", "qaa", "qab")]
     assert pools[0].candidate_ids == pools[1].candidate_ids == pools[2].candidate_ids
     assert set(pools[0].candidate_languages) == {"en", "qaa", "qab"}
+
+
+def test_a_pool_smaller_than_the_benchmarks_is_noted(retrieval, real_pools):
+    few = retrieval("--tasks", "tatoeba", "--max_eval_samples", "3", "--languages", "qaa")["tatoeba"]
+    assert "qaa: only the first 3 sentences are searched (--max_eval_samples)" in few["notes"]
+    whole = retrieval("--tasks", "tatoeba", "lareqa", "--max_eval_samples", "1000", folder="whole")
+    assert not any("sentences" in note or "candidates are" in note for record in whole.values() for note in record["notes"])
+    record = retrieval("--tasks", "lareqa", root=real_pools, folder="two")["lareqa"]
+    assert any(note.startswith("candidates are in 2 languages, the benchmark's in 11: without ar, de") for note in record["notes"])
 
 
 def test_submission_files_of_ranking_score_the_same(retrieval, tiny_world, tmp_path):
@@ -298,6 +332,16 @@ def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
             headline.reported(get_task("tatoeba"), hub, wanted)
 
 
+@pytest.mark.parametrize("arguments, told", [
+    (["--tasks", "tatoeba", "--code_switch", "bilingual"], "--code_switch changes nothing here: it goes with --do_train"),
+    (["--tasks", "tatoeba", "--train_languages", "en", "qaa"], "--train_languages changes nothing here: it goes with --do_train"),
+    (["--do_train", "--train_tasks", "squad_dual", "--csls", "10"], "--csls changes nothing here: --do_train measures nothing"),
+    (["--do_train", "--train_tasks", "squad_dual", "--index", "Flat"], "--index changes nothing here: --do_train measures nothing"),
+])  # fmt: skip
+def test_arguments_that_would_do_nothing(arguments, told, refused, no_embedding):
+    assert told in refused(*arguments)
+
+
 # ---- special tokens --------------------------------------------------------------------------------------------------
 
 def test_mean_without_special_tokens(retrieval, tiny_model, tiny_world):
@@ -321,10 +365,10 @@ def test_special_tokens_that_must_count(arguments, told, refused, no_embedding):
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("value, told", [(float("nan"), "is not finite"), (0.0, "is zero")])
+@pytest.mark.parametrize("value, told", [(float("nan"), "hold NaN"), (3e38, "too large"), (0.0, "is zero")])
 @pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa"])
 def test_vectors_without_a_direction(task, value, told, refused, tiny_model, tmp_path):
-    """A model whose last layer gives NaN, or nothing: said with task and layer."""
+    """A model whose last layer gives NaN is refused when it is loaded; one that gives zeros, with task and layer."""
     from safetensors.torch import load_file, save_file
 
     model = tmp_path / "model"
@@ -334,12 +378,18 @@ def test_vectors_without_a_direction(task, value, told, refused, tiny_model, tmp
     assert last
     save_file(weights | {key: weights[key] * 0 + value for key in last}, model / "model.safetensors", metadata={"format": "pt"})
     message = refused("--tasks", task, model=model)
-    assert task in message and "layer 2" in message and told in message
+    assert told in message and (value != 0 or (task in message and "layer 2" in message))
 
 
 def every(**values):
     """A change that sets these columns in all rows."""
     return lambda rows: [row | values for row in rows]
+
+
+def from_the_end(rows):
+    """A mention whose place is counted from the end, which a slice takes."""
+    length, span = len(rows[1]["context"]["text"]), rows[1]["mentions"][0]["mention_span"]
+    span.update(start=span["start"] - length, end=span["end"] - length)
 
 
 BAD_ROWS = [
@@ -348,12 +398,25 @@ BAD_ROWS = [
     ("bucc", "bucc2018__qab-en/gold/test", lambda rows: rows[0].update(source_id="qab-9"), "'qab-9' names no sentence of the source pool"),
     ("bucc", "bucc2018__qab-en/gold/validation", lambda rows: rows.clear(), "it is empty"),
     ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
-    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[0]["qas"][0]), "stands twice"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[1]["qas"][0]), "stands twice"),
     ("lareqa", "lareqa__xquad-r/qab/test", every(qas=[]), "no question has its answer"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1].update(context=" "), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][0].__setitem__(0, -4),
+     "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][-1].__setitem__(1, 10**6), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"].append([0, 3]), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=None), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(answer_start=-1),
+     "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(text="elsewhere"),
+     "row 2"),
     ("mewslix", "izhx__mewsli-x/candidate_entities/test", lambda rows: rows[1].update(entity_id="Q1"), "row 2, column 'entity_id': 'Q1'"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"), "'Q999', which is no candidate"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(rows[0]), "column 'example_id of mentions': "),
     ("mewslix", "izhx__mewsli-x/qab/test", every(mentions=[]), "no row has a mention"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1]["mentions"][0].update(example_id=[]), "row 2"),
+    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(mentions=[None]), "row 2"),
+    ("mewslix", "izhx__mewsli-x/qab/test", from_the_end, "does not stand at character -"),
 ]
 
 
@@ -379,8 +442,8 @@ def test_pools_too_small_for_what_is_asked(arguments, told, refused, no_embeddin
     assert told in refused(*arguments)
 
 
-def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_path):
-    """Its gold pairs are of sentences that stand twice, so none can be found: said in a note, and F1 is 0."""
+def test_without_a_hit_on_dev_the_threshold_is_zero(retrieval, tiny_world, tmp_path):
+    """Dev's gold pairs are of sentences that stand twice, so none can be found. XTREME then extracts every test candidate."""
 
     def unfindable(rows):
         return [{"source_id": rows[0]["source_id"], "target_id": rows[0]["target_id"]}]
@@ -394,9 +457,11 @@ def test_a_dev_split_without_a_hit_extracts_nothing(retrieval, tiny_world, tmp_p
 
     root = broken(root, tmp_path / "doubled", "bucc2018__qab-en/source/validation", double)
     record = retrieval("--tasks", "bucc", "--languages", "qab", root=root)["bucc"]
-    assert record["scores"]["qab"]["f1"] == record["scores"]["qab"]["dev_f1"] == 0
-    assert "qab, layer 2: no gold pair among the dev candidates, so none is extracted" in record["notes"]
-    assert (tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text() == ""
+    assert record["scores"]["qab"]["dev_f1"] == 0
+    assert "qab, layer 2: no dev candidate is a gold pair, so the threshold is 0, as in XTREME" in record["notes"]
+    candidates = (tmp_path / "out/bucc/candidates/qab.tsv").read_text().splitlines()
+    assert candidates[0].endswith("score >= 0.000000 (best F1 on dev)")
+    assert len((tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text().splitlines()) == len(candidates) - 1 > 0
 
 
 def test_a_damaged_cache_is_computed_again(retrieval, tmp_path):

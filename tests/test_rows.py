@@ -174,7 +174,7 @@ BAD = {  # what is wrong: (file, rows, task, split, what must be named)
     "a sentence without words": ("google__xtreme/udpos.English/train", changed(POS, 2, tokens=[], pos_tags=[]), "udpos", "train",
                                  ["row 2"]),
     "unknown tag": ("google__xtreme/udpos.English/train", changed(POS, 2, pos_tags=[7, 40]), "udpos", "train",
-                    ["sentence 2", "'pos_tags'", "40"]),
+                    ["row 2", "'pos_tags'", "word 2", "40"]),
     "a choice too few": ("Rowan__hellaswag/default/train", changed(MC, 2, endings=["a", "b", "c"]), "hellaswag", "train",
                          ["row 2", "3 choices", "expected 4"]),
     "no prompt": ("Rowan__hellaswag/default/train", changed(MC, 2, ctx_a=None, ctx=None), "hellaswag", "train", ["row 2"]),

@@ -19,12 +19,12 @@ def setting(tiny_world, tiny_model, tokenizer, tmp_path):
     task = get_task("xcopa")
     args = training_arguments(run, ["--max_steps", "2", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2",
                                            "--report_to", "none", "--disable_tqdm", "True"],
-                                     task.defaults, load_best_model_at_end=True, eval_strategy="epoch",
-                                     metric_for_best_model="eval_accuracy", greater_is_better=True)
+                                     task.defaults, metric="eval_accuracy", load_best_model_at_end=True)
     torch.manual_seed(0)
     model = heads.fresh_head(task, str(tiny_model))
     data_args = SimpleNamespace(max_train_samples=None, max_eval_samples=8)
-    model_args = SimpleNamespace(model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False)
+    model_args = SimpleNamespace(model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False,
+                                 attn_implementation=None)
     return task, model, args, Rows(tiny_world), tokenizer, 64, data_args, model_args
 
 

@@ -142,19 +142,76 @@ def test_planted_effects_come_out():
     assert judge(planted(6.0, seed_sd=0.4)) == "M better"
     assert judge(planted(-6.0, seed_sd=0.4)) == "E better"
     assert judge(planted(-6.0, seed_sd=0.4), names=("X", "C")) == "C better"
-    assert judge(planted(0.0, seed_sd=0.0, queries=5000)) == "equivalent within 1 point"
+    assert judge(planted(0.0, seed_sd=0.0, queries=5000)) == "undecided (within 1 point in 3 seeds)"
+    assert judge(planted(0.0, seed_sd=0.0, queries=1000, seeds=30)) == "equivalent within 1 point"
     assert judge(planted(0.0, seed_sd=4.0)) == "undecided"
     # Large, but the three seeds do not agree.
     assert judge(planted(3.0, seed_sd=6.0)) == "undecided"
 
 
 def test_a_sure_but_small_difference_is_equivalent_and_the_margin_decides():
-    small = {"qaa": 0.4 + np.random.default_rng(0).normal(0, 0.5, (3, 4000))}
+    small = {"qaa": 0.4 + np.random.default_rng(0).normal(0, 0.5, (29, 800))}
     found = statistics.estimate(small, draws=500)
     assert found.excludes_zero and found.within(1.0)
     assert judge(small) == "equivalent within 1 point"
     assert judge(small, margin=0.1) == "M better"
     assert judge(small, margin=2.5) == "equivalent within 2.5 points"
+
+
+def test_equivalence_takes_enough_seeds_and_none_that_is_doubtful():
+    for seeds in (2, 3, 5, statistics.ENOUGH_SEEDS - 1):
+        found = statistics.estimate(planted(0.0, seed_sd=0.0, queries=3000, seeds=seeds), draws=200)
+        assert found.within(1.0) and statistics.verdict(found, found.p) == f"undecided (within 1 point in {seeds} seeds)"
+    found = statistics.estimate(planted(0.0, seed_sd=0.0, queries=1000, seeds=statistics.ENOUGH_SEEDS), draws=200)
+    assert statistics.verdict(found, found.p) == "equivalent within 1 point"
+    doubtful = statistics.verdict(found, found.p, doubts=["E at chance in seed 3", "M without seed 4"])
+    assert doubtful == "undecided (within 1 point in 29 seeds) [warning: E at chance in seed 3, M without seed 4]"
+
+
+def test_every_verdict_carries_the_doubts():
+    found = statistics.estimate(planted(6.0, seed_sd=0.4), draws=2000)
+    assert statistics.verdict(found, found.p, doubts=["x"]) == "M better [warning: x]"
+    assert statistics.verdict(found, 0.06, doubts=["x"]) == "undecided [warning: x]"
+    alone = statistics.estimate(planted(6.0, seeds=1), draws=100)
+    assert statistics.verdict(alone, None, doubts=["x"]) == "undecided (one seed) [warning: x]"
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_a_seed_that_fails_stands_apart(seeds):
+    for place in range(seeds):
+        differences = planted(0.0, seed_sd=0.1, seeds=seeds, queries=2000)
+        for values in differences.values():
+            values[place] -= 12
+        assert statistics.estimate(differences, draws=50).apart == place
+
+
+def test_seeds_that_vary_alike_seldom_stand_apart():
+    for sd in (0.0, 1.0, 4.0):
+        found = [statistics.stands_apart(planted(1.0, seed_sd=sd, seeds=5, queries=200, seed=seed)) for seed in range(100)]
+        assert sum(place is not None for place in found) <= 18  # 10 are expected at most, 16 in one of 40 tries
+
+
+def test_two_seeds_and_seeds_that_answer_alike_do_not_stand_apart():
+    assert statistics.stands_apart(planted(0.0, seeds=2)) is None
+    same = {"qaa": np.zeros((3, 100))}
+    assert statistics.stands_apart(same) is None
+    same["qaa"][0, 0] = 100  # one query
+    assert statistics.stands_apart(same) is None
+
+
+@pytest.mark.parametrize(("share", "loss"), [(0.0, 0.0), (0.1, 12.0), (0.2, 8.0)])
+def test_equivalence_is_seldom_wrong_where_seeds_fail(share, loss):
+    """One arm's seeds fail in a share of all trainings; the intervals alone would call the arms equivalent in most sets of three."""
+    truth, wrong, by_intervals = -share * loss, 0, 0
+    for replicate in range(40):
+        differences = planted(0.0, seed_sd=0.0, queries=1000, languages=8, seed=replicate)
+        failed = np.random.default_rng(1000 + replicate).random(3) < share
+        for values in differences.values():
+            values[failed] -= loss
+        found = statistics.estimate(differences, draws=100)
+        by_intervals += found.within(1.0)
+        wrong += statistics.verdict(found, found.p).startswith("equivalent") and abs(truth) > 1
+    assert wrong == 0 and by_intervals > 10
 
 
 def test_correction_can_undo_a_verdict():
@@ -180,7 +237,8 @@ def test_no_query_differs():
     many = statistics.estimate({"qaa": np.zeros((3, 1000)), "qab": np.zeros((3, 1000))}, draws=100)
     assert many.p == 1 and many.wilcoxon_p is None and many.bootstrap_interval == (0, 0)
     assert many.interval == pytest.approx((-0.139, 0.139), abs=1e-3)  # 1.96 sqrt(2 (100 / 1000)^2) / 2
-    assert statistics.verdict(many, many.p) == "equivalent within 1 point"
+    assert statistics.verdict(many, many.p) == "undecided (within 1 point in 3 seeds)"
+    assert judge({"qaa": np.zeros((29, 1000)), "qab": np.zeros((29, 1000))}) == "equivalent within 1 point"
     assert judge({"qaa": np.zeros((3, 10)), "qab": np.zeros((3, 10))}) == "undecided"
 
 

@@ -20,7 +20,7 @@ from transformers import XLMRobertaForSequenceClassification as SequenceClassifi
 from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
-from tasks.rows import Rows, sha256
+from tasks.rows import Rows
 from xstilts import folders, heads, mixture, results, runner
 from xstilts.arguments import RunArguments
 from xstilts.errors import UserError
@@ -246,7 +246,6 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     settings.pop("model_finished")
     file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"
     shutil.copy(rows / "google__xquad" / "xquad.qab" / "validation.parquet", file)
-    sha256.cache_clear()
     assert "google/xquad (xquad.qaa, validation)" in folders.outdated(record, settings)
 
 
@@ -466,7 +465,7 @@ def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path
 
 def test_checkpoints_by_steps_are_each_scored_where_the_best_is_chosen(tmp_path):
     """docs/survive.md: --save_strategy steps --save_steps N, for more checkpoints; of a target task it was refused."""
-    run, chosen = RunArguments(output_dir=str(tmp_path)), {"load_best_model_at_end": True, "eval_strategy": "epoch"}
+    run, chosen = RunArguments(output_dir=str(tmp_path)), {"metric": "eval_f1", "load_best_model_at_end": True}
     args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40"], {}, **chosen)
     assert (args.eval_strategy, args.eval_steps) == ("steps", 40)
     args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40", "--eval_steps", "20"], {}, **chosen)

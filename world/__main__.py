@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--translate", type=Path, metavar="WORLD", help="write to --out the train rows of a world in every language")
     parser.add_argument("--noise", type=float, default=NOISE, help="share of words that go wrong in translation (default: %(default)s)")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="print shared-word retrieval in a world")
+    if any(word == "--" or word.endswith("=--") for word in (sys.argv[1:] if argv is None else argv)):
+        parser.error("-- is no value here")  # argparse would drop it
     options = parser.parse_args(argv)
 
     from .baseline import report

@@ -39,7 +39,8 @@ def report(folder: Path) -> str:
     for code in read_stamp(folder)["languages"][1:]:
         path = folder / f"mteb__tatoeba-bitext-mining/{code}-eng/test.parquet"
         try:
-            rows = pq.read_table(path).to_pydict()
+            with path.open("rb") as stream:
+                rows = pq.read_table(stream).to_pydict()
             lines.append(f"{code}  {accuracy(rows['sentence1'], rows['sentence2']):.1f}")
         except (OSError, ValueError, KeyError, AttributeError) as error:  # translations of a world have no Tatoeba
             said = next(iter(str(error).splitlines()), type(error).__name__)

@@ -97,17 +97,25 @@ def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iter
 def read_stamp(folder: Path) -> dict:
     """The contents of `world.json`. Raises WorldError where there is none, or not a whole one."""
     try:
+        if not (folder / STAMP).is_file() or (folder / STAMP).stat().st_size > 2**26:  # a named pipe would be waited for
+            raise ValueError("no file of ours")
         stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        whole = all(isinstance(stamp.get(name), kind) for name, kind in STAMPED.items()) and set(stamp["languages"]) <= {"en", *INVENTED}
-        if not whole or not all(isinstance(facts, dict) and {"rows", "sha256"} <= facts.keys() for facts in stamp["files"].values()):
+        whole = stamp.keys() <= {*STAMPED, "noise"} and all(_is(stamp.get(name), kind) for name, kind in STAMPED.items())
+        whole = whole and set(stamp["languages"]) <= {"en", *INVENTED} and stamp["languages"][:1] == ["en"] and 0 < stamp["size"] <= 10
+        if not whole or not _is(stamp.get("noise", 0), int | float) or not all(
+                isinstance(facts, dict) and {"rows", "sha256"} <= facts.keys() for facts in stamp["files"].values()):
             raise ValueError("not as written here")
         return stamp
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         raise WorldError(f"{folder} is no world: it has no readable {STAMP}. Write one with python -m world") from None
 
 
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _may_write(out: Path, settings: dict, force: bool) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not os.path.exists(out) or (out.is_dir() and not any(out.iterdir())):
         return True
     if not (out / STAMP).is_file():
         raise WorldError(f"--out {out} exists and is not a world (no {STAMP}): give another folder or remove it")
@@ -146,7 +154,8 @@ def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, di
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(file, Table):
-                pq.write_table(pa.table(file.columns, schema=file.schema), target)
+                with target.open("wb") as stream:  # opened here: pyarrow takes some paths for addresses
+                    pq.write_table(pa.table(file.columns, schema=file.schema), stream)
                 rows = len(next(iter(file.columns.values())))
             else:
                 target.write_text(file.content, encoding="utf-8")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from xstilts import processes
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts import inputs, processes, user_files
+from xstilts.errors import UserError
+from xstilts.privacy import with_underscores
+from xstilts.words import check_finite, check_rest, check_words, fail, short, yaml_words
 
 STARTED = time.time()  # about when this process began
 
@@ -26,6 +26,13 @@ class ModelArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Revision, if it is a Hub id."})
     freeze_embeddings: bool = field(default=False, metadata={"help": "Train everything but the embedding layer."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager, sdpa, flash_attention_2 ...; default: transformers' choice for the model."})
+
+    def settings(self) -> dict[str, Any]:
+        """What of these a training's record keeps beside the checkpoint; the kind of attention only where it was given."""
+        attention = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+        return {"freeze_embeddings": self.freeze_embeddings} | attention
 
 
 @dataclass
@@ -68,6 +75,8 @@ class ChangeArguments:
     switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
     switch_languages: list[str] = field(default_factory=list, metadata={"help": "Of the lexicon's; default: those of --train_languages. "
                                                                                 "bilingual: one, or one for each text."})
+    switch_treebank: bool = field(default=False, metadata={"help": "Switch as the code of arXiv 2305.05295: Treebank tokens, the first "
+                                                                   "translation, the text put together again (docs/retrieval.md)."})
     skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
     shuffle_labels: bool = field(default=False, metadata={"help": "Deal labels (of pairs: passages) out anew at random: what any training "
                                                                   "does."})
@@ -94,7 +103,8 @@ class PeftArguments:
                                                      "choices": ["lora"]})
     lora_rank: int = field(default=8, metadata={"help": "Rank of the update of each target."})
     lora_alpha: float | None = field(default=None, metadata={"help": "The update is scaled by alpha / rank; default: twice the rank."})
-    lora_targets: list[str] = field(default_factory=lambda: ["query", "value"], metadata={"help": "Modules of the encoder to adapt."})
+    lora_targets: list[str] | None = field(default=None, metadata={
+        "help": "Modules of the encoder to adapt, or all-linear; default: peft's choice for the model type, query and value for XLM-R."})
     lora_dropout: float = field(default=0.1, metadata={"help": "Dropout before the update."})
 
 
@@ -142,8 +152,10 @@ class DualEncoderArguments(ChangeArguments):
     switch_side: str = field(default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]})
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(default=None, metadata={"help": "GradCache: texts encoded at a time, for large batches."})
-    query_prompt: str = field(default="", metadata={"help": "Text before every query in training, kept with the model."})
-    passage_prompt: str = field(default="", metadata={"help": "Text before every passage."})
+    query_prompt: str | None = field(default=None, metadata={
+        "help": "Text before every query, e.g. 'query: ' for e5: in training, where it is kept with the model (default: none), and in "
+                "measuring (default: what the checkpoint's sentence-transformers config has)."})
+    passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, likewise."})
 
 
 @dataclass
@@ -171,8 +183,24 @@ def told(*arguments: Any) -> dict[str, Any]:
             if (value := getattr(one, f.name)) != plain}
 
 
-TRAINING = "Every field of transformers.TrainingArguments is accepted too: --learning_rate, --num_train_epochs, --max_steps, \
---per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, --save_steps ..."
+def refuse_unused(why: str, one: Any, only: Sequence[str] | None = None, but: Sequence[str] = ()) -> None:
+    """Refuses arguments of a dataclass, other than their defaults, that would change nothing.
+
+    Args:
+        why: what they go with, or why they are not used here.
+        only, but: the names that are not used, or those that are; all that there are, if neither is given.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    for name in told(one):
+        if name not in but and (only is None or name in only):
+            raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
+
+
+TRAINING = "The fields of transformers.TrainingArguments are arguments too: --learning_rate, --num_train_epochs, --max_steps, \
+--per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, --save_strategy ... Those that cannot \
+work here are refused, with the reason."
 
 
 class Rest(list):
@@ -194,46 +222,46 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
         (one instance of each of `kinds`, the arguments they do not know, YAML's first).
 
     Raises:
-        UserError: unknown key (with the nearest name), unreadable YAML, YAML of another script.
+        UserError: unknown argument (with the nearest name), wrong value, access token, unreadable YAML, YAML of another script.
     """
     from transformers.hf_argparser import HfArgumentParser
 
+    argv = [with_underscores(word) for word in argv]
+    check_words(argv)
     parser = HfArgumentParser(kinds, description=description, epilog=TRAINING if training else None, allow_abbrev=False)
-    parser.add_argument("--config", help="YAML file of arguments; the command line wins.")
-    parser.error = _raise  # argparse's own way out prints the whole usage before the one line that matters
-    known = {action.dest: action for action in parser._actions}
-    path = parser.parse_known_args(argv)[0].config
-    rest = Rest()
-    rest.known = frozenset(known)
-    for key, value in (read_yaml(path, script) if path else {}).items():
-        if key in known and key != "config":
-            parser.set_defaults(**{key: _like(known[key], value)})
-        elif training:
-            values = value if isinstance(value, list) else [value]
-            rest += [f"--{key}", *map(str, values)]
-        else:
-            raise unknown(key, known)
-    *parsed, _, more = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
-    if more and not training:
-        raise unknown(more[0], known)
-    rest += more
-    for word in argv:
-        if any("\ud800" <= letter <= "\udfff" for letter in word):  # results.json could not be written, after all the work
-            raise UserError(f"Argument {word!r} is not UTF-8 text; write it in another way.")
-    for one in parsed:
-        check_numbers(one)
+    parser.add_argument("--config", action="append", help="YAML file of arguments; the command line wins.")
+    parser.error = fail  # argparse's own way out prints the whole usage before the one line that matters
+    plain = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
+    lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
+    paths = parser.parse_known_args(argv)[0].config or []
+    if len(paths) > 1:
+        raise UserError(f"--config is given {len(paths)} times ({' '.join(paths)}); give one file.")
+
+    def take(words: list[str]) -> tuple[list[Any], list[str]]:
+        *parsed, _, more = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
+        check_rest(more, plain, training)
+        for one in parsed:
+            check_numbers(one)
+        return parsed, more
+
+    words = []
+    for path in paths:
+        words = yaml_words(read_yaml(path, script), path, plain, training, lists)
+        try:
+            check_words(words)
+            take(words)  # alone first: an error names the file
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
+        words.append(f"--config={path}")  # ends a list of values
+    parsed, more = take([*words, *argv])
+    rest = Rest(more)
+    rest.known = frozenset([*plain, "config"])
     return parsed, rest
 
 
 # what a number may be, by argument name (None: without an end); every other argument that is a number checks itself
 RANGES = {"max_train_samples": (1, None), "max_eval_samples": (1, None), "max_samples": (1, None), "max_seq_length": (1, None),
-          "seed": (0, 2**32 - 1)}
-
-
-def check_finite(name: str, value: Any) -> None:
-    """Raises UserError where the argument's value is NaN or infinite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--{name} {value} is no number to go by; give a finite one.")
+          "seed": (0, 2**32 - 1), "vocab_size": (1, 2**31 - 1), "lora_rank": (1, 2**16)}
 
 
 def check_numbers(one: Any) -> None:
@@ -251,78 +279,28 @@ def check_numbers(one: Any) -> None:
 
 
 def read_yaml(path: str, script: str) -> dict[str, Any]:
-    """A recipe's keys and values, without `script` and `description`."""
-    import yaml
-
-    if not Path(path).is_file():
+    """A recipe's keys and values, without `script` and `description`; see `user_files.read_yaml`."""
+    if not os.path.exists(path):
         near = difflib.get_close_matches(Path(path).stem, sorted(p.stem for p in Path("recipes/arms").glob("*.yaml")), 3)
         raise UserError(f"--config {path}: no such file." + (f" Did you mean {', '.join(near)}?" if near else ""))
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: not valid YAML: {first_line(error)}.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--config {path}: expected `key: value` lines.")
+    values = user_files.read_yaml(path, "--config")
     named = values.pop("script", script)
     if named != script:
-        raise UserError(f"--config {path} is a recipe of {named}; run `python {named} --config {path} ...`.")
+        raise UserError(f"--config {path} is a recipe of {short(named)}; run `python {short(named)} --config {path} ...`.")
     values.pop("description", None)
     return values
 
 
-def unknown(key: str, names) -> UserError:
-    """The error for a key nobody knows, with the nearest name."""
-    key = key.lstrip("-").partition("=")[0]
-    near = difflib.get_close_matches(key, list(names), 1)
-    return UserError(f"Argument {key!r} is unknown." + (f" Did you mean --{near[0]}?" if near else " See --help."))
-
-
-def _like(action, value):
-    """YAML gives 2e-5 as text and one item where a list is meant; argparse casts text defaults, but not lists."""
-    if action.nargs in ("+", "*"):
-        try:
-            return [action.type(v) if action.type else v for v in (value if isinstance(value, list) else [value])]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"--config: {action.dest} takes a list of {action.type.__name__}, given {value!r}.") from error
-    if isinstance(value, list | dict):
-        raise UserError(f"--config: {action.dest} takes one value, given {value!r}.")
-    return value if isinstance(value, bool) or value is None else str(value)
-
-
-def _raise(message: str):
-    raise UserError(message[0].upper() + message[1:] + ("" if message.endswith(".") else "."))
-
-
 def command(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's main; a user's error is one line on stderr and exit code 2, an interrupt 130.
+    """Runs a script's main; what ends it too early is said in one line, see `xstilts.endings.one_line`.
 
-    Under make, which names the run's folder in XSTILTS_CELL, that error, or whatever else ended it, is kept there for the report.
+    An output folder that was made and nothing was written to is removed.
     """
+    from xstilts import endings
+
     try:
-        main(sys.argv[1:])
-        processes.leave()
-    except UserError as error:
-        keep_cause(str(error).rstrip("."))
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception as error:
-        keep_cause(f"{type(error).__name__}: {first_line(error)}")
-        full, lost = full_disk(error), processes.lost(error)
-        if not (full or lost):
-            raise
-        said = f"nothing can be written: {full}. Make room, or choose another folder." if full else f"{lost}. {processes.AGAIN}"
-        print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command again goes on from the last checkpoint.")
-
-
-def keep_cause(cause: str) -> None:
-    """Writes failed.json into the folder of XSTILTS_CELL, unless this process has done so already, with more to say."""
-    from xstilts import results
-
-    if folder := os.environ.get("XSTILTS_CELL"):
-        path = Path(folder, results.FAILED)
-        if not path.is_file() or path.stat().st_mtime < STARTED:
-            with contextlib.suppress(UserError):  # the disk may be full
-                results.write_failure(folder, cause, None)
+        with endings.one_line():
+            main(sys.argv[1:])
+            processes.leave()
+    finally:
+        inputs.remove_empty()

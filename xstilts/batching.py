@@ -82,3 +82,15 @@ def deal(loader, batches, parts: int):
     shard.batch_sampler = shard.sampler = Dealt(batches, parts)  # as `sampler` accelerate tells it the epoch after a resume
     shard.batch_size, shard.drop_last = None, True
     return loader
+
+
+def loader_options(args) -> dict:
+    """What TrainingArguments say of how batches are loaded, for a DataLoader whose batches are drawn here."""
+    return {"num_workers": args.dataloader_num_workers, "pin_memory": args.dataloader_pin_memory,
+            "persistent_workers": args.dataloader_persistent_workers, "prefetch_factor": args.dataloader_prefetch_factor,
+            "multiprocessing_context": args.dataloader_multiprocessing_context}
+
+
+def order_seed(args) -> int:
+    """The seed of the order of rows: --data_seed, else --seed."""
+    return args.seed if args.data_seed is None else args.data_seed

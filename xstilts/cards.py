@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
 from tasks import TASKS
-from xstilts import claims, results
+from xstilts import claims, endings, privacy, results
 from xstilts.errors import UserError, first_line
 
 logger = logging.getLogger("xstilts")
@@ -15,9 +18,9 @@ SILENCE = 300.0  # seconds without a byte from the Hub, after which a call to it
 
 
 def chain(model: str) -> list[str]:
-    """The checkpoints a model came from, oldest first, itself last: read from its results.json, if it is our folder."""
-    path = Path(model, "results.json")
-    return [*results.read(path)["parents"], model] if path.is_file() else [model]
+    """The names of the checkpoints a model came from, oldest first, itself last: from its results.json, if it is our folder."""
+    there = results.is_there(model)
+    return privacy.public([*results.read(Path(model, results.FILE_NAME))["parents"], model] if there else [model])
 
 
 def card(record: dict, checkpoint: bool) -> str:
@@ -37,8 +40,9 @@ def card(record: dict, checkpoint: bool) -> str:
         for language, by_metric in record["scores"].items()
     ]
     base = record["model"]
+    local = base.startswith(privacy.ELSEWHERE) or Path(base).exists()
     data = ModelCardData(
-        base_model=base if not Path(base).exists() else None, datasets=sorted(hub) or None, library_name="transformers",
+        base_model=None if local else base, datasets=sorted(hub) or None, library_name="transformers",
         language=list(record["scores"]) or results.trained_on(record), tags=["x-stilts", record["phase"]],
         model_name=name if evaluated else None, eval_results=evaluated or None, license="other",
     )
@@ -87,8 +91,10 @@ def finish(run, record: dict, checkpoint: bool) -> None:
     folder = Path(run.output_dir)
     record = {"schema": results.SCHEMA, "versions": results.versions(), "command": results.command_line(),
               "mean": results.mean(record["scores"]), **record}
+    record = privacy.public(record)  # run.json keeps whole paths for this machine, and is not pushed
     results.write_text(folder / "README.md", card(record, checkpoint))
     results.write(folder / "results.json", record)
+    endings.done()
     clean(folder)
     claims.release(folder)
     logger.info("Wrote %s", folder / "results.json")
@@ -132,8 +138,6 @@ def check_push(run) -> None:
     """Creates the repository before any work, so that a wrong token or name costs seconds, not a night."""
     if not run.push_to_hub:
         return
-    if not run.hub_model_id:
-        raise UserError("--push_to_hub needs --hub_model_id, e.g. --hub_model_id my-name/xlmr-mnli.")
     try:
         run.hub_model_id = hub().create_repo(run.hub_model_id, private=run.hub_private_repo or None, exist_ok=True).repo_id
     except Exception as error:
@@ -149,14 +153,31 @@ def push(repo: str, folder: Path, inside: str | None = None) -> None:
     Raises:
         UserError: the Hub refused; the folder stays as it is.
     """
-    cells = [f"{stamp.parent.name}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
+    cells = [f"{glob.escape(stamp.parent.name)}/**" for stamp in folder.glob("*/results.json")]  # each is a result, or a model, of its own
+    _leave_out_places(folder)
     try:
         hub().upload_folder(repo_id=repo, folder_path=folder, path_in_repo=inside,
-                            ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, *cells],
+                            ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, "run.json", *cells],
                             commit_message=f"X-STILTs {folder.name}")
     except Exception as error:
         raise UserError(f"{folder} is finished but was not pushed to {repo}: {first_line(error)}") from error
     logger.info("Pushed %s to %s", folder, repo)
+
+
+def _leave_out_places(folder: Path) -> None:
+    """Takes the places of local folders out of the files to be pushed, which older versions wrote; the files keep their times for make."""
+    for path in filter(Path.is_file, (folder / results.FILE_NAME, folder / "README.md", folder / "adapter" / "adapter_config.json")):
+        times = path.stat()
+        if path.suffix == ".json":
+            old = results.read_note(path, "so it is not pushed.")
+            new = privacy.public(old)
+            text = json.dumps(new, indent=1, ensure_ascii=False) + "\n"
+        else:
+            old = path.read_text(encoding="utf-8")
+            new = text = privacy.public_text(old)
+        if new != old:
+            results.write_text(path, text)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def push_measured(tasks: list, run) -> None:

@@ -40,6 +40,9 @@ def claim(folder: str | os.PathLike, patience: float = float("inf")) -> bool:
             continue
         except OSError as error:  # some network file systems
             logger.warning("%s: no lock can be had there (%s); do not start the same run twice.", folder, error.strerror)
+        if not Path(folder).is_dir() or _key(folder) != key:  # a run that was refused has removed its empty folder meanwhile
+            os.close(descriptor)
+            return claim(folder, patience)
         _held[key] = descriptor
         return True
 

@@ -2,6 +2,10 @@
 
 bilingual: each side of a pair has one language. multilingual: each word that is replaced draws its language anew.
 A word the lexicon does not have stays as it is, so the real switch rate lies below the probability: `Counts` has both.
+
+Two ways. Ours replaces words where they stand, draws among all translations of a word and leaves everything else alone.
+`treebank` is that of the paper's published code: Penn Treebank tokens (also numbers and stops, "n't"), the first
+translation of a token, and the text put together again from the tokens, which may change its blanks and quotes.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
+from tasks.checks import check_text
 from tasks.rows import Rows, sha256
 from xstilts.errors import UserError
 
@@ -42,28 +48,47 @@ class Counts:
                 f"{self.drawn - self.switched} more drawn but not in the lexicon")
 
 
-def switch(text: str, lexicons: Sequence[Lexicon], probability: float, rng: random.Random) -> tuple[str, Counts]:
+def switch(
+    text: str, lexicons: Sequence[Lexicon], probability: float, rng: random.Random, treebank: bool = False
+) -> tuple[str, Counts]:
     """The text with each word replaced with `probability`, by a translation from one of `lexicons` drawn for the word.
 
-    One lexicon: bilingual; several: multilingual. Of several translations one is drawn. All else stays as it is.
+    One lexicon: bilingual; several: multilingual. Blanks around the text stay.
     """
     counts = Counts()
 
-    def one(match: re.Match) -> str:
+    def one(word: str) -> str:
         counts.words += 1
         if rng.random() >= probability:
-            return match[0]
+            return word
         counts.drawn += 1
-        translations = rng.choice(lexicons).get(match[0].lower())
+        translations = rng.choice(lexicons).get(word.lower())
         if not translations:
-            return match[0]
+            return word
         counts.switched += 1
-        return rng.choice(translations)
+        return translations[0] if treebank else rng.choice(translations)
 
-    return WORD.sub(one, text), counts
+    if not treebank:
+        return WORD.sub(lambda match: one(match[0]), text), counts
+    tokenizer, detokenizer = _treebank()
+    body = text.strip()
+    before, _, after = text.partition(body) if body else (text, "", "")
+    return before + detokenizer.detokenize([one(token) for token in tokenizer.tokenize(body)]) + after, counts
 
 
-def switch_columns(data: Dataset, lexicons: Mapping[str, Sequence[Lexicon]], probability: float, seed: int) -> tuple[Dataset, dict]:
+@cache
+def _treebank() -> tuple:
+    """NLTK's Treebank tokenizer and detokenizer. UserError where NLTK is not installed."""
+    try:
+        from nltk.tokenize.treebank import TreebankWordDetokenizer, TreebankWordTokenizer
+    except ImportError as error:
+        raise UserError("--switch_treebank needs NLTK. Type: pip install -r requirements.txt") from error
+    return TreebankWordTokenizer(), TreebankWordDetokenizer()
+
+
+def switch_columns(
+    data: Dataset, lexicons: Mapping[str, Sequence[Lexicon]], probability: float, seed: int, treebank: bool = False
+) -> tuple[Dataset, dict]:
     """Rows with their text columns code-switched: {column: its lexicons} -> (the rows, {column: Counts}).
 
     Every row of a column has a generator of its own, from the seed and its number, so that row n is switched alike
@@ -74,7 +99,7 @@ def switch_columns(data: Dataset, lexicons: Mapping[str, Sequence[Lexicon]], pro
     def batch(rows: dict[str, list], indices: list[int]) -> dict[str, list]:
         columns: dict[str, list] = {}
         for column, lexica in lexicons.items():
-            pairs = [switch(text, lexica, probability, random.Random(f"{seed}/{column}/{i}"))
+            pairs = [switch(text, lexica, probability, random.Random(f"{seed}/{column}/{i}"), treebank)
                      for text, i in zip(rows[column], indices, strict=True)]
             columns[column] = [text for text, _ in pairs]
             for part in ("words", "drawn", "switched"):
@@ -82,14 +107,16 @@ def switch_columns(data: Dataset, lexicons: Mapping[str, Sequence[Lexicon]], pro
         return columns
 
     # datasets would hash the function by its name, so that switched rows outlived the code or lexicon that made them
-    key = Hasher.hash((data._fingerprint, {c: list(x) for c, x in lexicons.items()}, probability, seed,
+    key = Hasher.hash((data._fingerprint, {c: list(x) for c, x in lexicons.items()}, probability, seed, treebank,
                        inspect.getsource(sys.modules[__name__])))
     done = data.map(batch, batched=True, with_indices=True, desc="code-switching", new_fingerprint=key)
     counts = {c: Counts(*(sum(done[f"{c}/{part}"]) for part in ("words", "drawn", "switched"))) for c in lexicons}
     return done.select_columns(data.column_names), counts
 
 
-def read_lexicons(folder: str, languages: Sequence[str] = (), skip_identities: bool = False) -> tuple[dict[str, Lexicon], list[dict]]:
+def read_lexicons(
+    folder: str, languages: Sequence[str] = (), skip_identities: bool = False, treebank: bool = False
+) -> tuple[dict[str, Lexicon], list[dict]]:
     """The English-to-foreign lexicons of a folder: ({language: lexicon}, data records as results.json keeps them).
 
     The folder holds `en-<language>.txt` files of `source TAB target` lines (MUSE's, with a blank, too), or rows:
@@ -98,6 +125,7 @@ def read_lexicons(folder: str, languages: Sequence[str] = (), skip_identities: b
     Args:
         languages: these only, English aside; empty: all there are.
         skip_identities: leave out entries whose two words are the same, so that a switch can be seen.
+        treebank: take entries of any token ("n't", "1990", "."), not of words alone.
 
     Raises:
         UserError: no such folder, no lexicon in it, a language it does not have, or no entry that can be used.
@@ -126,7 +154,8 @@ def read_lexicons(folder: str, languages: Sequence[str] = (), skip_identities: b
         lexicon: Lexicon = {}
         for source, target in pairs:
             same = source.casefold() == target.casefold()
-            if WORD.fullmatch(source) and target and not (same and skip_identities):
+            token = source and not re.search(r"\s", source) if treebank else WORD.fullmatch(source)
+            if token and target and not (same and skip_identities):
                 entries = lexicon.setdefault(source.lower(), [])
                 if target not in entries:
                     entries.append(target)
@@ -142,11 +171,11 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
     if path.is_dir():
         rows = Rows(path.parent.parent)
         data = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
-        pairs = zip(data["source"], data["target"], strict=True)
-        return [((s or "").strip(), (t or "").strip()) for s, t in pairs], rows.records[-1]
+        check_text(data, ("source", "target"), rows.where())
+        return [(s.strip(), t.strip()) for s, t in zip(data["source"], data["target"], strict=True)], rows.records[-1]
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also end a line at characters within words
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid UTF-8 (byte {error.start}).") from error
     for number, line in enumerate(lines, 1):
@@ -160,7 +189,7 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
 
 
 def check(how, lexicon: str | None) -> None:
-    """Refuses arguments that cannot go together (`how`: code_switch, switch_probability, switch_languages).
+    """Refuses arguments that cannot go together, or would do nothing (`how`: ChangeArguments).
 
     A lexicon without code-switching is no error: a family's arms are all told where it lies, and some use it.
 
@@ -171,8 +200,11 @@ def check(how, lexicon: str | None) -> None:
         raise UserError(f"--switch_probability {how.switch_probability} must be above 0 and up to 1.")
     if how.code_switch and not lexicon:
         raise UserError("--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet.")
-    if not how.code_switch and how.switch_languages:
-        raise UserError("--switch_languages goes with --code_switch bilingual or multilingual.")
+    for name in ("switch_languages", "switch_treebank", "skip_identities"):
+        if getattr(how, name) and not how.code_switch:
+            raise UserError(f"--{name} goes with --code_switch bilingual or multilingual.")
+    if how.switch_treebank:
+        _treebank()
 
 
 def sides(mode: str, lexicons: dict[str, Lexicon], query: bool = True, passage: bool = True) -> dict[str, list[Lexicon]]:

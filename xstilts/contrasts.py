@@ -15,6 +15,9 @@ Read are results.json of every cell and, beside it, hits.parquet: language, laye
 seeds, languages or query ids is not computed, and says why.
 """
 
+import math
+import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,19 +25,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
-import yaml
 
-from xstilts import results, statistics
-from xstilts.arguments import unknown
-from xstilts.errors import UserError, first_line
+from xstilts import results, statistics, user_files
+from xstilts.errors import UserError
+from xstilts.hits import VARIANTS, Hits, ReadOut, layers
 from xstilts.matrix import PLAIN, Matrix, fingerprints
+from xstilts.words import unknown
 
 ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
-HITS = "hits.parquet"  # xstilts.measure writes it
-COLUMNS = ("language", "layer", "variant", "query", "value")
-VARIANTS = {"plain": "{}", "centered": "{}_centered", "csls": "{}_csls"}  # variant -> its metric in results.json
 NOT_COMPUTED = "not computed"
 
 
@@ -69,23 +68,13 @@ class Family:
     failed: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ReadOut:
-    """Which vectors a score is of."""
-
-    layer: int
-    variant: str = "plain"
-
-    def __str__(self) -> str:
-        return f"layer {self.layer}" + ("" if self.variant == "plain" else f", {self.variant}")
-
-
 @dataclass
 class Contrast:
     """One arm less another over some languages; `found` is None where it was not computed, `why` says what is missing.
 
-    `means` are the two arms' scores, 0-100. `p` is the p-value the verdict goes by: as it is for the primary contrast,
-    Holm-adjusted for the others (see `_judge`); None, with an empty verdict, where no verdict is passed.
+    `means` are the two arms' scores, 0-100. `doubts` are about its seeds, see `_doubts`. `p` is the p-value the verdict
+    goes by: as it is for the primary contrast, Holm-adjusted for the others (see `_judge`); None, with an empty verdict,
+    where no verdict is passed.
     """
 
     family: str
@@ -98,6 +87,7 @@ class Contrast:
     found: statistics.Estimate | None = None
     means: tuple[float, float] | None = None
     p: float | None = None
+    doubts: list[str] = field(default_factory=list)
     verdict: str = ""
     why: str = ""
 
@@ -132,12 +122,7 @@ def read_spec(path: str | Path) -> Spec:
     Raises:
         UserError: naming the file and the key that is missing, unknown or of the wrong kind.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--question {path} cannot be read: {first_line(error)}.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--question {path}: expected `key: value` lines, as in recipes/question.")
+    values = user_files.read_yaml(path, "--question")
     values.pop("description", None)
     known = set(Spec.__dataclass_fields__)
     for key in values:
@@ -148,7 +133,7 @@ def read_spec(path: str | Path) -> Spec:
         raise UserError(f"--question {path}: {', '.join(missing)} missing, see recipes/question for what it looks like.")
     for key, (fits, expected) in _SHAPES.items():
         if values.get(key) is not None and not fits(values[key]):
-            raise UserError(f"--question {path}: {key} is {values[key]!r}, expected {expected}.")
+            raise UserError(f"--question {path}: {key} is {reprlib.repr(values[key])}, expected {expected}.")
     families, primary = values["families"], values["primary"]
     if primary["role"] == ENGLISH or primary["role"] not in families.get(primary["family"], {}):
         have = "; ".join(f"{name}: {', '.join(role for role in roles if role != ENGLISH)}" for name, roles in families.items())
@@ -156,6 +141,7 @@ def read_spec(path: str | Path) -> Spec:
     if not values.get("select_languages") and values.get("fixed_layer") is None:
         raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
     given = {key: value for key, value in values.items() if value is not None}
+    given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
     return Spec(**given | {"primary": (primary["family"], primary["role"]), "select_languages": tuple(given.get("select_languages", ()))})
 
 
@@ -163,19 +149,27 @@ def _is_roles(roles: Any) -> bool:
     return isinstance(roles, dict) and ENGLISH in roles and all(isinstance(text, str) for text in (*roles, *roles.values()))
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_margin(value: Any) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
     "task": (lambda value: isinstance(value, str), "a retrieval task's name"),
-    "families": (lambda value: isinstance(value, dict) and value and all(map(_is_roles, value.values())),
+    "families": (lambda value: isinstance(value, dict) and value and all(map(_is_text, value)) and all(map(_is_roles, value.values())),
                  "lines `name: {E: arm, M: arm, ...}`, each with its English arm E"),
-    "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"}, "{family: ..., role: ...}"),
+    "primary": (lambda value: isinstance(value, dict) and set(value) == {"family", "role"} and all(map(_is_text, value.values())),
+                "{family: ..., role: ...}"),
     "select_languages": (lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
-                         'a list of language codes (in quotes if YAML takes one for a word, as "no")'),
-    "fixed_layer": (lambda value: _is_number(value, int), "a layer's number"),
-    "margin": (lambda value: _is_number(value, int | float) and value > 0, "points above 0"),
+                         "a list of language codes"),
+    "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
+    "margin": (_is_margin, "points above 0"),
 }  # fmt: skip
 
 
@@ -254,11 +248,6 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     return best, f"chosen on {' '.join(spec.select_languages)}, not reported, with {who} only", scores
 
 
-def layers(record: Mapping) -> dict[int, dict[str, dict[str, float]]]:
-    """Returns {layer: {language: {metric: score}}} of a retrieval result, its headline layer included."""
-    return {int(layer): scores for layer, scores in record.get("layers", {}).items()} | {record["layer"]: record["scores"]}
-
-
 def _has(cells: Mapping, layer: int, metric: str) -> bool:
     return any(metric in scores for record in cells.values() for scores in layers(record).get(layer, {}).values())
 
@@ -287,60 +276,12 @@ def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[st
     for role, arm in roles.items():
         if not found[arm]:
             problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
-    failed = [arm for arm, records in found.items() if any(r["at_chance"] and not r["settings"].get("shuffle_labels") for r in records)]
+    failed = [arm for arm, records in found.items() if any(map(_failed, records))]
     inside = tuple(language for language in reported if language in seen)
     return Family(name, roles, inside, tuple(language for language in reported if language not in seen), tuple(failed))
 
 
 # The contrasts
-
-
-class Hits:
-    """The hits of one retrieval task, read when asked for."""
-
-    def __init__(self, matrix: Matrix, task: str) -> None:
-        self.matrix, self.task = matrix, task
-        self._read: dict[tuple[str, int, ReadOut], dict[str, pd.Series]] = {}
-
-    def of(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
-        """Returns {language: values in 0..1, by query id, sorted}; raises as `read`."""
-        key = arm, seed, readout
-        if key not in self._read:
-            self._read[key] = self.read(*key)
-        return self._read[key]
-
-    def read(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
-        """As `of`, from the file.
-
-        Raises:
-            UserError: when it is missing, not such a file, names a query twice, or does not give the scores of the
-                results.json it lies beside.
-        """
-        record = self.matrix.records[arm, self.task, seed]
-        path = (self.matrix.root / self.matrix.paths[arm, self.task, seed]).with_name(HITS)
-        name = path.relative_to(self.matrix.root)
-        again = "delete its results.json and run that cell again"
-        try:
-            table = pq.read_table(path, columns=list(COLUMNS),
-                                  filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)])  # fmt: skip
-        except FileNotFoundError:
-            raise UserError(f"{name} is missing: {again}") from None
-        except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
-            raise UserError(f"{name} cannot be read ({first_line(error)}): {again}") from error
-        frame = table.to_pandas().sort_values(["language", "query"])
-        if frame.duplicated(["language", "query"]).any():
-            language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]
-            raise UserError(f"{name} has query {query} of {language} twice: {again}")
-        scores = layers(record).get(readout.layer, {})
-        metric = VARIANTS[readout.variant].format(record["metric"])
-        found = {}
-        for language, group in frame.groupby("language"):
-            found[language] = group.set_index("query")["value"].astype(float)
-            said = scores.get(language, {}).get(metric)
-            if said is None or abs(100 * found[language].mean() - said) > 1e-3:
-                raise UserError(f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
-                                f"results.json says {said}: {again}")  # fmt: skip
-        return found
 
 
 def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -> Iterable[Contrast]:
@@ -381,8 +322,30 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         if not any(by_query.any() for by_query in differences.values()):
             raise UserError(f"both arms answer every query alike in every seed: nothing differs up to {contrast.readout}")
         contrast.found = statistics.estimate(differences)
+        contrast.doubts = _doubts(contrast, hits.matrix, seeds[treated])
     except UserError as error:
         contrast.why, contrast.verdict = str(error), NOT_COMPUTED
+
+
+def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
+    """Returns what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that stand apart.
+
+    A seed is left out that another arm or task has, or of which there is a folder, but that has no usable result here.
+    """
+    found = []
+    for role, arm in zip(contrast.roles, contrast.arms, strict=True):
+        begun = {seed for one, seed in matrix.begun if one == arm}
+        failed = {record["seed"] for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)}
+        kinds = {"without": begun.union(matrix.seeds) - set(seeds), "at chance in": failed.intersection(seeds)}
+        found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
+    if contrast.found.apart is not None:
+        found.append(f"seed {seeds[contrast.found.apart]} stands apart")
+    return found
+
+
+def _failed(record: Mapping) -> bool:
+    """Whether a training's English dev score is at chance, though its labels were not shuffled."""
+    return record["at_chance"] and not record["settings"].get("shuffle_labels")
 
 
 def _checked(both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]) -> list[list[dict[str, pd.Series]]]:
@@ -418,4 +381,4 @@ def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
             contrast.p = p
     for contrast in contrasts:
         if contrast.found:
-            contrast.verdict = statistics.verdict(contrast.found, contrast.p, spec.margin, contrast.roles)
+            contrast.verdict = statistics.verdict(contrast.found, contrast.p, spec.margin, contrast.roles, contrast.doubts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,14 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, folders, heads, mining, places, results, runner
+from xstilts import cards, code_switch, folders, heads, inputs, mining, results, runner
 from xstilts.arguments import told
-from xstilts.embedding import export_sentence_transformers, normalize
+from xstilts.batching import loader_options, order_seed
+from xstilts.checkpoint.encoder import Cut, depth
+from xstilts.embedding import export_sentence_transformers, hidden_state, normalize
 from xstilts.errors import UserError
-from xstilts.multilingual import ROUND_TRIP, align, counts, draws, family_languages
+from xstilts.families import family_languages
+from xstilts.multilingual import ROUND_TRIP, align, counts, draws
 from xstilts.training_arguments import training_arguments
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
@@ -156,9 +158,9 @@ def _chain(waiting: list, coming: Iterator) -> Iterator:
 
 # ---- model, loss, trainer ----------------------------------------------------------------------------------------------
 
-def load_encoder(name: str, revision: str = "main"):
+def load_encoder(name: str, revision: str = "main", attention: str | None = None):
     """A checkpoint's encoder in float32; its pooler, which no loss here reaches, is handed on as it is, if it has one."""
-    encoder, missing = heads.load_encoder(name, revision, pooler=True)
+    encoder, missing = heads.load_encoder(name, revision, pooler=True, attention=attention)
     if getattr(encoder, "pooler", None) is not None:
         if missing:
             encoder.pooler = None  # drawn at random: nothing to hand on
@@ -167,44 +169,27 @@ def load_encoder(name: str, revision: str = "main"):
     return encoder
 
 
-class UpperLayers:
+class UpperLayers(Cut):
     """The layers of an encoder above the one whose vectors are trained: away while training, back in what is saved.
 
     Args:
         layer: 1 to the number of layers, or None for the last.
 
     Raises:
-        UserError: no such layer, or an encoder whose layers are not found.
+        UserError: no such layer, or an encoder that cannot be cut there.
     """
 
     def __init__(self, encoder, layer: int | None):
-        n = encoder.config.num_hidden_layers
+        n = depth(encoder)
         if layer is not None and not 1 <= layer <= n:
             raise UserError(f"--layer {layer}: the model has layers 1 to {n} to train.")
-        self.kept = n if layer is None else layer
-        lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n]
-        if self.kept < n and not lists:
-            raise UserError(f"--layer {layer}: the layers of a {encoder.config.model_type} were not found; train the last one.")
-        self.layers, self.upper = (lists[0], lists[0][self.kept :]) if self.kept < n else (None, ())
-        self.remove()
-
-    def remove(self) -> None:
-        if self.layers is not None:
-            del self.layers[self.kept :]
-
-    @contextmanager
-    def restored(self) -> Iterator[None]:
-        """The whole encoder, for as long as it is saved or loaded."""
-        if self.layers is not None:
-            self.layers.extend(self.upper)
-        try:
-            yield
-        finally:
-            self.remove()
+        super().__init__(encoder, n if layer is None else layer)
+        if not self.exact:
+            raise UserError(f"--layer {layer}: a {encoder.config.model_type} model cannot be cut there; train the last layer.")
 
 
 def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main",
-          layer: int | None = None) -> SentenceTransformer:
+          layer: int | None = None, attention: str | None = None) -> SentenceTransformer:
     """A checkpoint's encoder, in float32, under a pooling layer; on the CPU, from where the trainer moves it.
 
     Args:
@@ -214,12 +199,13 @@ def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = Non
     Raises:
         UserError: it does not load as an encoder, or encoder weights are missing from it.
     """
-    encoder = load_encoder(name, revision)
+    encoder = load_encoder(name, revision, attention)
     where = {"revision": revision}
     transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
     transformer.model = encoder  # the checked one
+    transformer.processor = heads.load_tokenizer(name, revision)  # pads on the right, whatever the checkpoint says
     if layer is not None:
-        transformer.modality_config = {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}
+        transformer.modality_config = hidden_state(layer)
     modules = [transformer, Pooling(encoder.config.hidden_size, pooling_mode=pooling)]
     return SentenceTransformer(modules=modules, device="cpu", prompts=prompts or {})
 
@@ -259,8 +245,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
 
     def get_train_dataloader(self):
         self.accelerator.even_batches = False
-        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator,
-                            num_workers=self.args.dataloader_num_workers, pin_memory=self.args.dataloader_pin_memory)
+        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator, **loader_options(self.args))
         return self.accelerator.prepare(loader)
 
     def _load_from_checkpoint(self, checkpoint_path):
@@ -273,14 +258,20 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
         heads.clean_tokenizer(self.model.tokenizer)
         with self.upper.restored():
             self.model.save(output_dir or self.args.output_dir, create_model_card=False)
+        results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
 
-def accuracy(model: SentenceTransformer, task, examples) -> dict[str, float]:
-    """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine."""
-    def vectors(texts: list[str], side: str) -> np.ndarray:
-        return normalize(model.encode(texts, prompt=model.prompts.get(side), batch_size=64, show_progress_bar=False))
-
-    nearest = mining.nearest(vectors(examples["query"][:], "query"), vectors(task.candidates(examples), "passage"))
+def accuracy(model: SentenceTransformer, task, examples, batch_size: int = 64) -> dict[str, float]:
+    """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine. Equal tokens are embedded once, as
+    in `Encoder.embed`."""
+    sides = {"query": examples["query"][:], "passage": task.candidates(examples)}
+    texts = [model.prompts.get(side, "") + text for side, column in sides.items() for text in column]
+    ids = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
+    of_tokens = dict(zip(map(tuple, reversed(ids)), reversed(texts), strict=True))  # the first text of those with equal tokens
+    place = {tokens: row for row, tokens in enumerate(of_tokens)}
+    vectors = normalize(model.encode(list(of_tokens.values()), batch_size=batch_size, show_progress_bar=False))
+    vectors = vectors[[place[tuple(row)] for row in ids]]
+    nearest = mining.nearest(vectors[: len(examples)], vectors[len(examples) :])
     return task.score(nearest.tolist(), examples, "en")
 
 
@@ -308,13 +299,14 @@ the scores of the checkpoint itself before relying on them.
 """
 
 
-def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main") -> None:
-    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card.
+def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main",
+           prompts: dict[str, str] | None = None) -> None:
+    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
 
     Raises:
         UserError: the folder is not empty, no such layer, or no checkpoint.
     """
-    export_sentence_transformers(name, layer, pooling, folder, max_length, revision)
+    export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
     card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
                          base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
     text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
@@ -325,21 +317,13 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
 
-def check(how, family) -> None:
-    """Refuses arguments that cannot go together, before anything is read.
-
-    Raises:
-        UserError: what was given, and what to type.
-    """
-    if not how.train_tasks:
-        raise UserError("--train_tasks is missing: pairs to train on, e.g. squad_dual or nli_dual.")
-    if not 0 <= how.alpha <= 1:
-        raise UserError(f"--alpha {how.alpha} must lie in 0..1.")
-    if how.scale <= 0 or (how.cached_loss_mini_batch is not None and how.cached_loss_mini_batch < 1):
-        raise UserError(f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive.")
-    code_switch.check(how, family.lexicon)
-    if how.code_switch and how.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
-        raise UserError("--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en).")
+# fields of TrainingArguments that this training does not take, beside those that none does
+REFUSED = {
+    "train_sampling_strategy": "--batch_languages says which pairs make a batch",
+    "neftune_noise_alpha": "transformers knows no word embeddings of a SentenceTransformer to add noise to",
+    "eval_accumulation_steps": "the pairs' vectors go to the CPU batch by batch anyway",
+    "ddp_broadcast_buffers": "sentence-transformers sets it",
+}
 
 
 def train(how, family, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
@@ -349,30 +333,32 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         how: the script's own training arguments (DualEncoderArguments).
         family: languages whose ids are kept, where translations and lexicon lie (FamilyArguments).
         layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
+        prompts: text put before every "query" or "passage"; "" for none. Kept with the model.
 
     Raises:
         UserError: anything wrong with arguments, rows or checkpoint, before the first step.
     """
-    check(how, family)
+    how = dataclasses.replace(how, query_prompt=how.query_prompt or "", passage_prompt=how.passage_prompt or "")
     tasks = [get_pairs(name, data_args.benchmark) for name in dict.fromkeys(how.train_tasks)]
     languages = family_languages(family) or ["en"]
     # whatever is drawn: of all these only ids that all have, in the order of English, its equal texts in different batches
     drawn = [SWITCHED] if how.code_switch else ["en"] if how.batch_languages == "english" else languages
     languages = list(dict.fromkeys(["en", *languages]))
     name = heads.check_checkpoint(model_args.model_name_or_path)
-    places.settle_training(run)
+    heads.check_attention(model_args.attn_implementation)
     runner.prepare(run)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults, train_sampling_strategy="random")
+    args = training_arguments(run, rest, defaults, refused=REFUSED, train_sampling_strategy="random")
     if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
         raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
     lexicons, read = {}, []
     if how.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities)
+        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities,
+                                                  how.switch_treebank)
     settings = folders.settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
-                                  freeze_embeddings=model_args.freeze_embeddings, **told(family) | {"train_languages": languages},
+                                  **model_args.settings(), **told(family) | {"train_languages": languages},
                                   seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                                   lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     if folders.finished(run, settings):
@@ -381,14 +367,18 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
     tokenizer = heads.load_tokenizer(name, model_args.model_revision)
     trained = None if layer == "last" else int(layer)
-    model = build(name, pooling, prompts, model_args.model_revision, trained)
+    model = build(name, pooling, prompts, model_args.model_revision, trained, model_args.attn_implementation)
     encoder = model[0].model
     model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
+    for side, prompt in prompts.items():
+        if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
+            raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten it, or "
+                            "raise --max_seq_length.")
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(encoder)
 
     # ---- rows ----------------------------------------------------------------------------------------------------
-    rows = runner.open_rows(data_args, family.translations)
+    rows = inputs.open_rows(data_args, family.translations)
     notes = []
     if how.code_switch:
         switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
@@ -399,14 +389,14 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
             if family.match_roundtrip:
                 of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
             if how.code_switch:
-                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed)
+                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed, how.switch_treebank)
                 notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
             parts[task.name] = of
         dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
         pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
     notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
     notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
-    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, run.seed, args.world_size)
+    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
     for note in notes:
         runner.logger.info(note)
 
@@ -414,11 +404,11 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     label = "+".join(task.name for task in tasks)
     trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
                           layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
-    before = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    before = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
     seconds = runner.train(trainer, folders.begin(run, settings, rows))
 
     # ---- score on English dev, save, say -------------------------------------------------------------------------
-    scores = {task.name: accuracy(model, task, dev[task.name]) for task in tasks}
+    scores = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
     chance = {task.name: task.chance(dev[task.name]) for task in tasks}
     key = tasks[0].metric
     flat = [t.name for t in tasks if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]

@@ -7,7 +7,6 @@ Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers i
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -19,58 +18,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstilts.errors import UserError, first_line
-from xstilts.heads import check_length
+from xstilts.errors import UserError
 from xstilts.processes import TEAM
+from xstilts.results import obey_umask
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from xstilts.checkpoint.encoder import Cut
 
 POOLINGS = ("mean", "cls")
-KEEPS_A_LAYER = ("deberta", "deberta-v2")  # their code fails without any; layer 0 is then taken below the first
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
-# What the vectors depend on in a checkpoint folder. results.json, README.md and optimizer states may change freely.
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "*.model",
-)
-
-
-def _read_config(checkpoint: str | Path, revision: str = "main") -> PretrainedConfig:
-    """The checkpoint's config; UserError when it is not an encoder that from_pretrained takes."""
-    from transformers import AutoConfig
-
-    is_folder = os.path.isdir(checkpoint)
-    if is_folder and not os.path.isfile(os.path.join(checkpoint, "config.json")):
-        raise UserError(
-            f"{checkpoint} is no checkpoint: it has no config.json. Give a folder written by save_pretrained."
-        )
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, revision=revision)
-    except Exception as error:  # of a field of another type it raises types of its own
-        kind = "has no usable config.json" if is_folder else "is neither a folder nor a model that could be fetched"
-        raise UserError(f"{checkpoint} {kind}: {first_line(error)}") from error
-    if config.is_encoder_decoder:
-        raise UserError(
-            f"{checkpoint} is an encoder-decoder ({config.model_type}); expected an encoder such as XLM-R."
-        )
-    return config
+# What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and of the
+# tokenizer's files the cache need not know: its key has the tokens.
+MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
+CACHE_FORMAT = 2  # of what is cached; one more when `embed` computes anything else from the same model and tokens
 
 
 def _check_pooling(pooling: str) -> None:
@@ -101,85 +73,6 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
     return numbers
 
 
-def _pooler_off(config: PretrainedConfig) -> dict[str, bool]:
-    """The keyword that leaves the pooler out, for the classes that know it: we pool hidden states ourselves."""
-    from transformers import AutoModel
-
-    model_class = AutoModel._model_mapping[type(config)]
-    return (
-        {"add_pooling_layer": False}
-        if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-        else {}
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' report on the layers and heads that are left out on purpose."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _load_model(checkpoint: str | Path, config: PretrainedConfig, depth: int, dtype: str, revision: str) -> PreTrainedModel:
-    """The encoder cut after `depth` layers (in KEEPS_A_LAYER after one at least).
-
-    UserError when the folder lacks any of its weights: they would be random.
-    """
-    import torch
-    from transformers import AutoModel
-
-    depth = max(depth, int(config.model_type in KEEPS_A_LAYER))
-    try:
-        with _quiet():
-            model, report = AutoModel.from_pretrained(
-                checkpoint,
-                revision=revision,
-                num_hidden_layers=depth,
-                dtype=getattr(torch, DTYPES[dtype]),
-                output_loading_info=True,
-                **_pooler_off(config),
-            )
-    except Exception as error:
-        raise UserError(f"{checkpoint} is no checkpoint that can be loaded: {first_line(error)}") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise UserError(
-            f"{checkpoint} lacks {len(missing)} encoder weights (first: {missing[0]}): is it the right folder?"
-        )
-    return model.eval()
-
-
-def _load_tokenizer(checkpoint: str | Path, revision: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision)
-    except Exception as error:  # tokenizers raises a bare Exception
-        raise UserError(f"{checkpoint} has no tokenizer that can be loaded: {first_line(error)}") from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"the tokenizer of {checkpoint} has no pad token: set one in tokenizer_config.json.")
-    check_length(tokenizer, checkpoint)
-    return tokenizer
-
-
-def _position_limit(model: PreTrainedModel) -> int:
-    """How many tokens the model has positions for."""
-    table = getattr(model.embeddings, "position_embeddings", None)
-    if table is None:  # relative positions only (DeBERTa): the length it was trained with
-        return model.config.max_position_embeddings
-    # XLM-R counts positions from padding_idx + 1, so its table of 514 serves 512 tokens.
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-
-
 @dataclass(frozen=True)
 class Tokens:
     """Sentences as token ids on end. Flat arrays: lists of Python numbers would outweigh the vectors.
@@ -191,15 +84,35 @@ class Tokens:
     counted: np.ndarray
     ends: np.ndarray
 
+    def distinct(self) -> tuple[Tokens, np.ndarray]:
+        """(every different sequence once, in order of appearance; which of them each sentence is, (n,) int64)."""
+        place, rows = {}, np.empty(len(self.ends) - 1, dtype=np.int64)
+        for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
+            key = hashlib.blake2b(self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16).digest()
+            rows[row] = place.setdefault(key, len(place))
+        first, lengths = np.unique(rows, return_index=True)[1], np.diff(self.ends)
+        kept = np.zeros(len(rows), dtype=bool)
+        kept[first] = True
+        flat = np.repeat(kept, lengths)
+        return Tokens(self.ids[flat], self.counted[flat], np.concatenate([[0], np.cumsum(lengths[kept])])), rows
+
+    def digest(self) -> str:
+        """sha256 of the sequences in their order."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.counted, self.ends):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
     def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
         """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least one."""
         lengths = np.diff(self.ends)
         order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
         start = 0
         while start < len(order):
-            step = batch_size or max(1, budget // int(lengths[order[start]]))
-            yield order[start : start + step]
-            start += step
+            longest = lengths[order[start]]
+            stop = start + (batch_size or max(1, budget // int(longest)))
+            yield order[start:stop]
+            start = stop
 
     def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on
@@ -230,7 +143,9 @@ class Encoder:
         max_length: int,
         dtype: str,
         revision: str = "main",
+        cut: Cut | None = None,
     ) -> None:
+        self.cut = cut
         self.checkpoint = checkpoint
         self.revision = revision
         self.model = model
@@ -253,40 +168,48 @@ class Encoder:
         dtype: str = "fp32",
         device: str | None = None,
         revision: str = "main",
+        attention: str | None = None,
     ) -> Encoder:
         """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
 
         layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
         include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
         model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
-        device: a GPU if there is one, unless given. revision: of a Hub id.
+        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers' attn_implementation.
 
         Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
         is never run.
         """
         import torch
 
+        from xstilts.checkpoint.encoder import Cut, check_precision, check_vocabulary, depth, length_limit, load_encoder
+        from xstilts.checkpoint.tokenizer import load_tokenizer
+
         _check_pooling(pooling)
         if dtype not in DTYPES:
             raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
-        config = _read_config(checkpoint, revision)
-        numbers = _resolve_layers(layers, config.num_hidden_layers)
-        tokenizer = _load_tokenizer(checkpoint, revision)
-        model = _load_model(checkpoint, config, numbers[-1], dtype, revision)
+        checkpoint = str(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, revision)
+        model, _ = load_encoder(checkpoint, revision, attention=attention)
+        check_vocabulary(checkpoint, model.config, tokenizer)
+        numbers = _resolve_layers(layers, depth(model))
+        cut = Cut(model, numbers[-1])
         shortest = tokenizer.num_special_tokens_to_add() + 1
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
-        max_length = min(max_length, tokenizer.model_max_length, _position_limit(model))
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision)
+        max_length = min(max_length, length_limit(model.config, tokenizer))
+        model.eval().to(dtype=getattr(torch, DTYPES[dtype]))
+        check_precision(checkpoint, model, dtype)
+        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the files the vectors depend on: config, weights, tokenizer. Read once."""
+        """sha256 of the files the model is made of: MODEL_FILES. Read once."""
         from transformers.utils import cached_file
 
         folder = Path(cached_file(self.checkpoint, "config.json", revision=self.revision)).parent
-        files = {path for pattern in ("config.json", *WEIGHTS, *TOKENIZER) for path in folder.glob(pattern)}
+        files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
         digest = hashlib.sha256()
         for path in sorted(files):
             with path.open("rb") as file:
@@ -303,10 +226,12 @@ class Encoder:
         """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
         given}.
 
-        Equal sentences are computed once, and batches hold sentences of about one length, so that little padding is
-        computed; in fp32 the vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences;
-        without it a batch holds as many as fit a budget of tokens. With `folder` the vectors are written there
-        (layer<k>.npy) and come back memory-mapped, read-only.
+        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two batches
+        they would differ by rounding, which then decided between them. What is to be compared therefore goes into one
+        call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the vectors equal
+        those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as many as fit a
+        budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back memory-mapped,
+        read-only.
 
         On the first process of a team (`processes.TEAM`) all processes compute, each its share of the batches. These
         are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
@@ -315,17 +240,27 @@ class Encoder:
 
         Raises UserError for an empty list, a sentence without any token to average, a disk without room.
         """
+        return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
+
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
+        """(the different token sequences of some sentences, which of them each sentence is). Errors: `embed`."""
         if len(sentences) == 0:
             raise UserError("there are no sentences to embed.")
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
         if isinstance(sentences, str):
             raise UserError("embed takes a list of sentences, not one string.")
         place = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
         back = np.fromiter((place[sentence] for sentence in sentences), dtype=np.int64, count=len(sentences))
-        first = np.unique(back, return_index=True)[1]  # where each different sentence stands first
-        tokens = self._tokenise(list(place))
-        shape = (len(sentences), self.model.config.hidden_size)
+        tokens, rows = self._tokenise(list(place)).distinct()
+        return tokens, rows[back]
+
+    def embed_tokens(
+        self, tokens: Tokens, back: np.ndarray, batch_size: int | None = None, desc: str = "embed", folder: str | Path | None = None
+    ) -> dict[int, np.ndarray]:
+        """`embed` of sentences that `tokens` has made (tokens, back) of."""
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
+        first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
+        shape = (len(back), self.model.config.hidden_size)
         files = {} if folder is None else {layer: Path(folder, f"layer{layer}.npy") for layer in self.layers}
         if files:
             vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
@@ -432,7 +367,7 @@ class Encoder:
         """(layer, (batch, dim) vectors) for every asked layer of one batch."""
         device = self.model.device
         counted = counted.to(device)
-        only_top = self.layers == [self.model.config.num_hidden_layers]
+        only_top = len(self.layers) == 1 and self.cut.exact
         output = self.model(
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),
@@ -476,12 +411,16 @@ def _help(settings: dict[str, object], shared: str, batches: list[np.ndarray]) -
 def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
     """A float32 .npy file of this shape, memory-mapped. UserError unless the disk has room for `count` of them.
 
-    Without the check a full disk ends the process where it writes, without a word.
+    The room is taken at once: a disk that is full later ends the process where it writes (SIGBUS), without a word.
     """
     needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
     if needed > free:
         raise UserError(f"{path.parent} has {free / 1e9:.1f} GB free, the vectors need {needed / 1e9:.1f} GB: give another folder.")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
@@ -525,36 +464,38 @@ def cached_embed(
 ) -> dict[int, np.ndarray]:
     """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
 
-    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: checkpoint files,
-    layer, pooling, special tokens, length, dtype and the sentences in order. A file is written whole or not at all; one
-    that is damaged (CRC-32) or has the wrong shape is said so on stderr and computed again.
+    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's files,
+    layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens (prompts, length,
+    the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one that is damaged
+    (CRC-32) or has the wrong shape is said so on stderr and computed again.
     """
+    import torch
+    import transformers
+
     folder = Path(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
-    text = hashlib.sha256()
-    for sentence in sentences:
-        text.update(json.dumps(sentence).encode() + b"\n")
-    keys = {}
-    for layer in encoder.layers:
-        key = [
-            encoder.fingerprint,
-            layer,
-            encoder.pooling,
-            encoder.include_special,
-            encoder.max_length,
-            encoder.dtype,
-            text.hexdigest(),
-        ]
-        keys[layer] = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    tokens, back = encoder.tokens(sentences)
+    common = [
+        CACHE_FORMAT,
+        torch.__version__,
+        transformers.__version__,
+        encoder.fingerprint,
+        encoder.pooling,
+        encoder.dtype,
+        encoder.tokenizer.pad_token_id,
+        tokens.digest(),
+        hashlib.sha256(back).hexdigest(),
+    ]
+    keys = {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
     shape = (len(sentences), encoder.model.config.hidden_size)
     found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
     if all(vectors is not None for vectors in found.values()):
         return found
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
-        computed = encoder.embed(sentences, batch_size, desc, part)
+        computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
         for layer, key in keys.items():
             if found[layer] is None:
                 path = Path(part, f"layer{layer}.npy")
@@ -602,22 +543,26 @@ def export_sentence_transformers(
     out_dir: str | Path,
     max_length: int = 512,
     revision: str = "main",
+    prompts: dict[str, str] | None = None,
 ) -> None:
     """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
     tokens counted).
 
-    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. The folder appears whole
-    or not at all; one that exists and is not empty is a UserError.
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
+    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its last
+    norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a UserError.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    from xstilts.checkpoint.encoder import pooling_layer, quiet
 
     out = check_new_folder(out_dir)
     encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
-    if encoder.layers != [encoder.model.config.num_hidden_layers]:
-        raise UserError(f"layer 0 of a {encoder.model.config.model_type} cannot be exported; give at least layer 1.")
+    check = ["a short sentence", "a sentence that has a few more words than the first one"]
+    expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -626,15 +571,27 @@ def export_sentence_transformers(
     try:
         # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
         plain = temporary / "plain"
-        encoder.model.save_pretrained(plain)
+        ask = encoder.cut.save(plain)
         encoder.tokenizer.save_pretrained(plain)
-        with _quiet():
-            transformer = Transformer(str(plain), model_kwargs=_pooler_off(encoder.model.config))
+        with quiet():
+            transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
+            if ask is not None:
+                transformer.modality_config = hidden_state(ask)
             transformer.max_seq_length = encoder.max_length
             module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
-            SentenceTransformer(modules=[transformer, module], device="cpu").save(str(temporary / "whole"))
+            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(str(temporary / "whole"))
+            given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
+        if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
+            kind = encoder.model.config.model_type
+            raise UserError(f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than ours.")
+        obey_umask(*temporary.glob("whole/*.safetensors"))
         if out.exists():
             out.rmdir()
         os.replace(temporary / "whole", out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def hidden_state(layer: int) -> dict[str, dict[str, object]]:
+    """What makes a sentence-transformers Transformer give hidden_states[layer] instead of the last layer's."""
+    return {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}

@@ -1,5 +1,5 @@
 """Errors for people; see `tasks.errors`."""
 
-from tasks.errors import UserError, first_line, full_disk
+from tasks.errors import UserError, first_line, full_disk, is_panic
 
-__all__ = ["UserError", "first_line", "full_disk"]
+__all__ = ["UserError", "first_line", "full_disk", "is_panic"]

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
+from tasks.reading import open_file, parse_json
 from tasks.rows import Rows, sha256
-from xstilts import cards, claims, outputs, processes, results
-from xstilts.arguments import STARTED
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts import cards, claims, endings, outputs, processes, results
+from xstilts.arguments import STARTED, ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
+from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
 NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
+# what an argument is that settings do not name, because it was not given
+DEFAULTS = {f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for kind in (TrainingArguments, TextArguments, FamilyArguments, ArmArguments, DualEncoderArguments, PeftArguments)
+            for f in dataclasses.fields(kind)}
 
 
 def is_first() -> bool:
@@ -30,19 +34,47 @@ def is_first() -> bool:
     return os.environ.get("WORLD_SIZE", "1") == "1" or int(os.environ.get("RANK", 0)) == 0  # alone RANK is somebody else's variable
 
 
+def checkpoints(folder: str | os.PathLike) -> list[Path]:
+    """The checkpoints of the training in `folder`, the newest first; whole or not."""
+    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.partition("-")[2].isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True)
+
+
+def newest_whole(folder: str | os.PathLike) -> str | None:
+    """The newest checkpoint in `folder` from which a run can go on, or None."""
+    return next((str(path) for path in checkpoints(folder) if is_whole(path)), None)
+
+
 def last_checkpoint(folder: str) -> str | None:
     """The newest whole checkpoint below `folder`; others newer than it are removed, and that is said.
 
     Every process calls this; the first one looks.
     """
-    box = [None]
-    while is_first() and (found := get_last_checkpoint(folder)):
-        if is_whole(Path(found)):
-            box = [found]
+    return agreed(remove_torn(folder) if is_first() else None)
+
+
+def remove_torn(folder: str | os.PathLike) -> str | None:
+    """Remove what is newer than the newest whole checkpoint, which is returned."""
+    last = newest_whole(folder)
+    for path in checkpoints(folder):
+        if str(path) == last:
             break
-        logger.warning("%s is not whole; going back to the one before, or to the beginning.", found)
-        shutil.rmtree(found)
-    return agreed(box[0])
+        logger.warning("%s is not whole; going back to the one before, or to the beginning.", path)
+        shutil.rmtree(path)
+    return last
+
+
+def rotate(folder: str | os.PathLike, limit: int, best: str | None) -> None:
+    """Remove old checkpoints, so that `limit` of them are left, but never the newest and the best.
+
+    transformers goes by the clock, which may be set back, and takes the folder of a stage for a checkpoint.
+    """
+    found = checkpoints(folder)
+    kept = found[:1] + [path for path in found[1:] if best and path == Path(best)]
+    kept += [path for path in found if path not in kept][: max(0, limit - len(kept))]
+    for path in found:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def agreed(value):
@@ -60,18 +92,25 @@ def is_whole(checkpoint: Path) -> bool:
     and without optimizer or random state the Trainer would go on all the same, to other weights.
     """
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        with open_file(checkpoint / "trainer_state.json") as file:
+            state = parse_json(file.read().decode("utf-8"))
         for file in checkpoint.glob("*.safetensors"):
             with safe_open(file, "pt"):  # compares the file's size with what its header says
                 pass
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, ValueError, RecursionError, SafetensorError):
         return False
-    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+    if not isinstance(state, dict) or not isinstance(step := state.get("global_step"), int):
+        return False
+    if isinstance(last := state.get("max_steps"), int) and 0 < last < step:  # older versions trained on after each kill at the end
+        return False
+    best = state.get("best_global_step") if state.get("best_model_checkpoint") else None
+    if isinstance(best, int) and best < step and not is_whole(checkpoint.with_name(f"checkpoint-{best}")):  # its weights are the result
         return False
     if any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*")):  # sharded: the libraries' own layout
         return True
-    pickles = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*.pth")]
-    return len(pickles) > 2 and all(map(zipfile.is_zipfile, pickles)) and any(checkpoint.glob("*.safetensors"))
+    states = [*checkpoint.glob("rng_state*.pth")]  # each process writes its own, and the first does not wait for the others
+    pickles = {checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("*.pt"), *states}
+    return len(states) >= processes.world_size() and all(map(zipfile.is_zipfile, pickles)) and any(checkpoint.glob("*.safetensors"))
 
 
 def resumable(run, settings: dict, rows: Rows) -> str | None:
@@ -83,10 +122,14 @@ def resumable(run, settings: dict, rows: Rows) -> str | None:
     Raises:
         UserError: the folder was begun with other arguments, see `compare`.
     """
-    old, now = compare(run, settings), inputs(settings, rows)
-    if old and is_first() and any(old.get(key, now[key]) != now[key] for key in now):  # older versions did not keep them
-        logger.warning("%s: the model it starts from, or its rows, are others since it was begun; beginning anew.", run.output_dir)
-        cards.clean(Path(run.output_dir))
+    old, now, here = compare(run, settings), inputs(settings, rows), processes.world_size()
+    if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions did not keep them
+        if is_first():
+            logger.warning("%s: the model it starts from, or its rows, are others since it was begun; beginning anew.", run.output_dir)
+            cards.clean(Path(run.output_dir))
+    elif old and old.get("processes", here) != here and checkpoints(run.output_dir):
+        raise UserError(f"{run.output_dir} was begun on {old['processes']} processes, now there are {here}: its steps would have other "
+                        f"rows. Start {old['processes']}, give another --output_dir, or delete the folder.")
     return last_checkpoint(run.output_dir)
 
 
@@ -101,7 +144,9 @@ def begin(run, settings: dict, rows: Rows) -> str | None:
     if is_first():
         for name in (results.FILE_NAME, results.FAILED):
             Path(run.output_dir, name).unlink(missing_ok=True)
-        results.write_text(Path(run.output_dir, "run.json"), as_json(settings | inputs(settings, rows)))
+        begun = settings | inputs(settings, rows) | {"processes": processes.world_size()}
+        results.write_text(Path(run.output_dir, "run.json"), as_json(begun))
+    endings.begin(run.output_dir, run.output_dir)
     if checkpoint:
         logger.info("Going on from %s", checkpoint)
     return checkpoint
@@ -118,10 +163,10 @@ def compare(run, settings: dict) -> dict | None:
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
         old = results.read_note(path, NOBODY_KNOWS)
         # an argument there was not yet, and that is not given now, makes no difference
-        differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data"} if old.get(k) != settings.get(k)
-                        and (k in old or settings[k]))
+        differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data", "processes"}
+                        if old.get(k) != settings.get(k) and (k in old or settings[k]))
         if differ:
-            shown = "; ".join(f"{k}: {old.get(k)!r} then, {settings.get(k)!r} now" for k in differ[:5])
+            shown = "; ".join(f"{k}: {old.get(k, DEFAULTS.get(k))!r} then, {settings.get(k, DEFAULTS.get(k))!r} now" for k in differ[:5])
             raise UserError(f"{run.output_dir} was begun with other arguments ({shown}). Give the same, another "
                             "--output_dir, or delete the folder.")
     return old
@@ -137,7 +182,10 @@ def finished(run, settings: dict) -> bool:
     # the others ask again and again, lest they give up on the first one while it waits for another run; what it finds decides
     while not agreed(claims.claim(run.output_dir, patience=60) if is_first() else None):
         pass
-    return agreed(_finished(run, settings) if is_first() else None)
+    done = agreed(_finished(run, settings) if is_first() else None)
+    if not done:
+        endings.claim(run.output_dir)
+    return done
 
 
 def _finished(run, settings: dict) -> bool:
@@ -189,7 +237,7 @@ def outdated(record: dict, settings: dict) -> str | None:
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record["data"]:
             file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
-            if file is None or sha256(file) != data["sha256"]:
+            if file is None or sha256(file) != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
 
@@ -200,8 +248,7 @@ def parent(model: str, revision: str = "main") -> dict[str, str]:
     {} where it is no folder of ours, or the Hub's main one. The time tells whether it is
     still the same one, and, as it is only compared for equality, whatever the clock did since.
     """
-    path = Path(model, results.FILE_NAME)
-    finished = {"model_finished": results.read(path)["finished"]} if path.is_file() else {}
+    finished = {"model_finished": results.read(Path(model, results.FILE_NAME))["finished"]} if results.is_there(model) else {}
     return finished | ({"model_revision": revision} if revision != "main" else {})
 
 
@@ -213,58 +260,24 @@ def settings_of(args: TrainingArguments, model: str, revision: str = "main", **m
     return json.loads(json.dumps(changed | {"model": model} | parent(model, revision) | more, default=str))
 
 
-@contextlib.contextmanager
-def failures(folder: str | os.PathLike, trainer=None) -> Iterator[None]:
-    """What stops a run that was begun is kept in its folder, in failed.json, for the report: a cause, the last checkpoint.
-
-    Args:
-        trainer: of a training; None for a measurement.
+def failures(trainer) -> contextlib.AbstractContextManager:
+    """What stops this part of a training is kept in its folder, in failed.json, for the report: a cause, the last checkpoint.
 
     Raises:
         UserError: naming folder, cause and checkpoint, where a user can do something about it: memory, disk, no numbers.
             Anything else is raised as it is.
     """
-    try:
-        yield
-    except Exception as error:
-        folder = Path(folder)
-        last = get_last_checkpoint(folder)
-        place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
-        cause = cause_of(error, LESS if trainer else "--max_seq_length, or give --dtype bf16")
-        if not (processes.lost(error) and Path(place, results.FAILED).is_file()):  # the process that ended has said more
-            with contextlib.suppress(UserError):  # the disk may be full
-                results.write_failure(place, cause or f"{type(error).__name__}: {first_line(error)}", last)
-        if cause is None:
-            raise
-        if trainer is None:
-            raise UserError(f"{place} stopped: {cause}.") from error
-        raise UserError(f"{place} stopped at step {trainer.state.global_step}: {cause}. Last good checkpoint: {last or 'none'}; the same "
-                        "command goes on from it.") from error
+    folder = Path(trainer.args.output_dir)
+    place = folder.parent if folder.name.startswith("checkpoint-") else folder  # a stage's, see xstilts.stages
+    return endings.failures(place, folder, trainer)
 
 
 def lost_touch(folder: str, cause: str) -> None:
     """Keeps in `folder` why a run has ended that another process was lost to, for the report."""
-    if is_first():
-        results.write_failure(folder, cause, get_last_checkpoint(folder))
-
-
-LESS = "--per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or --max_seq_length"
-
-
-def cause_of(error: Exception, less: str) -> str | None:
-    """Why a run cannot go on, and what to do, where that is not a mistake in the program; else None.
-
-    Args:
-        less: what to lower where memory does not suffice.
-    """
-    said = str(error).lower()
-    if isinstance(error, UserError):
-        return str(error).rstrip(".")
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in said or "out of memory" in said:
-        return f"out of memory; lower {less}"
-    if full_disk(error) or "pytorchstreamwriter failed" in said or "inline_container" in said:  # torch.save does not say why
-        return f"the folder cannot be written, the disk may be full ({first_line(error)})"
-    return processes.lost(error)
+    if not endings.WORK.begun:
+        endings.claim(folder)
+        endings.begin(folder, folder)
+    endings.keep(cause)
 
 
 def unique(records: list[dict]) -> list[dict]:

@@ -11,20 +11,10 @@ from pathlib import Path
 
 import torch
 
+from xstilts import privacy, results
 from xstilts.errors import UserError
 
 FOLDER = "adapter"
-
-
-def check(arguments) -> None:
-    """Refuses settings that make no adapter.
-
-    Raises:
-        UserError: what was given, and what to type.
-    """
-    if arguments.peft and (arguments.lora_rank < 1 or not 0 <= arguments.lora_dropout < 1 or not arguments.lora_targets):
-        raise UserError(f"--lora_rank {arguments.lora_rank} must be 1 at least, --lora_dropout {arguments.lora_dropout} in 0..1, and "
-                        "--lora_targets must name a module, e.g. query value.")
 
 
 def wrap(model, arguments):
@@ -40,18 +30,41 @@ def wrap(model, arguments):
         return model
     from peft import LoraConfig, get_peft_model
 
-    linear = {name.rpartition(".")[2] for name, module in model.base_model.named_modules() if isinstance(module, torch.nn.Linear)}
-    for target in arguments.lora_targets:
-        if target not in linear:
-            raise UserError(f"--lora_targets {target}: the encoder has no such module. It has {' '.join(sorted(linear))}.")
+    chosen = targets(model.base_model, arguments.lora_targets)
     alpha = arguments.lora_alpha if arguments.lora_alpha is not None else 2 * arguments.lora_rank
     # no task_type: peft would then choose by itself which head is trained, and for some forms choose none
-    config = LoraConfig(r=arguments.lora_rank, lora_alpha=alpha, target_modules=list(arguments.lora_targets),
+    config = LoraConfig(r=arguments.lora_rank, lora_alpha=alpha, target_modules=chosen,
                         lora_dropout=arguments.lora_dropout, modules_to_save=list(heads(model)) or None)
     wrapped = get_peft_model(model, config)
     wrapped.accepts_loss_kwargs = False
     _link(model)
     return wrapped
+
+
+def targets(encoder, asked: list[str] | None) -> list[str]:
+    """Return the names of the encoder's modules that get an adapter.
+
+    Args:
+        encoder: the encoder under the head.
+        asked: --lora_targets: module names, or "all-linear"; None: peft's own choice for the model type, else the attention's
+            `query` and `value` where modules of these names exist, else every linear layer.
+
+    Raises:
+        UserError: the encoder has no module of that name.
+    """
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
+
+    linear = {name.rpartition(".")[2] for name, module in encoder.named_modules()
+              if isinstance(module, torch.nn.Linear) and "pooler" not in name.split(".")}
+    if asked is None:
+        usual = [USUAL.get(encoder.config.model_type, []), ["query", "value"]]
+        asked = next((names for names in usual if names and set(names) <= linear), ["all-linear"])
+    if list(asked) == ["all-linear"]:
+        return sorted(linear)
+    for target in asked:
+        if target not in linear:
+            raise UserError(f"--lora_targets {target}: the encoder has no such module. It has {' '.join(sorted(linear))}.")
+    return list(asked)
 
 
 def heads(model) -> Iterator[str]:
@@ -82,7 +95,10 @@ def finish(trainer, folder: str):
     """Writes the adapter below `folder`, merges it, and returns the plain model, which is the trainer's from then on."""
     wrapped = trainer.model
     if trainer.is_world_process_zero():
+        for config in wrapped.peft_config.values():  # adapter_config.json, which is pushed, names the checkpoint below the adapter
+            config.base_model_name_or_path = privacy.public(config.base_model_name_or_path)
         wrapped.save_pretrained(str(Path(folder, FOLDER)))
+        results.obey_umask(*Path(folder, FOLDER).glob("*.safetensors"))
         Path(folder, FOLDER, "README.md").unlink(missing_ok=True)  # peft's form to be filled in; the folder's card says all
     model = trainer.model = trainer.model_wrapped = wrapped.merge_and_unload(safe_merge=True)
     _link(model)

@@ -7,6 +7,7 @@ and `Matrix.missing`, `Matrix.problems` and the reasons beside each average say 
 
 import functools
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ class Matrix:
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: str = ""  # what lies below root but was not asked for
+    begun: set[tuple[str, int]] = field(default_factory=set)  # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
 
     def tasks_of(self, phase: str) -> list[str]:
         """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
@@ -72,10 +74,11 @@ def collect(
         UserError: when `root` is no folder or holds no usable cell.
     """
     root = Path(root)
-    problems: list[str] = []
-    trainings, claims = _read_all(root, problems)
-    problems += [f"{place} failed: {cause}." for place, cause in results.failures(root).items()]
-    problems += [f"{place} was begun and has no result: it was killed, or is still at work." for place in results.unfinished(root)]
+    below = results.listing(root)
+    problems = list(below.problems)
+    trainings, claims = _read_all(below, problems)
+    problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
+    problems += [f"{place} was begun and has no result: it was killed, or is still at work." for place in results.unfinished(below)]
     records, paths = {}, {}
     for key, found in claims.items():
         if len(found) > 1:
@@ -93,6 +96,7 @@ def collect(
     for task in tasks:
         _drop_incomparable(task, records, problems)
     problems += _outdated(root, records, trainings)
+    problems = [_printable(problem) for problem in problems]
     if not records:
         detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
@@ -112,9 +116,11 @@ def collect(
             for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
             if {key[i] for key in claims} - set(shown)
         ),
+        begun=_begun(below),
     )
 
 
+@functools.lru_cache(maxsize=1)  # large, and asked for twice
 def long_table(matrix: Matrix) -> pd.DataFrame:
     """Returns one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
 
@@ -127,23 +133,10 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
         for layer, scores in by_layer.items():
             for language, metrics in scores.items():
                 for metric, score in metrics.items():
-                    rows.append(
-                        {
-                            "arm": arm,
-                            "task": task,
-                            "form": record["form"],
-                            "seed": seed,
-                            "language": language,
-                            "metric": metric,
-                            "layer": layer,
-                            "score": score,
-                            "n": record["n"].get(language),
-                            "chance": (record["chance"] or {}).get(metric),
-                            "at_chance": record["at_chance"],
-                            "path": matrix.paths[arm, task, seed],
-                        }
-                    )
-    return pd.DataFrame(rows).astype({"layer": "Int64", "n": "Int64"})
+                    rows.append((arm, task, record["form"], seed, language, metric, layer, score, record["n"].get(language),
+                                 (record["chance"] or {}).get(metric), record["at_chance"], matrix.paths[arm, task, seed]))
+    columns = ["arm", "task", "form", "seed", "language", "metric", "layer", "score", "n", "chance", "at_chance", "path"]
+    return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
 
 
 @functools.lru_cache(maxsize=32)  # every table asks for it again
@@ -196,6 +189,11 @@ def differences(matrix: Matrix) -> pd.DataFrame:
 
 
 def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
+    return _averages(matrix, tuple(tasks))
+
+
+@functools.lru_cache(maxsize=32)
+def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
     """Returns the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
     difference, difference_sd.
 
@@ -310,23 +308,37 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
 
 
-def _read_all(root: Path, problems: list[str]) -> tuple[list, dict[CellKey, list]]:
+def _begun(below: results.Listing) -> set[tuple[str, int]]:
+    found = (re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names)
+    return {(place[1], int(place[2])) for place in found if place}
+
+
+def _printable(text: str) -> str:
+    """Returns the text with the bytes of a file's name that are not UTF-8 written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _read_all(below: results.Listing, problems: list[str]) -> tuple[list, dict[CellKey, list]]:
     """Returns (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
     trainings, claims = [], {}
-    for path in results.paths(root):
-        name = path.relative_to(root).as_posix()
+    for path in results.paths(below):
+        name = path.relative_to(below.root).as_posix()
         try:
             record = results.read(path)
         except UserError as error:
             problems.append(str(error))
             continue
-        if record["phase"] in ("mlm", "intermediate"):
-            trainings.append((name, record))
+        is_training = record["phase"] in ("mlm", "intermediate")
+        place = re.fullmatch(r"([^/]+)/seed(\d+)/results\.json" if is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json", name)
+        if is_training and not place:  # phase 1 may lie anywhere
+            trainings.append((_printable(name), record))
             continue
-        place = re.fullmatch(r"([^/]+)/seed(\d+)/[^/]+/results\.json", name)
         if not place or (place[1], int(place[2])) != (record["arm"], record["seed"]):
             said = f"arm {record['arm']}, seed {record['seed']}, task {record['task']}"
             problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
+            continue
+        if is_training:
+            trainings.append((name, record))
             continue
         claims.setdefault((record["arm"], record["task"], record["seed"]), []).append((name, record))
     return trainings, claims
@@ -334,12 +346,22 @@ def _read_all(root: Path, problems: list[str]) -> tuple[list, dict[CellKey, list
 
 def _outdated(root: Path, records: Mapping[CellKey, dict], trainings: list[tuple[str, dict]]) -> list[str]:
     """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss it."""
-    finished = {(root / name).parent.resolve(): record["finished"] for name, record in trainings}
+    finished = {os.path.realpath((root / name).parent): record["finished"] for name, record in trainings}
     started = [(_name(key), record["settings"]) for key, record in records.items()]
     started += [(name.removesuffix(f"/{results.FILE_NAME}"), record["settings"]) for name, record in trainings]
     return [f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
             for name, settings in started if "model_finished" in settings
-            and finished.get(Path(settings["model"]).resolve(), settings["model_finished"]) != settings["model_finished"]]
+            and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]]
+
+
+def _parent(folder: Path, settings: Mapping) -> str:
+    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may not."""
+    try:
+        settings = settings | results.read_note(folder / "run.json", "")
+    except UserError:  # the result of another machine
+        pass
+    path = str(settings["model"])
+    return path if "\0" in path else os.path.realpath(path)
 
 
 def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[str]) -> None:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import get_task
 from tasks import languages as codes
-from xstilts import index, mining, ranks, results, runner, submission
+from xstilts import index, inputs, mining, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
 from xstilts.errors import UserError
 
 NEIGHBOURS = 4  # of the margin score, as in the BUCC code of LASER and XTREME
 HITS = "hits.parquet"
+PROMPTS = "config_sentence_transformers.json"
 
 
 @dataclass
@@ -86,11 +86,25 @@ class Found:
         return file.getvalue()
 
 
-def embedder(encoder: Encoder, cache_dir: str | None) -> Callable:
-    """A function (sentences, desc) -> {layer: (n, d)}, through the cache if there is one."""
-    if cache_dir is None:
-        return lambda sentences, desc: encoder.embed(sentences, desc=desc)
-    return lambda sentences, desc: cached_embed(encoder, sentences, cache_dir, desc=desc)
+def embedder(encoder: Encoder, cache_dir: str | None, prompts: Mapping[str, str] | None = None) -> Callable:
+    """A function (sentences, desc) -> {layer: (n, d)}, through the cache if there is one.
+
+    Args:
+        prompts: text before every "query" and every "passage", put there by `prompted`.
+    """
+    def embed(sentences: Sequence[str], desc: str) -> dict[int, np.ndarray]:
+        if cache_dir is None:
+            return encoder.embed(sentences, desc=desc)
+        return cached_embed(encoder, sentences, cache_dir, desc=desc)
+
+    embed.prompts = dict(prompts or {})
+    return embed
+
+
+def prompted(embed: Callable, side: str, texts: Sequence[str]) -> list[str]:
+    """The texts of a side, "query" or "passage", behind the prompt that `embed` has for it."""
+    prompt = getattr(embed, "prompts", {}).get(side, "")
+    return [prompt + text for text in texts]
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -105,8 +119,6 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
     Raises:
         UserError: a row is broken, or a pool is smaller than the neighbours asked of it.
     """
-    if how.csls is not None and how.csls < 1:
-        raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
     if task.form == "mining":
         found = {language: {split: task.load(split, language, rows) for split in splits} for language in languages}
         for language, pools in found.items():
@@ -119,6 +131,19 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
     found = {language: runner.first(task.load("test", language, rows), limit) for language in languages}
     _check_sizes(task, found, how)
     return found
+
+
+def smaller_pools(task, examples: Mapping, limit: int | None) -> list[str]:
+    """Notes on pools that are smaller than the benchmark's, which makes a search easier: cut off, or without some languages."""
+    notes = []
+    if task.form == "retrieval" and (cut := [language for language, rows in examples.items() if len(rows) == limit]):
+        notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
+    if task.form == "ranking" and task.parallel:
+        spoken, reported = set(next(iter(examples.values())).candidate_languages), codes.XTREME_R[task.languages_in]
+        absent = [code for code in reported if code not in spoken]
+        if absent and spoken <= set(reported):
+            notes.append(f"candidates are in {len(spoken)} languages, the benchmark's in {len(reported)}: without {', '.join(absent)}")
+    return notes
 
 
 def _check_sizes(task, examples: Mapping, how) -> None:
@@ -139,14 +164,7 @@ def _check_sizes(task, examples: Mapping, how) -> None:
 def check_index(task, examples: Mapping, how, dim: int) -> None:
     """Raises UserError where --index cannot be used: before anything is embedded in `dim` dimensions."""
     if how.index is None:
-        for flag in ("nprobe", "index_candidates"):
-            if getattr(how, flag) is not None:
-                raise UserError(f"--{flag} goes with --index.")
         return
-    if task.form == "ranking" or how.csls is not None:
-        raise UserError(f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out.")
-    if how.cache_dir is None:
-        raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
     for language, rows in examples.items():
         sizes = [len(rows)] if task.form == "retrieval" else [len(set(texts)) for texts in (rows["test"].source, rows["test"].target)]
         with _told(f"{task.name} {language}"):
@@ -231,7 +249,9 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
     """
     found = Found(headline)
     for language, rows in examples.items():
-        both = embed([*rows["source"], *rows["target"]], f"{task.name} {language}")
+        names = ("passage", "query") if how.query_side == "english" else ("query", "passage")
+        foreign, english = (prompted(embed, side, rows[column][:]) for side, column in zip(names, ("source", "target"), strict=True))
+        both = embed([*foreign, *english], f"{task.name} {language}")
         n = found.n[language] = len(rows)
         for layer, vectors in both.items():
             foreign, english = vectors[:n], vectors[n:]
@@ -258,11 +278,12 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
     asked = np.repeat(list(examples), [len(pool) for pool in pools])
     spoken = np.array(pools[0].candidate_languages)
-    queries = embed([query for pool in pools for query in pool.queries], f"{task.name} queries")
-    candidates = embed(texts, f"{task.name} candidates")
-    for layer in queries:
+    asking = prompted(embed, "query", [query for pool in pools for query in pool.queries])
+    both = embed([*asking, *prompted(embed, "passage", texts)], task.name)
+    for layer, vectors in both.items():
+        queries, candidates = vectors[: len(asked)], vectors[len(asked) :]
         with _told(f"{task.name}, layer {layer}"):
-            for variant, left, right, csls in _variants(queries[layer], candidates[layer], how, asked, spoken):
+            for variant, left, right, csls in _variants(queries, candidates, how, asked, spoken):
                 _, near = mining.knn(left, right, min(task.depth, len(right)), csls=csls)
                 for language, pool in examples.items():
                     predictions = [[ids[i] for i in row] for row in near[asked == language].tolist()]
@@ -295,7 +316,7 @@ def _compare_languages(found: Found, layer: int, examples: Mapping, queries, can
 
 
 def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
-    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side.
+    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side, and has the query's prompt.
 
     With --index its recall goes into `found`. A dev pool, often far smaller than the test pool, is searched exactly where
     the index could not be trained on it.
@@ -303,7 +324,8 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
     source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
     target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
     mined = {}
-    for layer, both in embed([*source, *target], what).items():
+    both_sides = [*prompted(embed, "query", source), *prompted(embed, "passage", target)]
+    for layer, both in embed(both_sides, what).items():
         exact = how.index is None or (what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1]))
         with _told(f"{what}, layer {layer}"), _unit(how, both[: len(source)], both[len(source) :]) as sides:
             if exact:
@@ -320,9 +342,9 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
 
 
 def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple[str, str]]) -> tuple[float, float]:
-    """(threshold, F1 on dev); (infinity, 0) where nothing is right: then no threshold is better than another."""
+    """(threshold, F1 on dev); (0, 0) where nothing is right, as XTREME's code starts from 0: every pair is then extracted."""
     hits = np.array([pair in gold for pair in pairs], dtype=bool)
-    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (float("inf"), 0.0)
+    return mining.best_threshold(values, hits, len(gold)) if hits.any() else (0.0, 0.0)
 
 
 def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
@@ -339,8 +361,8 @@ def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = N
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
         for layer in test:
             threshold, dev_f1 = _threshold(*dev[layer], pools["dev"].gold)
-            if threshold == float("inf"):
-                found.notes.append(f"{language}, layer {layer}: no gold pair among the dev candidates, so none is extracted")
+            if not dev_f1:
+                found.notes.append(f"{language}, layer {layer}: no dev candidate is a gold pair, so the threshold is 0, as in XTREME")
             predictions = mining.pairs_above(*test[layer], threshold)
             if layer == headline:
                 found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, texts)
@@ -400,15 +422,9 @@ class Headline:
             raise UserError(f"--report_layer {self.layer}: the model has layers {layers[0]} to {layers[-1]}.")
         if how.select_on is None:
             return
-        name, colon, what = how.select_on.partition(":")
-        words = [word.strip() for word in what.split(",") if word.strip()]
-        self.task, rows = get_task(name, data_args.benchmark), runner.open_rows(data_args)
-        self.mined = self.task.form == "mining"
-        if not colon or self.task.form not in ("retrieval", "mining") or (self.mined and words != ["dev"]):
-            raise UserError(f"--select_on {how.select_on}: give tatoeba:<languages>, e.g. tatoeba:ces,dan, or bucc:dev.")
-        if not words:
-            raise UserError(f"--select_on {how.select_on} names no language.")
-        languages = runner.choose_languages(self.task, rows, [] if self.mined else words, "--select_on")
+        self.task, words = inputs.selection(how.select_on, data_args.benchmark)
+        self.mined, rows = self.task.form == "mining", inputs.open_rows(data_args)
+        languages = inputs.choose_languages(self.task, rows, words, "--select_on")
         self.held_out = [] if self.mined else languages
         self.how = replace(how, center="none", csls=None)
         self.examples = read(self.task, rows, languages, self.how, data_args.max_eval_samples, ("dev",))
@@ -420,7 +436,7 @@ class Headline:
         Raises:
             UserError: one of them was asked for, or is the benchmark's, or no other is there.
         """
-        languages = runner.choose_languages(task, rows, wanted)
+        languages = inputs.choose_languages(task, rows, wanted)
         both = [language for language in languages if language in self.held_out]
         kept = [language for language in languages if language not in both]
         if both and (wanted or not rows.local or not kept):

@@ -529,8 +529,9 @@ def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tupl
 
     `scores` (n,) and `is_gold` (n,) belong to the dev candidates, `n_gold` counts the gold pairs, found or not. As in
     the BUCC code of LASER and XTREME: walk down from the best score (equal scores in the order given), and where F1 is
-    highest for the first time put the threshold midway between that score and the next. After the last candidate there
-    is no next: its own score is the threshold.
+    highest for the first time put the threshold midway between that score and the next. F1 is computed as they do,
+    2pr / (p + r) in float64, because rounding decides between cuts whose F1 is the same fraction. After the last
+    candidate there is no next, where their code fails: its own score is the threshold.
     """
     scores, is_gold = np.asarray(scores, dtype=np.float64), np.asarray(is_gold, dtype=bool)
     if scores.shape != is_gold.shape or scores.ndim != 1:
@@ -548,8 +549,9 @@ def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tupl
         raise UserError(f"{int(is_gold.sum())} candidates are marked gold, but there are only {n_gold} gold pairs.")
     order = np.argsort(-scores, kind="stable")
     walked = scores[order]
-    # F1 = 2 correct / (extracted + gold)
-    f1 = 2 * np.cumsum(is_gold[order]) / (np.arange(1, len(walked) + 1) + n_gold)
+    correct = np.cumsum(is_gold[order])
+    precision, recall = correct / np.arange(1, len(walked) + 1), correct / n_gold
+    f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros(len(walked)), where=correct > 0)
     cut = int(f1.argmax())
     threshold = float(walked[cut] if cut + 1 == len(walked) else (walked[cut] + walked[cut + 1]) / 2)
     kept = scores >= threshold

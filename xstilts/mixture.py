@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from xstilts.batching import deal, length_groups
-from xstilts.heads import clean_tokenizer, fresh_head, load_encoder, masked_lm
+from xstilts import results
+from xstilts.batching import deal, length_groups, loader_options, order_seed
+from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.heads import fresh_head, masked_lm, needs_pooler
+from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.errors import UserError
 from xstilts.runner import TaskTrainer
+
+# fields of TrainingArguments that a mixture does not take, beside those that no training does
+UNUSED = "every step leaves the heads of the other tasks unused"
+REFUSED = {"train_sampling_strategy": "a mixture draws a task for each step, and rows of about one length",
+           "ddp_find_unused_parameters": UNUSED, "ddp_static_graph": UNUSED}
 
 
 class MixtureModel(PreTrainedModel):
@@ -25,10 +37,9 @@ class MixtureModel(PreTrainedModel):
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
 
-    def __init__(self, tasks, name: str, revision: str = "main"):
-        super().__init__(AutoConfig.from_pretrained(name, revision=revision))
-        pooler = any(task.form == "multiple_choice" for task in tasks)  # the one form whose head reads the pooler
-        encoder, _ = load_encoder(name, revision, pooler)
+    def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
+        super().__init__(read_config(name, revision))
+        encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention)
         whole = {task.name: masked_lm(name, revision, encoder) if task.form == "mlm" else fresh_head(task, name, revision, encoder)
                  for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
@@ -96,7 +107,7 @@ class MixtureSampler:
         self.lengths = [torch.tensor(rows) for rows in lengths.values()]
         self.sizes = [min(len(rows), cap or len(rows)) for rows in (self.lengths[:-1] if mlm_rate else self.lengths)]
         self.batch_size, self.per_step, self.seed, self.epoch = batch_size, per_step, seed, 0
-        self.probabilities = torch.tensor([float(n) for n in self.sizes]) ** (1 / temperature)
+        self.probabilities = (torch.tensor([float(n) for n in self.sizes]) / max(self.sizes)) ** (1 / temperature)  # no power overflows
         self.probabilities /= self.probabilities.sum()
         self.task_steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
         self.steps = round(self.task_steps / (1 - mlm_rate))
@@ -134,21 +145,27 @@ class MixtureSampler:
                     yield (batch + start).tolist()
 
 
-class MixtureTrainer(TaskTrainer):
-    """Trains on a mixture; `sampler` and `collators` (one a task) replace the Trainer's own."""
+class MixtureCollator:
+    """The collator of each task, for batches that are wholly one task's."""
 
-    def __init__(self, *args, sampler: MixtureSampler, collators: dict, **kwargs):
-        super().__init__(*args, data_collator=self._collate, **kwargs)
-        self.sampler, self.collators = sampler, collators
+    def __init__(self, collators: dict):
+        self.collators = collators
 
-    def _collate(self, items):
+    def __call__(self, items: list[dict]) -> dict:
         (task,) = {item.pop("task") for item in items}
         return {"task": task, **self.collators[task](items)}
 
+
+class MixtureTrainer(TaskTrainer):
+    """Trains on a mixture; `sampler` replaces the Trainer's own."""
+
+    def __init__(self, *args, sampler: MixtureSampler, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sampler = sampler
+
     def get_train_dataloader(self):
-        loader = self.accelerator.prepare(
-            DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self._collate)
-        )
+        loader = self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator,
+                                                     **loader_options(self.args)))
         return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
 
 
@@ -159,17 +176,24 @@ def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | 
     Args:
         model: a MixtureModel, or a PeftModel of one.
         features, collators: by task; with mlm_rate above 0 the last one is text.
+
+    Raises:
+        UserError: the rate is too small for one step of text.
     """
-    columns = {*tokenizer.model_input_names, "labels", "special_tokens_mask"}
+    columns = {*tokenizer.model_input_names, "labels"}
     lengths = {task: data["length"][:] for task, data in features.items()}
     if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
         lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
     sampler = MixtureSampler(lengths, args.per_device_train_batch_size * args.world_size, args.gradient_accumulation_steps, cap,
-                             temperature, args.seed, mlm_rate)
+                             temperature, order_seed(args), mlm_rate)
+    if mlm_rate and sampler.steps == sampler.task_steps:
+        raise UserError(f"--mlm_rate {mlm_rate}: of {sampler.steps} steps an epoch not one would be text. Give "
+                        f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out.")
     args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
+    args.ddp_find_unused_parameters = True  # transformers looks for unused ones too, but not with activation checkpointing
     return MixtureTrainer(model=model, args=args, name="+".join(features), train_dataset=Concatenated(features, columns), sampler=sampler,
-                          collators=collators, processing_class=tokenizer)
+                          data_collator=MixtureCollator(collators), processing_class=tokenizer)
 
 
 def save(model: MixtureModel, tokenizer, folder: str) -> None:
@@ -184,3 +208,4 @@ def save(model: MixtureModel, tokenizer, folder: str) -> None:
              if name.startswith("heads.") and name not in model.all_tied_weights_keys}
     save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
+    results.obey_umask(*Path(folder).glob("*.safetensors"))

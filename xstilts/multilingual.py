@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
-from tasks import languages as codes
 from tasks.base import join
 from xstilts import code_switch, runner
 from xstilts.arguments import ArmArguments
 from xstilts.errors import UserError
+from xstilts.families import family_languages
 
 ROUND_TRIP = "en, there and back"  # in counts: stands beside the languages, but is none
 MISLABELLED = 0.1  # rows that go by number, and whose labels differ in more than this share, are not the same rows
@@ -42,55 +42,9 @@ class ArmRows:
     notes: list[str] = field(default_factory=list)
 
 
-# ---- arguments ---------------------------------------------------------------------------------------------------------
-
-def family_languages(family) -> list[str]:
-    """Our codes of --train_languages, without repeats.
-
-    Raises:
-        UserError: an unknown language.
-    """
-    return list(dict.fromkeys(map(codes.normalize, family.train_languages)))
-
-
-def check(family, arm) -> None:
-    """Refuses arguments that cannot go together, before anything is read.
-
-    Raises:
-        UserError: what was given, and what to type.
-    """
-    languages, mode = family_languages(family), arm.language_mode
-    foreign = [code for code in languages if code != "en"]
-    if not 0 <= arm.alpha <= 1:
-        raise UserError(f"--alpha {arm.alpha} must lie in 0..1.")
-    if mode in ("multilingual", "translated") and not foreign:
-        raise UserError(f"--language_mode {mode} needs --train_languages with one beside English, e.g. --train_languages en de sw.")
-    if mode in ("cross", "hybrid") and len(languages) < 2:
-        raise UserError(f"--language_mode {mode} needs two --train_languages at least, e.g. --train_languages en de sw.")
-    if mode == "roundtrip" and not family.match_roundtrip:
-        raise UserError("--language_mode roundtrip needs --match_roundtrip, in every arm of the family: rows that did not come "
-                        "back whole are left out of all of them.")
-    if arm.code_switch and mode != "english":
-        raise UserError(f"--code_switch replaces English words; it goes with --language_mode english, not {mode}.")
-    code_switch.check(arm, family.lexicon)
-
-
-def seen_languages(family, arm) -> list[str]:
-    """The languages other than English whose words the arm trains on."""
-    foreign = [code for code in family_languages(family) if code != "en"]
-    if arm.code_switch:
-        return [codes.normalize(code) for code in arm.switch_languages] or foreign
-    return [] if arm.language_mode in ("english", "roundtrip") else foreign
-
-
 def draws(seed: int, what: str) -> np.random.Generator:
     """A generator of its own for each thing that is drawn with one seed, so that they do not follow from each other."""
     return np.random.default_rng([seed, *what.encode()])
-
-
-def text_languages(arguments, family) -> list[str]:
-    """The languages of text: those asked for, else the family's; none of either: all there are."""
-    return list(dict.fromkeys(map(codes.normalize, arguments.text_languages))) or family_languages(family)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------------
@@ -283,7 +237,7 @@ def switched(task, examples: Dataset, arm, lexicons: dict, seed: int) -> tuple[D
     texts = task.to_texts(examples)
     sides = code_switch.sides(arm.code_switch, lexicons)
     of = {column: sides["query" if column.startswith("first") else "passage"] for column in texts.column_names}
-    done, counts = code_switch.switch_columns(texts, of, arm.switch_probability, seed)
+    done, counts = code_switch.switch_columns(texts, of, arm.switch_probability, seed, arm.switch_treebank)
     return task.from_texts(examples, done), counts
 
 

@@ -3,29 +3,21 @@
 A table is built once, as `Table`, and shown as Markdown (`markdown`) and on the page (`page.html.jinja`).
 """
 
-import base64
-import io
 import itertools
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
 
 from xstilts import matrix as mx
+from xstilts import plots
 from xstilts.matrix import PLAIN, Matrix
-from xstilts.results import write_bytes, write_text
+from xstilts.plots import signed
+from xstilts.results import write_text
 
 DAGGER, DOUBLE, DASH = "†", "‡", "–"
-# Okabe and Ito's colours, told apart with every common colour blindness; black is kept for the arm `none`.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31")
-_MARKERS = "osD^vPX*"
 BIAS = "language_bias"  # the one measure of retrieval that is a result
 
 
@@ -50,9 +42,10 @@ class Table:
 
     def markdown(self) -> str:
         """Returns the caption and a Markdown table, numbers to the right."""
-        lines = [[head.replace("|", "\\|") for head in self.heads], ["---"] + ["---:"] * (len(self.heads) - 1)]
+        lines = [self.heads, ["---"] + ["---:"] * (len(self.heads) - 1)]
         for name, cells in self.rows:
             lines.append([name] + [f"**{cell.text}**" if cell.bold and cell.text else cell.text for cell in cells])
+        lines = [[" ".join(word.replace("|", "\\|").split("\n")) for word in line] for line in lines]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
         text = [" | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines]
         return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"
@@ -70,15 +63,8 @@ def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=No
     out = Path(output_dir)
     write_text(out / "cells.csv", mx.long_table(matrix).to_csv(index=False, lineterminator="\n"))
     write_text(out / "matrix.csv", mx.wide_table(matrix).to_csv(lineterminator="\n"))
-    plots = {"differences.png": heat_map(matrix), "layers.png": layer_plot(matrix), "languages.png": language_plot(matrix)}
-    images = {}
-    for name, figure in plots.items():
-        if figure is None:
-            (out / name).unlink(missing_ok=True)  # of an earlier report: it would show what is no longer there
-            continue
-        content = png(figure)
-        write_bytes(out / name, content)
-        images[name] = data_uri(content)
+    drawings = {"differences.png": plots.heat_map, "layers.png": plots.layer_plot, "languages.png": plots.language_plot}
+    images = plots.write(out, drawings, matrix)
     write_text(out / "matrix.md", markdown_page(matrix, title))
     write_text(out / "index.html", html_page(matrix, title, images, question))
     return "\n".join([f"{line}\n" for line in seed_notes(matrix)] + [t.markdown() for t in headline_tables(matrix)])
@@ -246,7 +232,7 @@ def gap_notes(matrix: Matrix) -> list[str]:
 
 
 def figure_notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such figures."""
+    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such, and on the pictures."""
     names = {name for task in matrix.tasks_of("retrieval") for name in _beside(matrix, task)}
     notes = []
     if any(name.endswith(("_centered", "_csls")) for name in names):
@@ -255,6 +241,7 @@ def figure_notes(matrix: Matrix) -> list[str]:
                      "sentences alone.")  # fmt: skip
     if any(name.startswith("map_") for name in names):
         notes.append("map_multilingual (one pool of all languages), map_monolingual and map_crosslingual are not cut at 20.")
+    notes += plots.notes(matrix)
     if BIAS in names:
         notes.append(f"{BIAS} counts ranks, the fewer the better: how far the parallel answers of a question lie apart in the pool.")
     return notes
@@ -284,155 +271,6 @@ def provenance(matrix: Matrix) -> dict[str, list]:
         "versions": [(library, sorted(found)) for library, found in sorted(versions.items())],
         "runs": runs,
     }
-
-
-# Plots
-
-
-def heat_map(matrix: Matrix) -> Figure | None:
-    """Returns the differences to arm `none` as a picture, arms by tasks and averages; None without that arm.
-
-    Colours are centred at 0; hatched where either side is at chance; blank where there is no difference.
-    """
-    arms = [arm for arm in matrix.arms if arm != PLAIN]
-    gaps = mx.differences(matrix)
-    if PLAIN not in matrix.arms or not arms or not gaps["mean"].notna().any():
-        return None
-    groups = mx.average_groups(matrix)
-    values = np.array([[_row(gaps, arm, task).get("mean", np.nan) for task in matrix.tasks] for arm in arms], float)
-    hatched = np.array([[_row(gaps, arm, task).get("chance", "") == "all" for task in matrix.tasks] for arm in arms])
-    means = [mx.averages(matrix, tasks).loc[arms, "difference"].to_numpy(float) for tasks in groups.values()]
-    values = np.column_stack([values, *means])
-    columns = [*matrix.tasks, *(f"average\n{name}" for name in groups)]
-    limit = max(1.0, np.nanmax(np.abs(values)))
-    figure = Figure(figsize=(2.2 + 1.05 * len(columns), 1.5 + 0.46 * len(arms)), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(np.ma.masked_invalid(values), cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    for i, j in np.ndindex(*values.shape):
-        if np.isnan(values[i, j]):
-            continue
-        ink = "white" if abs(values[i, j]) > 0.55 * limit else "black"
-        axes.text(j, i, signed(values[i, j]), ha="center", va="center", color=ink, fontsize=9, zorder=3)
-        if j < len(matrix.tasks) and hatched[i, j]:
-            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#777", lw=0))
-    axes.set_xticks(range(len(columns)), columns, fontsize=9)
-    axes.set_yticks(range(len(arms)), arms, fontsize=9)
-    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(len(arms) - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.5)
-    axes.axvline(len(matrix.tasks) - 0.5, color="black", linewidth=1)
-    axes.tick_params(which="both", length=0)
-    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label=f"points above arm {PLAIN}", pad=0.02).outline.set_visible(False)
-    if hatched.any():
-        patch = Patch(facecolor="white", edgecolor="#777", hatch="///", label="one side is at chance")
-        figure.legend(handles=[patch], loc="outside lower left", frameon=False, fontsize=8)
-    return figure
-
-
-def layer_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer, one panel a task, one line an arm, band = sd over seeds; None without layers."""
-    frame = mx.by_layer(matrix)
-    if frame.empty:
-        return None
-    tasks = [task for task in matrix.tasks if (frame["task"] == task).any()]
-    figure = Figure(figsize=(1.6 + 4.2 * len(tasks), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
-    styles = dict(zip(matrix.arms, line_styles(matrix.arms), strict=True))
-    for axes, task in zip(panels, tasks, strict=True):
-        for arm, style in styles.items():
-            here = frame[(frame["task"] == task) & (frame["arm"] == arm)]
-            curve = here.groupby("layer")["score"].agg(["mean", "std"])
-            axes.plot(curve.index, curve["mean"], markersize=4, linewidth=1.6, **style)
-            if curve["std"].notna().any():
-                low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
-                axes.fill_between(curve.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
-            for layer in sorted(set(here.loc[here["chosen"], "layer"])):
-                ring = {"marker": "o", "markersize": 11, "fillstyle": "none", "color": style["color"]}
-                axes.plot([layer], [curve.loc[layer, "mean"]], linestyle="none", **ring)
-        axes.set_title(task, fontsize=11)
-        axes.set_xlabel("layer (0 = embedding output)")
-        axes.set_ylabel(f"{matrix.metric(task)}, mean over languages")
-        axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(color="#ddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    arms = [arm for arm in matrix.arms if (frame["arm"] == arm).any()]
-    handles = [Line2D([], [], label=arm, markersize=5, **styles[arm]) for arm in arms]
-    ring = {"marker": "o", "markersize": 11, "fillstyle": "none", "color": "#555", "linestyle": "none"}
-    handles.append(Line2D([], [], label="layer reported", **ring))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
-    return figure
-
-
-def language_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer in each language, a row an arm, a column a task, a line a language; None without layers.
-
-    Means over seeds; black is the mean over languages, the upright line the layer reported. In the legend the languages
-    stand from the best to the worst.
-    """
-    curves = mx.by_layer(matrix)
-    if curves.empty:
-        return None
-    tasks = [task for task in matrix.tasks if (curves["task"] == task).any()]
-    arms = [arm for arm in matrix.arms if (curves["arm"] == arm).any()]
-    table = mx.long_table(matrix)
-    table = table[table["metric"] == table["task"].map({task: matrix.metric(task) for task in tasks})]
-    # Best first: with more languages than one can tell apart by colour, colours then run as the lines do.
-    languages = list(table.groupby("language")["score"].mean().sort_values(ascending=False, kind="stable").index)
-    many = colormaps["turbo"](np.linspace(0.05, 0.95, len(languages)))
-    colours = dict(zip(languages, _COLOURS if len(languages) <= len(_COLOURS) else many, strict=False))
-    handles = [Line2D([], [], color=colour, label=language) for language, colour in colours.items()]
-    handles.append(Line2D([], [], color="black", linewidth=2, label="mean"))
-    columns = 2 + 5 * len(tasks)
-    size = (1 + 3.4 * len(tasks), 0.5 + 2.1 * len(arms) + 0.2 * -(-len(handles) // columns))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(arms), len(tasks), squeeze=False, sharex="col", sharey="col")
-    for (i, arm), (j, task) in itertools.product(enumerate(arms), enumerate(tasks)):
-        axes, here = panels[i, j], table[(table["arm"] == arm) & (table["task"] == task)]
-        for language, colour in colours.items():
-            curve = here[here["language"] == language].groupby("layer")["score"].mean()
-            axes.plot(curve.index.astype(int), curve, color=colour, linewidth=1.1)
-        curve = here.groupby("layer")["score"].mean()
-        axes.plot(curve.index.astype(int), curve, color="black", linewidth=2)
-        for layer in sorted(set(curves[(curves["arm"] == arm) & (curves["task"] == task) & curves["chosen"]]["layer"])):
-            axes.axvline(layer, color="#888", linewidth=0.8, linestyle=":")
-        axes.set_title(f"{task} ({matrix.metric(task)})" if i == 0 else "", fontsize=10)
-        axes.set_ylabel(arm if j == 0 else "")
-        axes.set_xlabel("layer (0 = embedding output)" if i == len(arms) - 1 else "", fontsize=9)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(color="#ddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in panels[0]:
-        axes.set_ylim(bottom=0)  # at last: a column shares it, and a limit once set no longer grows
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1)
-    return figure
-
-
-def line_styles(arms: Sequence[str]) -> Iterable[dict]:
-    """Yields a line style for each arm, the same whatever is plotted: colours first, then dashes too."""
-    looks = itertools.product(("-", "--", ":"), zip(_COLOURS, _MARKERS, strict=True))
-    for arm in arms:
-        if arm == PLAIN:
-            yield {"color": "black", "marker": ".", "linestyle": "-"}
-        else:
-            line, (colour, marker) = next(looks)
-            yield {"color": colour, "marker": marker, "linestyle": line}
-
-
-def png(figure: Figure) -> bytes:
-    """Returns the figure as PNG, the same bytes for the same figure (no date, no version inside)."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def data_uri(content: bytes) -> str:
-    """Returns a picture as text that a page can hold."""
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 # The two documents
@@ -555,11 +393,6 @@ def _mark(text: str, at_chance: bool) -> str:
 
 def _text(score: float) -> str:
     return "" if pd.isna(score) else f"{score:.1f}"
-
-
-def signed(points: float) -> str:
-    rounded = round(float(points), 1)
-    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
 
 
 def _main_first(record: dict) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from xstilts import results
 from xstilts.errors import UserError
 from xstilts.places import PLAIN
+from xstilts.words import parse_tool
 
 
 def grid_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
         kind = f"phase 2: {folder.parent.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
         group = found.setdefault(kind, Group())
         group.total += 1
-        if stamp.is_file():
+        if results.is_there(stamp.parent):
             try:
                 group.seconds.append(results.read(stamp)["seconds"])
             except UserError as error:
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m xstilts.plan", description=__doc__.split("\n")[0])
     grid_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
-    given = parser.parse_args(argv)
+    given = parse_tool(parser, argv)
     print(report(stamps_of(given), max(1, given.jobs)))
 
 

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import itertools
 import os
+import re
 import sys
 import threading
 import time
@@ -134,7 +135,27 @@ def lost(error: BaseException) -> str | None:
     torch = sys.modules.get("torch")
     if torch is None or not (isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)):
         return None
-    return f"another process of this run has ended, or cannot be reached ({first_line(error).partition('. ')[0]})"
+    who = gone() or "another process of this run has ended, or cannot be reached"
+    said = re.sub(r"^\[\S+:\d+\] ", "", first_line(error))  # gloo begins with a place in its own source
+    return f"{who} ({said.partition('. ')[0]})"
+
+
+def gone() -> str | None:
+    """Which of this host's processes of the run has ended, as a sentence; None if none has, or nobody can tell."""
+    here, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if here < 2:
+        return None
+    import psutil
+
+    alive = set()
+    for process in psutil.Process(os.getppid()).children():  # of the launcher
+        with contextlib.suppress(psutil.Error):  # ended just now, or not yet collected
+            alive.add(process.environ().get("RANK"))
+    first = int(os.environ["RANK"]) - int(os.environ["LOCAL_RANK"])
+    ended = [str(rank) for rank in range(first, first + here) if str(rank) not in alive]
+    if not ended or os.environ["RANK"] in ended:  # the launcher is gone, and this process has another parent
+        return None
+    return f"process {' '.join(ended)} of {world} has ended"
 
 
 def leave() -> None:

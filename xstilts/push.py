@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 from xstilts import cards, plan, results
 from xstilts.errors import UserError, first_line
+from xstilts.words import parse_tool
 
 
 def repository(hub: str, matrix: str, record: dict) -> str:
@@ -34,7 +35,7 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
     """
     pushed, errors = {}, []
     for folder in folders:
-        if not (folder / results.FILE_NAME).is_file() or not (folder / "model.safetensors").is_file():
+        if not results.is_there(folder) or not (folder / "model.safetensors").is_file():
             continue
         try:
             record = results.read(folder / results.FILE_NAME)
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hub", required=True, help="namespace on the Hub: your name or an organisation's")
     parser.add_argument("--matrix", help="name of the matrix, with which the repositories' names begin; default: its folder's")
     parser.add_argument("--private", action="store_true", help="create the repositories as private")
-    given = parser.parse_args(argv)
+    given = parse_tool(parser, argv)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     matrix = given.matrix or given.runs_dir.resolve().name
     errors = push_all(given.hub, matrix, [stamp.parent for stamp in plan.stamps_of(given)], given.private)

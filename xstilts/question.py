@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xstilts import contrasts as cs
-from xstilts import page, statistics
+from xstilts import page, plots, statistics
 from xstilts.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.matrix import PLAIN, Matrix
-from xstilts.page import Cell, Table, signed
-from xstilts.results import trained_on, write_bytes, write_text
+from xstilts.page import Cell, Table
+from xstilts.plots import signed
+from xstilts.results import trained_on, write_text
 
 MULTILINGUAL = "M"
 IMAGES = {
@@ -44,15 +45,9 @@ def write(question: Question, output_dir: str | Path) -> Section:
     Raises:
         UserError: when `output_dir` cannot be written.
     """
-    out, images = Path(output_dir), {}
+    out = Path(output_dir)
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
-    for name, figure in {"question-forest.png": forest(question), "question-layers.png": layer_curves(question)}.items():
-        if figure is None:
-            (out / name).unlink(missing_ok=True)  # of an earlier report: it would show what is no longer there
-            continue
-        content = page.png(figure)
-        write_bytes(out / name, content)
-        images[name] = page.data_uri(content)
+    images = plots.write(out, {"question-forest.png": forest, "question-layers.png": layer_curves}, question)
     section = Section(words(question), tables(question), images, IMAGES, how_to_read(question), question.problems)
     write_text(out / "question.md", markdown(question, section))
     return section
@@ -99,6 +94,11 @@ def words(question: Question) -> str:
         said.append("Undecided means that these runs do not tell, not that the arms are equal.")
     if any(c.found and c.found.n_seeds == 1 for c in main):
         said.append("With one seed no verdict is possible: how much another seed would change is not known.")
+    if any("(within" in c.verdict for c in main):
+        said.append(f"Within the margin in fewer than {statistics.ENOUGH_SEEDS} seeds is no equivalence: so few do not tell how often "
+                    "one fails.")  # fmt: skip
+    if any(c.doubts for c in main):
+        said.append("A warning names seeds that were left out, whose phase 2 failed, or that stand apart from the others.")
     failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
     if failed:
         said.append(f"Phase 2 did not learn its task (English dev at chance in some seed) in {', '.join(failed)}: no difference of theirs "
@@ -152,7 +152,8 @@ def how_to_read(question: Question) -> list[str]:
     said += [
         "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired t-interval over seeds, "
         "which takes the queries as given, and the bootstrap of seeds and queries. A verdict holds only if all of them agree: 'better' "
-        f"if they exclude 0, 'equivalent' if they lie within {margin}.",
+        f"if they exclude 0, 'equivalent' if they lie within {margin} in {statistics.ENOUGH_SEEDS} seeds or more, none of them doubtful.",
+        "All intervals are for new seeds that vary as these do: how often a seed fails, a few seeds do not tell.",
         "p is two-sided, the largest of the three, and but for the primary contrast Holm-adjusted among those of its family on the same "
         f"languages; 'better' needs it to be at most {1 - statistics.LEVEL:.2f}.",
     ]
@@ -316,7 +317,8 @@ def forest(question: Question) -> Figure | None:
     if not any(c.found for c in question.contrasts):
         return None
     rows = list(dict.fromkeys((c.family, c.roles) for c in question.contrasts))
-    figure = Figure(figsize=(8.6, 1.6 + 0.44 * len(rows)), layout="constrained")
+    longest = max(len(c.verdict) for c in question.contrasts)  # it stands at the right of the panel
+    figure = Figure(figsize=(7.2 + 0.07 * longest, 1.6 + 0.44 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     looks = {UNSEEN: ("#0072B2", "o", -0.16), SEEN: ("#D55E00", "s", 0.16)}
     for y, (family, roles) in enumerate(rows):
@@ -353,10 +355,13 @@ def layer_curves(question: Question) -> Figure | None:
     if max(map(len, curves.values())) < 2:
         return None
     families = question.families
-    figure = Figure(figsize=(1.5 + 3.9 * len(families), 3.9), layout="constrained")
-    panels = figure.subplots(1, len(families), squeeze=False, sharey=True)[0]
     roles = [PLAIN, *dict.fromkeys(role for family in families for role in family.arms)]
-    styles = dict(zip(roles, page.line_styles(roles), strict=True))
+    styles = dict(zip(roles, plots.styles(roles), strict=True))
+    handles = [Line2D([], [], label=role, markersize=5, **style) for role, style in styles.items()]
+    handles.append(Line2D([], [], label="layer reported", color="#999", linestyle="--", linewidth=0.9))
+    if question.selection:
+        handles.append(Line2D([], [], label=f"{PLAIN} and {ENGLISH} on the\nlanguages of the choice", color="#999", linestyle=":"))
+    figure, panels = plots.beside_legend(len(families), 3.9, 3.9, handles, sharey=True)
     for axes, family in zip(panels, families, strict=True):
         for role, style in styles.items():
             curve = curves.get(PLAIN if role == PLAIN else family.arms.get(role), {})
@@ -365,18 +370,9 @@ def layer_curves(question: Question) -> Figure | None:
             axes.plot(list(question.selection), list(question.selection.values()), color="#999", linestyle=":", linewidth=1.5)
         axes.axvline(question.readout.layer, color="#999", linewidth=0.9, linestyle="--")
         axes.set_title(family.name, fontsize=11)
-        axes.set_xlabel("layer (0 = embedding output)")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(color="#ddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        plots.layer_axis(axes)
     panels[0].set_ylim(bottom=0)  # at last: the panels share it, and a limit once set no longer grows
     panels[0].set_ylabel(f"{question.matrix.metric(question.spec.task)}, mean over languages and seeds")
-    handles = [Line2D([], [], label=role, markersize=5, **style) for role, style in styles.items()]
-    handles.append(Line2D([], [], label="layer reported", color="#999", linestyle="--", linewidth=0.9))
-    if question.selection:
-        handles.append(Line2D([], [], label=f"{PLAIN} and {ENGLISH} on the\nlanguages of the choice", color="#999", linestyle=":"))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 

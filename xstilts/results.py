@@ -49,6 +49,7 @@ import numbers
 import os
 import platform
 import re
+import reprlib
 import shlex
 import sys
 import tempfile
@@ -57,7 +58,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import UserError, first_line
+from tasks.reading import read_object
+from xstilts import privacy
+from xstilts.errors import UserError
+from xstilts.listing import Listing, look
 
 SCHEMA = 1
 FILE_NAME = "results.json"
@@ -99,7 +103,17 @@ _LIBRARIES = (
     "torch transformers datasets evaluate accelerate peft sentence-transformers faiss-cpu huggingface_hub tokenizers "
     "safetensors numpy pandas pyarrow scipy scikit-learn seqeval sentencepiece"
 ).split()
-_SECRET_FLAGS = ("--token", "--hub_token", "--hf_token", "--use_auth_token", "--push_to_hub_token")
+# Settings that the report and a later run read back -> what they may hold; the others are only shown.
+_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "model_finished": (str, type(None)),
+    "seen_languages": (list, type(None)),
+    "text_languages": (list, type(None)),
+}
+_LARGEST = 2**63 - 1  # of a whole number: tables keep them in 64 bits
+_LONGEST = 1000  # characters shown of a cause
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 80
 
 
 def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,36 +151,38 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the record in `path`, checked as strictly as on writing.
 
     Raises:
-        UserError: naming the file, when it cannot be read, is not whole JSON, is of another schema, or breaks a rule.
+        UserError: naming the file, when it cannot be read (see `tasks.reading`), is of another schema, or breaks a rule.
     """
-    try:
-        record = json.loads(Path(path).read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:  # ValueError covers JSON, UTF-8 and NaN
-        raise UserError(f"{path} cannot be read ({error}); delete it and run its cell again.") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path} holds {type(record).__name__}, expected an object with the keys of results.json.")
+    record = read_object(path, "; delete it and run its cell again.", _refuse_constant)
     _check(record, str(path))
     return record
 
 
-def paths(root: str | os.PathLike) -> list[Path]:
-    """Returns every results.json below `root`, sorted. Checkpoints of a training under way are not looked into.
+def is_there(folder: str | os.PathLike) -> bool:
+    """Whether anything is named results.json in `folder`, be it a folder or a pipe: `read` then says what is wrong with it."""
+    return os.path.lexists(Path(folder, FILE_NAME))
+
+
+def paths(below: Listing | str | os.PathLike) -> list[Path]:
+    """Returns every results.json below a folder, sorted. Checkpoints of a training under way are not looked into.
 
     Raises:
-        UserError: when `root` is no folder.
+        UserError: it is no folder.
     """
+    return listing(below).named(FILE_NAME)
+
+
+def listing(root: Listing | str | os.PathLike) -> Listing:
+    """Returns what lies below a folder of runs, see `xstilts.listing`.
+
+    Raises:
+        UserError: it is no folder.
+    """
+    if isinstance(root, Listing):
+        return root
     if not Path(root).is_dir():
         raise UserError(f"{root} is not a folder. Give the folder that holds <arm>/seed<k>/.../{FILE_NAME}.")
-    return _named(root, FILE_NAME)
-
-
-def _named(root: str | os.PathLike, name: str) -> list[Path]:
-    found = []
-    for folder, below, files in os.walk(root):
-        below[:] = [part for part in below if not part.startswith((".", "checkpoint-"))]
-        if name in files:
-            found.append(Path(folder, name))
-    return sorted(found)
+    return look(root)
 
 
 def read_note(path: str | os.PathLike, otherwise: str) -> dict[str, Any]:
@@ -175,13 +191,7 @@ def read_note(path: str | os.PathLike, otherwise: str) -> dict[str, Any]:
     Raises:
         UserError: it is damaged; `otherwise` ends the sentence.
     """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        found = first_line(error)
-    if not isinstance(found, dict):
-        raise UserError(f"{path} cannot be read ({found}), {otherwise}")
-    return found
+    return read_object(path, f", {otherwise}")
 
 
 def trained_on(record: Mapping[str, Any]) -> list[str] | None:
@@ -200,36 +210,28 @@ def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None)
     Raises:
         UserError: it cannot be written.
     """
-    record = {"cause": cause, "checkpoint": checkpoint, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    record = {"cause": privacy.hide(cause), "checkpoint": checkpoint, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     write_text(Path(folder, FAILED), json.dumps(record, indent=1) + "\n")
 
 
-def failures(root: str | os.PathLike) -> dict[str, str]:
-    """{folder below `root`: why its run failed}, of the runs that failed and have no result."""
-    found = {}
-    for path in _named(root, FAILED):
-        if not path.with_name(FILE_NAME).exists():
+def failures(below: Listing | str | os.PathLike) -> dict[str, str]:
+    """{folder below a folder of runs: why its run failed}, of the runs that failed and have no result."""
+    below, found = listing(below), {}
+    for path in below.named(FAILED):
+        if not is_there(path.parent):
             try:
-                cause = str(json.loads(path.read_bytes())["cause"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                cause = f"{FAILED} cannot be read ({error})"
-            found[str(path.parent.relative_to(root))] = cause
+                cause = str(read_note(path, "so the cause is not known").get("cause", f"{FAILED} names no cause"))
+            except UserError as error:
+                cause = str(error)
+            found[str(path.parent.relative_to(below.root))] = " ".join(cause[:_LONGEST].split())
     return found
 
 
-def unfinished(root: str | os.PathLike) -> list[str]:
-    """The folders below `root` of trainings that were begun and neither finished nor failed by themselves."""
-    begun = (path.parent for path in _named(root, "run.json"))
-    return [str(folder.relative_to(root)) for folder in begun if not (folder / FILE_NAME).exists() and not (folder / FAILED).exists()]
-
-
-def find(root: str | os.PathLike) -> list[tuple[Path, dict[str, Any]]]:
-    """Returns (path, record) for every results.json below `root`, sorted by path.
-
-    Raises:
-        UserError: from the first file that `read` refuses.
-    """
-    return [(path, read(path)) for path in paths(root)]
+def unfinished(below: Listing | str | os.PathLike) -> list[str]:
+    """The folders below a folder of runs of trainings that were begun and neither finished nor failed by themselves."""
+    below = listing(below)
+    begun = (path.parent for path in below.named("run.json"))
+    return [str(folder.relative_to(below.root)) for folder in begun if not is_there(folder) and not os.path.lexists(folder / FAILED)]
 
 
 def mean(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -262,7 +264,7 @@ def file_sha256(path: str | os.PathLike) -> str:
 
 
 def command_line(argv: list[str] | None = None) -> str:
-    """Returns the command that runs now, quoted for a shell, with every access token replaced by `<hidden>`.
+    """Returns the command that runs now, quoted for a shell, without access tokens and places of local folders (`privacy`).
 
     Args:
         argv: in place of `sys.argv`.
@@ -271,27 +273,18 @@ def command_line(argv: list[str] | None = None) -> str:
     script = os.path.relpath(argv[0]) if argv else ""
     # A script elsewhere is named by its file alone: the folders above it say more about the machine than the run.
     words = ["python", os.path.basename(script) if script.startswith("..") else script]
-    hide_next = False
-    for word in argv[1:]:
-        flag, equals, _ = word.partition("=")
-        is_secret = _is_secret_flag(flag)
-        if hide_next and not word.startswith("--"):
-            words.append("<hidden>")
-        elif is_secret and equals:
-            words.append(f"{flag}=<hidden>")
-        else:
-            words.append(re.sub(r"hf_[A-Za-z0-9]{16,}", "<hidden>", word))
-        hide_next = is_secret and not equals
-    return shlex.join(words)
+    return shlex.join(words + privacy.public(privacy.hide_words(argv[1:])))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as UTF-8 so that `path` is either as it was or whole; makes the folder.
 
+    Bytes of a file's name that are not UTF-8 are written as escapes.
+
     Raises:
         UserError: when the folder or file cannot be written.
     """
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -303,9 +296,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        obey_umask(temporary)
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
@@ -313,10 +304,12 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}). Choose another --output_dir.") from error
 
 
-def _is_secret_flag(flag: str) -> bool:
-    # argparse takes a shortened flag, so --hub_tok is --hub_token too.
-    flag = flag.replace("-", "_").replace("__", "--", 1)
-    return len(flag) > 3 and flag.startswith("--") and any(secret.startswith(flag) for secret in _SECRET_FLAGS)
+def obey_umask(*paths: str | os.PathLike) -> None:
+    """Gives files the mode that the umask asks for: mkstemp and safetensors make files that only their owner can read."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in paths:
+        os.chmod(path, 0o666 & ~umask)
 
 
 def _number(value: Any) -> int | float:
@@ -336,25 +329,78 @@ def _check(record: Mapping[str, Any], where: str) -> None:
     """Raises UserError, naming `where` and the key, unless the record keeps every rule of the module's docstring."""
     # Before all else: a file of another schema may rightly lack keys or have others.
     if "schema" in record and record["schema"] != SCHEMA:
-        raise UserError(f"{where}: schema is {record['schema']!r}, this version reads {SCHEMA}; run that cell again.")
+        raise UserError(f"{where}: schema is {_short(record['schema'])}, this version reads {SCHEMA}; run that cell again.")
     missing = [key for key in _REQUIRED if key not in record]
+    if "schema" in missing:
+        raise UserError(f"{where}: missing {', '.join(missing)}: no result of these programs. If another one wrote it, move it elsewhere.")
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}.")
-    unknown = [repr(key) for key in record if key not in _KEYS]
+    unknown = [_short(key) for key in record if key not in _KEYS]
     if unknown:
-        raise UserError(f"{where}: unknown {', '.join(unknown)}. Known: {', '.join(_KEYS)}.")
+        raise UserError(f"{where}: unknown {', '.join(unknown[:5])}. Known: {', '.join(_KEYS)}.")
     for key, value in record.items():
-        wrong_bool = isinstance(value, bool) and _KEYS[key] is not bool
-        if wrong_bool or not isinstance(value, _KEYS[key]):
-            raise UserError(f"{where}: {key} is {value!r}, expected {_type_name(_KEYS[key])}.")
+        _check_type(value, _KEYS[key], f"{where}: {key}")
     if record["phase"] not in PHASES:
-        raise UserError(f"{where}: phase is {record['phase']!r}, expected one of {', '.join(PHASES)}.")
-    if not math.isfinite(record["seconds"]) or record["seconds"] < 0:
-        raise UserError(f"{where}: seconds is {record['seconds']!r}, expected a finite number from 0.")
+        raise UserError(f"{where}: phase is {_short(record['phase'])}, expected one of {', '.join(PHASES)}.")
+    if not _is_finite(record["seconds"]) or record["seconds"] < 0:
+        raise UserError(f"{where}: seconds is {_short(record['seconds'])}, expected a finite number from 0.")
+    for key in ("parents", "notes"):
+        _check_texts(record.get(key), f"{where}: {key}")
+    _check_texts(list(record["versions"].values()), f"{where}: versions")
     _check_all_scores(record, where)
     _check_data(record["data"], where)
+    _check_measures(record, where)
+    _check_settings(record["settings"], where)
     if record["phase"] == "retrieval":
         _check_layers(record, where)
+
+
+def _check_type(value: Any, kind: type | tuple[type, ...], where: str) -> None:
+    wrong = isinstance(value, bool) and kind is not bool
+    if wrong or not isinstance(value, kind) or (isinstance(value, numbers.Integral) and not -_LARGEST <= value <= _LARGEST):
+        raise UserError(f"{where} is {_short(value)}, expected {_type_name(kind)}.")
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UserError(f"{where} is {_short(value)}, which is not UTF-8 text.")
+
+
+def _check_texts(values: Any, where: str) -> None:
+    for value in values or ():
+        _check_type(value, str, where)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def _short(value: Any) -> str:
+    """Returns the value as it would be typed, a long or deep one cut: it becomes part of a message."""
+    return _repr.repr(value)
+
+
+def _name(key: str) -> str:
+    """Returns a key of the record as it stands in a message: quoted where it would break the line."""
+    return key if key.isprintable() and len(key) <= 80 else _short(key)
+
+
+def _check_measures(record: Mapping[str, Any], where: str) -> None:
+    for name, value in record.get("measures", {}).items():
+        _check_type(name, str, f"{where}: measures")
+        _check_type(value, numbers.Real, f"{where}: measures.{_name(name)}")
+        if not _is_finite(value):
+            raise UserError(f"{where}: measures.{_name(name)} is {_short(value)}, expected a finite number.")
+
+
+def _check_settings(settings: Mapping[str, Any], where: str) -> None:
+    for key, kind in _SETTINGS.items():
+        if key in settings:
+            _check_type(settings[key], kind, f"{where}: settings.{key}")
+            if isinstance(settings[key], list):
+                _check_texts(settings[key], f"{where}: settings.{key}")
+    if settings.get("model_finished") is not None and "model" not in settings:
+        raise UserError(f"{where}: settings.model is missing, whose training settings.model_finished is the time of.")
 
 
 def _check_all_scores(record: Mapping[str, Any], where: str) -> None:
@@ -364,42 +410,55 @@ def _check_all_scores(record: Mapping[str, Any], where: str) -> None:
     _check_scores({"chance": record["chance"] or {}}, where)
     _check_scores({"mean": record["mean"]}, where)
     if record["phase"] in ("target", "retrieval"):
-        if not scores:
-            raise UserError(f"{where}: scores is empty, expected at least one language.")
-        for language, metrics in scores.items():
-            if record["metric"] not in metrics:
-                raise UserError(f"{where}: scores.{language} lacks the main metric {record['metric']!r}.")
+        _check_main_metric(record["metric"], scores, f"{where}: scores")
     expected = mean(scores)
     if set(expected) != set(record["mean"]) or any(abs(record["mean"][m] - x) > 1e-6 for m, x in expected.items()):
-        raise UserError(f"{where}: mean is {dict(record['mean'])}, but scores give {expected}.")
+        raise UserError(f"{where}: mean is {_short(dict(record['mean']))}, but scores give {_short(expected)}.")
     n = record["n"]
     if set(n) != set(scores):
-        raise UserError(f"{where}: n has the languages {sorted(n)}, scores has {sorted(scores)}.")
+        raise UserError(f"{where}: n has the languages {_short(sorted(n))}, scores has {_short(sorted(scores))}.")
     for language, rows in n.items():
-        if isinstance(rows, bool) or not isinstance(rows, numbers.Integral) or rows < 1:
-            raise UserError(f"{where}: n.{language} is {rows!r}, expected a whole number of rows from 1.")
+        _check_count(rows, 1, f"{where}: n.{_name(language)}")
+
+
+def _check_main_metric(metric: str, scores: Mapping[str, Mapping[str, float]], where: str) -> None:
+    if not scores:
+        raise UserError(f"{where} is empty, expected at least one language.")
+    for language, metrics in scores.items():
+        if metric not in metrics:
+            raise UserError(f"{where}.{_name(language)} lacks the main metric {_short(metric)}.")
+
+
+def _check_count(value: Any, least: int, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= _LARGEST:
+        raise UserError(f"{where} is {_short(value)}, expected a whole number of rows from {least}.")
 
 
 def _check_scores(scores: Mapping[str, Any], where: str) -> None:
     for language, metrics in scores.items():
+        _check_type(language, str, where)
         if not isinstance(metrics, Mapping):
-            raise UserError(f"{where}.{language} is {metrics!r}, expected {{metric: score}}.")
+            raise UserError(f"{where}.{_name(language)} is {_short(metrics)}, expected {{metric: score}}.")
         for metric, score in metrics.items():
+            _check_type(metric, str, where)
             is_number = isinstance(score, numbers.Real) and not isinstance(score, bool)
             # A mean of hundreds may end a rounding error above 100.
-            if not is_number or not math.isfinite(score) or not -1e-9 <= score <= 100 + 1e-9:
-                raise UserError(f"{where}.{language}.{metric} is {score!r}, expected a score from 0 to 100.")
+            if not is_number or not -1e-9 <= score <= 100 + 1e-9:  # no comparison holds for NaN
+                raise UserError(f"{where}.{_name(language)}.{_name(metric)} is {_short(score)}, expected a score from 0 to 100.")
 
 
 def _check_data(data: list, where: str) -> None:
     for i, entry in enumerate(data):
         if not isinstance(entry, Mapping):
-            raise UserError(f"{where}: data[{i}] is {entry!r}, expected an object.")
+            raise UserError(f"{where}: data[{i}] is {_short(entry)}, expected an object.")
         missing = [key for key in ("id", "config", "split", "rows") if key not in entry]
         if not entry.get("revision") and not entry.get("sha256"):
             missing.append("revision or sha256")
         if missing:
             raise UserError(f"{where}: data[{i}] lacks {', '.join(missing)}.")
+        _check_count(entry["rows"], 0, f"{where}: data[{i}].rows")
+        for key in ("id", "config", "split", "revision", "sha256", "url", "translated_by"):
+            _check_type(entry.get(key) or "", str, f"{where}: data[{i}].{key}")
 
 
 def _check_layers(record: Mapping[str, Any], where: str) -> None:
@@ -408,9 +467,13 @@ def _check_layers(record: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}: missing {', '.join(missing)}, which every retrieval result has.")
     layers = record.get("layers", {})
     for layer, scores in layers.items():
-        if not str(layer).isdecimal() or not isinstance(scores, Mapping):
-            raise UserError(f"{where}: layers.{layer}: expected {{layer number: {{language: {{metric: score}}}}}}.")
+        if not re.fullmatch("0|[1-9][0-9]{0,8}", str(layer)) or not isinstance(scores, Mapping):
+            raise UserError(f"{where}: layers.{_short(layer)}: expected {{layer number: {{language: {{metric: score}}}}}}.")
         _check_scores(scores, f"{where}: layers.{layer}")
+        _check_main_metric(record["metric"], scores, f"{where}: layers.{layer}")
+        if set(scores) != set(record["scores"]):
+            raise UserError(f"{where}: layers.{layer} has the languages {_short(sorted(scores))}, scores has "
+                            f"{_short(sorted(record['scores']))}.")
     if layers and str(record["layer"]) not in {str(layer) for layer in layers}:
         raise UserError(f"{where}: layer is {record['layer']}, not one of layers ({', '.join(map(str, layers))}).")
 

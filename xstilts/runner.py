@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import functools
 import logging
 import math
-import os
 import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.compute as pc
 import torch
 import transformers
-from datasets import concatenate_datasets
-from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer
+from datasets import Dataset, concatenate_datasets
+from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
-from tasks.rows import Rows
-from xstilts import batching, folders, heads, submission
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts import batching, folders, heads, logs, results, submission
+from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
+from xstilts.errors import UserError, first_line, full_disk, is_panic
 
 logger = logging.getLogger("xstilts")
 
@@ -46,21 +46,42 @@ class NamedProgress(ProgressCallback):
 
 
 class Masking(DataCollatorForLanguageModeling):
-    """transformers' masking, of which seed and batch decide alone what is masked.
+    """transformers' masking, of which seed and batch decide alone what is masked; at least one token a batch is.
 
     Batches are made ahead of the step that takes them, so a generator saved with a checkpoint is already past the next
-    one's masks, and a resumed run would mask it anew.
+    one's masks, and a resumed run would mask it anew. Of a few short texts chance often masks nothing, and a mean over
+    no token is no number; BERT's own masking takes at least one token of every text. Special tokens are never predicted.
     """
 
     def __init__(self, tokenizer, mlm_probability: float, seed: int):
         super().__init__(tokenizer, mlm_probability=mlm_probability)
-        self.run_seed = seed
+        self.run_seed, self.special = seed, torch.tensor(tokenizer.all_special_ids)
 
     def __call__(self, features, return_tensors=None):
         batch = repr([list(row["input_ids"]) for row in features]).encode()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.run_seed * 2**32 + zlib.crc32(batch))
             return super().__call__(features, return_tensors)
+
+    def torch_mask_tokens(self, inputs, special_tokens_mask=None, offset_mapping=None):
+        words = ~torch.isin(inputs, self.special)
+        inputs, labels = super().torch_mask_tokens(inputs, ~words, offset_mapping)
+        if (labels == -100).all():  # then nothing was replaced in inputs either
+            places = words.nonzero()
+            row, column = places[torch.randint(len(places), ())]
+            labels[row, column], inputs[row, column] = inputs[row, column].clone(), self.tokenizer.mask_token_id
+        return inputs, labels
+
+
+class BestOfFolder(TrainerCallback):
+    """The best checkpoint is looked for where the run is: its folder may have been moved or copied since a kill.
+
+    transformers keeps a path. Where nothing is there it would take the last weights for the best, without a word.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_model_checkpoint or state.best_global_step:
+            state.best_model_checkpoint = str(Path(args.output_dir, f"checkpoint-{state.best_global_step}"))
 
 
 class Watched:
@@ -72,6 +93,7 @@ class Watched:
     tokens: torch.Tensor | int = 0  # of this process since they were last counted
 
     def train(self, *args, **kwargs):
+        self.add_callback(BestOfFolder)
         self.args.logging_nan_inf_filter = False  # would look at every loss too, only to leave such a one out of the log
         output = super().train(*args, **kwargs)
         self.count_tokens()
@@ -83,6 +105,11 @@ class Watched:
         if not math.isfinite(loss.item()):
             raise UserError("the loss is no longer a number; try a smaller --learning_rate")
         return loss
+
+    def _run_epoch(self, *args, **kwargs):
+        # a run resumed from its last checkpoint has nothing left to train; transformers would train one step more
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         # a log line with each checkpoint: where a run that is resumed begins its next mean loss, others are to begin theirs
@@ -98,11 +125,24 @@ class Watched:
     def _save_checkpoint(self, model, trial):
         check_weights(self.model)
         self.count_tokens()
-        # transformers deletes the oldest by the clock: one that was set back would make the newest checkpoint that
-        for older in Path(self.args.output_dir).glob("checkpoint-*"):
-            if older.stat().st_mtime > time.time() and self.is_world_process_zero():
-                os.utime(older, (0, 0))
-        super()._save_checkpoint(model, trial)
+        with self._all_kept() as limit:
+            super()._save_checkpoint(model, trial)
+        if limit and self.is_world_process_zero():
+            folders.rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
+
+    def _finalize_training(self, *args, **kwargs):
+        # transformers removes the last checkpoint where another is the best: a run killed while it scores would train again
+        with self._all_kept():
+            return super()._finalize_training(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _all_kept(self):
+        """transformers removes no checkpoint; yields the limit there is otherwise."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            yield limit
+        finally:
+            self.args.save_total_limit = limit
 
 
 def check_weights(model) -> None:
@@ -123,18 +163,21 @@ class TaskTrainer(Watched, Trainer):
     def __init__(self, *args, task=None, dev=None, name=None, **kwargs):
         super().__init__(*args, compute_loss_func=token_mean, **kwargs)  # told to __init__ too: it decides how losses are summed
         self.task, self.dev = task, dev
+        if (plugin := getattr(self.accelerator.state, "fsdp_plugin", None)) and plugin.transformer_cls_names_to_wrap is None:
+            plugin.transformer_cls_names_to_wrap = layer_classes(self.model.base_model)
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
-    def _save(self, *args, **kwargs):
+    def _save(self, output_dir=None, state_dict=None):
         heads.clean_tokenizer(self.processing_class)
-        super()._save(*args, **kwargs)
+        super()._save(output_dir, state_dict)
+        results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
     def _get_train_sampler(self, train_dataset=None):
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
-        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, self.args.seed)
+        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, batching.order_seed(self.args))
 
     def get_train_dataloader(self):
         """Batches of all processes together, of which each has its part (one process: the library's own loader)."""
@@ -168,6 +211,9 @@ class TaskTrainer(Watched, Trainer):
         """
         order = np.argsort(features["length"], kind="stable")[::-1]
         output = self.predict(features.select(order)).predictions
+        if not all(np.isfinite(part).all() for part in (output if isinstance(output, tuple) else [output])):
+            check_weights(self.model)
+            raise UserError("the model's predictions are no longer finite numbers; give --bf16 false and --fp16 false")
         back = np.argsort(order)
         return tuple(part[back] for part in output) if isinstance(output, tuple) else output[back]
 
@@ -192,13 +238,35 @@ def token_mean(outputs, labels, num_items_in_batch=None, attention_mask=None):
 
 
 def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
-    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length)."""
+    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length).
+
+    Raises:
+        UserError: the tokenizer fails on an example, which is named.
+    """
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
     heads.clean_tokenizer(tokenizer)
     key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
-    features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
-                             desc=f"{desc}: features", new_fingerprint=key)
+    try:
+        features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
+                                 desc=f"{desc}: features", new_fingerprint=key)
+    except BaseException as error:
+        if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):  # tokenizers raises bare Exceptions
+            raise
+        row, cause = _failing(task, examples, options)
+        raise UserError(f"{desc}, row {row + 1}: {first_line(cause or error)}") from error
     return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+
+
+def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
+    """(the first example, from 0, that no features can be made of; the error)."""
+    for row in range(len(examples)):
+        try:
+            task.featurize(examples[row : row + 1], [row], **options)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return row, error
+    return 0, None
 
 
 def through_cache(data, function, **options):
@@ -212,9 +280,36 @@ def through_cache(data, function, **options):
         return data.map(function, batched=True, load_from_cache_file=False, **options)
 
 
-def text_features(task, texts: dict, tokenizer, max_length: int, train: bool):
-    """The features of texts in several languages, {language: examples}, one language after the other."""
-    return concatenate_datasets([featurize(task, some, tokenizer, max_length, train, code) for code, some in texts.items()])
+def text_features(task, texts: dict, tokenizer, max_length: int, train: bool) -> tuple[Dataset, list[str]]:
+    """The features of texts in several languages, {language: examples}, one language after the other; and notes.
+
+    Texts without a token that could be masked are left out, with a note.
+
+    Raises:
+        UserError: a language has no other texts, or the tokenizer cannot mask.
+    """
+    if tokenizer.mask_token is None:
+        raise UserError("The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling.")
+    parts, notes, name = [], [], f"{task.name}{'' if train else ', held out'}"
+    for code, some in texts.items():
+        features = featurize(task, some, tokenizer, max_length, train, code)
+        kept = np.flatnonzero(has_words(features, tokenizer.all_special_ids))
+        if not len(kept):
+            raise UserError(f"{name}, {code}: none of {len(some)} texts has a token to predict. Give more text, or leave {code} out.")
+        if len(kept) < len(features):
+            notes.append(f"{name}, {code}: {len(features) - len(kept)} of {len(features)} texts without a token to predict left out")
+            features = features.select(kept)
+        parts.append(features)
+    return concatenate_datasets(parts), notes
+
+
+def has_words(features, special: list[int]) -> np.ndarray:
+    """For each feature whether it has a token that is not special: array (n,) of bool."""
+    found = [np.zeros(0, bool)]
+    for ids in features.with_format("arrow")[:]["input_ids"].chunks:
+        feature = np.repeat(np.arange(len(ids)), pc.list_value_length(ids))
+        found.append(np.bincount(feature[~np.isin(ids.flatten(), special)], minlength=len(ids)) > 0)
+    return np.concatenate(found)
 
 
 def lengths(input_ids: list) -> dict[str, list[int]]:
@@ -234,13 +329,8 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
         UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all);
             tokenizer and model are not of each other.
     """
-    # training would end at the first piece beyond the embeddings, on a GPU without saying why
-    needed, have = max(tokenizer.get_vocab().values()) + 1, getattr(config, "vocab_size", None)
-    if have is not None and needed > have:
-        raise UserError(f"the checkpoint's tokenizer has {needed} pieces, its model {have} embeddings: the two do not belong together.")
-    positions = getattr(config, "max_position_embeddings", None)
-    limit = min(positions - (2 if config.model_type in ("xlm-roberta", "roberta", "camembert") else 0) if positions else 10**6,
-                tokenizer.model_max_length)
+    check_vocabulary("--model_name_or_path", config, tokenizer)
+    limit = length_limit(config, tokenizer)
     if data_args.max_seq_length is None:
         return min(task_length, limit)
     if data_args.max_seq_length > limit:
@@ -251,59 +341,12 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     return data_args.max_seq_length
 
 
-def prepare(run, needs_output: bool = True) -> None:
-    """Logging, seeds, and the output folder, which must be writable."""
-    logging.basicConfig(level=logging.INFO if folders.is_first() else logging.ERROR, format="%(message)s")
-    for noisy in ("httpx", "httpx2", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def prepare(run) -> None:
+    """Logging and seeds."""
+    logs.begin(logging.INFO if folders.is_first() else logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
     transformers.utils.logging.set_verbosity_error()
-    if needs_output:
-        if not run.output_dir:
-            raise UserError("--output_dir is missing.")
-        try:
-            Path(run.output_dir).mkdir(parents=True, exist_ok=True)
-            probe = Path(run.output_dir, f".writable-{os.getpid()}")
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UserError(f"--output_dir {run.output_dir} cannot be written: {error.strerror}.") from error
     transformers.set_seed(run.seed)
-
-
-def open_rows(data_args, translations: str | None = None) -> Rows:
-    """The rows a run reads.
-
-    Raises:
-        UserError: of them, or --splits names a task there is not: it would change nothing, and nobody would know.
-    """
-    from tasks import TASKS
-    from tasks.pairs import PAIRS
-
-    rows = Rows(data_args.data_root, data_args.splits, translations)
-    for name, split in rows.overrides:
-        if name not in TASKS and name not in PAIRS:
-            near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
-            raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
-    return rows
-
-
-def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
-    """The task's languages, or the wanted ones among those there are.
-
-    Raises:
-        UserError: a wanted language has no rows.
-    """
-    from tasks import languages as codes
-
-    if not wanted:
-        return task.languages(rows)
-    have = task.available(rows)
-    wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
-    for code in wanted:
-        if code not in have:
-            raise UserError(f"{flag} {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
-    return wanted
 
 
 def train(trainer, checkpoint: str | None) -> float:
@@ -313,37 +356,60 @@ def train(trainer, checkpoint: str | None) -> float:
         UserError: it cannot go on, see `failures`.
     """
     start = time.time()
-    with folders.failures(trainer.args.output_dir, trainer):
+    with folders.failures(trainer):
         _train(trainer, checkpoint)
     return time.time() - start
 
 
+def check_metric(trainer) -> None:
+    """Raises UserError if the score that chooses the checkpoint is none of the task's."""
+    best = trainer.args.metric_for_best_model
+    if trainer.task is not None and best and trainer.args.eval_strategy != "no":
+        names = trainer.task.chance(trainer.dev[0].select(range(min(4, len(trainer.dev[0])))))
+        if best.removeprefix("eval_") not in names:
+            raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(names)}")
+
+
 def _train(trainer, checkpoint: str | None) -> None:
+    check_metric(trainer)
     # A few rows through model, decoding and score before hours of training. Not where there are several processes: a model
     # that accelerate has evaluated counts as prepared there, and would be trained by each process for itself, without DDP.
     if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
         few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
         wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
         features = trainer.dev[1].select(wanted)
-        scores = trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
-        best = trainer.args.metric_for_best_model
-        if best and trainer.args.eval_strategy != "no" and best.removeprefix("eval_") not in scores:
-            raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(scores)}")
+        trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
     trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.state.global_step < trainer.state.max_steps:  # --enable_jit_checkpoint ends a training so, at a SIGTERM
+        raise UserError(f"the training was ended before its last step, {trainer.state.max_steps}")
     check_weights(trainer.model)
 
 
-def score_languages(trainer, task, rows, languages, tokenizer, length, limit, folder: Path):
+def held_out_loss(trainer) -> float:
+    """The mean loss over the batches of the held-out text.
+
+    Raises:
+        UserError: it is not a finite number, which results.json could not hold.
+    """
+    with folders.failures(trainer):
+        loss = trainer.evaluate()["eval_loss"]
+        if not math.isfinite(loss):
+            raise UserError("the loss of the held-out text is not a finite number; try a smaller --learning_rate")
+    return loss
+
+
+def score_languages(trainer, task, tests: dict, folder: Path):
     """Zero-shot scores of every language; predictions are written in XTREME's layout below `folder`.
+
+    Args:
+        tests: {language: (examples, features)}.
 
     Returns:
         ({language: {metric: 0-100}}, {language: examples scored}).
     """
     scores, n = {}, {}
-    for language in languages:
-        examples = first(task.load("test", language, rows), limit)
-        features = featurize(task, examples, tokenizer, length, False, f"{task.name} {language}")
-        with folders.failures(trainer.args.output_dir, trainer):
+    for language, (examples, features) in tests.items():
+        with folders.failures(trainer):
             predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():

@@ -13,14 +13,16 @@ form of the task; its adapter's `lines` writes it, here it is read:
     ranking          mewslix lareqa       a JSON object, query id -> candidate ids, best first (labels: the gold ids)
 
 Scores are 0-100. A task's score is the mean over its languages, a benchmark's the mean over its tasks (protocol of
-github.com/google-research/xtreme at 838c13b). That script gives no overall score for XTREME-R: the one here is ours.
+github.com/google-research/xtreme at 838c13b). Means that this script does not compute have names of their own, see `OURS`.
 """
 
+import contextlib
+import io
 import json
 import re
 import reprlib
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,10 @@ from typing import Any
 from tasks import get_task
 from tasks.base import Task
 from tasks.languages import BENCHMARKS, languages, normalize
+from tasks.reading import open_file, parse_json
 from xstilts.errors import UserError
 
-# Groups of `evaluate.py`. Its XTREME-R lists XCOPA a second time, as a group of its own, and leaves LAReQA out of
-# retrieval, where the paper (arXiv:2104.07412) has it.
+# Groups of `evaluate.py`, by its names. Its XTREME-R has LAReQA in none.
 GROUPS = {
     "xtreme": {
         "classification": ("pawsx", "xnli"),
@@ -43,9 +45,13 @@ GROUPS = {
         "classification": ("xnli", "xcopa"),
         "tagging": ("udpos", "panx"),
         "qa": ("xquad", "mlqa", "tydiqa"),
-        "retrieval": ("tatoeba", "mewslix", "lareqa"),
+        "retrieval": ("tatoeba", "mewslix"),
+        "multi_choice": ("xcopa",),
     },
 }
+# Means of ours, by names that `evaluate.py` does not use: it computes no overall score of XTREME-R, and the paper
+# (arXiv:2104.07412) has LAReQA in retrieval.
+OURS = {"xtreme": {}, "xtreme-r": {"retrieval_and_lareqa": ("tatoeba", "mewslix", "lareqa"), "ten_tasks": tuple(BENCHMARKS["xtreme-r"])}}
 
 
 # --- reading
@@ -61,16 +67,25 @@ def read(path: Path, task: Task) -> Sequence[Any] | Mapping[str, Any]:
 
 def _lines(path: Path) -> list[str]:
     """The stripped lines, split where the benchmark splits them: at line ends only, not at Unicode's other breaks."""
+    with _open(path) as file:
+        return [line.strip() for line in file]
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[io.TextIOWrapper]:
+    """Opens a file of UTF-8 text; raises UserError where it cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file]
+        with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:
+            yield file
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8. Write the file as UTF-8 text.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _class(line: str, classes: tuple[str, ...], path: Path, row: int) -> int:
     if line not in classes:
-        raise UserError(f"{path}: line {row} is {line!r}. It must be one of: {', '.join(classes)}.")
+        raise UserError(f"{path}: line {row} is {reprlib.repr(line)}. It must be one of: {', '.join(classes)}.")
     return classes.index(line)
 
 
@@ -98,8 +113,8 @@ def _read_tags(path: Path, task: Task) -> list[tuple[int, list[str]]]:
 def _read_indices(path: Path, task: Task) -> list[int]:
     indices = []
     for row, line in enumerate(_lines(path), 1):
-        if not re.fullmatch(r"-?[0-9]+", line):
-            raise UserError(f"{path}: line {row} is {line!r}. Write one integer per line, nothing else.")
+        if not re.fullmatch(r"-?[0-9]{1,18}", line):
+            raise UserError(f"{path}: line {row} is {reprlib.repr(line)}. Write one integer per line, nothing else.")
         indices.append(int(line))
     return indices
 
@@ -108,30 +123,24 @@ def _read_pairs(path: Path, task: Task) -> list[str]:
     pairs = _lines(path)
     for row, line in enumerate(pairs, 1):
         if not re.fullmatch(r"[^\t]+\t[^\t]+", line):
-            raise UserError(f"{path}: line {row} is {line!r}. Write two ids with one tab between them.")
+            raise UserError(f"{path}: line {row} is {reprlib.repr(line)}. Write two ids with one tab between them.")
     return pairs
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        twice = next(key for key in values if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
-    return values
 
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        value = parse_json(text)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: {error.object[error.start]!r} is half a character. Write the text as UTF-8.") from None
     except ValueError as error:
         raise UserError(f"{where}: no valid JSON: {error}.") from None
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8. Write the file as UTF-8 text.") from None
+    with _open(path) as file:
+        return _parse(file.read(), str(path))
 
 
 def _read_choices(path: Path, task: Task) -> list[int]:
@@ -140,7 +149,7 @@ def _read_choices(path: Path, task: Task) -> list[int]:
         value = _parse(line, f"{path}: line {row}")
         label = value.get("label") if isinstance(value, dict) else None
         if type(label) is not int or label not in (0, 1):
-            raise UserError(f'{path}: line {row} is {line!r}. Write {{"label": 0}} or {{"label": 1}}.')
+            raise UserError(f'{path}: line {row} is {reprlib.repr(line)}. Write {{"label": 0}} or {{"label": 1}}.')
         choices.append(label)
     return choices
 
@@ -192,6 +201,8 @@ def _read_gold_answers(path: Path) -> dict[str, list[str]]:
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not in SQuAD's format (data, paragraphs, qas, answers): {error!r}.") from None
     for row, (key, answers) in enumerate(questions, 1):
+        if not isinstance(key, str) or not all(isinstance(answer, str) for answer in answers):
+            raise UserError(f"{path}: question {row}: id {reprlib.repr(key)} and answers {reprlib.repr(answers)} must be text.")
         if key in gold:
             raise UserError(f"{path}: question {row}: id {key!r} stands twice.")
         if not any(answers):
@@ -207,7 +218,9 @@ def _read_gold_answers(path: Path) -> dict[str, list[str]]:
 
 def _texts(answers: Any) -> list[str]:
     """The texts, from SQuAD's list of answers or from the dict of lists that `datasets` makes of it."""
-    return list(answers["text"]) if isinstance(answers, dict) else [answer["text"] for answer in answers]
+    if isinstance(answers, dict) and not isinstance(answers["text"], list):
+        raise TypeError("answers.text is no list")
+    return answers["text"] if isinstance(answers, dict) else [answer["text"] for answer in answers]
 
 
 # --- scoring
@@ -220,9 +233,9 @@ def score(
 
     {task: {metric: {language: score}, "avg_<metric>": score, "avg_metric": score}, group: score, "all_task": score}
     with "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and noted;
-    groups and "all_task" are there when all their tasks are. Beyond the benchmark's figures: token accuracy of the
-    tagging tasks; for UDPOS "whole_tag_f1", what the benchmark gives with the seqeval of 2020 (0.0.12); for XQuAD and
-    TyDiQA "language_exact_match" and "language_f1", normalised by language.
+    groups and "all_task" are there when all their tasks are, for XTREME-R the means of `OURS` instead of "all_task".
+    Beyond the benchmark's figures: token accuracy of the tagging tasks; for UDPOS "whole_tag_f1", what the benchmark gives
+    with the seqeval of 2020 (0.0.12); for XQuAD and TyDiQA "language_exact_match" and "language_f1", normalised by language.
 
     Each task is scored in the benchmark's languages or, with `found_languages`, in those of its label files.
 
@@ -264,13 +277,13 @@ def score(
         scores[task] = {**figures, **averages, "avg_metric": headline}
 
     whole: dict[str, Any] = {}
-    if present == list(tasks):
+    if benchmark == "xtreme" and present == list(tasks):
         whole["all_task"] = _mean(scores[task]["avg_metric"] for task in tasks)
-        if benchmark == "xtreme-r":
-            notes.append("all_task: the mean of the ten tasks is ours, the benchmark's own script never computes it.")
-    for group, members in GROUPS[benchmark].items():
+    for group, members in {**GROUPS[benchmark], **OURS[benchmark]}.items():
         if set(members) <= set(present):
             whole[group] = _mean(scores[task]["avg_metric"] for task in members)
+        if group in whole and group in OURS[benchmark]:
+            notes.append(f"{group}: the mean of {', '.join(members)} is ours, the benchmark's own script does not compute it.")
     return {"benchmark": benchmark, **whole, **scores, "notes": notes}
 
 
@@ -373,17 +386,10 @@ def _check_tags(files: _Files) -> _Scorer:
     rows = {"predictions": [tags for _, tags in found], "references": [tags for _, tags in gold]}
     if files.task.name != "udpos":
         return lambda: _compute("tagging", **rows)
-    whole = {name: [[_whole_tag(tag) for tag in tags] for tags in sentences] for name, sentences in rows.items()}
-    return lambda: _compute("tagging", **rows) | {"whole_tag_f1": _compute("tagging", **whole)["f1"]}
+    from tasks.metrics.tagging.tagging import f1_of_seqeval_0_0_12
 
-
-def _whole_tag(tag: str) -> str:
-    """A bare tag, written so that seqeval 1.2.2 takes all of it for a span's type, as seqeval 0.0.12 did.
-
-    1.2.2 drops the first letter, which makes CCONJ and SCONJ one type. The UDPOS figures in the benchmark's own
-    evaluate_test.py are those of the whole tags.
-    """
-    return f"{tag[0]}-{tag}"
+    # the UDPOS figures in the benchmark's own evaluate_test.py are of that version
+    return lambda: _compute("tagging", **rows) | {"whole_tag_f1": f1_of_seqeval_0_0_12(**rows)}
 
 
 def _check_indices(files: _Files) -> _Scorer:
@@ -467,7 +473,7 @@ def table(scores: Mapping[str, Any]) -> str:
         cells = ", ".join(f"{language}\xa0{value:.1f}" for language, value in figures[metric].items())
         lines += textwrap.wrap(f"{metric}: {cells}", 118, initial_indent=" " * 24, subsequent_indent=" " * 24)
     lines += [""]
-    lines += [f"{group:<15}{scores[group]:>7.2f}" for group in GROUPS[benchmark] if group in scores]
-    overall = f"{scores['all_task']:.2f}" if "all_task" in scores else "-"
-    lines += [f"{benchmark:<15}{overall:>7}", *(f"note: {note}" for note in scores["notes"])]
+    groups = [group for group in ("all_task", *GROUPS[benchmark], *OURS[benchmark]) if group in scores]
+    lines += [f"{group:<22}{scores[group]:>7.2f}" for group in groups]
+    lines += [f"note: {note}" for note in scores["notes"]]
     return "\n".join(lines).replace("\xa0", " ")

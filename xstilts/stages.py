@@ -29,7 +29,8 @@ def train_before(task, model, args, rows, tokenizer, length: int, data_args, mod
             dev_features = runner.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
         if not done.is_dir():
             # a model of its own: a trainer leaves its hooks on the one it trained
-            part = heads.fresh_head(task, model_args.model_name_or_path, model_args.model_revision)
+            part = heads.fresh_head(task, model_args.model_name_or_path, model_args.model_revision,
+                                    attention=model_args.attn_implementation)
             part.load_state_dict((before or model).state_dict())
             if model_args.freeze_embeddings:
                 heads.freeze_embeddings(part)

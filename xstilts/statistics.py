@@ -23,6 +23,10 @@ from xstilts.errors import UserError
 LEVEL = 0.95
 DRAWS = 10_000
 MARGIN = 1.0  # points within which two arms count as equivalent
+# Seeds that equivalence takes. Where one training in ten fails, fewer may well show none that failed, and nothing in them says
+# that the mean over new seeds is another: 0.9 ** 29 < 0.05.
+ENOUGH_SEEDS = 29
+FALSE_ALARMS = 0.1  # see `stands_apart`
 _CHUNK = 2**22  # multinomial counts held at once: 32 MiB
 
 Differences = Mapping[str, np.ndarray]
@@ -35,7 +39,8 @@ class Estimate:
 
     `interval` is the one to report: for new seeds and new queries, see `crossed_interval`. `t_interval` takes the queries
     as given; `bootstrap_interval` resamples seeds and queries, `language_interval` languages too. `p` is two-sided, the
-    largest of those belonging to `interval` (which includes the paired t-test's) and to the bootstrap.
+    largest of those belonging to `interval` (which includes the paired t-test's) and to the bootstrap. `apart` is the place of
+    a seed that does not belong with the others, see `stands_apart`.
     """
 
     difference: float
@@ -48,6 +53,7 @@ class Estimate:
     language_interval: Interval
     p: float | None
     wilcoxon_p: float | None
+    apart: int | None = None
 
     @property
     def n_seeds(self) -> int:
@@ -87,6 +93,7 @@ def estimate(differences: Differences, draws: int = DRAWS, seed: int = 0) -> Est
         p=max(crossed_p(differences), bootstrap_p(means)) if several else None,
         # All zeros have no ranks; scipy answers with a warning and NaN.
         wilcoxon_p=float(stats.wilcoxon(per_language).pvalue) if per_language.any() else None,
+        apart=stands_apart(differences),
     )
 
 
@@ -99,15 +106,40 @@ def variances(differences: Differences) -> tuple[float, float]:
     known from the residuals, is in A already. B is cut at 0.
     """
     n = len(next(iter(differences.values())))
-    seeds = np.mean([values.mean(axis=1) for values in differences.values()], axis=0)
-    query = 0.0
-    for values in differences.values():
-        n_queries = values.shape[1]
-        of_query = values.mean(axis=0)
-        residuals = values - of_query - values.mean(axis=1, keepdims=True) + values.mean()
-        interaction = np.square(residuals).sum() / ((n - 1) * (n_queries - 1))
-        query += (of_query.var(ddof=1) - interaction / n) / n_queries
-    return float(seeds.var(ddof=1) / n), max(float(query), 0.0) / len(differences) ** 2
+    query = sum((values.mean(axis=0).var(ddof=1) - _interaction(values) / n) / values.shape[1] for values in differences.values())
+    return float(_by_seed(differences).var(ddof=1) / n), max(float(query), 0.0) / len(differences) ** 2
+
+
+def _by_seed(differences: Differences) -> np.ndarray:
+    """Returns each seed's macro mean over languages."""
+    return np.mean([values.mean(axis=1) for values in differences.values()], axis=0)
+
+
+def _interaction(values: np.ndarray) -> float:
+    """Returns the variance (seed x query) of one language: what neither a seed nor a query has everywhere; two seeds at least."""
+    residuals = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
+    return np.square(residuals).sum() / ((len(values) - 1) * (values.shape[1] - 1))
+
+
+def stands_apart(differences: Differences) -> int | None:
+    """Returns the place of the seed whose macro mean does not belong with the others', or None; three seeds at least.
+
+    Of the seeds, the one that lies farthest outside the interval in which the others say a new seed lies: their mean +-
+    max(t(n-2) s, z e) sqrt(n / (n-1)), with s their standard deviation and e the error that the queries make in one seed. Of
+    `FALSE_ALARMS` of all sets of normal seeds one is named.
+    """
+    seeds = _by_seed(differences)
+    n = len(seeds)
+    if n < 3:
+        return None
+    upper = 1 - FALSE_ALARMS / (2 * n)
+    noise = sum(_interaction(values) / values.shape[1] for values in differences.values()) / len(differences) ** 2
+    error = stats.norm.ppf(upper) * max(noise, least(differences)) ** 0.5
+    others = [np.delete(seeds, place) for place in range(n)]
+    halves = np.array([max(stats.t.ppf(upper, n - 2) * rest.std(ddof=1), error) * (n / (n - 1)) ** 0.5 for rest in others])
+    gaps = np.array([abs(seed - rest.mean()) for seed, rest in zip(seeds, others, strict=True)])
+    place = int(np.argmax(gaps / halves))
+    return place if gaps[place] > halves[place] else None
 
 
 def t_interval(per_seed: Sequence[float]) -> Interval:
@@ -204,24 +236,33 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdict(found: Estimate, p: float | None, margin: float = MARGIN, names: tuple[str, str] = ("M", "E")) -> str:
-    """Returns one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)".
+def verdict(
+    found: Estimate, p: float | None, margin: float = MARGIN, names: tuple[str, str] = ("M", "E"), doubts: Sequence[str] = ()
+) -> str:
+    """Returns one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)",
+    "undecided (within 1 point in 3 seeds)"; then, if there are `doubts`, "[warning: these]".
 
-    A verdict holds only if `interval` (and with it the t-interval) and the bootstrap's both say so. A difference that is
-    surely not 0 but surely within the margin is called equivalent.
+    A verdict holds only if `interval` (and with it the t-interval) and the bootstrap's both say so. Equivalence takes
+    `ENOUGH_SEEDS` seeds and no doubts. A difference that is surely not 0 but surely within the margin is called
+    equivalent, or undecided.
 
     Args:
         p: the p-value to go by, adjusted if the contrast is one of several.
         margin: in points.
         names: what the first and the second arm are called.
+        doubts: about the seeds: one that failed, was left out, or stands apart.
     """
+    points = f"{margin:g} {'point' if margin == 1 else 'points'}"
     if found.n_seeds == 1:
-        return "undecided (one seed)"
-    if found.within(margin):
-        return f"equivalent within {margin:g} {'point' if margin == 1 else 'points'}"
-    if found.excludes_zero and p <= 1 - LEVEL:
-        return f"{names[0] if found.difference > 0 else names[1]} better"
-    return "undecided"
+        said = "undecided (one seed)"
+    elif found.within(margin):
+        enough = found.n_seeds >= ENOUGH_SEEDS and not doubts
+        said = f"equivalent within {points}" if enough else f"undecided (within {points} in {found.n_seeds} seeds)"
+    elif found.excludes_zero and p <= 1 - LEVEL:
+        said = f"{names[0] if found.difference > 0 else names[1]} better"
+    else:
+        said = "undecided"
+    return said + (f" [warning: {', '.join(doubts)}]" if doubts else "")
 
 
 def _check(differences: Differences) -> None:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from tasks import TASKS, get_task
 from tasks.base import Task
 from tasks.languages import BENCHMARKS
-from xstilts import results, scoring
+from xstilts import privacy, results, scoring
 from xstilts.errors import UserError
+from xstilts.words import parse_tool
 
 if TYPE_CHECKING:
     from tasks.rows import Rows
@@ -115,7 +116,7 @@ def write(
             **choice, "seed": seed, "model": record["model"], "chain": [*record["parents"], record["model"]], "path": cell.as_posix(),
             "files": {name: results.file_sha256(path) for name, path in files.items()},
         }
-    content = {"seed": seed, "tasks": system, "notes": notes}
+    content = privacy.public({"seed": seed, "tasks": system, "notes": notes})  # a submission is given away
     with _new_folder(output) as folder:
         for name, path in sources.items():
             (folder / name).parent.mkdir(exist_ok=True)
@@ -130,7 +131,7 @@ def _dev_score(record: Mapping[str, Any]) -> tuple[str, float] | None:
     English dev in the main metric; in mining, whose dev is of the test's languages, the mean over them.
     """
     metric = record["metric"]
-    if "en" in record["dev"]:
+    if metric in record["dev"].get("en", {}):
         return f"English dev {metric}", record["dev"]["en"][metric]
     if f"dev_{metric}" in record["mean"]:
         return f"mean dev {metric}", record["mean"][f"dev_{metric}"]
@@ -197,7 +198,7 @@ def _checked_files(folder: Path, task: Task, record: Mapping[str, Any]) -> dict[
 def _new_folder(output: Path | str) -> Iterator[Path]:
     """A folder to fill, which then becomes `output` at once; if anything fails, nothing is left."""
     output = Path(output).absolute()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output} exists. Remove it, or give another.")
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
@@ -285,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     scorer.add_argument("--json", action="store_true", help="every figure, unrounded, as one JSON object")
 
-    given = parser.parse_args(argv)
+    given = parse_tool(parser, argv)
     try:
         {"write": _write, "gold": _gold, "score": _score}[given.command](given)
     except UserError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from xstilts.errors import UserError
+
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # XLM-R's own order of the first four
 
 
@@ -12,6 +14,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512
 
     Returns:
         PreTrainedTokenizerFast; it may hold fewer pieces than asked for, so size the model from `len(tokenizer)`.
+
+    Raises:
+        UserError: the letters of the texts alone are more pieces.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -21,6 +26,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512
     tokenizer.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
+    if (least := tokenizer.get_vocab_size()) > vocab_size:
+        raise UserError(f"--vocab_size {vocab_size}: the letters of the text and the special tokens alone are {least} pieces. Give that "
+                        "or more.")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
+from xstilts import logs
 from xstilts.arguments import command, parse
 from xstilts.errors import UserError, first_line
 
@@ -69,9 +70,9 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts.heads import check_checkpoint
+    from xstilts.checkpoint.config import check_checkpoint
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logs.begin()
     refuse_foreign(Path(how.output_root))
     task, rows = get_task(how.task), Rows(how.data_root)
     check_checkpoint(how.model, "--model")
@@ -241,22 +242,27 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
         for start in range(0, len(english), ROWS):
             part, count = parts / f"{start:09d}.parquet", parts / f"{start:09d}.json"
             some = english.select(range(start, min(start + ROWS, len(english))))
-            if not count.is_file():
+            if not (count.is_file() and part.is_file()):
                 done, found = translate(task, some, ways, language)
-                done.to_parquet(f"{part}.tmp")
+                with open(f"{part}.tmp", "wb") as stream:  # opened here: the libraries take some paths for addresses
+                    done.to_parquet(stream)
                 Path(f"{part}.tmp").rename(part)
                 write_text(count, json.dumps(found))  # last: a part with its count is whole
-            counts = {key: counts[key] + n for key, n in read_note(count, unknown).items() if key in counts}
+            counted = read_note(count, unknown)
+            if counted.keys() != counts.keys() or not all(type(n) is int and n >= 0 for n in counted.values()):
+                raise UserError(f"{count} does not hold the numbers {', '.join(counts)}, {unknown}")
+            counts = {key: counts[key] + counted[key] for key in counts}
             bar.update(len(some))
     try:
-        whole = pa.concat_tables([pq.read_table(part) for part in sorted(parts.glob("*.parquet"))])
+        whole = pa.concat_tables([pq.ParquetFile(pa.OSFile(str(part))).read() for part in sorted(parts.glob("*.parquet"))])
     except (OSError, ValueError) as error:
         raise UserError(f"{parts} holds a part that cannot be read ({first_line(error)}). Delete that folder, or give another "
                         "--output_root.") from error
     if not len(whole):
         raise UserError(f"{path}: no row came through; all {len(english)} lost the marks around their answer.")
     write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
-    pq.write_table(whole, f"{path}.tmp")
+    with open(f"{path}.tmp", "wb") as stream:
+        pq.write_table(whole, stream)
     Path(f"{path}.tmp").rename(path)
     shutil.rmtree(parts)
     logger.info("%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end", path, len(whole), *counts.values())

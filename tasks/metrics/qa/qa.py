@@ -41,6 +41,9 @@ Args:
         strings (XTREME's stripped test files) is refused, with its row, and so is gold without any answer at all.
     language: two- or three-letter code, used by "mlqa" and "language". Default "en".
     normalization: "squad" (default), "mlqa" or "language".
+    squad_v2: whether gold and predictions that normalise to nothing ("the") are scored as SQuAD 2.0's script does. It
+        is what the data set says, not whether a question of these rows has no answer. Default False; always so with
+        references that are [] or with no_answer_probabilities.
     no_answer_probabilities: list of float, how sure the model is that there is no answer. Optional.
 Returns:
     {"exact_match": float, "f1": float} from 0 to 100; with no_answer_probabilities also "best_exact_match" and
@@ -54,6 +57,7 @@ Examples:
 """
 
 NORMALIZATIONS = ("squad", "mlqa", "language")
+_ENOUGH = 200  # rows of SQuAD 2.0 without any answer: half have one, and these lie together by paragraph
 
 _ENGLISH_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 # What MLQA's script removes, by language: None where it removes nothing. The Arabic rule takes the letters of the
@@ -98,12 +102,14 @@ class QuestionAnswering(evaluate.Metric):
         references: list[list[str]],
         language: str = "en",
         normalization: str = "squad",
+        squad_v2: bool = False,
         no_answer_probabilities: list[float] | None = None,
     ) -> dict[str, float]:
         tokenize = _tokenizer(normalization, language)
-        _check_gold(references)
-        # SQuAD 2.0's script gives F1 1 where prediction and gold both normalise to nothing, the other scripts give 0.
-        both_empty = float(no_answer_probabilities is not None or not all(references))
+        _check_gold(references, squad_v2)
+        # SQuAD 2.0's script leaves out gold that normalises to nothing, unless there is no other, and gives F1 1 where the
+        # prediction does so too. The other scripts leave nothing out and give such a pair F1 0, exact match 1.
+        both_empty = float(squad_v2 or no_answer_probabilities is not None or not all(references))
         exact, f1 = [], []
         for prediction, answers in zip(predictions, references, strict=True):
             guess = tokenize(prediction)
@@ -185,11 +191,11 @@ def _best_threshold(
     return 100.0 * best / len(scores), threshold
 
 
-def _check_gold(references: list[list[str]]) -> None:
+def _check_gold(references: list[list[str]], squad_v2: bool) -> None:
     for row, answers in enumerate(references, 1):
         if answers and not any(answers):
             raise UserError(f"Row {row}: the gold answer is an empty placeholder. Score a split that has answers.")
-    if not any(references):
+    if not any(references) and not (squad_v2 and len(references) < _ENOUGH):
         raise UserError("No question has a gold answer: the gold was stripped. Score a split that has answers.")
 
 

@@ -1,0 +1,162 @@
+"""What a checkpoint may be: any encoder, or a refusal in one line with the reason. tests/test_models.py has the architectures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
+
+from tasks import get_task
+from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.encoder import Cut, depth, load_encoder, position_limit
+from xstilts.checkpoint.heads import fresh_head, masked_lm
+from xstilts.checkpoint.tokenizer import load_tokenizer
+from xstilts.embedding import Encoder
+from xstilts.errors import UserError
+
+
+@pytest.fixture
+def model(tiny_model, tmp_path) -> Path:
+    """A copy of the tiny checkpoint, to be changed."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def change(folder: Path, file: str = "config.json", **values) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def ways(folder: Path):
+    """Every way a checkpoint is loaded."""
+    name = str(folder)
+    return [lambda: load_encoder(name), lambda: fresh_head(get_task("xnli"), name), lambda: masked_lm(name), lambda: Encoder.load(name)]
+
+
+def test_fewer_layers_in_the_config_than_in_the_weights_is_refused(model):
+    change(model, num_hidden_layers=1)
+    for load in ways(model):
+        with pytest.raises(UserError, match=r"config.json has no place for, \S*encoder.layer.1"):
+            load()
+
+
+def test_more_layers_in_the_config_than_in_the_weights_is_refused(model):
+    change(model, num_hidden_layers=3)
+    for load in ways(model):
+        with pytest.raises(UserError, match=r"missing from the checkpoint, \S*encoder.layer.2"):
+            load()
+
+
+def test_a_head_in_the_checkpoint_is_left_out_without_a_word(model, tmp_path):
+    head = fresh_head(get_task("xnli"), str(model))
+    head.save_pretrained(tmp_path / "with_head")
+    shutil.copy(model / "tokenizer.json", tmp_path / "with_head")
+    encoder, missing = load_encoder(str(tmp_path / "with_head"))
+    assert not missing and torch.equal(encoder.embeddings.word_embeddings.weight, head.base_model.embeddings.word_embeddings.weight)
+
+
+@pytest.mark.parametrize("kind", ["evil", "xlm-roberta"])
+def test_code_of_a_checkpoint_is_never_run(kind, model, tmp_path, monkeypatch):
+    """transformers would ask y/N, and `yes |` would answer; a type that transformers has itself needs no such code."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    change(model, model_type=kind, auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoModelForMaskedLM": "evil.M"})
+    ran = tmp_path / "ran"
+    (model / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    for load in [*ways(model), lambda: load_tokenizer(str(model)), lambda: read_config(str(model))]:
+        if kind == "evil":
+            with pytest.raises(UserError, match="its own Python code"):
+                load()
+        else:
+            load()
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("side", ["padding_side", "truncation_side"])
+def test_the_side_of_padding_is_right_whatever_the_tokenizer_says(side, model):
+    change(model, "tokenizer_config.json", **{side: "left"})
+    assert getattr(AutoTokenizer.from_pretrained(model), side) == "left"
+    assert getattr(load_tokenizer(str(model)), side) == "right"
+
+
+@pytest.mark.parametrize("task", ["xnli", "tydiqa", "udpos", "hellaswag"])
+def test_features_and_batches_do_not_depend_on_the_padding_side(task, model, tiny_world):
+    from tasks.rows import Rows
+
+    adapter, batches = get_task(task), []
+    rows = Rows(tiny_world)
+    adapter.prepare(rows)
+    examples = adapter.load("train", "en", rows).select(range(6))
+    for side in ("right", "left"):
+        change(model, "tokenizer_config.json", padding_side=side)
+        tokenizer = load_tokenizer(str(model))
+        features = adapter.featurize(examples[:], list(range(6)), tokenizer, 64, True)
+        keep = ("input_ids", "attention_mask", "labels")
+        items = [{key: features[key][i] for key in keep} for i in range(6)]
+        batches.append(adapter.collator(tokenizer)(items))
+    assert all(torch.equal(batches[0][key], batches[1][key]) for key in keep)
+
+
+def byte_level(folder: Path):
+    """A tokenizer that keeps a word's leading space, as RoBERTa's and ModernBERT's do."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                  show_progress=False)
+    tokenizer.train_from_iterator(["the bird sees the bird and the bird sees"] * 5, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>",
+                                                             special_tokens=[("<s>", 0), ("</s>", 2)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
+                                   pad_token="<pad>", unk_token="<unk>", mask_token="<mask>", model_max_length=128)
+    fast.save_pretrained(folder)
+    return fast
+
+
+def test_words_become_the_tokens_of_running_text(tmp_path, tiny_model):
+    for tokenizer in (byte_level(tmp_path), load_tokenizer(str(tiny_model))):
+        words = ["the", "bird", "sees"]
+        features = get_task("udpos").featurize({"tokens": [words], "tags": [[5, 7, 15]]}, [0], tokenizer, 64, True)
+        assert features["input_ids"][0] == tokenizer("the bird sees")["input_ids"]
+        assert [w for w in features["words"][0] if w >= 0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["pad", "mask"])
+def test_a_tokenizer_without_a_token_that_is_needed_is_refused(kind, model):
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (model / file).exists():
+            values = json.loads((model / file).read_text())
+            values.pop(f"{kind}_token", None)
+            (model / file).write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"no {kind} token. Set {kind}_token in tokenizer_config.json"):
+        load_tokenizer(str(model), mask=kind == "mask")
+
+
+def test_token_types_go_only_where_the_model_has_them(model):
+    change(model, "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+    assert load_tokenizer(str(model)).model_input_names == ["input_ids", "attention_mask"]  # XLM-R has one token type
+    weights = load_file(model / "model.safetensors")
+    key = next(key for key in weights if key.endswith("token_type_embeddings.weight"))
+    save_file(weights | {key: weights[key].repeat(2, 1)}, model / "model.safetensors", metadata={"format": "pt"})
+    change(model, type_vocab_size=2)
+    assert "token_type_ids" in load_tokenizer(str(model)).model_input_names
+
+
+def test_a_cut_encoder_is_whole_while_it_is_saved(model, tmp_path):
+    encoder, _ = load_encoder(str(model))
+    whole = sum(p.numel() for p in encoder.parameters())
+    cut = Cut(encoder, 1)
+    assert cut.exact and depth(encoder) == 1 and sum(p.numel() for p in encoder.parameters()) < whole
+    with cut.restored():
+        encoder.save_pretrained(tmp_path / "out")
+    assert sum(p.numel() for p in AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False).parameters()) == whole
+    assert depth(encoder) == 1
+
+
+def test_positions_of_the_table(tiny_model):
+    config = read_config(str(tiny_model))
+    assert position_limit(config) == config.max_position_embeddings - 2

@@ -1,0 +1,133 @@
+"""Which checkpoints are taken. A refusal names the reason and what works instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xstilts.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+WORKS = "Give an encoder with a masked-LM head in transformers, such as XLM-R, mBERT, mDeBERTa or mmBERT (docs/models.md)."
+
+
+def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
+    """Return `name` if from_pretrained can be expected to take it. Reads no weights and imports no torch.
+
+    Raises:
+        UserError: nothing was given, or a folder that is absent or holds no model.
+    """
+    if not name:
+        raise UserError(f"{flag} is missing: give a checkpoint folder or a Hub id, e.g. FacebookAI/xlm-roberta-base.")
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{flag} {name}: the folder has no config.json, so it is no checkpoint.")
+        check_own_code(name, _read_json(path / "config.json"))
+        files = os.listdir(path)
+        if not any(file.endswith(".safetensors") for file in files):
+            pickled = any(file.endswith(".bin") for file in files)
+            hint = " It has only pickled weights (.bin), which are not loaded." if pickled else ""
+            raise UserError(f"{flag} {name}: the folder has no model.safetensors.{hint}")
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", name) or (
+        os.path.sep in name and Path(name).parent.is_dir()
+    ):
+        raise UserError(f"{flag} {name}: no such folder.")
+    return name
+
+
+def _read_json(path: Path) -> dict:
+    """The object in a JSON file; {} if it is none, which the library then reports better."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def check_own_code(name: str, config: dict) -> None:
+    """Refuse a checkpoint that needs Python code of its own: it is never run.
+
+    A checkpoint may name such code (`auto_map`) and yet be of a type that transformers has itself: that one is used then.
+
+    Raises:
+        UserError: transformers does not have the model type.
+    """
+    if not config.get("auto_map"):
+        return
+    from transformers import CONFIG_MAPPING
+
+    if (kind := config.get("model_type")) not in CONFIG_MAPPING:
+        raise UserError(f"{name}: model type {kind!r} is not in transformers; the checkpoint brings its own Python code (auto_map in "
+                        f"config.json), which is never run here; no flag allows it. {WORKS}")
+
+
+def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfig:
+    """Return the config of an encoder checkpoint.
+
+    Args:
+        name: a folder or Hub id.
+        revision: of a Hub id.
+        changes: fields to set, e.g. `num_labels`.
+
+    Raises:
+        UserError: config.json cannot be read, needs code of its own, or is of a decoder or encoder-decoder.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
+
+    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
+        raise UserError(f"{name} is no checkpoint: it has no config.json. Give a folder written by save_pretrained.")
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, **changes)
+    except Exception as error:  # a field of the wrong type raises many kinds of error
+        if os.path.isdir(name):
+            check_own_code(name, _read_json(Path(name, "config.json")))
+            raise UserError(f"{name} has no usable config.json ({first_line(error)}).") from error
+        if "trust_remote_code" in str(error):
+            raise UserError(f"{name}: it brings its own Python code, which is never run here; no flag allows it. {WORKS}") from error
+        raise UserError(f"{name} is neither a folder nor a model that can be fetched ({first_line(error)}).") from error
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(f"{name}: an encoder-decoder (model type {kind}). {WORKS}")
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        what = "a decoder" if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else "not an encoder with a masked-LM head in transformers"
+        raise UserError(f"{name}: {what} (model type {kind}). {WORKS}")
+    if getattr(config, "is_decoder", False):
+        raise UserError(f"{name}: config.json says is_decoder: its tokens see only those before them. {WORKS}")
+    return config
+
+
+def check_attention(implementation: str | None) -> None:
+    """Refuse an attention implementation that transformers does not have here.
+
+    Args:
+        implementation: --attn_implementation; None is transformers' own choice.
+
+    Raises:
+        UserError: it is unknown, or its package is not installed. Kernels from the Hub are code, and are not taken.
+    """
+    if implementation is None:
+        return
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+    known = ["eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if not key.startswith("paged"))]
+    if implementation not in known:
+        raise UserError(f"--attn_implementation {implementation} is unknown; choose one of: {' '.join(known)}.")
+    installed = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
+    if implementation in installed and not installed[implementation]():
+        raise UserError(f"--attn_implementation {implementation}: the package flash-attn that it needs is not installed here, or there is "
+                        "no GPU. Install it, or give sdpa.")
+
+
+def encoder_class(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """Return the class that AutoModel makes of a config."""
+    from transformers import MODEL_MAPPING
+
+    found = MODEL_MAPPING[type(config)]
+    return found[0] if isinstance(found, tuple) else found  # some families have two
