@@ -112,16 +112,6 @@ def test_the_chain(tiny, tmp_path):
     assert "run_mlm" not in redone.stdout and "run_target" not in redone.stdout and "run_intermediate" not in redone.stdout
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
-@pytest.mark.parametrize("goal", ["matrix", "question"])
-def test_a_folder_in_place_of_a_result_is_not_done(tiny, tmp_path, kind, goal):
-    stamp = tmp_path / "runs/none/seed0/udpos/results.json"
-    stamp.parent.mkdir(parents=True)
-    stamp.mkdir() if kind == "folder" else os.mkfifo(stamp)
-    done = make("-n", goal, *tiny, "QUESTION=recipes/question/world.yaml")
-    assert done.returncode == 2 and str(stamp) in done.stderr and done.stdout == ""
-
-
 def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
     """The second waits where the first is at work, and a run is done once."""
     tiny += ["ARMS=none", "RETRIEVAL=", f"MODEL={tiny_model}", "MLM_ARGS=", f"DATA_ROOT={tiny_world}", "WORLD_ARGS="]
