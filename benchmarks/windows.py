@@ -5,8 +5,9 @@
 
 Rules: how many tokens two windows share that have room for n tokens of the context. Ours (`tasks.span.overlap`); a quarter of
 the whole length, which ours was once; half of n; n - 128, which is XTREME's and jiant's step of 128 (without their rule that
-an answer starts in the window with most of the context around it). Printed: windows a question, how many questions have a
-window that holds their (first) answer whole, the scores, and the CPU time of the model.
+an answer starts in the window with most of the context around it). The rules differ only for contexts that do not fit into
+one window, so only their questions are scored. Printed: their number, windows a question, how many questions have a window
+that holds their (first) answer whole, the scores, and the CPU time of the model.
 """
 
 import argparse
@@ -51,13 +52,16 @@ def main() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     task, tokenizer, ours = get_task(args.task), heads.load_tokenizer(args.model), span.overlap
-    examples = runner.first(task.load("test", args.language, Rows(args.data_root, args.splits)), args.rows)
+    every = runner.first(task.load("test", args.language, Rows(args.data_root, args.splits)), args.rows)
     with tempfile.TemporaryDirectory() as folder:
         options = transformers.TrainingArguments(folder, per_device_eval_batch_size=args.batch_size, report_to="none", disable_tqdm=True)
         model = transformers.AutoModelForQuestionAnswering.from_pretrained(args.model, dtype="float32")
         trainer = runner.TaskTrainer(model=model, args=options, task=task, data_collator=task.collator(tokenizer),
                                      processing_class=tokenizer)
         for length in args.lengths:
+            span.overlap = ours
+            numbers = features_of(task, every, tokenizer, length)[0]["example"][:]
+            examples = every.select(sorted({number for number, next_one in zip(numbers, numbers[1:], strict=False) if number == next_one}))
             for name in ("ours", *RULES):
                 span.overlap = ours if name == "ours" else lambda n, name=name, length=length: RULES[name](n, length)
                 features, whole = features_of(task, examples, tokenizer, length)
@@ -65,7 +69,7 @@ def main() -> None:
                 logits = trainer.logits(features)
                 seconds = time.process_time() - start
                 scores = task.score(task.decode(logits, features, examples), examples, args.language)
-                print(f"{args.task} {args.language}, {len(examples)} questions, {length} tokens, overlap {name}: "
+                print(f"{args.task} {args.language}, {len(examples)} of {len(every)} questions, {length} tokens, overlap {name}: "
                       f"{len(features) / len(examples):.2f} windows a question, answer whole {whole:.1f} %, "
                       f"exact match {scores['exact_match']:.2f}, F1 {scores['f1']:.2f}, {seconds:.0f} s", flush=True)
 
