@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tasks.errors import full_disk
 from xstilts import endings, folders, results, runner
@@ -171,20 +172,15 @@ def test_a_panic_leaves_its_cause_and_one_line(script, train, broken, tmp_path):
 
 def test_a_panic_of_a_library_in_rust(train, tmp_path, monkeypatch, tokenizer):
     """A real one: a question leaves the text beside it less room than the stride."""
-    import datasets
-
-    from tasks.sentence_pair import SentencePair
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("RUST_BACKTRACE", "0")
 
-    def featurize(self, *_, **__):
+    def judge(*_, **__):
         room = len(tokenizer("the bird", add_special_tokens=False)["input_ids"]) + tokenizer.num_special_tokens_to_add(pair=True) + 1
         tokenizer(["the bird"], ["the other bird sees"], max_length=room, stride=3, truncation="only_second",
                   return_overflowing_tokens=True)
-        raise RuntimeError("no panic")
+        raise UserError("no panic")
 
-    monkeypatch.setattr(SentencePair, "featurize", featurize)
+    monkeypatch.setattr(runner, "judge", judge)
     done = train("run_target.py")
     if "no panic" in done.stderr:
         pytest.skip("this version of tokenizers does not panic")
@@ -274,6 +270,28 @@ def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkey
     results.write_failure(tmp_path, "of another process of the run", None)
     endings.keep("it is gone")
     assert failure(tmp_path)["cause"] == "of another process of the run"
+
+
+@pytest.mark.parametrize("error, words", [
+    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "lower --dataloader_num_workers"),
+    (BrokenPipeError(32, "Broken pipe"), "the program that reads its output has ended"),
+    (OSError(12, "Cannot allocate memory"), "out of memory"), (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
+    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out of memory"), (IndexError("4"), None)])
+def test_what_a_user_can_change_is_no_fault_of_the_program(error, words):
+    cause = endings.cause_of(error)
+    assert cause is None if words is None else words in cause
+
+
+def test_the_line_does_not_stand_behind_a_progress_bar(capsys, monkeypatch):
+    from tqdm import tqdm
+
+    monkeypatch.setattr(sys, "argv", ["run_target.py"])
+    with pytest.raises(SystemExit), endings.one_line():
+        bar = tqdm(total=10, file=sys.stderr)
+        bar.update(3)
+        raise UserError("no such rows")
+    assert "\rrun_target.py: error: no such rows.\n" in capsys.readouterr().err
+    bar.close()
 
 
 # ---- numbers that are none ----------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ and any phase may have
     measures   {name: number} that are no scores: perplexity, tokens per second, language bias in ranks
     notes      [sentence] for the reader of the report
 
-A run that failed leaves failed.json in place of it, see `write_failure`; the next one that ends well removes that. Under
+A run that failed leaves failed.json in place of it, see `write_failure`; the next one that begins removes that. Under
 make so does one that was refused before it began, and it leaves nothing else.
 
 Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
