@@ -188,7 +188,7 @@ class MewslixDual(Pairs):
     defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
 
     def pairs(self, split, language, rows):
-        from tasks.ranking import _query as mention_query
+        from tasks import ranking
 
         if language != "en":
             raise UserError(f"{self.name} has English pairs only.")
@@ -197,10 +197,11 @@ class MewslixDual(Pairs):
 
         def pair(row):
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
-            query = mention_query(row["contextual_mention"]["context"], mention["mention_span"])
+            query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
-        pairs = each(data, pair, remove_columns=data.column_names, desc=self.name, new_fingerprint=fingerprint(self, data))
+        pairs = each(data, pair, remove_columns=data.column_names, desc=self.name,
+                     new_fingerprint=fingerprint(self, data, inspect.getsource(ranking)))
         check_text(pairs, ("id",), rows.where())
         check_ids(pairs["id"][:], rows.where(), "contextual_mention")
         return pairs
