@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
-from tasks.checks import check_gold, same_numbers
+from tasks.checks import check_placeholder, same_numbers
 from tasks.errors import RowError, UserError, one_line
 from tasks.files import class_names
 from tasks.rows import Rows
@@ -83,7 +83,7 @@ class Task:
     sources: ClassVar[tuple[Source, ...]]
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # what the source must have
-    optional: ClassVar[tuple[str, ...]] = ()  # columns that are read where the source has them; all others are left out
+    optional: ClassVar[tuple[str, ...]] = ()  # columns that are read if the source has them; all others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
@@ -143,7 +143,7 @@ class Task:
     def notes(self, data: Dataset) -> list[str]:
         """What a reader of a score on these source rows has to know; kept with the data in results.json."""
         named = {column: class_names(feature) for column, feature in data.features.items()}
-        return [f"column {column!r}: labels are the file's own names, which are numbered otherwise here: {', '.join(names)}"
+        return [f"column {column!r}: labels were mapped by the file's own names, whose order differs from ours: {', '.join(names)}"
                 for column, names in named.items() if names and not same_numbers(self.label_names, names)]
 
     def mended(self, data: Dataset, examples: Dataset) -> list[str]:
@@ -179,11 +179,11 @@ class Task:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
-                    where += f" [rows in {language}]" if len(data) < read else ""  # where they are counted in errors
+                    where += f" [rows in {language}]" if len(data) < read else ""  # errors count these rows alone
                     read = len(data)
                 loaded.append(self.examples(data, language, where))
                 if split != "train":
-                    check_gold(self.gold_marks(loaded[-1]), where)
+                    check_placeholder(self.gold_values(loaded[-1]), where)
                 for note in self.mended(data, loaded[-1]):
                     rows.note(note)
             if len(loaded[-1]) < read:
@@ -202,8 +202,8 @@ class Task:
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
 
-    def gold_marks(self, examples: Dataset) -> list:
-        """The gold, piece by piece, that stands for nothing if it is the same throughout; []: it can be."""
+    def gold_values(self, examples: Dataset) -> list:
+        """Gold labels that are placeholders if they are all equal; [] for forms where they may be equal."""
         return []
 
     def ids(self, examples: Dataset) -> list[str] | None:

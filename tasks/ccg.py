@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.checks import check_gold, shown
+from tasks.checks import check_placeholder, describe
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.rows import sha256
@@ -13,7 +13,7 @@ from tasks.tagging import Tagging, check_words
 
 SECTIONS = {"train": range(2, 22), "dev": [0], "test": [23]}  # of CCGbank (Hockenmaier & Steedman 2007)
 NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
-HIDDEN = ("", "-1")  # what stands for a category where the gold is hidden
+HIDDEN = ("", "-1")  # how hidden gold is written
 LEAF = re.compile(r"\(<L (\S+) \S+ \S+ (\S+) \S+>\)")
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}", "-LSB-": "[", "-RSB-": "]"}
 HINT = ("CCGbank is sold by the Linguistic Data Consortium (catalogue number LDC2005T13, catalog.ldc.upenn.edu) and may not be passed "
@@ -62,7 +62,7 @@ class CCG(Tagging):
         data, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
         tags = [[number.get(tag, -100) for tag in sentence] for sentence in data["tags"]]
         if split != "train":
-            check_gold([tag for sentence in data["tags"] for tag in sentence], rows.where())
+            check_placeholder([tag for sentence in data["tags"] for tag in sentence], rows.where())
         unseen = sum(sentence.count(-100) for sentence in tags)
         if unseen:
             rows.note(f"{unseen} words whose category is not in train are not scored")
@@ -109,10 +109,10 @@ class CCG(Tagging):
 
 
 def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
-    """(words, categories) of each row.
+    """Return (words, categories) of each row.
 
     Raises:
-        UserError: a row that is not a list of words and one of categories; names the row.
+        UserError: a row is not a list of words with a list of categories, or a word has none; names the row.
     """
     names, sentences = dict(enumerate(class_names(data.features["tags"]))), []
     for row, (tokens, tags) in enumerate(zip(data["tokens"], data["tags"], strict=True), 1):
@@ -120,7 +120,7 @@ def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
         tags = [names.get(tag, tag) for tag in tags]
         for number, tag in enumerate(tags, 1):
             if not isinstance(tag, str) or tag in HIDDEN:
-                raise UserError(f"{where}, row {row}, column 'tags', word {number}: {shown(tag)} is no category such as N or S\\NP; a "
+                raise UserError(f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is no category such as N or S\\NP; a "
                                 "split without gold cannot be trained on or scored.")
         sentences.append((tokens, tags))
     return sentences
@@ -133,7 +133,7 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         UserError: not UTF-8, or a line that is of none of them; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also end a line at characters within words
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
     sentences = []
@@ -142,7 +142,7 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
             continue
         if line.startswith("(<"):
             leaves = LEAF.findall(line)
-            whole = len(leaves) == line.count("(<L")  # a leaf that is not as it must be would leave its word out
+            whole = len(leaves) == line.count("(<L")  # else a word would be lost
             pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves] if whole else []
         elif "\t" in line:
             words, _, tags = line.partition("\t")

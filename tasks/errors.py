@@ -16,11 +16,11 @@ class UserError(ValueError):
 
 
 class MissingColumn(UserError):
-    """A column that is read is not there."""
+    """A required column is missing."""
 
 
 class RowError(ValueError):
-    """What is wrong with a row, told where its file is not known: "column 'label': ...", or "row 3, column 'label': ..."."""
+    """An error in a row, raised where the file's name is not known. `Task.reading` adds it."""
 
 
 def first_line(error: BaseException) -> str:

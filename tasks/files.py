@@ -1,4 +1,4 @@
-"""Files of rows: the columns that are read, and no others, of JSON Lines and parquet. Each fault is told with its row."""
+"""Read files of rows, JSON Lines or parquet. Only the columns asked for are read. Errors name file, row and column."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("xstilts")
 SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
-CHUNK = 10_000  # rows that are looked at together
-MIXED = "mixed"  # types that have nothing in common
-DEPTH = 32  # lists and objects inside each other, in a column that is read
-WORDS = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+CHUNK = 10_000  # rows parsed at a time
+MIXED = "mixed"  # the type of an optional column whose rows have different types
+DEPTH = 32  # how deep lists and objects may be nested in a column that is read
+TYPE_NAMES = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
 
 
 def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> Dataset:
-    """The rows of one file, through a cache; the path is taken as it is, whatever characters it has.
+    """Return the rows of one file, cached on disk by content. The path is never read as a pattern or an address.
 
     Args:
-        digest: the file's sha256. The cache goes by it.
-        columns: what is read. Other columns may hold anything.
-        optional: what is read besides, where the file has it; what is of several types becomes text.
+        digest: the file's sha256, the key of the cache.
+        columns: columns that must be there. All columns not named here are ignored, whatever they hold.
+        optional: columns that are read if they are there. One that holds several types becomes text.
 
     Raises:
-        UserError: the file cannot be read, or a row or column is not as it must be; names the file, row and column.
+        UserError: the file cannot be read, a column is missing, or a row has another type.
     """
     from datasets import config
     from datasets.fingerprint import Hasher
@@ -47,13 +47,13 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
 
     folder = str(config.HF_DATASETS_CACHE)
     if "::" in folder or "://" in folder:
-        raise UserError(f"HF_HOME (or HF_DATASETS_CACHE) is {folder}, which the datasets library takes for an address, not a folder. "
-                        "Name one without '::' and '://'.")
+        raise UserError(f"HF_HOME (or HF_DATASETS_CACHE) is {folder}, and the datasets library reads '::' and '://' as an "
+                        "address. Name a folder without them.")
     code = inspect.getsource(sys.modules[__name__])
     cached = Path(folder, "rows", f"{Hasher.hash((digest, path.suffix, columns, optional, code))}.arrow")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cached}.lock"):  # of several processes the first reads the file
+        with FileLock(f"{cached}.lock"):  # one process parses the file, the others wait and read its cache
             return _cached(cached, path) or _write(cached, *_read(path, columns, optional))
     except OSError as error:
         if said := full_disk(error):
@@ -93,12 +93,12 @@ def _read(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) -> tu
     return (_parquet if path.suffix == ".parquet" else _json_lines)(path, columns, optional)
 
 
-def chosen(names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str) -> list[str]:
-    """Those of the columns that are read.
+def columns_to_read(names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str) -> list[str]:
+    """Return the names in `columns` and, where present, in `optional`.
 
     Raises:
-        MissingColumn: one of `columns` is not there.
-        UserError: none is there, or one that is read stands twice.
+        MissingColumn: one of `columns` is missing.
+        UserError: nothing is left to read, or two columns have the same name.
     """
     names = list(names)
     there = ", ".join(names).encode("utf-8", "backslashreplace").decode() or "no column"
@@ -124,9 +124,9 @@ def _parquet(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) ->
 
     where = str(path)
     try:
-        file = parquet.ParquetFile(pa.OSFile(where))  # opened here: pyarrow takes some paths for addresses
+        file = parquet.ParquetFile(pa.OSFile(where))  # an open file: pyarrow would read some paths as addresses
         schema = file.schema_arrow
-        names = chosen(schema.names, columns, optional, where)
+        names = columns_to_read(schema.names, columns, optional, where)
         stored = _stored_features(schema.metadata or {}, names)
         features = {}
         for name in names:
@@ -152,19 +152,19 @@ def _parquet(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) ->
 
 
 def _stored_features(metadata: dict[bytes, bytes], names: list[str]) -> dict[str, Any]:
-    """What the datasets library wrote into a file about the columns that are read; {} where it did not."""
+    """The features that the datasets library stored in a parquet file, of the columns that are read."""
     from datasets import Features
 
     try:
         stored = (json.loads(metadata.get(b"huggingface", b"{}")).get("info") or {}).get("features") or {}
         return dict(Features.from_dict({name: stored[name] for name in names if name in stored}))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its metadata 'huggingface' does not say what the labels are called ({one_line(error)}); write the file "
-                         "anew without it") from error
+        raise ValueError(f"the metadata 'huggingface' cannot be read ({one_line(error)}), so the names of the labels are unknown. "
+                         "Write the file again without it.") from error
 
 
 def _feature(field: pa.Field, stored: Any) -> Any:
-    """The type of a column: the file's own; names of a ClassLabel are kept with integers of any width."""
+    """The feature of a column, from its type in the file. A ClassLabel keeps its names for integers of any width."""
     import pyarrow as pa
     from datasets import Features
 
@@ -175,12 +175,12 @@ def _feature(field: pa.Field, stored: Any) -> Any:
 
 
 def class_names(feature: Any) -> tuple[str, ...]:
-    """The names of a ClassLabel, or of a list of them; () of anything else."""
+    """The names of a ClassLabel, or of a list of ClassLabels; () for any other feature."""
     return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
 
 
 def _check_bytes(batch: pa.RecordBatch, path: Path, before: int) -> None:
-    """Refuses text that is not UTF-8, which Arrow lets through until somebody looks at it."""
+    """Raise if text is not UTF-8. Arrow does not check this when it reads."""
     import pyarrow as pa
 
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -196,11 +196,11 @@ def _check_bytes(batch: pa.RecordBatch, path: Path, before: int) -> None:
 
 
 # ---- JSON Lines ------------------------------------------------------------------------------------------------------
-# Python's own parser. pyarrow's takes text for dates, lets the first megabytes decide the types of all, and ends the process
-# where lists lie deep in each other.
+# Parsed by Python's json module. pyarrow's reader turns text into dates, infers types from the first megabytes only, and crashes the
+# process on deep nesting.
 
 class Clash(Exception):
-    """Values that have no type in common."""
+    """Values have no common type."""
 
 
 def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[pa.Schema, Iterator[pa.Table]]:
@@ -208,7 +208,7 @@ def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...])
 
     wanted = tuple(dict.fromkeys((*columns, *optional)))
     names, kinds, rows = {}, dict.fromkeys(wanted), 0
-    for chunk in _chunks(path, wanted):  # twice: a column's type must be that of every row
+    for chunk in _chunks(path, wanted):  # first pass: find the type that fits every row
         for row in chunk:
             names |= row
         for column in wanted:
@@ -217,7 +217,7 @@ def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...])
         rows += len(chunk)
     if not rows:
         raise UserError(f"{path}: it is empty.")
-    found = chosen(names, columns, optional, str(path))
+    found = columns_to_read(names, columns, optional, str(path))
     try:
         schema = pa.schema([(column, _arrow_type(kinds[column])) for column in found])
     except UnicodeEncodeError as error:
@@ -236,8 +236,8 @@ def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...])
 
 
 def _chunks(path: Path, wanted: Iterable[str]) -> Iterator[list[dict]]:
-    """The rows of a file, so many at a time."""
-    repeated: list[tuple[dict, list[str]]] = []  # objects in which a name stands twice
+    """Yield the rows of a file, CHUNK at a time."""
+    repeated: list[tuple[dict, list[str]]] = []  # objects with a repeated name, and their names
 
     def pairs(items: list[tuple[str, Any]]) -> dict:
         found = dict(items)
@@ -256,7 +256,7 @@ def _chunks(path: Path, wanted: Iterable[str]) -> Iterator[list[dict]]:
                 where = f"{path}, row {row}" + (f" (line {number})" if row != number else "")
                 chunk.append(_parse(line, decode, where))
                 if repeated:
-                    _check_names(chunk[-1], repeated, wanted, where)
+                    _check_repeated_names(chunk[-1], repeated, wanted, where)
                     repeated.clear()
                 if len(chunk) == CHUNK:
                     yield chunk
@@ -268,18 +268,18 @@ def _chunks(path: Path, wanted: Iterable[str]) -> Iterator[list[dict]]:
 
 
 def _parse(line: bytes, decode, where: str) -> dict:
-    text = line.decode("utf-8", "surrogateescape")  # bytes that are no UTF-8 matter in the columns that are read, see `_array`
+    text = line.decode("utf-8", "surrogateescape")  # `_array` raises on invalid bytes, but only in columns that are read
     try:
         value = decode(text)
     except json.JSONDecodeError as error:
         what = f"JSON ({error.msg} at column {error.colno})" if _is_utf8(text) else "UTF-8"
         raise UserError(f"{where} is not valid {what}; expected one JSON object a line.") from error
     except RecursionError as error:
-        raise UserError(f"{where} cannot be read: lists or objects lie too deep in each other.") from error
+        raise UserError(f"{where} cannot be read: lists or objects are nested too deep.") from error
     except ValueError as error:  # a number of thousands of digits
         raise UserError(f"{where} cannot be read ({one_line(error)}).") from error
     if not isinstance(value, dict):
-        raise UserError(f"{where} is not a JSON object but {WORDS.get(type(value), 'null')}; expected one object a line.")
+        raise UserError(f"{where} is not a JSON object but {TYPE_NAMES.get(type(value), 'null')}; expected one object a line.")
     return value
 
 
@@ -287,43 +287,43 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _check_names(row: dict, repeated: list[tuple[dict, list[str]]], wanted: Iterable[str], where: str) -> None:
-    """Refuses a name that stands twice in a column that is read: nobody knows which is meant."""
+def _check_repeated_names(row: dict, repeated: list[tuple[dict, list[str]]], wanted: Iterable[str], where: str) -> None:
+    """Raise if an object in a column that is read has the same name twice: it is unclear which value counts."""
     for found, names in repeated:
         for column in wanted:
-            if names.count(column) > 1 if found is row else _holds(row.get(column), found):
+            if names.count(column) > 1 if found is row else _contains(row.get(column), found):
                 name = next(name for name in names if names.count(name) > 1)
                 raise UserError(f"{where}, column {column!r}: {name!r} stands twice in one object.")
 
 
-def _holds(value: Any, some: dict) -> bool:
+def _contains(value: Any, some: dict) -> bool:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value is some or any(_holds(one, some) for one in inside)
+    return value is some or any(_contains(one, some) for one in inside)
 
 
-# ---- types: None (nothing but null), a Python type, (list, type of the items), {name: type} of objects ---------------------
+# ---- types: None (only nulls), a Python type, (list, type of the items), or {name: type} for objects -----------------------
 
 def _kind_after(kind: Any, values: list, path: Path, before: int, column: str, mixed: bool) -> Any:
-    """The type of a column's values so far, with these; MIXED of several, if they may be."""
+    """The common type of a column's values so far and these; MIXED if there is none and `mixed` allows it."""
     try:
-        return kind if kind == MIXED else _merged(kind, _kind(values))
+        return kind if kind == MIXED else _merge(kind, _kind(values))
     except Clash:
         if mixed:
             return MIXED
         for row, value in enumerate(values, before + 1):
             try:
-                kind = _merged(kind, _kind([value]))
+                kind = _merge(kind, _kind([value]))
             except Clash as clash:
                 raise UserError(f"{path}, row {row}, column {column!r}: {clash}.") from None
         raise
 
 
 def _kind(values: Iterable, depth: int = 0) -> Any:
-    """The type that all values have."""
+    """The common type of all values. Raise Clash if there is none."""
     values = [value for value in values if value is not None]
     found = set(map(type, values))
     if depth > DEPTH:
-        raise Clash(f"lists or objects lie more than {DEPTH} deep in each other")
+        raise Clash(f"lists or objects are nested more than {DEPTH} deep")
     if found == {list}:
         return list, _kind(chain.from_iterable(values), depth + 1)
     if found == {dict}:
@@ -332,25 +332,25 @@ def _kind(values: Iterable, depth: int = 0) -> Any:
     if found == {int, float}:
         return float
     if len(found) > 1:
-        raise Clash(f"{' and '.join(sorted({WORDS[one] for one in found}))} side by side")
+        raise Clash(f"{' and '.join(sorted({TYPE_NAMES[one] for one in found}))} side by side")
     return found.pop() if found else None
 
 
-def _merged(a: Any, b: Any, at: str = "") -> Any:
-    """The type of values of both types."""
+def _merge(a: Any, b: Any, at: str = "") -> Any:
+    """The common type of two types. Raise Clash if there is none."""
     if a is None or b is None or a == b:
         return b if a is None else a
     if isinstance(a, dict) and isinstance(b, dict):
-        return {name: _merged(a.get(name), b.get(name), f"{name!r} is ") for name in {**a, **b}}
+        return {name: _merge(a.get(name), b.get(name), f"{name!r} is ") for name in {**a, **b}}
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return list, _merged(a[1], b[1], at)
+        return list, _merge(a[1], b[1], at)
     if a in (int, float) and b in (int, float):
         return float
-    raise Clash(f"{at}{_word(b)}, but the rows before have {_word(a)}")
+    raise Clash(f"{at}{_type_name(b)}, but the rows before have {_type_name(a)}")
 
 
-def _word(kind: Any) -> str:
-    return WORDS[kind if isinstance(kind, type) else list if isinstance(kind, tuple) else dict]
+def _type_name(kind: Any) -> str:
+    return TYPE_NAMES[kind if isinstance(kind, type) else list if isinstance(kind, tuple) else dict]
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tasks import languages as codes
 from tasks.base import Source, Task, fingerprint, put
-from tasks.checks import check_labels, check_text, each, shown
+from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
 
@@ -40,7 +40,7 @@ class MultipleChoice(Task):
             row = labels.index(-1)
             raise UserError(f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold); this split "
                             "cannot be trained on or scored.")
-        rows = each(data, self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
+        rows = map_rows(data, self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
                     new_fingerprint=fingerprint(self, data))
         for i, choices in enumerate(rows["choices"][:], 1):
             if len(choices) != self.n_choices or not all(isinstance(choice, str) and choice for choice in choices):
@@ -81,7 +81,7 @@ class MultipleChoice(Task):
     def gold(self, examples):
         return examples["label"][:]
 
-    gold_marks = gold
+    gold_values = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -94,9 +94,9 @@ class MultipleChoice(Task):
 
 
 def check_list(value: list) -> list:
-    """Refuses what is no list: the letters of a text could be taken for choices."""
+    """Raise if this is not a list: the letters of a text must not become choices."""
     if not isinstance(value, list):
-        raise UserError(f"{shown(value)}, expected a list of texts.")
+        raise UserError(f"{describe(value)}, expected a list of texts.")
     return value
 
 

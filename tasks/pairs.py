@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
 from tasks.base import Source, Task, fingerprint
-from tasks.checks import check_ids, check_text, each
+from tasks.checks import check_ids, check_text, map_rows
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class SquadDual(Pairs):
         def pair(row):
             return {"query": row["question"].strip(), "passage": self.passage(row["context"], row["answers"]["answer_start"][0])}
 
-        return each(examples, pair, remove_columns=[c for c in examples.column_names if c != "id"], desc=f"{self.name}: sentences",
+        return map_rows(examples, pair, remove_columns=[c for c in examples.column_names if c != "id"], desc=f"{self.name}: sentences",
                     new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)))
 
     def passage(self, context: str, start: int) -> str:
@@ -200,8 +200,8 @@ class MewslixDual(Pairs):
             query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
-        pairs = each(data, pair, remove_columns=data.column_names, desc=self.name,
-                     new_fingerprint=fingerprint(self, data, inspect.getsource(ranking)))
+        pairs = map_rows(data, pair, remove_columns=data.column_names, desc=self.name,
+                         new_fingerprint=fingerprint(self, data, inspect.getsource(ranking)))
         check_text(pairs, ("id",), rows.where())
         check_ids(pairs["id"][:], rows.where(), "contextual_mention")
         return pairs

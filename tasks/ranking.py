@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tasks import languages as codes
 from tasks.base import Source, Task
-from tasks.checks import at_row, check_gold, check_ids, check_text, shown, whole
+from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError
 from tasks.sentences import with_paragraph
 
@@ -172,29 +172,29 @@ class LAReQA(Ranking):
 
 
 def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
-    """Where the sentences of a paragraph start and end, one after the other."""
+    """(start, end) of each sentence of a paragraph. Raise if one is outside the text or overlaps the one before."""
     if not isinstance(context, str):
-        raise RowError(f"column 'context': {shown(context)}, expected text.")
-    places = [(whole(start, "column 'sentence_breaks': a start"), whole(end, "column 'sentence_breaks': an end")) for start, end in breaks]
+        raise RowError(f"column 'context': {describe(context)}, expected text.")
+    places = [tuple(whole_number(place, "column 'sentence_breaks': a place") for place in (start, end)) for start, end in breaks]
     before = 0
     for start, end in places:
         if not before <= start < end <= len(context):
-            raise RowError(f"column 'sentence_breaks': {start}, {end} are not start and end of a sentence after character {before} of "
+            raise RowError(f"column 'sentence_breaks': no sentence from {start} to {end}; expected places in order, from {before} to "
                            f"{len(context)}.")
         before = end
     return places
 
 
 def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[str, int]:
-    """(id, first character of the first answer) of a question, whose id is none of those known."""
+    """(id, start of the first answer) of a question. Raise if the id is in `known`, or the answer is not at its place."""
     name, answers = question["id"], question["answers"]
     if not isinstance(name, str) or not isinstance(question["question"], str):
-        raise RowError(f"column 'qas': the id is {shown(name)}, the question {shown(question['question'])}; expected text.")
+        raise RowError(f"column 'qas': the id is {describe(name)}, the question {describe(question['question'])}; expected text.")
     if name in known:
         raise RowError(f"column 'qas': the question id {name!r} stands twice.")
     if not answers or not answers[0]["text"]:
         raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?); this split cannot be scored.")
-    text, at = answers[0]["text"], whole(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")
+    text, at = answers[0]["text"], whole_number(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")
     if at < 0 or context[at : at + len(text)] != text:
         raise RowError(f"column 'qas': the answer of {name!r}, {text[:60]!r}, does not stand at character {at} of the context.")
     return name, at
@@ -224,7 +224,7 @@ class MewsliX(Ranking):
                     for mention in mentions:
                         name, entity = mention["example_id"], mention["entity_id"]
                         if not isinstance(name, str):
-                            raise RowError(f"column 'mentions': example_id is {shown(name)}, expected text.")
+                            raise RowError(f"column 'mentions': example_id is {describe(name)}, expected text.")
                         if entity not in known:
                             what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
                             raise RowError(f"column 'mentions': {name!r} has {what}; this split cannot be scored.")
@@ -234,7 +234,7 @@ class MewsliX(Ranking):
         if not queries:
             raise UserError(f"{where}: no row has a mention.")
         check_ids(ids, where, "example_id of mentions")
-        check_gold([right[0] for right in gold], where)
+        check_placeholder([right[0] for right in gold], where)
         return Pool(ids, queries, gold, *candidates)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a million entities, the same for every language
@@ -259,7 +259,7 @@ class MewsliX(Ranking):
 
 def _query(context: dict, span: dict) -> str:
     """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
-    text, start, end = context["text"], whole(span["start"], "a mention's start"), whole(span["end"], "a mention's end")
+    text, start, end = context["text"], whole_number(span["start"], "a mention's start"), whole_number(span["end"], "a mention's end")
     if start < 0 or not span["text"] or text[start:end] != span["text"]:
         raise RowError(f"column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]

@@ -34,7 +34,7 @@ class Tatoeba(Task):
     def examples(self, data, language, where):
         check_text(data, self.columns, where)
         data = data.select_columns(list(self.columns))
-        if line_ends(data, self.columns):  # google/xtreme's copy kept them
+        if count_line_ends(data, self.columns):  # google/xtreme's copy kept them
             data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
         for column in self.columns:
             if blank := [row for row, text in enumerate(data[column], 1) if not text.strip()]:
@@ -42,7 +42,7 @@ class Tatoeba(Task):
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
 
     def notes(self, data):
-        ends = line_ends(data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string"))
+        ends = count_line_ends(data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string"))
         return [f"{ends} sentences without the line end they have in the file"] if ends else []
 
     def available(self, rows):
@@ -74,8 +74,8 @@ class Tatoeba(Task):
         return [str(p) for p in predictions]
 
 
-def line_ends(data, columns: tuple[str, ...]) -> int:
-    """How many texts end in a line end."""
+def count_line_ends(data, columns: tuple[str, ...]) -> int:
+    """The number of texts that end in a line end."""
     return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column])
 
 

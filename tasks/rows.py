@@ -110,7 +110,7 @@ class Rows:
 
     def read(self, source: str, config: str, expression: str, revision: str | None, columns: tuple[str, ...],
              url: str = "", optional: tuple[str, ...] = ()) -> Dataset:
-        """The rows of one split: `columns`, and those of `optional` that are there; what others hold does not matter.
+        """The rows of one split: `columns`, and `optional` ones that are there. Other columns are ignored, whatever they hold.
 
         Args:
             url: stands in for a Hub id that does not load.
@@ -123,7 +123,7 @@ class Rows:
             data, record = self._read_file(source, config, expression, columns, optional)
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
-            data = data.select_columns(files.chosen(data.column_names, columns, optional, f"{source} ({config})"))
+            data = data.select_columns(files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})"))
         if not len(data):
             raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
         self.records.append({"id": source, "config": config, **record, "rows": len(data)})
@@ -144,7 +144,7 @@ class Rows:
             if path is None:
                 continue
             record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
-            data = sliced(files.load(path, record["sha256"], columns, optional), cut, path)
+            data = take_slice(files.load(path, record["sha256"], columns, optional), cut, path)
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
@@ -184,8 +184,8 @@ class Rows:
         self.records[-1].setdefault("notes", []).append(text)
 
 
-def sliced(data: Dataset, cut: str, path: Path) -> Dataset:
-    """The rows of a slice as the Hub writes it: "[:8000]", "[80%:]"; "" is all."""
+def take_slice(data: Dataset, cut: str, path: Path) -> Dataset:
+    """Return the rows of a slice in the Hub's syntax: "[:8000]", "[80%:]"; "" for all rows."""
     from datasets import ReadInstruction
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
-from tasks.checks import at_row, check_labels, check_text, each, languages_in
+from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
 
@@ -73,7 +73,7 @@ class SentencePair(Task):
     def gold(self, examples):
         return examples["label"][:]
 
-    gold_marks = gold
+    gold_values = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -202,7 +202,7 @@ def _nested_rows(data, language):
             raise UserError("column 'hypothesis': a language stands twice.")
         return {"premise": row["premise"][language], "hypothesis": hypothesis[language]}
 
-    return each(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
+    return map_rows(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
 
 
 class XNLI(SentencePair):

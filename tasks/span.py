@@ -18,7 +18,7 @@ import numpy as np
 from tasks import languages as codes
 from tasks import offsets
 from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
-from tasks.checks import at_row, check_ids, check_text, languages_in, shown, whole
+from tasks.checks import at_row, check_ids, check_text, describe, languages_in, whole_number
 from tasks.errors import RowError, UserError
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
@@ -234,22 +234,22 @@ class Span(Task):
 
 
 def texts_and_starts(answers: dict | list) -> dict[str, list]:
-    """A question's answers, {text: [..], answer_start: [..]} or [{text, answer_start}], as the former.
+    """Return {text: [..], answer_start: [..]} of a question's answers, which may also be [{text, answer_start}].
 
     Raises:
-        RowError: they are something else; there are not as many whole numbers as texts.
+        RowError: they are neither, or some answer lacks its text or its start.
     """
     if not isinstance(answers, dict | list):
-        raise RowError(f"column 'answers': {shown(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
+        raise RowError(f"column 'answers': {describe(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
     found = {key: [one[key] for one in answers] if isinstance(answers, list) else answers[key] for key in ("text", "answer_start")}
     for key, values in found.items():
         if not isinstance(values, list):
-            raise RowError(f"column 'answers': {key} is {shown(values)}, expected a list.")
+            raise RowError(f"column 'answers': {key} is {describe(values)}, expected a list.")
     if len(found["text"]) != len(found["answer_start"]):
         raise RowError(f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected as many.")
     if odd := [text for text in found["text"] if not isinstance(text, str)]:
-        raise RowError(f"column 'answers': text is {shown(odd[0])}, expected text.")
-    return found | {"answer_start": [whole(start, "column 'answers': answer_start") for start in found["answer_start"]]}
+        raise RowError(f"column 'answers': text is {describe(odd[0])}, expected text.")
+    return found | {"answer_start": [whole_number(start, "column 'answers': answer_start") for start in found["answer_start"]]}
 
 
 def overlap(size: int) -> int:
@@ -298,8 +298,8 @@ class SQuADv2(Span):
     def decode(self, logits, features, examples):
         return self.best(logits, features, examples)
 
-    def gold_marks(self, examples):
-        """Whether a question has an answer: of a dev set, some have."""
+    def gold_values(self, examples):
+        """All questions without an answer: a placeholder."""
         return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
 
     def gold(self, examples):

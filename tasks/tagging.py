@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks import languages as codes
 from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
-from tasks.checks import label_numbers, no_label, not_a_label, shown
+from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.errors import UserError
 from tasks.files import class_names
 
@@ -49,12 +49,12 @@ class Tagging(Task):
         for row, (w, t) in enumerate(zip(data[words][:], data[tags][:], strict=True), 1):
             check_words(w, t, self.columns, f"{where}, row {row}")
             for number, tag in enumerate(t, 1):
-                if no_label(tag, table) or table[tag] == -1:
-                    what = not_a_label(tag, self.labels, stored) if no_label(tag, table) else (
+                if is_no_label(tag, table) or table[tag] == -1:
+                    what = label_error(tag, self.labels, stored) if is_no_label(tag, table) else (
                         f"{tag!r} (hidden or no gold); this split cannot be trained on or scored.")
                     raise UserError(f"{where}, row {row}, column {tags!r}, word {number}: {what}")
             numbers.append([table[tag] for tag in t])
-        # always our numbers: a file may have names, digits, or an order of its own
+        # always our numbers: a file may hold names, digits, or numbers in another order
         return data.select_columns([words]).rename_columns({words: "tokens"} if words != "tokens" else {}).add_column(
             "tags", numbers, feature=List(Value("int64")))
 
@@ -137,7 +137,7 @@ class Tagging(Task):
     def gold(self, examples):
         return [[self.labels[i] for i in tags] for tags in examples["tags"]]
 
-    def gold_marks(self, examples):
+    def gold_values(self, examples):
         return [self.labels[i] for tags in examples["tags"] for i in tags]
 
     def constant(self, examples):
@@ -156,14 +156,14 @@ class Tagging(Task):
 
 
 def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -> None:
-    """Refuses a sentence that is not a list of words with a list of as many tags."""
+    """Raise if a sentence is not a list of words with one tag each."""
     for column, values in zip(columns, (words, tags), strict=True):
         if not isinstance(values, list):
-            raise UserError(f"{where}, column {column!r}: {shown(values)}, expected a list.")
+            raise UserError(f"{where}, column {column!r}: {describe(values)}, expected a list.")
     if not words or len(words) != len(tags):
         raise UserError(f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word.")
     if odd := [word for word in words if not isinstance(word, str)]:
-        raise UserError(f"{where}, column {columns[0]!r}: {shown(odd[0])}, expected a word.")
+        raise UserError(f"{where}, column {columns[0]!r}: {describe(odd[0])}, expected a word.")
 
 
 # XTREME's script of May 2020 (protocol 3.2)
@@ -216,7 +216,7 @@ class PANX(Tagging):
     defaults = TARGET
 
     def examples(self, data, language, where):
-        """Without the `xx:` before every token in XTREME's own files; the Hub's copies have none."""
+        """Strip the `xx:` before every token of XTREME's own files. The Hub's copies have none."""
         data = super().examples(data, language, where)
         prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))
         prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"]]
@@ -226,6 +226,6 @@ class PANX(Tagging):
                 odd = next(token for token in data["tokens"][row] if not token.startswith(prefixes))
                 raise UserError(f"{where}, row {row + 1}, column 'tokens': {odd!r} lacks the prefix {prefixes[0]!r} that row "
                                 f"{prefixed.index(True) + 1} has.")
-            return data  # a word that stands alone may happen to begin so
+            return data  # a sentence of one word may begin like that by chance
         return data.map(lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]}, desc=f"panx {language}: prefixes",
                         new_fingerprint=fingerprint(self, data, prefixes))

@@ -116,14 +116,14 @@ def test_a_name_too_many_hurts_only_where_it_is_used(tmp_path):
     write(tmp_path, "udpos", "test", rows_of("udpos", "test", [1, 17]), names)
     assert gold_of("udpos", "test", tmp_path)[0] == [0, 16]
     write(tmp_path, "udpos", "test", rows_of("udpos", "test", [1, 0]), names)
-    with pytest.raises(UserError, match="row 1, column 'pos_tags', word 2: 0, '_' by"):
+    with pytest.raises(UserError, match="row 1, column 'pos_tags', word 2: 0 .'_' by"):
         gold_of("udpos", "test", tmp_path)
 
 
 @pytest.mark.parametrize("metadata, told", [
-    (b"{not json", "what the labels are called"), (b"[1]", "what the labels are called"),
-    (b'{"info": {"features": {"label": {"_type": "Nothing"}}}}', "what the labels are called"),
-    (b'{"info": {"features": {"label": {"names": ["a", "a", "b"], "_type": "ClassLabel"}}}}', "what the labels are called"),
+    (b"{not json", "names of the labels are unknown"), (b"[1]", "names of the labels are unknown"),
+    (b'{"info": {"features": {"label": {"_type": "Nothing"}}}}', "names of the labels are unknown"),
+    (b'{"info": {"features": {"label": {"names": ["a", "a", "b"], "_type": "ClassLabel"}}}}', "names of the labels are unknown"),
     (b'{"info": {"features": {"x": {"_type": "Nothing"}}}}', None), (b'{"info": {"features": {}}}', None), (b'{"info": null}', None),
     (b'{"info": {"features": {"gone": {"dtype": "string", "_type": "Value"}}}}', None), (b"{}", None),
 ])

@@ -154,7 +154,7 @@ def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, di
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(file, Table):
-                with target.open("wb") as stream:  # opened here: pyarrow takes some paths for addresses
+                with target.open("wb") as stream:  # an open file: pyarrow reads some paths as addresses
                     pq.write_table(pa.table(file.columns, schema=file.schema), stream)
                 rows = len(next(iter(file.columns.values())))
             else:

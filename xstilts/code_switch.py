@@ -175,7 +175,7 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
         return [(s.strip(), t.strip()) for s, t in zip(data["source"], data["target"], strict=True)], rows.records[-1]
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also end a line at characters within words
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid UTF-8 (byte {error.start}).") from error
     for number, line in enumerate(lines, 1):

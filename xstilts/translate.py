@@ -244,7 +244,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
             some = english.select(range(start, min(start + ROWS, len(english))))
             if not (count.is_file() and part.is_file()):
                 done, found = translate(task, some, ways, language)
-                with open(f"{part}.tmp", "wb") as stream:  # opened here: the libraries take some paths for addresses
+                with open(f"{part}.tmp", "wb") as stream:  # an open file: the libraries read some paths as addresses
                     done.to_parquet(stream)
                 Path(f"{part}.tmp").rename(part)
                 write_text(count, json.dumps(found))  # last: a part with its count is whole
