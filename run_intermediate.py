@@ -110,7 +110,7 @@ def main(argv: list[str]) -> None:
             train = multilingual.load(task, family, arm, rows, data_args.max_train_samples, run.seed, lexicons, alone=len(tasks) == 1)
             train_features[task.name] = multilingual.featurize(task, train, tokenizer, length)
             notes, n_rows = notes + train.notes, n_rows + len(train.examples)
-            examples = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
+            examples = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
             dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
         if text:
             languages = families.text_languages(text_args, family) or text.languages(rows)

@@ -64,11 +64,11 @@ def main(argv: list[str]) -> None:
     with args.main_process_first(desc="features"):
         train = runner.first(task.load("train", "en", rows), data_args.max_train_samples)
         train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
-        dev = runner.first(task.load("dev", "en", rows), data_args.max_eval_samples)
+        dev = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
         dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
         tests = {}  # what no features can be made of is found now, not after the training
         for language in languages:
-            test = runner.first(task.load("test", language, rows), data_args.max_eval_samples)
+            test = runner.load_scored(task, "test", language, rows, data_args.max_eval_samples)
             tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
     # ---- train ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Gold of every form: a file's own names for its numbers are obeyed, and hidden, missing or strange gold is refused with its row."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from tasks.errors import UserError
 from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
+from xstilts import runner
 
 NLI = ["entailment", "neutral", "contradiction"]
 NER = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
@@ -152,8 +154,6 @@ def test_text_with_names_beside_it_is_text(tmp_path):
 @one_of_each
 def test_every_spelling_is_the_same_label(name, split, tmp_path, tokenizer):
     """Tags given as names crashed in the collator."""
-    from xstilts import runner
-
     names = FORMS[name, split][3]
     digits = names[0].isdigit()  # then names are the numbers themselves
     numbers = [i % len(names) for i in range(2 * len(names))]
@@ -350,7 +350,18 @@ def test_the_same_gold_throughout_is_a_placeholder_before_anything_is_trained(na
     label = FORMS[name, split][3][0]
     write(tmp_path, name, split, rows_of(name, split, [0] * checks.PLACEHOLDER, lambda number: label))
     with pytest.raises(UserError, match=f"{FORMS[name, split][0]}.jsonl: all {checks.PLACEHOLDER} gold labels .* placeholder"):
-        gold_of(name, split, tmp_path)
+        runner.load_scored(get_task(name), split, "en", Rows(tmp_path), None)
+
+
+def test_a_placeholder_stops_a_run_before_it_trains(cli, tiny_model, tiny_world, tmp_path):
+    """The metric found it after the training."""
+    shutil.copytree(tiny_world / "facebook__xnli", tmp_path / "rows" / "facebook__xnli")
+    (tmp_path / "rows/facebook__xnli/qaa/test.parquet").unlink()
+    (tmp_path / "rows/facebook__xnli/qaa/test.jsonl").write_text((json.dumps(PAIR | {"label": 0}) + "\n") * 200)
+    done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tmp_path / "rows", "--max_steps", 1,
+               "--max_eval_samples", 4, "--max_train_samples", 4, "--output_dir", tmp_path / "out")
+    assert done.returncode == 2 and "qaa/test.jsonl" in done.stderr and "placeholder" in done.stderr
+    assert not (tmp_path / "out/run.json").exists()
 
 
 def test_one_number_for_what_is_a_placeholder():

@@ -20,6 +20,7 @@ from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trai
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
+from tasks.checks import check_placeholder
 from xstilts import batching, folders, heads, logs, results, submission
 from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
 from xstilts.errors import UserError, first_line, full_disk, is_panic
@@ -315,6 +316,17 @@ def has_words(features, special: list[int]) -> np.ndarray:
 def lengths(input_ids: list) -> dict[str, list[int]]:
     """Tokens a feature (of the longest choice), for grouping by length."""
     return {"length": [max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in input_ids]}
+
+
+def load_scored(task, split: str, language: str, rows, limit: int | None):
+    """The first `limit` examples of a split that will be scored.
+
+    Raises:
+        UserError: as `task.load`; or the gold is a placeholder, which the score would find only after the training.
+    """
+    examples = task.load(split, language, rows)
+    check_placeholder(task.gold_values(examples), rows.where())
+    return first(examples, limit)
 
 
 def first(data, n: int | None):

@@ -24,7 +24,7 @@ def train_before(task, model, args, rows, tokenizer, length: int, data_args, mod
         done = folder / "done"
         with args.main_process_first(desc="features"):
             train = runner.first(stage.load("train", "en", rows), data_args.max_train_samples)
-            dev = runner.first(stage.load("dev", "en", rows), data_args.max_eval_samples)
+            dev = runner.load_scored(stage, "dev", "en", rows, data_args.max_eval_samples)
             train_features = runner.featurize(stage, train, tokenizer, length, True, f"{name} train")
             dev_features = runner.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
         if not done.is_dir():
