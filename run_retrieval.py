@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
         raise stray(rest[0], rest.known)
 
     from tasks import get_task, list_tasks
-    from xstilts import families, inputs, places, prompts
+    from xstilts import families, inputs, outputs, places, prompts
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.embedding import check_new_folder
     from xstilts.errors import UserError
@@ -65,7 +65,9 @@ def main(argv: list[str]) -> None:
         places.settle_training(run)
     for task in [] if dual.do_train else tasks or [None]:
         places.settle_measurement(run, name, Path(run.output_dir, task.name) if task and run.output_dir else None)
-    inputs.check_run(run, needs_output=dual.do_train or bool(tasks))
+    inputs.check_run(run, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
+    for task in tasks:
+        outputs.refuse_occupied(Path(run.output_dir, task.name))
     if how.export_sentence_transformers:
         check_new_folder(how.export_sentence_transformers)
     rows = inputs.open_rows(data_args, family.translations)

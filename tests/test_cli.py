@@ -52,6 +52,10 @@ def test_wrong_argument_imports_nothing_heavy():
     ("run_target.py", "--task xnli --model_name_or_path FOLDER --output_dir OUT/a", "FOLDER: the folder has no config.json"),
     ("run_target.py", "--task xnli MODEL --learning_rat 1 --output_dir OUT/a", "Did you mean --learning_rate"),
     ("run_target.py", "--task xnli MODEL --learning_rate fast --output_dir OUT/a", "invalid float value: 'fast'"),
+    ("run_target.py", "--task xnli MODEL --max_steps 0 --output_dir OUT/a", "--max_steps 0 trains nothing"),
+    ("run_mlm.py", "MODEL --per_device_train_batch_size 0 --output_dir OUT/a", "--per_device_train_batch_size 0"),
+    ("run_target.py", "--task xnli MODEL --output_dir FULL", "which this script did not write"),
+    ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir FULL/above", "which this script did not write"),
     ("run_target.py", "--task xnli MODEL", "--output_dir is missing"),
     ("run_target.py", "--task xnli MODEL --output_dir OUT/a --languages qaa de", "--languages de"),
     ("run_target.py", "--task xnli MODEL --output_dir OUT/a --push_to_hub", "--hub_model_id"),
@@ -68,10 +72,14 @@ def test_wrong_argument_imports_nothing_heavy():
 def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(script, arguments, told, tiny_model, tiny_world, tmp_path):
     (tmp_path / "FOLDER").mkdir()
     (tmp_path / "FILE").touch()
+    (tmp_path / "FULL/above/tatoeba").mkdir(parents=True)
+    for path in (tmp_path / "FULL/mine", tmp_path / "FULL/above/tatoeba/mine"):
+        path.write_text("mine")
     words = arguments.replace("MODEL", f"--model_name_or_path {tiny_model} --data_root {tiny_world}")
     out, error = watched(script, *(str(tmp_path / word) if word.startswith(("OUT", "F")) else word for word in words.split()))
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
-    assert all(part in error for part in told.split("OUT")) and sorted(path.name for path in tmp_path.iterdir()) == ["FILE", "FOLDER"]
+    assert all(part in error for part in told.split("OUT"))
+    assert {path.name for path in tmp_path.iterdir()} == {"FILE", "FOLDER", "FULL"}
 
 
 def test_a_library_line_is_printed_once():

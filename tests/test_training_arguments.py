@@ -1,8 +1,10 @@
 """Every field of transformers' TrainingArguments is taken, refused with a word, or harmless; none does nothing in silence."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -308,8 +310,14 @@ assert list(loader) == [32, 32]
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
     for told in ({}, {"TOKENIZERS_PARALLELISM": "true"}):  # by nobody, by the user
         command = [sys.executable, "-c", program]
-        done = subprocess.run(command, cwd=ROOT, env=environment | told, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0 and "forked" not in done.stderr, done.stderr
+        process = subprocess.Popen(command, cwd=ROOT, env=environment | told, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   start_new_session=True)
+        try:
+            _, error = process.communicate(timeout=120)
+        finally:  # the workers of a loader that hangs would outlive it
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == 0 and "forked" not in error, error
 
 
 @pytest.mark.parametrize("kind", TRAININGS)

@@ -41,11 +41,13 @@ class Work:
         checkpoints: folder that holds the checkpoints; None for a measurement.
         trainer: while a training lasts.
         earlier: {folder: the failed.json that an earlier run has left there}.
+        cause: what failed.json says of a training that stopped; a signal that comes before it is printed says the same.
         said: whether the line is printed.
     """
 
     def __init__(self):
-        self.places, self.begun, self.checkpoints, self.trainer, self.earlier, self.said = [], False, None, None, {}, False
+        self.places, self.begun, self.checkpoints, self.trainer, self.earlier = [], False, None, None, {}
+        self.cause, self.said = None, False
 
 
 WORK = Work()
@@ -83,7 +85,8 @@ def failures(place: Path, checkpoints: Path, trainer) -> Iterator[None]:
         yield
     except BaseException as error:
         cause = cause_of(error)
-        keep(cause or named(error))
+        before["cause"] = WORK.cause = cause or named(error)
+        keep(WORK.cause)
         if cause is None or not isinstance(error, Exception):
             raise
         raise Stopped(sentence(cause)) from error
@@ -302,7 +305,7 @@ def _end(one: signal.Signals) -> None:
     try:
         if _telling.acquire(timeout=5) and not WORK.said:  # never released: the main thread has nothing to add
             gone = processes.gone()
-            cause = f"{gone}, and the launcher ended the others ({one.name})" if gone else f"ended by {one.name}"
+            cause = WORK.cause or (f"{gone}, and the launcher ended the others ({one.name})" if gone else f"ended by {one.name}")
             keep(cause)
             _print(sentence(cause))
             if os.environ.get("WORLD_SIZE", "1") != "1":

@@ -22,7 +22,6 @@ from xstilts.arguments import STARTED, ArmArguments, DualEncoderArguments, Famil
 from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
-NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
 # what an argument is that settings do not name, because it was not given
 DEFAULTS = {f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             for kind in (TrainingArguments, TextArguments, FamilyArguments, ArmArguments, DualEncoderArguments, PeftArguments)
@@ -161,7 +160,7 @@ def compare(run, settings: dict) -> dict | None:
     """
     path, old = Path(run.output_dir, "run.json"), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
-        old = results.read_note(path, NOBODY_KNOWS)
+        old = results.read_note(path, outputs.NOBODY_KNOWS)
         # an argument there was not yet, and that is not given now, makes no difference
         differ = sorted(k for k in (old.keys() | settings.keys()) - {"model_finished", "data", "processes"}
                         if old.get(k) != settings.get(k) and (k in old or settings[k]))
@@ -190,9 +189,7 @@ def finished(run, settings: dict) -> bool:
 
 def _finished(run, settings: dict) -> bool:
     stamp = Path(run.output_dir, "results.json")
-    if os.path.lexists(stamp) and not stamp.is_file():  # the result could not take its place, after all the work
-        raise UserError(f"{stamp} is not a file. Remove it to do this run.")
-    outputs.refuse_foreign(run.output_dir, [stamp.name, *(["run.json"] if _is_ours(stamp.with_name("run.json")) else [])])
+    outputs.refuse_occupied(run.output_dir)
     if not stamp.is_file():
         return refuse_copies(stamp.parent)
     compare(run, settings)
@@ -216,15 +213,6 @@ def refuse_copies(folder: Path) -> bool:
         if not cards.is_checkpoint(path.name):
             raise UserError(f"--output_dir {folder} holds {path.name}, which this run did not write and would delete. Move it away.")
     return False
-
-
-def _is_ours(note: Path) -> bool:
-    """Whether a run.json is of these scripts.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    return note.is_file() and "model" in results.read_note(note, NOBODY_KNOWS)
 
 
 def outdated(record: dict, settings: dict) -> str | None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from tasks.rows import Rows
-from xstilts import processes
+from xstilts import outputs, processes
 from xstilts.errors import UserError
 from xstilts.user_files import read_json
 from xstilts.words import short
@@ -20,12 +20,15 @@ _made: list[Path] = []  # folders this process has made, the outermost first
 
 # ---- the output folder ---------------------------------------------------------------------------------------------------
 
-def check_run(run, needs_output: bool = True) -> None:
+def check_run(run, needs_output: bool = True, own: bool = True) -> None:
     """Refuses a run that could not keep or push what it makes; makes its output folder.
 
+    Args:
+        own: whether the output folder is the run's own; if not, runs have folders in it.
+
     Raises:
-        UserError: no output folder, or one that cannot be written; no repository to push to; a launcher that did not start what
-            it was asked for.
+        UserError: no output folder, or one that cannot be written or holds what these scripts did not write; no repository to
+            push to; a launcher that did not start what it was asked for.
     """
     processes.world_size()
     if run.arm is not None and (not run.arm.strip() or not run.arm.isprintable() or "/" in run.arm):
@@ -36,6 +39,8 @@ def check_run(run, needs_output: bool = True) -> None:
         if not run.output_dir:
             raise UserError("--output_dir is missing.")
         make_folder(run.output_dir)
+        if own:
+            outputs.refuse_occupied(run.output_dir)
 
 
 def make_folder(path: str | os.PathLike) -> None:

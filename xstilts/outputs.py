@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 from xstilts import results
 from xstilts.errors import UserError
+
+NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
+
+
+def refuse_occupied(folder: str | Path) -> None:
+    """Raise UserError if a run cannot have `folder` for its own: see `refuse_foreign`; or what is in its result's place is not a file."""
+    stamp, note = Path(folder, results.FILE_NAME), Path(folder, "run.json")
+    if os.path.lexists(stamp) and not stamp.is_file():  # the result could not take its place, after all the work
+        raise UserError(f"{stamp} is not a file. Remove it to do this run.")
+    ours = note.is_file() and "model" in results.read_note(note, NOBODY_KNOWS)
+    refuse_foreign(folder, [stamp.name, *(["run.json"] if ours else [])])
 
 
 def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--output_dir") -> None:

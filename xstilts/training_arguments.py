@@ -20,7 +20,8 @@ from transformers.integrations import get_reporting_integration_callbacks
 from xstilts import folders, processes
 from xstilts.batching import loader_options
 from xstilts.errors import UserError, first_line
-from xstilts.words import check_finite, unknown
+from xstilts.user_files import read_json
+from xstilts.words import JSON_FILES, check_training_numbers, shown, unknown
 
 logger = logging.getLogger("xstilts")
 
@@ -64,15 +65,6 @@ REFUSED = {
     "label_names": "the labels of all heads are called labels",
     "length_column_name": "features have their lengths in the column length",
 }
-# The least a number may be, of those that transformers takes as they come
-LEAST = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1, "eval_accumulation_steps": 1,
-         "dataloader_num_workers": 0, "dataloader_prefetch_factor": 1, "save_total_limit": 1, "learning_rate": 0, "weight_decay": 0,
-         "max_grad_norm": 0, "adam_epsilon": 0, "data_seed": 0, "eval_delay": 0, "ddp_timeout": 1, "ddp_bucket_cap_mb": 1,
-         "neftune_noise_alpha": 0}
-# The most: beyond it torch's integers overflow (a batch is multiplied by others), or the machine is full of processes
-MOST = {"per_device_train_batch_size": 2**20, "per_device_eval_batch_size": 2**20, "gradient_accumulation_steps": 2**20,
-        "eval_accumulation_steps": 2**20, "dataloader_num_workers": 256, "dataloader_prefetch_factor": 2**20}
-MOST_OF_ALL = 2**31 - 1
 PLATEAU = ("reduce_lr_on_plateau", "greedy")  # learning rates that follow the dev score
 LOW_RANK = ("galore", "apollo")
 
@@ -132,7 +124,7 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
         UserError: an argument is unknown or wrong, does nothing here, or the run has not the processes it was asked to have.
     """
     values, given = parse(run, rest, defaults | fixed, REFUSED | (refused or {}))
-    check_numbers(values)
+    check_training_numbers(values)
     check_dicts(values)
     compare_checkpoints(given, values, metric)
     check_needs(given, values)
@@ -194,29 +186,6 @@ def parse(run, rest: list[str], defaults: dict, refused: dict[str, str]) -> tupl
     return plain | given, given
 
 
-def check_numbers(values: dict) -> None:
-    """Refuses numbers that would end in a traceback once rows and model are there, or train nothing.
-
-    Raises:
-        UserError: naming the argument.
-    """
-    for name, value in values.items():
-        check_finite(name, value)
-        most = MOST.get(name, MOST_OF_ALL)
-        if isinstance(value, int | float) and value > most:
-            raise UserError(f"--{name} {shown(value)}: give {most} at most.")
-        if name in LEAST and value is not None and value < LEAST[name]:
-            raise UserError(f"--{name} {shown(value)}: give {LEAST[name]} at least.")
-    for name in ("logging_steps", "save_steps", "eval_steps"):
-        if (value := values[name]) is not None and value <= 0:
-            raise UserError(f"--{name} {shown(value)}: give 1 at least, or a share of all steps above 0 (--{name.partition('_')[0]}"
-                            "_strategy no for none).")
-    if values["max_steps"] != -1 and values["max_steps"] < 1:
-        raise UserError(f"--max_steps {values['max_steps']} trains nothing: give 1 at least, or -1 to go by --num_train_epochs.")
-    if values["max_steps"] == -1 and values["num_train_epochs"] <= 0:
-        raise UserError(f"--num_train_epochs {values['num_train_epochs']} trains nothing: give a number above 0.")
-
-
 def check_dicts(values: dict) -> None:
     """Refuses what is no JSON where a field takes settings by name; transformers would not say which field is wrong.
 
@@ -225,7 +194,10 @@ def check_dicts(values: dict) -> None:
     """
     for name in ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "fsdp_config", "deepspeed"):
         value = values[name]
-        if value is None or (name in ("fsdp_config", "deepspeed") and not value.startswith("{")):  # the path of a file
+        if value is None:
+            continue
+        if name in JSON_FILES and not value.startswith("{"):
+            read_json(value, f"--{name}")
             continue
         try:
             right = isinstance(json.loads(value), dict)
@@ -364,11 +336,6 @@ def check_optimizer(args: TrainingArguments, given: dict) -> None:
     for name, other in changes.items():
         if kind_and_options(**other)[1] == options:
             raise UserError(f"{name} does nothing here: --optim {args.optim.value} does not look at it. Leave it out.")
-
-
-def shown(value) -> str:
-    """A value about as it was typed."""
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)[:80]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,15 @@ from xstilts.errors import UserError
 from xstilts.privacy import refuse_secrets
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
+# The least a number may be, of those that transformers takes as they come
+LEAST = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1, "eval_accumulation_steps": 1,
+         "dataloader_num_workers": 0, "dataloader_prefetch_factor": 1, "save_total_limit": 1, "learning_rate": 0, "weight_decay": 0,
+         "max_grad_norm": 0, "adam_epsilon": 0, "data_seed": 0, "eval_delay": 0, "ddp_timeout": 1, "ddp_bucket_cap_mb": 1,
+         "neftune_noise_alpha": 0}
+# The most: beyond it torch's integers overflow (a batch is multiplied by others), or the machine is full of processes
+MOST = {"per_device_train_batch_size": 2**20, "per_device_eval_batch_size": 2**20, "gradient_accumulation_steps": 2**20,
+        "eval_accumulation_steps": 2**20, "dataloader_num_workers": 256, "dataloader_prefetch_factor": 2**20}
+MOST_OF_ALL = 2**31 - 1
 
 
 def check_words(words: list[str]) -> None:
@@ -116,14 +125,45 @@ def check_rest(rest: list[str], plain: dict[str, Any], training: bool) -> None:
         parser.add_argument(f"--{name}", **({"nargs": "*"} if kind is str else {"type": kind}))
         parser.add_argument(f"--no_{name}", nargs="*")
     found, strays = parser.parse_known_args(rest)
-    for name, value in vars(found).items():
-        check_finite(name, value)
+    check_training_numbers({name: value for name, value in vars(found).items() if isinstance(value, int | float)})
     for name in JSON_FILES:
         for value in getattr(found, name) or ():
             if not value.startswith("{"):
                 refuse_secrets([f"--{name}={user_files.read_json(value, f'--{name}')}"])
     if strays:
         raise stray(strays[0], [*plain, *training_fields()])
+
+
+def check_training_numbers(values: dict[str, Any]) -> None:
+    """Refuses numbers that would end in a traceback once rows and model are there, or train nothing.
+
+    Args:
+        values: fields of TrainingArguments: all of them, or the numbers that were given.
+
+    Raises:
+        UserError: naming the argument.
+    """
+    for name, value in values.items():
+        check_finite(name, value)
+        most = MOST.get(name, MOST_OF_ALL)
+        if isinstance(value, int | float) and value > most:
+            raise UserError(f"--{name} {shown(value)}: give {most} at most.")
+        if name in LEAST and value is not None and value < LEAST[name]:
+            raise UserError(f"--{name} {shown(value)}: give {LEAST[name]} at least.")
+    for name in ("logging_steps", "save_steps", "eval_steps"):
+        if (value := values.get(name)) is not None and value <= 0:
+            raise UserError(f"--{name} {shown(value)}: give 1 at least, or a share of all steps above 0 (--{name.partition('_')[0]}"
+                            "_strategy no for none).")
+    steps, epochs = values.get("max_steps", -1), values.get("num_train_epochs", 1)
+    if steps != -1 and steps < 1:
+        raise UserError(f"--max_steps {steps} trains nothing: give 1 at least, or -1 to go by --num_train_epochs.")
+    if steps == -1 and epochs <= 0:
+        raise UserError(f"--num_train_epochs {epochs} trains nothing: give a number above 0.")
+
+
+def shown(value) -> str:
+    """A value about as it was typed."""
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)[:80]
 
 
 def stray(word: str, names) -> UserError:
