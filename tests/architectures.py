@@ -123,7 +123,7 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
             {"max_position_embeddings": 8192, "type_vocab_size": 1}),
     "jina_embeddings_v3": ("jina-embeddings-v3, as transformers has it", sentencepiece, "roberta", "JinaEmbeddingsV3Config",
                            {"max_position_embeddings": 8194, "type_vocab_size": 1}),
-    "ernie": ("ERNIE-M's English kin", wordpiece, "bert", "ErnieConfig", {}),
+    "ernie": ("ERNIE", wordpiece, "bert", "ErnieConfig", {}),
     "luke": ("mLUKE, without entities", sentencepiece, "roberta", "LukeConfig", _from_two(entity_vocab_size=10, entity_emb_size=16)),
     "roformer": ("RoFormer", wordpiece, "bert", "RoFormerConfig", {"embedding_size": 32}),
     "xlm": ("XLM-17, XLM-100", wordpiece, "bert", "XLMConfig", {"emb_dim": 32, "n_layers": LAYERS, "n_heads": 2, "pad_index": 1,

@@ -136,7 +136,8 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
         if processes.lost(error):
             raise
         raise UserError(first_line(error)) from error
-    check_training(args, given)
+    with torch.random.fork_rng(devices=[]):  # what is tried here takes nothing from the numbers that heads are drawn from
+        check_training(args, given)
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
     processes.watch(functools.partial(folders.lost_touch, run.output_dir))

@@ -1,0 +1,49 @@
+"""How attention is computed, activations are kept and a model is compiled is a matter of speed: the training stays the same."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from tests import architectures
+
+FEW = "--max_steps 3 --max_train_samples 24 --max_eval_samples 8 --max_seq_length 32 --bf16 False --seed 0".split()
+
+
+@pytest.fixture(scope="module", params=["xlm-roberta", "bert", "modernbert"])
+def checkpoint(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("architecture") / request.param
+    architectures.build(request.param, folder)
+    # dropout draws other numbers in another kernel
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: 0.0 for key in config if key.endswith(("dropout", "dropout_prob"))}))
+    return folder
+
+
+@pytest.mark.parametrize("argv", [
+    "--attn_implementation sdpa", "--gradient_checkpointing true", "--activation_checkpointing true",
+    "--torch_compile true --torch_compile_backend aot_eager"])
+def test_it_trains_to_the_weights_of_eager_attention(argv, checkpoint, cli, tiny_world, tmp_path):
+    weights = []
+    for number, words in enumerate(("--attn_implementation eager", argv)):
+        out = tmp_path / str(number)
+        done = cli("run_target.py", "--task", "xnli", "--languages", "en", "--model_name_or_path", checkpoint, "--data_root", tiny_world,
+                   "--output_dir", out, *FEW, *words.split())
+        assert done.returncode == 0, done.stderr
+        settings = json.loads((out / "results.json").read_text())["settings"]
+        assert all(str(settings[name.removeprefix("--")]).lower() == value
+                   for name, value in zip(words.split()[::2], words.split()[1::2], strict=True))
+        weights.append(load_file(out / "model.safetensors"))
+    first, second = weights
+    assert first.keys() == second.keys()
+    worst = max((first[name] - second[name]).abs().max().item() for name in first)
+    assert worst < 2e-4, worst  # three Adam steps of 1e-4 or more: a weight moves by about that much in each
+    start = load_file(checkpoint / "model.safetensors")
+    assert any((first[name] - start[name]).abs().max() > 1e-5 for name in first.keys() & start.keys())
+
+
+def test_flash_attention_that_is_not_there_is_said_before_rows_are_read(checkpoint, cli, tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.rows.Rows.read", lambda *_, **__: pytest.fail("rows are read"))
+    done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", checkpoint, "--data_root", tiny_world,
+               "--output_dir", tmp_path / "out", "--attn_implementation", "flash_attention_2")
+    assert done.returncode == 2 and "flash-attn" in done.stderr and "--attn_implementation" in done.stderr and not (tmp_path / "out").exists()
