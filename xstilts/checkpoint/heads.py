@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -124,7 +125,12 @@ def head_class(auto_class: str, config: PretrainedConfig) -> type[PreTrainedMode
         form = auto_class.removeprefix("AutoModelFor")
         raise UserError(f"a {config.model_type} model has no head for {form} in transformers, and none it could stand on; docs/models.md "
                         "lists which models work.") from error
-    made = type(f"{family.__name__.partition('For')[0]}For{auto_class.removeprefix('AutoModelFor')}", (ours, family), {})
+
+    @functools.wraps(family.forward)  # the Trainer keeps the columns that are named in the signature
+    def forward(self, *args, **kwargs):
+        return ours.forward(self, *args, **kwargs)
+
+    made = type(f"{family.__name__.partition('For')[0]}For{auto_class.removeprefix('AutoModelFor')}", (ours, family), {"forward": forward})
     getattr(transformers, auto_class).register(type(config), made)
     return made
 

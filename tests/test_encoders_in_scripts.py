@@ -1,4 +1,4 @@
-"""How attention is computed, activations are kept and a model is compiled is a matter of speed: the training stays the same."""
+"""Encoders of other architectures through whole scripts; tests/test_models.py has every architecture, without the Trainer."""
 
 import json
 
@@ -19,6 +19,8 @@ def checkpoint(request, tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(config | {key: 0.0 for key in config if key.endswith(("dropout", "dropout_prob"))}))
     return folder
 
+
+# ---- how attention is computed, activations are kept and a model is compiled is a matter of speed: the training stays the same ----
 
 @pytest.mark.parametrize("argv", [
     "--attn_implementation sdpa", "--gradient_checkpointing true", "--activation_checkpointing true",
@@ -46,4 +48,19 @@ def test_flash_attention_that_is_not_there_is_said_before_rows_are_read(checkpoi
     monkeypatch.setattr("tasks.rows.Rows.read", lambda *_, **__: pytest.fail("rows are read"))
     done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", checkpoint, "--data_root", tiny_world,
                "--output_dir", tmp_path / "out", "--attn_implementation", "flash_attention_2")
-    assert done.returncode == 2 and "flash-attn" in done.stderr and "--attn_implementation" in done.stderr and not (tmp_path / "out").exists()
+    assert done.returncode == 2 and "flash-attn" in done.stderr and "--attn_implementation" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# ---- heads that transformers lacks --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("task", ["tydiqa", "xcopa"])
+@pytest.mark.parametrize("name", ["eurobert", "nomic_bert"])
+def test_a_head_of_ours_trains_under_the_trainer(name, task, cli, tiny_world, tmp_path):
+    architectures.build(name, tmp_path / "model")
+    done = cli("run_target.py", "--task", task, "--model_name_or_path", tmp_path / "model", "--data_root", tiny_world,
+               "--output_dir", tmp_path / "out", *FEW)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out/results.json").read_text())
+    assert len(record["scores"]) > 1
+    assert load_file(tmp_path / "out/model.safetensors").keys() != load_file(tmp_path / "model/model.safetensors").keys()
