@@ -35,6 +35,7 @@ RETRIEVAL_ARGS ?=##          arguments of every retrieval task; ARGS_<task> for 
 DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --splits
 DEFAULT_JOBS ?=##            runs at the same time where -j is not given
 QUESTION ?=##                a file of recipes/question: arms compared with intervals and verdicts too
+CLAIMS ?=##                  a file of recipes/claims: a paper's claims beside what the matrix finds
 HUB ?=##                     make push: namespace on the Hub, your name or an organisation's
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
 TEST_JOBS ?= 2##             make test: tests at the same time
@@ -48,7 +49,7 @@ endif
 quoted = '$(subst ','\'',$1)'
 # a path as it was typed, where it was typed: make takes `$b` in it for a variable
 typed = $(filter command environment,$(firstword $(origin $1)))
-PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION VENV PY
+PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
 LISTS := ARMS TARGETS RETRIEVAL SEEDS DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE $(if $(call typed,THREADS),THREADS)
 PROBLEM := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
@@ -157,10 +158,10 @@ PAGE := $(OUT)/report/index.html
 .PRECIOUS: $(START) $(PHASE2) $(CELLS)
 # never the list of runs: of ten thousand a command line cannot hold it
 GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS)
-REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION))
+REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS))
 
 BUILT :=
-$(PAGE): $(CELLS) $(PHASE2) $(QUESTION) run_report.py | $(INSTALLED)
+$(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 

@@ -7,7 +7,8 @@
 The first takes the grid it finds. The second names the grid, so that a cell that was never run shows as blank and is
 listed. Writes matrix.md, matrix.csv, cells.csv, differences.png, layers.png and index.html into <runs_dir>/report.
 The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a section
-of the page; it reads hits.parquet as well.
+of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside what these runs
+say: claims.md, claims.csv, a table of the page.
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class ReportArguments:
     title: str | None = field(default=None, metadata={"help": "Head of the page; default: names the runs folder."})
     arms: list[str] = field(default_factory=list, metadata={"help": "Arms expected; default: those found."})
     question: str | None = field(default=None, metadata={"help": "YAML file of the contrasts between arms to compute."})
+    claims: str | None = field(default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."})
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
 
@@ -52,12 +54,17 @@ def main(argv: list[str]) -> None:
         from xstilts import contrasts, question
 
         spec = contrasts.read_spec(arguments.question)
+    if arguments.claims:
+        from xstilts import paper
+
+        claims, about, margin = paper.read_claims(arguments.claims)
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
     section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
+    found = paper.write(paper.judge(matrix, claims, margin), about, output_dir) if arguments.claims else None
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
-    print(write_report(matrix, output_dir, title, section))
+    print(write_report(matrix, output_dir, title, section, found))
     if section:
         print(section.words + "\n")
     if matrix.missing:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "VENV", "PY")
+PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
 NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")
 SPECIAL = set(":;%=~*?[]\\'\"`&|<>(){}!^$#")  # make takes them for its own in a target's name, or the shell does
 MAKES_OWN = {"KEPT_GOING", "SHELL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}
@@ -123,9 +123,10 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> None:
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
     check_model(values, typed, presets[0].stem)
-    if values["QUESTION"] and not Path(values["QUESTION"]).is_file():
-        files = " ".join(sorted(map(str, Path("recipes/question").glob("*.yaml"))))
-        raise Wrong(f"QUESTION={values['QUESTION']}: no such file. Choose one of: {files}")
+    for name in ("QUESTION", "CLAIMS"):
+        if values[name] and not Path(values[name]).is_file():
+            files = " ".join(sorted(map(str, Path("recipes", name.lower()).glob("*.yaml"))))
+            raise Wrong(f"{name}={values[name]}: no such file. Choose one of: {files}")
 
 
 def main() -> None:

@@ -51,11 +51,11 @@ class Table:
         return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"
 
 
-def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=None) -> str:
+def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=None, claims: Table | None = None) -> str:
     """Writes matrix.md, matrix.csv, cells.csv, the plots and index.html; returns matrix.md's headline tables.
 
     index.html is written last, so that it never shows less than what lies beside it. `question` is its first section, a
-    `xstilts.question.Section` or None.
+    `xstilts.question.Section` or None; `claims`, of a paper, is a table of its own or None.
 
     Raises:
         UserError: when `output_dir` cannot be written.
@@ -66,7 +66,7 @@ def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=No
     drawings = {"differences.png": plots.heat_map, "layers.png": plots.layer_plot, "languages.png": plots.language_plot}
     images = plots.write(out, drawings, matrix)
     write_text(out / "matrix.md", markdown_page(matrix, title))
-    write_text(out / "index.html", html_page(matrix, title, images, question))
+    write_text(out / "index.html", html_page(matrix, title, images, question, claims))
     return "\n".join([f"{line}\n" for line in seed_notes(matrix)] + [t.markdown() for t in headline_tables(matrix)])
 
 
@@ -297,7 +297,7 @@ def markdown_page(matrix: Matrix, title: str) -> str:
     return "\n".join(parts)
 
 
-def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None) -> str:
+def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None, claims: Table | None = None) -> str:
     """Returns the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
@@ -306,6 +306,7 @@ def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None)
     return environment.get_template("page.html.jinja").render(
         title=title,
         question=question,
+        claims=claims,
         extent=_extent(matrix),
         plain=PLAIN,
         dagger=DAGGER,

@@ -1,0 +1,127 @@
+"""A paper's claims beside a matrix written by hand: every difference and verdict is worked out again in the test."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import run_report
+from tests.test_report import put, put_retrieval
+from xstilts import matrix as mx
+from xstilts import paper
+from xstilts.errors import UserError
+
+CLAIMS = Path(run_report.__file__).parent / "recipes/claims"
+SQUAD = {"xnli": (62, 63, 62.5), "udpos": (71, 72, 71)}  # scores by seed
+PLAIN = {"xnli": (60, 61, 60), "udpos": (70, 70, 70)}
+HELLASWAG = {"xnli": (60, 61, 60.5), "udpos": (66, 66, 65)}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    root = tmp_path / "runs"
+    for arm, tasks in {"none": PLAIN, "squad": SQUAD, "hellaswag": HELLASWAG}.items():
+        for task, scores in tasks.items():
+            for seed, score in enumerate(scores):
+                # on English dev hellaswag is the better one for xnli
+                dev = score + (9 if (arm, task) == ("hellaswag", "xnli") else 5)
+                put(root, arm, seed, task, {"en": score + 4, "de": score - 4}, dev=dev)
+    for seed in (0, 1):
+        for arm, score in {"none": 80, "squad": 70}.items():
+            put_retrieval(root, arm, seed, {1: {"de": score + seed, "fr": score}}, 1)
+    return root
+
+
+def asked(folder, **claims):
+    """A file of claims; each is `arms against tasks expect [pick]`."""
+    text = "about: nobody\nclaims:\n"
+    for name, (arms, against, tasks, expect, *pick) in claims.items():
+        text += f"  {name}: {{claim: c, paper: p, arms: [{arms}], against: [{against}], tasks: {tasks}, expect: {expect}"
+        text += (f", pick: {pick[0]}" if pick else "") + "}\n"
+    path = folder / "claims.yaml"
+    path.write_text(text)
+    return path
+
+
+def judged(root, folder, **claims):
+    wanted, _, margin = paper.read_claims(asked(folder, **claims))
+    return {one.claim.name: one for one in paper.judge(mx.collect(root), wanted, margin)}
+
+
+def mean_of(scores, seed):
+    return float(np.mean([by_seed[seed] for by_seed in scores.values()]))
+
+
+def test_a_difference_is_paired_over_seeds_and_its_interval_is_the_paired_t(runs, tmp_path):
+    found = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
+    (values,) = found.differences.values()
+    assert values == pytest.approx([mean_of(SQUAD, seed) - mean_of(PLAIN, seed) for seed in range(3)])
+    expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert found.interval("squad") == pytest.approx(expected) and expected[0] > 0 and found.verdict == "repeats"
+
+
+@pytest.mark.parametrize("claim, verdict", [
+    (("squad", "none", "targets", "not higher"), "contradicts"),
+    (("none", "squad", "targets", "higher"), "contradicts"),
+    (("none", "squad", "targets", "not higher"), "repeats"),
+    (("hellaswag", "none", "[xnli]", "higher"), "undecided"),       # 0, 0, +0.5
+    (("hellaswag", "none", "[xnli]", "not higher"), "repeats"),     # ends below the margin of 1 point
+    (("'squad', 'hellaswag'", "none", "[udpos]", "each higher"), "contradicts"),
+    (("'squad', 'hellaswag'", "none", "[udpos]", "not each higher"), "repeats"),
+    (("squad", "none", "[xnli]", "each higher"), "repeats"),
+    (("squad", "none", "[xnli]", "not each higher"), "contradicts"),
+])
+def test_the_verdict(claim, verdict, runs, tmp_path):
+    assert judged(runs, tmp_path, a=claim)["a"].verdict == verdict
+
+
+def test_the_arm_picked_on_english_dev_is_the_one_scored(runs, tmp_path):
+    found = judged(runs, tmp_path, a=("'squad', 'hellaswag'", "none", "targets", "higher", "dev"))["a"]
+    (values,) = found.differences.values()
+    picked = [(HELLASWAG["xnli"][seed] + SQUAD["udpos"][seed]) / 2 - mean_of(PLAIN, seed) for seed in range(3)]
+    assert values == pytest.approx(picked) and "squad for udpos, hellaswag for xnli" in found.notes[0]
+
+
+def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
+    put(runs, "squad", 1, "xnli", {"en": 33, "de": 33}, at_chance=True, dev=33)
+    found = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"), b=("qqp", "none", "targets", "higher"),
+                   c=("squad", "none", "retrieval", "higher"), d=("squad", "none", "[mlqa]", "higher"))
+    assert len(next(iter(found["a"].differences.values()))) == 2
+    assert "seed 1" in found["a"].notes[0] and "squad xnli" in found["a"].notes[0]
+    assert found["b"].verdict == found["d"].verdict == "not run" and "qqp" in found["b"].notes[0] and "mlqa" in found["d"].notes[0]
+    assert found["c"].differences["squad"] == pytest.approx((-10, -10))
+
+
+def test_one_seed_decides_nothing(tmp_path):
+    for arm, score in {"none": 50, "squad": 70}.items():
+        put(tmp_path / "runs", arm, 0, "xnli", {"en": score, "de": score}, dev=score)
+    assert judged(tmp_path / "runs", tmp_path, a=("squad", "none", "targets", "higher"))["a"].verdict == "undecided"
+
+
+def test_the_report_writes_the_claims(runs, tmp_path):
+    run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml")])
+    rows = list(csv.DictReader((runs / "report/claims.csv").open()))
+    squad = next(row for row in rows if row["claim"] == "squad")
+    by_seed = [float(value) for value in squad["by_seed"].split()]
+    assert squad["verdict"] == "repeats" and float(squad["difference"]) == pytest.approx(np.mean(by_seed))
+    assert {row["claim"] for row in rows} == set(paper.user_files.read_yaml(CLAIMS / "x-stilts.yaml", "")["claims"])
+    assert 'id="claims"' in (runs / "report/index.html").read_text() and "repeats" in (runs / "report/claims.md").read_text()
+
+
+@pytest.mark.parametrize("text, told", [
+    ("claims: {}", "about"), ("about: x\nclaims: {a: {claim: b}}", "paper, arms, expect, tasks missing"),
+    ("about: x\nclams: {}", "claims"),
+    ("about: x\nmargin: -1\nclaims: {}", "margin"), ("about: x\nclaims: {a: b}", "a: expected"),
+    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: lower, tasks: all}}", "lower"),
+    ("about: x\nclaims: {a: {claim: b, paper: c, arms: d, expect: higher, tasks: all}}", "arms"),
+    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: some}}", "tasks"),
+    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: all, pick: test}}", "pick"),
+    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: all, than: [e]}}", "than"),
+])
+def test_a_file_of_claims_that_cannot_be_read_is_refused_by_name(text, told, tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"claims.yaml.*{told}"):
+        paper.read_claims(path)
