@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     if rest and not dual.do_train:
         raise stray(rest[0], rest.known)
 
-    from tasks import get_task, list_tasks
+    from tasks import RETRIEVAL, get_task, list_tasks
     from xstilts import families, inputs, outputs, places, prompts
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.embedding import check_new_folder
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
         refuse_unused("it goes with --do_train", family)
         refuse_unused("it goes with --do_train", model_args, only=["freeze_embeddings"])
         if not how.tasks and not how.export_sentence_transformers:
-            raise UserError("--tasks is missing: of tatoeba, bucc, lareqa, mewslix.")
+            raise UserError(f"--tasks is missing: of {', '.join(RETRIEVAL.split())}.")
     tasks = [get_task(name, data_args.benchmark) for name in sorted(set(how.tasks))]
     if not dual.do_train:
         inputs.check_retrieval(how, tasks, data_args.benchmark)
@@ -102,6 +102,8 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
     settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
+    if how.pairs == "english":
+        settings.pop("pairs")  # folders of older versions do not name it
     settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
     # in one order, because two processes that claim the folders in two would wait for each other
     cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False)) for task in tasks]

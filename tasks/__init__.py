@@ -37,16 +37,20 @@ TASKS = {
     "mlqa": "tasks.span:MLQA",
     "tydiqa": "tasks.span:TyDiQA",
     "xcopa": "tasks.multiple_choice:XCOPA",
+    "sib200": "tasks.topic:SIB200",
+    "belebele": "tasks.multiple_choice:Belebele",
     # retrieval
     "tatoeba": "tasks.retrieval:Tatoeba",
     "bucc": "tasks.retrieval:BUCC",
+    "ntrex": "tasks.retrieval:NTREX",
+    "flores": "tasks.retrieval:FLORES",
     "lareqa": "tasks.ranking:LAReQA",
     "mewslix": "tasks.ranking:MewsliX",
 }
-# what `make matrix TARGETS=all` trains on: every target task with a head
+# what `make matrix TARGETS=all` trains on: every target task of the two benchmarks with a head
 TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
 # what make takes in RETRIEVAL, and what it takes in ARMS alone: tasks without test rows
-RETRIEVAL = "tatoeba bucc lareqa mewslix"
+RETRIEVAL = "tatoeba bucc ntrex flores lareqa mewslix"
 UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
 
 

@@ -33,7 +33,7 @@ class Source:
         config: may hold ``{language}`` (twice, if the source writes it twice), filled with `code(language)`.
         splits: train/dev/test -> the source's name, or several joined by ``+`` whose rows are taken together.
         revision: a commit of the Hub repository; None: `main`, whose commit is looked up and recorded.
-        columns: what its rows must have, where that is not the task's `columns`.
+        columns: what its rows must have, where that is not the task's `columns`; or a function that picks them from all names.
         shape: (rows, language) -> the rows of that language in the task's columns, where they are not so already.
         inside: rows -> the language codes in them, for a config that holds several languages.
         only: the languages the Hub has here (empty: all of the task's); a folder may hold others.
@@ -45,7 +45,7 @@ class Source:
     splits: Mapping[str, str]
     revision: str | None = None
     code: Callable[[str], str] = staticmethod(lambda language: language)
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]] = ()
     shape: Callable[[Dataset, str], Dataset] | None = None
     inside: Callable[[Dataset], Iterable[str]] | None = None
     only: tuple[str, ...] = ()
@@ -89,6 +89,7 @@ class Task:
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
     fields: ClassVar[tuple[tuple[str, ...], ...]] = ()  # columns of an example that are in one language together, first field first
+    parallel: ClassVar[bool] = False  # whether the test asks the same in every language, query by query
     other_languages: ClassVar[str] = ""  # train rows not in English: "parallel" (the same rows), "native" (others), "" (none)
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
@@ -203,6 +204,10 @@ class Task:
     def gold_values(self, examples: Dataset) -> list:
         """Gold labels that are placeholders if they are all equal; [] for forms where they may be equal."""
         return []
+
+    def shared_query(self, query_id: str, language: str) -> str:
+        """What a query is called in all languages alike, of a task that is `parallel`."""
+        return query_id
 
     def ids(self, examples: Dataset) -> list[str] | None:
         """What names each example in all languages; None: nothing does, and parallel rows go by their number."""

@@ -62,6 +62,27 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
         raise UserError(f"{path}: {one_line(error)}") from error
 
 
+def column_names(path: Path) -> list[str]:
+    """Return the names of all columns of a file, in the order in which they first come.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            return parquet.ParquetFile(pa.OSFile(str(path))).schema_arrow.names
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(f"{path}: {one_line(error)}") from error
+    names: dict[str, None] = {}
+    for chunk in _chunks(path, ()):
+        for row in chunk:
+            names |= dict.fromkeys(row)
+    return list(names)
+
+
 def _cached(cached: Path, path: Path) -> Dataset | None:
     import pyarrow as pa
     from datasets import Dataset

@@ -48,7 +48,6 @@ class Ranking(Task):
 
     form = "ranking"
     depth = K  # so many candidates of a query are searched and written
-    parallel = False  # whether a query has right candidates in every language, so that languages can be compared
 
     def texts(self, pool: Pool, kind: str) -> list[str]:
         """What is embedded for each candidate; `kind` is LAReQA's choice."""
@@ -107,10 +106,13 @@ class LAReQA(Ranking):
     name = "lareqa"
     metric = f"map@{K}"
     languages_in = "lareqa"
-    parallel = True
+    parallel = True  # and a question has right candidates in every language
     sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
                       files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
     columns = ("context", "sentence_breaks", "qas")
+
+    def shared_query(self, query_id, language):
+        return query_id.removesuffix(f"_{language}")
 
     def load(self, split, language, rows) -> Pool:
         """The questions of one language (their ids end in it) and every language's sentences."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks import languages as codes
 from tasks.base import XTREME_REVISION, Source, Task
 from tasks.checks import check_ids, check_text
-from tasks.errors import UserError
+from tasks.errors import RowError, UserError
 
 
 class Tatoeba(Task):
@@ -36,9 +37,7 @@ class Tatoeba(Task):
         data = data.select_columns(list(self.columns))
         if count_line_ends(data, self.columns):  # google/xtreme's copy kept them
             data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
-        for column in self.columns:
-            if blank := [row for row, text in enumerate(data[column], 1) if not text.strip()]:
-                raise UserError(f"{where}, row {blank[0]}, column {column!r}: no sentence, nothing but blanks.")
+        check_sentences(data, self.columns, where)
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
 
     def notes(self, data):
@@ -72,6 +71,102 @@ class Tatoeba(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one 0-based row number an example."""
         return [str(p) for p in predictions]
+
+
+# ---- one sentence in many languages ------------------------------------------------------------------------------------
+
+_COLUMN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")  # FLORES' way; a column `id` is no Indonesian
+
+
+def _by_language(names: Iterable[str]) -> dict[str, str]:
+    """{our code: the column} of the columns that hold a language known here."""
+    found: dict[str, str] = {}
+    for name in names:
+        if not (_COLUMN.fullmatch(name) or codes.is_private_use(name)):
+            continue
+        try:
+            language = codes.normalize(name)
+        except UserError:
+            continue  # as a config of an unknown language: it can be asked for once tasks/languages.py has it
+        if language in found:
+            raise RowError(f"columns {found[language]!r} and {name!r} are both {codes.ud_name(language)} ({language}): leave one out.")
+        found[language] = name
+    return found
+
+
+def _language_columns(names: list[str]) -> tuple[str, ...]:
+    columns = _by_language(names)
+    if "en" not in columns:
+        raise RowError(f"no column is English ('eng_Latn'); it has {', '.join(names)}.")
+    return tuple(columns.values())
+
+
+def _two_columns(data, language):
+    columns = _by_language(data.column_names)
+    if language not in columns:
+        raise RowError(f"no column is {codes.ud_name(language)} ({codes.flores_code(language)!r}); it has {', '.join(data.column_names)}.")
+    return data.select_columns([columns[language], columns["en"]])
+
+
+class ParallelText(Tatoeba):
+    """Rows of one sentence in many languages, a column each: English against every other, and any two of the others.
+
+    Columns after loading: source (foreign), target (English), the same target in every language.
+    """
+
+    parallel = True
+    columns = ()
+
+    def languages(self, rows):
+        return [language for language in super().languages(rows) if language != "en"]
+
+    def available(self, rows):
+        return self.languages(rows)
+
+    def notes(self, data):
+        return []
+
+    def examples(self, data, language, where):
+        columns = tuple(data.column_names)
+        check_text(data, columns, where)
+        check_sentences(data, columns, where)
+        return data.rename_columns(dict(zip(columns, ("source", "target"), strict=True)))
+
+
+def _one_file(source: str, split: str, revision: str) -> tuple[Source]:
+    return (Source(source, "default", {"test": split}, revision, columns=_language_columns, shape=_two_columns,
+                   inside=lambda data: data.column_names),)
+
+
+class NTREX(ParallelText):
+    """NTREX-128 (Federmann et al. 2022): the 1,997 English sentences of WMT 2019's news test, translated by people.
+
+    mteb's copy, 121 languages; three variants of English, and those of French, Portuguese and Spanish, are not in it.
+    Neighbouring rows are of one document.
+    """
+
+    name = "ntrex"
+    languages_in = "ntrex"
+    sources = _one_file("mteb/NTREXBitextMining", "test", "66b8b27efc99658903127730575e9fa0cb9f075c")
+
+
+class FLORES(ParallelText):
+    """FLORES-200 (NLLB Team 2022), devtest: 1,012 sentences of Wikimedia's projects in 204 languages, translated by people.
+
+    mteb's copy. Its columns are known from mteb's task alone (a language each, as in NTREX'); openlanguagedata/flores_plus
+    asks for a login. SIB-200's sentences are among those of FLORES, and Belebele's passages are made of them.
+    """
+
+    name = "flores"
+    languages_in = "flores"
+    sources = _one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
+
+
+def check_sentences(data, columns: tuple[str, ...], where: str) -> None:
+    """Refuses a text of nothing but blanks."""
+    for column in columns:
+        if blank := [row for row, text in enumerate(data[column][:], 1) if not text.strip()]:
+            raise UserError(f"{where}, row {blank[0]}, column {column!r}: no sentence, nothing but blanks.")
 
 
 def count_line_ends(data, columns: tuple[str, ...]) -> int:

@@ -6,11 +6,12 @@ import copy
 import difflib
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import files
-from tasks.errors import UserError, one_line
+from tasks.errors import RowError, UserError, one_line
 from tasks.reading import read_object
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Rows:
                                 "hellaswag.train=validation[:8000] (split is train, dev or test).")
             self.overrides[match[1], match[2]] = match[3]
         self.records: list[dict] = []
+        self._names: dict[str, list[str]] = {}  # sha256 of a file -> its columns
+        self._loaded: dict[tuple, tuple[Dataset, dict]] = {}  # splits of the Hub: a file of many languages is asked for once
 
     # ---- what is there -------------------------------------------------------------------------------------------
 
@@ -108,11 +111,12 @@ class Rows:
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def read(self, source: str, config: str, expression: str, revision: str | None, columns: tuple[str, ...],
-             url: str = "", optional: tuple[str, ...] = ()) -> Dataset:
+    def read(self, source: str, config: str, expression: str, revision: str | None,
+             columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]], url: str = "", optional: tuple[str, ...] = ()) -> Dataset:
         """The rows of one split: `columns`, and `optional` ones that are there. Other columns are ignored, whatever they hold.
 
         Args:
+            columns: their names, or a function that picks them from the names of all columns there are.
             url: stands in for a Hub id that does not load.
 
         Raises:
@@ -123,6 +127,7 @@ class Rows:
             data, record = self._read_file(source, config, expression, columns, optional)
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
+            columns = picked(columns, data.column_names, f"{source} ({config})") if callable(columns) else columns
             data = data.select_columns(files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})"))
         if not len(data):
             raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
@@ -137,13 +142,16 @@ class Rows:
             return record["file"] + (f" [{cut}" if cut else "")
         return f"{record['id']} ({record['config']}, {record['split']})"
 
-    def _read_file(self, source: str, config: str, expression: str, columns: tuple[str, ...],
+    def _read_file(self, source: str, config: str, expression: str, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]],
                    optional: tuple[str, ...]) -> tuple[Dataset, dict]:
         for base, cut in alternatives(expression):
             path = self.file(source, config, base)
             if path is None:
                 continue
             record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
+            if callable(columns):
+                names = self._names.get(record["sha256"]) or files.column_names(path)
+                columns = picked(columns, self._names.setdefault(record["sha256"], names), str(path))
             data = take_slice(files.load(path, record["sha256"], columns, optional), cut, path)
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
@@ -164,6 +172,8 @@ class Rows:
         from huggingface_hub import HfApi
 
         base, cut = alternatives(expression)[0]
+        if (known := self._loaded.get(key := (source, config, base + cut, revision, url))) is not None:
+            return known[0], dict(known[1])
         name = url or f"{source} (config {config}, split {base + cut}, revision {revision or 'main'})"
         try:
             if url:
@@ -177,11 +187,21 @@ class Rows:
         except Exception as error:
             raise UserError(f"Could not load {name} from the Hub: {one_line(error)} "
                             "Without a network give --data_root FOLDER.") from error
-        return data, {"split": base + cut, "revision": revision} | ({"url": url} if url else {})
+        record = {"split": base + cut, "revision": revision} | ({"url": url} if url else {})
+        self._loaded[key] = data, record
+        return data, dict(record)
 
     def note(self, text: str) -> None:
         """Keeps a remark on what was read last; it stands with the record in results.json."""
         self.records[-1].setdefault("notes", []).append(text)
+
+
+def picked(columns: Callable[[list[str]], tuple[str, ...]], names: list[str], where: str) -> tuple[str, ...]:
+    """The columns that a function picks. Raises UserError, naming the source, where it cannot."""
+    try:
+        return columns(names)
+    except RowError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def take_slice(data: Dataset, cut: str, path: Path) -> Dataset:

@@ -1,4 +1,4 @@
-"""Sentence-pair classification: two texts, one label. Input ``<s> A </s></s> B </s>``, head on the first token."""
+"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``: one label, head on the first token."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class SentencePair(Task):
     """Columns after loading: text_a, text_b, label (index into `labels`); id where the source has one."""
 
     form = "sentence_pair"
+    texts: ClassVar[tuple[str, ...]] = ("text_a", "text_b")
     fields = (("text_a",), ("text_b",))
     auto_class = "AutoModelForSequenceClassification"
     metric = "accuracy"
@@ -26,14 +27,14 @@ class SentencePair(Task):
     def examples(self, data, language, where):
         from datasets import Value
 
-        text_a, text_b, label = self.columns
-        check_text(data, (text_a, text_b), where)
+        *texts, label = self.columns
+        check_text(data, tuple(texts), where)
         labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
                             "this split cannot be trained on or scored.")
-        data = data.select_columns([text_a, text_b, label] + [c for c in ("id",) if c in data.column_names])
-        data = data.rename_columns({text_a: "text_a", text_b: "text_b", label: "label"})
+        data = data.select_columns([*texts, label] + [c for c in ("id",) if c in data.column_names])
+        data = data.rename_columns(dict(zip([*texts, label], [*self.texts, "label"], strict=True)))
         if data.features["label"] != Value("int64"):  # text, a narrower integer, or the Hub's ClassLabel
             data = data.remove_columns("label").add_column("label", labels)
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
@@ -46,17 +47,17 @@ class SentencePair(Task):
         return [str(i) for i in ids]
 
     def to_rows(self, examples):
-        return examples.rename_columns(dict(zip(("text_a", "text_b", "label"), self.columns, strict=True)))
+        return examples.rename_columns(dict(zip((*self.texts, "label"), self.columns, strict=True)))
 
     def to_texts(self, examples):
-        return examples.select_columns(["text_a", "text_b"]).rename_columns({"text_a": "first", "text_b": "second"})
+        return examples.select_columns(list(self.texts)).rename_columns(dict(zip(self.texts, ("first", "second"), strict=False)))
 
     def from_texts(self, examples, texts):
-        return put(examples, text_a=texts["first"][:], text_b=texts["second"][:])
+        return put(examples, **{column: texts[part][:] for column, part in zip(self.texts, ("first", "second"), strict=False)})
 
     def featurize(self, batch, indices, tokenizer, max_length, train):
         # longest_first, as the benchmark: an over-long pair loses tokens from its longer side, never a whole side
-        features = tokenizer(batch["text_a"], batch["text_b"], truncation="longest_first", max_length=max_length)
+        features = tokenizer(*(batch[column] for column in self.texts), truncation="longest_first", max_length=max_length)
         features["example"] = indices
         if train:
             features["labels"] = batch["label"]

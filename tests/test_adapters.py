@@ -11,6 +11,7 @@ from datasets import Dataset
 from tasks import TARGETS, TASKS, get_task
 from tasks.base import Source
 from tasks.errors import UserError
+from tasks.languages import BENCHMARKS
 from tasks.rows import Rows
 
 
@@ -68,8 +69,9 @@ def qa(context, text, start, count=itertools.count()):  # noqa: B008 - ids that 
 
 # ---- registry --------------------------------------------------------------------------------------------------------
 
-def test_targets_are_the_trained_tasks_with_languages():
-    assert TARGETS.split() == [n for n in TASKS if get_task(n).auto_class and get_task(n).languages_in]
+def test_targets_are_the_trained_tasks_of_the_benchmarks():
+    reported = {name for tasks in BENCHMARKS.values() for name in tasks}
+    assert TARGETS.split() == [n for n in TASKS if get_task(n).auto_class and get_task(n).languages_in in reported]
 
 
 # ---- sentence pairs --------------------------------------------------------------------------------------------------
@@ -698,3 +700,65 @@ def test_every_hub_id_opens_at_its_revision(name, monkeypatch):
                     data = load_dataset(source.id, source.config_of(language), split=split, revision=revision, streaming=True)
                 row = next(iter(data))
                 assert source.files or set(source.columns or task.columns) <= set(row)
+
+
+# ---- topics, and reading in many languages ---------------------------------------------------------------------------------
+
+def topic(number, category="travel", text="We flew to Ulm."):
+    return {"index_id": number, "category": category, "text": text}
+
+
+def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
+    files = {f"Davlan__sib200/{code}/{split}": [topic(7), topic(3, "science/technology", "Atoms are small.")]
+             for code in ("eng_Latn", "zho_Hant", "xho_Latn") for split in ("train", "validation", "test")}
+    task = get_task("sib200")
+    for split in ("train", "dev", "test"):
+        examples, (record,) = load("sib200", split, "zh-Hant", files)
+        assert task.ids(examples) == ["7", "3"] and examples["label"][:] == [1, 0]
+        assert (record["config"], record["rows"]) == ("zho_Hant", 2)
+    assert task.languages(Rows(tmp_path)) == ["en", "xh", "zh-Hant"] and len(task.languages(Rows("hub"))) == 205
+    assert task.lines([0, 1], examples) == ["science/technology", "travel"]
+    features = featurize(task, examples, tokenizer)
+    assert [tokenizer.decode(ids) for ids in features["input_ids"]] == [
+        tokenizer.decode(tokenizer(text)["input_ids"]) for text in examples["text_a"]]
+
+
+@pytest.mark.parametrize("row, told", [
+    (topic(1, "weather"), "row 2, column 'category': 'weather' is no label; expected one of science/technology, travel"),
+    (topic(1, None), "row 2, column 'category'"), (topic(1, text=None), "row 2, column 'text': empty (null)"),
+])
+def test_sib200_refuses_what_is_no_row_of_it(load, row, told):
+    with pytest.raises(UserError) as error:
+        load("sib200", "test", "en", {"Davlan__sib200/eng_Latn/test": [topic(0), row]})
+    assert told in str(error.value)
+
+
+def reading(answer, text="Bob lives in Ulm."):
+    return {"link": "x", "question_number": 1, "flores_passage": text, "question": "Where?", "correct_answer_num": answer, "dialect": "x",
+            "ds": "2023-05-03", **{f"mc_answer{i}": place for i, place in enumerate(("Ulm", "Bonn", "Rome", "Oslo"), 1)}}
+
+
+def test_belebele_is_trained_on_cosmosqa_unless_rows_of_its_own_are_named(load, tmp_path):
+    cosmos = {"context": "It rains.", "question": "Why?", "label": 2} | {f"answer{i}": f"a{i}" for i in range(4)}
+    files = {"allenai__cosmos_qa/default/train": [cosmos] * 3, "allenai__cosmos_qa/default/validation": [cosmos],
+             "facebook__belebele/eng_Latn/test": [reading("1"), reading("4")], "facebook__belebele/als_Latn/test": [reading("2")],
+             "facebook__belebele/eng_Latn/collected": [reading("3", "Ada lives in Rome.")]}
+    examples, (record,) = load("belebele", "train", "en", files)
+    assert len(examples) == 3 and record["id"] == "allenai/cosmos_qa" and len(load("belebele", "dev", "en", {})[0]) == 1
+    examples, _ = load("belebele", "test", "en", {})
+    assert examples[1] == {"prompt": "Bob lives in Ulm. Where?", "choices": ["Ulm", "Bonn", "Rome", "Oslo"], "label": 3}
+    assert get_task("belebele").languages(Rows(tmp_path)) == ["en", "sq"] and len(get_task("belebele").languages(Rows("hub"))) == 122
+    examples, (record,) = load("belebele", "train", "en", {}, splits=["belebele.train=collected"])
+    assert examples["prompt"][:] == ["Ada lives in Rome. Where?"] and examples["label"][:] == [2]
+    assert (record["id"], record["split"]) == ("facebook/belebele", "collected")
+    with pytest.raises(UserError, match="column 'correct_answer_num': '5' is no label; expected one of 1, 2, 3, 4"):
+        load("belebele", "test", "en", {"facebook__belebele/eng_Latn/test": [reading("5")]})
+
+
+def test_the_wide_tasks_are_no_part_of_a_submission(tmp_path, tiny_world):
+    """Gold of a benchmark's layout holds the benchmarks' tasks alone, unless another is named."""
+    from xstilts import submission
+
+    wide = {"ntrex", "flores", "sib200", "belebele"}
+    assert not wide & set(TARGETS.split()) and not wide & set(submission.gold(Rows(tiny_world), tmp_path / "gold"))
+    assert set(submission.gold(Rows(tiny_world), tmp_path / "named", ["sib200"])) == {"sib200"}

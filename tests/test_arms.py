@@ -94,6 +94,26 @@ def test_every_arm_has_the_same_rows_in_the_same_order(task, arm):
             assert other.examples["text_a"][:] != english.examples["text_a"][:], mode
 
 
+@pytest.mark.parametrize("languages", [["en"], ["en", "qaa"], ["en", "qaa", "qab"], ["qaa", "qab"]])
+def test_topics_in_any_number_of_languages(languages, arm, rows):
+    """SIB-200 has train rows in every language: however many an arm has, its rows, topics and order are the same."""
+    task, family = get_task("sib200"), replace(FAMILY, train_languages=languages)
+    english = arm("sib200", family=family)
+    assert english.examples["text_a"][:] == task.load("train", "en", rows)["text_a"][:]
+    for mode in ("multilingual", "translated") if len(languages) > 1 else ():
+        other = arm("sib200", mode, family=family)
+        assert not other.notes and other.english.to_dict() == english.examples.to_dict()
+        assert task.ids(other.examples) == task.ids(english.examples) and other.examples["label"][:] == english.examples["label"][:]
+        of_language = {code: task.load("train", code, rows)["text_a"][:] for code in LANGUAGES}
+        drawn = {code for row, text in enumerate(other.examples["text_a"]) for code in LANGUAGES if of_language[code][row] == text}
+        assert drawn == set(languages) - ({"en"} if mode == "translated" else set())
+    shuffled = arm("sib200", family=family, shuffle_labels=True)
+    assert Counter(shuffled.examples["label"]) == Counter(english.examples["label"])
+    switched = arm("sib200", family=family, code_switch="multilingual", switch_probability=1.0)
+    assert switched.examples["text_a"][:] != english.examples["text_a"][:]
+    assert switched.examples["label"][:] == english.examples["label"][:]
+
+
 def test_rows_whose_answer_is_lost_in_one_language_are_in_no_arm(arm, rows):
     task = get_task("squad")
     ids = {code: set(task.load("train", code, rows)["id"]) for code in LANGUAGES}
@@ -259,6 +279,8 @@ def test_arguments_that_cannot_go_together(family, given, message):
     ("panx", {"code_switch": "multilingual"}, "words of its texts cannot be replaced"),
     ("squad_v2", {"shuffle_labels": True}, "some questions have no answer"),
     ("xnli", {"language_mode": "multilingual"}, r"No rows at .*facebook__xnli/qaa/train.parquet"),
+    ("sib200", {"language_mode": "cross"}, "sib200 has one text a row, which cannot be in two languages"),
+    ("sib200", {"language_mode": "hybrid"}, "sib200 has one text a row, which cannot be in two languages"),
 ])
 def test_tasks_that_an_arm_does_not_fit(task, given, message, tiny_world, lexicons):
     family = FAMILY if "language_mode" in given else FamilyArguments()

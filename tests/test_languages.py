@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from tasks import languages as lang
+from tasks.coverage import COVERAGE, coverage_of, covered
 from tasks.errors import UserError
 
-SPELL = [lang.tatoeba_code, lang.ud_name, lang.tydiqa_name]
-BENCHMARK_CODES = {code for lists in lang.BENCHMARKS.values() for codes in lists.values() for code in codes}
-KNOWN = sorted(BENCHMARK_CODES | {lang.normalize(code) for code in lang.TATOEBA_112})
+SPELL = [lang.tatoeba_code, lang.ud_name, lang.tydiqa_name, lang.flores_code, lang.ntrex_code]
+DATA = Path(os.environ.get("XSTILTS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def test_counts_are_the_benchmarks():
@@ -34,13 +34,13 @@ def test_tatoeba_is_panx_without_four():
 
 
 @pytest.mark.parametrize("spell", SPELL)
-@pytest.mark.parametrize("code", [*KNOWN, "qaa", "qtz"])
+@pytest.mark.parametrize("code", [*lang.known(), "qaa", "qtz"])
 def test_round_trip(spell, code):
     assert lang.normalize(spell(code)) == code
 
 
 def test_no_spelling_means_two_languages():
-    spellings = [word for code in KNOWN for word in {code, *(spell(code) for spell in SPELL)}]
+    spellings = [word for code in lang.known() for word in {code, *(spell(code) for spell in SPELL)}]
     assert len(spellings) == len(set(spellings))
 
 
@@ -87,9 +87,88 @@ def test_errors_say_what_was_meant():
 
 
 def test_every_tatoeba_folder_is_known():
-    data = Path(os.environ.get("XSTILTS_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    folder = data / "mteb__tatoeba-bitext-mining"
+    folder = DATA / "mteb__tatoeba-bitext-mining"
     if not folder.is_dir():
         pytest.skip(f"no real rows at {folder} (set XSTILTS_DATA)")
     codes = {pair.name.removesuffix("-eng") for pair in folder.iterdir()}
     assert len(codes) >= 92 and codes <= set(lang.TATOEBA_112)
+
+
+# ---- the wider data sets -------------------------------------------------------------------------------------------------
+
+def test_counts_are_those_published():
+    counts = {task: len(set(lang.languages(task))) for task in lang.OTHERS}
+    assert counts == {"ntrex": 120, "flores": 203, "sib200": 205, "belebele": 122}  # NTREX and FLORES: English is the other side
+    assert all(len(codes) == len(set(codes)) for codes in lang.OTHERS.values())
+    assert {task for task, codes in lang.OTHERS.items() if codes[0] == "en"} == {"sib200", "belebele"}
+    assert set(lang.OTHERS["flores"]) < set(lang.OTHERS["sib200"])
+
+
+def test_a_task_of_no_benchmark_has_the_same_languages_in_both():
+    assert all(lang.languages(task, "xtreme") == lang.languages(task, "xtreme-r") for task in lang.OTHERS)
+    assert not set(lang.OTHERS) & {task for tasks in lang.BENCHMARKS.values() for task in tasks}
+
+
+def test_a_language_has_one_code_in_every_source():
+    sources = [("zh", "zho_Hans cmn zho zho-CN Chinese"), ("zh-Hant", "zho_Hant zho-TW"), ("sr", "srp_Cyrl srp"), ("sr-Latn", "srp_Latn"),
+               ("ku", "kmr_Latn kur"), ("tl", "fil_Latn tgl_Latn tgl"), ("az", "azj_Latn aze_Latn aze"), ("mn", "khk_Cyrl mon_Mong mon"),
+               ("fa", "pes_Arab fas_Arab pes"), ("sw", "swh_Latn swa_Latn swh"), ("pt", "por_Latn por"), ("pt-BR", "por-BR"),
+               ("sq", "als_Latn sqi_Latn sqi"), ("nb", "nob_Latn nob"), ("nn", "nno_Latn nno"), ("yue", "yue_Hant yue"),
+               ("en", "eng_Latn")]
+    for code, spellings in sources:
+        assert {lang.normalize(spelling) for spelling in spellings.split()} == {code}
+    apart = "azb_Arab azj_Latn prs_Arab pes_Arab ckb_Arab kmr_Latn fuv_Latn fuc_Latn aka_Latn twi_Latn arb_Arab arb_Latn arz_Arab"
+    assert len({lang.normalize(spelling) for spelling in apart.split()}) == len(apart.split())
+    with pytest.raises(UserError, match="is unknown"):
+        lang.normalize("als")  # Albanian in ISO 639-3, Alemannic in WikiANN
+
+
+@pytest.mark.parametrize("folder, task, spell", [("mteb__NTREXBitextMining", "ntrex", lang.ntrex_code),
+                                                 ("Davlan__sib200", "sib200", lang.flores_code)])
+def test_every_language_of_the_real_rows_is_known(folder, task, spell):
+    import gzip
+    import json
+
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"no real rows at {DATA / folder} (set XSTILTS_DATA)")
+    found = [path.name for path in (DATA / folder).iterdir()]
+    if task == "ntrex":
+        with gzip.open(DATA / folder / "default" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
+            found = list(json.loads(file.readline()))
+    assert len(found) > 100 and [spell(code) for code in found] == found
+    assert {lang.normalize(code) for code in found} <= {"en", *lang.languages(task)}
+
+
+# ---- what a pretraining covers -------------------------------------------------------------------------------------------
+
+def test_lists_are_as_long_as_their_sources_say():
+    assert len(COVERAGE["xlmr"]) == 100 - 1  # without Burmese in the Zawgyi font
+    assert (len(COVERAGE["mbert"]), len(COVERAGE["mbert_uncased"])) == (104 - 9, 102 - 9)  # without nine that are in no task
+    assert COVERAGE["e5"] == COVERAGE["xlmr"]
+    assert COVERAGE["xlmr"] - set(lang.known()) == {"ta-Latn", "te-Latn"}
+    assert all(COVERAGE[name] <= set(lang.known()) for name in ("mbert", "mmbert"))
+
+
+@pytest.mark.parametrize("coverage, inside, outside", [
+    ("xlmr", "xh zho_Hant pt-BR bn-Latn nb kmr_Latn swahili fil_Latn", "nn tk yo ckb_Arab zu arz yue qaa sr-Latn prs"),
+    ("mbert", "nn yo azb_Arab tha mon_Mong sr-Latn zho_Hant ceb", "xh am km ku ckb_Arab qab"),
+    ("mbert_uncased", "nn yo", "th mn"),
+    ("mmbert", "tk xh yue ckb_Arab kab zh-Hant nn", "prs_Arab fuc_Latn acq_Arab bn-Latn qaa"),
+])  # fmt: skip
+def test_covered(coverage, inside, outside):
+    assert [code for code in inside.split() if not covered(code, coverage)] == []
+    assert [code for code in outside.split() if covered(code, coverage)] == []
+
+
+def test_coverage_of_a_model():
+    names = {"FacebookAI/xlm-roberta-base": "xlmr", "intfloat/multilingual-e5-small": "e5", "runs/human/multilingual-e5-small/": "e5",
+             "google-bert/bert-base-multilingual-cased": "mbert", "jhu-clsp/mmBERT-base": "mmbert",
+             "microsoft/Multilingual-MiniLM-L12-H384": "xlmr",
+             "Davlan/afro-xlmr-base": None, "runs/mnli/seed0": None, "FacebookAI/roberta-base": None}
+    assert {name: coverage_of(name) for name in names} == names
+    assert coverage_of({"model": "runs/mnli/seed0", "parents": ["FacebookAI/xlm-roberta-large"]}) == "xlmr"
+    assert coverage_of({"model": "runs/mnli/seed0", "parents": []}) is None
+    with pytest.raises(UserError, match="xlmr, e5, mbert"):
+        covered("de", "xlm-r")
+    with pytest.raises(UserError, match="unknown"):
+        covered("klingon", "xlmr")

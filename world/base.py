@@ -41,6 +41,7 @@ class Options:
     world: World = field(init=False)
     languages: dict[str, Language] = field(init=False)
     held_out: set[Clause] = field(init=False, default_factory=set)  # retrieval tests: never told in the text
+    told: set[Clause] = field(init=False, default_factory=set)  # in the text of any language, once that is written
 
     def __post_init__(self):
         self.world = World(self.seed)
@@ -71,6 +72,11 @@ def table(path: str, types: pa.Schema, rows: Iterable[tuple]) -> Table:
     """The rows, each a tuple in the order of the schema, as a table."""
     rows = list(rows)
     return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(types.names)}, types)
+
+
+def column(code: str) -> str:
+    """What FLORES and its kin call a language: their own code for English, the same as everywhere for invented ones."""
+    return "eng_Latn" if code == "en" else code
 
 
 def unlike(seen: set, draw: Callable[[], tuple], count: int) -> list[tuple]:

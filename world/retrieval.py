@@ -14,11 +14,11 @@ ENTITIES, MENTIONS, MENTION_PAIRS = 300, 150, 2000
 
 
 def held_out_clauses(options: Options, rng: random.Random, seen_english: set[str], count: int) -> list[tuple]:
-    """(clause, its English sentence): all English sentences differ; the clauses are held out of the text."""
+    """(clause, its English sentence): all English sentences differ; the clauses are in no text, written before or after."""
     rows: list[tuple[Clause, str]] = []
     while len(rows) < count:
         clause = options.world.clause(rng, details=0.7)
-        if clause in options.held_out:
+        if clause in options.held_out or clause in options.told:
             continue
         english = sentence(options.english, rng, clause)
         if english not in seen_english:

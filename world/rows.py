@@ -3,21 +3,23 @@
 from collections.abc import Iterator
 
 from .base import Options, Table, TextFile
-from .choices import commonsense_qa, copa, cosmos_qa, hellaswag, social_i_qa
+from .choices import belebele, commonsense_qa, copa, cosmos_qa, hellaswag, social_i_qa
 from .pairs import inference, paws, qqp
 from .retrieval import bucc, lexicons, mewsli_x, tatoeba
 from .spans import question_answering
 from .tagging import ccg, panx, udpos
 from .texts import wikipedia
+from .wide import flores, ntrex
 
 RETRIEVAL = (tatoeba, bucc)  # first: what they hold is kept out of the monolingual text
 LABELLED = (
     inference, qqp, paws, question_answering, hellaswag, cosmos_qa, commonsense_qa, social_i_qa, copa,
     udpos, panx, ccg, mewsli_x, lexicons,
 )  # fmt: skip
+WIDE = (ntrex, flores, belebele)  # last: their sentences are drawn from what the text does not tell, which they leave as it was
 
 
 def files(options: Options) -> Iterator[Table | TextFile]:
     """Every file of the world, one after the other."""
-    for make in (*RETRIEVAL, *LABELLED, wikipedia):
+    for make in (*RETRIEVAL, *LABELLED, wikipedia, *WIDE):
         yield from make(options)

@@ -56,5 +56,6 @@ def wikipedia(options: Options) -> Iterator[Table]:
             told, clauses = document(options.world, language, rng)
             if options.held_out.isdisjoint(clauses):
                 texts.append(told)
+                options.told.update(clauses)
         rows = ((str(i), f"https://{code}.example.org/{i}", f"{code} {i}", told) for i, told in enumerate(texts))
         yield table(f"wikimedia__wikipedia/20231101.{code}/train", types, rows)

@@ -112,7 +112,7 @@ class PeftArguments:
 class RetrievalArguments:
     """How run_retrieval.py measures."""
 
-    tasks: list[str] = field(default_factory=list, metadata={"help": "Of tatoeba, bucc, lareqa, mewslix."})
+    tasks: list[str] = field(default_factory=list, metadata={"help": "Of tatoeba, bucc, ntrex, flores, lareqa, mewslix."})
     layer: str = field(default="last", metadata={"help": "k (hidden_states[k], 0 = embeddings), 'all' or 'last'."})
     report_layer: int | None = field(default=None, metadata={"help": "With --layer all: the headline layer, fixed before looking; "
                                                                      "default: the last."})
@@ -120,8 +120,11 @@ class RetrievalArguments:
                                                                   "are then not reported (tatoeba:ces,dan) or on a dev split (bucc:dev)."})
     pooling: str = field(default="mean", metadata={"help": "Tokens to sentence vector.", "choices": ["mean", "cls"]})
     include_special: bool = field(default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."})
-    query_side: str = field(default="english", metadata={"help": "Tatoeba: whose sentences look for the other's (XTREME: english).",
-                                                         "choices": ["english", "foreign"]})
+    query_side: str = field(default="english", metadata={"help": "Tatoeba, NTREX, FLORES: whose sentences look for the other's (XTREME: "
+                                                                 "english).", "choices": ["english", "foreign"]})
+    pairs: str = field(default="english", metadata={"help": "NTREX, FLORES: every language with English, or also any two of the others "
+                                                            "(accuracy_without_english, at the headline layer).",
+                                                    "choices": ["english", "all"]})
     center: str = field(default="none", metadata={"help": "Not BUCC: also report accuracy_centered, each language's mean taken away.",
                                                   "choices": ["none", "language"]})
     csls: int | None = field(default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."})

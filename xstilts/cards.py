@@ -78,9 +78,9 @@ def card(record: dict, checkpoint: bool) -> str:
 
 def hub_type(form: str) -> str:
     """The Hub's pipeline name for a task form."""
-    return {"sentence_pair": "text-classification", "span": "question-answering", "multiple_choice": "multiple-choice",
-            "tagging": "token-classification", "mlm": "fill-mask", "mixture": "text-classification"}.get(
-        form, "sentence-similarity")
+    return {"sentence_pair": "text-classification", "sentence": "text-classification", "span": "question-answering",
+            "multiple_choice": "multiple-choice", "tagging": "token-classification", "mlm": "fill-mask",
+            "mixture": "text-classification"}.get(form, "sentence-similarity")
 
 
 def finish(run, record: dict, checkpoint: bool) -> None:

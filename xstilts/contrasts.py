@@ -10,7 +10,7 @@ What is compared stands in a YAML file (recipes/question/*.yaml), fixed before l
     fixed_layer: 14                  # optional second read-out, given beforehand; without select_languages the only one
     margin: 1.0                      # points within which two arms count as equivalent
 
-Read are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, csls), query
+Read are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, ...), query
 (an id) and value (0 to 1, of that query alone). Nothing is averaged over a gap: a contrast whose two arms differ in
 seeds, languages or query ids is not computed, and says why.
 """
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks import TASKS, get_task
 from xstilts import results, statistics, user_files
 from xstilts.errors import UserError
 from xstilts.hits import VARIANTS, Hits, ReadOut, layers
@@ -319,9 +320,10 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
             language: 100 * (np.array([run[language] for run in both[0]]) - np.array([run[language] for run in both[1]]))
             for language in contrast.languages
         }
+        shared = _are_shared(hits.task, {language: both[0][0][language].index for language in contrast.languages})
         if not any(by_query.any() for by_query in differences.values()):
             raise UserError(f"both arms answer every query alike in every seed: nothing differs up to {contrast.readout}")
-        contrast.found = statistics.estimate(differences)
+        contrast.found = statistics.estimate(differences, shared)
         contrast.doubts = _doubts(contrast, hits.matrix, seeds[treated])
     except UserError as error:
         contrast.why, contrast.verdict = str(error), NOT_COMPUTED
@@ -362,6 +364,23 @@ def _checked(both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: 
                     odd = len(ids.symmetric_difference(usual))
                     raise UserError(f"{language} has other query ids in {arm}, seed {seed} ({odd} are not in both)")
     return both
+
+
+def _are_shared(task: str, ids: Mapping[str, pd.Index]) -> bool:
+    """Whether query q is the same in every language, as in NTREX or LAReQA, so that the languages do not err apart.
+
+    Raises:
+        UserError: the task has the same queries in every language, and these languages have not.
+    """
+    if task not in TASKS or not get_task(task).parallel:
+        return False
+    asked = {language: [get_task(task).shared_query(query, language) for query in index] for language, index in ids.items()}
+    first = next(iter(asked))
+    for language, queries in asked.items():
+        if queries != asked[first]:
+            raise UserError(f"{task} asks the same in every language, but the {len(queries)} queries of {language} are not those of "
+                            f"{first}: run it on the same rows")
+    return True
 
 
 def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:

@@ -15,7 +15,8 @@ HITS = "hits.parquet"  # xstilts.measure writes it
 COLUMNS = ("language", "layer", "variant", "query", "value")
 _SCHEMA = pa.schema([pa.field(name, pa.int64() if name == "layer" else pa.float64() if name == "value" else pa.string(), nullable=False)
                      for name in COLUMNS])
-VARIANTS = {"plain": "{}", "centered": "{}_centered", "csls": "{}_csls"}  # variant -> its metric in results.json
+VARIANTS = {name: "{}" if name == "plain" else f"{{}}_{name}"  # variant -> its metric in results.json
+            for name in ("plain", "centered", "csls", "reverse", "without_english")}
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,8 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
         raise UserError(f"--no_include_special is about the mean; --pooling {how.pooling} takes <s> itself.")
     if not how.include_special and how.export_sentence_transformers:
         raise UserError("--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them.")
+    if how.pairs == "all" and not any(task.form == "retrieval" and task.parallel for task in tasks):
+        raise UserError("--pairs all goes with --tasks ntrex or flores, whose rows are the same sentences in every language.")
     if how.csls is not None and how.csls < 1:
         raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
     if how.index is None:
@@ -157,7 +159,7 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
                 raise UserError(f"--{flag} goes with --index.")
     else:
         for task in tasks:
-            if task.form == "ranking" or how.csls is not None:
+            if task.form == "ranking" or task.parallel or how.csls is not None:
                 raise UserError(f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out.")
         if how.cache_dir is None:
             raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks import languages as codes
-from xstilts import index, inputs, mining, ranks, results, runner, submission
+from xstilts import index, inputs, mining, nway, ranks, results, runner, submission
 from xstilts.embedding import Encoder, cached_embed, center, normalize
 from xstilts.errors import UserError
 
@@ -71,8 +71,9 @@ class Found:
     def hits_table(self) -> bytes:
         """The bytes of hits.parquet, one row for each layer, variant and query of every language.
 
-        Columns language (string), layer (int16), variant (string: plain, centered, csls), query (string, the query's id)
-        and value (float32, 0-1: hit, AP or RR). 100 times the mean value of a language, layer and variant is its score.
+        Columns language (string), layer (int16), variant (string: see `hits.VARIANTS`), query (string, the query's id) and
+        value (float32, 0-1: hit, AP or RR, or a mean of hits). 100 times the mean value of a language, layer and variant is its
+        score.
         """
         import pyarrow as pa
         import pyarrow.parquet
@@ -130,6 +131,8 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
         return found
     found = {language: runner.first(task.load("test", language, rows), limit) for language in languages}
     _check_sizes(task, found, how)
+    if task.form == "retrieval" and task.parallel and how.pairs == "all" and len(found) < 2:
+        raise UserError(f"--pairs all: {task.name} has {' '.join(found)} alone; a pair without English takes two languages.")
     return found
 
 
@@ -235,7 +238,7 @@ def _finish(found: Found, task, examples: Mapping) -> Found:
                 found.measures.setdefault(layer, {})[f"{task.metric}_{benchmark}"] = mean
     chances = [task.chance(rows)[task.metric] for rows in examples.values()]
     found.chance = {task.metric: float(np.mean(chances))}
-    beside = dict.fromkeys(f"{task.metric}_{variant}" for _, _, variant, _, _ in found.hits if variant != "plain")
+    beside = dict.fromkeys(f"{task.metric}_{variant}" for _, _, variant, _, _ in found.hits if variant in ("centered", "csls"))
     if beside:
         found.notes.append(f"{' and '.join(beside)}: means and neighbours are those of the searched sentences alone")
     return found
@@ -247,6 +250,8 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
     With `how.center` and `how.csls` the accuracy of centred vectors (each side minus its own mean) and of CSLS stand beside
     the plain one, never in its place. Their statistics come from the searched sentences alone.
     """
+    if task.parallel:
+        return _retrieve_parallel(task, examples, embed, how, headline)
     found = Found(headline)
     for language, rows in examples.items():
         names = ("passage", "query") if how.query_side == "english" else ("query", "passage")
@@ -265,6 +270,50 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
                         found.measures.setdefault(layer, {})[f"recall@1 {language} {variant}"] = share
                     found.answer(task, layer, language, variant, near.tolist(), rows)
     return _finish(found, task, examples)
+
+
+def _retrieve_parallel(task, examples: Mapping, embed: Callable, how, headline: int | None) -> Found:
+    """`retrieve` of one text in many languages: each is embedded once, English too, and asks and is asked.
+
+    `accuracy_reverse` is that of the other side asking. With `how.pairs` "all", at the headline layer alone, every language is
+    also compared with every other: `accuracy_without_english`, see `nway.every_pair`, and pairs.tsv.
+    """
+    found, n = Found(headline), len(next(iter(examples.values())))
+    texts = {"en": next(iter(examples.values()))["target"][:]} | {code: rows["source"][:] for code, rows in examples.items()}
+    asking, asked = ([text for code in texts for text in prompted(embed, side, texts[code])] for side in ("query", "passage"))
+    both = embed(asking if asking == asked else [*asking, *asked], task.name)  # one call: equal tokens get equal vectors
+    found.n = dict.fromkeys(examples, n)
+    for layer, vectors in both.items():
+        query = {code: vectors[start : start + n] for code, start in zip(texts, range(0, len(asking), n), strict=True)}
+        passage = query
+        if asking != asked:
+            starts = range(len(asking), 2 * len(asking), n)
+            passage = {code: vectors[start : start + n] for code, start in zip(texts, starts, strict=True)}
+        for language, rows in examples.items():
+            sides = [("en", language), (language, "en")]
+            asks, reverse = sides if how.query_side == "english" else reversed(sides)
+            with _told(f"{task.name} {language}, layer {layer}"):
+                for variant, left, right, csls in _variants(query[asks[0]], passage[asks[1]], how):
+                    found.answer(task, layer, language, variant, mining.nearest(left, right, csls=csls).tolist(), rows)
+                near = mining.nearest(normalize(query[reverse[0]]), normalize(passage[reverse[1]]))
+                found.answer(task, layer, language, "reverse", near.tolist(), rows)
+        if how.pairs == "all" and layer == headline:
+            _every_pair(found, task, examples, layer, query, None if passage is query else passage)
+    return _finish(found, task, examples)
+
+
+def _every_pair(found: Found, task, examples: Mapping, layer: int, query: Mapping, passage: Mapping | None) -> None:
+    """Adds what `nway.every_pair` finds, without English, and the accuracies of all these pairs as pairs.tsv."""
+    sides = [None if side is None else {code: normalize(side[code]) for code in examples} for side in (query, passage)]
+    values, accuracies = nway.every_pair(*sides, desc=f"{task.name} pairs")
+    metric = f"{task.metric}_without_english"
+    for language, rows in examples.items():
+        found.layers[layer][language][metric] = 100 * float(values[language].mean())
+        found.hits.append((language, layer, "without_english", task.query_ids(rows), values[language].tolist()))
+    lines = [f"{one}\t{other}\t{accuracy:.4f}" for (one, other), accuracy in sorted(accuracies.items())]
+    found.files["pairs.tsv"] = "\n".join([f"# who asks, who is asked, accuracy at layer {layer}", *lines]) + "\n"
+    found.notes.append(f"{metric}: each language with each of the {len(examples) - 1} others, both asking and asked; its mean is that of "
+                       f"all {len(accuracies)} ordered pairs. At layer {layer} alone")
 
 
 def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
@@ -426,7 +475,7 @@ class Headline:
         self.mined, rows = self.task.form == "mining", inputs.open_rows(data_args)
         languages = inputs.choose_languages(self.task, rows, words, "--select_on")
         self.held_out = [] if self.mined else languages
-        self.how = replace(how, center="none", csls=None)
+        self.how = replace(how, center="none", csls=None, pairs="english")
         self.examples = read(self.task, rows, languages, self.how, data_args.max_eval_samples, ("dev",))
         self.records = rows.records
 

@@ -9,6 +9,9 @@ languages* would give. Seeds and queries are crossed, so the mean's variance has
 
     seed / n  +  query / N  +  (seed x query) / (n N)
 
+Where the queries are the same in every language (NTREX: one sentence in a hundred languages) what is odd about one is odd
+in many, and the languages do not err apart. Then (`shared`) the variance is that of the queries' means over languages.
+
 `docs/statistics.md` says which interval covers which of them, with a simulation (benchmarks/coverage.py).
 """
 
@@ -70,30 +73,36 @@ class Estimate:
         return self.interval is not None and all(-margin < low and high < margin for low, high in both)
 
 
-def estimate(differences: Differences, draws: int = DRAWS, seed: int = 0) -> Estimate:
+def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS, seed: int = 0) -> Estimate:
     """Returns the macro mean of the differences with all its intervals; the same for the same input and seed.
 
+    Args:
+        shared: whether column q is the same query in every language.
+
     Raises:
-        UserError: when there is no language, a language has fewer than two queries, or languages differ in their seeds.
+        UserError: when there is no language, a language has fewer than two queries, or languages differ in their seeds, or,
+            with `shared`, in their number of queries.
     """
-    _check(differences)
+    _check(differences, shared)
+    # one query of all languages together is what may come out otherwise
+    units = {"all languages": np.mean(list(differences.values()), axis=0)} if shared else differences
     over_queries = np.array([values.mean(axis=1) for values in differences.values()])  # (languages, seeds)
     per_seed, per_language = over_queries.mean(axis=0), over_queries.mean(axis=1)
-    means, means_of_drawn_languages = bootstrap(differences, draws, seed)
+    means, means_of_drawn_languages = bootstrap(differences, draws, seed, shared)
     several = len(per_seed) > 1
     return Estimate(
         difference=float(per_seed.mean()),
         per_seed=tuple(per_seed.tolist()),
         per_language=dict(zip(differences, per_language.tolist(), strict=True)),
-        n_queries=sum(values.shape[1] for values in differences.values()),
-        interval=crossed_interval(differences) if several else None,
+        n_queries=sum(values.shape[1] for values in units.values()),
+        interval=crossed_interval(units) if several else None,
         t_interval=t_interval(per_seed) if several else None,
         bootstrap_interval=percentiles(means),
         language_interval=percentiles(means_of_drawn_languages),
-        p=max(crossed_p(differences), bootstrap_p(means)) if several else None,
+        p=max(crossed_p(units), bootstrap_p(means)) if several else None,
         # All zeros have no ranks; scipy answers with a warning and NaN.
         wilcoxon_p=float(stats.wilcoxon(per_language).pvalue) if per_language.any() else None,
-        apart=stands_apart(differences),
+        apart=stands_apart(units),
     )
 
 
@@ -180,7 +189,7 @@ def crossed_p(differences: Differences) -> float:
     return float(max(over_seeds, 2 * stats.norm.sf(mean / max(a + b, least(differences)) ** 0.5)))
 
 
-def bootstrap(differences: Differences, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap(differences: Differences, draws: int = DRAWS, seed: int = 0, shared: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Returns (draws,) resampled mean differences in points: over these languages, and over resampled languages.
 
     One draw takes n seeds with replacement, and within each language as many query ids as there are, with replacement,
@@ -189,19 +198,24 @@ def bootstrap(differences: Differences, draws: int = DRAWS, seed: int = 0) -> tu
     distinct rows stands for the ids: for hits of 0 and 1 there are at most 3^n of them.
 
     In the second result languages are drawn with replacement as well; one drawn twice brings the same queries twice.
+
+    Args:
+        shared: draw the same query ids in every language, as column q is the same query there.
     """
     rng = np.random.default_rng(seed)
     n = len(next(iter(differences.values())))
     resampled = np.empty((draws, len(differences), n))  # each language's mean under each seed
-    for i, values in enumerate(differences.values()):
-        rows, counts = np.unique(values.T, axis=0, return_counts=True)
+    drawn_together = [np.stack(list(differences.values()))] if shared else [values[None] for values in differences.values()]
+    for i, together in enumerate(drawn_together):  # (languages, seeds, queries)
+        rows, counts = np.unique(together.reshape(-1, together.shape[2]).T, axis=0, return_counts=True)
         order = np.argsort(-counts, kind="stable")  # the sampler stops at the last query, so frequent rows go first
         rows, counts = rows[order], counts[order]
         n_queries, step = counts.sum(), max(1, _CHUNK // len(rows))
+        places = slice(None) if shared else slice(i, i + 1)
         for start in range(0, draws, step):
             size = min(step, draws - start)
             drawn = rng.multinomial(n_queries, counts / n_queries, size=size)
-            resampled[start : start + size, i] = drawn @ rows / n_queries
+            resampled[start : start + size, places] = (drawn @ rows / n_queries).reshape(size, -1, n)
     seeds = rng.integers(n, size=(draws, 1, n))
     over_seeds = np.take_along_axis(resampled, np.broadcast_to(seeds, resampled.shape), axis=2).mean(axis=2)
     languages = rng.integers(len(differences), size=over_seeds.shape)
@@ -265,12 +279,14 @@ def verdict(
     return said + (f" [warning: {', '.join(doubts)}]" if doubts else "")
 
 
-def _check(differences: Differences) -> None:
+def _check(differences: Differences, shared: bool = False) -> None:
     if not differences:
         raise UserError("There is no language to compare the arms in.")
     seeds = {len(values) for values in differences.values()}
     if len(seeds) > 1:
         raise UserError(f"Languages with {' and '.join(map(str, sorted(seeds)))} seeds cannot be averaged: run the missing seeds.")
+    if shared and len({values.shape[1] for values in differences.values()}) > 1:
+        raise UserError("Queries that are the same in every language are as many in each.")
     for language, values in differences.items():
         if values.ndim != 2 or values.shape[1] < 2:
             raise UserError(f"{language}: {values.shape[-1]} query, at least two are needed to know their spread.")
