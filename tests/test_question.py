@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tasks import coverage
 from xstilts import contrasts as cs
+from xstilts import curve, question, results, statistics
 from xstilts import matrix as mx
-from xstilts import question, results, statistics
 from xstilts.contrasts import SEEN, UNSEEN
 from xstilts.errors import UserError
 
@@ -458,7 +459,7 @@ def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
     assert cells[-1].startswith(page_number(find(asked, "nli", "M", SEEN).found.difference) + " [")
     assert "Difference to arm none" in text and "| mnli_multilingual | en qaa qab " in text
     rows = list(csv.DictReader((out / "question.csv").open()))
-    assert len(rows) == len(asked.contrasts) + len(asked.others)
+    assert len(rows) == len(asked.contrasts) + len(asked.others) + len(asked.groups)
     primary = next(row for row in rows if row["primary"] == "True")
     assert float(primary["difference"]) == pytest.approx(asked.primary.found.difference)
     assert float(primary["bootstrap_interval_low"]) == pytest.approx(asked.primary.found.bootstrap_interval[0])
@@ -510,3 +511,50 @@ def test_arms_that_answer_alike_are_not_called_equivalent(runs, ask):
             (runs / "mnli_multilingual" / f"seed{seed}" / "tatoeba" / name).write_bytes(content)
     primary = ask(runs, **SMALL).primary
     assert primary.verdict == cs.NOT_COMPUTED and "alike in every seed" in primary.why
+
+
+# By pretraining, and by the number of languages
+
+
+@pytest.fixture
+def covers(monkeypatch):
+    """A pretraining that covers one language of each kind."""
+    monkeypatch.setitem(coverage.COVERAGE, "xlmr", frozenset({"qaa", "qac"}))
+    return {"coverage": "xlmr"}
+
+
+def test_seen_and_unseen_are_split_by_what_pretraining_covers(runs, ask, covers):
+    asked = ask(runs, **covers)
+    of_nli = {c.kind: c for c in asked.groups if (c.family, c.roles) == ("nli", ("M", "E"))}
+    assert {kind: c.languages for kind, c in of_nli.items()} == {
+        "unseen, covered": ("qac",), "unseen, not covered": ("qad",), "seen, covered": ("qaa",), "seen, not covered": ("qab",)}
+    assert {kind: c.verdict for kind, c in of_nli.items() if kind.startswith("seen")} == {
+        "seen, covered": "M better", "seen, not covered": "M better"}
+    assert not any("better" in c.verdict for kind, c in of_nli.items() if kind.startswith("unseen"))
+    whole = find(asked, "nli", "M", SEEN).found.difference
+    assert np.mean([of_nli[kind].found.difference for kind in of_nli if kind.startswith("seen")]) == pytest.approx(whole)
+    assert not any(c.primary for c in asked.groups)
+    row = next(cells for name, cells in question.group_table(asked).rows if name == "nli: M − E")
+    assert [cell.bold for cell in row] == [False, False, True, True] and row[2].text.endswith(", 1")
+    assert "seen, covered by pretraining: M better in nli" in question.words(asked)
+
+
+def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, covers):
+    asked = ask(runs, curve={"nli": ["E", "M"]}, **covers)
+    found = curve.points(asked)
+    assert list(found) == [("nli", "unseen, covered"), ("nli", "unseen, not covered"), ("nli", "seen by the last")]
+    line = found["nli", "seen by the last"]
+    assert [(number, arm) for number, arm, _ in line] == [(0, "none"), (1, "mnli"), (3, "mnli_multilingual")]
+    score = asked.matrix.records["mnli_multilingual", "tatoeba", 2]["layers"]["1"]
+    assert line[2][2][2] == pytest.approx(np.mean([score[language]["accuracy"] for language in SEEN_LANGUAGES]))
+    assert curve.table(asked).heads == ["languages of phase 2", "none", "1", "3"]
+    question.write(asked, runs / "report")
+    assert (runs / "report/question-languages.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"coverage": "bert"}, "coverage"), ({"curve": {"nli": ["Q"]}}, "curve names nli Q"), ({"curve": {"qa": ["E"]}}, "curve names qa E"),
+    ({"curve": ["E"]}, "curve is")])
+def test_a_coverage_or_curve_that_is_not_there_is_refused(changes, told, runs, ask):
+    with pytest.raises(UserError, match=told):
+        ask(runs, **changes)

@@ -9,6 +9,8 @@ What is compared stands in a YAML file (recipes/question/*.yaml), fixed before l
     select_languages: [cs, da]       # the layer is chosen on these, with `none` and the E arms alone; they are never reported
     fixed_layer: 14                  # optional second read-out, given beforehand; without select_languages the only one
     margin: 1.0                      # points within which two arms count as equivalent
+    coverage: xlmr                   # optional: a list of tasks/coverage.py; seen and unseen are then split by it, too
+    curve: {topic: [E, M4, M16]}     # optional: roles of a family that differ in their number of languages, drawn against it
 
 Read are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, ...), query
 (an id) and value (0 to 1, of that query alone). Nothing is averaged over a gap: a contrast whose two arms differ in
@@ -27,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from tasks import TASKS, get_task
+from tasks.coverage import COVERAGE, covered
 from xstilts import results, statistics, user_files
 from xstilts.errors import UserError
 from xstilts.hits import VARIANTS, Hits, ReadOut, layers
@@ -35,6 +38,7 @@ from xstilts.words import unknown
 
 ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
+COVERED, NOT_COVERED = "covered", "not covered"  # by pretraining
 NOT_COMPUTED = "not computed"
 
 
@@ -48,6 +52,8 @@ class Spec:
     select_languages: tuple[str, ...] = ()
     fixed_layer: int | None = None
     margin: float = statistics.MARGIN
+    coverage: str | None = None
+    curve: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def arms(self) -> list[str]:
@@ -81,7 +87,7 @@ class Contrast:
     family: str
     roles: tuple[str, str]
     arms: tuple[str, str]
-    kind: str  # UNSEEN, SEEN or COMMON
+    kind: str  # UNSEEN, SEEN, COMMON or a group of `groups_of`
     languages: tuple[str, ...]
     readout: ReadOut
     primary: bool = False
@@ -99,7 +105,7 @@ class Contrast:
 
 @dataclass
 class Question:
-    """All that the report shows. `contrasts` carry verdicts; `others` are the same at other read-outs, without."""
+    """All that the report shows. `contrasts` and `groups` carry verdicts; `others` are the same at other read-outs, without."""
 
     spec: Spec
     matrix: Matrix
@@ -110,6 +116,7 @@ class Question:
     reported: tuple[str, ...]
     contrasts: list[Contrast]
     others: list[Contrast]
+    groups: list[Contrast] = field(default_factory=list)  # with verdicts: seen or unseen by phase 2, covered by pretraining or not
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -141,6 +148,10 @@ def read_spec(path: str | Path) -> Spec:
         raise UserError(f"--question {path}: primary is {primary['family']} {primary['role']}, no family's role. There are {have}.")
     if not values.get("select_languages") and values.get("fixed_layer") is None:
         raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
+    for family, roles in (values.get("curve") or {}).items():
+        absent = [role for role in roles if role not in families.get(family, {})]
+        if absent:
+            raise UserError(f"--question {path}: curve names {family} {' '.join(absent)}, no family's role.")
     given = {key: value for key, value in values.items() if value is not None}
     given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
     return Spec(**given | {"primary": (primary["family"], primary["role"]), "select_languages": tuple(given.get("select_languages", ()))})
@@ -171,6 +182,9 @@ _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
                          "a list of language codes"),
     "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
     "margin": (_is_margin, "points above 0"),
+    "coverage": (lambda value: value in list(COVERAGE), f"one of: {', '.join(COVERAGE)}"),
+    "curve": (lambda value: isinstance(value, dict) and all(isinstance(roles, list) and roles and all(map(_is_text, roles))
+                                                            for roles in value.values()), "lines `family: [role, role, ...]`"),
 }  # fmt: skip
 
 
@@ -204,11 +218,27 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
     for contrast in list(contrasts):
         if common and contrast.kind == UNSEEN and contrast.roles[1] == ENGLISH and contrast.languages != common:
             others.append(replace(contrast, kind=COMMON, languages=common, primary=False))
-    for contrast in contrasts + others:
+    groups = [replace(contrast, kind=kind, languages=languages, primary=False) for contrast in contrasts
+              for kind, languages in groups_of(contrast, spec.coverage).items()]
+    for contrast in contrasts + others + groups:
         _compute(contrast, hits, cells)
     _judge(contrasts, spec)
-    problems += [f"{c.family}, {c.name}: {c.why}." for c in contrasts + others if c.why]
-    return Question(spec, matrix, families, main, reason, selection, reported, contrasts, others, list(dict.fromkeys(problems)))
+    _judge(groups, spec)
+    problems += [f"{c.family}, {c.name}: {c.why}." for c in contrasts + others + groups if c.why]
+    return Question(spec, matrix, families, main, reason, selection, reported, contrasts, others, groups, list(dict.fromkeys(problems)))
+
+
+def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
+    """Returns {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {} without a list.
+
+    Args:
+        coverage: a list of tasks/coverage.py.
+    """
+    if coverage is None:
+        return {}
+    groups = {f"{contrast.kind}, {name}": tuple(language for language in contrast.languages if covered(language, coverage) == inside)
+              for name, inside in ((COVERED, True), (NOT_COVERED, False))}
+    return {kind: languages for kind, languages in groups.items() if languages}
 
 
 # The layer

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xstilts import contrasts as cs
-from xstilts import page, plots, statistics
+from xstilts import curve, page, plots, statistics
 from xstilts.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.matrix import PLAIN, Matrix
 from xstilts.page import Cell, Table
@@ -21,9 +21,11 @@ from xstilts.plots import signed
 from xstilts.results import trained_on, write_text
 
 MULTILINGUAL = "M"
+FIRST = ("families", "contrasts", "groups", "curve")  # the tables that are not folded away
 IMAGES = {
     "question-forest.png": "Differences between arms with 95 % intervals; the numbers are in the table of differences",
     "question-layers.png": "Score by layer, one panel a family, one line an arm",
+    "question-languages.png": "Score against the number of languages that phase 2 trained on; the numbers are in a table",
 }
 
 
@@ -37,6 +39,7 @@ class Section:
     alt: dict[str, str]
     how: list[str]
     problems: list[str]
+    first: tuple[str, ...] = FIRST
 
 
 def write(question: Question, output_dir: str | Path) -> Section:
@@ -47,7 +50,8 @@ def write(question: Question, output_dir: str | Path) -> Section:
     """
     out = Path(output_dir)
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
-    images = plots.write(out, {"question-forest.png": forest, "question-layers.png": layer_curves}, question)
+    images = plots.write(out, {"question-forest.png": forest, "question-layers.png": layer_curves, "question-languages.png": curve.plot},
+                         question)
     section = Section(words(question), tables(question), images, IMAGES, how_to_read(question), question.problems)
     write_text(out / "question.md", markdown(question, section))
     return section
@@ -56,7 +60,7 @@ def write(question: Question, output_dir: str | Path) -> Section:
 def as_frame(question: Question) -> pd.DataFrame:
     """Returns one row for each contrast, all figures unrounded: what question.csv holds. Intervals are <name>_low, _high."""
     rows = []
-    for c in [*question.contrasts, *question.others]:
+    for c in [*question.contrasts, *question.others, *question.groups]:
         row = {"family": c.family, "contrast": f"{c.roles[0]}-{c.roles[1]}", "arm": c.arms[0], "against": c.arms[1], "on": c.kind,
                "languages": " ".join(c.languages), "layer": c.readout.layer, "variant": c.readout.variant, "primary": c.primary,
                "verdict": c.verdict, "why": c.why}  # fmt: skip
@@ -86,6 +90,10 @@ def words(question: Question) -> str:
             # On seen languages only the question itself: the table has the rest.
             if here and (kind == UNSEEN or pair[0] == MULTILINGUAL):
                 said.append(f"{pair[0]} against {pair[1]} in {kind} languages: {_by_verdict(here)}.")
+    for kind in dict.fromkeys(c.kind for c in question.groups):
+        here = [c for c in question.groups if c.kind == kind and c.roles == (MULTILINGUAL, ENGLISH)]
+        if here:
+            said.append(f"{MULTILINGUAL} against {ENGLISH} in languages {kind} by pretraining: {_by_verdict(here)}.")
     elsewhere = [c for c in question.others if c.found and c.kind == UNSEEN and (c.family, c.roles) == (first.family, first.roles)]
     if elsewhere:
         listed = "; ".join(f"{c.readout}: {signed(c.found.difference)}{_interval(c, ' (', ')')}" for c in elsewhere)
@@ -168,6 +176,8 @@ def tables(question: Question) -> dict[str, Table]:
     found = {
         "families": family_table(question),
         "contrasts": contrast_table(question),
+        "groups": group_table(question),
+        "curve": curve.table(question),
         "readouts": readout_table(question),
         "checks": check_table(question),
         "languages": language_table(question),
@@ -205,6 +215,25 @@ def contrast_table(question: Question) -> Table:
                  *(f"{mean:.1f}" for mean in c.means), str(c.found.n_seeds), f"{c.found.n_queries:,}", str(len(c.languages))]  # fmt: skip
         rows.append((name, [Cell(text, bold=c.primary) for text in texts]))
     return Table(f"Differences in points at {question.readout}", heads, rows)
+
+
+def group_table(question: Question) -> Table:
+    """Returns every contrast by seen or unseen in phase 2 and covered or not by pretraining; bold where one arm is better."""
+    heads = [f"{kind}, {inside}" for kind in (UNSEEN, SEEN) for inside in (cs.COVERED, cs.NOT_COVERED)]
+    rows = []
+    for family, roles in dict.fromkeys((c.family, c.roles) for c in question.groups):
+        cells = []
+        for kind in heads:
+            c = _find(question.groups, family, roles, kind)
+            cell = _difference(c)
+            if c and c.found:
+                cell.text += f", {len(c.languages)}"
+                cell.bold, cell.why = " better" in c.verdict, c.verdict
+            cells.append(cell)
+        rows.append((f"{family}: {' − '.join(roles)}", cells))
+    caption = f"Differences in points [95 % interval], number of languages, at {question.readout}: languages that phase 2 saw or not, " \
+              f"and that pretraining covers or not (list: {question.spec.coverage}); bold: one arm is better, Holm-adjusted"
+    return Table(caption, ["contrast", *heads], rows)
 
 
 def readout_table(question: Question) -> Table:
@@ -382,10 +411,10 @@ def layer_curves(question: Question) -> Figure | None:
 def markdown(question: Question, section: Section) -> str:
     """Returns question.md: words, tables, plots, what was not computed, then the paper's own tables."""
     parts = ["# English or multilingual intermediate training?\n", section.words + "\n"]
-    parts += [section.tables[name].markdown() for name in ("families", "contrasts") if name in section.tables]
+    parts += [section.tables[name].markdown() for name in FIRST if name in section.tables]
     parts += ["\n".join(f"- {sentence}" for sentence in section.how) + "\n"]
     parts += [f"![{alt}]({name})\n" for name, alt in IMAGES.items() if name in section.images]
-    parts += [table.markdown() for name, table in section.tables.items() if name not in ("families", "contrasts")]
+    parts += [table.markdown() for name, table in section.tables.items() if name not in FIRST]
     if section.problems:
         parts.append("## Not computed, or to mind\n\n" + "\n".join(f"- {problem}" for problem in section.problems) + "\n")
     parts.append("## The paper's tables\n\nOver all languages measured, at the layer of `--report_layer`.\n")
