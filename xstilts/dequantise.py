@@ -153,15 +153,17 @@ def composed(replacements: dict[str, str]) -> Iterator[tuple[str, str]]:
     alike: dict[str, set[str]] = {}  # mark -> characters that are only another spelling of it
     decomposed = set()
     for point in range(sys.maxunicode + 1):
+        if not unicode.decomposition(chr(point)):  # nor are Hangul's, which are too long
+            continue
         parts = unicode.normalize("NFKD", chr(point))
         if len(parts) == 1:
-            alike.setdefault(parts, {parts}).add(chr(point))
+            alike.setdefault(parts, set()).add(chr(point))
         elif len(parts) == 2 and parts[0] not in replacements:
             decomposed.add(parts)
     for letter, mark in sorted(decomposed):
         whole = unicode.normalize("NFC", letter + mark)
         if whole != letter + mark:
-            for spelling in sorted(alike[mark]):
+            for spelling in sorted({mark} | alike.get(mark, set())):
                 if len((letter + spelling).encode()) <= LONGEST_GRAPHEME:
                     yield letter + spelling, whole
 

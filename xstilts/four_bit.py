@@ -42,6 +42,11 @@ class Sizes:
     positions: int
     token_types: int
 
+    @property
+    def tensors(self) -> int:
+        """How many there are: 5 of the embeddings, 16 of each layer."""
+        return 5 + 16 * self.layers
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return {tensor name: shape} of every tensor the file must hold."""
         h, inner = self.hidden, self.inner
@@ -120,7 +125,7 @@ def read(data: bytes, name: str) -> FourBitEncoder:
         raise file.wrong(f"has {len(pieces)} pieces and {sizes.vocabulary} word embeddings")
     replacements = read_replacements(file)
     eps = float(str(np.float32(eps)))  # the number that was meant: 1e-12, not its nearest float32
-    return FourBitEncoder(sizes, eps, pieces, ids, replacements, read_weights(file, sizes.shapes()))
+    return FourBitEncoder(sizes, eps, pieces, ids, replacements, read_weights(file, sizes))
 
 
 def read_vocabulary(file: Cursor) -> tuple[list[tuple[str, float]], dict[str, int]]:
@@ -159,17 +164,19 @@ def read_replacements(file: Cursor) -> dict[str, str]:
     return found
 
 
-def read_weights(file: Cursor, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Return {tensor name: float32 array of its shape}; the names are exactly those of `shapes`."""
+def read_weights(file: Cursor, sizes: Sizes) -> dict[str, np.ndarray]:
+    """Return {tensor name: float32 array of its shape}; the names are exactly those of `Sizes.shapes`."""
     (entries,) = file.numbers("i", "directory")
-    directory = {}
+    if entries != sizes.tensors:
+        raise file.wrong(f"its directory has {entries} tensors, expected {sizes.tensors}")
+    shapes, directory = sizes.shapes(), {}
     for _ in range(entries):
         (length,) = file.numbers("H", "directory")
         name = file.bytes(length, "directory").decode("utf-8", "replace")
         directory[name] = file.numbers("BIQQ", "directory")
-    if len(directory) != entries or directory.keys() != shapes.keys():
-        odd = sorted(directory.keys() ^ shapes.keys()) or ["one of them twice"]
-        raise file.wrong(f"its directory has {entries} tensors, expected {len(shapes)}; they differ in {odd[0]}")
+    if odd := sorted(directory.keys() ^ shapes.keys()):  # one that is there twice leaves another out
+        raise file.wrong(f"its directory {'names' if odd[0] in directory else 'lacks'} tensor {odd[0]!r}; expected one each of: "
+                         f"{', '.join(list(shapes)[:6])}, ...")
     return {name: read_tensor(file, name, *directory[name], shape) for name, shape in shapes.items()}
 
 
@@ -192,5 +199,6 @@ def dequantise(blocks: np.ndarray) -> np.ndarray:
     weights[:, : BLOCK // 2] = blocks["halves"] & 15
     weights[:, BLOCK // 2 :] = blocks["halves"] >> 4
     weights -= 8
-    weights *= blocks["scale"].astype(np.float32)[:, None]
+    with np.errstate(invalid="ignore"):  # a scale that is no number: found by whoever reads the tensor
+        weights *= blocks["scale"].astype(np.float32)[:, None]
     return weights.ravel()
