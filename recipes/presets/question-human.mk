@@ -13,7 +13,8 @@ QUESTION ?= recipes/question/human.yaml
 # translated by people, row by row: XNLI's dev and test, XQuAD, SIB-200. Nothing here is scored on these, but phase 2 on its own dev rows
 DATA_ARGS ?= --splits xnli.train=validation+test[:4510] xnli.dev=test[4510:] \
   xquad.train=validation[:1000] xquad.dev=validation[1000:] xquad_dual.train=validation[:1000] xquad_dual.dev=validation[1000:]
-FAMILY_xnli ?= --train_languages en ar bg de el es fr hi ru sw th tr ur vi zh
+# XNLI's languages but Bulgarian, whose test rows are not there
+FAMILY_xnli ?= --train_languages en ar de el es fr hi ru sw th tr ur vi zh
 FAMILY_mlm_xnli ?= $(FAMILY_xnli)
 FAMILY_xquad ?= --train_languages en ar de el es hi ru th tr vi zh
 FAMILY_xquad_dual ?= $(FAMILY_xquad)
