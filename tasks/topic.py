@@ -34,3 +34,6 @@ class SIB200(Sentence):
                       shape=lambda data, _: data.rename_columns({"index_id": "id"})),)
     # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): 16 rows, 2 steps accumulated
     defaults = {"learning_rate": 1e-5, "num_train_epochs": 20, "per_device_train_batch_size": 32, "max_seq_length": 164}
+
+    def to_rows(self, examples):
+        return super().to_rows(examples).rename_column("id", "index_id")
