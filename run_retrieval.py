@@ -61,6 +61,8 @@ def main(argv: list[str]) -> None:
     if not dual.do_train:
         inputs.check_retrieval(how, tasks, data_args.benchmark)
     name = check_checkpoint(model_args.model_name_or_path)
+    for task in tasks:
+        inputs.check_unseen(task, name)
     if dual.do_train:
         places.settle_training(run)
     for task in [] if dual.do_train else tasks or [None]:

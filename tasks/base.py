@@ -89,6 +89,7 @@ class Task:
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
     fields: ClassVar[tuple[tuple[str, ...], ...]] = ()  # columns of an example that are in one language together, first field first
+    same_sentences: ClassVar[tuple[str, ...]] = ()  # Hub ids whose rows hold sentences of this test: not to be trained on
     parallel: ClassVar[bool] = False  # whether the test asks the same in every language, query by query
     other_languages: ClassVar[str] = ""  # train rows not in English: "parallel" (the same rows), "native" (others), "" (none)
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)

@@ -159,6 +159,7 @@ class FLORES(ParallelText):
 
     name = "flores"
     languages_in = "flores"
+    same_sentences = ("Davlan/sib200",)
     sources = _one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
 
 

@@ -714,10 +714,11 @@ def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
     task = get_task("sib200")
     for split in ("train", "dev", "test"):
         examples, (record,) = load("sib200", split, "zh-Hant", files)
-        assert task.ids(examples) == ["7", "3"] and examples["label"][:] == [1, 0]
+        assert dict(zip(task.ids(examples), examples["label"][:], strict=True)) == {"7": 1, "3": 0}
         assert (record["config"], record["rows"]) == ("zho_Hant", 2)
     assert task.languages(Rows(tmp_path)) == ["en", "xh", "zh-Hant"] and len(task.languages(Rows("hub"))) == 205
     assert task.lines([0, 1], examples) == ["science/technology", "travel"]
+    assert set(task.to_rows(examples).column_names) == {"text", "category", "index_id"}  # what a translation of them is written as
     features = featurize(task, examples, tokenizer)
     assert [tokenizer.decode(ids) for ids in features["input_ids"]] == [
         tokenizer.decode(tokenizer(text)["input_ids"]) for text in examples["text_a"]]
@@ -731,6 +732,18 @@ def test_sib200_refuses_what_is_no_row_of_it(load, row, told):
     with pytest.raises(UserError) as error:
         load("sib200", "test", "en", {"Davlan__sib200/eng_Latn/test": [topic(0), row]})
     assert told in str(error.value)
+
+
+def test_the_first_rows_of_sib200_are_no_one_topic(load):
+    """Its test file is sorted by topic, and --max_eval_samples takes the first rows: the same ones in every language."""
+    labels = get_task("sib200").labels
+    rows = [topic(number, labels[number // 30], f"number {number}") for number in range(210)]
+    files = {"Davlan__sib200/eng_Latn/test": rows, "Davlan__sib200/xho_Latn/test": rows[::-1]}
+    english, (record,) = load("sib200", "test", "en", files)
+    xhosa, _ = load("sib200", "test", "xh", {})
+    assert sorted(english["text_a"]) == sorted(row["text"] for row in rows) and english["id"][:] == xhosa["id"][:]
+    assert all(text == f"number {number}" for text, number in zip(english["text_a"], english["id"], strict=True))
+    assert len(set(english["label"][:20])) >= 5 and any("order" in note for note in record["notes"])
 
 
 def reading(answer, text="Bob lives in Ulm."):

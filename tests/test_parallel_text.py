@@ -206,6 +206,17 @@ def test_what_cannot_be_measured(arguments, told, refused, no_embedding):  # noq
     assert told in refused(*arguments)
 
 
+def test_flores_is_not_measured_after_sib200(tiny_model, tiny_world, refused, no_embedding, retrieval, cli, tmp_path):  # noqa: F811
+    """SIB-200's train sentences are FLORES' own: refused, of a checkpoint and of one trained on from it; NTREX is not."""
+    first, second = tmp_path / "runs/sib200/seed0", tmp_path / "runs/more/seed0"
+    few = ("--data_root", tiny_world, "--max_steps", 1, "--per_device_train_batch_size", 4, "--max_seq_length", 32, "--bf16", "False")
+    for task, model, folder in (("sib200", tiny_model, first), ("copa", first, second)):
+        done = cli("run_intermediate.py", "--tasks", task, "--model_name_or_path", model, "--output_dir", folder, *few)
+        assert done.returncode == 0, done.stderr
+    for model in (first, second):
+        assert "was trained on Davlan/sib200" in refused("--tasks", "ntrex", "flores", model=model)
+
+
 # ---- intervals -----------------------------------------------------------------------------------------------------------
 
 def test_languages_that_are_asked_the_same_do_not_make_the_interval_narrower():

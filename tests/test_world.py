@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from world import choices, pairs, spans, tagging
+from world import choices, pairs, spans, tagging, wide
 from world.__main__ import main
 from world.base import sentence
 from world.baseline import accuracy
@@ -198,6 +198,11 @@ def test_the_stamp_counts_every_file(folder):
         ("izhx__mewsli-x/candidate_entities/test",
          "entity_id title description sentence_spans description_language description_url"),
         ("bilingual-lexicons__world/en-qaa/train", "source target"),
+        ("mteb__NTREXBitextMining/default/test", "eng_Latn qaa qab qac qad"),
+        ("mteb__FloresBitextMining/default/devtest", "eng_Latn qaa qab qac qad"),
+        ("Davlan__sib200/qab/train", "index_id category text"),
+        ("facebook__belebele/qac/test", "link question_number flores_passage question mc_answer1 mc_answer2 mc_answer3 mc_answer4 "
+                                        "correct_answer_num dialect ds"),
     ],
 )  # fmt: skip
 def test_columns(folder, path, columns):
@@ -442,6 +447,55 @@ def test_tested_sentences_are_not_in_the_text(folder):
         assert text[code].isdisjoint(row["sentence1"] for row in pairs)
         for split in ("validation", "test"):
             assert text[code].isdisjoint(r["text"] for r in table(folder, f"bucc2018__{code}-en/source/{split}"))
+
+
+def test_sentences_in_every_language_are_in_no_text(folder):
+    """NTREX and FLORES: drawn after the text was written, from what no language tells in it; the English ones all differ."""
+    text = {lang: {re.sub(r"^\S+, ", "", s) for row in table(folder, f"wikimedia__wikipedia/20231101.{lang}/train")
+                   for s in re.split(r"(?<=[.?]) ", row["text"])} for lang in CODES}  # fmt: skip
+    for path, n in (("NTREX", "test"), 50), (("Flores", "dev"), 50), (("Flores", "devtest"), 50):
+        rows = table(folder, "mteb__{}BitextMining/default/{}".format(*path))
+        assert len(rows) == len({row["eng_Latn"] for row in rows}) == n
+        for lang in CODES:
+            assert text[lang].isdisjoint(row["eng_Latn" if lang == "en" else lang] for row in rows)
+
+
+def test_topics_are_of_the_sentences_of_flores(folder):
+    flores = [row for split in ("dev", "devtest") for row in table(folder, f"mteb__FloresBitextMining/default/{split}")]
+    seen = []
+    for split, n in (("train", 70), ("validation", 10), ("test", 20)):
+        english = table(folder, f"Davlan__sib200/eng_Latn/{split}")
+        assert len(english) == n
+        seen += [row["index_id"] for row in english]
+        for code in CODES:
+            name = "eng_Latn" if code == "en" else code
+            rows = table(folder, f"Davlan__sib200/{name}/{split}")
+            assert [(row["index_id"], row["category"]) for row in rows] == [(row["index_id"], row["category"]) for row in english]
+            assert [row["text"] for row in rows] == [flores[row["index_id"]][name] for row in rows]
+    assert sorted(seen) == list(range(100)) and seen != sorted(seen)
+    assert {row["category"] for row in table(folder, "Davlan__sib200/eng_Latn/train")} <= set(wide.TOPICS.values())
+    assert len(set(wide.TOPICS.values())) == 7
+
+
+def test_one_answer_of_four_is_right():
+    world, rng, labels = World(0), random.Random(0), Counter()
+    for _ in range(300):
+        passage, asked, slot, choices_, label = choices.reading_meaning(world, rng)
+        parts = [getattr(getattr(clause, slot), "noun", getattr(clause, slot)) for clause in choices_]
+        assert len(set(parts)) == 4 and None not in parts
+        right = [clause for clause in passage if spans.could_answer(asked, slot, clause)]
+        assert len(right) == 1 and getattr(getattr(right[0], slot), "noun", getattr(right[0], slot)) == parts[label]
+        labels[label] += 1
+    assert min(labels.values()) > 50
+
+
+def test_passages_are_parallel(folder):
+    english, other = (table(folder, f"facebook__belebele/{code}/test") for code in ("eng_Latn", "qad"))
+    assert len(english) == 40 and [row["correct_answer_num"] for row in english] == [row["correct_answer_num"] for row in other]
+    assert all(len({row[f"mc_answer{i}"] for i in range(1, 5)}) == 4 and all(row[f"mc_answer{i}"] for i in range(1, 5))
+               for row in english + other)
+    digits = [[re.findall(r"\d", row["flores_passage"]) for row in rows] for rows in (english, other)]
+    assert digits[0] == digits[1]
 
 
 def test_train_and_test_share_no_row(folder):

@@ -165,6 +165,23 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
             raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
 
 
+def check_unseen(task, model: str) -> None:
+    """Refuses a measurement on sentences that the checkpoint was trained on, as far as the results.json of its chain say.
+
+    Raises:
+        UserError: naming the checkpoint and the rows.
+    """
+    from xstilts import results
+
+    while task.same_sentences and model and results.is_there(model):
+        record = results.read(Path(model, results.FILE_NAME))
+        if rows := [data["id"] for data in record["data"] if data["id"] in task.same_sentences]:
+            raise UserError(f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. Measure "
+                            "it on another task, such as ntrex.")
+        began = Path(model, "run.json")  # it has the whole path, which results.json does not tell
+        model = str(results.read_note(began, outputs.NOBODY_KNOWS).get("model") or "") if began.is_file() else record["model"]
+
+
 def selection(select_on: str, benchmark: str) -> tuple:
     """What --select_on names: (task, languages; of mining none).
 

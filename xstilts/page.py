@@ -239,6 +239,10 @@ def figure_notes(matrix: Matrix) -> list[str]:
         notes.append("Figures in _centered are of vectors less the mean of their language, those in _csls of CSLS: beside the plain "
                      "figure, because a language's offset hides much of what a model knows. Means and neighbours come from the searched "
                      "sentences alone.")  # fmt: skip
+    if any(name.endswith("_reverse") for name in names):
+        notes.append("Figures in _reverse are of the other side asking: English is asked where it asks else, or the other way round.")
+    if any(name.endswith("_without_english") for name in names):
+        notes.append("Figures in _without_english are the mean over all pairs of two languages neither of which is English, both ways.")
     if any(name.startswith("map_") for name in names):
         notes.append("map_multilingual (one pool of all languages), map_monolingual and map_crosslingual are not cut at 20.")
     notes += plots.notes(matrix)
