@@ -27,11 +27,14 @@ FAMILY_sib200 ?= --train_languages en --max_steps 100
 ARGS_sib200+languages4 ?= --train_languages $(LANGUAGES_4)
 ARGS_sib200+languages16 ?= --train_languages $(LANGUAGES_16)
 ARGS_sib200+languages64 ?= --train_languages $(LANGUAGES_64)
+# Settled on English dev, before any retrieval was measured (seed 9): 200 steps at 1e-4 bring XNLI to 61 % in English and 55 % in 14
+# languages (chance 34 %).
 # 82 % of the weights are word embeddings: frozen, they cost Adam nothing. fp32, so that machines agree more closely
 INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --max_steps 200 --per_device_train_batch_size 32 --warmup_steps 0.1 --max_seq_length 96 \
   --max_eval_samples 300 --freeze_embeddings --save_strategy no --bf16 False
-# 300 sentences in 50 languages: seven that the layer is chosen on, the others in four groups, seen or not by a phase 2, named or not by pretraining's list
-RETRIEVAL_ARGS ?= --layer all --report_layer 12 --center language --max_eval_samples 300 --languages \
+# 200 sentences in 50 languages: seven that the layer is chosen on, the others in four groups, seen or not by a phase 2, named or not by
+# pretraining's list
+RETRIEVAL_ARGS ?= --layer all --report_layer 12 --center language --max_eval_samples 200 --languages \
   cs da sv nb ca sk hr \
   ar de el es fr hi ru sw th tr vi zh \
   af am be bn ga ha ky lt mg ml mn my ne om pl si sq \
