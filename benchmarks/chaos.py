@@ -207,7 +207,7 @@ def main() -> None:
                 delay, how = rng.uniform(0, given.longest or 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
                 if len(kills) % 3 == 0 and not life.at_end():
                     life.wait_for_end()
-                    delay = rng.uniform(0, 1)  # about as long as scoring and saving take
+                    delay = rng.uniform(0, 0.2)  # scoring and saving take about as long; a second later the run is done
                 try:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
