@@ -5,10 +5,10 @@
 A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other until
 there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the run that is at
 work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
-live on without their make, and the next make meets them; in the window below, all there is. Delays are uniform from 0 to `--longest` seconds, by default one and a
+live on without their make, and the next make meets them. Delays are uniform from 0 to `--longest` seconds, by default one and a
 half times what a run of the undisturbed matrix took, its start included, so that kills fall everywhere. Every third kill waits
-first until a training has its last checkpoint and no results.json yet: a run that is begun again there has nothing to train. Caches
-of features are each life's own: they are killed half written too.
+first until a training has its last checkpoint and no results.json yet, and takes all processes at once: a run that is begun again
+there has nothing to train. Caches of features are each life's own: they are killed half written too.
 
 Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
 with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
