@@ -50,12 +50,22 @@ quoted = '$(subst ','\'',$1)'
 # a path as it was typed, where it was typed: make takes `$b` in it for a variable
 typed = $(filter command environment,$(firstword $(origin $1)))
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
-LISTS := ARMS TARGETS RETRIEVAL SEEDS DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE $(if $(call typed,THREADS),THREADS)
+LISTS := ARMS TARGETS RETRIEVAL SEEDS DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
+ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
+define LINE_END
+
+
+endef
+# the shell would be given the first line alone, and a recipe would be cut in two
+CUT := $(strip $(foreach v,$(sort $(PATHS) $(LISTS) INTERMEDIATE_ARGS TARGET_ARGS RETRIEVAL_ARGS DATA_ARGS WORLD_ARGS TRAIN_LANGUAGES $(ON_COMMAND_LINE)),$(if $(findstring $(LINE_END),$(value $v)),$v)))
+$(if $(CUT),$(error $(firstword $(CUT)) holds a line end. Give it in one line))
 PROBLEM := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
-  --command_line $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$(call quoted,$v))) \
+  --command_line $(foreach v,$(ON_COMMAND_LINE),$(call quoted,$v)) \
   --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) 2>/dev/null || echo 'recipes/check.py did not run with PYTHON=$(PYTHON)')
-$(if $(PROBLEM),$(error $(PROBLEM)))
+ifneq ($(PROBLEM),checked)
+  $(error $(or $(PROBLEM),recipes/check.py did not run))
+endif
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 override OUT := $(patsubst %/,%,$(OUT))
 

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
-    from xstilts import code_switch, families, inputs, places
+    from xstilts import code_switch, families, inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
@@ -62,10 +62,12 @@ def main(argv: list[str]) -> None:
         refuse_unused("it goes with --mlm_rate", text_args)
     families.check(family, arm)
     families.check_adapter(peft)
+    unused.check_mixture(mix, tasks, arm)
     name = check_checkpoint(model_args.model_name_or_path)
     places.settle_training(run)
     inputs.check_run(run)
     rows = inputs.open_rows(data_args, family.translations)
+    notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_family(family, arm, tasks)
     lexicons, read = {}, []
     if arm.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, families.seen_languages(family, arm), arm.skip_identities,
@@ -104,7 +106,7 @@ def main(argv: list[str]) -> None:
     length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, model.config)
 
     # ---- rows and features ---------------------------------------------------------------------------------------
-    train_features, dev, notes, n_rows = {}, {}, [], 0
+    train_features, dev, n_rows = {}, {}, 0
     with args.main_process_first(desc="features"):
         for task in tasks:
             train = multilingual.load(task, family, arm, rows, data_args.max_train_samples, run.seed, lexicons, alone=len(tasks) == 1)
@@ -117,8 +119,8 @@ def main(argv: list[str]) -> None:
             texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
             train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
             notes += left_out
-    for note in notes:
-        runner.logger.info(note)
+    notes += unused.of_translations(family, rows)
+    unused.log(notes, rows)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     collators = {task.name: task.collator(tokenizer) for task in tasks}

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
-    from xstilts import families, inputs, places
+    from xstilts import families, inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
@@ -53,12 +53,14 @@ def main(argv: list[str]) -> None:
     if mlm.config_name:
         inputs.check_sizes(mlm.config_name)
     families.check_adapter(peft)
+    unused.check_text(mlm, model_args)
     task = Wikipedia(data_args.benchmark)
     source = get_task(mlm.text_of, data_args.benchmark) if mlm.text_of else None
     name = mlm.config_name or check_checkpoint(model_args.model_name_or_path)
     places.settle_training(run)
     inputs.check_run(run)
-    rows, notes = inputs.open_rows(data_args, family.translations), []
+    rows = inputs.open_rows(data_args, family.translations)
+    notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_text(family, text_args, source)
     languages = families.text_languages(text_args, family)
     check_attention(model_args.attn_implementation)
 
@@ -76,8 +78,9 @@ def main(argv: list[str]) -> None:
         return
     cards.check_push(run)
     if source:
-        texts, held_out, notes = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples,
+        texts, held_out, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples,
                                                         data_args.max_eval_samples, run.seed)
+        notes += found + unused.of_translations(family, rows)
     else:
         languages = languages or task.languages(rows)
         texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
@@ -102,6 +105,7 @@ def main(argv: list[str]) -> None:
     with args.main_process_first(desc="features"):
         train, left_out = runner.text_features(task, texts, tokenizer, length, True)
         dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
+    unused.log(notes, rows)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
         raise stray(rest[0], rest.known)
 
     from tasks import RETRIEVAL, get_task, list_tasks
-    from xstilts import families, inputs, outputs, places, prompts
+    from xstilts import families, inputs, outputs, places, prompts, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.embedding import check_new_folder
     from xstilts.errors import UserError
@@ -60,6 +60,8 @@ def main(argv: list[str]) -> None:
     tasks = [get_task(name, data_args.benchmark) for name in sorted(set(how.tasks))]
     if not dual.do_train:
         inputs.check_retrieval(how, tasks, data_args.benchmark)
+        if not tasks:
+            unused.check_export(how, data_args, run)
     name = check_checkpoint(model_args.model_name_or_path)
     for task in tasks:
         inputs.check_unseen(task, name)
@@ -93,7 +95,7 @@ def main(argv: list[str]) -> None:
 def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
                   run: MeasurementArguments, world_size: int) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, endings, folders, inputs, measure, results, runner
+    from xstilts import cards, endings, folders, inputs, measure, results, runner, unused
     from xstilts.embedding import Encoder
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
@@ -108,7 +110,8 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         settings.pop("pairs")  # folders of older versions do not name it
     settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
     # in one order, because two processes that claim the folders in two would wait for each other
-    cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False)) for task in tasks]
+    cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False,
+                            hub_model_id=None, hub_private_repo=False)) for task in tasks]
     for _, cell in cells:
         inputs.check_run(cell)
     cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
@@ -126,6 +129,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
     work = []
     for task, cell, rows in cells:
         languages, notes = headline.reported(task, rows, data_args.languages)
+        notes += unused.of_model(model_args) + unused.of_measurement(task, how, data_args)
         examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
         measure.check_index(task, examples, how, encoder.model.config.hidden_size)
         work.append((task, cell, rows, examples, notes + measure.smaller_pools(task, examples, data_args.max_eval_samples)))
@@ -137,6 +141,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
     for task, cell, rows, examples, notes in work:
         start = time.time()
+        unused.log(notes, rows)
         results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))  # before all else: the folder is this run's
         endings.begin(cell.output_dir, checkpoints=None)
         found = measure.MEASURES[task.form](task, examples, embed, how, layer)

@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
-    from xstilts import inputs, places
+    from xstilts import inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> None:
     places.settle_measurement(run, name, run.output_dir)
     inputs.check_run(run)
     rows = inputs.open_rows(data_args)
+    notes = unused.of_model(model_args) + unused.of_rows(data_args)
     languages = inputs.choose_languages(task, rows, data_args.languages)
     check_attention(model_args.attn_implementation)
 
@@ -71,6 +72,8 @@ def main(argv: list[str]) -> None:
             test = runner.load_scored(task, "test", language, rows, data_args.max_eval_samples)
             tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
+    unused.log(notes, rows)
+
     # ---- train ---------------------------------------------------------------------------------------------------
     checkpoint = folders.begin(run, settings, rows)
     earlier = stages.train_before(task, model, args, rows, tokenizer, length, data_args, model_args)
@@ -90,7 +93,7 @@ def main(argv: list[str]) -> None:
             "phase": "target", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed,
             "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
             "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": folders.unique(rows.records),
-            "seconds": round(seconds, 1), "measures": runner.measures(trainer),
+            "seconds": round(seconds, 1), "measures": runner.measures(trainer), "notes": notes,
         }, checkpoint=target.keep_checkpoint)
 
 

@@ -7,8 +7,8 @@ there were `--kills` kills; every second one trains on two processes under torch
 work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
 live on without their make, and the next make meets them. Delays are uniform from 0 to `--longest` seconds, by default one and a
 half times what a run of the undisturbed matrix took, its start included, so that kills fall everywhere. Every third kill waits
-first until a training has its last checkpoint and no results.json yet: a run that is begun again there has nothing to train. Caches
-of features are each life's own: they are killed half written too.
+first until a training has its last checkpoint and no results.json yet, and takes all processes at once: a run that is begun again
+there has nothing to train. Caches of features are each life's own: they are killed half written too.
 
 Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
 with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
@@ -86,7 +86,8 @@ class Life:
 
     def at_end(self) -> bool:
         """Whether a run has its last checkpoint and is not finished."""
-        return any((self.folder / "runs").rglob(f"checkpoint-{STEPS}/trainer_state.json"))
+        states = (self.folder / "runs").rglob(f"checkpoint-{STEPS}/trainer_state.json")
+        return any(not (state.parents[1] / "results.json").exists() for state in states)
 
     def wait_for_end(self) -> None:
         """Returns when a run is `at_end`, or when the attempt has come to its end before."""
@@ -112,6 +113,11 @@ class Life:
         if how == "run" and workers:
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
                 rng.choice(list(workers)).kill()
+        elif how == "all":  # torchrun's workers have a process group of their own
+            os.killpg(self.make.pid, signal.SIGKILL)
+            for worker in workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
         elif how == "group":
             os.killpg(self.make.pid, signal.SIGKILL)
         else:
@@ -207,13 +213,12 @@ def main() -> None:
                 delay, how = rng.uniform(0, given.longest or 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
                 if len(kills) % 3 == 0 and not life.at_end():
                     life.wait_for_end()
-                    delay = rng.uniform(0, 1)  # about as long as scoring and saving take
+                    delay, how = rng.uniform(0, 0.1), "all"  # a second later the run is done, or what lives on ends it
                 try:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
-                    at_end = life.at_end()
                     at_work = life.kill(how, rng)
-                    note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1), at_end=at_end)
+                    note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1), at_end=life.at_end())
                     kills.append(entries[-1])
                     bar.update()
                 else:

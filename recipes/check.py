@@ -1,4 +1,4 @@
-"""What is wrong in a `make` command, before anything is built: prints one line, or nothing. The Makefile calls it.
+"""What is wrong in a `make` command, before anything is built: prints one line, or "checked". The Makefile calls it.
 
     check.py NAME=VALUE ... --command_line NAME ... --presets FILE ...
 
@@ -122,6 +122,10 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> None:
         check_path(name, values[name])
     if empty := [name for name in NEEDED if not values[name].strip()]:
         raise Wrong(f"{empty[0]} is empty. Give it a value, or leave it out.")
+    if not values["OUT"].strip("/"):
+        raise Wrong(f"OUT={values['OUT']}: give a folder for the matrix, e.g. runs/mine.")
+    if not re.fullmatch(r"[\w.-]*", values.get("HUB", "")):
+        raise Wrong(f"HUB={values['HUB']}: expected one name, yours on the Hub or an organisation's.")
     check_lists(values, arms, task)
     for name in ("THREADS", "DEFAULT_JOBS"):
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
@@ -141,6 +145,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
+        print("checked")
     except Wrong as wrong:
         print(str(wrong).rstrip("."))  # make puts one after it
 

@@ -29,6 +29,7 @@ class Pairs(Task):
     passages of the split, is the one nearest to the query its own?
     """
 
+    of: ClassVar[str] = ""  # the task whose rows these are, if they are another's: --splits <of>.train=... applies here too
     form = "pairs"
     metric = "accuracy"
     select = "last"
@@ -76,7 +77,7 @@ class SquadDual(Pairs):
     The rows are the task squad's own (so --splits squad.train=... applies here too), English or translated.
     """
 
-    name = "squad_dual"
+    name, of = "squad_dual", "squad"
 
     def pairs(self, split, language, rows):
         from tasks import get_task
@@ -113,6 +114,7 @@ class XquadDual(SquadDual):
     """
 
     name = "xquad_dual"
+    of = ""  # --splits xquad_dual.train=...
 
     def pairs(self, split, language, rows):
         from tasks.span import SQuAD, XQuAD
@@ -129,7 +131,6 @@ class XquadDual(SquadDual):
 class PositivePairs(Pairs):
     """The pairs of a sentence-pair task that carry its positive label. The id is the row's number in the source, from 0."""
 
-    of: ClassVar[str]  # the task whose rows these are; --splits <of>.train=... applies here too
     positive: ClassVar[str]  # the label of a pair that means the same
 
     defaults: ClassVar[dict] = {**Pairs.defaults, "max_seq_length": 128}

@@ -56,6 +56,7 @@ class Rows:
         if self.translations and not self.translations.is_dir():
             raise UserError(f"--translations {translations} is not a folder. `python -m xstilts.translate` makes one.")
         self.overrides: dict[tuple[str, str], str] = {}
+        self.asked: set[tuple[str, str]] = set()  # (task, split) that some override was looked up for
         for text in splits:
             match = re.fullmatch(r"(\w+)\.(train|dev|test)=(.+)", text)
             if not match:
@@ -91,6 +92,7 @@ class Rows:
 
     def expression(self, task: str, split: str, default: str) -> str:
         """Which source split is read for a task's split: the user's override, or the adapter's `default`."""
+        self.asked.add((task, split))
         return self.overrides.get((task, split), default)
 
     def file(self, source: str, config: str, split: str) -> Path | None:

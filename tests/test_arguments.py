@@ -93,7 +93,8 @@ def test_flags_are_not_abbreviated():
 
 
 @pytest.mark.parametrize("argv, told", [
-    (["--temperature", "warm"], "temperature"), (["--examples_cap", "1.5"], "examples_cap"), (["--benchmark", "glue"], "xtreme"),
+    (["--temperature", "warm"], "temperature"), (["--temperature", "wa\nrm"], "temperature"),
+    (["--examples_cap", "1.5"], "examples_cap"), (["--benchmark", "glue"], "xtreme"),
 ])
 def test_wrong_value_names_its_argument(argv, told):
     with pytest.raises(UserError, match=told) as caught:

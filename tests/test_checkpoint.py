@@ -146,6 +146,15 @@ def test_token_types_go_only_where_the_model_has_them(model):
     assert "token_type_ids" in load_tokenizer(str(model)).model_input_names
 
 
+def test_padding_is_never_read_as_text_whatever_the_tokenizer_says(model, tiny_model):
+    """A tokenizer whose model_input_names lack the mask gave batches without one."""
+    change(model, "tokenizer_config.json", model_input_names=["input_ids"])
+    assert "attention_mask" in load_tokenizer(str(model)).model_input_names
+    texts = ["vem", "vem godezi zipenne who praised Zelda in the library?"]
+    one, other = (Encoder.load(str(folder)).embed(texts) for folder in (tiny_model, model))
+    assert all((one[layer] == other[layer]).all() for layer in one)
+
+
 def test_a_cut_encoder_is_whole_while_it_is_saved(model, tmp_path):
     encoder, _ = load_encoder(str(model))
     whole = sum(p.numel() for p in encoder.parameters())

@@ -58,8 +58,11 @@ def refused(*arguments):
     (["THREADS=x"], "THREADS=x"), (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"), (["QUESTION=recipes/question/none.yaml"], "no such file"),
     (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
     (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"), (["MODEL=tests"], "has no config.json"),
-    (["PYTHON=none-there"], "PYTHON=none-there"),
     (["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"], "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of"),
+    (["PYTHON=none-there"], "PYTHON=none-there"), (["OUT=/"], "OUT=/: give a folder"), (["OUT=//"], "OUT=//: give a folder"),
+    (["HUB=a b"], "HUB=a b"), (["HUB=a;b"], "HUB=a;b"), (["HUB=me/it"], "HUB=me/it"), (["OUT=x\ny"], "OUT holds a line end"),
+    (["SEEDS=0\n1"], "SEEDS holds a line end"), (["MLM_ARGS=--max_steps 1\ntouch x"], "MLM_ARGS holds a line end"),
+    (["ARGS_xnli=--max_steps 1\n"], "ARGS_xnli holds a line end"),
 ])
 def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]

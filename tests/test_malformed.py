@@ -255,6 +255,8 @@ def test_a_file_where_the_folder_of_a_cell_belongs(cli, tiny_model, tiny_world, 
     ("config.json", "hidden_size", [], "no usable config.json|does not load"), ("config.json", "hidden_act", "nope", "be loaded|load as"),
     ("tokenizer_config.json", "model_max_length", {}, "model_max_length"),
     ("tokenizer_config.json", "model_max_length", -1, "model_max_length"),
+    *(("tokenizer_config.json", "model_input_names", value, "model_input_names") for value in (
+        [["input_ids"]], [None], [], {}, "input_ids", ["attention_mask"])),
     ("tokenizer.json", "model", None, "tokenizer"),
 ])
 def test_a_checkpoint_with_one_wrong_field_is_refused_by_both_ways_to_load_it(file, key, value, told, tiny_model, tmp_path):

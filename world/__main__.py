@@ -21,6 +21,13 @@ def main(argv: list[str] | None = None) -> int:
     if any(word == "--" or word.endswith("=--") for word in (sys.argv[1:] if argv is None else argv)):
         parser.error("-- is no value here")  # argparse would drop it
     options = parser.parse_args(argv)
+    for flag, needless in (("baseline", ("out", "seed", "languages", "size", "force", "translate", "noise")),
+                           ("translate", ("seed", "languages", "size"))):
+        for name in needless if getattr(options, flag) else ():
+            if getattr(options, name) != parser.get_default(name):
+                parser.error(f"--{name} changes nothing beside --{flag}: leave it out")
+    if options.noise != NOISE and not options.translate:
+        parser.error("--noise changes nothing here: it goes with --translate")
 
     from .baseline import report
     from .files import WorldError, read_stamp, translate, write

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from tasks import languages as codes
 from tasks.checks import check_text
 from tasks.rows import Rows, sha256
+from xstilts.arguments import told
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -200,9 +201,16 @@ def check(how, lexicon: str | None) -> None:
         raise UserError(f"--switch_probability {how.switch_probability} must be above 0 and up to 1.")
     if how.code_switch and not lexicon:
         raise UserError("--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet.")
-    for name in ("switch_languages", "switch_treebank", "skip_identities"):
-        if getattr(how, name) and not how.code_switch:
+    for name in told(how):
+        if name in ("switch_languages", "switch_probability", "switch_side", "switch_treebank", "skip_identities") and not how.code_switch:
             raise UserError(f"--{name} goes with --code_switch bilingual or multilingual.")
+    asked = [codes.normalize(code) for code in how.switch_languages]
+    if "en" in asked:
+        raise UserError("--switch_languages en: English words are what is replaced; name other languages.")
+    side = getattr(how, "switch_side", "both")
+    if how.code_switch == "bilingual" and side != "both" and len(set(asked)) > 1:
+        raise UserError(f"--switch_side {side} switches one side, and bilingual has one language a side: --switch_languages "
+                        f"{' '.join(how.switch_languages)} names {len(set(asked))}. Give one.")
     if how.switch_treebank:
         _treebank()
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, folders, heads, inputs, mining, results, runner
+from xstilts import cards, code_switch, folders, heads, inputs, mining, results, runner, unused
 from xstilts.arguments import told
 from xstilts.batching import loader_options, order_seed
 from xstilts.checkpoint.encoder import Cut, depth
@@ -379,7 +379,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
 
     # ---- rows ----------------------------------------------------------------------------------------------------
     rows = inputs.open_rows(data_args, family.translations)
-    notes = []
+    notes = unused.of_model(model_args) + unused.of_rows(data_args) + unused.of_family(family, how, [])
     if how.code_switch:
         switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
     with args.main_process_first(desc="pairs"):
@@ -396,9 +396,9 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
         pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
     notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
     notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
+    notes += unused.of_translations(family, rows)
     sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
-    for note in notes:
-        runner.logger.info(note)
+    unused.log(notes, rows)
 
     # ---- train ---------------------------------------------------------------------------------------------------
     label = "+".join(task.name for task in tasks)

@@ -28,6 +28,8 @@ def check(family, arm) -> None:
     foreign = [code for code in languages if code != "en"]
     if not 0 <= arm.alpha <= 1:
         raise UserError(f"--alpha {arm.alpha} must lie in 0..1.")
+    if mode != "hybrid":
+        refuse_unused("it goes with --language_mode hybrid", arm, only=["alpha"])
     if mode in ("multilingual", "translated") and not foreign:
         raise UserError(f"--language_mode {mode} needs --train_languages with one beside English, e.g. --train_languages en de sw.")
     if mode in ("cross", "hybrid") and len(languages) < 2:
@@ -65,6 +67,10 @@ def check_pairs(how, family) -> None:
         get_pairs(name)
     if not 0 <= how.alpha <= 1:
         raise UserError(f"--alpha {how.alpha} must lie in 0..1.")
+    if how.batch_languages != "hybrid":
+        refuse_unused("it goes with --batch_languages hybrid", how, only=["alpha"])
+    if how.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2 and not how.code_switch:
+        raise UserError(f"--batch_languages {how.batch_languages} needs pairs in two languages at least: --train_languages en de ...")
     if how.scale <= 0 or (how.cached_loss_mini_batch is not None and how.cached_loss_mini_batch < 1):
         raise UserError(f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive.")
     code_switch.check(how, family.lexicon)

@@ -35,6 +35,9 @@ def check_run(run, needs_output: bool = True, own: bool = True) -> None:
         raise UserError(f"--arm {run.arm!r}: give a folder's name, as the report looks for the result in <arm>/seed<k>.")
     if run.push_to_hub and not run.hub_model_id:
         raise UserError("--push_to_hub needs --hub_model_id, e.g. --hub_model_id my-name/xlmr-mnli.")
+    for name in ("hub_model_id", "hub_private_repo"):
+        if getattr(run, name) and not run.push_to_hub:
+            raise UserError(f"--{name} changes nothing here: it goes with --push_to_hub. Leave it out, or add that.")
     if needs_output:
         if not run.output_dir:
             raise UserError("--output_dir is missing.")
@@ -90,9 +93,10 @@ def open_rows(data_args, translations: str | None = None) -> Rows:
     """The rows a run reads.
 
     Raises:
-        UserError: of them, or --splits names a task there is not: it would change nothing, and nobody would know.
+        UserError: of them, or --splits names a task that is unknown, or has no rows of its own: it would change nothing, and
+            nobody would know.
     """
-    from tasks import TASKS
+    from tasks import TASKS, get_task
     from tasks.pairs import PAIRS
 
     rows = Rows(data_args.data_root, data_args.splits, translations)
@@ -100,6 +104,10 @@ def open_rows(data_args, translations: str | None = None) -> Rows:
         if name not in TASKS and name not in PAIRS:
             near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
             raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
+        others = get_task(name).parts if name in TASKS else [PAIRS[name].of] if PAIRS[name].of else []
+        if others:
+            raise UserError(f"--splits {name}.{split}=... changes nothing: the rows of {name} are those of {', '.join(others)}. Name "
+                            f"{' or '.join(f'{other}.{split}=...' for other in others)} instead.")
     return rows
 
 

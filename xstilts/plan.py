@@ -106,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     grid_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     given = parse_tool(parser, argv)
-    print(report(stamps_of(given), max(1, given.jobs)))
+    if given.jobs < 1:
+        parser.error(f"--jobs {given.jobs}: give 1 at least")
+    print(report(stamps_of(given), given.jobs))
 
 
 if __name__ == "__main__":

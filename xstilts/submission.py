@@ -307,9 +307,9 @@ def _write(given: argparse.Namespace) -> None:
 
 
 def _gold(given: argparse.Namespace) -> None:
-    from tasks.rows import Rows
+    from xstilts.inputs import open_rows
 
-    rows = Rows(given.data_root, given.splits)
+    rows = open_rows(given)
     for task, languages in gold(rows, given.output, given.tasks, given.benchmark, given.max_eval_samples).items():
         print(f"{task:<10} {' '.join(f'{language}:{n}' for language, n in languages.items())}")
 

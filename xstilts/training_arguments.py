@@ -21,7 +21,7 @@ from xstilts import folders, processes
 from xstilts.batching import loader_options
 from xstilts.errors import UserError, first_line
 from xstilts.user_files import read_json
-from xstilts.words import JSON_FILES, check_training_numbers, shown, unknown
+from xstilts.words import JSON_FILES, check_training_numbers, fail, shown, unknown
 
 logger = logging.getLogger("xstilts")
 
@@ -167,10 +167,7 @@ def parse(run, rest: list[str], defaults: dict, refused: dict[str, str]) -> tupl
         **{k: v for k, v in defaults.items() if k in library},
     })
 
-    def stop(message):
-        raise UserError(message)
-
-    parser.error = stop
+    parser.error = fail
     plain, absent = vars(parser.parse_args([])), object()
     parsed, more = parser.parse_known_args(rest, argparse.Namespace(**dict.fromkeys(library, absent)))
     given = {name: value for name, value in vars(parsed).items() if value is not absent}

@@ -23,7 +23,7 @@ from pathlib import Path
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
 from xstilts import logs
-from xstilts.arguments import command, parse
+from xstilts.arguments import command, parse, refuse_unused
 from xstilts.errors import UserError, first_line
 
 MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
@@ -61,6 +61,8 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{flag} is missing.")
     if bool(how.languages) == bool(how.roundtrip):
         raise UserError("Give --languages to translate into, or --roundtrip LANGUAGE.")
+    if not how.roundtrip:
+        refuse_unused("it goes with --roundtrip", how, only=["back_model"])
     if how.batch_size < 1 or how.num_beams < 1:
         raise UserError(f"--batch_size {how.batch_size} and --num_beams {how.num_beams} must be positive.")
     try:
@@ -77,7 +79,12 @@ def main(argv: list[str]) -> None:
     task, rows = get_task(how.task), Rows(how.data_root)
     check_checkpoint(how.model, "--model")
     check_checkpoint(how.back_model or how.model, "--back_model")
+    if Path(how.model).is_dir() and Path(how.back_model or how.model).is_dir():
+        refuse_unused("a folder is taken as it is", how, only=["model_revision"])
     targets = [codes.normalize(code) for code in how.languages or [how.roundtrip]]
+    for code in named_languages(how.language_codes):
+        if code not in ("en", *targets):
+            raise UserError(f"--language_codes {code}=...: this run translates from en into {' '.join(targets)}. Leave it out.")
     places = {code: place(task, code, bool(how.roundtrip), rows) for code in targets}
     english = task.load("train", "en", rows)
     english = english.select(range(min(len(english), how.max_samples or len(english))))
@@ -179,18 +186,29 @@ class Translator:
         return done, stopped
 
 
+def named_languages(pairs: list[str]) -> dict[str, str]:
+    """{our code: the model's} of --language_codes.
+
+    Raises:
+        UserError: one is not of the form ours=theirs, or a language is named twice.
+    """
+    names = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not theirs:
+            raise UserError(f"--language_codes {pair}: expected ours=theirs, e.g. de=deu_Latn.")
+        if names.setdefault(codes.normalize(ours), theirs) != theirs:
+            raise UserError(f"--language_codes {pair}: {ours} is also named {names[codes.normalize(ours)]!r}. Give one of them.")
+    return names
+
+
 def language_options(tokenizer, source: str, target: str, given: list[str]) -> tuple[str | None, dict[str, int]]:
     """What the tokenizer is to call the source, and what `generate` has to be told of the target; (None, {}) for models of one pair.
 
     Raises:
         UserError: the model has no such language.
     """
-    names = {}
-    for pair in given:
-        ours, equals, theirs = pair.partition("=")
-        if not equals or not theirs:
-            raise UserError(f"--language_codes {pair}: expected ours=theirs, e.g. de=deu_Latn.")
-        names[codes.normalize(ours)] = theirs
+    names = named_languages(given)
     if not hasattr(tokenizer, "src_lang"):
         if names:
             raise UserError("--language_codes: this model has no languages to choose from; leave them out.")

@@ -193,5 +193,6 @@ def short(value: Any) -> str:
 
 
 def fail(message: str):
-    """Raises argparse's message as UserError, in place of its usage and exit."""
+    """Raises argparse's message as UserError, in one line, in place of its usage and exit: it may quote a value with line ends."""
+    message = " ".join(message.splitlines())
     raise UserError(message[0].upper() + message[1:] + ("" if message.endswith(".") else "."))

@@ -46,13 +46,25 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
         if getattr(tokenizer, side) != "right":
             logger.info("%s: the tokenizer says %s=%s; here it is right.", name, side, getattr(tokenizer, side))
             setattr(tokenizer, side, "right")
-    tokenizer.model_input_names = _inputs(tokenizer.model_input_names, config)
+    tokenizer.model_input_names = _inputs(tokenizer.model_input_names, config, name)
     return tokenizer
 
 
-def _inputs(names: list[str], config: PretrainedConfig) -> list[str]:
-    """The tokenizer's outputs that the model takes. Token types are left out where the model has fewer than two."""
+def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
+    """The tokenizer's outputs that the model takes. Token types are left out where the model has fewer than two.
+
+    The attention mask is always among them where the model takes one: without it padding is read as text.
+
+    Raises:
+        UserError: `names` are no names, or lack the tokens themselves.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names) or "input_ids" not in names:
+        raise UserError(f"{name}: tokenizer_config.json has model_input_names {str(names)[:80]!r}, expected a list of names with "
+                        "'input_ids', e.g. ['input_ids', 'attention_mask'].")
     takes = inspect.signature(encoder_class(config).forward).parameters
+    if "attention_mask" in takes and "attention_mask" not in names:
+        logger.info("%s: the tokenizer gives no attention mask (model_input_names); here it does.", name)
+        names = [*names, "attention_mask"]
     types = getattr(config, "type_vocab_size", 0) or 0  # XLM has no types, but would add the embedding of token 0
     return [n for n in names if n in takes and (n != "token_type_ids" or types > 1)]
 
