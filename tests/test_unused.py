@@ -53,15 +53,15 @@ REFUSED = [
     *(("run_retrieval.py", DUAL, more) for more in (
         ["--csls", "2"], ["--center", "language"], ["--query_side", "foreign"], ["--margin", "distance"], ["--mining", "forward"],
         ["--dtype", "bf16"], ["--cache_dir", "OUT/c"], ["--index", "Flat"], ["--nprobe", "4"], ["--index_candidates", "4"],
-        ["--candidate_text", "sentence_context"], ["--languages", "en"], ["--plain_model"], ["--report_layer", "1"])),
+        ["--candidate_text", "sentence_context"], ["--languages", "en"], ["--plain_model"], ["--report_layer", "1"], ["--pairs", "all"])),
     *(("run_retrieval.py", ["--tasks", "tatoeba"], more) for more in (
         ["--scale", "10"], ["--train_tasks", "squad_dual"], ["--batch_languages", "cross"], ["--cached_loss_mini_batch", "4"],
         ["--switch_side", "query"], ["--shuffle_labels"], ["--alpha", "0.2"], ["--lexicon", "LEXICON"], ["--match_roundtrip"],
         ["--train_languages", "en"], ["--translations", "LEXICON"], ["--freeze_embeddings"], ["--nprobe", "4"],
-        ["--report_layer", "1"], ["--hub_model_id", "me/it"])),
+        ["--report_layer", "1"], ["--hub_model_id", "me/it"], ["--pairs", "all"])),
     *(("run_retrieval.py", EXPORT, more) for more in (
         ["--csls", "2"], ["--dtype", "bf16"], ["--margin", "distance"], ["--cache_dir", "OUT/c"], ["--max_eval_samples", "4"],
-        ["--languages", "qaa"], ["--data_root", "hub2"], ["--arm", "x"], ["--seed", "1"], ["--plain_model"],
+        ["--languages", "qaa"], ["--data_root", "hub2"], ["--pairs", "all"], ["--arm", "x"], ["--seed", "1"], ["--plain_model"],
         ["--push_to_hub", "--hub_model_id", "me/it"])),
     ("xstilts.translate", ["--languages", "qaa"], ["--back_model", "MODEL"]),
     ("xstilts.translate", ["--languages", "qaa"], ["--model_revision", "old"]),
