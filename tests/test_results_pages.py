@@ -1,0 +1,58 @@
+"""docs/results: the pages, docs/claims.md and README's answer are what the kept csv files say."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from benchmarks import results as kept
+from tests.test_paper import CLAIMS, runs  # noqa: F401
+
+
+def test_no_page_differs_from_its_csv_files():
+    other = [str(path) for path, text in kept.pages().items() if path.read_text(encoding="utf-8") != text]
+    assert other == [], "python benchmarks/results.py pages"
+
+
+@pytest.fixture
+def place(runs, tmp_path, monkeypatch):  # noqa: F811
+    """A project with nothing but a report's csv files."""
+    import run_report
+
+    run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml")])
+    root = tmp_path / "project"
+    (root / "docs").mkdir(parents=True)
+    (root / "README.md").write_text("# Head\n")
+    kept.keep(runs / "report", root / "docs/results/some")
+    monkeypatch.setattr(kept, "ROOT", root)
+    return root
+
+
+def test_a_kept_report_says_where_it_comes_from(place):
+    origin = json.loads((place / "docs/results/some/origin.json").read_text())
+    assert origin["cells"] == 22 and origin["seeds"] == [0, 1, 2] and origin["arms"] == ["hellaswag", "none", "squad"]
+    assert len(origin["commit"]) >= 7 and origin["machine"].endswith("cores")
+
+
+def test_a_figure_changed_by_hand_is_found(place):
+    assert kept.main(["pages", "--check"]) == 1  # not yet there
+    assert kept.main(["pages"]) == 0 and kept.main(["pages", "--check"]) == 0
+    claims = pd.read_csv(place / "docs/results/some/claims.csv").set_index("claim")
+    text = (place / "docs/claims.md").read_text()
+    assert f"+{claims.loc['squad', 'difference']:.1f} [" in text and "repeats" in text
+    (place / "docs/claims.md").write_text(text.replace("repeats", "contradicts"))
+    assert kept.main(["pages", "--check"]) == 1
+
+
+def test_the_answer_is_made_of_the_primary_contrast(place):
+    row = {"family": "nli", "contrast": "M-E", "arm": "m", "against": "e", "on": "unseen", "languages": "a b", "layer": 3,
+           "variant": "plain", "primary": True, "verdict": "undecided", "why": "", "score": 61.234, "score_against": 60.0,
+           "difference": 1.234, "interval_low": -2.0, "interval_high": 4.5, "p_judged": 0.2, "seeds": 3}
+    plain = row | {"contrast": "E-none", "arm": "e", "against": "none", "primary": False, "score": 60.0, "score_against": 90.0,
+                   "difference": -30.0, "interval_low": -31.0, "interval_high": -29.0, "verdict": "none better"}
+    pd.DataFrame([row, plain]).to_csv(place / "docs/results/some/question.csv", index=False)
+    (place / "README.md").write_text("# Head\n<!-- answer: some -->\nold\n<!-- end of answer -->\n")
+    assert kept.main(["pages"]) == 0
+    text = (place / "README.md").read_text()
+    assert "old" not in text and all(part in text for part in ("2 languages", "61.2", "+1.2 [", "3 seeds", "undecided", "90.0", "30.0 ["))
+    assert "| nli: M-E (primary) |" in (place / "docs/results/some.md").read_text()
