@@ -16,7 +16,7 @@ include recipes/presets/$(PRESET).mk
 OUT ?= runs/$(PRESET)##      where the matrix goes
 MODEL ?=##                   the checkpoint all arms start from: a folder or a Hub id, only read; if empty, the preset builds OUT/model
 DATA_ROOT ?= hub##           hub, or a folder of rows
-ARMS ?= none##               what phase 2 trains on: names of recipes/arms/*.yaml, and none
+ARMS ?= none##               what phase 2 trains on: none, BASE or BASE+MODIFIER..., e.g. squad+mlm+lora (docs/arms.md)
 TARGETS ?=##                 target tasks of run_target.py; all: every one there is
 RETRIEVAL ?=##               tasks of run_retrieval.py
 SEEDS ?= 0##                 one cell for each
@@ -41,10 +41,8 @@ WORLD_ARGS ?=##              arguments of `python -m world` when the preset buil
 TEST_JOBS ?= 2##             make test: tests at the same time
 
 # ---- what is wrong stops here, in one line, before anything is built --------------------------------------------------
-KNOWN_ARMS := none $(basename $(notdir $(wildcard recipes/arms/*.yaml)))
-KNOWN_TASKS := $(shell sed -n 's/^    "\([a-z0-9_]*\)": "[a-zA-Z_.]*:.*/\1/p' tasks/__init__.py)
 ifeq (all,$(strip $(TARGETS)))
-  override TARGETS := $(shell sed -n 's/^TARGETS = "\(.*\)"/\1/p' tasks/__init__.py)
+  override TARGETS := $(shell $(PYTHON) -m tasks --names targets)
 endif
 quoted = '$(subst ','\'',$1)'
 # a path as it was typed, where it was typed: make takes `$b` in it for a variable
@@ -59,13 +57,15 @@ endef
 # the shell would be given the first line alone, and a recipe would be cut in two
 CUT := $(strip $(foreach v,$(sort $(PATHS) $(LISTS) INTERMEDIATE_ARGS TARGET_ARGS RETRIEVAL_ARGS DATA_ARGS WORLD_ARGS TRAIN_LANGUAGES $(ON_COMMAND_LINE)),$(if $(findstring $(LINE_END),$(value $v)),$v)))
 $(if $(CUT),$(error $(firstword $(CUT)) holds a line end. Give it in one line))
-PROBLEM := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
+CHECK := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
   --command_line $(foreach v,$(ON_COMMAND_LINE),$(call quoted,$v)) \
   --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) 2>/dev/null || echo 'recipes/check.py did not run with PYTHON=$(PYTHON)')
-ifneq ($(PROBLEM),checked)
-  $(error $(or $(PROBLEM),recipes/check.py did not run))
+ifneq ($(firstword $(CHECK)),checked)
+  $(error $(or $(CHECK),recipes/check.py did not run))
 endif
+# of each arm: its script, and what that is given (--tasks TASK, --config FILE ...)
+$(foreach w,$(filter-out checked,$(CHECK)),$(eval RECIPE_$(firstword $(subst |, ,$w)) := $(wordlist 2,99,$(subst |, ,$w))))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 override OUT := $(patsubst %/,%,$(OUT))
 
@@ -133,7 +133,6 @@ endif
 # ---- the matrix ------------------------------------------------------------------------------------------------------
 family = $(firstword $(subst +, ,$1))
 LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
-$(foreach a,$(filter-out none,$(ARMS)),$(eval SCRIPT_$a := $(or $(shell sed -n 's/^script: *//p' recipes/arms/$a.yaml),run_intermediate.py)))
 folder = $(OUT)/$1/seed$2
 checkpoint = $(if $(filter none,$1),$(CHECKPOINT),$(call folder,$1,$2))
 # arm none takes MODEL as the plain model, whatever it was trained on before
@@ -142,8 +141,8 @@ phase2 = $(if $(filter none,$1),,$(call folder,$1,$2)/results.json)
 stamp = $(or $(call phase2,$1,$2),$(START) $(GIVEN) $(ROWS))
 
 define arm_rule
-$(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) recipes/arms/$1.yaml | $(INSTALLED)
-	$$(GO) $(SCRIPT_$1) --config recipes/arms/$1.yaml --model_name_or_path $(CHECKPOINT) --data_root $(DATA_ROOT) \
+$(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) $(filter recipes/%.yaml,$(RECIPE_$1)) | $(INSTALLED)
+	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --data_root $(DATA_ROOT) \
 	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) \
 	  $(FAMILY_$(call family,$1)) $(ARGS_$1)
 endef
@@ -226,4 +225,6 @@ help: ##    this list
 	@echo "Targets:"; sed -n 's/^\([a-z]*\):.*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 12
 	@echo "Variables (give them on the command line: make matrix PRESET=rows SEEDS=\"0 1 2\"):"
 	@sed -n 's/^\([A-Z_]*\) ?=[^#]*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 22
-	@echo "Presets: $(PRESETS)"; echo "Arms: $(KNOWN_ARMS)"; echo "Tasks: $(KNOWN_TASKS)"
+	@echo "Presets: $(PRESETS)"; echo "Tasks: $$($(PYTHON) -m tasks --names)"
+	@echo "Arms: none, BASE or BASE+MODIFIER..., where a BASE is a task or one of: $(basename $(notdir $(wildcard recipes/arms/*.yaml)))"
+	@echo "Modifiers: $(basename $(notdir $(wildcard recipes/modifiers/*.yaml)))"

@@ -155,12 +155,12 @@ def commands(variables: list[str]) -> list[list[str]]:
 
 
 def settings_of(words: list[str]) -> dict:
-    """A command's arguments that matter here, by name; those of its recipe (--config) below those of the line."""
-    from xstilts.arguments import read_yaml
+    """A command's arguments that matter here, by name; those of its recipes (--config) below those of the line."""
+    from xstilts.arguments import add_layer, read_yaml
     from xstilts.words import yaml_words
 
     parser = argparse.ArgumentParser()
-    for name in ("task", "config", "arm", "layer", "model_name_or_path", "output_dir", "text_of", "data_root", "language_mode",
+    for name in ("task", "arm", "layer", "model_name_or_path", "output_dir", "text_of", "data_root", "language_mode",
                  "batch_languages"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--do_train", nargs="?", const="true")
@@ -168,10 +168,12 @@ def settings_of(words: list[str]) -> dict:
         parser.add_argument(f"--{name}", type=int)
     for name in ("num_train_epochs", "mlm_rate"):
         parser.add_argument(f"--{name}", type=float)
-    for name in ("tasks", "train_tasks", "languages"):
+    for name in ("config", "tasks", "train_tasks", "languages"):
         parser.add_argument(f"--{name}", nargs="+")
-    config = parser.parse_known_args(words[1:])[0].config
-    recipe = yaml_words(read_yaml(config, words[0]), config, {}, True) if config else []
+    layers: dict = {}
+    for path in parser.parse_known_args(words[1:])[0].config or ():
+        add_layer(layers, read_yaml(path, words[0]))
+    recipe = yaml_words(layers, "", {}, True)
     return {name: value for name, value in vars(parser.parse_known_args([*recipe, *words[1:]])[0]).items() if value is not None}
 
 

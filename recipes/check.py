@@ -1,16 +1,24 @@
-"""What is wrong in a `make` command, before anything is built: prints one line, or "checked". The Makefile calls it.
+"""What is wrong in a `make` command, before anything is built: one line that says it, or "checked" and how each arm is trained.
 
     check.py NAME=VALUE ... --command_line NAME ... --presets FILE ...
+
+The Makefile calls it. Of an arm it prints NAME|SCRIPT|WORD|..., what the arm's script is given.
 
 Needs no package, because it runs before there is an environment.
 """
 
 import argparse
-import difflib
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # python -I leaves it out
+
+from tasks import RETRIEVAL, TASKS, UNTESTED
+from tasks.errors import UserError
+from xstilts import arms
 
 PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
 NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")
@@ -26,31 +34,30 @@ class Wrong(Exception):
     """The line that the user reads."""
 
 
-def tasks(text: str) -> dict[str, list[str]]:
-    """{kind: names} of the registry's source: known, trained (TARGETS takes them), retrieval, untested (no test rows)."""
-    known = re.findall(r'^    "(\w+)": "', text, re.M)
-    retrieval, untested = (re.search(rf'^{name} = "(.*?)"', text, re.M)[1].split() for name in ("RETRIEVAL", "UNTESTED"))
-    return {"known": known, "retrieval": retrieval, "untested": untested,
-            "trained": [name for name in known if name not in retrieval + untested]}
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
     """The question which name was meant, or nothing."""
     if name.upper() in OF_SCRIPTS:
         return f" Did you mean {OF_SCRIPTS[name.upper()]}?"
-    by_case = {one.casefold(): one for one in names}
-    found = difflib.get_close_matches(name.casefold(), by_case, 1, 0.5)
-    return f" Did you mean {by_case[found[0]]}?" if found else ""
+    near = arms.nearest(name, names)
+    return f" Did you mean {near}?" if near else ""
 
 
-def check_names(asked: Iterable[str], makefile: str, arms: list[str], known: list[str]) -> None:
+def check_names(asked: Iterable[str], makefile: str) -> None:
     """Raise for a variable that the Makefile does not read: it would change nothing."""
     own = {*re.findall(r"^ *([A-Z_]+) \?=", makefile, re.M), "PY"}
-    of = {*(f"ARGS_{name}" for name in [*arms, *known]), *(f"FAMILY_{name.partition('+')[0]}" for name in [*arms, *known])}
+    bases = [arms.PLAIN, *arms.bases(), *TASKS]
     for name in asked:
-        if name not in own | of | MAKES_OWN and not name.startswith("-"):
-            near = nearest(name, of if name.startswith(("ARGS_", "FAMILY_")) else own)
-            raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
+        kind, _, of = name.partition("_")
+        if name in own | MAKES_OWN or name.startswith("-") or (kind in ("ARGS", "FAMILY") and of in bases):
+            continue
+        if kind == "ARGS" and of.split("+")[0] in bases:
+            try:
+                arms.read_arm(of)
+                continue
+            except UserError as error:
+                raise Wrong(f"{name}=: {error}") from error
+        near = nearest(name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY") and of else own)
+        raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
 
 
 def check_path(name: str, path: str) -> None:
@@ -61,18 +68,41 @@ def check_path(name: str, path: str) -> None:
         raise Wrong(f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link with a plain name")
 
 
-def check_lists(values: dict[str, str], arms: list[str], task: dict[str, list[str]]) -> None:
-    """Raise for a name in ARMS, TARGETS or RETRIEVAL that is unknown or belongs elsewhere, or is there twice; for a wrong seed."""
+def check_arms(names: list[str]) -> dict[str, arms.Arm]:
+    """{name: the arm}, without the plain one's. Raise for one that cannot be, or that is there under two names."""
+    found, names_of = {}, {}
+    for name in names:
+        if name == arms.PLAIN:
+            continue
+        try:
+            found[name] = arm = arms.read_arm(name)
+        except UserError as error:
+            raise Wrong(f"ARMS: {error}") from error
+        same = names_of.setdefault((arm.base, frozenset(arm.modifiers)), name)
+        if same != name:
+            raise Wrong(f"ARMS: {same} and {name} are the same arm. Give one of them.")
+    return found
+
+
+def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
+    """{name: each arm}.
+
+    Raises:
+        Wrong: a name in ARMS, TARGETS or RETRIEVAL is unknown, belongs elsewhere or is there twice; a seed is wrong.
+    """
     words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", "SEEDS")}
-    for name, ours in (("ARMS", arms), ("TARGETS", task["trained"]), ("RETRIEVAL", task["retrieval"])):
+    retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
+    trained = [name for name in TASKS if name not in retrieval + untested]
+    found = check_arms(words["ARMS"])
+    for name, ours in (("TARGETS", trained), ("RETRIEVAL", retrieval)):
         for word in words[name]:
             if word in ours:
                 continue
-            if name == "TARGETS" and word in task["retrieval"]:
+            if name == "TARGETS" and word in retrieval:
                 raise Wrong(f"TARGETS: {word} is measured without training. Give RETRIEVAL={word}.")
-            if name == "TARGETS" and word in task["untested"]:
+            if name == "TARGETS" and word in untested:
                 raise Wrong(f"TARGETS: {word} has no test rows. ARMS={word} trains on it.")
-            if name == "RETRIEVAL" and word in task["trained"]:
+            if name == "RETRIEVAL" and word in trained:
                 raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")
             raise Wrong(f"{name}: {word} is unknown.{nearest(word, ours)} Known: {' '.join(ours)}")
     for seed in words["SEEDS"]:
@@ -83,6 +113,7 @@ def check_lists(values: dict[str, str], arms: list[str], task: dict[str, list[st
             raise Wrong(f"{name}: {twice[0]} is there twice.")
     if words["ARMS"] == ["none"] and not words["TARGETS"] + words["RETRIEVAL"]:
         raise Wrong("ARMS=none without TARGETS and RETRIEVAL: there is nothing to do.")
+    return found
 
 
 def is_whole(text: str) -> bool:
@@ -106,18 +137,16 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
 
 
-def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> None:
-    """Raise Wrong for the first thing that is wrong.
+def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
+    """{name: each arm of ARMS that is trained}. Raise Wrong for the first thing that is wrong.
 
     Args:
         values: of the variables that are looked at.
         typed: names on make's command line.
         presets: files of variables that make has read.
     """
-    arms = ["none", *sorted(path.stem for path in Path("recipes/arms").glob("*.yaml"))]
-    task = tasks(Path("tasks/__init__.py").read_text(encoding="utf-8"))
     in_presets = [name for path in presets for name in re.findall(r"^ *([\w+]+) \?=", path.read_text(encoding="utf-8"), re.M)]
-    check_names([*sorted(typed), *in_presets], Path("Makefile").read_text(encoding="utf-8"), arms, task["known"])
+    check_names([*sorted(typed), *in_presets], Path("Makefile").read_text(encoding="utf-8"))
     for name in PATHS:
         check_path(name, values[name])
     if empty := [name for name in NEEDED if not values[name].strip()]:
@@ -126,7 +155,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> None:
         raise Wrong(f"OUT={values['OUT']}: give a folder for the matrix, e.g. runs/mine.")
     if not re.fullmatch(r"[\w.-]*", values.get("HUB", "")):
         raise Wrong(f"HUB={values['HUB']}: expected one name, yours on the Hub or an organisation's.")
-    check_lists(values, arms, task)
+    found = check_lists(values)
     for name in ("THREADS", "DEFAULT_JOBS"):
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
@@ -135,6 +164,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> None:
         if values[name] and not Path(values[name]).is_file():
             files = " ".join(sorted(map(str, Path("recipes", name.lower()).glob("*.yaml"))))
             raise Wrong(f"{name}={values[name]}: no such file. Choose one of: {files}")
+    return found
 
 
 def main() -> None:
@@ -144,9 +174,9 @@ def main() -> None:
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
     given = parser.parse_args()
     try:
-        check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
-        print("checked")
-    except Wrong as wrong:
+        found = check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
+        print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))
+    except (Wrong, UserError) as wrong:
         print(str(wrong).rstrip("."))  # make puts one after it
 
 

@@ -78,6 +78,7 @@ class SquadDual(Pairs):
     """
 
     name, of = "squad_dual", "squad"
+    other_languages = "parallel"
 
     def pairs(self, split, language, rows):
         from tasks import get_task
@@ -157,6 +158,7 @@ class XNLIDual(PositivePairs):
     """XNLI's entailed pairs. Its languages are parallel row by row: for batches across languages."""
 
     name, of, positive = "xnli_dual", "xnli", "entailment"
+    other_languages = "parallel"
 
 
 class QQPDual(PositivePairs):

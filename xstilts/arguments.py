@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from xstilts import inputs, processes, user_files
+from xstilts import arms, inputs, processes, user_files
 from xstilts.errors import UserError
 from xstilts.privacy import with_underscores
 from xstilts.words import check_finite, check_rest, check_words, fail, short, yaml_words
@@ -232,13 +232,14 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
     argv = [with_underscores(word) for word in argv]
     check_words(argv)
     parser = HfArgumentParser(kinds, description=description, epilog=TRAINING if training else None, allow_abbrev=False)
-    parser.add_argument("--config", action="append", help="YAML file of arguments; the command line wins.")
+    parser.add_argument("--config", action="append", nargs="+", help="YAML files of arguments; later ones win, and then the command line.")
     parser.error = fail  # argparse's own way out prints the whole usage before the one line that matters
     plain = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
     lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
-    paths = parser.parse_known_args(argv)[0].config or []
-    if len(paths) > 1:
-        raise UserError(f"--config is given {len(paths)} times ({' '.join(paths)}); give one file.")
+    given = parser.parse_known_args(argv)[0].config or []
+    paths = [path for paths in given for path in paths]
+    if len(given) > 1:
+        raise UserError(f"--config is given {len(given)} times; give all files after one: --config {' '.join(paths)}.")
 
     def take(words: list[str]) -> tuple[list[Any], list[str]]:
         *parsed, _, more = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
@@ -247,15 +248,18 @@ def parse(argv: list[str], script: str, description: str, *kinds: type, training
             check_numbers(one)
         return parsed, more
 
-    words = []
+    layers: dict[str, Any] = {}
     for path in paths:
-        words = yaml_words(read_yaml(path, script), path, plain, training, lists)
+        values = read_yaml(path, script)
+        words = yaml_words(without_removed(values, layers), path, plain, training, lists)
         try:
             check_words(words)
             take(words)  # alone first: an error names the file
         except UserError as error:
             raise UserError(f"--config {path}: {error}") from error
-        words.append(f"--config={path}")  # ends a list of values
+        add_layer(layers, values)
+    words = yaml_words(layers, " ".join(paths), plain, training, lists)
+    words += [f"--config={path}" for path in paths]  # ends a list of values
     parsed, more = take([*words, *argv])
     rest = Rest(more)
     rest.known = frozenset([*plain, "config"])
@@ -282,16 +286,52 @@ def check_numbers(one: Any) -> None:
 
 
 def read_yaml(path: str, script: str) -> dict[str, Any]:
-    """A recipe's keys and values, without `script` and `description`; see `user_files.read_yaml`."""
+    """A recipe's keys and values for a script, without `script`, `description` and `needs`; see `user_files.read_yaml`.
+
+    Raises:
+        UserError: no such file (with the arguments of the arm that its name is), or nothing in it is for this script.
+    """
     if not os.path.exists(path):
-        near = difflib.get_close_matches(Path(path).stem, sorted(p.stem for p in Path("recipes/arms").glob("*.yaml")), 3)
-        raise UserError(f"--config {path}: no such file." + (f" Did you mean {', '.join(near)}?" if near else ""))
+        raise UserError(f"--config {path}: no such file.{_arm_meant(path)}")
     values = user_files.read_yaml(path, "--config")
     named = values.pop("script", script)
     if named != script:
         raise UserError(f"--config {path} is a recipe of {short(named)}; run `python {short(named)} --config {path} ...`.")
-    values.pop("description", None)
-    return values
+    for key in ("description", "needs"):
+        values.pop(key, None)
+    sections = {key: value for key, value in values.items() if key.endswith(".py")}
+    if not sections:
+        return values
+    if beside := [key for key in values if key not in sections]:
+        raise UserError(f"--config {path}: {beside[0]} belongs to no script. Indent it below {', '.join(sections)}.")
+    if script not in sections:
+        raise UserError(f"--config {path} has nothing for {script}; it goes with {', '.join(sections)}.")
+    if not isinstance(sections[script], dict):
+        raise UserError(f"--config {path}: expected indented `key: value` lines below {script}.")
+    return sections[script]
+
+
+def _arm_meant(path: str) -> str:
+    """How the arm is asked for that has, or almost has, the name of a file that is not there; "" where none has."""
+    name, known = Path(path).stem, [*arms.bases(), *arms.modifiers()]
+    try:
+        return f" Give {' '.join(arms.read_arm(name).words)}."
+    except UserError:
+        near = difflib.get_close_matches(name, known, 3)
+        return f" Did you mean {', '.join(near)}?" if near else ""
+
+
+def without_removed(values: dict[str, Any], layers: dict[str, Any]) -> dict[str, Any]:
+    """A file's values but those that only take one of an earlier file away (`key: null`)."""
+    return {key: value for key, value in values.items() if value is not None or key.replace("-", "_") not in layers}
+
+
+def add_layer(layers: dict[str, Any], values: dict[str, Any]) -> None:
+    """Puts a file's values over those of the files before it, in place."""
+    for key, value in values.items():
+        was = layers.pop(key.replace("-", "_"), None)
+        if value is not None or was is None:
+            layers[key.replace("-", "_")] = value
 
 
 def command(main: Callable[[list[str]], None]) -> None:

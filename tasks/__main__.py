@@ -1,0 +1,16 @@
+"""The registry's names in one line, for make. Needs no package.
+
+    python -m tasks --names
+    python -m tasks --names targets
+"""
+
+import argparse
+
+from tasks import RETRIEVAL, TARGETS, TASKS, UNTESTED
+
+KINDS = {"all": list(TASKS), "targets": TARGETS.split(), "retrieval": RETRIEVAL.split(), "untested": UNTESTED.split()}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tasks", description="Prints the names of tasks.")
+    parser.add_argument("--names", nargs="?", const="all", choices=KINDS, required=True, help="which (default: all)")
+    print(*KINDS[parser.parse_args().names])
