@@ -17,6 +17,7 @@ from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts import batching, code_switch, families, folders, multilingual, results, runner
 from xstilts.arguments import ArmArguments, FamilyArguments
+from xstilts.arms import read_arm
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -372,10 +373,9 @@ def train(cli, tiny_model, tiny_world, translations, tmp_path):
     """`train("xnli+cross", *more)`: an arm by its recipe, as make calls it -> (what the script did, its record or None)."""
 
     def run(arm, *more, out=None):
-        path = f"recipes/arms/{arm}.yaml"
-        script = read_recipe(path).get("script", "run_intermediate.py")
+        found = read_arm(arm)
         folder = tmp_path / (out or arm)
-        done = cli(script, "--config", path, "--arm", arm, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
+        done = cli(found.script, *found.words, "--arm", arm, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
                    folder, "--train_languages", *LANGUAGES, "--match_roundtrip", "--translations", translations, "--lexicon",
                    tiny_world / "bilingual-lexicons__world", "--max_train_samples", 24, "--max_eval_samples", 6, "--max_seq_length", 48,
                    "--num_train_epochs", 1, "--per_device_train_batch_size", 8, "--learning_rate", 1e-3, "--bf16", "False",
@@ -385,31 +385,8 @@ def train(cli, tiny_model, tiny_world, translations, tmp_path):
     return run
 
 
-def read_recipe(path):
-    import yaml
-
-    return yaml.safe_load((ROOT / path).read_text())
-
-
 MATCHED = {"xnli": ["hybrid", "roundtrip", "shuffled"], "squad": ["multilingual", "codeswitched"],
            "squad_dual": ["cross", "codeswitched", "shuffled"]}
-
-
-@pytest.mark.parametrize("arm", sorted(path.stem for path in (ROOT / "recipes" / "arms").glob("*+*.yaml")))
-def test_a_recipe_is_one_of_its_family(arm):
-    """An arm differs from the English one of its family in nothing but what its name says."""
-    family, *modes = arm.split("+")
-    if family == "mlm" or family.startswith("mlm_"):
-        assert read_recipe(f"recipes/arms/{arm}.yaml")["script"] == "run_mlm.py"
-        return
-    english, other = (read_recipe(f"recipes/arms/{name}.yaml") for name in (family, arm))
-    differ = {key for key in english.keys() | other.keys() if english.get(key) != other.get(key)} - {"description", "alpha"}
-    keys = {"mlm": {"mlm_rate"}, "shuffled": {"shuffle_labels"}, "codeswitched": {"code_switch", "switch_probability"},
-            "codeswitched_paper": {"code_switch", "switch_probability", "switch_languages", "switch_treebank"},
-            "hybrid_paper": {"batch_languages", "query_prompt", "passage_prompt", "per_device_train_batch_size", "learning_rate",
-                             "weight_decay"},  # the paper's own: not matched with the others
-            "tokens": set(), "lora": {"peft", "lora_rank", "lora_dropout"}}
-    assert differ == set().union(*(keys.get(mode, {"batch_languages" if "script" in english else "language_mode"}) for mode in modes))
 
 
 @pytest.mark.parametrize("family", MATCHED)

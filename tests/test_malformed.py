@@ -207,7 +207,7 @@ def test_yaml(data, tmp_path_factory):
         recipe = data.draw(st.dictionaries(names, VALUES, max_size=3))
         text = yaml.safe_dump(recipe, allow_unicode=True).encode("utf-8", "surrogatepass")
     else:
-        text = damage(data, data.draw(st.sampled_from(sorted((ROOT / "recipes" / "arms").glob("*.yaml")))).read_bytes())
+        text = damage(data, data.draw(st.sampled_from(sorted((ROOT / "recipes").glob("*/*.yaml")))).read_bytes())
     (folder / "recipe.yaml").write_bytes(text)
     with judged():
         parsed(script, ["--config", str(folder / "recipe.yaml")], folder)

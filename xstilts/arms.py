@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tasks import NATIVE, ONE_TEXT, PARALLEL, RETRIEVAL, TAGGED, TASKS
 from tasks.errors import UserError
+from xstilts.user_files import read_text
 
 ARMS, MODIFIERS = Path("recipes/arms"), Path("recipes/modifiers")
 PLAIN = "none"  # the arm without phase 2
@@ -79,12 +80,12 @@ def read_recipe(path: Path) -> Recipe:
     """A recipe's lines: `key: value`, or a script's name and, indented, the lines that go with it.
 
     Raises:
-        UserError: another kind of line, a key given twice, or lines for any script beside those of one.
+        UserError: a file that is no text, another kind of line, a key given twice, or lines for any script beside those of one.
     """
     about: dict[str, str] = {}
     arguments: dict[str, dict[str, str]] = {"": {}}
     section = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "recipe").splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         found = LINE.fullmatch(line)
