@@ -111,6 +111,9 @@ REFUSED = [
 ]
 
 
+REFUSED += [(name, name.partition("+")[0]) for name in re.findall(r"`ARMS=([\w+]+)`", (ROOT / "docs" / "arms.md").read_text())]
+
+
 @pytest.mark.parametrize("name, told", REFUSED)
 def test_what_cannot_be_is_refused(name, told):
     with pytest.raises(UserError) as caught:

@@ -24,8 +24,8 @@ LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
 # what a modifier may need of a task's train rows (its key `needs`): the tasks that have it, and what to say of those that do not
 NEEDS = {
-    "languages": (lambda task: task in (PARALLEL + " " + NATIVE).split(), "has English train rows only"),
-    "translations": (lambda task: task in PARALLEL.split(), "has no train rows that are its English ones in another language"),
+    "languages": (lambda task: task in (PARALLEL + " " + NATIVE).split(), "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)"),
+    "translations": (lambda task: task in PARALLEL.split(), "has no translations of its English train rows (PARALLEL in tasks/__init__.py)"),
     "two_texts": (lambda task: task not in ONE_TEXT.split(), "has one text a row, which cannot be in two languages"),
     "words": (lambda task: task not in TAGGED.split(), "has a tag for each word, so words cannot be replaced"),
 }
