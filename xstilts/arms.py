@@ -22,10 +22,11 @@ SCRIPT = "run_intermediate.py"  # of a base that names none
 ABOUT = ("description", "needs", "script")  # keys of a recipe that are no arguments
 LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
-# what a modifier may need of a task's train rows (its key `needs`): the tasks that have it, and what to say of those that do not
+# what a modifier may need of a task's train rows (its key `needs`): whether a task has it, and what to say of one that does not
 NEEDS = {
-    "languages": (lambda task: task in (PARALLEL + " " + NATIVE).split(), "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)"),
-    "translations": (lambda task: task in PARALLEL.split(), "has no translations of its English train rows (PARALLEL in tasks/__init__.py)"),
+    "languages": (lambda task: task in f"{PARALLEL} {NATIVE}".split(),
+                  "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)"),
+    "translations": (lambda task: task in PARALLEL.split(), "has no English train rows in translation (PARALLEL in tasks/__init__.py)"),
     "two_texts": (lambda task: task not in ONE_TEXT.split(), "has one text a row, which cannot be in two languages"),
     "words": (lambda task: task not in TAGGED.split(), "has a tag for each word, so words cannot be replaced"),
 }
