@@ -63,6 +63,7 @@ def main(argv: list[str]) -> None:
     families.check(family, arm)
     families.check_adapter(peft)
     unused.check_mixture(mix, tasks, arm)
+    source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = check_checkpoint(model_args.model_name_or_path)
     places.settle_training(run)
     inputs.check_run(run)
@@ -115,8 +116,12 @@ def main(argv: list[str]) -> None:
             examples = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
             dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
         if text:
-            languages = families.text_languages(text_args, family) or text.languages(rows)
-            texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
+            languages = families.text_languages(text_args, family) or (["en"] if source else text.languages(rows))
+            if source:
+                texts, _, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples, None, run.seed)
+                notes += found
+            else:
+                texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
             train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
             notes += left_out
     notes += unused.of_translations(family, rows)

@@ -27,8 +27,6 @@ from xstilts.arguments import (
 class MlmArguments:
     config_name: str | None = field(default=None, metadata={"help": "JSON of a model config (model_type, sizes): start from nothing."})
     vocab_size: int = field(default=4000, metadata={"help": "Pieces of the tokenizer made with --config_name."})
-    text_of: str | None = field(default=None, metadata={"help": "Not Wikipedia: the texts of this task's train rows, each in one of the "
-                                                                "text's languages, as its arms have them."})
 
 
 def main(argv: list[str]) -> None:
@@ -47,7 +45,7 @@ def main(argv: list[str]) -> None:
         raise UserError("Give either --model_name_or_path (continue a checkpoint) or --config_name (start from nothing).")
     if not 0 < text_args.mlm_probability < 1:
         raise UserError(f"--mlm_probability {text_args.mlm_probability} must lie between 0 and 1.")
-    if mlm.config_name and (mlm.text_of or peft.peft):
+    if mlm.config_name and (text_args.text_of or peft.peft):
         raise UserError("--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path).")
     refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
     if mlm.config_name:
@@ -55,7 +53,7 @@ def main(argv: list[str]) -> None:
     families.check_adapter(peft)
     unused.check_text(mlm, model_args)
     task = Wikipedia(data_args.benchmark)
-    source = get_task(mlm.text_of, data_args.benchmark) if mlm.text_of else None
+    source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = mlm.config_name or check_checkpoint(model_args.model_name_or_path)
     places.settle_training(run)
     inputs.check_run(run)

@@ -5,9 +5,10 @@
     python benchmarks/mteb_parity.py runs/minilm/tatoeba/results.json Tatoeba.json
 
 Any model and any published file: the model's Tatoeba.json in github.com/embeddings-benchmark/results, or several tasks in one file,
-{"Tatoeba@revision": {"scores": {"deu-eng": {"accuracy": 0.98, "f1": 0.97}}}}. mteb lets the foreign sentences ask, takes whole files, and
-puts the model's own prompt before both sides (e5: --query_prompt "query: " --passage_prompt "query: "). A model whose weights were
-rounded differs: then --tolerance says by how many points on average (mean absolute difference of accuracy and of F1).
+{"Tatoeba@revision": {"scores": {"deu-eng": {"accuracy": 0.98, "f1": 0.97}}}}. mteb lets the foreign sentences ask and takes whole files.
+In 1.36 at least it puts no prompt before them, not even for e5: its BitextMiningEvaluator says of no text whether it is a query, and e5's
+prompts there are for queries and passages. So give --query_prompt '' --passage_prompt ''. A model whose weights were rounded differs:
+then --tolerance says by how many points on average (mean absolute difference of accuracy and of F1).
 
 --bucc RESULTS names a run of BUCC on the pools too. Its F1 is of another kind than mteb's and only stands beside it: mteb looks for each
 sentence's pair among the gold pairs alone, mining has to find which of the pools' sentences have a pair at all.

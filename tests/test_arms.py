@@ -487,6 +487,16 @@ def test_masked_lm_on_the_texts_of_the_rows(train, tmp_path):
     assert done.returncode == 2 and "udpos: its rows are no running text" in done.stderr
 
 
+def test_masked_lm_alongside_on_the_texts_of_rows(train):
+    """Where a folder of rows has no Wikipedia."""
+    done, record = train("xnli+mlm", "--text_of", "xnli")
+    assert done.returncode == 0, done.stderr
+    assert record["settings"]["text_of"] == "xnli" and not any("wikipedia" in entry["id"] for entry in record["data"])
+    wikipedia = train("xnli+mlm", out="other")[1]
+    assert wikipedia["measures"]["steps"] == record["measures"]["steps"]
+    assert wikipedia["measures"]["tokens"] != record["measures"]["tokens"]
+
+
 def test_the_texts_are_those_of_the_arms_rows(rows, arm):
     task = get_task("squad")
     texts, dev, _ = multilingual.row_texts(task, FAMILY, LANGUAGES, rows, 10, 5, seed=4)

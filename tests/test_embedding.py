@@ -224,7 +224,7 @@ def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
         assert np.array_equal(normalize(mapped[layer], tmp_path / "unit.npy"), normalize(vectors))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer1.npy", "layer3.npy", "unit.npy"]
     monkeypatch.setattr(embedding.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(UserError, match="0.0 GB free, the vectors need"):
+    with pytest.raises(UserError, match=r"0.001 MB free, the vectors need 0\.\d+ MB"):
         encoder.embed(SENTENCES, folder=tmp_path)
 
 

@@ -330,7 +330,7 @@ def started(tiny_model, tiny_world, tmp_path):
                    "--disable_tqdm", "true", "--output_dir", folder]
         with open(tmp_path / "log", "w") as log:
             running.append(subprocess.Popen(list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log))
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not list(folder.glob("checkpoint-*/trainer_state.json")):
             assert time.monotonic() < end and running[0].poll() is None, (tmp_path / "log").read_text()[-3000:]
             time.sleep(0.05)

@@ -122,7 +122,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     if trained_here:
         results.write(folder / "results.json", record("mlm", "mlm"))
     before = content(folder)
-    asked = [f"PRESET={preset}", f"MODEL={folder}", f"OUT={tmp_path}/runs", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL="]
+    asked = [f"PRESET={preset}", f"MODEL={folder}", f"OUT={tmp_path}/runs", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL=", "SEEDS=0"]
     plan = make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert not any(tool in plan for tool in ("run_mlm.py", "unpack.py", "dequantise", f"--output_dir {folder}"))
     assert plan.count(f"--model_name_or_path {folder} ") == 2

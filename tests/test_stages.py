@@ -8,6 +8,7 @@ import torch
 
 from tasks import get_task
 from tasks.rows import Rows
+from xstilts import endings
 
 
 @pytest.fixture
@@ -67,3 +68,12 @@ def test_the_script_trains_both_and_leaves_no_stage_behind(cli, tiny_world, tiny
     record = json.loads((out / "results.json").read_text())
     assert {(d["id"], d["split"]) for d in record["data"]} >= {("lighteval/siqa", "train"), ("aps/super_glue", "train")}
     assert set(record["scores"]) == {"en", "qaa"} and not list(out.glob("checkpoint-*"))
+
+
+def test_a_stage_that_is_done_is_named_where_the_next_one_stops(tmp_path, monkeypatch):
+    """The same command does not begin anew, though the second stage has no checkpoint yet."""
+    monkeypatch.setattr(endings, "WORK", endings.Work())
+    vars(endings.WORK).update(places=[tmp_path], begun=True, checkpoints=tmp_path)
+    assert endings.sentence("it stopped").endswith("the same command begins anew.")
+    (tmp_path / "checkpoint-siqa/done").mkdir(parents=True)
+    assert endings.sentence("it stopped").endswith("the same command goes on after checkpoint-siqa.")

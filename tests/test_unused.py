@@ -31,6 +31,7 @@ REFUSED = [
     ("run_intermediate.py", [*ONE, "--mlm_rate", "0.5"], ["--temperature", "2"]),
     ("run_intermediate.py", ["--tasks", "mnli", "mnli"], ["--temperature", "2"]),
     ("run_intermediate.py", ONE, ["--mlm_probability", "0.3"]), ("run_intermediate.py", ONE, ["--text_languages", "en"]),
+    ("run_intermediate.py", ONE, ["--text_of", "mnli"]),
     ("run_intermediate.py", ONE, ["--languages", "en"]), ("run_intermediate.py", ONE, ["--alpha", "0.2"]),
     ("run_intermediate.py", [*ONE, "--language_mode", "cross", "--train_languages", "en", "qaa"], ["--alpha", "0.2"]),
     ("run_intermediate.py", [*TWO, "--train_languages", "en", "qaa"], ["--language_mode", "multilingual"]),
@@ -158,7 +159,7 @@ USED = {
     PeftArguments: "peft", MeasurementArguments: "", RetrievalArguments: "tasks layer pooling include_special select_on "
     "export_sentence_transformers", DualEncoderArguments: "do_train query_prompt passage_prompt",
 }
-USED_BY = {"run_intermediate": "tasks mlm_rate", "run_target": "task keep_checkpoint", "run_mlm": "config_name text_of"}
+USED_BY = {"run_intermediate": "tasks mlm_rate", "run_target": "task keep_checkpoint", "run_mlm": "config_name"}
 
 
 def test_every_argument_has_a_place_in_these_tables():

@@ -95,6 +95,8 @@ class TextArguments:
     text_languages: list[str] = field(default_factory=list, metadata={"help": "Languages of the text; default: --train_languages, "
                                                                               "else all there are."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to predict."})
+    text_of: str | None = field(default=None, metadata={"help": "Not Wikipedia: the texts of this task's train rows, each in one of the "
+                                                                "text's languages, as its arms have them."})
 
 
 @dataclass

@@ -415,7 +415,7 @@ def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
     """
     needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
     if needed > free:
-        raise UserError(f"{path.parent} has {free / 1e9:.1f} GB free, the vectors need {needed / 1e9:.1f} GB: give another folder.")
+        raise UserError(f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another folder.")
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

@@ -129,8 +129,9 @@ def sentence(cause: str) -> str:
     line = f"{WORK.places[0]} stopped{step}: {cause}."
     if WORK.checkpoints is None:
         return line
-    last = last_good()
-    return f"{line} Last good checkpoint: {last or 'none'}; the same command " + ("goes on from it." if last else "begins anew.")
+    last, stages = last_good(), sorted(WORK.checkpoints.glob("checkpoint-*/done"))  # `xstilts.stages` keeps a stage that is done
+    goes_on = "goes on from it." if last else f"goes on after {stages[-1].parent.name}." if stages else "begins anew."
+    return f"{line} Last good checkpoint: {last or 'none'}; the same command {goes_on}"
 
 
 def last_good() -> str | None:
