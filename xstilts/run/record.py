@@ -163,9 +163,9 @@ class Record:
             value = getattr(self, field.name)
             if value is not None or field.default is dataclasses.MISSING:
                 field.metadata["check"](value, field.name)
-        self._check_mean_and_rows()
-        if self.phase in ("target", "retrieval"):
+        if not self.is_training:
             self._check_main_metric(self.scores, "scores")
+        self._check_mean_and_rows()
         if self.phase == "retrieval" or self.layers:
             self._check_layers()
 
@@ -337,8 +337,8 @@ def _check_keys(values: Mapping[str, Any]) -> None:
     if unknown:
         raise UserError(f"unknown {', '.join(unknown[:5])}. Known: {', '.join(fields)}.")
     for key in fields.keys() - _REQUIRED:
-        if key in values:  # null would pass for a key that is not there
-            fields[key].metadata["check"](values[key], key)
+        if key in values and values[key] is None:  # it would pass for a key that is not there
+            fields[key].metadata["check"](None, key)
 
 
 # ---- what follows from the run itself ------------------------------------------------------------------------------------
