@@ -77,6 +77,7 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     from xstilts import cards, folders, heads, lora, mixture, multilingual, runner
+    from xstilts.run.record import Record
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
@@ -154,15 +155,14 @@ def main(argv: list[str]) -> None:
         if not single:
             mixture.save(model, tokenizer, run.output_dir)
         label, key = "+".join(task.name for task in tasks), tasks[0].metric
-        cards.finish(run, {
-            "phase": "intermediate", "task": label, "form": tasks[0].form if single else "mixture",
-            "arm": run.arm or label, "seed": run.seed, "model": name, "parents": cards.chain(name),
-            "metric": key, "chance": chance[tasks[0].name] if single else None, "at_chance": bool(flat),
-            "dev": {"en": dev_scores[tasks[0].name] if len(tasks) == 1 else {
+        cards.finish(run, Record.new(
+            run, phase="intermediate", task=label, form=tasks[0].form if single else "mixture", model=name, metric=key,
+            chance=chance[tasks[0].name] if single else None, at_chance=bool(flat),
+            dev={"en": dev_scores[tasks[0].name] if len(tasks) == 1 else {
                 f"{t}/{m}": v for t, by in dev_scores.items() for m, v in by.items()}},
-            "scores": {}, "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer, n_rows), "notes": notes + [f"{t}: the English dev score is at chance" for t in flat],
-        }, checkpoint=True)
+            settings=settings, data=rows.records, seconds=seconds, measures=runner.measures(trainer, n_rows),
+            notes=notes + [f"{t}: the English dev score is at chance" for t in flat],
+        ), checkpoint=True)
 
 
 if __name__ == "__main__":

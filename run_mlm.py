@@ -64,6 +64,7 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     from xstilts import cards, folders, heads, lora, multilingual, runner
+    from xstilts.run.record import Record
     from xstilts.tokenizer import train_tokenizer
     from xstilts.training_arguments import training_arguments
 
@@ -116,13 +117,11 @@ def main(argv: list[str]) -> None:
     # ---- save, say -----------------------------------------------------------------------------------------------
     trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
-        cards.finish(run, {
-            "phase": "mlm", "task": "mlm", "form": "mlm", "arm": run.arm or "mlm", "seed": run.seed, "model": name,
-            "parents": cards.chain(name), "metric": "perplexity", "chance": None, "at_chance": False, "dev": {}, "scores": {},
-            "n": {}, "settings": settings, "data": folders.unique(rows.records), "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
-            "notes": notes + left_out + dev_left_out,
-        }, checkpoint=True)
+        cards.finish(run, Record.new(
+            run, phase="mlm", task="mlm", form="mlm", model=name, metric="perplexity", settings=settings, data=rows.records,
+            seconds=seconds, notes=notes + left_out + dev_left_out,
+            measures=runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
+        ), checkpoint=True)
 
 
 if __name__ == "__main__":

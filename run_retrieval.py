@@ -97,6 +97,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
     from xstilts import cards, endings, folders, inputs, measure, results, runner, unused
     from xstilts.embedding import Encoder
+    from xstilts.run.record import Record
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     name = model_args.model_name_or_path
@@ -147,18 +148,12 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         found = measure.MEASURES[task.form](task, examples, embed, how, layer)
         found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
-        record = {
-            "phase": "retrieval", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed, "model": name,
-            "parents": cards.chain(name), "metric": task.metric, "chance": found.chance, "at_chance": False, "dev": {},
-            "scores": scores, "n": found.n, "layer": layer, "pooling": how.pooling, "settings": settings,
-            "data": folders.unique(rows.records + headline.records), "seconds": round(time.time() - start, 1),
-            "notes": headline.notes + notes + found.notes,
-        }
-        if len(encoder.layers) > 1:
-            record["layers"] = {str(k): by_language for k, by_language in found.layers.items()}
-        if found.measures:
-            record["measures"] = found.measured()
-        cards.finish(cell, record, checkpoint=False)
+        cards.finish(cell, Record.new(
+            cell, phase="retrieval", task=task.name, form=task.form, model=name, metric=task.metric, chance=found.chance,
+            scores=scores, n=found.n, layer=layer, pooling=how.pooling, layers=found.layers if len(encoder.layers) > 1 else None,
+            settings=settings, data=rows.records + headline.records, seconds=time.time() - start,
+            measures=found.measured() if found.measures else None, notes=headline.notes + notes + found.notes,
+        ), checkpoint=False)
         for language, by_metric in scores.items():
             runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
         runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))

@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     from xstilts import cards, folders, heads, runner, stages
+    from xstilts.run.record import Record
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
@@ -89,12 +90,11 @@ def main(argv: list[str]) -> None:
     if target.keep_checkpoint:
         trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
-        cards.finish(run, {
-            "phase": "target", "task": task.name, "form": task.form, "arm": run.arm, "seed": run.seed,
-            "model": name, "parents": cards.chain(name), "metric": task.metric, "chance": chance, "at_chance": at_chance,
-            "dev": {"en": dev_scores}, "scores": scores, "n": n, "settings": settings, "data": folders.unique(rows.records),
-            "seconds": round(seconds, 1), "measures": runner.measures(trainer), "notes": notes,
-        }, checkpoint=target.keep_checkpoint)
+        cards.finish(run, Record.new(
+            run, phase="target", task=task.name, form=task.form, model=name, metric=task.metric, chance=chance, at_chance=at_chance,
+            dev={"en": dev_scores}, scores=scores, n=n, settings=settings, data=rows.records, seconds=seconds,
+            measures=runner.measures(trainer), notes=notes,
+        ), checkpoint=target.keep_checkpoint)
 
 
 if __name__ == "__main__":

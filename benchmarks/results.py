@@ -23,8 +23,10 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from xstilts.errors import UserError  # noqa: E402
 from xstilts.page import Cell, Table  # noqa: E402
 from xstilts.plots import signed  # noqa: E402
+from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "claims.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
@@ -43,16 +45,19 @@ def keep(report: Path, folder: Path) -> None:
         if (report / name).is_file():
             shutil.copyfile(report / name, folder / name)
     cells = pd.read_csv(report / "cells.csv", dtype=str)
-    records = [json.loads((report.parent / path).read_text(encoding="utf-8")) for path in dict.fromkeys(cells["path"])]
-    versions = {name: sorted({record["versions"].get(name, "?") for record in records}) for name in ("torch", "transformers")}
+    try:
+        records = [Record.read(report.parent / path) for path in dict.fromkeys(cells["path"])]
+    except UserError as error:
+        sys.exit(str(error))
+    versions = {name: sorted({record.versions.get(name, "?") for record in records}) for name in ("torch", "transformers")}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     origin = {
         "commit": commit,
-        "finished": max(record["finished"] for record in records)[:10], "machine": machine(), "versions": versions,
-        "models": sorted({record["parents"][0] if record["parents"] else record["model"] for record in records}),
+        "finished": max(record.finished for record in records)[:10], "machine": machine(), "versions": versions,
+        "models": sorted({record.parents[0] if record.parents else record.model for record in records}),
         "cells": len(records),
-        "arms": sorted({record["arm"] for record in records}),
-        "seeds": sorted({record["seed"] for record in records}),
+        "arms": sorted({record.arm for record in records}),
+        "seeds": sorted({record.seed for record in records}),
     }
     (folder / "origin.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 

@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from xstilts import cards
+from xstilts.run.record import Record, completed
 
 HUB = {"id": "facebook/xnli", "config": "en", "split": "train", "revision": "b8dd5d7", "rows": 9}
 FILE = {"id": "facebook/xnli", "config": "en", "split": "train", "sha256": "0" * 64, "file": "data/world/train.parquet", "rows": 9}
@@ -13,9 +14,9 @@ LINK = HUB | {"id": "lareqa/xquad-r", "url": "https://github.com/google-research
 def card(data, scores=None, phase="intermediate", **settings):
     record = {"arm": "xnli", "task": "xnli", "seed": 0, "form": "sentence_pair", "phase": phase, "metric": "accuracy", "model": "me/base",
               "parents": ["me/base"], "at_chance": False, "dev": {"en": {"accuracy": 60.0, "f1": 50.0}}, "chance": {"accuracy": 33.3},
-              "measures": {}, "data": data, "settings": settings, "command": "python x.py", "versions": {},
-              "scores": scores or {}, "mean": {"accuracy": 50.0} if scores else {}, "n": dict.fromkeys(scores or {}, 9)}
-    return cards.card(record, checkpoint=True)
+              "measures": {}, "data": data, "settings": settings, "command": "python x.py", "versions": {}, "seconds": 1.0,
+              "scores": scores or {}, "n": dict.fromkeys(scores or {}, 9)}
+    return cards.card(Record.from_dict(completed(record, "results.json"), "results.json"), checkpoint=True)
 
 
 def metadata(*args, **kwargs):

@@ -454,7 +454,7 @@ def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
     # The table of families, cell by cell.
     row = next(line for line in text.splitlines() if line.startswith("| nli "))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    scores = [np.mean([asked.matrix.records["mnli", "tatoeba", seed]["layers"]["1"][language]["accuracy"]
+    scores = [np.mean([asked.matrix.records["mnli", "tatoeba", seed].layers["1"][language]["accuracy"]
                        for language in asked.reported]) for seed in range(3)]  # fmt: skip
     assert cells[:2] == ["nli", "1,000"] and cells[3] == f"{np.mean(scores):.1f} ± {np.std(scores, ddof=1):.1f}"
     assert cells[-1].startswith(page_number(find(asked, "nli", "M", SEEN).found.difference) + " [")
@@ -547,7 +547,7 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert list(found) == [("nli", "unseen, covered"), ("nli", "unseen, not covered"), ("nli", "seen by the last")]
     line = found["nli", "seen by the last"]
     assert [(number, arm) for number, arm, _ in line] == [(0, "none"), (1, "mnli"), (3, "mnli_multilingual")]
-    score = asked.matrix.records["mnli_multilingual", "tatoeba", 2]["layers"]["1"]
+    score = asked.matrix.records["mnli_multilingual", "tatoeba", 2].layers["1"]
     assert line[2][2][2] == pytest.approx(np.mean([score[language]["accuracy"] for language in SEEN_LANGUAGES]))
     assert curve.table(asked).heads == ["languages of phase 2", "none", "1", "3"]
     question.write(asked, runs / "report")

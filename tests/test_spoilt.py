@@ -253,11 +253,12 @@ def test_a_reader_does_not_wait_and_does_not_fill_the_memory(tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_finds_a_spoilt_result_stops_before_it_begins(tmp_path, kind):
     """In its own folder, or in that of the checkpoint it starts from."""
-    from xstilts import cards, claims, folders
+    from xstilts import claims, folders
+    from xstilts.run import record
 
     put(kind, tmp_path / "results.json")
     run = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False)
-    for act in (lambda: folders.finished(run, {}), lambda: folders.parent(tmp_path), lambda: cards.chain(tmp_path)):
+    for act in (lambda: folders.finished(run, {}), lambda: folders.parent(tmp_path), lambda: record.chain(tmp_path)):
         with pytest.raises(UserError, match="results.json"):
             act()
     claims.release(tmp_path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tasks.rows import Rows
 from xstilts import folders, heads, mixture, results, runner
 from xstilts.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run.record import Record
 from xstilts.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -230,18 +232,18 @@ def test_a_finished_run_is_not_done_again(finished, start, tmp_path, monkeypatch
 
 
 def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, tmp_path):
-    record = results.read(finished("target") / "results.json")
+    record = Record.read(finished("target") / "results.json")
     parent, rows = tmp_path / "parent", tmp_path / "rows"
     parent.mkdir()
     shutil.copytree(tiny_world, rows)
     settings = {"model": str(parent), "data_root": str(rows)}
     assert folders.parent(str(parent)) == {} and folders.outdated(record, settings) is None
-    (parent / "results.json").write_text(json.dumps(record | {"finished": "2999-01-01T00:00:00+00:00"}))
+    (parent / "results.json").write_text(json.dumps(record.to_dict() | {"finished": "2999-01-01T00:00:00+00:00"}))
     settings |= folders.parent(str(parent))
     assert "was trained again" in folders.outdated(record, settings)  # a record that does not say of when its parent was
-    record["settings"]["model_finished"] = settings["model_finished"]
+    record = replace(record, settings=record.settings | {"model_finished": settings["model_finished"]})
     assert folders.outdated(record, settings) is None  # the clock was ahead when the parent was trained: it is the same one
-    record["settings"]["model_finished"] = "2998-01-01T00:00:00+00:00"
+    record = replace(record, settings=record.settings | {"model_finished": "2998-01-01T00:00:00+00:00"})
     assert "was trained again" in folders.outdated(record, settings)
     settings.pop("model_finished")
     file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"

@@ -12,65 +12,60 @@ from pathlib import Path
 from tasks import TASKS
 from xstilts import claims, endings, privacy, results
 from xstilts.errors import UserError, first_line
+from xstilts.run.record import Record
 
 logger = logging.getLogger("xstilts")
 SILENCE = 300.0  # seconds without a byte from the Hub, after which a call to it has failed (uploads are tried six times by the client)
 
 
-def chain(model: str) -> list[str]:
-    """The names of the checkpoints a model came from, oldest first, itself last: from its results.json, if it is our folder."""
-    there = results.is_there(model)
-    return privacy.public([*results.read(Path(model, results.FILE_NAME))["parents"], model] if there else [model])
-
-
-def card(record: dict, checkpoint: bool) -> str:
+def card(record: Record, checkpoint: bool) -> str:
     """A model card (README.md) in the Hub's format: what it is, the chain, data, scores per language, command.
 
     Its metadata name as the Hub's only rows that came from there: a folder of rows can hold anything under any name.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    name = f"{record['arm']}-{record['task']}-seed{record['seed']}"
-    pinned = [d for d in record["data"] if "revision" in d]
+    name = f"{record.arm}-{record.task}-seed{record.seed}"
+    pinned = [d for d in record.data if "revision" in d]
     hub = {d["id"] for d in pinned if "url" not in d}
-    rows = record["task"] + ("" if len(pinned) == len(record["data"]) else " (rows of a folder)")
+    rows = record.task + ("" if len(pinned) == len(record.data) else " (rows of a folder)")
     evaluated = [
-        EvalResult(task_type=hub_type(record["form"]), dataset_type=record["task"], dataset_name=rows,
-                   dataset_config=language, metric_type=record["metric"], metric_value=round(by_metric[record["metric"]], 3))
-        for language, by_metric in record["scores"].items()
+        EvalResult(task_type=hub_type(record.form), dataset_type=record.task, dataset_name=rows,
+                   dataset_config=language, metric_type=record.metric, metric_value=round(by_metric[record.metric], 3))
+        for language, by_metric in record.scores.items()
     ]
-    base = record["model"]
+    base = record.model
     local = base.startswith(privacy.ELSEWHERE) or Path(base).exists()
     data = ModelCardData(
         base_model=None if local else base, datasets=sorted(hub) or None, library_name="transformers",
-        language=list(record["scores"]) or results.trained_on(record), tags=["x-stilts", record["phase"]],
+        language=list(record.scores) or record.trained_on, tags=["x-stilts", record.phase],
         model_name=name if evaluated else None, eval_results=evaluated or None, license="other",
     )
     lines = [f"---\n{data.to_yaml()}\n---\n", f"# {name}\n",
-             f"Phase `{record['phase']}` of X-STILTs: " + ("a checkpoint" if checkpoint else "a measurement, no weights")
-             + f" for `{record['task']}` (arm `{record['arm']}`, seed {record['seed']}).\n",
-             "## Chain\n", " -> ".join(f"`{p}`" for p in [*record["parents"], "this"]) + "\n"]
-    if record["scores"]:
-        metrics = list(record["mean"])
+             f"Phase `{record.phase}` of X-STILTs: " + ("a checkpoint" if checkpoint else "a measurement, no weights")
+             + f" for `{record.task}` (arm `{record.arm}`, seed {record.seed}).\n",
+             "## Chain\n", " -> ".join(f"`{p}`" for p in [*record.parents, "this"]) + "\n"]
+    if record.scores:
+        metrics = list(record.mean)
         lines += ["## Scores (0-100)\n", "| language | n | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 2) + "|"]
-        lines += [f"| {code} | {record['n'][code]} | " + " | ".join(f"{by[m]:.2f}" for m in metrics) + " |"
-                  for code, by in record["scores"].items()]
-        lines += ["| mean | | " + " | ".join(f"{record['mean'][m]:.2f}" for m in metrics) + " |\n"]
-    if record["dev"]:
-        chance = record["chance"] or {}
+        lines += [f"| {code} | {record.n[code]} | " + " | ".join(f"{by[m]:.2f}" for m in metrics) + " |"
+                  for code, by in record.scores.items()]
+        lines += ["| mean | | " + " | ".join(f"{record.mean[m]:.2f}" for m in metrics) + " |\n"]
+    if record.dev:
+        chance = record.chance or {}
         lines += ["English dev: " + ", ".join(f"{metric} {value:.2f}" + (f" (chance {chance[metric]:.2f})" if metric in chance else "")
-                                              for metric, value in record["dev"]["en"].items()) + "\n"]
-    if record["at_chance"]:
+                                              for metric, value in record.dev["en"].items()) + "\n"]
+    if record.at_chance:
         lines += ["**The English dev score is at chance level: this training did not work.**\n"]
-    if record.get("measures"):
-        lines += ["## Training\n", *(f"- {name}: {value:,}" for name, value in record["measures"].items()), ""]
+    if record.measures:
+        lines += ["## Training\n", *(f"- {name}: {value:,}" for name, value in record.measures.items()), ""]
     lines += ["## Data\n"] + [f"- `{d['id']}` {d['config']} `{d['split']}`: {d['rows']} rows "
                               f"({'revision ' + str(d['revision']) if 'revision' in d else 'sha256 ' + d['sha256'][:16]})"
                               + (f", translated by {d['translated_by']}" if "translated_by" in d else "")
-                              for d in record["data"]]
-    lines += ["\n## Settings\n", *(f"- {k}: `{v}`" for k, v in record["settings"].items()),
-              "\n## Command\n", f"```\n{record['command']}\n```\n",
-              "## Versions\n", ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + "\n"]
+                              for d in record.data]
+    lines += ["\n## Settings\n", *(f"- {k}: `{v}`" for k, v in record.settings.items()),
+              "\n## Command\n", f"```\n{record.command}\n```\n",
+              "## Versions\n", ", ".join(f"{k} {v}" for k, v in record.versions.items()) + "\n"]
     text = "\n".join(lines)
     ModelCard(text)  # parses the front matter: raises here rather than on the Hub
     return text
@@ -83,21 +78,18 @@ def hub_type(form: str) -> str:
             "mixture": "text-classification"}.get(form, "sentence-similarity")
 
 
-def finish(run, record: dict, checkpoint: bool) -> None:
+def finish(run, record: Record, checkpoint: bool) -> None:
     """Writes the card, then results.json (the stamp), removes what a finished run needs no more, then pushes if asked.
 
     Call on the first process only.
     """
     folder = Path(run.output_dir)
-    record = {"schema": results.SCHEMA, "versions": results.versions(), "command": results.command_line(),
-              "mean": results.mean(record["scores"]), **record}
-    record = privacy.public(record)  # run.json keeps whole paths for this machine, and is not pushed
     results.write_text(folder / "README.md", card(record, checkpoint))
-    results.write(folder / "results.json", record)
+    record.write(folder / results.FILE_NAME)
     endings.done()
     clean(folder)
     claims.release(folder)
-    logger.info("Wrote %s", folder / "results.json")
+    logger.info("Wrote %s", folder / results.FILE_NAME)
     if run.push_to_hub:
         push(run.hub_model_id, folder)
 

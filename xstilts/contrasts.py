@@ -30,10 +30,11 @@ import pandas as pd
 
 from tasks import TASKS, get_task
 from tasks.coverage import COVERAGE, covered
-from xstilts import results, statistics, user_files
+from xstilts import statistics, user_files
 from xstilts.errors import UserError
-from xstilts.hits import VARIANTS, Hits, ReadOut, layers
+from xstilts.hits import VARIANTS, Hits, ReadOut
 from xstilts.matrix import PLAIN, Matrix, fingerprints
+from xstilts.run.record import Record
 from xstilts.words import unknown
 
 ENGLISH = "E"
@@ -208,7 +209,7 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
     families = [_family(name, roles, matrix, reported, problems) for name, roles in spec.families.items()]
     main = ReadOut(layer)
     fixed = [ReadOut(spec.fixed_layer)] if spec.fixed_layer not in (None, layer) else []
-    metric = next(iter(cells.values()))["metric"]
+    metric = next(iter(cells.values())).metric
     variants = [name for name, form in VARIANTS.items() if name != "plain" and _has(cells, layer, form.format(metric))]
     hits = Hits(matrix, spec.task)
     contrasts = [contrast for family in families for contrast in _wanted(family, main, spec)]
@@ -254,7 +255,7 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     Raises:
         UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.
     """
-    scored = {layer for record in cells.values() for layer in layers(record)}
+    scored = {layer for record in cells.values() for layer in record.by_layer}
     if spec.fixed_layer is not None and spec.fixed_layer not in scored:
         raise UserError(f"--question: fixed_layer {spec.fixed_layer} was not measured; there are {', '.join(map(str, sorted(scored)))}.")
     if not spec.select_languages:
@@ -266,11 +267,11 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
         problems.append(f"The layer was chosen without {', '.join(absent)}, not run; it may change.")
     if not used:
         raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
-    shared = set.intersection(*(set(layers(record)) for record in used.values())) - {0}
+    shared = set.intersection(*(set(record.by_layer) for record in used.values())) - {0}
     if len(shared) < 2:
         raise UserError("--question: to choose the layer, several above 0 must be measured: run_retrieval.py --layer all.")
     scores = {
-        layer: float(np.mean([[layers(record)[layer][language][record["metric"]] for language in spec.select_languages]
+        layer: float(np.mean([[record.by_layer[layer][language][record.metric] for language in spec.select_languages]
                               for record in used.values()]))
         for layer in sorted(shared)
     }  # fmt: skip
@@ -280,7 +281,7 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
 
 
 def _has(cells: Mapping, layer: int, metric: str) -> bool:
-    return any(metric in scores for record in cells.values() for scores in layers(record).get(layer, {}).values())
+    return any(metric in scores for record in cells.values() for scores in record.by_layer.get(layer, {}).values())
 
 
 # Seen and unseen
@@ -292,14 +293,14 @@ def _family(name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[st
     Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
     """
     found = {arm: [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")] for arm in roles.values()}
-    tasks = {arm for arm, records in found.items() if any(record["phase"] != "mlm" for record in records)}
+    tasks = {arm for arm, records in found.items() if any(record.phase != "mlm" for record in records)}
     seen: set[str] = set()
     for arm in tasks or found:
-        for languages in map(results.trained_on, found[arm]):
+        for languages in (record.trained_on for record in found[arm]):
             if languages is None:
                 problems.append(f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as seen.")
             seen.update(language for language in languages or () if language != "en")
-    sizes = {arm: {tuple(record.get("measures", {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
+    sizes = {arm: {tuple((record.measures or {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
              for arm in sorted(tasks)}  # fmt: skip
     if len(set().union(*sizes.values())) > 1:
         said = "; ".join(f"{arm} {' and '.join(f'{rows} rows, {steps} steps' for rows, steps in sorted(of))}" for arm, of in sizes.items())
@@ -367,7 +368,7 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     found = []
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
         begun = {seed for one, seed in matrix.begun if one == arm}
-        failed = {record["seed"] for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)}
+        failed = {record.seed for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)}
         kinds = {"without": begun.union(matrix.seeds) - set(seeds), "at chance in": failed.intersection(seeds)}
         found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
     if contrast.found.apart is not None:
@@ -375,9 +376,9 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     return found
 
 
-def _failed(record: Mapping) -> bool:
+def _failed(record: Record) -> bool:
     """Whether a training's English dev score is at chance, though its labels were not shuffled."""
-    return record["at_chance"] and not record["settings"].get("shuffle_labels")
+    return record.at_chance and not record.settings.get("shuffle_labels")
 
 
 def _checked(both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]) -> list[list[dict[str, pd.Series]]]:

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tasks.coverage import covered
-from xstilts import plots, results, statistics
-from xstilts.hits import layers
+from xstilts import plots, statistics
 from xstilts.matrix import PLAIN, Matrix
 from xstilts.page import Cell, Table
 
@@ -31,16 +30,16 @@ def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[flo
     """Returns the mean score over the languages at the question's read-out, one for each seed that has all of them, 0-100."""
     found = []
     for (one, task, _), record in sorted(question.matrix.records.items()):
-        by_language = layers(record).get(question.readout.layer, {})
+        by_language = record.by_layer.get(question.readout.layer, {})
         if (one, task) == (arm, question.spec.task) and all(language in by_language for language in languages):
-            found.append(float(np.mean([by_language[language][record["metric"]] for language in languages])))
+            found.append(float(np.mean([by_language[language][record.metric] for language in languages])))
     return found
 
 
 def trained_languages(matrix: Matrix, arm: str) -> int | None:
     """Returns how many languages the arm's phase 2 trained its task on, None where its results do not say."""
     found = {len(languages) for path, record in matrix.trainings if path.startswith(f"{arm}/seed")
-             if (languages := results.trained_on(record)) is not None}
+             if (languages := record.trained_on) is not None}
     return found.pop() if len(found) == 1 else None
 
 

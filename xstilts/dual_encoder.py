@@ -30,6 +30,7 @@ from xstilts.embedding import export_sentence_transformers, hidden_state, normal
 from xstilts.errors import UserError
 from xstilts.families import family_languages
 from xstilts.multilingual import ROUND_TRIP, align, counts, draws
+from xstilts.run.record import Record
 from xstilts.training_arguments import training_arguments
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
@@ -418,16 +419,15 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     trainer.save_model(run.output_dir)
     if trainer.is_world_process_zero():
         single = len(tasks) == 1
-        cards.finish(run, {
-            "phase": "intermediate", "task": label, "form": "pairs", "arm": run.arm or label, "seed": run.seed, "model": name,
-            "parents": cards.chain(name), "metric": key, "chance": chance[label] if single else None, "at_chance": bool(flat),
-            "dev": {"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
-            "scores": {}, "n": {}, "settings": settings, "data": folders.unique(rows.records),
-            "seconds": round(seconds, 1),
-            "measures": runner.measures(trainer, len(pairs)) | {
+        cards.finish(run, Record.new(
+            run, phase="intermediate", task=label, form="pairs", model=name, metric=key,
+            chance=chance[label] if single else None, at_chance=bool(flat),
+            dev={"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
+            settings=settings, data=rows.records, seconds=seconds,
+            measures=runner.measures(trainer, len(pairs)) | {
                 f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
-            "notes": notes + [f"{task}: the English dev score is at chance" for task in flat],
-        }, checkpoint=True)
+            notes=notes + [f"{task}: the English dev score is at chance" for task in flat],
+        ), checkpoint=True)
         for task in tasks:
             runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", task.name, key, scores[task.name][key],
                                before[task.name][key], chance[task.name][key])

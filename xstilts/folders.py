@@ -20,6 +20,7 @@ from tasks.rows import Rows, sha256
 from xstilts import cards, claims, endings, outputs, processes, results
 from xstilts.arguments import STARTED, ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
 from xstilts.errors import UserError
+from xstilts.run.record import Record, unique
 
 logger = logging.getLogger("xstilts")
 # what an argument is that settings do not name, because it was not given
@@ -193,7 +194,7 @@ def _finished(run, settings: dict) -> bool:
     if not stamp.is_file():
         return refuse_copies(stamp.parent)
     compare(run, settings)
-    if reason := outdated(results.read(stamp), settings):
+    if reason := outdated(Record.read(stamp), settings):
         logger.info("%s: %s; running it again.", run.output_dir, reason)
         return refuse_copies(stamp.parent)
     if stamp.stat().st_mtime < STARTED:
@@ -215,15 +216,15 @@ def refuse_copies(folder: Path) -> bool:
     return False
 
 
-def outdated(record: dict, settings: dict) -> str | None:
+def outdated(record: Record, settings: dict) -> str | None:
     """Why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows changed."""
     if (now := settings.get("model_finished")) is not None:
-        then = record["settings"].get("model_finished")  # older versions did not keep it
-        if now != then if then is not None else now > record["finished"]:
+        then = record.settings.get("model_finished")  # older versions did not keep it
+        if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
-        for data in record["data"]:
+        for data in record.data:
             file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
             if file is None or sha256(file) != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
@@ -236,7 +237,7 @@ def parent(model: str, revision: str = "main") -> dict[str, str]:
     {} where it is no folder of ours, or the Hub's main one. The time tells whether it is
     still the same one, and, as it is only compared for equality, whatever the clock did since.
     """
-    finished = {"model_finished": results.read(Path(model, results.FILE_NAME))["finished"]} if results.is_there(model) else {}
+    finished = {"model_finished": Record.read(Path(model, results.FILE_NAME)).finished} if results.is_there(model) else {}
     return finished | ({"model_revision": revision} if revision != "main" else {})
 
 
@@ -266,12 +267,6 @@ def lost_touch(folder: str, cause: str) -> None:
         endings.claim(folder)
         endings.begin(folder, folder)
     endings.keep(cause)
-
-
-def unique(records: list[dict]) -> list[dict]:
-    """The data records without repeats and without this machine's paths."""
-    kept = {(r["id"], r["config"], r["split"]): {k: v for k, v in r.items() if k != "file"} for r in records}
-    return list(kept.values())
 
 
 def as_json(settings: dict) -> str:

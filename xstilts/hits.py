@@ -1,6 +1,5 @@
 """hits.parquet beside a retrieval result: what each query was worth, read and checked against the result's scores."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,11 +27,6 @@ class ReadOut:
 
     def __str__(self) -> str:
         return f"layer {self.layer}" + ("" if self.variant == "plain" else f", {self.variant}")
-
-
-def layers(record: Mapping) -> dict[int, dict[str, dict[str, float]]]:
-    """Returns {layer: {language: {metric: score}}} of a retrieval result, its headline layer included."""
-    return {int(layer): scores for layer, scores in record.get("layers", {}).items()} | {record["layer"]: record["scores"]}
 
 
 class Hits:
@@ -74,8 +68,8 @@ class Hits:
         if frame.duplicated(["language", "query"]).any():
             language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]
             raise UserError(f"{name} has query {query} of {language} twice: {again}")
-        scores = layers(record).get(readout.layer, {})
-        metric = VARIANTS[readout.variant].format(record["metric"])
+        scores = record.by_layer.get(readout.layer, {})
+        metric = VARIANTS[readout.variant].format(record.metric)
         found = {}
         for language, group in frame.groupby("language"):
             found[language] = group.set_index("query")["value"].astype(float)

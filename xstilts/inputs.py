@@ -180,14 +180,15 @@ def check_unseen(task, model: str) -> None:
         UserError: naming the checkpoint and the rows.
     """
     from xstilts import results
+    from xstilts.run.record import Record
 
     while task.same_sentences and model and results.is_there(model):
-        record = results.read(Path(model, results.FILE_NAME))
-        if rows := [data["id"] for data in record["data"] if data["id"] in task.same_sentences]:
+        record = Record.read(Path(model, results.FILE_NAME))
+        if rows := [data["id"] for data in record.data if data["id"] in task.same_sentences]:
             raise UserError(f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. Measure "
                             "it on another task, such as ntrex.")
         began = Path(model, "run.json")  # it has the whole path, which results.json does not tell
-        model = str(results.read_note(began, outputs.NOBODY_KNOWS).get("model") or "") if began.is_file() else record["model"]
+        model = str(results.read_note(began, outputs.NOBODY_KNOWS).get("model") or "") if began.is_file() else record.model
 
 
 def selection(select_on: str, benchmark: str) -> tuple:

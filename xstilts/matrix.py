@@ -1,6 +1,6 @@
 """The matrix of a folder of runs: which cells there are, and their numbers over languages, tasks and seeds.
 
-Reads only results.json (see `xstilts.results`): `OUT/<arm>/seed<k>/results.json` is a phase-2 training,
+Reads only results.json (see `xstilts.run.record`): `OUT/<arm>/seed<k>/results.json` is a phase-2 training,
 `OUT/<arm>/seed<k>/<task>/results.json` a cell. Nothing is averaged over a gap: what cannot be compared is left out,
 and `Matrix.missing`, `Matrix.problems` and the reasons beside each average say what and why.
 """
@@ -20,6 +20,7 @@ import pandas as pd
 
 from xstilts import results
 from xstilts.errors import UserError
+from xstilts.run.record import Record, mean
 
 PLAIN = "none"  # the arm without a phase 2, to which the others are compared
 EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
@@ -35,9 +36,9 @@ class Matrix:
     arms: list[str]
     tasks: list[str]
     seeds: list[int]
-    records: dict[CellKey, dict[str, Any]]
+    records: dict[CellKey, Record]
     paths: dict[CellKey, str]
-    trainings: list[tuple[str, dict[str, Any]]]  # phases 1 and 2: (path, record)
+    trainings: list[tuple[str, Record]]  # phases 1 and 2: (path, record)
     cells: pd.DataFrame
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -50,15 +51,15 @@ class Matrix:
 
     def phase(self, task: str) -> str | None:
         """Returns "target" or "retrieval", or None for a task without any cell."""
-        return next((record["phase"] for (_, one, _), record in self.records.items() if one == task), None)
+        return next((record.phase for (_, one, _), record in self.records.items() if one == task), None)
 
     def metric(self, task: str) -> str | None:
         """Returns the main metric of the task, or None for a task without any cell."""
-        return next((record["metric"] for (_, one, _), record in self.records.items() if one == task), None)
+        return next((record.metric for (_, one, _), record in self.records.items() if one == task), None)
 
     def languages(self, task: str) -> list[str]:
         """Returns the languages of the task, English first."""
-        found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record["scores"]}
+        found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record.scores}
         return sorted(found, key=lambda language: (language != "en", language))
 
 
@@ -88,7 +89,7 @@ def collect(
             paths[key], records[key] = found[0]
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
     # Targets before retrieval, as in XTREME's tables.
-    phase = {task: found[0][1]["phase"] for (_, task, _), found in claims.items()}
+    phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
     tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
     seeds = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
     grid = list(itertools.product(arms, tasks, seeds))
@@ -128,13 +129,11 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
     """
     rows = []
     for (arm, task, seed), record in matrix.records.items():
-        by_layer = {int(k): scores for k, scores in record.get("layers", {}).items()}
-        by_layer[record.get("layer")] = record["scores"]
-        for layer, scores in by_layer.items():
+        for layer, scores in record.by_layer.items():
             for language, metrics in scores.items():
                 for metric, score in metrics.items():
-                    rows.append((arm, task, record["form"], seed, language, metric, layer, score, record["n"].get(language),
-                                 (record["chance"] or {}).get(metric), record["at_chance"], matrix.paths[arm, task, seed]))
+                    rows.append((arm, task, record.form, seed, language, metric, layer, score, record.n.get(language),
+                                 (record.chance or {}).get(metric), record.at_chance, matrix.paths[arm, task, seed]))
     columns = ["arm", "task", "form", "seed", "language", "metric", "layer", "score", "n", "chance", "at_chance", "path"]
     return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
 
@@ -276,9 +275,9 @@ def by_layer(matrix: Matrix) -> pd.DataFrame:
     """
     rows = []
     for (arm, task, seed), record in matrix.records.items():
-        for layer, scores in record.get("layers", {}).items():
-            score = results.mean(scores).get(record["metric"], np.nan)
-            rows.append((task, arm, int(layer), seed, score, int(layer) == record["layer"]))
+        for layer, scores in (record.layers or {}).items():
+            score = mean(scores).get(record.metric, np.nan)
+            rows.append((task, arm, int(layer), seed, score, int(layer) == record.layer))
     frame = pd.DataFrame(rows, columns=["task", "arm", "layer", "seed", "score", "chosen"])
     return frame if frame["layer"].nunique() > 1 else frame.iloc[:0]
 
@@ -318,37 +317,37 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _read_all(below: results.Listing, problems: list[str]) -> tuple[list, dict[CellKey, list]]:
+def _read_all(below: results.Listing, problems: list[str]) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
     """Returns (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
-    trainings, claims = [], {}
+    trainings: list[tuple[str, Record]] = []
+    claims: dict[CellKey, list[tuple[str, Record]]] = {}
     for path in results.paths(below):
         name = path.relative_to(below.root).as_posix()
         try:
-            record = results.read(path)
+            record = Record.read(path)
         except UserError as error:
             problems.append(str(error))
             continue
-        is_training = record["phase"] in ("mlm", "intermediate")
-        place = re.fullmatch(r"([^/]+)/seed(\d+)/results\.json" if is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json", name)
-        if is_training and not place:  # phase 1 may lie anywhere
+        place = re.fullmatch(r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json", name)
+        if record.is_training and not place:  # phase 1 may lie anywhere
             trainings.append((_printable(name), record))
             continue
-        if not place or (place[1], int(place[2])) != (record["arm"], record["seed"]):
-            said = f"arm {record['arm']}, seed {record['seed']}, task {record['task']}"
+        if not place or (place[1], int(place[2])) != (record.arm, record.seed):
+            said = f"arm {record.arm}, seed {record.seed}, task {record.task}"
             problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
             continue
-        if is_training:
+        if record.is_training:
             trainings.append((name, record))
             continue
-        claims.setdefault((record["arm"], record["task"], record["seed"]), []).append((name, record))
+        claims.setdefault((record.arm, record.task, record.seed), []).append((name, record))
     return trainings, claims
 
 
-def _outdated(root: Path, records: Mapping[CellKey, dict], trainings: list[tuple[str, dict]]) -> list[str]:
+def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
     """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss it."""
-    finished = {os.path.realpath((root / name).parent): record["finished"] for name, record in trainings}
-    started = [(_name(key), record["settings"]) for key, record in records.items()]
-    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record["settings"]) for name, record in trainings]
+    finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
+    started = [(_name(key), record.settings) for key, record in records.items()]
+    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
     return [f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
             for name, settings in started if "model_finished" in settings
             and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]]
@@ -364,11 +363,11 @@ def _parent(folder: Path, settings: Mapping) -> str:
     return path if "\0" in path else os.path.realpath(path)
 
 
-def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[str]) -> None:
+def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
     """Takes out of `records` the cells of `task` that were scored otherwise than most of its cells."""
 
-    def scored(record: dict) -> tuple:
-        return record["phase"], record["metric"], tuple(sorted(record["n"].items()))
+    def scored(record: Record) -> tuple:
+        return record.phase, record.metric, tuple(sorted(record.n.items()))
 
     here = {key: scored(record) for key, record in records.items() if key[1] == task}
     if len(set(here.values())) > 1:
@@ -387,33 +386,33 @@ def _drop_incomparable(task: str, records: dict[CellKey, dict], problems: list[s
         problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
 
 
-def fingerprints(record: Mapping) -> list[str]:
+def fingerprints(record: Record) -> list[str]:
     """Returns what tells the rows behind a result from others, one line a file, sorted."""
-    return sorted(f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record["data"])
+    return sorted(f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data)
 
 
-def _cell(key: CellKey, record: dict[str, Any]) -> dict[str, Any]:
+def _cell(key: CellKey, record: Record) -> dict[str, Any]:
     """Returns one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
 
     `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
     the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
     English dev in the main metric.
     """
-    metric, scores = record["metric"], record["scores"]
+    metric, scores = record.metric, record.scores
     others = {language: metrics for language, metrics in scores.items() if language != "en"}
-    both = EXACT_MATCH in record["mean"] and F1 in record["mean"]
-    em_f1 = (record["mean"][EXACT_MATCH] + record["mean"][F1]) / 2 if both else np.nan
-    every = record["mean"][metric]
+    both = EXACT_MATCH in record.mean and F1 in record.mean
+    em_f1 = (record.mean[EXACT_MATCH] + record.mean[F1]) / 2 if both else np.nan
+    every = record.mean[metric]
     return {
         **dict(zip(("arm", "task", "seed"), key, strict=True)),
-        "phase": record["phase"],
+        "phase": record.phase,
         "english": scores.get("en", {}).get(metric, np.nan),
-        "others": results.mean(others).get(metric, np.nan),
+        "others": mean(others).get(metric, np.nan),
         "all": every,
         "em_f1": em_f1,
         "score": em_f1 if both else every,
-        "dev": record["dev"].get("en", {}).get(metric, np.nan),
-        "at_chance": record["at_chance"],
+        "dev": record.dev.get("en", {}).get(metric, np.nan),
+        "at_chance": record.at_chance,
     }
 
 

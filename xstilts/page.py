@@ -15,7 +15,8 @@ from xstilts import matrix as mx
 from xstilts import plots
 from xstilts.matrix import PLAIN, Matrix
 from xstilts.plots import signed
-from xstilts.results import write_text
+from xstilts.run.files import write_text
+from xstilts.run.record import Record
 
 DAGGER, DOUBLE, DASH = "†", "‡", "–"
 BIAS = "language_bias"  # the one measure of retrieval that is a result
@@ -139,14 +140,14 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
         rows = []
         for arm in matrix.arms:
             per_seed = [record for (one, _, _), record in records.items() if one == arm]
-            used = [record for record in per_seed if not record["at_chance"]] or per_seed
-            means = [np.mean([r["scores"][lang].get(metric, np.nan) for r in used]) if used else np.nan
+            used = [record for record in per_seed if not record.at_chance] or per_seed
+            means = [np.mean([r.scores[lang].get(metric, np.nan) for r in used]) if used else np.nan
                      for lang in languages]  # fmt: skip
-            at_chance = bool(used) and used[0]["at_chance"]
+            at_chance = bool(used) and used[0].at_chance
             rows.append((arm, [Cell(_mark(_text(mean), at_chance), at_chance=at_chance) for mean in means]))
-        chance = (first["chance"] or {}).get(metric)
+        chance = (first.chance or {}).get(metric)
         caption = f"{task}: {metric} by language" + (f" (chance {chance:.1f})" if chance is not None else "")
-        rows.append(("rows scored", [Cell(f"{first['n'][language]}") for language in languages]))
+        rows.append(("rows scored", [Cell(f"{first.n[language]}") for language in languages]))
         tables.append(Table(caption, ["arm", *languages], rows))
     return tables
 
@@ -168,13 +169,13 @@ def training_table(matrix: Matrix) -> Table | None:
     """Returns phases 1 and 2: what was trained from what, English dev scores, perplexity; None if none."""
     rows = []
     for path, record in matrix.trainings:
-        figures = dict(record["dev"].get("en", {}))
-        if (metric := record["metric"]) in record.get("measures", {}):  # masked LM is judged by perplexity, no score
-            figures[metric] = record["measures"][metric]
+        figures = dict(record.dev.get("en", {}))
+        if (metric := record.metric) in (record.measures or {}):  # masked LM is judged by perplexity, no score
+            figures[metric] = record.measures[metric]
         dev = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
-        cells = [Cell(record["task"]), Cell(str(record["seed"])), Cell(record["model"])]
-        cells.append(Cell(_mark(dev or DASH, record["at_chance"]), at_chance=record["at_chance"]))
-        rows.append((path.removesuffix("/results.json"), [*cells, Cell(f"{record['seconds']:,.0f}")]))
+        cells = [Cell(record.task), Cell(str(record.seed)), Cell(record.model)]
+        cells.append(Cell(_mark(dev or DASH, record.at_chance), at_chance=record.at_chance))
+        rows.append((path.removesuffix("/results.json"), [*cells, Cell(f"{record.seconds:,.0f}")]))
     heads = ["folder", "task", "seed", "trained from", "English dev, perplexity", "seconds"]
     return Table("Training before the target", heads, rows) if rows else None
 
@@ -209,9 +210,9 @@ def chance_notes(matrix: Matrix) -> list[str]:
         seeds = ", ".join(str(seed) for seed in group["seed"])
         notes.append(f"{arm}/{task}, seed {seeds}: English dev is at chance; in no average.")
     for path, record in matrix.trainings:
-        if record["at_chance"]:
+        if record.at_chance:
             folder = path.removesuffix("/results.json")
-            notes.append(f"{folder} ({record['task']}): this training itself ended at chance on English dev.")
+            notes.append(f"{folder} ({record.task}): this training itself ended at chance on English dev.")
     return notes
 
 
@@ -264,13 +265,13 @@ def provenance(matrix: Matrix) -> dict[str, list]:
     versions: dict[str, set[str]] = {}
     data = set()
     for _, record in runs:
-        for library, version in record["versions"].items():
+        for library, version in record.versions.items():
             versions.setdefault(library, set()).add(version)
-        for entry in record["data"]:
+        for entry in record.data:
             version = entry.get("revision") or f"sha256 {entry['sha256'][:12]}"
             data.add((str(entry["id"]), str(entry["config"]), str(entry["split"]), f"{entry['rows']}", str(version)))
     return {
-        "models": sorted({(record["parents"] or [record["model"]])[0] for _, record in runs}),
+        "models": sorted({(record.parents or [record.model])[0] for _, record in runs}),
         "data": sorted(data),
         "versions": [(library, sorted(found)) for library, found in sorted(versions.items())],
         "runs": runs,
@@ -327,7 +328,7 @@ def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None,
         missing=missing_notes(matrix),
         problems=matrix.problems,
         training=training_table(matrix),
-        notes=sorted({note for record in matrix.records.values() for note in record.get("notes", [])}),
+        notes=sorted({note for record in matrix.records.values() for note in record.notes or []}),
         provenance=provenance(matrix),
     )
 
@@ -400,21 +401,21 @@ def _text(score: float) -> str:
     return "" if pd.isna(score) else f"{score:.1f}"
 
 
-def _main_first(record: dict) -> list[str]:
+def _main_first(record: Record) -> list[str]:
     """Returns the metrics of a result that every language has, the main one leading."""
-    return sorted(record["mean"], key=lambda metric: metric != record["metric"])
+    return sorted(record.mean, key=lambda metric: metric != record.metric)
 
 
 def _beside(matrix: Matrix, task: str) -> list[str]:
     """Returns the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in ranks."""
     first = next(record for (_, one, _), record in matrix.records.items() if one == task)
-    return _main_first(first)[1:] + [name for name in (BIAS,) if name in first.get("measures", {})]
+    return _main_first(first)[1:] + [name for name in (BIAS,) if name in (first.measures or {})]
 
 
 def _beside_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
     """Returns the mean over seeds of a metric (mean over languages) or measure."""
     here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
-    values = pd.Series([{**record.get("measures", {}), **record["mean"]}.get(name, np.nan) for record in here], dtype=float)
+    values = pd.Series([{**(record.measures or {}), **record.mean}.get(name, np.nan) for record in here], dtype=float)
     spread = {"sd": values.std(ddof=1), "n": values.count()}
     return Cell(_with_spread(_text(values.mean()), spread, len(matrix.seeds)) if spread["n"] else "")
 
@@ -425,7 +426,7 @@ def _seeds_of(matrix: Matrix, arm: str, task: str) -> str:
 
 def _layers_of(matrix: Matrix, arm: str, task: str) -> str:
     found = [matrix.records[key] for key in matrix.records if key[:2] == (arm, task)]
-    return "; ".join(dict.fromkeys(f"{record['layer']}, {record['pooling']}" for record in found))
+    return "; ".join(dict.fromkeys(f"{record.layer}, {record.pooling}" for record in found))
 
 
 def _groups(matrix: Matrix, n_averages: int) -> list[tuple[str, int]]:

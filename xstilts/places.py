@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from xstilts import results
 from xstilts.errors import UserError
+from xstilts.run.record import FILE_NAME, Record
 
 PLAIN = "none"
 BUILT = "model"  # the arm that make gives the plain model it trains itself
@@ -40,20 +40,20 @@ def settle_measurement(run, model: str, folder: str | Path | None) -> None:
     Raises:
         UserError: arm or seed are given and the record says otherwise, or the folder is named for others.
     """
-    path, named = Path(model, results.FILE_NAME), of_folder(folder and Path(folder).absolute().parent)
-    record = results.read(path) if path.is_file() and not run.plain_model else None
-    if record is None or (record["phase"], record["arm"]) == ("mlm", BUILT):
+    path, named = Path(model, FILE_NAME), of_folder(folder and Path(folder).absolute().parent)
+    record = Record.read(path) if path.is_file() and not run.plain_model else None
+    if record is None or (record.phase, record.arm) == ("mlm", BUILT):
         if run.plain_model and run.arm not in (None, PLAIN):
             raise UserError(f"--arm {run.arm} and --plain_model: a plain model is arm {PLAIN}. Give one of them.")
         run.arm = run.arm or PLAIN
         _settle(run, None, None, named, f"measures {model}, which has no record of an arm,")
         return
     for name in ("arm", "seed"):
-        given = getattr(run, name)
-        if given is not None and given != record[name]:
-            raise UserError(f"--{name} {given}: {path} says {name} {record[name]}. Leave --{name} out; or, to take this checkpoint as the "
+        given, recorded = getattr(run, name), getattr(record, name)
+        if given is not None and given != recorded:
+            raise UserError(f"--{name} {given}: {path} says {name} {recorded}. Leave --{name} out; or, to take this checkpoint as the "
                             "plain model of another matrix, give --plain_model.")
-    _settle(run, record["arm"], record["seed"], named, f"measures {model}")
+    _settle(run, record.arm, record.seed, named, f"measures {model}")
 
 
 def _settle(run, arm: str | None, seed: int | None, named: tuple[str | None, int | None], does: str) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts import results
 from xstilts.errors import UserError
 from xstilts.places import PLAIN
+from xstilts.run.record import FILE_NAME, Record, is_there
 from xstilts.words import parse_tool
 
 
@@ -33,7 +33,7 @@ def stamps_of(given: argparse.Namespace) -> list[Path]:
     folders = [given.runs_dir / "model"] if given.model else []
     folders += [folder for folder in seeds if folder.parent.name != PLAIN]
     folders += [folder / task for folder in seeds for task in given.tasks]
-    return [folder / results.FILE_NAME for folder in folders]
+    return [folder / FILE_NAME for folder in folders]
 
 
 @dataclass
@@ -65,9 +65,9 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
         kind = f"phase 2: {folder.parent.name}" if re.fullmatch(r"seed\d+", folder.name) else folder.name
         group = found.setdefault(kind, Group())
         group.total += 1
-        if results.is_there(stamp.parent):
+        if is_there(stamp.parent):
             try:
-                group.seconds.append(results.read(stamp)["seconds"])
+                group.seconds.append(Record.read(stamp).seconds)
             except UserError as error:
                 group.unreadable.append(str(error))
     return found

@@ -14,17 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from xstilts import cards, plan, results
+from xstilts import cards, plan
 from xstilts.errors import UserError, first_line
+from xstilts.run.record import FILE_NAME, Record, is_there
 from xstilts.words import parse_tool
 
 
-def repository(hub: str, matrix: str, record: dict) -> str:
+def repository(hub: str, matrix: str, record: Record) -> str:
     """The name of a checkpoint's repository: hub/matrix-arm-seed0, of a target hub/matrix-arm-seed0-task.
 
     "+" in the name of an arm, which the Hub does not take, is written "-plus-".
     """
-    name = f"{matrix}-{record['arm']}-seed{record['seed']}" + (f"-{record['task']}" if record["phase"] == "target" else "")
+    name = f"{matrix}-{record.arm}-seed{record.seed}" + (f"-{record.task}" if record.phase == "target" else "")
     return f"{hub}/{name.replace('+', '-plus-')}"
 
 
@@ -35,10 +36,10 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
     """
     pushed, errors = {}, []
     for folder in folders:
-        if not results.is_there(folder) or not (folder / "model.safetensors").is_file():
+        if not is_there(folder) or not (folder / "model.safetensors").is_file():
             continue
         try:
-            record = results.read(folder / results.FILE_NAME)
+            record = Record.read(folder / FILE_NAME)
             run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repository(hub, matrix, record))
             cards.check_push(run)
             cards.push(run.hub_model_id, folder)
@@ -56,7 +57,7 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
     return errors
 
 
-def index(repo: str, pushed: dict[str, dict], failed: int, private: bool) -> None:
+def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> None:
     """Pushes the card that lists `pushed`, {repository: record}, in a repository without weights.
 
     Raises:
@@ -69,9 +70,9 @@ def index(repo: str, pushed: dict[str, dict], failed: int, private: bool) -> Non
              "The checkpoints of one matrix of X-STILTs: what an encoder is first trained on (arm) and what that does to other tasks.\n",
              "| checkpoint | phase | arm | task | seed | metric | mean over languages |", "|---" * 7 + "|"]
     for name, record in pushed.items():
-        mean = f"{record['mean'][record['metric']]:.1f}" if record["mean"] else ""
+        mean = f"{record.mean[record.metric]:.1f}" if record.mean else ""
         link = f"[{name.partition('/')[2]}](https://huggingface.co/{name})"
-        cells = [link, *(record[key] for key in ("phase", "arm", "task", "seed", "metric")), mean]
+        cells = [link, record.phase, record.arm, record.task, record.seed, record.metric, mean]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     if failed:
         lines.append(f"\n{failed} more could not be pushed yet.")

@@ -18,7 +18,8 @@ from xstilts.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.matrix import PLAIN, Matrix
 from xstilts.page import Cell, Table
 from xstilts.plots import signed
-from xstilts.results import trained_on, write_text
+from xstilts.run.files import write_text
+from xstilts.run.record import Record
 
 MULTILINGUAL = "M"
 FIRST = ("families", "contrasts", "groups", "curve")  # the tables that are not folded away
@@ -283,10 +284,10 @@ def training_table(question: Question) -> Table:
     for arm in question.spec.arms[1:]:
         records = _trainings(question.matrix, arm)
         if records:
-            dev = [record["dev"]["en"][record["metric"]] for record in records if record["metric"] in record["dev"].get("en", {})]
-            languages = dict.fromkeys(language for record in records for language in trained_on(record) or ())
+            dev = [record.dev["en"][record.metric] for record in records if record.metric in record.dev.get("en", {})]
+            languages = dict.fromkeys(language for record in records for language in record.trained_on or ())
             texts = [" ".join(languages), *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens"))]
-            flat = any(record["at_chance"] for record in records)
+            flat = any(record.at_chance for record in records)
             cells = [Cell(text) for text in texts] + [Cell(f"{np.mean(dev):.1f}{f' {page.DAGGER}' if flat else ''}" if dev else "")]
             rows.append((arm, cells))
     heads = ["arm", "languages", "rows", "steps", "tokens", f"English dev ({page.DAGGER} at chance)"]
@@ -321,19 +322,19 @@ def _by_layer(question: Question, arm: str, languages: Sequence[str]) -> dict[in
     found: dict[int, list[float]] = {}
     for (one, task, _), record in question.matrix.records.items():
         if (one, task) == (arm, question.spec.task):
-            for layer, scores in cs.layers(record).items():
+            for layer, scores in record.by_layer.items():
                 if all(language in scores for language in languages):
-                    found.setdefault(layer, []).append(float(np.mean([scores[lang][record["metric"]] for lang in languages])))
+                    found.setdefault(layer, []).append(float(np.mean([scores[lang][record.metric] for lang in languages])))
     return dict(sorted(found.items()))
 
 
-def _trainings(matrix: Matrix, arm: str) -> list[dict]:
+def _trainings(matrix: Matrix, arm: str) -> list[Record]:
     return [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")]
 
 
 def _numbers(matrix: Matrix, arm: str, what: str) -> str:
     """Returns a number of phase 2, or its range over seeds."""
-    values = [record.get("measures", {}).get(what) for record in _trainings(matrix, arm)]
+    values = [(record.measures or {}).get(what) for record in _trainings(matrix, arm)]
     values = sorted({value for value in values if value is not None})
     return " to ".join(f"{value:,.0f}" for value in dict.fromkeys([*values[:1], *values[-1:]]))
 

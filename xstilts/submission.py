@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from tasks.base import Task
 from tasks.languages import BENCHMARKS
 from xstilts import privacy, results, scoring
 from xstilts.errors import UserError
+from xstilts.run.record import Record
 from xstilts.words import parse_tool
 
 if TYPE_CHECKING:
@@ -106,14 +107,14 @@ def write(
         record, cell = matrix.records[key], Path(matrix.paths[key]).parent
         files = _checked_files(Path(runs, cell, "predictions"), get_task(task), record)
         sources |= files
-        if record["at_chance"]:
+        if record.at_chance:
             notes.append(f"{task}: {choice['arm']} is at chance on English dev")
         if choice["chosen"] == "default":
             notes.append(f"{task}: no dev scores to choose by, arm {choice['arm']} taken (--arm {task}=NAME takes another)")
         elif choice["chosen"] == "dev" and len(choice["dev"]["scores"]) > 1 and get_task(task).dev_in_test:
             notes.append(f"{task}: chosen with a sight of the test: {get_task(task).dev_in_test}")
         system[task] = {
-            **choice, "seed": seed, "model": record["model"], "chain": [*record["parents"], record["model"]], "path": cell.as_posix(),
+            **choice, "seed": seed, "model": record.model, "chain": [*record.parents, record.model], "path": cell.as_posix(),
             "files": {name: results.file_sha256(path) for name, path in files.items()},
         }
     content = privacy.public({"seed": seed, "tasks": system, "notes": notes})  # a submission is given away
@@ -125,16 +126,16 @@ def write(
     return content
 
 
-def _dev_score(record: Mapping[str, Any]) -> tuple[str, float] | None:
+def _dev_score(record: Record) -> tuple[str, float] | None:
     """(what it is, the figure, 0-100) by which an arm may be chosen, or None where there is no dev.
 
     English dev in the main metric; in mining, whose dev is of the test's languages, the mean over them.
     """
-    metric = record["metric"]
-    if metric in record["dev"].get("en", {}):
-        return f"English dev {metric}", record["dev"]["en"][metric]
-    if f"dev_{metric}" in record["mean"]:
-        return f"mean dev {metric}", record["mean"][f"dev_{metric}"]
+    metric = record.metric
+    if metric in record.dev.get("en", {}):
+        return f"English dev {metric}", record.dev["en"][metric]
+    if f"dev_{metric}" in record.mean:
+        return f"mean dev {metric}", record.mean[f"dev_{metric}"]
     return None
 
 
@@ -170,7 +171,7 @@ def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[s
         raise UserError(f"Missing: {', '.join(missing)}.")
     winner = needed[0]
     if how == "dev":
-        able = [arm for arm in figures if not cells[arm]["at_chance"]]
+        able = [arm for arm in figures if not cells[arm].at_chance]
         if not able:
             raise UserError(f"{task}: every arm is at chance on English dev.")
         winner = max(able, key=lambda arm: figures[arm][1])  # the first of equals
@@ -179,10 +180,10 @@ def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[s
     return {"arm": winner, "chosen": how, "dev": dev}
 
 
-def _checked_files(folder: Path, task: Task, record: Mapping[str, Any]) -> dict[str, Path]:
+def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
     """{name in a submission: file} of a cell, every language there, readable and of as many rows as were scored."""
     files = {}
-    for language, rows in record["n"].items():
+    for language, rows in record.n.items():
         name = task.predictions_file(language)
         path = folder / name
         if not path.is_file():

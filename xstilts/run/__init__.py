@@ -1,0 +1,1 @@
+"""One run: its files and its record."""

@@ -1,0 +1,168 @@
+"""Checks of single values of a record. Each takes a value and its key, and raises UserError: the key, the value, what was expected."""
+
+import math
+import numbers
+import os
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from xstilts.errors import UserError
+
+Check = Callable[[Any, str], None]
+LARGEST = 2**63 - 1  # of a whole number: tables keep them in 64 bits
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 80
+
+
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """In this context the message of a UserError begins with the file's path."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def short(value: Any) -> str:
+    """Return the value as it would be typed, a long or deep one cut: it becomes part of a message."""
+    return _repr.repr(value)
+
+
+def shown(key: str) -> str:
+    """Return a key of the record as it stands in a message: quoted where it would break the line."""
+    return key if key.isprintable() and len(key) <= 80 else short(key)
+
+
+def of_type(expected: str, *types: type) -> Check:
+    """Return a check that a value is of one of the types. True and false are no numbers; text must be UTF-8.
+
+    Args:
+        expected: the types in words, for the message.
+    """
+
+    def check(value: Any, key: str) -> None:
+        wrong = isinstance(value, bool) and bool not in types
+        if wrong or not isinstance(value, types) or (isinstance(value, numbers.Integral) and not -LARGEST <= value <= LARGEST):
+            raise UserError(f"{key} is {short(value)}, expected {expected}.")
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise UserError(f"{key} is {short(value)}, which is not UTF-8 text.")
+
+    return check
+
+
+text = of_type("text", str)
+text_or_null = of_type("text or null", str, type(None))
+whole_number = of_type("a whole number", numbers.Integral)
+number = of_type("a number", numbers.Real)
+true_or_false = of_type("true or false", bool)
+mapping = of_type("an object", Mapping)
+mapping_or_null = of_type("an object or null", Mapping, type(None))
+sequence = of_type("a list", list)
+sequence_or_null = of_type("a list or null", list, type(None))
+
+
+def texts(value: Any, key: str) -> None:
+    """Check a list of texts."""
+    sequence(value, key)
+    for one in value:
+        text(one, key)
+
+
+def text_values(value: Any, key: str) -> None:
+    """Check an object whose values are texts."""
+    mapping(value, key)
+    texts(list(value.values()), key)
+
+
+def one_of(*allowed: str) -> Check:
+    """Return a check that a value is one of these texts."""
+
+    def check(value: Any, key: str) -> None:
+        text(value, key)
+        if value not in allowed:
+            raise UserError(f"{key} is {short(value)}, expected one of {', '.join(allowed)}.")
+
+    return check
+
+
+def seconds(value: Any, key: str) -> None:
+    """Check a finite number from 0."""
+    number(value, key)
+    if not is_finite(value) or value < 0:
+        raise UserError(f"{key} is {short(value)}, expected a finite number from 0.")
+
+
+def finite_numbers(value: Any, key: str) -> None:
+    """Check an object of finite numbers."""
+    mapping(value, key)
+    for name, one in value.items():
+        text(name, key)
+        number(one, f"{key}.{shown(name)}")
+        if not is_finite(one):
+            raise UserError(f"{key}.{shown(name)} is {short(one)}, expected a finite number.")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a number is neither NaN nor infinite."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def row_count(value: Any, key: str, least: int) -> None:
+    """Check a number of rows, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= LARGEST:
+        raise UserError(f"{key} is {short(value)}, expected a whole number of rows from {least}.")
+
+
+def row_counts(value: Any, key: str) -> None:
+    """Check {language: rows scored, from 1}."""
+    mapping(value, key)
+    for language, rows in value.items():
+        text(language, key)
+        row_count(rows, f"{key}.{shown(language)}", 1)
+
+
+def scores(value: Any, key: str) -> None:
+    """Check {metric: score}; a score lies from 0 to 100."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} is {short(value)}, expected {{metric: score}}.")
+    for metric, score in value.items():
+        text(metric, key)
+        is_number = isinstance(score, numbers.Real) and not isinstance(score, bool)
+        # A mean of hundreds may end a rounding error above 100.
+        if not is_number or not -1e-9 <= score <= 100 + 1e-9:  # no comparison holds for NaN
+            raise UserError(f"{key}.{shown(metric)} is {short(score)}, expected a score from 0 to 100.")
+
+
+def scores_or_null(value: Any, key: str) -> None:
+    """Check {metric: score}, or None."""
+    mapping_or_null(value, key)
+    scores({} if value is None else value, key)
+
+
+def score_table(value: Any, key: str) -> None:
+    """Check {language: {metric: score}}."""
+    mapping(value, key)
+    for language, by_metric in value.items():
+        text(language, key)
+        scores(by_metric, f"{key}.{shown(language)}")
+
+
+def data(value: Any, key: str) -> None:
+    """Check a list of what was read: {id, config, split, rows, and revision or sha256}."""
+    sequence(value, key)
+    for i, entry in enumerate(value):
+        if not isinstance(entry, Mapping):
+            raise UserError(f"{key}[{i}] is {short(entry)}, expected an object.")
+        missing = [name for name in ("id", "config", "split", "rows") if name not in entry]
+        if not entry.get("revision") and not entry.get("sha256"):
+            missing.append("revision or sha256")
+        if missing:
+            raise UserError(f"{key}[{i}] lacks {', '.join(missing)}.")
+        row_count(entry["rows"], f"{key}[{i}].rows", 0)
+        for name in ("id", "config", "split", "revision", "sha256", "url", "translated_by"):
+            text(entry.get(name) or "", f"{key}[{i}].{name}")

@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from xstilts.errors import UserError
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8, see `write_bytes`. Bytes of a file name that are not UTF-8 are written as escapes.
+
+    Raises:
+        UserError: the folder or file cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file under a temporary name in the same folder, then rename it. Makes the folder.
+
+    Raises:
+        UserError: the folder or file cannot be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        obey_umask(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror}). Choose another --output_dir.") from error
+
+
+def obey_umask(*paths: str | os.PathLike) -> None:
+    """Give files the mode that the umask asks for: mkstemp and safetensors make files that only their owner can read."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in paths:
+        os.chmod(path, 0o666 & ~umask)
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of the file's bytes, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
