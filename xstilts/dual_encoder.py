@@ -30,7 +30,7 @@ from xstilts.embedding import export_sentence_transformers, hidden_state, normal
 from xstilts.errors import UserError
 from xstilts.families import family_languages
 from xstilts.multilingual import ROUND_TRIP, align, counts, draws
-from xstilts.run.record import Record
+from xstilts.run.record import Record, chain
 from xstilts.training_arguments import training_arguments
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
@@ -311,7 +311,7 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
     card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
                          base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
     text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
-                       pooling=pooling, length=max_length, chain=" -> ".join(f"`{part}`" for part in cards.chain(name)))
+                       pooling=pooling, length=max_length, chain=" -> ".join(f"`{part}`" for part in chain(name)))
     results.write_text(Path(folder, "README.md"), text)
     runner.logger.info("Wrote %s", folder)
 
