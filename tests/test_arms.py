@@ -328,7 +328,8 @@ def test_translations_are_read_where_the_rows_have_none_and_named(two):
     rows, task = Rows(two[0], translations=two[1]), get_task("xnli")
     assert [task.load("train", code, rows)["text_a"][0] for code in ("en", "de", "fr")] == ["rows en", "rows de", "more fr"]
     assert [record.get("translated_by") for record in rows.records] == [None, None, "me/mt"]
-    assert folders.outdated({"data": rows.records, "finished": ""}, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
+    record = SimpleNamespace(data=rows.records, finished="")
+    assert folders.outdated(record, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
     with pytest.raises(UserError, match="es/train.parquet.*Nor are they below --translations"):
         task.load("train", "es", rows)
     (two[1] / "facebook__xnli/fr/train.translation.json").unlink()
