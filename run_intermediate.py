@@ -117,11 +117,12 @@ def main(argv: list[str]) -> None:
             examples = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
             dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
         if text:
-            languages = families.text_languages(text_args, family) or (["en"] if source else text.languages(rows))
+            languages = families.text_languages(text_args, family)
             if source:
                 texts, _, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples, None, run.seed)
                 notes += found
             else:
+                languages = languages or text.languages(rows)
                 texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
             train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
             notes += left_out

@@ -496,6 +496,8 @@ def test_masked_lm_alongside_on_the_texts_of_rows(train):
     wikipedia = train("xnli+mlm", out="other")[1]
     assert wikipedia["measures"]["steps"] == record["measures"]["steps"]
     assert wikipedia["measures"]["tokens"] != record["measures"]["tokens"]
+    done, _ = train("xnli+mlm", "--text_of", "xnli", "--text_languages", "qaa", out="another")  # as run_mlm.py has it
+    assert done.returncode == 2 and "must be en, or those of --train_languages" in done.stderr
 
 
 def test_the_texts_are_those_of_the_arms_rows(rows, arm):

@@ -6,6 +6,7 @@ made on the spot from these rows.
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,14 @@ def test_qqp_and_copies_of_another_split_say_so(real_data):
     rows = Rows(real_data)
     get_task("qqp").load("train", "en", rows)
     assert rows.records[0]["notes"] == ["rows without idx: not GLUE's split of QQP"]
+
+
+@pytest.mark.parametrize("preset", ["human", "question-human"])
+def test_the_languages_that_a_preset_measures_are_there(preset, real_data):
+    """A language that is not would stop the cell, and that only once everything before it has run."""
+    done = subprocess.run(["make", "-n", "matrix", f"PRESET={preset}", f"DATA_ROOT={real_data}", "ARMS=none", "SEEDS=0", "OUT=runs/never"],
+                          cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    asked = re.findall(r"run_retrieval\.py --tasks (\w+) .*?--languages ((?:[\w-]+ ?)+)", done.stdout.replace("\\\n", " "))
+    assert asked
+    for task, languages in asked:
+        assert set(languages.split()) <= set(get_task(task).languages(Rows(real_data))), task

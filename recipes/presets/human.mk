@@ -37,8 +37,8 @@ TARGET_ARGS ?= --learning_rate 1e-4 --max_steps 80 --per_device_train_batch_size
 RETRIEVAL_ARGS ?= --center language --max_eval_samples 200
 ARGS_ntrex ?= --layer all --report_layer 12 --languages ar de el es fr hi ru sw th tr vi zh af am be bn ga ha ky lt mg ml mn my ne om pl si sq \
   ig mt tt yo bo bem dv fo hmn ss ti tk to wo
-# XTREME's, as far as they are there
-ARGS_tatoeba ?= --layer all --report_layer 12 --languages af ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr nl pt ru sw ta te th tl tr ur vi zh
+# those of XTREME's 36 that the folder has; with the Hub all of them can be given
+ARGS_tatoeba ?= --layer all --report_layer 12 --languages ar bg bn de el es et fa fr he hi id it ja kk ko ml pt ru sw ta th tl tr vi zh
 # whole pools and whole paragraphs: the top layer alone
 ARGS_bucc ?= --layer 12
 ARGS_lareqa ?= --layer 12
