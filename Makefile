@@ -85,8 +85,7 @@ ifeq ($(origin PY),undefined)
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
 endif
 RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
-# a run that ends in an error says why in its folder's failed.json, for the report
-GO = XSTILTS_CELL=$(@D) OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
+GO = OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.version.split()[0]} found; give PYTHON=...")'

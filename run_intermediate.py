@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     kinds = (IntermediateArguments, TextArguments, FamilyArguments, ArmArguments, PeftArguments, ModelArguments, DataArguments,
              RunArguments)
     parsed, rest = parse(argv, "run_intermediate.py", __doc__.splitlines()[0], *kinds)
-    mix, text_args, family, arm, peft, model_args, data_args, run = parsed
+    mix, text_args, family, arm, peft, model_args, data_args, run_args = parsed
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
-    if run.list_tasks:
+    if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if not mix.tasks:
         raise UserError("--tasks is missing: one intermediate task or several; see --list_tasks.")
@@ -65,8 +65,8 @@ def main(argv: list[str]) -> None:
     unused.check_mixture(mix, tasks, arm)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = check_checkpoint(model_args.model_name_or_path)
-    places.settle_training(run)
-    inputs.check_run(run)
+    places.settle_training(run_args)
+    inputs.check_run(run_args)
     rows = inputs.open_rows(data_args, family.translations)
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_family(family, arm, tasks)
     lexicons, read = {}, []
@@ -76,88 +76,93 @@ def main(argv: list[str]) -> None:
     check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import
-    from xstilts import cards, folders, heads, lora, mixture, multilingual, runner
+    from xstilts import heads, lora, mixture, multilingual, runner
+    from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
+    from xstilts.run.settings import settings_of
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    runner.prepare(run)
+    runner.prepare(run_args)
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
     # a mixture trains with the settings of its first task; the longest input any of them wants
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     single = len(tasks) == 1 and not text
-    args = training_arguments(run, rest, defaults, metric=f"eval_{tasks[0].metric}" if single else None,
+    args = training_arguments(run_args, rest, defaults, metric=f"eval_{tasks[0].metric}" if single else None,
                               refused={} if single else mixture.REFUSED)
     seen = list(lexicons) if arm.code_switch else families.seen_languages(family, arm)
-    settings = folders.settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args),
-                                  **model_args.settings(), **told(text_args, family, arm, peft),
-                                  seen_languages=seen, lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
-    if folders.finished(run, settings):
-        return
-    cards.check_push(run)
-    tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=bool(text))
-    for task in tasks:
-        task.prepare(rows)
-    if single:
-        model = heads.fresh_head(tasks[0], name, model_args.model_revision, attention=model_args.attn_implementation)
-    else:
-        model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision, model_args.attn_implementation)
-    if model_args.freeze_embeddings:
-        heads.freeze_embeddings(model)
-    model = lora.wrap(model, peft)
-    length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, model.config)
-
-    # ---- rows and features ---------------------------------------------------------------------------------------
-    train_features, dev, n_rows = {}, {}, 0
-    with args.main_process_first(desc="features"):
+    settings = settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args), **model_args.settings(),
+                           **told(text_args, family, arm, peft), seen_languages=seen,
+                           lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
+    with Run.open(run_args, settings, rows) as run:
+        if run.finished:
+            return
+        tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=bool(text))
         for task in tasks:
-            train = multilingual.load(task, family, arm, rows, data_args.max_train_samples, run.seed, lexicons, alone=len(tasks) == 1)
-            train_features[task.name] = multilingual.featurize(task, train, tokenizer, length)
-            notes, n_rows = notes + train.notes, n_rows + len(train.examples)
-            examples = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
-            dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
-        if text:
-            languages = families.text_languages(text_args, family)
-            if source:
-                texts, _, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples, None, run.seed)
-                notes += found
-            else:
-                languages = languages or text.languages(rows)
-                texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
-            train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
-            notes += left_out
-    notes += unused.of_translations(family, rows)
-    unused.log(notes, rows)
+            task.prepare(rows)
+        if single:
+            model = heads.fresh_head(tasks[0], name, model_args.model_revision, attention=model_args.attn_implementation)
+        else:
+            model = mixture.MixtureModel([*tasks, text] if text else tasks, name, model_args.model_revision,
+                                         model_args.attn_implementation)
+        if model_args.freeze_embeddings:
+            heads.freeze_embeddings(model)
+        model = lora.wrap(model, peft)
+        length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, model.config)
 
-    # ---- train ---------------------------------------------------------------------------------------------------
-    collators = {task.name: task.collator(tokenizer) for task in tasks}
-    if single:
-        (task,) = tasks
-        trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
-                                     eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
-    else:
-        if text:
-            collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run.seed)
-        trainer = mixture.trainer(model, args, train_features, collators, tokenizer, mix.examples_cap, mix.temperature, mix.mlm_rate)
-    seconds = runner.train(trainer, folders.begin(run, settings, rows))
-    if peft.peft:
-        model = lora.finish(trainer, run.output_dir)
+        # ---- rows and features ---------------------------------------------------------------------------------------
+        train_features, dev, n_rows = {}, {}, 0
+        with args.main_process_first(desc="features"):
+            for task in tasks:
+                train = multilingual.load(task, family, arm, rows, data_args.max_train_samples, run_args.seed, lexicons,
+                                          alone=len(tasks) == 1)
+                train_features[task.name] = multilingual.featurize(task, train, tokenizer, length)
+                notes, n_rows = notes + train.notes, n_rows + len(train.examples)
+                examples = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
+                dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
+            if text:
+                languages = families.text_languages(text_args, family)
+                if source:
+                    texts, _, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples, None,
+                                                             run_args.seed)
+                    notes += found
+                else:
+                    languages = languages or text.languages(rows)
+                    texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
+                train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
+                notes += left_out
+        notes += unused.of_translations(family, rows)
+        unused.log(notes, rows)
 
-    # ---- score on English dev, save, say -------------------------------------------------------------------------
-    dev_scores, chance, flat = {}, {}, []
-    for task in tasks:
-        judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
-                                   eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
-        dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
-        flat += [task.name] if at_chance else []
-    if single:
-        trainer.save_model(run.output_dir)
-    if trainer.is_world_process_zero():
-        if not single:
-            mixture.save(model, tokenizer, run.output_dir)
+        # ---- train ---------------------------------------------------------------------------------------------------
+        collators = {task.name: task.collator(tokenizer) for task in tasks}
+        if single:
+            (task,) = tasks
+            trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
+                                         eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
+        else:
+            if text:
+                collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run_args.seed)
+            trainer = mixture.trainer(model, args, train_features, collators, tokenizer, mix.examples_cap, mix.temperature, mix.mlm_rate)
+        run.begin()
+        seconds = runner.train(trainer, run, run.checkpoint)
+        if peft.peft:
+            model = lora.finish(trainer, run_args.output_dir)
+
+        # ---- score on English dev, save, say -------------------------------------------------------------------------
+        dev_scores, chance, flat = {}, {}, []
+        for task in tasks:
+            judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
+                                       eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
+            dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
+            flat += [task.name] if at_chance else []
+        if single:
+            trainer.save_model(run_args.output_dir)
+        elif trainer.is_world_process_zero():
+            mixture.save(model, tokenizer, run_args.output_dir)
         label, key = "+".join(task.name for task in tasks), tasks[0].metric
-        cards.finish(run, Record.new(
-            run, phase="intermediate", task=label, form=tasks[0].form if single else "mixture", model=name, metric=key,
+        run.finish(Record.new(
+            run_args, phase="intermediate", task=label, form=tasks[0].form if single else "mixture", model=name, metric=key,
             chance=chance[tasks[0].name] if single else None, at_chance=bool(flat),
             dev={"en": dev_scores[tasks[0].name] if len(tasks) == 1 else {
                 f"{t}/{m}": v for t, by in dev_scores.items() for m, v in by.items()}},

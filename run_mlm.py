@@ -31,7 +31,7 @@ class MlmArguments:
 
 def main(argv: list[str]) -> None:
     kinds = (MlmArguments, TextArguments, FamilyArguments, PeftArguments, ModelArguments, DataArguments, RunArguments)
-    (mlm, text_args, family, peft, model_args, data_args, run), rest = parse(argv, "run_mlm.py", __doc__.splitlines()[0], *kinds)
+    (mlm, text_args, family, peft, model_args, data_args, run_args), rest = parse(argv, "run_mlm.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
-    if run.list_tasks:
+    if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if bool(mlm.config_name) == bool(model_args.model_name_or_path):
         raise UserError("Give either --model_name_or_path (continue a checkpoint) or --config_name (start from nothing).")
@@ -55,70 +55,72 @@ def main(argv: list[str]) -> None:
     task = Wikipedia(data_args.benchmark)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = mlm.config_name or check_checkpoint(model_args.model_name_or_path)
-    places.settle_training(run)
-    inputs.check_run(run)
+    places.settle_training(run_args)
+    inputs.check_run(run_args)
     rows = inputs.open_rows(data_args, family.translations)
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_text(family, text_args, source)
     languages = families.text_languages(text_args, family)
     check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import
-    from xstilts import cards, folders, heads, lora, multilingual, runner
+    from xstilts import heads, lora, multilingual, runner
+    from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
+    from xstilts.run.settings import settings_of
     from xstilts.tokenizer import train_tokenizer
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    runner.prepare(run)
-    args = training_arguments(run, rest, task.defaults, metric="eval_loss")
-    settings = folders.settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
-                                  **vars(data_args), **model_args.settings(), **told(family, peft))
-    if folders.finished(run, settings):
-        return
-    cards.check_push(run)
-    if source:
-        texts, held_out, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples,
-                                                        data_args.max_eval_samples, run.seed)
-        notes += found + unused.of_translations(family, rows)
-    else:
-        languages = languages or task.languages(rows)
-        texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
-        held_out = {code: runner.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
+    runner.prepare(run_args)
+    args = training_arguments(run_args, rest, task.defaults, metric="eval_loss")
+    settings = settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
+                           **vars(data_args), **model_args.settings(), **told(family, peft))
+    with Run.open(run_args, settings, rows) as run:
+        if run.finished:
+            return
+        if source:
+            texts, held_out, found = multilingual.row_texts(source, family, languages, rows, data_args.max_train_samples,
+                                                            data_args.max_eval_samples, run_args.seed)
+            notes += found + unused.of_translations(family, rows)
+        else:
+            languages = languages or task.languages(rows)
+            texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
+            held_out = {code: runner.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
 
-    # ---- model and tokenizer -------------------------------------------------------------------------------------
-    if mlm.config_name:
-        last = folders.resumable(run, settings, rows)  # a run that is resumed keeps the pieces it began with
-        lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
-        tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
-        model = heads.from_sizes(mlm.config_name, tokenizer)
-    else:
-        tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=True)
-        model = heads.masked_lm(name, model_args.model_revision, attention=model_args.attn_implementation)
-    model.accepts_loss_kwargs = False
-    if model_args.freeze_embeddings:
-        heads.freeze_embeddings(model)
-    model = lora.wrap(model, peft)
-    length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
+        # ---- model and tokenizer -------------------------------------------------------------------------------------
+        if mlm.config_name:
+            last = run.checkpoint  # a run that is resumed keeps the pieces it began with
+            lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
+            tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
+            model = heads.from_sizes(mlm.config_name, tokenizer)
+        else:
+            tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=True)
+            model = heads.masked_lm(name, model_args.model_revision, attention=model_args.attn_implementation)
+        model.accepts_loss_kwargs = False
+        if model_args.freeze_embeddings:
+            heads.freeze_embeddings(model)
+        model = lora.wrap(model, peft)
+        length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
 
-    # ---- features ------------------------------------------------------------------------------------------------
-    with args.main_process_first(desc="features"):
-        train, left_out = runner.text_features(task, texts, tokenizer, length, True)
-        dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
-    unused.log(notes, rows)
+        # ---- features ------------------------------------------------------------------------------------------------
+        with args.main_process_first(desc="features"):
+            train, left_out = runner.text_features(task, texts, tokenizer, length, True)
+            dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
+        unused.log(notes, rows)
 
-    # ---- train ---------------------------------------------------------------------------------------------------
-    trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
-                                 data_collator=runner.Masking(tokenizer, text_args.mlm_probability, run.seed))
-    seconds = runner.train(trainer, folders.begin(run, settings, rows))
-    if peft.peft:
-        lora.finish(trainer, run.output_dir)
-    loss = runner.held_out_loss(trainer)
+        # ---- train ---------------------------------------------------------------------------------------------------
+        trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
+                                     data_collator=runner.Masking(tokenizer, text_args.mlm_probability, run_args.seed))
+        run.begin()
+        seconds = runner.train(trainer, run, run.checkpoint)
+        if peft.peft:
+            lora.finish(trainer, run_args.output_dir)
+        loss = runner.held_out_loss(trainer)
 
-    # ---- save, say -----------------------------------------------------------------------------------------------
-    trainer.save_model(run.output_dir)
-    if trainer.is_world_process_zero():
-        cards.finish(run, Record.new(
-            run, phase="mlm", task="mlm", form="mlm", model=name, metric="perplexity", settings=settings, data=rows.records,
+        # ---- save, say -----------------------------------------------------------------------------------------------
+        trainer.save_model(run_args.output_dir)
+        run.finish(Record.new(
+            run_args, phase="mlm", task="mlm", form="mlm", model=name, metric="perplexity", settings=settings, data=rows.records,
             seconds=seconds, notes=notes + left_out + dev_left_out,
             measures=runner.measures(trainer, len(train)) | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
         ), checkpoint=True)

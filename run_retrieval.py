@@ -8,6 +8,7 @@
 """
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from xstilts.words import stray
 
 def main(argv: list[str]) -> None:
     kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, MeasurementArguments)
-    (how, dual, family, model_args, data_args, run), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
+    (how, dual, family, model_args, data_args, run_args), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
     if rest and not dual.do_train:
         raise stray(rest[0], rest.known)
 
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
     from xstilts.embedding import check_new_folder
     from xstilts.errors import UserError
 
-    if run.list_tasks:
+    if run_args.list_tasks:
         from tasks.pairs import list_pairs
 
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
                             "and --layer all afterwards, with the trained folder as --model_name_or_path.")
         if not how.include_special:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
-        refuse_unused("--do_train measures nothing, and makes an arm of its own", run, only=["plain_model"])
+        refuse_unused("--do_train measures nothing, and makes an arm of its own", run_args, only=["plain_model"])
         refuse_unused("--do_train measures nothing", how, but=["layer", "pooling"])
         refuse_unused("--do_train measures nothing", data_args, only=["languages"])
         families.check_pairs(dual, family)
@@ -61,17 +62,17 @@ def main(argv: list[str]) -> None:
     if not dual.do_train:
         inputs.check_retrieval(how, tasks, data_args.benchmark)
         if not tasks:
-            unused.check_export(how, data_args, run)
+            unused.check_export(how, data_args, run_args)
     name = check_checkpoint(model_args.model_name_or_path)
     for task in tasks:
         inputs.check_unseen(task, name)
     if dual.do_train:
-        places.settle_training(run)
+        places.settle_training(run_args)
     for task in [] if dual.do_train else tasks or [None]:
-        places.settle_measurement(run, name, Path(run.output_dir, task.name) if task and run.output_dir else None)
-    inputs.check_run(run, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
+        places.settle_measurement(run_args, name, Path(run_args.output_dir, task.name) if task and run_args.output_dir else None)
+    inputs.check_run(run_args, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
     for task in tasks:
-        outputs.refuse_occupied(Path(run.output_dir, task.name))
+        outputs.refuse_occupied(Path(run_args.output_dir, task.name))
     if how.export_sentence_transformers:
         check_new_folder(how.export_sentence_transformers)
     rows = inputs.open_rows(data_args, family.translations)
@@ -83,81 +84,86 @@ def main(argv: list[str]) -> None:
     if dual.do_train:
         from xstilts import dual_encoder
 
-        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run, rest)
-    from xstilts.processes import TEAM
-
-    with TEAM.gather() as first:  # under torchrun or accelerate launch the other processes only help to embed
-        if first:
-            found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
-            measure_tasks(tasks, how, found, model_args, data_args, run, TEAM.size)
+        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest)
+    found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
+    measure_tasks(tasks, how, found, model_args, data_args, run_args)
 
 
 def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
-                  run: MeasurementArguments, world_size: int) -> None:
+                  run_args: MeasurementArguments) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, endings, folders, inputs, measure, results, runner, unused
+    from xstilts import cards, inputs, measure, processes, results, runner, together, unused
     from xstilts.embedding import Encoder
+    from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
+    from xstilts.run.settings import parent
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
+    together.meet()
     name = model_args.model_name_or_path
-    runner.prepare(run)
-    runner.logger.info("World size: %d", world_size)
-    settings = {"model": name, **folders.parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
+    runner.prepare(run_args)
+    runner.logger.info("World size: %d", processes.world_size())
+    settings = {"model": name, **parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
     settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
     if how.pairs == "english":
         settings.pop("pairs")  # folders of older versions do not name it
     settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
-    # in one order, because two processes that claim the folders in two would wait for each other
-    cells = [(task, replace(run, output_dir=str(Path(run.output_dir, task.name)), push_to_hub=False,
+    # in one order, because two processes that open the folders in two would wait for each other
+    cells = [(task, replace(run_args, output_dir=str(Path(run_args.output_dir, task.name)), push_to_hub=False,
                             hub_model_id=None, hub_private_repo=False)) for task in tasks]
     for _, cell in cells:
         inputs.check_run(cell)
-    cells = [(task, cell) for task, cell in cells if not folders.finished(cell, settings)]
-    cards.check_push(run)
-    if how.export_sentence_transformers:
-        from xstilts.dual_encoder import export
-    if not cells and not how.export_sentence_transformers:
-        return cards.push_measured(tasks, run)
-    cells = [(task, cell, inputs.open_rows(data_args)) for task, cell in cells]
-    length = data_args.max_seq_length or 512
-    encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
-                           include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision,
-                           attention=model_args.attn_implementation)
-    headline = measure.Headline(how, data_args, encoder.layers)
-    work = []
-    for task, cell, rows in cells:
-        languages, notes = headline.reported(task, rows, data_args.languages)
-        notes += unused.of_model(model_args) + unused.of_measurement(task, how, data_args)
-        examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
-        measure.check_index(task, examples, how, encoder.model.config.hidden_size)
-        work.append((task, cell, rows, examples, notes + measure.smaller_pools(task, examples, data_args.max_eval_samples)))
+    with ExitStack() as stack:
+        opened = [(task, cell, stack.enter_context(Run.open(cell, settings, trains=False))) for task, cell in cells]
+        opened = [(task, cell, run) for task, cell, run in opened if not run.finished]
+        if processes.is_first():
+            cards.check_push(run_args)
+        if how.export_sentence_transformers:
+            from xstilts.dual_encoder import export
+        if not opened and not how.export_sentence_transformers:
+            return cards.push_measured(tasks, run_args) if processes.is_first() else None
+        length = data_args.max_seq_length or 512
+        encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
+                               include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision,
+                               attention=model_args.attn_implementation)
+        headline, work = measure.Headline(how, data_args, encoder.layers), []
+        for task, cell, run in opened:
+            rows = inputs.open_rows(data_args)
+            languages, notes = headline.reported(task, rows, data_args.languages)
+            notes += unused.of_model(model_args) + unused.of_measurement(task, how, data_args)
+            examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
+            measure.check_index(task, examples, how, encoder.model.config.hidden_size)
+            work.append((task, cell, run, rows, examples, notes + measure.smaller_pools(task, examples, data_args.max_eval_samples)))
 
-    # ---- the headline layer, then one task after the other ---------------------------------------------------------
-    embed = measure.embedder(encoder, how.cache_dir, prompts)
-    layer = headline.choose(embed)
-    if how.export_sentence_transformers:
-        export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
-    for task, cell, rows, examples, notes in work:
-        start = time.time()
-        unused.log(notes, rows)
-        results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))  # before all else: the folder is this run's
-        endings.begin(cell.output_dir, checkpoints=None)
-        found = measure.MEASURES[task.form](task, examples, embed, how, layer)
-        found.write(Path(cell.output_dir), task)
-        scores = found.layers[layer]
-        cards.finish(cell, Record.new(
-            cell, phase="retrieval", task=task.name, form=task.form, model=name, metric=task.metric, chance=found.chance,
-            scores=scores, n=found.n, layer=layer, pooling=how.pooling, layers=found.layers if len(encoder.layers) > 1 else None,
-            settings=settings, data=rows.records + headline.records, seconds=time.time() - start,
-            measures=found.measured() if found.measures else None, notes=headline.notes + notes + found.notes,
-        ), checkpoint=False)
-        for language, by_metric in scores.items():
-            runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
-        runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
-    cards.push_measured(tasks, run)
+        # ---- the headline layer, then one task after the other -----------------------------------------------------
+        cache_dir = stack.enter_context(together.shared_cache(how.cache_dir, run_args.output_dir))
+        if processes.world_size() > 1:
+            together.embed_all(encoder, cache_dir, prompts, headline, [(task, examples) for task, *_, examples, _ in work], how)
+        if not processes.is_first():
+            return
+        embed = measure.embedder(encoder, cache_dir, prompts)
+        layer = headline.choose(embed)
+        if how.export_sentence_transformers:
+            export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
+        for task, cell, run, rows, examples, notes in work:
+            start = time.time()
+            unused.log(notes, rows)
+            run.begin()
+            found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+            found.write(run.folder, task)
+            scores = found.layers[layer]
+            run.finish(Record.new(
+                cell, phase="retrieval", task=task.name, form=task.form, model=name, metric=task.metric, chance=found.chance,
+                scores=scores, n=found.n, layer=layer, pooling=how.pooling, layers=found.layers if len(encoder.layers) > 1 else None,
+                settings=settings, data=rows.records + headline.records, seconds=time.time() - start,
+                measures=found.measured() if found.measures else None, notes=headline.notes + notes + found.notes,
+            ), checkpoint=False)
+            for language, by_metric in scores.items():
+                runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
+            runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
+    cards.push_measured(tasks, run_args)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ class TargetArguments:
 
 def main(argv: list[str]) -> None:
     kinds = (TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
-    (target, model_args, data_args, run), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
+    (target, model_args, data_args, run_args), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
     from xstilts import inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.errors import UserError
 
-    if run.list_tasks:
+    if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if not target.task:
         raise UserError("--task is missing; see --list_tasks.")
@@ -34,64 +34,64 @@ def main(argv: list[str]) -> None:
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
     name = check_checkpoint(model_args.model_name_or_path)
-    places.settle_measurement(run, name, run.output_dir)
-    inputs.check_run(run)
+    places.settle_measurement(run_args, name, run_args.output_dir)
+    inputs.check_run(run_args)
     rows = inputs.open_rows(data_args)
     notes = unused.of_model(model_args) + unused.of_rows(data_args)
     languages = inputs.choose_languages(task, rows, data_args.languages)
     check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import
-    from xstilts import cards, folders, heads, runner, stages
+    from xstilts import heads, runner, stages
+    from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
+    from xstilts.run.settings import settings_of
     from xstilts.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
-    runner.prepare(run)
+    runner.prepare(run_args)
     select = task.select == "best"
-    args = training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
-    settings = folders.settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args),
-                                  **model_args.settings())
-    if folders.finished(run, settings):
-        return
-    cards.check_push(run)
-    tokenizer = heads.load_tokenizer(name, model_args.model_revision)
-    task.prepare(rows)
-    model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
-    if model_args.freeze_embeddings:
-        heads.freeze_embeddings(model)
-    length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
+    args = training_arguments(run_args, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
+    settings = settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args), **model_args.settings())
+    with Run.open(run_args, settings, rows) as run:
+        if run.finished:
+            return
+        tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+        task.prepare(rows)
+        model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
+        if model_args.freeze_embeddings:
+            heads.freeze_embeddings(model)
+        length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
 
-    # ---- rows and features ---------------------------------------------------------------------------------------
-    with args.main_process_first(desc="features"):
-        train = runner.first(task.load("train", "en", rows), data_args.max_train_samples)
-        train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
-        dev = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
-        dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
-        tests = {}  # what no features can be made of is found now, not after the training
-        for language in languages:
-            test = runner.load_scored(task, "test", language, rows, data_args.max_eval_samples)
-            tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
+        # ---- rows and features ---------------------------------------------------------------------------------------
+        with args.main_process_first(desc="features"):
+            train = runner.first(task.load("train", "en", rows), data_args.max_train_samples)
+            train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
+            dev = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
+            dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
+            tests = {}  # what no features can be made of is found now, not after the training
+            for language in languages:
+                test = runner.load_scored(task, "test", language, rows, data_args.max_eval_samples)
+                tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
-    unused.log(notes, rows)
+        unused.log(notes, rows)
 
-    # ---- train ---------------------------------------------------------------------------------------------------
-    checkpoint = folders.begin(run, settings, rows)
-    earlier = stages.train_before(task, model, args, rows, tokenizer, length, data_args, model_args)
-    trainer = runner.TaskTrainer(
-        model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
-        processing_class=tokenizer, task=task, dev=(dev, dev_features), eval_dataset=dev_features,
-    )
-    seconds = earlier + runner.train(trainer, checkpoint)
+        # ---- train ---------------------------------------------------------------------------------------------------
+        run.begin()
+        earlier = stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
+        trainer = runner.TaskTrainer(
+            model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
+            processing_class=tokenizer, task=task, dev=(dev, dev_features), eval_dataset=dev_features,
+        )
+        seconds = earlier + runner.train(trainer, run, run.checkpoint)
 
-    # ---- score, save, say ----------------------------------------------------------------------------------------
-    scores, n = runner.score_languages(trainer, task, tests, Path(run.output_dir, "predictions"))
-    dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
-    if target.keep_checkpoint:
-        trainer.save_model(run.output_dir)
-    if trainer.is_world_process_zero():
-        cards.finish(run, Record.new(
-            run, phase="target", task=task.name, form=task.form, model=name, metric=task.metric, chance=chance, at_chance=at_chance,
+        # ---- score, save, say ----------------------------------------------------------------------------------------
+        scores, n = runner.score_languages(trainer, task, tests, Path(run_args.output_dir, "predictions"))
+        dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
+        if target.keep_checkpoint:
+            trainer.save_model(run_args.output_dir)
+        run.finish(Record.new(
+            run_args, phase="target", task=task.name, form=task.form, model=name, metric=task.metric, chance=chance, at_chance=at_chance,
             dev={"en": dev_scores}, scores=scores, n=n, settings=settings, data=rows.records, seconds=seconds,
             measures=runner.measures(trainer), notes=notes,
         ), checkpoint=target.keep_checkpoint)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-RUN = ("run.json", "results.json", "failed.json", ".unpacked", "cells.csv")  # one of these lies in all that was written
+RUN = ("run.json", "results.json", "failed.json", ".lock", ".unpacked", "cells.csv")  # one of these lies in all that was written
 
 
 def delete(folder: Path) -> None:

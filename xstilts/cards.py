@@ -1,4 +1,4 @@
-"""Finishing a folder: model card from the run's own record, results.json last, push."""
+"""What a finished folder shows others: the model card, made of the run's record, and the push to the Hub."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import glob
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 
-from tasks import TASKS
-from xstilts import claims, endings, privacy, results
+from xstilts import privacy, results
 from xstilts.errors import UserError, first_line
 from xstilts.run.record import Record
 
@@ -76,40 +74,6 @@ def hub_type(form: str) -> str:
     return {"sentence_pair": "text-classification", "sentence": "text-classification", "span": "question-answering",
             "multiple_choice": "multiple-choice", "tagging": "token-classification", "mlm": "fill-mask",
             "mixture": "text-classification"}.get(form, "sentence-similarity")
-
-
-def finish(run, record: Record, checkpoint: bool) -> None:
-    """Writes the card, then results.json (the stamp), removes what a finished run needs no more, then pushes if asked.
-
-    Call on the first process only.
-    """
-    folder = Path(run.output_dir)
-    results.write_text(folder / "README.md", card(record, checkpoint))
-    record.write(folder / results.FILE_NAME)
-    endings.done()
-    clean(folder)
-    claims.release(folder)
-    logger.info("Wrote %s", folder / results.FILE_NAME)
-    if run.push_to_hub:
-        push(run.hub_model_id, folder)
-
-
-def clean(folder: Path) -> None:
-    """Removes a run's intermediate checkpoints (a finished folder is itself the last or best one), pickles, and word of a failure.
-
-    A copy that a user made, checkpoint-best for example, stays.
-    """
-    for name in (results.FAILED, "training_args.bin"):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("checkpoint-*"):
-        if is_checkpoint(path.name):
-            shutil.rmtree(path)
-
-
-def is_checkpoint(name: str) -> bool:
-    """Whether a folder of this name is a run's own: the checkpoint of a step, or of a stage (xstilts.stages)."""
-    prefix, _, of = name.partition("-")
-    return prefix == "checkpoint" and (of.isdecimal() or of in TASKS)
 
 
 def hub():

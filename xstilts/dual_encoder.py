@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback
 
 from tasks.pairs import get_pairs
-from xstilts import cards, code_switch, folders, heads, inputs, mining, results, runner, unused
+from xstilts import code_switch, heads, inputs, mining, results, runner, unused
 from xstilts.arguments import told
 from xstilts.batching import loader_options, order_seed
 from xstilts.checkpoint.encoder import Cut, depth
@@ -30,7 +30,9 @@ from xstilts.embedding import export_sentence_transformers, hidden_state, normal
 from xstilts.errors import UserError
 from xstilts.families import family_languages
 from xstilts.multilingual import ROUND_TRIP, align, counts, draws
+from xstilts.run.lifecycle import Run
 from xstilts.run.record import Record, chain
+from xstilts.run.settings import settings_of
 from xstilts.training_arguments import training_arguments
 
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
@@ -327,8 +329,8 @@ REFUSED = {
 }
 
 
-def train(how, family, layer: str, pooling: str, model_args, data_args, run, rest: list[str]) -> None:
-    """Trains `run.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
+def train(how, family, layer: str, pooling: str, model_args, data_args, run_args, rest: list[str]) -> None:
+    """Trains `run_args.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
         how: the script's own training arguments (DualEncoderArguments).
@@ -347,10 +349,10 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     languages = list(dict.fromkeys(["en", *languages]))
     name = heads.check_checkpoint(model_args.model_name_or_path)
     heads.check_attention(model_args.attn_implementation)
-    runner.prepare(run)
+    runner.prepare(run_args)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
-    args = training_arguments(run, rest, defaults, refused=REFUSED, train_sampling_strategy="random")
+    args = training_arguments(run_args, rest, defaults, refused=REFUSED, train_sampling_strategy="random")
     if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
         raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
                         "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
@@ -358,69 +360,71 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run, res
     if how.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities,
                                                   how.switch_treebank)
-    settings = folders.settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
-                                  **model_args.settings(), **told(family) | {"train_languages": languages},
-                                  seen_languages=[code for code in (lexicons or drawn) if code != "en"],
-                                  lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
-    if folders.finished(run, settings):
-        return
-    cards.check_push(run)
-    prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
-    tokenizer = heads.load_tokenizer(name, model_args.model_revision)
-    trained = None if layer == "last" else int(layer)
-    model = build(name, pooling, prompts, model_args.model_revision, trained, model_args.attn_implementation)
-    encoder = model[0].model
-    model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
-    for side, prompt in prompts.items():
-        if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
-            raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten it, or "
-                            "raise --max_seq_length.")
-    if model_args.freeze_embeddings:
-        heads.freeze_embeddings(encoder)
-
-    # ---- rows ----------------------------------------------------------------------------------------------------
+    settings = settings_of(args, name, model_args.model_revision, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
+                           **model_args.settings(), **told(family) | {"train_languages": languages},
+                           seen_languages=[code for code in (lexicons or drawn) if code != "en"],
+                           lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     rows = inputs.open_rows(data_args, family.translations)
-    notes = unused.of_model(model_args) + unused.of_rows(data_args) + unused.of_family(family, how, [])
-    if how.code_switch:
-        switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
-    with args.main_process_first(desc="pairs"):
-        parts = {}
-        for task in tasks:
-            of = {code: task.load("train", code, rows) for code in languages}
-            if family.match_roundtrip:
-                of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
-            if how.code_switch:
-                of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run.seed, how.switch_treebank)
-                notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
-            parts[task.name] = of
-        dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
-        pairs = PairRows(parts, drawn, data_args.max_train_samples, run.seed if how.shuffle_labels else None)
-    notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
-    notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
-    notes += unused.of_translations(family, rows)
-    sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
-    unused.log(notes, rows)
+    with Run.open(run_args, settings, rows) as run:
+        if run.finished:
+            return
+        prompts = {side: text for side, text in (("query", how.query_prompt), ("passage", how.passage_prompt)) if text}
+        tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+        trained = None if layer == "last" else int(layer)
+        model = build(name, pooling, prompts, model_args.model_revision, trained, model_args.attn_implementation)
+        encoder = model[0].model
+        model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
+        for side, prompt in prompts.items():
+            if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
+                raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten "
+                                "it, or raise --max_seq_length.")
+        if model_args.freeze_embeddings:
+            heads.freeze_embeddings(encoder)
 
-    # ---- train ---------------------------------------------------------------------------------------------------
-    label = "+".join(task.name for task in tasks)
-    trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run.arm or label,
-                          layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
-    before = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
-    seconds = runner.train(trainer, folders.begin(run, settings, rows))
+        # ---- rows ----------------------------------------------------------------------------------------------------
+        notes = unused.of_model(model_args) + unused.of_rows(data_args) + unused.of_family(family, how, [])
+        if how.code_switch:
+            switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
+        with args.main_process_first(desc="pairs"):
+            parts = {}
+            for task in tasks:
+                of = {code: task.load("train", code, rows) for code in languages}
+                if family.match_roundtrip:
+                    of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
+                if how.code_switch:
+                    of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run_args.seed,
+                                                                     how.switch_treebank)
+                    notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
+                parts[task.name] = of
+            dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
+            pairs = PairRows(parts, drawn, data_args.max_train_samples, run_args.seed if how.shuffle_labels else None)
+        notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
+        notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
+        notes += unused.of_translations(family, rows)
+        sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
+        unused.log(notes, rows)
 
-    # ---- score on English dev, save, say -------------------------------------------------------------------------
-    scores = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
-    chance = {task.name: task.chance(dev[task.name]) for task in tasks}
-    key = tasks[0].metric
-    flat = [t.name for t in tasks if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]
-    for task in flat:
-        runner.logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n", task, key,
-                              scores[task][key], chance[task][key])
-    trainer.save_model(run.output_dir)
-    if trainer.is_world_process_zero():
+        # ---- train ---------------------------------------------------------------------------------------------------
+        label = "+".join(task.name for task in tasks)
+        trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run_args.arm or label,
+                              layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
+        before = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
+        run.begin()
+        seconds = runner.train(trainer, run, run.checkpoint)
+
+        # ---- score on English dev, save, say -------------------------------------------------------------------------
+        scores = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
+        chance = {task.name: task.chance(dev[task.name]) for task in tasks}
+        key = tasks[0].metric
+        flat = [t.name for t in tasks
+                if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]
+        for task in flat:
+            runner.logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n", task, key,
+                                  scores[task][key], chance[task][key])
+        trainer.save_model(run_args.output_dir)
         single = len(tasks) == 1
-        cards.finish(run, Record.new(
-            run, phase="intermediate", task=label, form="pairs", model=name, metric=key,
+        run.finish(Record.new(
+            run_args, phase="intermediate", task=label, form="pairs", model=name, metric=key,
             chance=chance[label] if single else None, at_chance=bool(flat),
             dev={"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
             settings=settings, data=rows.records, seconds=seconds,

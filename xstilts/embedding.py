@@ -15,17 +15,16 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts import processes
 from xstilts.errors import UserError
-from xstilts.processes import TEAM
 from xstilts.results import obey_umask
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
@@ -233,11 +232,6 @@ class Encoder:
         budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back memory-mapped,
         read-only.
 
-        On the first process of a team (`processes.TEAM`) all processes compute, each its share of the batches. These
-        are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
-        alike; otherwise they differ as those of two machines do, by about 1e-6. Processes on several machines need a
-        `folder` that all of them see.
-
         Raises UserError for an empty list, a sentence without any token to average, a disk without room.
         """
         return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
@@ -267,16 +261,10 @@ class Encoder:
         else:
             vectors = {layer: np.empty(shape, dtype=np.float32) for layer in self.layers}
         batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type]))
-        desc += f" ({TEAM.size} processes)" if TEAM.size > 1 else ""
-        with self._helped(tokens, batches, vectors, first, folder) as share:
-            for rows, pooled in self._compute(tokens, share, desc):
-                for layer, block in pooled.items():
-                    vectors[layer][first[rows]] = block
-        repeated = np.flatnonzero(first[back] != np.arange(len(back)))
-        for start in range(0, len(repeated), ROWS_AT_ONCE):
-            rows = repeated[start : start + ROWS_AT_ONCE]
-            for array in vectors.values():
-                array[rows] = array[first[back[rows]]]
+        for rows, pooled in self._compute(tokens, batches, desc):
+            for layer, block in pooled.items():
+                vectors[layer][first[rows]] = block
+        _repeat(vectors, back, first)
         return {layer: np.load(path, mmap_mode="r") for layer, path in files.items()} or vectors
 
     def _compute(
@@ -293,43 +281,43 @@ class Encoder:
                 yield rows, {layer: pooled.float().cpu().numpy() for layer, pooled in self._pool(*padded)}
                 bar.update(len(rows))
 
-    @contextmanager
-    def _helped(
-        self,
-        tokens: Tokens,
-        batches: list[np.ndarray],
-        vectors: dict[int, np.ndarray],
-        first: np.ndarray,
-        folder: str | Path | None,
-    ) -> Iterator[list[np.ndarray]]:
-        """Yields the batches this process is to compute; those of its helpers are in `vectors` afterwards.
+    def embed_together(self, tokens: Tokens, back: np.ndarray, desc: str, folder: str | Path) -> None:
+        """`embed_tokens` into a folder that all machines see, by all ranks, each its share of the batches.
 
-        Batches of about equal work are dealt out in turn. Every file has one writer: processes on several machines
-        that write into one memory-mapped file lose each other's rows.
+        These are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
+        alike; otherwise they differ as those of two machines do, by about 1e-6. Every file has one writer: processes on
+        several machines that write into one memory-mapped file lose each other's rows. Rank 0 puts the parts together.
+
+        Raises:
+            UserError: this process does not see the folder, or the disk has no room.
         """
-        if TEAM.size == 1:
-            yield batches
-            return
-        with tempfile.TemporaryDirectory(dir=folder, prefix="shared-") as shared:
-            for name, array in vars(tokens).items():
-                np.save(Path(shared, f"{name}.npy"), array)
-            settings = {
-                "checkpoint": self.checkpoint,
-                "layers": tuple(self.layers),
-                "pooling": self.pooling,
-                "include_special": self.include_special,
-                "max_length": self.max_length,
-                "dtype": self.dtype,
-                "revision": self.revision,
-            }
-            with TEAM.share(_help, settings, shared, batches):
-                yield batches[:: TEAM.size]
-            for rank in range(1, TEAM.size):
-                rows = first[np.concatenate([*batches[rank :: TEAM.size], np.empty(0, dtype=np.int64)])]
+        from accelerate import PartialState
+
+        state, dim = PartialState(), self.model.config.hidden_size
+        rank, size = state.process_index, state.num_processes
+        if not Path(folder).is_dir():
+            raise UserError(f"process {rank} does not see {folder}: give a --cache_dir that every machine sees.")
+        batches = list(tokens.batches(None, TOKENS_PER_BATCH[self.model.device.type]))
+        part = {k: new_array(Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers))
+                for k in self.layers}
+        start = 0
+        for rows, pooled in self._compute(tokens, batches[rank::size], f"{desc} ({size} processes)" if rank == 0 else None):
+            for layer, block in pooled.items():
+                part[layer][start : start + len(rows)] = block
+            start += len(rows)
+        for array in part.values():
+            array.flush()
+        state.wait_for_everyone()
+        if rank == 0:
+            vectors = {k: new_array(Path(folder, f"layer{k}.npy"), (len(back), dim), len(self.layers)) for k in self.layers}
+            first = np.unique(back, return_index=True)[1]
+            for other in range(size):
+                rows = first[np.concatenate([*batches[other::size], np.empty(0, dtype=np.int64)])]
                 for layer, array in vectors.items():
-                    part = np.load(Path(shared, f"{rank}-layer{layer}.npy"), mmap_mode="r")
+                    computed = np.load(Path(folder, f"{other}-layer{layer}.npy"), mmap_mode="r")
                     for start in range(0, len(rows), ROWS_AT_ONCE):
-                        array[rows[start : start + ROWS_AT_ONCE]] = part[start : start + ROWS_AT_ONCE]
+                        array[rows[start : start + ROWS_AT_ONCE]] = computed[start : start + ROWS_AT_ONCE]
+            _repeat(vectors, back, first)
 
     def _tokenise(self, sentences: list[str]) -> Tokens:
         ids, counted, lengths = [], [], []
@@ -382,30 +370,13 @@ class Encoder:
                 yield layer, _weighted_sum(weights, states)
 
 
-@lru_cache(maxsize=1)
-def _loaded(settings: tuple) -> Encoder:
-    """The encoder of the last call: a helper is asked for the same one again and again."""
-    return Encoder.load(**dict(settings))
-
-
-def _help(settings: dict[str, object], shared: str, batches: list[np.ndarray]) -> None:
-    """A helper's share of `Encoder.embed`: its vectors in the order of its batches, one file a layer, in `shared`."""
-    encoder = _loaded(tuple(settings.items()))
-    try:
-        tokens = Tokens(*(np.load(Path(shared, f"{part.name}.npy"), mmap_mode="r") for part in fields(Tokens)))
-    except FileNotFoundError as error:
-        raise UserError(f"process {TEAM.rank} does not see {shared}: give a cache folder that every machine sees.") from error
-    own = batches[TEAM.rank :: TEAM.size]
-    shape = (sum(map(len, own)), encoder.model.config.hidden_size)
-    vectors = {
-        layer: new_array(Path(shared, f"{TEAM.rank}-layer{layer}.npy"), shape, len(encoder.layers))
-        for layer in encoder.layers
-    }
-    start = 0
-    for rows, pooled in encoder._compute(tokens, own, desc=None):
-        for layer, block in pooled.items():
-            vectors[layer][start : start + len(rows)] = block
-        start += len(rows)
+def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray) -> None:
+    """Fill in, in place, the vectors of sentences whose tokens stood earlier already. `back`, `first`: see `Encoder.embed_tokens`."""
+    repeated = np.flatnonzero(first[back] != np.arange(len(back)))
+    for start in range(0, len(repeated), ROWS_AT_ONCE):
+        rows = repeated[start : start + ROWS_AT_ONCE]
+        for array in vectors.values():
+            array[rows] = array[first[back[rows]]]
 
 
 def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
@@ -469,38 +440,67 @@ def cached_embed(
     the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one that is damaged
     (CRC-32) or has the wrong shape is said so on stderr and computed again.
     """
-    import torch
-    import transformers
-
-    folder = Path(cache_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
+    folder = _cache_folder(cache_dir)
     tokens, back = encoder.tokens(sentences)
-    common = [
-        CACHE_FORMAT,
-        torch.__version__,
-        transformers.__version__,
-        encoder.fingerprint,
-        encoder.pooling,
-        encoder.dtype,
-        encoder.tokenizer.pad_token_id,
-        tokens.digest(),
-        hashlib.sha256(back).hexdigest(),
-    ]
-    keys = {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
+    keys = _cache_keys(encoder, tokens, back)
     shape = (len(sentences), encoder.model.config.hidden_size)
     found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
     if all(vectors is not None for vectors in found.values()):
         return found
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
-        for layer, key in keys.items():
-            if found[layer] is None:
-                path = Path(part, f"layer{layer}.npy")
-                os.replace(path, folder / f"{key}-{_crc32(path):08x}.npy")
+        _keep(part, folder, {layer: key for layer, key in keys.items() if found[layer] is None})
     return computed
+
+
+def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path, desc: str = "embed") -> None:
+    """Put into `cache_dir` what `cached_embed` will read there. All ranks call it together, and share the work.
+
+    Raises:
+        UserError: see `Encoder.embed_together`.
+    """
+    folder = _cache_folder(cache_dir)
+    tokens, back = encoder.tokens(sentences)
+    keys = _cache_keys(encoder, tokens, back)
+    shape, first = (len(sentences), encoder.model.config.hidden_size), processes.is_first()
+    missing = processes.broadcast({k: key for k, key in keys.items() if _read_cache(folder, key, shape) is None} if first else None)
+    if not missing:
+        return
+    part = processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None)
+    try:
+        encoder.embed_together(tokens, back, desc, part)
+        if first:
+            _keep(part, folder, missing)
+    finally:
+        if first:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _cache_folder(cache_dir: str | Path) -> Path:
+    """Return the cache folder, which is made. Raise UserError if it cannot be."""
+    folder = Path(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
+def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int, str]:
+    """Return {layer: the key of its file}, see `cached_embed`."""
+    import torch
+    import transformers
+
+    common = [CACHE_FORMAT, torch.__version__, transformers.__version__, encoder.fingerprint, encoder.pooling, encoder.dtype,
+              encoder.tokenizer.pad_token_id, tokens.digest(), hashlib.sha256(back).hexdigest()]
+    return {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
+
+
+def _keep(part: str | Path, folder: Path, keys: dict[int, str]) -> None:
+    """Move the files of these layers from `part` into the cache, under their keys and checksums."""
+    for layer, key in keys.items():
+        path = Path(part, f"layer{layer}.npy")
+        os.replace(path, folder / f"{key}-{_crc32(path):08x}.npy")
 
 
 def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:

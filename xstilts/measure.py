@@ -384,7 +384,7 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
                 named = {f"recall@{NEIGHBOURS} {what} {direction}": share for direction, share in recalls.items()}
                 found.measures[layer] = found.measures.get(layer, {}) | named
             mined[layer] = mining.id_pairs(*mining.pair(near, how.margin, how.mining), source_ids, target_ids)
-    if how.index is not None:
+    if how.index is not None and mined:
         way = "exactly: too few to train the index" if exact else "with " + _index(how).describe(len(target), both.shape[1])
         found.notes.append(f"{what}: searched {way}")
     return mined

@@ -1,27 +1,17 @@
-"""Several processes that share one job, as torchrun and accelerate launch start them: the first leads, the others help.
-
-The first process runs the program as if it were alone, and alone reads, searches and writes; what can be shared it hands
-out as a function that every process runs (`Team.share`). Files pass the results on, because they hold more than memory
-does, and need no graphics card's own network.
-"""
+"""Several processes that work on one run together, as torchrun and accelerate launch start them: one process is one rank."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import os
 import re
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from typing import TypeVar
 
 from xstilts.errors import UserError, first_line
 
-PATIENCE = timedelta(days=30)  # helpers wait while the first process mines; the library's half hour would end the run
-SILENCE = 60.0  # seconds without a sign of life from a process on another host, after which it counts as lost; see `watch`
+T = TypeVar("T")
 
 # What mpirun and srun tell each of the copies they start; neither makes them one run as torchrun does.
 COPIES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -57,77 +47,19 @@ def world_size() -> int:
 HOW = "Start them with `torchrun --standalone --nproc_per_node N`, or `accelerate launch --config_file recipes/accelerate/...`."
 
 
-def watch(keep: Callable[[str], None] = lambda cause: None) -> None:
-    """From now on this process ends, with one line, once another one has given no sign of life for `SILENCE` seconds.
-
-    A host that is cut off closes no connection, so those that wait for it wait for the library's half hour, and in `gather`
-    for good. Started on one host it does nothing: there the launcher ends all processes when one has ended.
-
-    Args:
-        keep: is told the cause before the end; it has ten seconds, because the folder may be cut off too.
-    """
-    global _watcher
-    world = world_size()
-    if _watcher is None and world > int(os.environ.get("LOCAL_WORLD_SIZE", 1)):
-        _watcher = Watcher(int(os.environ["RANK"]), world, keep)
+def is_first() -> bool:
+    """Return whether this process writes: the only one, or rank 0 of those that a launcher started."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or int(os.environ.get("RANK", 0)) == 0  # alone RANK is somebody else's variable
 
 
-class Watcher:
-    """Two threads: `beat` says that this process is alive and hears it of the others, `judge` ends it when one is silent.
-
-    They meet in the store through which the processes found each other. Where that cannot be reached `beat` is stuck or
-    ends, and hears nothing of anyone.
-    """
-
-    def __init__(self, rank: int, world: int, keep: Callable[[str], None]):
-        self.rank, self.world, self.keep = rank, world, keep
-        self.heard = {other: time.monotonic() for other in range(world) if other != rank}
-        self.left = threading.Event()
-        self.threads = [threading.Thread(target=run, daemon=True) for run in (self.beat, self.judge)]
-        for thread in self.threads:
-            thread.start()
-
-    def beat(self) -> None:
-        from torch.distributed import DistError, TCPStore
-
-        with contextlib.suppress(DistError):
-            # a connection of its own: on the group's one a stuck call would stop the others
-            store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
-            said = {}
-            for number in itertools.count():
-                store.set(f"alive-{self.rank}", str(number))
-                for other in self.heard:
-                    word = store.get(f"alive-{other}")
-                    if word == b"left":
-                        self.heard[other] = float("inf")
-                    elif word != said.get(other):
-                        self.heard[other], said[other] = time.monotonic(), word
-                if self.left.wait(SILENCE / 12):
-                    return store.set(f"alive-{self.rank}", "left")
-
-    def judge(self) -> None:
-        while not self.left.wait(SILENCE / 12):
-            silent = [other for other, last in self.heard.items() if time.monotonic() - last > SILENCE]
-            if silent:
-                who = f"process {' '.join(map(str, silent))} of {self.world}"
-                cause = f"no word from {who} for {SILENCE:.0f} seconds: its host is gone or cut off"
-                print(f"{os.path.basename(sys.argv[0])}: error: {cause}. {AGAIN}", file=sys.stderr, flush=True)
-                no_longer = threading.Timer(10, os._exit, [2])
-                no_longer.daemon = True
-                no_longer.start()
-                try:
-                    self.keep(cause)
-                finally:
-                    os._exit(2)  # the main thread is in a call that does not come back
-
-    def leave(self) -> None:
-        self.left.set()
-        for thread in self.threads:
-            thread.join(timeout=SILENCE)
-
-
-_watcher: Watcher | None = None
-AGAIN = "The same command, started again on every host, goes on from the last checkpoint."
+def broadcast(value: T) -> T:
+    """Return rank 0's value on every rank. All ranks call it together; before they have met, each gets its own."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.distributed.is_initialized():
+        return value
+    box = [value]
+    torch.distributed.broadcast_object_list(box)
+    return box[0]
 
 
 def lost(error: BaseException) -> str | None:
@@ -143,7 +75,8 @@ def lost(error: BaseException) -> str | None:
 def gone() -> str | None:
     """Which of this host's processes of the run has ended, as a sentence; None if none has, or nobody can tell."""
     here, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
-    if here < 2:
+    torch = sys.modules.get("torch")
+    if here < 2 or torch is None or not torch.distributed.is_initialized():  # before they met, or after `leave`
         return None
     import psutil
 
@@ -159,82 +92,11 @@ def gone() -> str | None:
 
 
 def leave() -> None:
-    """Ends the group of processes, if there is one, and the threads that work for it.
+    """End the group of processes, if there is one: from now on each works, and may end, on its own.
 
-    They would outlive the interpreter and, now and then, abort a run that has finished: github.com/pytorch/pytorch/pull/179291.
+    Its threads would outlive the interpreter and, now and then, abort a run that has finished: github.com/pytorch/pytorch/pull/179291.
     """
-    global _watcher
-    if _watcher is not None:
-        _watcher.leave()
-        _watcher = None
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
         gc.collect()  # the threads end with the last reference, and a model wrapped for the group holds one in a circle
-
-
-class Team:
-    """The processes of this run: `rank` of this one, 0 leads; `size` of them, 1 outside `gather`."""
-
-    rank, size, _sharing = 0, 1, False
-
-    @contextlib.contextmanager
-    def gather(self) -> Iterator[bool]:
-        """Yields True on the first process; on the others False, after they have helped until the first left the block.
-
-        Started as one process it yields True and does nothing else.
-
-        Raises:
-            UserError: see `world_size`.
-        """
-        world = world_size()
-        if world == 1:
-            yield True
-            return
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
-        watch()
-        self.rank, self.size = torch.distributed.get_rank(), world
-        try:
-            if self.rank == 0:
-                try:
-                    yield True
-                finally:
-                    # Helpers that still work would wait for a word of another kind: the launcher ends them.
-                    if not self._sharing:
-                        _said(None)
-            else:
-                while (job := _said()) is not None:
-                    function, *arguments = job
-                    function(*arguments)
-                    torch.distributed.barrier()
-                yield False
-        finally:
-            self.rank, self.size = 0, 1
-        leave()
-
-    @contextlib.contextmanager
-    def share(self, function: Callable, *arguments: object) -> Iterator[None]:
-        """The helpers run `function(*arguments)` beside this block of the first process; left when all are done."""
-        import torch
-
-        self._sharing = True
-        _said((function, *arguments))
-        yield
-        torch.distributed.barrier()
-        self._sharing = False
-
-
-TEAM = Team()
-
-
-def _said(job: object = None) -> object:
-    """What the first process says, on every process."""
-    import torch
-
-    box = [job]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]

@@ -21,9 +21,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import fingerprint
 from tasks.checks import check_placeholder
-from xstilts import batching, folders, heads, logs, results, submission
+from xstilts import batching, heads, logs, processes, results, submission
 from xstilts.checkpoint.encoder import check_vocabulary, layer_classes, length_limit
 from xstilts.errors import UserError, first_line, full_disk, is_panic
+from xstilts.run import checkpoints
+from xstilts.run.lifecycle import Run
 
 logger = logging.getLogger("xstilts")
 
@@ -129,7 +131,7 @@ class Watched:
         with self._all_kept() as limit:
             super()._save_checkpoint(model, trial)
         if limit and self.is_world_process_zero():
-            folders.rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
+            checkpoints.rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
 
     def _finalize_training(self, *args, **kwargs):
         # transformers removes the last checkpoint where another is the best: a run killed while it scores would train again
@@ -355,21 +357,22 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
 
 def prepare(run) -> None:
     """Logging and seeds."""
-    logs.begin(logging.INFO if folders.is_first() else logging.ERROR)
+    logs.begin(logging.INFO if processes.is_first() else logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
     transformers.utils.logging.set_verbosity_error()
     transformers.set_seed(run.seed)
 
 
-def train(trainer, checkpoint: str | None) -> float:
+def train(trainer, run: Run, checkpoint: str | None) -> float:
     """Trains (or goes on), leaves the last or best weights in the model. Returns seconds.
 
-    Raises:
-        UserError: it cannot go on, see `failures`.
+    Args:
+        run: what the training belongs to; it names step and checkpoint if the training stops.
+        checkpoint: to resume from.
     """
     start = time.time()
-    with folders.failures(trainer):
-        _train(trainer, checkpoint)
+    run.trainer = trainer
+    _train(trainer, checkpoint)
     return time.time() - start
 
 
@@ -403,10 +406,9 @@ def held_out_loss(trainer) -> float:
     Raises:
         UserError: it is not a finite number, which results.json could not hold.
     """
-    with folders.failures(trainer):
-        loss = trainer.evaluate()["eval_loss"]
-        if not math.isfinite(loss):
-            raise UserError("the loss of the held-out text is not a finite number; try a smaller --learning_rate")
+    loss = trainer.evaluate()["eval_loss"]
+    if not math.isfinite(loss):
+        raise UserError("the loss of the held-out text is not a finite number; try a smaller --learning_rate")
     return loss
 
 
@@ -421,8 +423,7 @@ def score_languages(trainer, task, tests: dict, folder: Path):
     """
     scores, n = {}, {}
     for language, (examples, features) in tests.items():
-        with folders.failures(trainer):
-            predictions = task.decode(trainer.logits(features), features, examples)
+        predictions = task.decode(trainer.logits(features), features, examples)
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             submission.write_lines(folder, task, language, task.lines(predictions, examples))

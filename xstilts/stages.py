@@ -6,10 +6,12 @@ import copy
 from pathlib import Path
 
 from tasks import get_task
-from xstilts import folders, heads, runner
+from xstilts import heads, runner
+from xstilts.run.checkpoints import last_checkpoint
+from xstilts.run.lifecycle import Run
 
 
-def train_before(task, model, args, rows, tokenizer, length: int, data_args, model_args) -> float:
+def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data_args, model_args) -> float:
     """Trains on all but the last of `task.train_from`, with the settings of the last, and puts the weights into `model`.
 
     Each stage keeps its checkpoints, and at its end its model, in `checkpoint-<stage>` below the output folder: a run
@@ -39,11 +41,12 @@ def train_before(task, model, args, rows, tokenizer, length: int, data_args, mod
             trainer = runner.TaskTrainer(model=part, args=stage_args, train_dataset=train_features, task=stage,
                                          data_collator=stage.collator(tokenizer), processing_class=tokenizer,
                                          dev=(dev, dev_features), eval_dataset=dev_features)
-            seconds += runner.train(trainer, folders.last_checkpoint(str(folder)) if folder.is_dir() else None)
+            seconds += runner.train(trainer, run, last_checkpoint(folder) if folder.is_dir() else None)
             trainer.save_model(str(folder / "part"))
             if trainer.is_world_process_zero():
                 (folder / "part").rename(done)
             trainer.accelerator.wait_for_everyone()
+            run.trainer = None  # the checkpoints of this stage are not those of the next
         before = type(model).from_pretrained(done, dtype="float32")
     if before is not None:
         model.load_state_dict(before.state_dict())

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import functools
 import json
 import logging
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 
 import torch
 import transformers
+from accelerate import PartialState
 from accelerate.utils import TorchDynamoPlugin
 from transformers import BertConfig, BertModel, Trainer, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
-from xstilts import folders, processes
+from xstilts import processes
 from xstilts.batching import loader_options
 from xstilts.errors import UserError, first_line
 from xstilts.user_files import read_json
@@ -94,7 +95,7 @@ NEEDS = {
     "lr_scheduler_kwargs": (lambda v: not v["lr_scheduler_type"].startswith("constant"), "an --lr_scheduler_type that has settings"),
     "optim_target_modules": (lambda v: v["optim"].startswith(LOW_RANK), "--optim galore_adamw"),
     "fsdp_config": (lambda v: v["fsdp"], "--fsdp"),
-    "ddp_timeout": (lambda v: not v["use_cpu"], "a GPU"),
+    "ddp_timeout": (lambda v: processes.world_size() > 1, "several processes (torchrun or accelerate launch)"),
     "fp16": (lambda v: not v["use_cpu"] and torch.cuda.is_available(), "a GPU"),
     "run_name": (lambda v: v["report_to"] not in (None, "none", ["none"]), "--report_to"),
     **dict.fromkeys(("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), (
@@ -131,6 +132,8 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
     check_precision(given, values)
     asked = processes.world_size()
     try:
+        if asked > 1 and values["use_cpu"]:  # transformers gives --ddp_timeout to GPUs alone
+            PartialState(cpu=True, backend=values["ddp_backend"], timeout=timedelta(seconds=values["ddp_timeout"]))
         args = TrainingArguments(**values)
     except Exception as error:
         if processes.lost(error):
@@ -140,7 +143,6 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
         check_training(args, given)
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
-    processes.watch(functools.partial(folders.lost_touch, run.output_dir))
     if args.n_gpu > 1:  # torch's DataParallel would make every batch so many times larger, and nobody asked for that
         logger.warning("%d GPUs are visible, one is used. %s", args.n_gpu, processes.HOW)
         args._n_gpu = 1
