@@ -34,6 +34,7 @@ def _environment() -> None:
         "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore",
     }
     os.environ.pop("HF_DATASETS_OFFLINE", None)
+    os.environ.pop("MAKELEVEL", None)  # make test: no run that a test starts is one of make's
 
 
 _environment()

@@ -15,9 +15,10 @@ from tasks import get_task
 from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import batching, code_switch, families, folders, multilingual, results, runner
+from xstilts import batching, code_switch, families, multilingual, results, runner
 from xstilts.arguments import ArmArguments, FamilyArguments
 from xstilts.arms import read_arm
+from xstilts.run.settings import outdated
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -329,7 +330,7 @@ def test_translations_are_read_where_the_rows_have_none_and_named(two):
     assert [task.load("train", code, rows)["text_a"][0] for code in ("en", "de", "fr")] == ["rows en", "rows de", "more fr"]
     assert [record.get("translated_by") for record in rows.records] == [None, None, "me/mt"]
     record = SimpleNamespace(data=rows.records, finished="")
-    assert folders.outdated(record, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
+    assert outdated(record, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
     with pytest.raises(UserError, match="es/train.parquet.*Nor are they below --translations"):
         task.load("train", "es", rows)
     (two[1] / "facebook__xnli/fr/train.translation.json").unlink()

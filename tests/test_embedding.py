@@ -253,10 +253,10 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
             assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
 
-def test_a_helper_that_does_not_see_the_folder_says_so(checkpoint, tmp_path):
-    settings = {"checkpoint": checkpoint, "layers": (1,)}
-    with pytest.raises(UserError, match="does not see .*nowhere: give a cache folder that every machine sees"):
-        embedding._help(settings, str(tmp_path / "nowhere"), [])
+def test_a_process_that_does_not_see_the_folder_says_so(checkpoint, tmp_path):
+    encoder = Encoder.load(checkpoint, layers=1)
+    with pytest.raises(UserError, match="does not see .*nowhere: give a --cache_dir that every machine sees"):
+        encoder.embed_together(*encoder.tokens(SENTENCES), "x", tmp_path / "nowhere")
 
 
 def test_bf16_is_close(checkpoint):

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from tasks.errors import full_disk
-from xstilts import endings, folders, results, runner
+from xstilts import endings, results, runner
+from xstilts.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run import causes, checkpoints, lifecycle
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = ["--max_train_samples", "16", "--max_eval_samples", "4"]
@@ -87,7 +89,7 @@ def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_pa
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
-    monkeypatch.setattr(folders, "rotate", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "rotate", lambda *_: None)
     done = train("run_target.py")
     good = str(tmp_path / "run" / "checkpoint-3")
     assert failing and done.returncode == 2 and f"Last good checkpoint: {good};" in line(done)
@@ -216,7 +218,7 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
     kept = failure(tmp_path / "run")
     assert kept["checkpoint"] == str(tmp_path / "run" / "checkpoint-6") and kept["cause"]
     monkeypatch.undo()
-    assert folders.is_whole(Path(kept["checkpoint"]))
+    assert checkpoints.is_whole(Path(kept["checkpoint"]))
 
 
 def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_script, tmp_path):
@@ -264,12 +266,11 @@ def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkey
     """Nor is what another process of the run has written overwritten; no clock decides which is which."""
     results.write_failure(tmp_path, "of an earlier run", None)
     os.utime(tmp_path / results.FAILED, (4e9, 4e9))
-    monkeypatch.setattr(endings, "WORK", endings.Work())
-    endings.claim(tmp_path)
-    endings.keep("of this process")
-    assert failure(tmp_path)["cause"] == "of this process"
-    results.write_failure(tmp_path, "of another process of the run", None)
-    endings.keep("it is gone")
+    with lifecycle.Run.open(RunArguments(output_dir=str(tmp_path)), {"model": "m", "data_root": "hub"}) as run:
+        run.fail("of this process")
+        assert failure(tmp_path)["cause"] == "of this process"
+        results.write_failure(tmp_path, "of another process of the run", None)
+        run.fail("it is gone")
     assert failure(tmp_path)["cause"] == "of another process of the run"
 
 
@@ -279,7 +280,7 @@ def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkey
     (OSError(12, "Cannot allocate memory"), "out of memory"), (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
     (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out of memory"), (IndexError("4"), None)])
 def test_what_a_user_can_change_is_no_fault_of_the_program(error, words):
-    cause = endings.cause_of(error)
+    cause = causes.cause_of(error)
     assert cause is None if words is None else words in cause
 
 
@@ -360,7 +361,7 @@ def test_a_process_that_is_told_to_end_says_so(started):
     (said,) = told(log)
     kept = failure(folder)
     assert kept["cause"] == "ended by SIGTERM" in said and f"Last good checkpoint: {kept['checkpoint']};" in said
-    assert folders.is_whole(Path(kept["checkpoint"])) and "Traceback" not in log.read_text()
+    assert checkpoints.is_whole(Path(kept["checkpoint"])) and "Traceback" not in log.read_text()
     assert results.unfinished(folder.parent) == [] and list(results.failures(folder.parent)) == ["run"]
 
 
@@ -448,9 +449,9 @@ def trained_by_two(train, tmp_path, monkeypatch):
 
 def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_part(trained_by_two, monkeypatch):
     monkeypatch.setattr("xstilts.processes.world_size", lambda: 2)
-    assert folders.is_whole(trained_by_two)
+    assert checkpoints.is_whole(trained_by_two)
     (trained_by_two / "rng_state_1.pth").unlink()
-    assert not folders.is_whole(trained_by_two)
+    assert not checkpoints.is_whole(trained_by_two)
 
 
 def test_other_numbers_of_processes_do_not_go_on_with_each_others_checkpoints(trained_by_two, train):

@@ -14,8 +14,10 @@ import transformers.trainer
 from safetensors.torch import load_file
 
 from world.files import WorldError, write
-from xstilts import cards, folders, results, runner
+from xstilts import results, runner
 from xstilts.errors import UserError
+from xstilts.run import checkpoints
+from xstilts.run.lifecycle import Run
 
 ARGUMENTS = ["--task", "xnli", "--max_train_samples", "16", "--max_eval_samples", "4", "--per_device_train_batch_size", "4",
              "--logging_steps", "3", "--num_train_epochs", "2", "--disable_tqdm", "true", "--languages", "en"]
@@ -80,7 +82,7 @@ def result_not_renamed(patch):
 
 
 def result_there_but_not_cleaned_up(patch):
-    patch.setattr(cards, "clean", lambda folder: kill())
+    patch.setattr(checkpoints, "clean", lambda folder: kill())
 
 
 @pytest.mark.parametrize("moment", [weights_without_optimizer, old_checkpoint_half_deleted, result_not_renamed,
@@ -135,7 +137,7 @@ def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tm
             "--save_strategy", "epoch", *words, "--output_dir", str(folder)])
 
     def killed_at_its_end():
-        monkeypatch.setattr(cards, "finish", lambda *a, **k: kill())
+        monkeypatch.setattr(Run, "finish", lambda *a, **k: kill())
         start(tmp_path / "two")
 
     start(tmp_path / "one")
@@ -154,9 +156,9 @@ def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tm
 def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog):
     """Older versions have left such."""
     state = broken_off / "checkpoint-4" / "trainer_state.json"
-    assert folders.is_whole(state.parent)
+    assert checkpoints.is_whole(state.parent)
     state.write_text(state.read_text().replace('"max_steps": 8', '"max_steps": 3'))
-    assert folders.last_checkpoint(str(broken_off)) is None and f"{state.parent} is not whole" in caplog.text
+    assert checkpoints.last_checkpoint(str(broken_off)) is None and f"{state.parent} is not whole" in caplog.text
 
 
 def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_path, monkeypatch):
@@ -187,7 +189,7 @@ def best_is_first(start, undisturbed, tmp_path, monkeypatch):
         start(tmp_path / "one")
 
     killed(work)
-    assert folders.checkpoints(tmp_path / "one") == [tmp_path / "one" / f"checkpoint-{step}" for step in (8, 4)]
+    assert checkpoints.checkpoints(tmp_path / "one") == [tmp_path / "one" / f"checkpoint-{step}" for step in (8, 4)]
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     return tmp_path
 
@@ -205,8 +207,8 @@ def test_the_best_checkpoint_is_that_of_the_folder_itself(there, best_is_first, 
 
 def test_without_its_best_checkpoint_a_run_begins_anew(best_is_first, caplog):
     os.truncate(best_is_first / "one" / "checkpoint-4" / "model.safetensors", 1000)
-    assert not folders.is_whole(best_is_first / "one" / "checkpoint-8")
-    assert folders.last_checkpoint(str(best_is_first / "one")) is None
+    assert not checkpoints.is_whole(best_is_first / "one" / "checkpoint-8")
+    assert checkpoints.last_checkpoint(str(best_is_first / "one")) is None
 
 
 def test_old_checkpoints_go_but_no_stage_does(tmp_path):
@@ -214,9 +216,9 @@ def test_old_checkpoints_go_but_no_stage_does(tmp_path):
     for name in ("checkpoint-2", "checkpoint-10", "checkpoint-4", "checkpoint-siqa"):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (1e9 + len(name) * 100 * (name != "checkpoint-siqa"),) * 2)
-    folders.rotate(tmp_path, 1, str(tmp_path / "checkpoint-2"))
+    checkpoints.rotate(tmp_path, 1, str(tmp_path / "checkpoint-2"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-2", "checkpoint-siqa"]
-    folders.rotate(tmp_path, 1, None)
+    checkpoints.rotate(tmp_path, 1, None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-siqa"]
 
 
@@ -229,7 +231,7 @@ def test_the_first_stage_outlives_the_checkpoints_of_the_second(tiny_model, tiny
         plain(self, *args)
 
     monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
-    monkeypatch.setattr(cards, "finish", lambda *a, **k: None)
+    monkeypatch.setattr(Run, "finish", lambda *a, **k: None)
     importlib.import_module("run_target").main([
         "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--task", "xcopa", "--languages", "en", *FEW,
         "--per_device_train_batch_size", "4", "--num_train_epochs", "3", "--disable_tqdm", "true", "--output_dir", str(tmp_path)])

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import arguments, claims, contrasts, folders, heads, results, runner
+from xstilts import arguments, contrasts, heads, results, runner
 from xstilts.embedding import Encoder
 from xstilts.errors import UserError
 from xstilts.matrix import collect
+from xstilts.run.lifecycle import Run
 from xstilts.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -327,9 +328,9 @@ def test_a_run_that_was_broken_off(data, tmp_path_factory):
             (folder / name).write_bytes(damage(data, text) if data.draw(st.booleans()) else text)
     run = arguments.RunArguments(output_dir=str(folder))
     with judged():
-        if not folders.finished(run, told):
-            folders.begin(run, told, Rows())
-    claims.release(folder)
+        with Run.open(run, told, Rows()) as begun:
+            if not begun.finished:
+                begun.begin()
     shutil.rmtree(folder)
 
 

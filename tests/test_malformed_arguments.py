@@ -40,9 +40,10 @@ def begins(*args, **options):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working folder beside one with a FIFO, a folder and a file; the scripts stop before their work."""
-    from xstilts import embedding, folders, translate
+    from xstilts import embedding, translate
+    from xstilts.run.lifecycle import Run
 
-    monkeypatch.setattr(folders, "finished", begins)
+    monkeypatch.setattr(Run, "open", begins)
     monkeypatch.setattr(embedding.Encoder, "load", begins)
     monkeypatch.setattr(translate, "load", begins)
     monkeypatch.syspath_prepend(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
-from xstilts import batching, folders, mixture, processes, results
+from xstilts import batching, mixture, processes, results
 from xstilts.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,9 +46,9 @@ def test_one_process_unless_a_launcher_says_otherwise(environment):
 def test_a_rank_that_no_launcher_has_given_is_nobodys(environment):
     """A process that took itself for a second one would wait for the first for ever."""
     environment(RANK="8", LOCAL_RANK="-1")
-    assert folders.is_first()
+    assert processes.is_first()
     environment(RANK="1", LOCAL_RANK="1", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
-    assert not folders.is_first()
+    assert not processes.is_first()
 
 
 @pytest.mark.parametrize("values", [
@@ -148,48 +147,6 @@ def test_a_mixture_takes_them_too():
     lengths = {"large": [1 + i % 9 for i in range(50)], "small": [3, 4, 5]}  # fewer rows than a batch
     one = mixture.MixtureSampler(lengths, 8, 2, None, 1.0, seed=0)
     assert steps(one, 2) == list(one) and {len(batch) for batch in one} == {8, 3}
-
-
-# ---- one of them is lost ---------------------------------------------------------------------------------------------
-
-@pytest.fixture
-def other(environment, monkeypatch):
-    """Another process, on another host, that this one watches: (`say(word)`: its word in their store, list of exit codes, of causes)."""
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    environment(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    monkeypatch.setattr(processes, "SILENCE", 0.6)
-    exits, causes = [], []
-    monkeypatch.setattr(processes.os, "_exit", exits.append)
-    store.set("alive-1", "0")
-    processes.watch(causes.append)
-    yield lambda word: store.set("alive-1", word), exits, causes
-    processes.leave()
-
-
-def test_a_process_that_falls_silent_ends_the_others(other, capfd):
-    say, exits, causes = other
-    for number in range(20):
-        say(str(number))
-        time.sleep(0.1)
-    assert not exits and not causes
-    time.sleep(1.5)
-    assert exits[0] == 2 and causes[0].startswith("no word from process 1 of 2")
-    assert "its host is gone or cut off. The same command, started again on every host" in capfd.readouterr().err
-
-
-def test_a_process_that_has_finished_is_not_missed(other):
-    say, exits, causes = other
-    say("left")
-    time.sleep(1.5)
-    assert not exits and not causes
-
-
-def test_on_one_host_nobody_watches(environment, monkeypatch):
-    environment(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    processes.watch()
-    assert processes._watcher is None
 
 
 # ---- real runs -------------------------------------------------------------------------------------------------------

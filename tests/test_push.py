@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import cards, results
+from xstilts import results
+from xstilts.run import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
@@ -186,13 +187,13 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
     monkeypatch.setenv("HF_TOKEN", token)
     for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-    checkpoints, clean = [], cards.clean
+    seen, clean = [], checkpoints.clean
 
     def look(folder):
-        checkpoints.extend(path.read_bytes() for path in folder.glob("checkpoint-*/*") if path.is_file())
+        seen.extend(path.read_bytes() for path in folder.glob("checkpoint-*/*") if path.is_file())
         clean(folder)
 
-    monkeypatch.setattr(cards, "clean", look)
+    monkeypatch.setattr(checkpoints, "clean", look)
     done = cli("run_target.py", "--task", "xnli", "--languages", "en", "--max_train_samples", "8", "--max_eval_samples", "4",
                "--max_steps", "2", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run",
                "--push_to_hub", "--hub_model_id", "me/arm")
@@ -200,8 +201,8 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
     assert f"Bearer {token}" in hub.tokens and {"README.md", "model.safetensors", "results.json"} <= set(hub.repositories["me/arm"])
     assert not [name for name in hub.repositories["me/arm"] if name.endswith((".bin", ".pt", ".pth"))]
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(checkpoints) > 5 and len(files) > 5
-    assert not [part for part in [*checkpoints, *files, *hub.files.values()] if token.encode() in part]
+    assert len(seen) > 5 and len(files) > 5
+    assert not [part for part in [*seen, *files, *hub.files.values()] if token.encode() in part]
     assert token not in done.stdout + done.stderr + caplog.text
     assert "/put/" not in caplog.text  # where a file goes: on the Hub an address that is signed, and open to whoever reads it
 

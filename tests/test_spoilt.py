@@ -253,20 +253,19 @@ def test_a_reader_does_not_wait_and_does_not_fill_the_memory(tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_finds_a_spoilt_result_stops_before_it_begins(tmp_path, kind):
     """In its own folder, or in that of the checkpoint it starts from."""
-    from xstilts import claims, folders
-    from xstilts.run import record
+    from xstilts.run import record, settings
+    from xstilts.run.lifecycle import Run
 
     put(kind, tmp_path / "results.json")
-    run = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False)
-    for act in (lambda: folders.finished(run, {}), lambda: folders.parent(tmp_path), lambda: record.chain(tmp_path)):
+    args = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False)
+    for act in (lambda: Run.open(args, {}), lambda: settings.parent(tmp_path), lambda: record.chain(tmp_path)):
         with pytest.raises(UserError, match="results.json"):
             act()
-    claims.release(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_whose_state_is_spoilt_is_not_whole(tmp_path, kind):
-    from xstilts import folders
+    from xstilts.run import checkpoints
 
     put(kind, tmp_path / "trainer_state.json") if kind != "huge" else (tmp_path / "trainer_state.json").write_text("{")
-    assert not folders.is_whole(tmp_path)
+    assert not checkpoints.is_whole(tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import endings
+from xstilts.arguments import RunArguments
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting):
 
     _, model, _, rows, *_ = setting
     before = weights(model)
-    assert stages.train_before(*setting) > 0
+    assert stages.train_before(SimpleNamespace(), *setting) > 0
     after = weights(model)
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"]), "the head must be trained and handed on"
     assert {r["id"] for r in rows.records} == {"lighteval/siqa"}
     model.load_state_dict(before)
-    assert stages.train_before(*setting) == 0.0
+    assert stages.train_before(SimpleNamespace(), *setting) == 0.0
     assert same(weights(model), after)
 
 
@@ -56,7 +56,7 @@ def test_a_task_of_one_stage_is_left_alone(setting):
 
     _, model, args, rows, *more = setting
     before = weights(model)
-    assert stages.train_before(get_task("tydiqa"), model, args, rows, *more) == 0.0
+    assert stages.train_before(SimpleNamespace(), get_task("tydiqa"), model, args, rows, *more) == 0.0
     assert same(weights(model), before) and not rows.records
 
 
@@ -70,10 +70,12 @@ def test_the_script_trains_both_and_leaves_no_stage_behind(cli, tiny_world, tiny
     assert set(record["scores"]) == {"en", "qaa"} and not list(out.glob("checkpoint-*"))
 
 
-def test_a_stage_that_is_done_is_named_where_the_next_one_stops(tmp_path, monkeypatch):
+def test_a_stage_that_is_done_is_named_where_the_next_one_stops(tmp_path):
     """The same command does not begin anew, though the second stage has no checkpoint yet."""
-    monkeypatch.setattr(endings, "WORK", endings.Work())
-    vars(endings.WORK).update(places=[tmp_path], begun=True, checkpoints=tmp_path)
-    assert endings.sentence("it stopped").endswith("the same command begins anew.")
-    (tmp_path / "checkpoint-siqa/done").mkdir(parents=True)
-    assert endings.sentence("it stopped").endswith("the same command goes on after checkpoint-siqa.")
+    from xstilts.run.lifecycle import Run
+
+    with Run.open(RunArguments(output_dir=str(tmp_path)), {"model": "m", "data_root": "hub"}) as run:
+        run.begin()
+        assert run.sentence("it stopped").endswith("the same command begins anew.")
+        (tmp_path / "checkpoint-siqa/done").mkdir(parents=True)
+        assert run.sentence("it stopped").endswith("the same command goes on after checkpoint-siqa.")

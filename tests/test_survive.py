@@ -16,12 +16,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xstilts import claims, folders, results, runner
+from xstilts import results, runner
 from xstilts.errors import UserError
 from xstilts.matrix import collect
+from xstilts.run.checkpoints import is_whole, last_checkpoint
+from xstilts.run.lifecycle import Run
+from xstilts.run.lock import FolderLock
 
 ROOT = Path(__file__).resolve().parents[1]
-HOLD = "import sys, time; from xstilts import claims; claims.claim(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+HOLD = ("import sys, time; from xstilts.run.lock import FolderLock; lock = FolderLock(sys.argv[1]); lock.acquire(); "
+        "print('held', flush=True); time.sleep(60)")
 
 
 # ---- one process at a time -------------------------------------------------------------------------------------------
@@ -37,26 +41,66 @@ def holder(tmp_path):
 
 
 def test_a_second_process_waits_and_says_so_until_the_first_is_killed(holder, tmp_path, caplog):
-    second = threading.Thread(target=claims.claim, args=[tmp_path], daemon=True)
+    lock = FolderLock(tmp_path)
+    second = threading.Thread(target=lock.acquire, daemon=True)
     second.start()
     second.join(1)
-    assert second.is_alive() and f"{tmp_path}: another process is at work there" in caplog.text
+    assert second.is_alive() and f"{tmp_path}: process {holder.pid} on " in caplog.text and "(since 20" in caplog.text
     holder.kill()
     second.join(10)
-    assert not second.is_alive() and not list(tmp_path.iterdir())
-    claims.claim(tmp_path)  # held by this process already
-    claims.release(tmp_path)
+    assert not second.is_alive()
+    lock.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_patience_ends_and_a_file_left_by_a_killed_process_locks_nothing(holder, tmp_path):
+    assert not FolderLock(tmp_path).acquire(patience=0.6)
+    holder.kill()
+    holder.wait()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    lock = FolderLock(tmp_path)
+    assert lock.acquire(patience=0)
+    lock.release()
+
+
+def test_a_process_that_waits_takes_no_removed_lock_file_for_its_own(tmp_path):
+    """The one before it removes the file, and a folder that is empty then too; filelock must see that it waits on nothing."""
+    first, second, third = (FolderLock(tmp_path / "run") for _ in range(3))
+    assert first.acquire(patience=0)
+    waiting = threading.Thread(target=second.acquire, daemon=True)
+    waiting.start()
+    time.sleep(0.7)
+    first.release()
+    (tmp_path / "run").rmdir() if not any((tmp_path / "run").iterdir()) else None
+    waiting.join(10)
+    assert not waiting.is_alive() and not third.acquire(patience=0)
+    second.release()
+    assert third.acquire(patience=0)
+    third.release()
+
+
+def test_a_file_system_without_locks_is_said_to_have_none(tmp_path, monkeypatch, caplog):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = FolderLock(tmp_path)
+    assert lock.acquire(patience=0) and "no lock can be had there" in caplog.text
+    lock.release()
 
 
 def test_of_two_processes_that_train_together_both_learn_that_another_run_has_finished(holder, tmp_path, monkeypatch):
     """The first waits; the second, left to itself, would not have found a result when it looked, and begun."""
-    run, found = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False), tmp_path.parent / f"{tmp_path.name}.found"
+    args, found = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False), tmp_path.parent / f"{tmp_path.name}.found"
 
     def work(rank):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "2")
         torch.distributed.init_process_group("gloo", init_method=f"file://{found}.store", rank=rank, world_size=2)
-        Path(f"{found}.{rank}").write_text(str(folders.finished(run, RECORD["settings"] | {"model": "m", "data_root": "hub"})))
+        with Run.open(args, RECORD["settings"] | {"model": "m", "data_root": "hub"}) as run:
+            Path(f"{found}.{rank}").write_text(str(run.finished))
 
     children = []
     for rank in (0, 1):
@@ -75,8 +119,9 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
 
 
 def test_a_released_folder_is_free_for_others(tmp_path):
-    claims.claim(tmp_path)
-    claims.release(tmp_path)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    lock.release()
     done = subprocess.run([sys.executable, "-c", HOLD.replace("60", "0"), str(tmp_path)], cwd=ROOT, capture_output=True, timeout=20)
     assert done.returncode == 0
 
@@ -235,12 +280,12 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, t
         with pytest.raises(UserError, match="checkpoint-4"):
             start(tmp_path)
     damaged = tmp_path / "checkpoint-4" / file
-    assert folders.is_whole(damaged.parent)
+    assert is_whole(damaged.parent)
     if lost:
         damaged.unlink()
     else:
         os.truncate(damaged, damaged.stat().st_size // 2)
-    assert folders.last_checkpoint(str(tmp_path)) is None
+    assert last_checkpoint(str(tmp_path)) is None
     assert f"{damaged.parent} is not whole" in caplog.text and not damaged.parent.exists()
 
 
@@ -277,7 +322,7 @@ def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(cli, tin
     folder = tmp_path / "none/seed0/xnli"
     command = ["run_target.py", *ARGUMENTS, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder]
     assert cli(*command, "--languages", "de").returncode == 2 and not list(tmp_path.iterdir())
-    monkeypatch.setenv("XSTILTS_CELL", str(folder))
+    monkeypatch.setenv("MAKELEVEL", "1")
     assert cli(*command, "--languages", "de").returncode == 2
     assert [path.name for path in folder.iterdir()] == [results.FAILED]
     assert results.failures(tmp_path) == {"none/seed0/xnli": "--languages de: xnli has no such test rows here; it has en qaa qab"}

@@ -22,9 +22,10 @@ from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import folders, heads, mixture, results, runner
+from xstilts import heads, mixture, results, runner
 from xstilts.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run import settings as run_settings
 from xstilts.run.record import Record
 from xstilts.training_arguments import training_arguments
 
@@ -237,18 +238,18 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     parent.mkdir()
     shutil.copytree(tiny_world, rows)
     settings = {"model": str(parent), "data_root": str(rows)}
-    assert folders.parent(str(parent)) == {} and folders.outdated(record, settings) is None
+    assert run_settings.parent(str(parent)) == {} and run_settings.outdated(record, settings) is None
     (parent / "results.json").write_text(json.dumps(record.to_dict() | {"finished": "2999-01-01T00:00:00+00:00"}))
-    settings |= folders.parent(str(parent))
-    assert "was trained again" in folders.outdated(record, settings)  # a record that does not say of when its parent was
+    settings |= run_settings.parent(str(parent))
+    assert "was trained again" in run_settings.outdated(record, settings)  # a record that does not say of when its parent was
     record = replace(record, settings=record.settings | {"model_finished": settings["model_finished"]})
-    assert folders.outdated(record, settings) is None  # the clock was ahead when the parent was trained: it is the same one
+    assert run_settings.outdated(record, settings) is None  # the clock was ahead when the parent was trained: it is the same one
     record = replace(record, settings=record.settings | {"model_finished": "2998-01-01T00:00:00+00:00"})
-    assert "was trained again" in folders.outdated(record, settings)
+    assert "was trained again" in run_settings.outdated(record, settings)
     settings.pop("model_finished")
     file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"
     shutil.copy(rows / "google__xquad" / "xquad.qab" / "validation.parquet", file)
-    assert "google/xquad (xquad.qaa, validation)" in folders.outdated(record, settings)
+    assert "google/xquad (xquad.qaa, validation)" in run_settings.outdated(record, settings)
 
 
 def test_examples_are_cut_not_features(finished):

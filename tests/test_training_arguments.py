@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from xstilts import dual_encoder, folders, mixture
+from xstilts import dual_encoder, mixture
 from xstilts.arguments import RunArguments
 from xstilts.errors import UserError, first_line
+from xstilts.run.settings import as_json, compare, settings_of
 from xstilts.training_arguments import NEEDS, OURS, REFUSED, training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,7 @@ def test_the_default_of_what_is_not_taken_may_be_given():
     ("--dataloader_multiprocessing_context fork", "--dataloader_num_workers"),
     ("--warmup_steps 10 --lr_scheduler_type constant", "constant_with_warmup"),
     ('--lr_scheduler_kwargs {"a":1} --lr_scheduler_type constant', "--lr_scheduler_type"),
-    ("--optim_target_modules query", "--optim"), ("--fsdp_config x.json", "--fsdp"), ("--ddp_timeout 60 --use_cpu true", "GPU"),
+    ("--optim_target_modules query", "--optim"), ("--fsdp_config x.json", "--fsdp"), ("--ddp_timeout 60", "several processes"),
     ("--fp16 true --use_cpu true", "GPU"), ("--run_name x", "--report_to"), ("--project x", "trackio"),
     ("--trackio_space_id x", "trackio"), ("--trackio_bucket_id x", "trackio"), ("--trackio_static_space_id x", "trackio"),
     # what the optimizer does not look at
@@ -349,11 +350,11 @@ def test_loaders_of_our_own_take_what_is_said_of_loading(kind, module, train, mo
 
 def test_a_default_is_named_by_its_value_when_a_resume_is_refused(tmp_path):
     def settings(*argv):
-        return folders.settings_of(made("--use_cpu", "true", *argv), "model")
+        return settings_of(made("--use_cpu", "true", *argv), "model")
 
     (tmp_path / "checkpoint-1").mkdir()
-    (tmp_path / "run.json").write_text(folders.as_json(settings("--per_device_train_batch_size", "8")))
+    (tmp_path / "run.json").write_text(as_json(settings("--per_device_train_batch_size", "8")))
     with pytest.raises(UserError, match=r"per_device_train_batch_size: 8 then, 16 now"):
-        folders.compare(RunArguments(output_dir=str(tmp_path)), settings("--per_device_train_batch_size", "16"))
+        compare(tmp_path, settings("--per_device_train_batch_size", "16"))
     with pytest.raises(UserError, match=r"lora_rank: 8 then, 4 now"):
-        folders.compare(RunArguments(output_dir=str(tmp_path)), settings() | {"lora_rank": 4})
+        compare(tmp_path, settings() | {"lora_rank": 4})

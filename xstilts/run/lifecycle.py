@@ -104,6 +104,7 @@ class Run:
                 refuses the push.
         """
         run = cls(args, settings, rows, trains)
+        PROCESS.stopped = None  # what stopped an earlier run of this process says nothing of this one
         try:
             # rank 0 waits a minute at a time, so that the other ranks' collective does not time out
             while not processes.broadcast(run._lock.acquire(patience=60) if processes.is_first() else None):
