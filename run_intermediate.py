@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
     unused.check_mixture(mix, tasks, arm)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
     places.settle_training(run_args)
     inputs.check_run(run_args)
     rows = inputs.open_rows(data_args, family.translations)
@@ -73,7 +74,6 @@ def main(argv: list[str]) -> None:
     if arm.code_switch:
         lexicons, read = code_switch.read_lexicons(family.lexicon, families.seen_languages(family, arm), arm.skip_identities,
                                                   arm.switch_treebank)
-    check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import
     from xstilts import heads, lora, mixture, multilingual, runner

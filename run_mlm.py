@@ -55,12 +55,12 @@ def main(argv: list[str]) -> None:
     task = Wikipedia(data_args.benchmark)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = mlm.config_name or check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
     places.settle_training(run_args)
     inputs.check_run(run_args)
     rows = inputs.open_rows(data_args, family.translations)
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_text(family, text_args, source)
     languages = families.text_languages(text_args, family)
-    check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import
     from xstilts import heads, lora, multilingual, runner

@@ -64,6 +64,7 @@ def main(argv: list[str]) -> None:
         if not tasks:
             unused.check_export(how, data_args, run_args)
     name = check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
     for task in tasks:
         inputs.check_unseen(task, name)
     if dual.do_train:
@@ -78,7 +79,6 @@ def main(argv: list[str]) -> None:
     rows = inputs.open_rows(data_args, family.translations)
     for task in tasks if data_args.languages else ():
         inputs.choose_languages(task, rows, data_args.languages)
-    check_attention(model_args.attn_implementation)
 
     # from here on torch is needed, which takes seconds to import
     if dual.do_train:

@@ -34,12 +34,12 @@ def main(argv: list[str]) -> None:
     if not task.auto_class:
         raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
     name = check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
     places.settle_measurement(run_args, name, run_args.output_dir)
     inputs.check_run(run_args)
     rows = inputs.open_rows(data_args)
-    notes = unused.of_model(model_args) + unused.of_rows(data_args)
     languages = inputs.choose_languages(task, rows, data_args.languages)
-    check_attention(model_args.attn_implementation)
+    notes = unused.of_model(model_args) + unused.of_rows(data_args)
 
     # from here on torch is needed, which takes seconds to import
     from xstilts import heads, runner, stages

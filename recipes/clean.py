@@ -24,6 +24,8 @@ def remove(folder: Path) -> None:
     """Delete `folder` if a run wrote it, else the runs one level below it; then it, if it is empty."""
     if not folder.is_dir():
         return
+    for vectors in folder.glob(".vectors-*"):  # of processes that were killed while they shared them
+        shutil.rmtree(vectors)
     written = [one for one in (folder, *sorted(folder.iterdir())) if one.is_dir() and any((one / name).exists() for name in RUN)]
     for one in written[:1] if folder in written else written:
         delete(one)

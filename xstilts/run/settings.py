@@ -39,7 +39,8 @@ def settings_of(args: TrainingArguments, model: str, revision: str = "main", **m
     from transformers import TrainingArguments
 
     plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
-    volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names"}
+    volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names",
+                "ddp_timeout"}
     changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
     return json.loads(json.dumps(changed | {"model": model} | parent(model, revision) | more, default=str))
 
