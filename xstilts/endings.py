@@ -18,10 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from xstilts import processes, results
-from xstilts.errors import UserError
+from xstilts import processes
 from xstilts.run import causes
-from xstilts.run.lifecycle import PROCESS, failure_mark, folders_of, under_make
+from xstilts.run.lifecycle import PROCESS, Marks, fail_unopened, unopened
 
 # SIGINT is Python's own: KeyboardInterrupt
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
@@ -40,7 +39,7 @@ def one_line() -> Iterator[None]:
     """
     PROCESS.runs, PROCESS.stopped = [], None
     _said.clear()
-    earlier = {folder: failure_mark(folder) for folder in folders_of(sys.argv)} if under_make() else {}
+    earlier = unopened(sys.argv)
     with _signals(earlier):
         try:
             yield
@@ -62,25 +61,13 @@ def bearable(line: str) -> str:
     return line if len(line) <= 1500 else f"{line[:1000]} ... {line[-400:]}"
 
 
-def _tell(cause: str, earlier: dict[Path, tuple[int, int] | None], more: str = "") -> None:
+def _tell(cause: str, earlier: Marks, more: str = "") -> None:
     """Print the line of the run that stopped; where none was at work, the cause, which make's cells keep in failed.json."""
     with _telling:
         if PROCESS.stopped is None:
-            _fail_unopened(cause, earlier)
+            fail_unopened(cause, earlier)
         _print(bearable(PROCESS.stopped or f"{cause}.") + more)
         _said.set()
-
-
-def _fail_unopened(cause: str, earlier: dict[Path, tuple[int, int] | None]) -> None:
-    """Write failed.json into the folders of runs that are not open, unless another process of the run has done so, or one is finished.
-
-    Args:
-        earlier: {folder: mark of the failed.json that an earlier run has left there}.
-    """
-    for folder, mark in earlier.items():
-        if failure_mark(folder) in (None, mark) and not (folder / results.FILE_NAME).exists():
-            with contextlib.suppress(UserError):  # nothing can be written there, and the line says why
-                results.write_failure(folder, cause, None)
 
 
 def _print(sentence: str) -> None:
@@ -95,7 +82,7 @@ def _print(sentence: str) -> None:
 
 
 @contextlib.contextmanager
-def _signals(earlier: dict[Path, tuple[int, int] | None]) -> Iterator[None]:
+def _signals(earlier: Marks) -> Iterator[None]:
     """Within the block a signal that would end the process without a word ends it with one.
 
     A thread does it: the main one may be in a call that does not come back, such as waiting for a process that is gone.
@@ -158,14 +145,14 @@ def _in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
-def _wait(out: int, earlier: dict[Path, tuple[int, int] | None]) -> None:
+def _wait(out: int, earlier: Marks) -> None:
     """Ends the process when one of the signals comes, unless a library handles it by now; returns at the end of the block."""
     while number := os.read(out, 1)[0]:
         if signal.getsignal(number) == _woken:
             _end(signal.Signals(number), earlier)
 
 
-def _end(one: signal.Signals, earlier: dict[Path, tuple[int, int] | None]) -> None:
+def _end(one: signal.Signals, earlier: Marks) -> None:
     no_longer = threading.Timer(10, os._exit, [128 + one])  # a disk may not answer
     no_longer.daemon = True
     no_longer.start()
@@ -180,12 +167,12 @@ def _end(one: signal.Signals, earlier: dict[Path, tuple[int, int] | None]) -> No
         os._exit(128 + one)
 
 
-def _stop(one: signal.Signals, earlier: dict[Path, tuple[int, int] | None]) -> None:
+def _stop(one: signal.Signals, earlier: Marks) -> None:
     """Keep in failed.json that a signal ends the runs at work."""
     gone, runs = processes.gone(), PROCESS.at_work()
     cause = f"{gone}, and the launcher ended the others ({one.name})" if gone else f"ended by {one.name}"
     for run in runs:
         run.fail(cause)
     if not runs:
-        _fail_unopened(cause, earlier)
+        fail_unopened(cause, earlier)
     PROCESS.stopped = runs[0].sentence(cause) if runs else f"{cause}."

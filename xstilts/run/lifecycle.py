@@ -33,6 +33,7 @@ from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
 
 logger = logging.getLogger("xstilts")
+Marks = dict[Path, tuple[int, int] | None]  # {folder: `failure_mark` of the failed.json that an earlier run has left there}
 
 
 class RunArguments(Protocol):
@@ -315,6 +316,24 @@ def folders_of(argv: Sequence[str]) -> list[Path]:
     return [Path(given.output_dir, task) for task in tasks] or [Path(given.output_dir)]
 
 
-def under_make() -> bool:
-    """Return whether make started this process: it reports a cell that was refused, which by hand leaves nothing behind."""
-    return "MAKELEVEL" in os.environ
+def unopened(argv: Sequence[str]) -> Marks:
+    """Return the folders that a script marks as failed where it stops before a run is open: those of a script that make started.
+
+    make tells it by MAKELEVEL. Its report names a cell that was refused; by hand a refused run leaves nothing behind.
+
+    Args:
+        argv: as for `folders_of`.
+    """
+    return {folder: failure_mark(folder) for folder in folders_of(argv)} if "MAKELEVEL" in os.environ else {}
+
+
+def fail_unopened(cause: str, earlier: Marks) -> None:
+    """Write failed.json for runs that are not open, unless another process of the run has done so, or one is finished.
+
+    Args:
+        earlier: see `unopened`.
+    """
+    for folder, mark in earlier.items():
+        if failure_mark(folder) in (None, mark) and not (folder / results.FILE_NAME).exists():
+            with contextlib.suppress(UserError):  # nothing can be written there, and the line says why
+                results.write_failure(folder, cause, None)

@@ -1,0 +1,123 @@
+"""Run: one folder, one owner. What it writes when, what it leaves to others, and who else writes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks.rows import Rows
+from xstilts import results
+from xstilts.arguments import RunArguments
+from xstilts.errors import UserError
+from xstilts.run.lifecycle import PROCESS, Run, Stopped, folders_of
+from xstilts.run.lock import LOCK, FolderLock
+from xstilts.run.record import Record
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = {"model": "m", "data_root": "hub"}
+VALUES = {"phase": "target", "task": "xnli", "form": "sentence_pair", "model": "m", "metric": "accuracy", "settings": SETTINGS, "data": [],
+          "seconds": 1.0, "scores": {"en": {"accuracy": 60.0}}, "n": {"en": 5}}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """`start(name="run", settings={}, **options)`: an open run in that folder."""
+    def run(name="run", settings=None, **options):
+        return Run.open(RunArguments(output_dir=str(tmp_path / name), arm="none", seed=0), SETTINGS | (settings or {}), Rows(), **options)
+
+    return run
+
+
+def record(run):
+    return Record.new(RunArguments(output_dir=str(run.folder), arm="none", seed=0), **VALUES)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_from_its_beginning_to_its_end(start, tmp_path):
+    folder = tmp_path / "run"
+    with start() as run:
+        assert not run.finished and run.checkpoint is None and names(folder) == [LOCK]
+        results.write_failure(folder, "of an earlier run", None)
+        run.begin()
+        assert names(folder) == [LOCK, "run.json"] and json.loads((folder / "run.json").read_text())["processes"] == 1
+        run.finish(record(run), checkpoint=False)
+        assert names(folder) == ["README.md", "results.json", "run.json"]
+        assert FolderLock(folder).acquire(patience=0)
+    with start() as run:
+        assert run.finished
+
+
+def test_a_measurement_keeps_its_settings_alone(start, tmp_path):
+    with start(trains=False) as run:
+        run.begin()
+        assert json.loads((tmp_path / "run" / "run.json").read_text()) == SETTINGS and run.checkpoint is None
+
+
+def test_a_finished_run_of_other_settings_is_refused(start):
+    with start() as run:
+        run.begin()
+        run.finish(record(run), checkpoint=False)
+    with pytest.raises(UserError, match="lora_rank"):
+        start(settings={"lora_rank": 2})
+    with start() as run:  # the refused one has let go of the folder
+        assert run.finished
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("error", [UserError("no such rows."), IndexError("4"), KeyboardInterrupt(), SystemExit(3), SystemExit(0)])
+def test_what_ends_it_is_kept_and_the_folder_is_free(error, begun, start, tmp_path):
+    refused = isinstance(error, UserError | KeyboardInterrupt) and not begun
+    with pytest.raises(Stopped if isinstance(error, UserError) and begun else type(error)) as caught, start() as run:
+        if begun:
+            run.begin()
+        raise error
+    kept = (tmp_path / "run" / results.FAILED).exists()
+    assert kept == (not refused and not (isinstance(error, SystemExit) and not error.code))
+    if isinstance(error, UserError) and begun:
+        assert str(caught.value).startswith(f"{tmp_path / 'run'} stopped: no such rows. Last good checkpoint: none;")
+    assert FolderLock(tmp_path / "run").acquire(patience=0) and not PROCESS.runs
+
+
+def test_of_several_open_runs_the_one_that_has_begun_has_failed(start, tmp_path):
+    with pytest.raises(Stopped, match="one stopped: out of memory; lower --max_seq_length"):
+        with start("one", trains=False) as run, start("two", trains=False):
+            run.begin()
+            raise MemoryError
+    assert results.failures(tmp_path).keys() == {"one"} and names(tmp_path / "two") == []
+
+
+@pytest.mark.parametrize("line, folders", [
+    ("run_target.py --task xnli --output_dir out/xnli", ["out/xnli"]), ("run_target.py --output-dir=a --output_dir b", ["b"]),
+    ("run_retrieval.py --output_dir out --tasks tatoeba bucc --layer 2", ["out/tatoeba", "out/bucc"]),
+    ("run_retrieval.py --do_train --output_dir out --train_tasks squad_dual", ["out"]),
+    ("run_intermediate.py --tasks mnli squad --output_dir out", ["out"]), ("run_mlm.py --output_dir", []),
+    ("run_report.py --runs_dir x", [])])
+def test_the_folders_of_a_script_that_has_not_read_its_arguments(line, folders):
+    assert folders_of(line.split()) == list(map(Path, folders))
+
+
+def test_a_measurement_that_make_started_and_that_is_refused_says_why_where_the_report_looks(cli, tiny_model, tiny_world, tmp_path,
+                                                                                            monkeypatch):
+    words = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "xx", "--model_name_or_path", tiny_model, "--data_root", tiny_world,
+             "--output_dir", tmp_path / "none/seed0"]
+    assert cli(*words).returncode == 2 and not list(tmp_path.iterdir())
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert cli(*words).returncode == 2
+    assert list(results.failures(tmp_path)) == ["none/seed0/tatoeba"]
+
+
+def test_nothing_else_writes_those_files_or_holds_the_lock():
+    """Who names them to write them; results.py and record.py have the functions, lifecycle.py calls them."""
+    found = {}
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("xstilts/**/*.py")]:
+        text, name = path.read_text(), path.name
+        for what, pattern in {"failed.json": r"\bwrite_failure\(", "lock": r"\bFolderLock\(|FileLock\(",
+                              "results.json": r"record\.write\(", "run.json": r"write_text\([^\n]*(run\.json|kept\.FILE_NAME)"}.items():
+            if re.search(pattern, text):
+                found.setdefault(what, set()).add(name)
+    assert found == {"failed.json": {"results.py", "lifecycle.py"}, "lock": {"lock.py", "lifecycle.py"},
+                     "results.json": {"results.py", "lifecycle.py"}, "run.json": {"lifecycle.py"}}
