@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import platform
@@ -12,8 +13,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from xstilts.errors import UserError
+
 logger = logging.getLogger("xstilts")
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system without locks, such as some network ones
 
 
 class FolderLock:
@@ -35,6 +39,9 @@ class FolderLock:
         """Return True when this process alone works in the folder, False after `patience` seconds (below 0: wait for ever).
 
         The log names the process that is waited for. Where the file system has no locks the log warns, and the run goes on.
+
+        Raises:
+            UserError: the folder or its lock file cannot be written.
         """
         end = time.monotonic() + patience if patience >= 0 else float("inf")
         while True:
@@ -49,8 +56,12 @@ class FolderLock:
                 self._told = True
             except FileNotFoundError:  # the other process was refused, and has removed its empty folder
                 continue
-            except OSError as error:  # some network file systems
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise UserError(f"{self._lock_file()} cannot be locked ({error.strerror or error}). Make the folder writable, or give "
+                                    "another --output_dir.") from error
                 logger.warning("%s: no lock can be had there (%s); do not start the same run twice.", self.folder, error.strerror)
+                self._lock_file().unlink(missing_ok=True)
                 return True
 
     def release(self) -> None:
