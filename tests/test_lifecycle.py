@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from tasks.rows import Rows
 from xstilts import results
@@ -88,6 +89,14 @@ def test_of_several_open_runs_the_one_that_has_begun_has_failed(start, tmp_path)
             run.begin()
             raise MemoryError
     assert results.failures(tmp_path).keys() == {"one"} and names(tmp_path / "two") == []
+
+
+def test_a_process_that_is_lost_is_kept_in_every_open_run(start, tmp_path):
+    """Before any has begun: no argument of the user's is refused there."""
+    with pytest.raises(Stopped, match="another process of this run has ended"):
+        with start("one", trains=False), start("two", trains=False):
+            raise torch.distributed.DistBackendError("Connection closed by peer")
+    assert results.failures(tmp_path).keys() == {"one", "two"}
 
 
 @pytest.mark.parametrize("line, folders", [

@@ -65,6 +65,28 @@ class Process:
         """Return the runs that have begun, or, if none has, all that are open."""
         return [run for run in self.runs if run.begun] or list(self.runs)
 
+    def stop(self, error: BaseException) -> None:
+        """Keep in failed.json what ends the runs at work too early. A run that is refused before it has begun leaves nothing behind.
+
+        Raises:
+            Stopped: a user can do something about the error.
+        """
+        runs = self.at_work()
+        if not runs or (isinstance(error, SystemExit) and error.code in (None, 0)):
+            return
+        if isinstance(error, SystemExit):
+            known, cause = None, f"ended with exit code {error.code}"
+        else:
+            known = causes.cause_of(error, runs[0].less_memory)
+            cause = known or causes.named(error)
+        if known and not runs[0].begun and not processes.lost(error):
+            return
+        for run in runs:
+            run.fail(cause)
+        self.stopped = runs[0].sentence(cause)
+        if known and isinstance(error, Exception):
+            raise Stopped(self.stopped) from error
+
 
 PROCESS = Process()
 
@@ -239,6 +261,11 @@ class Run:
         goes_on = "goes on from it." if last else f"goes on after {stages[-1].parent.name}." if stages else "begins anew."
         return f"{line} Last good checkpoint: {last or 'none'}; the same command {goes_on}"
 
+    @property
+    def less_memory(self) -> str | None:
+        """What a user can lower where memory is short; None before the run has begun."""
+        return None if not self.begun else causes.LESS_TO_TRAIN if self._trains else causes.LESS_TO_MEASURE
+
     def _checkpoints(self) -> Path:
         """Return where the checkpoints lie: in the run's folder, or in that of a stage (`xstilts.stages`)."""
         return Path(self.trainer.args.output_dir) if self.trainer else self.folder
@@ -262,27 +289,10 @@ class Run:
             Stopped: a user can do something about the error. Any other error goes on as it is.
         """
         try:
-            if error is not None and self in PROCESS.at_work() and PROCESS.stopped is None:
-                self._stop(error)
+            if error is not None and PROCESS.stopped is None:
+                PROCESS.stop(error)
         finally:
             self.close()
-
-    def _stop(self, error: BaseException) -> None:
-        """Keep the cause of a run that ends too early. One that is refused before it has begun leaves nothing behind."""
-        if isinstance(error, SystemExit):
-            cause, refused = f"ended with exit code {error.code}", False
-            if error.code in (None, 0):
-                return
-        else:
-            less = None if not self.begun else causes.LESS_TO_TRAIN if self._trains else causes.LESS_TO_MEASURE
-            known = causes.cause_of(error, less)
-            cause, refused = known or causes.named(error), known is not None
-        if refused and not self.begun:
-            return
-        self.fail(cause)
-        PROCESS.stopped = self.sentence(cause)
-        if refused and isinstance(error, Exception):
-            raise Stopped(PROCESS.stopped) from error
 
 
 # ---- before a run is open ------------------------------------------------------------------------------------------------
