@@ -91,9 +91,8 @@ def main(argv: list[str]) -> None:
     args = training_arguments(run_args, rest, defaults, metric=f"eval_{tasks[0].metric}" if single else None,
                               refused={} if single else mixture.REFUSED)
     seen = list(lexicons) if arm.code_switch else families.seen_languages(family, arm)
-    settings = settings_of(args, name, model_args.model_revision, **vars(mix), **vars(data_args), **model_args.settings(),
-                           **told(text_args, family, arm, peft), seen_languages=seen,
-                           lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
+    settings = settings_of(args, name, model_args, **vars(mix), **vars(data_args), **told(text_args, family, arm, peft),
+                           seen_languages=seen, lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return

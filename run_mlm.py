@@ -73,8 +73,8 @@ def main(argv: list[str]) -> None:
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run_args)
     args = training_arguments(run_args, rest, task.defaults, metric="eval_loss")
-    settings = settings_of(args, name, model_args.model_revision, **vars(mlm), **vars(text_args) | {"text_languages": languages},
-                           **vars(data_args), **model_args.settings(), **told(family, peft))
+    settings = settings_of(args, name, model_args, **vars(mlm), **vars(text_args) | {"text_languages": languages}, **vars(data_args),
+                           **told(family, peft))
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return

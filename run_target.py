@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     runner.prepare(run_args)
     select = task.select == "best"
     args = training_arguments(run_args, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
-    settings = settings_of(args, name, model_args.model_revision, task=task.name, **vars(data_args), **model_args.settings())
+    settings = settings_of(args, name, model_args, task=task.name, **vars(data_args))
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from xstilts import dual_encoder, mixture
-from xstilts.arguments import RunArguments
+from xstilts.arguments import ModelArguments, RunArguments
 from xstilts.errors import UserError, first_line
 from xstilts.run.settings import as_json, compare, settings_of
 from xstilts.training_arguments import NEEDS, OURS, REFUSED, training_arguments
@@ -350,7 +350,7 @@ def test_loaders_of_our_own_take_what_is_said_of_loading(kind, module, train, mo
 
 def test_a_default_is_named_by_its_value_when_a_resume_is_refused(tmp_path):
     def settings(*argv):
-        return settings_of(made("--use_cpu", "true", *argv), "model")
+        return settings_of(made("--use_cpu", "true", *argv), "model", ModelArguments())
 
     (tmp_path / "checkpoint-1").mkdir()
     (tmp_path / "run.json").write_text(as_json(settings("--per_device_train_batch_size", "8")))

@@ -17,6 +17,8 @@ from xstilts.run.record import Record, unique
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+    from xstilts.arguments import ModelArguments
+
 FILE_NAME = "run.json"
 INPUTS = ("model_finished", "data", "processes")  # what run.json holds beside the settings
 
@@ -34,15 +36,21 @@ def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
     return finished | ({"model_revision": revision} if revision != "main" else {})
 
 
-def settings_of(args: TrainingArguments, model: str, revision: str = "main", **more: Any) -> dict[str, Any]:
-    """Return the settings of a training: the TrainingArguments that differ from transformers' defaults, and the script's own."""
+def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments, **more: Any) -> dict[str, Any]:
+    """Return the settings of a training: the TrainingArguments that differ from transformers' defaults, and the script's own.
+
+    Args:
+        model: the checkpoint it starts from, or the config.
+        more: the script's own, by argument name.
+    """
     from transformers import TrainingArguments
 
     plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
     volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names",
                 "ddp_timeout"}
     changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
-    return json.loads(json.dumps(changed | {"model": model} | parent(model, revision) | more, default=str))
+    return json.loads(json.dumps(changed | {"model": model} | parent(model, model_args.model_revision) | model_args.settings() | more,
+                                 default=str))
 
 
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
