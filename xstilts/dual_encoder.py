@@ -361,7 +361,8 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
         lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities,
                                                   how.switch_treebank)
     settings = settings_of(args, name, model_args, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
-                           **told(family) | {"train_languages": languages}, seen_languages=[code for code in (lexicons or drawn) if code != "en"],
+                           **told(family) | {"train_languages": languages},
+                           seen_languages=[code for code in (lexicons or drawn) if code != "en"],
                            lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
     rows = inputs.open_rows(data_args, family.translations)
     with Run.open(run_args, settings, rows) as run:
