@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 from conftest import ROOT
 from test_chain import make
 
+import run_target
+from tasks import get_task
 from xstilts import results
 
 
@@ -259,3 +262,19 @@ def test_ten_thousand_runs(tmp_path):
     assert done.returncode == 2 and "no usable results" in done.stderr
     done = make("-n", "matrix", *asked)
     assert done.returncode == 0 and done.stdout.count("--output_dir") == 10080
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "recipes/presets").glob("*.mk")))
+def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
+    """Each target has defaults of its own, which some arguments contradict; a matrix would find that out after its trainings."""
+    from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+    from xstilts.training_arguments import training_arguments
+
+    printed = make("-n", "matrix", f"PRESET={preset}", "MODEL=m", f"OUT={tmp_path}", "ARMS=none", "SEEDS=0").stdout.replace("\\\n", " ")
+    commands = [shlex.split(line.partition("run_target.py")[2]) for line in printed.splitlines() if "run_target.py" in line]
+    for command in commands:
+        task = get_task(command[command.index("--task") + 1])
+        kinds = (run_target.TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
+        (_, _, _, run), rest = parse(command, "run_target.py", "", *kinds)
+        best = task.select == "best"
+        training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=best)
