@@ -63,7 +63,7 @@ class Ranking(Task):
 
     def hits(self, predictions, examples):
         """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the metric."""
-        from tasks.metrics.mean_average_precision.mean_average_precision import per_query
+        from tasks.metrics.mean_average_precision import per_query
 
         return [per_query(ranked, gold, K)[0] for ranked, gold in zip(predictions, examples.gold, strict=True)]
 

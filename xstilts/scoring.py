@@ -386,7 +386,7 @@ def _check_tags(files: _Files) -> _Scorer:
     rows = {"predictions": [tags for _, tags in found], "references": [tags for _, tags in gold]}
     if files.task.name != "udpos":
         return lambda: _compute("tagging", **rows)
-    from tasks.metrics.tagging.tagging import f1_of_seqeval_0_0_12
+    from tasks.metrics.tagging import f1_of_seqeval_0_0_12
 
     # the UDPOS figures in the benchmark's own evaluate_test.py are of that version
     return lambda: _compute("tagging", **rows) | {"whole_tag_f1": f1_of_seqeval_0_0_12(**rows)}
