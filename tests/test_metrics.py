@@ -414,6 +414,20 @@ def test_retrieval_accuracy_and_mtebs_f1():
     scores = metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
     assert scores == {"accuracy": close(200 / 3), "f1": close(100 * (1 + 2 / 3) / 3)}
     assert metrics.compute("retrieval_accuracy", predictions=[-1], references=[0]) == {"accuracy": 0.0, "f1": 0.0}
+    assert metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2], f1=False) == {"accuracy": scores["accuracy"]}
+
+
+def test_retrieval_accuracy_is_scikit_learns_to_the_last_bit():
+    import sklearn.metrics
+
+    draw = random.Random(0)
+    for n in (3, 7, 49, 310):
+        gold = list(range(n))
+        found = [row if draw.random() < 0.6 else draw.randrange(-1, n) for row in gold]
+        assert metrics.compute("retrieval_accuracy", predictions=found, references=gold) == {
+            "accuracy": 100.0 * sklearn.metrics.accuracy_score(gold, found),
+            "f1": 100.0 * sklearn.metrics.f1_score(gold, found, average="weighted", zero_division=0),
+        }
 
 
 def test_mining():
