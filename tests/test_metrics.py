@@ -417,6 +417,19 @@ def test_retrieval_accuracy_and_mtebs_f1():
     assert metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2], f1=False) == {"accuracy": scores["accuracy"]}
 
 
+@pytest.mark.parametrize("name", ["tatoeba", "ntrex"])
+def test_the_main_score_of_retrieval_computes_no_f1(name, monkeypatch):
+    import sklearn.metrics
+    from datasets import Dataset
+
+    from tasks import get_task
+
+    task, examples = get_task(name), Dataset.from_dict({"source": ["a", "b", "c"], "target": ["d", "e", "f"]})
+    score = task.score([0, 1, 1], examples, "de")["accuracy"]
+    monkeypatch.delattr(sklearn.metrics, "f1_score")
+    assert task.main_score([0, 1, 1], examples, "de") == score
+
+
 def test_retrieval_accuracy_is_scikit_learns_to_the_last_bit():
     import sklearn.metrics
 
