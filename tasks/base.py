@@ -284,6 +284,10 @@ class Task:
         """The benchmark's figures, 0-100. Raises UserError on placeholder gold."""
         raise NotImplementedError
 
+    def main_score(self, predictions: list, examples: Dataset, language: str) -> float:
+        """The figure of `score` that is the task's metric."""
+        return self.score(predictions, examples, language)[self.metric]
+
     def constant(self, examples: Dataset) -> list:
         """The best prediction that does not look at the input (the most frequent answer): what chance means here."""
         gold = [repr(g) for g in self.gold(examples)]

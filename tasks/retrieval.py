@@ -56,6 +56,11 @@ class Tatoeba(Task):
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
 
+    def main_score(self, predictions, examples, language):
+        from tasks.metrics import compute
+
+        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples), f1=False)[self.metric]
+
     def hits(self, predictions, examples):
         """1 for each query that found its own row, else 0. Their mean is the accuracy."""
         return [float(found == row) for row, found in enumerate(predictions)]

@@ -64,7 +64,7 @@ class Rows:
                                 "hellaswag.train=validation[:8000] (split is train, dev or test).")
             self.overrides[match[1], match[2]] = match[3]
         self.records: list[dict] = []
-        self._names: dict[str, list[str]] = {}  # sha256 of a file -> its columns
+        self._last: tuple[tuple, Dataset, str] | None = None  # a file of many languages is asked for again and again: key, rows, sha256
         self._loaded: dict[tuple, tuple[Dataset, dict]] = {}  # splits of the Hub: a file of many languages is asked for once
 
     # ---- what is there -------------------------------------------------------------------------------------------
@@ -150,11 +150,9 @@ class Rows:
             path = self.file(source, config, base)
             if path is None:
                 continue
-            record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
-            if callable(columns):
-                names = self._names.get(record["sha256"]) or files.column_names(path)
-                columns = picked(columns, self._names.setdefault(record["sha256"], names), str(path))
-            data = take_slice(files.load(path, record["sha256"], columns, optional), cut, path)
+            data, digest = self._load_file(path, columns, optional)
+            record = {"split": base + cut, "sha256": digest, "file": str(path)}
+            data = take_slice(data, cut, path)
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
@@ -168,6 +166,17 @@ class Rows:
             + (f" Nor are they below --translations {self.translations}." if self.local and self.translations else "")
             + " If another split holds them, say so with --splits task.split=validation[:8000]."
         )
+
+    def _load_file(self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]],
+                   optional: tuple[str, ...]) -> tuple[Dataset, str]:
+        """Return the rows of a file and its sha256; of the file read last, if it has not changed, without reading it again."""
+        stat = path.stat()
+        key = path, stat.st_mtime_ns, stat.st_size, columns, optional
+        if self._last is None or self._last[0] != key:
+            digest = sha256(path)
+            names = picked(columns, files.column_names(path), str(path)) if callable(columns) else columns
+            self._last = key, files.load(path, digest, names, optional), digest
+        return self._last[1:]
 
     def _read_hub(self, source: str, config: str, expression: str, revision: str | None, url: str) -> tuple[Dataset, dict]:
         from datasets import load_dataset

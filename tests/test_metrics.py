@@ -414,6 +414,33 @@ def test_retrieval_accuracy_and_mtebs_f1():
     scores = metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
     assert scores == {"accuracy": close(200 / 3), "f1": close(100 * (1 + 2 / 3) / 3)}
     assert metrics.compute("retrieval_accuracy", predictions=[-1], references=[0]) == {"accuracy": 0.0, "f1": 0.0}
+    assert metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2], f1=False) == {"accuracy": scores["accuracy"]}
+
+
+@pytest.mark.parametrize("name", ["tatoeba", "ntrex"])
+def test_the_main_score_of_retrieval_computes_no_f1(name, monkeypatch):
+    import sklearn.metrics
+    from datasets import Dataset
+
+    from tasks import get_task
+
+    task, examples = get_task(name), Dataset.from_dict({"source": ["a", "b", "c"], "target": ["d", "e", "f"]})
+    score = task.score([0, 1, 1], examples, "de")["accuracy"]
+    monkeypatch.delattr(sklearn.metrics, "f1_score")
+    assert task.main_score([0, 1, 1], examples, "de") == score
+
+
+def test_retrieval_accuracy_is_scikit_learns_to_the_last_bit():
+    import sklearn.metrics
+
+    draw = random.Random(0)
+    for n in (3, 7, 49, 310):
+        gold = list(range(n))
+        found = [row if draw.random() < 0.6 else draw.randrange(-1, n) for row in gold]
+        assert metrics.compute("retrieval_accuracy", predictions=found, references=gold) == {
+            "accuracy": 100.0 * sklearn.metrics.accuracy_score(gold, found),
+            "f1": 100.0 * sklearn.metrics.f1_score(gold, found, average="weighted", zero_division=0),
+        }
 
 
 def test_mining():

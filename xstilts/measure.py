@@ -47,11 +47,10 @@ class Found:
 
     def answer(self, task, layer: int, language: str, variant: str, predictions: list, examples) -> None:
         """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of another."""
-        scores = task.score(predictions, examples, language)
         if variant == "plain":
-            self.add(layer, language, scores, predictions, examples)
+            self.add(layer, language, task.score(predictions, examples, language), predictions, examples)
         else:
-            self.layers[layer][language][f"{task.metric}_{variant}"] = scores[task.metric]
+            self.layers[layer][language][f"{task.metric}_{variant}"] = task.main_score(predictions, examples, language)
         self.hits.append((language, layer, variant, task.query_ids(examples), task.hits(predictions, examples)))
 
     def measured(self) -> dict[str, float]:
