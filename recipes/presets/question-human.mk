@@ -9,6 +9,11 @@ ARMS ?= none xnli xnli+multilingual xnli+cross xnli+hybrid xnli+codeswitched xnl
 TARGETS ?=
 RETRIEVAL ?= ntrex
 SEEDS ?= 0 1 2
+# five for the arms of the primary contrast, and what they are set beside
+SEEDS_none ?= 0 1 2 3 4
+SEEDS_xnli ?= 0 1 2 3 4
+SEEDS_xnli+multilingual ?= 0 1 2 3 4
+SEEDS_xnli+cross ?= 0 1 2 3 4
 QUESTION ?= recipes/question/human.yaml
 # translated by people, row by row: XNLI's dev and test, XQuAD, SIB-200. Nothing here is scored on these, but phase 2 on its own dev rows
 DATA_ARGS ?= --splits xnli.train=validation+test[:4510] xnli.dev=test[4510:] \
