@@ -18,8 +18,12 @@ from tasks.files import class_names
 from tasks.rows import Rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from datasets import Dataset
+
+    from tasks.submitted import Scorer, Submitted
 
 
 XTREME_REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"  # google/xtreme in parquet, which many tasks read from
@@ -74,8 +78,8 @@ class Source:
 class Task:
     """One data set in one task form; stateless and cheap to build.
 
-    A subclass states where rows lie and which columns mean what; its form (sentence_pair, span,
-    multiple_choice, tagging) gives features, decoding and score. Scores are 0-100.
+    A subclass states where rows lie and which columns mean what. Its form gives features, decoding, score, and the files of
+    predictions; nothing outside this package asks for a form by its name. Scores are 0-100.
     """
 
     name: ClassVar[str]
@@ -85,6 +89,12 @@ class Task:
     columns: ClassVar[tuple[str, ...]]  # what the source must have
     optional: ClassVar[tuple[str, ...]] = ()  # columns that are read if the source has them; all others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
+    pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
+    masks: ClassVar[bool] = False  # whether it is masked language modelling: text of any language, and the checkpoint's own head
+    mines: ClassVar[bool] = False  # whether it finds pairs, any number of them, in two pools that are never cut, of dev and of test
+    ranks: ClassVar[bool] = False  # whether the candidates are one pool for the queries of all languages
+    chooses_layer: ClassVar[bool] = False  # whether a layer may be chosen by its scores (--select_on)
+    search_options: ClassVar[tuple[str, ...]] = ()  # the arguments of run_retrieval.py that its measurement uses, of those some do
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
@@ -299,54 +309,46 @@ class Task:
         p = min(max(chance / 100, 0.0), 1.0)
         return score <= chance + 200 * math.sqrt(p * (1 - p) / n)
 
+    # ---- files of predictions --------------------------------------------------------------------------------------
+
+    @property
+    def official_metrics(self) -> tuple[str, ...]:
+        """The figures whose mean is the benchmark's score of the task; the last one is shown by language."""
+        return (self.metric,)
+
     def predictions_file(self, language: str) -> str:
         """Where XTREME's scorer looks for this language's predictions, below the submission folder."""
         return f"{self.name}/test-{language}.tsv"
+
+    def lines(self, predictions: list, examples: Dataset | None) -> list[str]:
+        """The lines of a file of predictions."""
+        raise NotImplementedError
 
     def gold_lines(self, examples: Dataset) -> list[str]:
         """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller file."""
         return self.lines(self.gold(examples), examples)
 
+    def read_lines(self, path: Path) -> Any:
+        """What a file of `lines` holds: an entry for each example or, where the task mines, for each pair found.
 
-@dataclass(frozen=True)
-class Frame:
-    """The special tokens that a tokenizer puts around one text or two: before, between and after them.
+        Raises:
+            UserError: naming the file and the line, where it does not hold what the form should.
+        """
+        raise NotImplementedError
 
-    With them an input is put together from tokens that were cut by number. To cut a text by its characters, or to
-    tokenise a cut text again, gives another number of tokens than was meant: a character may be several tokens.
+    def compare(self, files: Submitted) -> Scorer:
+        """Read and check predictions and labels; return the function that then scores them as the benchmark does, 0-100.
 
-    Attributes:
-        ids: the token ids before the first text, after each text but the last, and after the last.
-        types: the token type ids of the texts, and of `ids` in the same shape.
-    """
+        Raises:
+            UserError: naming the file and the line, where one is broken, empty, or does not belong to the other.
+        """
+        raise NotImplementedError
 
-    ids: tuple[list[int], ...]
-    types: tuple[tuple[int, ...], tuple[list[int], ...]]
+    # ---- vectors that are compared ---------------------------------------------------------------------------------
 
-    @classmethod
-    def of(cls, tokenizer, texts: int) -> Frame:
-        probe = tokenizer(*["a"] * texts).encodings[0]
-        places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
-        if not all(places):
-            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) makes no token of the letter a.")
-        ends = [0, *(place[-1] + 1 for place in places)]
-        starts = [*(place[0] for place in places), len(probe.ids)]
-        gaps = list(zip(ends, starts, strict=True))
-        types = tuple(probe.type_ids[place[0]] for place in places), tuple(probe.type_ids[a:b] for a, b in gaps)
-        return cls(tuple(probe.ids[a:b] for a, b in gaps), types)
-
-    @property
-    def size(self) -> int:
-        """How many special tokens there are."""
-        return sum(map(len, self.ids))
-
-    def around(self, *texts: list[int]) -> tuple[list[int], list[int]]:
-        """(token ids, token type ids) of an input of these texts."""
-        (of_text, of_special), ids, types = self.types, list(self.ids[0]), list(self.types[1][0])
-        for n, text in enumerate(texts):
-            ids += [*text, *self.ids[n + 1]]
-            types += [*[of_text[n]] * len(text), *of_special[n + 1]]
-        return ids, types
+    def sides(self, examples: Any) -> tuple[list[str], list[str]]:
+        """The texts that ask and those that are searched."""
+        raise NotImplementedError
 
 
 def join(data: list[Dataset]) -> Dataset:

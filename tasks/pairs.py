@@ -57,6 +57,9 @@ class Pairs(Task):
         """The different passages, in order of appearance: what a query's nearest is looked for among."""
         return list(dict.fromkeys(examples["passage"]))
 
+    def sides(self, examples):
+        return examples["query"][:], examples["passage"][:]
+
     def gold(self, examples):
         place = {passage: i for i, passage in enumerate(self.candidates(examples))}
         return [place[passage] for passage in examples["passage"]]

@@ -13,6 +13,7 @@ from tasks.base import Source, Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError
 from tasks.sentences import with_paragraph
+from tasks.submitted import read_entries
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
 
@@ -47,6 +48,9 @@ class Ranking(Task):
     """A prediction is a list of candidate ids, best first."""
 
     form = "ranking"
+    ranks = True
+    search_options = ("center", "csls")
+    official_metrics = (f"map@{K}",)
     depth = K  # so many candidates of a query are searched and written
 
     def texts(self, pool: Pool, kind: str) -> list[str]:
@@ -94,6 +98,30 @@ class Ranking(Task):
             raise UserError(f"{self.name}: {odd!r} is the id of no candidate.")
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
+    def read_lines(self, path):
+        def is_ids(value):
+            return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+        return read_entries(path, is_ids, "a list of ids")
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+        files.check_ids(found, gold)
+        for row, (key, ids) in enumerate(gold.items(), 1):
+            if not ids or not all(ids):
+                raise UserError(f"{files.labels}: entry {row}, id {key!r}, has no gold id. Give the gold labels.")
+
+        def scorer():
+            from tasks.metrics import compute
+
+            ranked, right = [found.get(key, []) for key in gold], [[one.strip() for one in ids] for ids in gold.values()]
+            return {name: compute("mean_average_precision", predictions=ranked, references=right)[name] for name in self.official_metrics}
+
+        return scorer
+
+    def sides(self, examples):
+        return examples.queries, examples.candidates
+
 
 class LAReQA(Ranking):
     """LAReQA's XQuAD-R (Roy et al. 2020): which sentences, of any language, answer the question? mAP@20.
@@ -107,6 +135,7 @@ class LAReQA(Ranking):
     metric = f"map@{K}"
     languages_in = "lareqa"
     parallel = True  # and a question has right candidates in every language
+    search_options = (*Ranking.search_options, "candidate_text")
     sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
                       files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
     columns = ("context", "sentence_breaks", "qas")

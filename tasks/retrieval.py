@@ -10,6 +10,7 @@ from tasks import languages as codes
 from tasks.base import XTREME_REVISION, Source, Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
+from tasks.submitted import read_matches
 
 
 class Tatoeba(Task):
@@ -22,6 +23,8 @@ class Tatoeba(Task):
     name = "tatoeba"
     form = "retrieval"
     metric = "accuracy"
+    chooses_layer = True
+    search_options = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
     columns = ("sentence1", "sentence2")
     sources = (
@@ -72,6 +75,26 @@ class Tatoeba(Task):
         """The submission's lines: one 0-based row number an example."""
         return [str(p) for p in predictions]
 
+    def read_lines(self, path):
+        return [int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")]
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+        files.check_number(found, gold)
+        if hidden := [row for row, index in enumerate(gold, 1) if index < 0]:
+            raise UserError(f"{files.labels}: line {hidden[0]} is {gold[hidden[0] - 1]}, a placeholder. Give the gold labels.")
+
+        def scorer():
+            from tasks.metrics import compute
+
+            # mteb's F1 is left out: the benchmark has none here
+            return {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
+
+        return scorer
+
+    def sides(self, examples):
+        return examples["source"][:], examples["target"][:]
+
 
 # ---- one sentence in many languages ------------------------------------------------------------------------------------
 
@@ -115,6 +138,7 @@ class ParallelText(Tatoeba):
     """
 
     parallel = True
+    search_options = ("center", "csls", "query_side", "pairs")
     columns = ()
 
     def languages(self, rows):
@@ -200,6 +224,9 @@ class BUCC(Task):
     name = "bucc"
     form = "mining"
     metric = "f1"
+    mines = True
+    chooses_layer = True
+    search_options = ("margin", "mining", "index")
     languages_in = "bucc"
     splits = {"dev": "validation", "test": "test"}
     sources = ()
@@ -270,3 +297,19 @@ class BUCC(Task):
             if pair[0] not in known[0] or pair[1] not in known[1]:
                 raise UserError(f"bucc: {pair!r} are no ids of the two pools, source and target.")
         return ["\t".join(pair) for pair in predictions]
+
+    def read_lines(self, path):
+        return read_matches(path, r"[^\t]+\t[^\t]+", "Write two ids with one tab between them.")
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+
+        def scorer():
+            from tasks.metrics import compute
+
+            return compute("mining", predictions=[found], references=[gold])
+
+        return scorer
+
+    def sides(self, examples):
+        return examples.source, examples.target

@@ -17,6 +17,8 @@ class Wikipedia(Task):
     form = "mlm"
     metric = "perplexity"
     auto_class = "AutoModelForMaskedLM"
+    pipeline_tag = "fill-mask"
+    masks = True
     columns = ("text",)
     sources = (Source("wikimedia/wikipedia", "20231101.{language}", {"train": "train", "dev": "train", "test": "train"},
                       "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"),)
