@@ -15,7 +15,7 @@ from tasks import languages as codes
 from tasks.checks import same_numbers
 from tasks.errors import RowError, UserError, one_line
 from tasks.files import class_names
-from tasks.rows import Rows
+from tasks.rows import Loaded, Rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,11 +126,9 @@ class Task:
                     found[language] = True
             # a file of several languages has to be read to know them, and only if no other source says
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
-                data = rows.read(source.id, source.config, expression, source.revision, source.columns or self.columns)
-                where = rows.where()
-                rows.records.pop()  # looked into, not used
-                with self.reading(lambda where=where: where):
-                    found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
+                looked = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
+                with self.reading(looked.where):
+                    found = dict.fromkeys(map(codes.normalize, source.inside(looked.data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
                             f"(--splits {self.name}.test=... makes another split the test).")
@@ -165,8 +163,12 @@ class Task:
     def prepare(self, rows: Rows) -> None:
         """What has to be known before a head is made; for most tasks nothing."""
 
-    def load(self, split: str, language: str, rows: Rows) -> Dataset:
-        """The examples of one split and language, in the form's columns, with `id`.
+    def load(self, split: str, language: str, rows: Rows) -> Any:
+        """The examples of `read`."""
+        return self.read(split, language, rows).examples
+
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
+        """The examples of one split and language, in the form's columns, with `id`, and where they came from.
 
         Raises:
             UserError: the rows are absent, or one of them is not what the form needs (file, row and column are named).
@@ -174,43 +176,46 @@ class Task:
         from tasks import get_task
 
         if self.parts:
+            parts = [get_task(part).read(split, language, rows) for part in self.parts]
             # shuffled once and for all, so that the first n examples are a fair share of every part
-            return join([get_task(part).load(split, language, rows) for part in self.parts]).shuffle(seed=0)
+            examples = join([part.examples for part in parts]).shuffle(seed=0)
+            return Loaded(examples, tuple(read for part in parts for read in part.reads))
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
-            return get_task(self.train_from[-1], self.benchmark).load(split, language, rows)
+            return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
-        loaded = []
+        loaded, reads = [], []
         for part in expression.split("+"):
             url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
-            where, read = rows.where(), len(data)
+            read = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
+            reads.append(read)
+            data, where, size = read.data, read.where, len(read.data)
             for note in self.notes(data):
-                rows.note(note)
-            with self.reading(lambda where=where: where):
+                read.note(note)
+            with self.reading(where):
                 if source.shape:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
-                    where += f" [rows in {language}]" if len(data) < read else ""  # errors count these rows alone
-                    read = len(data)
+                    where += f" [rows in {language}]" if len(data) < size else ""  # errors count these rows alone
+                    size = len(data)
                 loaded.append(self.examples(data, language, where))
                 for note in self.mended(data, loaded[-1]):
-                    rows.note(note)
-            if len(loaded[-1]) < read:
-                rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
-        return join(loaded)
+                    read.note(note)
+            if len(loaded[-1]) < size:
+                read.note(f"{size - len(loaded[-1])} rows without gold dropped")
+        return Loaded(join(loaded), tuple(reads))
 
     @contextmanager
-    def reading(self, where: Callable[[], str]) -> Iterator[None]:
+    def reading(self, where: str) -> Iterator[None]:
         """Makes one line of what goes wrong in a row: a null in a list, another type. The error itself is its cause."""
         try:
             yield
         except UserError:
             raise
         except RowError as error:
-            raise UserError(f"{where()}, {error}") from error
+            raise UserError(f"{where}, {error}") from error
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
+            raise UserError(f"{where}: a row is not as {self.name} has them ({one_line(error)}).") from error
 
     def gold_values(self, examples: Dataset) -> list:
         """Gold labels that are placeholders if they are all equal; [] for forms where they may be equal."""

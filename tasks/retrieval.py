@@ -10,6 +10,7 @@ from tasks import languages as codes
 from tasks.base import XTREME_REVISION, Source, Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
+from tasks.rows import Loaded
 from tasks.submitted import read_matches
 
 
@@ -244,28 +245,27 @@ class BUCC(Task):
             raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{alone}.")
         return languages
 
-    def load(self, split, language, rows) -> Pools:
+    def read(self, split, language, rows):
         self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
-        parts, where = {}, {}
+        parts, reads = {}, {}
         for part, columns in (("source", ("id", "text")), ("target", ("id", "text")), ("gold", ("source_id", "target_id"))):
-            data = rows.read(source, part, expression, None, columns)
-            where[part] = rows.where()
-            check_text(data, columns, where[part])
-            parts[part] = [data[c][:] for c in columns]
+            read = reads[part] = rows.read(source, part, expression, None, columns)
+            check_text(read.data, columns, read.where)
+            parts[part] = [read.data[c][:] for c in columns]
         for part in ("source", "target"):
             ids = parts[part][0]
-            check_ids(ids, where[part])
+            check_ids(ids, reads[part].where)
             for row, i in enumerate(ids, 1):
                 if i.split() != [i]:
-                    raise UserError(f"{where[part]}, row {row}, column 'id': {i!r} is empty or holds white space.")
+                    raise UserError(f"{reads[part].where}, row {row}, column 'id': {i!r} is empty or holds white space.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
             known = set(parts[column][0])
             if unknown := [(row, i) for row, i in enumerate(parts["gold"][side], 1) if i not in known]:
                 row, i = unknown[0]
-                raise UserError(f"{where['gold']}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
-        return Pools(*parts["source"], *parts["target"], gold)
+                raise UserError(f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
+        return Loaded(Pools(*parts["source"], *parts["target"], gold), tuple(reads.values()))
 
     def refuse_hub(self, rows):
         """Raises UserError for the Hub: the pools are not on it."""

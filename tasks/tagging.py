@@ -230,12 +230,12 @@ class UDPOS(Tagging):
 
         return super().official_scores(predictions, references) | {"whole_tag_f1": f1_of_seqeval_0_0_12(predictions, references)}
 
-    def load(self, split, language, rows):
-        data = super().load(split, language, rows)
-        mixed = OLD_VARIETIES.get(rows.records[-1]["config"])
-        if mixed and not rows.local:
-            rows.note(f"the Hub's copy mixes in {mixed}; not comparable with XTREME's files")
-        return data
+    def read(self, split, language, rows):
+        loaded = super().read(split, language, rows)
+        for read in loaded.reads:
+            if "revision" in read.record and (mixed := OLD_VARIETIES.get(read.record["config"])):
+                read.note(f"the Hub's copy mixes in {mixed}; not comparable with XTREME's files")
+        return loaded
 
 
 class PANX(Tagging):

@@ -324,9 +324,9 @@ def load_scored(task, split: str, language: str, rows, limit: int | None):
     Raises:
         UserError: as `task.load`; or the gold is a placeholder, which the score would find only after the training.
     """
-    examples = task.load(split, language, rows)
-    check_placeholder(task.gold_values(examples), rows.where())
-    return first(examples, limit)
+    loaded = task.read(split, language, rows)
+    check_placeholder(task.gold_values(loaded.examples), loaded.where)
+    return first(loaded.examples, limit)
 
 
 def first(data, n: int | None):
