@@ -231,9 +231,26 @@ class Task:
 
     def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
         """The examples with their labels dealt out anew at random: as many of each, and nothing to be learnt from the text."""
-        if "label" not in examples.column_names:
+        if (labels := self.shared_labels(examples)) is None:
             raise UserError(f"{self.name}: its labels cannot be shuffled.")
-        return put(examples, label=rng.permutation(examples["label"][:]).tolist())
+        return put(examples, label=rng.permutation(labels).tolist())
+
+    def shared_labels(self, examples: Dataset) -> list | None:
+        """The labels, which translated examples must have too; None where the gold lies in the text."""
+        return examples["label"][:] if "label" in examples.column_names else None
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of an example that are translated."""
+        return tuple(column for columns in self.fields for column in columns)
+
+    def places(self, row: dict) -> dict[str, tuple[int, int]]:
+        """{column: (start, end)} of the characters of an example's texts that a translation must keep together and find again."""
+        return {}
+
+    def replaced(self, row: dict, places: dict[str, list[tuple[int, str]]]) -> dict:
+        """The translated example, with what its `places` became: {column: [(start, text)], empty where it has none}."""
+        return row
 
     def to_texts(self, examples: Dataset) -> Dataset:
         """The examples' texts, whose words may be replaced: columns that begin with the field they are in, first or second."""
@@ -282,6 +299,10 @@ class Task:
         several features (windows); none is ever cut without a trace.
         """
         raise NotImplementedError
+
+    def lengths(self, input_ids: list) -> list[int]:
+        """Tokens of each feature, by which batches are made."""
+        return list(map(len, input_ids))
 
     def collator(self, tokenizer):
         """Pads a list of features into a batch."""
@@ -349,10 +370,8 @@ class Task:
         """
         raise NotImplementedError
 
-    # ---- vectors that are compared ---------------------------------------------------------------------------------
-
     def sides(self, examples: Any) -> tuple[list[str], list[str]]:
-        """The texts that ask and those that are searched."""
+        """The texts that ask and those that are searched, of a form whose vectors are compared."""
         raise NotImplementedError
 
 

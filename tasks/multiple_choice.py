@@ -73,6 +73,9 @@ class MultipleChoice(ClassPerLine):
         # labels even where nothing is trained: transformers' collator for this form insists on them
         return features | {"example": indices, "labels": batch["label"]}
 
+    def lengths(self, input_ids):
+        return [max(map(len, choices)) for choices in input_ids]
+
     def collator(self, tokenizer):
         from transformers import DataCollatorForMultipleChoice
 

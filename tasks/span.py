@@ -100,6 +100,15 @@ class Span(Task):
             moved.append({"text": [context[start : start + length]], "answer_start": [start]})
         return put(examples, answers=moved)
 
+    text_columns = ("context", "question")
+
+    def places(self, row):
+        texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
+        return {"context": (starts[0], starts[0] + len(texts[0]))} if texts else {}
+
+    def replaced(self, row, places):
+        return row | {"answers": {"text": [text for _, text in places["context"]], "answer_start": [at for at, _ in places["context"]]}}
+
     def to_texts(self, examples):
         """The context in three parts, so that its (first) answer can be found again; without an answer all is before it."""
         def parts(row):

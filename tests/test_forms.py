@@ -152,3 +152,52 @@ def test_a_new_form_is_trained_written_and_scored_from_its_own_file_alone(moods,
     file.write_text('{"0": 1}')
     with pytest.raises(UserError, match="test-de.json: entry 1, id '0', is 1. Give true or false"):
         scoring.score(tmp_path / "system", tmp_path / "gold")
+
+
+# ---- rows and where they came from -------------------------------------------------------------------------------------
+
+def test_what_was_read_keeps_its_place_whatever_is_read_next(tiny_world):
+    task, rows = get_task("lareqa"), Rows(tiny_world)
+    first, between, again = task.read("test", "qaa", rows), get_task("xnli").read("test", "en", rows), task.read("test", "qaa", rows)
+    assert "facebook__xnli/en/test" in between.where and "xnli" not in again.where
+    assert again.where == first.where and again.reads == first.reads
+    first.note("a note")
+    assert [record["id"] for record in rows.records if "notes" in record] == ["lareqa/xquad-r"]
+
+
+def test_a_placeholder_names_all_files_its_gold_is_from(tmp_path):
+    from xstilts.runner import load_scored
+
+    folder = tmp_path / "facebook__anli" / "plain_text"
+    folder.mkdir(parents=True)
+    for part in (1, 2, 3):
+        row = {"premise": "a", "hypothesis": "b", "label": 0}
+        (folder / f"dev_r{part}.jsonl").write_text((json.dumps(row) + "\n") * 100)
+    with pytest.raises(UserError, match=r"dev_r1\.jsonl.*dev_r2\.jsonl.*dev_r3\.jsonl: all 300 gold labels"):
+        load_scored(get_task("anli"), "dev", "en", Rows(tmp_path), None)
+
+
+def test_rows_that_are_only_looked_at_are_in_no_record(tmp_path):
+    folder = tmp_path / "google__xtreme" / "XNLI"
+    folder.mkdir(parents=True)
+    row = {"language": "de", "sentence1": "a", "sentence2": "b", "gold_label": "neutral"}
+    (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
+    rows = Rows(tmp_path)
+    assert get_task("xnli").languages(rows) == ["de"] and rows.records == []
+
+
+# ---- what a form says of its features and its translations ---------------------------------------------------------------
+
+def test_the_length_of_a_feature_is_the_form_s_to_say():
+    assert get_task("xnli").lengths([[1, 2], [1, 2, 3]]) == [2, 3]
+    assert get_task("copa").lengths([[[1, 2], [1, 2, 3]], [[1], [1]]]) == [3, 1]
+
+
+def test_what_a_translation_must_find_again_is_the_form_s_to_say():
+    answers = {"text": ["Ulm", "in Ulm"], "answer_start": [13, 10]}
+    row = {"id": "1", "context": "Ada lives in Ulm.", "question": "Where?", "answers": answers}
+    assert get_task("squad").places(row) == {"context": (13, 16)} and get_task("xnli").places({"text_a": "a"}) == {}
+    assert get_task("squad").replaced(row, {"context": [(4, "Ulm")], "question": []})["answers"] == {"text": ["Ulm"], "answer_start": [4]}
+    empty = {**row, "answers": {"text": [], "answer_start": []}}
+    assert get_task("squad_v2").places(empty) == {}
+    assert get_task("squad_v2").replaced(row, {"context": [], "question": []})["answers"] == empty["answers"]

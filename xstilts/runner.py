@@ -255,7 +255,8 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
             raise
         row, cause = _failing(task, examples, options)
         raise UserError(f"{desc}, row {row + 1}: {first_line(cause or error)}") from error
-    return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+    return through_cache(features, lambda ids: {"length": task.lengths(ids)}, input_columns="input_ids", desc=f"{desc}: lengths",
+                         new_fingerprint=fingerprint(task, features, "length"))
 
 
 def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
@@ -311,11 +312,6 @@ def has_words(features, special: list[int]) -> np.ndarray:
         feature = np.repeat(np.arange(len(ids)), pc.list_value_length(ids))
         found.append(np.bincount(feature[~np.isin(ids.flatten(), special)], minlength=len(ids)) > 0)
     return np.concatenate(found)
-
-
-def lengths(input_ids: list) -> dict[str, list[int]]:
-    """Tokens a feature (of the longest choice), for grouping by length."""
-    return {"length": [max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in input_ids]}
 
 
 def load_scored(task, split: str, language: str, rows, limit: int | None):
