@@ -126,9 +126,9 @@ class Task:
                     found[language] = True
             # a file of several languages has to be read to know them, and only if no other source says
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
-                looked = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
-                with self.reading(looked.where):
-                    found = dict.fromkeys(map(codes.normalize, source.inside(looked.data)), True)
+                seen = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
+                with self.reading(seen.where):
+                    found = dict.fromkeys(map(codes.normalize, source.inside(seen.data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
                             f"(--splits {self.name}.test=... makes another split the test).")

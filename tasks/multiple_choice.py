@@ -10,10 +10,10 @@ from tasks.base import Source, fingerprint, put
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
-from tasks.submitted import ClassPerLine, parse, read_stripped
+from tasks.submitted import OneClass, parse, read_stripped
 
 
-class MultipleChoice(ClassPerLine):
+class MultipleChoice(OneClass):
     """Columns after loading: prompt, choices (a list), label."""
 
     form = "multiple_choice"
@@ -80,14 +80,6 @@ class MultipleChoice(ClassPerLine):
         from transformers import DataCollatorForMultipleChoice
 
         return DataCollatorForMultipleChoice(tokenizer)
-
-    def decode(self, logits, features, examples):
-        return logits.argmax(-1).tolist()
-
-    def gold(self, examples):
-        return examples["label"][:]
-
-    gold_values = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute

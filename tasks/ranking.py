@@ -14,7 +14,7 @@ from tasks.checks import at_row, check_ids, check_placeholder, check_text, descr
 from tasks.errors import MissingColumn, RowError, UserError
 from tasks.rows import Loaded
 from tasks.sentences import with_paragraph
-from tasks.submitted import read_entries
+from tasks.submitted import compute, read_entries
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
 
@@ -100,10 +100,7 @@ class Ranking(Task):
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
     def read_lines(self, path):
-        def is_ids(value):
-            return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-        return read_entries(path, is_ids, "a list of ids")
+        return read_entries(path, lambda ids: isinstance(ids, list) and all(isinstance(one, str) for one in ids), "a list of ids")
 
     def compare(self, files):
         found, gold = files.read(self.read_lines)
@@ -111,14 +108,8 @@ class Ranking(Task):
         for row, (key, ids) in enumerate(gold.items(), 1):
             if not ids or not all(ids):
                 raise UserError(f"{files.labels}: entry {row}, id {key!r}, has no gold id. Give the gold labels.")
-
-        def scorer():
-            from tasks.metrics import compute
-
-            ranked, right = [found.get(key, []) for key in gold], [[one.strip() for one in ids] for ids in gold.values()]
-            return {name: compute("mean_average_precision", predictions=ranked, references=right)[name] for name in self.official_metrics}
-
-        return scorer
+        ranked, right = [found.get(key, []) for key in gold], [[one.strip() for one in ids] for ids in gold.values()]
+        return lambda: {f"map@{K}": compute("mean_average_precision", predictions=ranked, references=right, k=K)[f"map@{K}"]}
 
     def sides(self, examples):
         return examples.queries, examples.candidates

@@ -11,7 +11,7 @@ from tasks.base import XTREME_REVISION, Source, Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
 from tasks.rows import Loaded
-from tasks.submitted import read_matches
+from tasks.submitted import compute, read_matches
 
 
 class Tatoeba(Task):
@@ -84,14 +84,8 @@ class Tatoeba(Task):
         files.check_number(found, gold)
         if hidden := [row for row, index in enumerate(gold, 1) if index < 0]:
             raise UserError(f"{files.labels}: line {hidden[0]} is {gold[hidden[0] - 1]}, a placeholder. Give the gold labels.")
-
-        def scorer():
-            from tasks.metrics import compute
-
-            # mteb's F1 is left out: the benchmark has none here
-            return {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
-
-        return scorer
+        # mteb's F1 is left out: the benchmark has none here
+        return lambda: {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
 
     def sides(self, examples):
         return examples["source"][:], examples["target"][:]
@@ -303,13 +297,7 @@ class BUCC(Task):
 
     def compare(self, files):
         found, gold = files.read(self.read_lines)
-
-        def scorer():
-            from tasks.metrics import compute
-
-            return compute("mining", predictions=[found], references=[gold])
-
-        return scorer
+        return lambda: compute("mining", predictions=[found], references=[gold])
 
     def sides(self, examples):
         return examples.source, examples.target

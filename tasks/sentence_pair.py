@@ -8,12 +8,12 @@ from tasks.base import XTREME_REVISION, Source, fingerprint, put
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
-from tasks.submitted import ClassPerLine
+from tasks.submitted import OneClass
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
 
-class SentencePair(ClassPerLine):
+class SentencePair(OneClass):
     """Columns after loading: text_a, text_b, label (index into `labels`); id where the source has one."""
 
     form = "sentence_pair"
@@ -69,14 +69,6 @@ class SentencePair(ClassPerLine):
         from transformers import DataCollatorWithPadding
 
         return DataCollatorWithPadding(tokenizer)
-
-    def decode(self, logits, features, examples):
-        return logits.argmax(-1).tolist()
-
-    def gold(self, examples):
-        return examples["label"][:]
-
-    gold_values = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute

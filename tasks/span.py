@@ -22,7 +22,7 @@ from tasks.checks import at_row, check_ids, check_text, languages_in
 from tasks.errors import RowError, UserError
 from tasks.frame import Frame
 from tasks.squad_json import texts_and_starts
-from tasks.submitted import read_entries
+from tasks.submitted import compute, read_entries
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
 
@@ -255,8 +255,6 @@ class Span(Task):
             files.notes.append(f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used.")
 
         def scorer():
-            from tasks.metrics import compute
-
             figures = {}
             for prefix, rule in rules.items():
                 scores = compute("qa", **rows, language=files.language, normalization=rule)

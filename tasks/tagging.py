@@ -10,7 +10,7 @@ from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.frame import Frame
-from tasks.submitted import class_number, read_stripped
+from tasks.submitted import class_number, compute, read_stripped
 
 UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
         "SYM", "VERB", "X")  # the order of the Hub's integers
@@ -183,8 +183,6 @@ class Tagging(Task):
 
     def official_scores(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
         """The benchmark's figures of tags in files, 0-100."""
-        from tasks.metrics import compute
-
         return compute("tagging", predictions=predictions, references=references)
 
 
