@@ -145,7 +145,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         unused.log(notes, rows)
         results.write_text(Path(cell.output_dir, "run.json"), folders.as_json(settings))  # before all else: the folder is this run's
         endings.begin(cell.output_dir, checkpoints=None)
-        found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+        found = measure.measure(task, examples, embed, how, layer)
         found.write(Path(cell.output_dir), task)
         scores = found.layers[layer]
         cards.finish(cell, Record.new(
