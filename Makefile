@@ -19,7 +19,7 @@ DATA_ROOT ?= hub##           hub, or a folder of rows
 ARMS ?= none##               what phase 2 trains on: none, BASE or BASE+MODIFIER..., e.g. squad+mlm+lora (docs/arms.md)
 TARGETS ?=##                 target tasks of run_target.py; all: every one there is
 RETRIEVAL ?=##               tasks of run_retrieval.py
-SEEDS ?= 0##                 one cell for each
+SEEDS ?= 0##                 one cell for each; SEEDS_<arm>, seeds of an arm that has others
 LAUNCH ?=##                  prefixed to every run, e.g. "srun -n1 --gpus=1"
 PYTHON ?= python3##          the Python that makes the virtual environment (3.11 or newer)
 VENV ?= .venv##              the virtual environment
@@ -48,7 +48,7 @@ quoted = '$(subst ','\'',$1)'
 # a path as it was typed, where it was typed: make takes `$b` in it for a variable
 typed = $(filter command environment,$(firstword $(origin $1)))
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
-LISTS := ARMS TARGETS RETRIEVAL SEEDS DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
+LISTS := ARMS TARGETS RETRIEVAL SEEDS $(foreach a,$(ARMS),$(if $(SEEDS_$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
 ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
 define LINE_END
 
@@ -130,6 +130,8 @@ $(START): | $(INSTALLED)
 endif
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------
+seeds = $(or $(SEEDS_$1),$(SEEDS))
+once = $(if $1,$(firstword $1) $(call once,$(filter-out $(firstword $1),$1)))
 family = $(firstword $(subst +, ,$1))
 LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
 folder = $(OUT)/$1/seed$2
@@ -155,17 +157,22 @@ $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(GO) run_retrieval.py --tasks $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
 	  $(call place,$1,$2) --output_dir $(call folder,$1,$2) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$3)
 endef
-$(foreach s,$(SEEDS),$(foreach a,$(filter-out none,$(ARMS)),$(eval $(call arm_rule,$a,$s))))
-$(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
-$(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(RETRIEVAL),$(eval $(call retrieval_rule,$a,$s,$t)))))
+$(foreach a,$(filter-out none,$(ARMS)),$(foreach s,$(call seeds,$a),$(eval $(call arm_rule,$a,$s))))
+$(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
+$(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(RETRIEVAL),$(eval $(call retrieval_rule,$a,$s,$t)))))
 
-PHASE2 := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(call phase2,$a,$s)))
-CELLS := $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
+# the first seed of every arm comes before the second of any
+ALL_SEEDS := $(call once,$(SEEDS) $(foreach a,$(ARMS),$(SEEDS_$a)))
+PHASE2 := $(foreach s,$(ALL_SEEDS),$(foreach a,$(ARMS),$(if $(filter $s,$(call seeds,$a)),$(call phase2,$a,$s))))
+CELLS := $(foreach s,$(ALL_SEEDS),$(foreach a,$(ARMS),$(if $(filter $s,$(call seeds,$a)),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json))))
 PAGE := $(OUT)/report/index.html
 # a results.json is whole when it is there, whatever comes after it: make is not to delete it if it is stopped then
 .PRECIOUS: $(START) $(PHASE2) $(CELLS)
+comma := ,
+blank := $(subst ,, )
+SEEDS_OF := $(strip $(foreach a,$(ARMS),$(if $(SEEDS_$a),$a=$(subst $(blank),$(comma),$(strip $(SEEDS_$a))))))
 # never the list of runs: of ten thousand a command line cannot hold it
-GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS)
+GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(if $(SEEDS_OF),--seeds_of $(SEEDS_OF))
 REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS))
 
 BUILT :=
@@ -200,7 +207,7 @@ plan: | $(INSTALLED) ##    what of the matrix is done, and how long the rest tak
 	@$(PY) -m xstilts.plan $(GRID) $(if $(filter %/results.json,$(START)),--model) --jobs $(JOBS)
 
 runs: ##    every run of the matrix, a line each: its results.json and, if it starts from a phase 2, that one's
-	@: $(foreach s,$(SEEDS),$(foreach a,$(ARMS),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
+	@: $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
 	  $(foreach t,$(TARGETS) $(RETRIEVAL),$(info $(call folder,$a,$s)/$t/results.json $(call phase2,$a,$s)))))
 
 push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there

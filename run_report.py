@@ -30,6 +30,7 @@ class ReportArguments:
     claims: str | None = field(default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."})
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
+    seeds_of: list[str] = field(default_factory=list, metadata={"help": "ARM=SEED,SEED,...: seeds of arms of which others are expected."})
 
 
 def main(argv: list[str]) -> None:
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> None:
     from xstilts import outputs
     from xstilts.matrix import collect
     from xstilts.page import write_report
+    from xstilts.plan import read_seeds_of
     from xstilts.results import write_text
 
     runs_dir = Path(arguments.runs_dir)
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> None:
         from xstilts import paper
 
         claims, about, margin = paper.read_claims(arguments.claims)
-    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds)
+    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, read_seeds_of(arguments.seeds_of))
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
     section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None

@@ -151,7 +151,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
             start = time.time()
             unused.log(notes, rows)
             run.begin()
-            found = measure.MEASURES[task.form](task, examples, embed, how, layer)
+            found = measure.measure(task, examples, embed, how, layer)
             found.write(run.folder, task)
             scores = found.layers[layer]
             run.finish(Record.new(

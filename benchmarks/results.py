@@ -35,8 +35,12 @@ BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the c
 
 # ---- what is kept --------------------------------------------------------------------------------------------------------
 
-def keep(report: Path, folder: Path) -> None:
-    """Copies a report's csv files into `folder`, with where they come from."""
+def keep(report: Path, folder: Path, machines: list[str]) -> None:
+    """Copies a report's csv files into `folder`, with where they come from.
+
+    Args:
+        machines: that the runs ran on; none for this one.
+    """
     if not (report / "cells.csv").is_file():
         sys.exit(f"{report} holds no cells.csv: give the folder that run_report.py wrote.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ def keep(report: Path, folder: Path) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     origin = {
         "commit": commit,
-        "finished": max(record.finished for record in records)[:10], "machine": machine(), "versions": versions,
+        "finished": max(record.finished for record in records)[:10], "machine": "; ".join(machines) or machine(), "versions": versions,
         "models": sorted({record.parents[0] if record.parents else record.model for record in records}),
         "cells": len(records),
         "arms": sorted({record.arm for record in records}),
@@ -127,7 +131,7 @@ def provenance(origin: dict) -> str:
     versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin["versions"].items())
     seeds = " ".join(map(str, origin["seeds"]))
     return (f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; commit {origin['commit']}, {versions}; "
-            f" {origin['machine']}. Started from {', '.join(f'`{Path(model).name}`' for model in origin['models'])}.\n")
+            f"{origin['machine']}. Started from {', '.join(f'`{Path(model).name}`' for model in origin['models'])}.\n")
 
 
 def page(folder: Path) -> str:
@@ -183,10 +187,11 @@ def main(argv: list[str] | None = None) -> int:
     keeping = commands.add_parser("keep")
     keeping.add_argument("--report", type=Path, required=True)
     keeping.add_argument("--name", required=True)
+    keeping.add_argument("--machine", nargs="+", default=[], help="what the runs ran on, if not on this machine")
     commands.add_parser("pages").add_argument("--check", action="store_true")
     given = parser.parse_args(argv)
     if given.what == "keep":
-        keep(given.report, ROOT / "docs/results" / given.name)
+        keep(given.report, ROOT / "docs/results" / given.name, given.machine)
         return 0
     other = {path: text for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text}
     for path, text in other.items():

@@ -259,27 +259,29 @@ def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
     from xstilts import runner
 
     task, folder, lengths, some = adapter(name), Folder(root), [], 1000
-    languages = task.languages(folder) if target or task.form in ("retrieval", "mining", "mlm") else []
+    searched = task.search_options and not task.ranks
+    languages = task.languages(folder) if target or searched or task.masks else []
     scored = train = dev = 0
-    if task.form in ("retrieval", "mining"):
+    if searched:
         for language in languages:
-            for split in ("dev", "test") if task.form == "mining" else ("test",):
+            for split in ("dev", "test") if task.mines else ("test",):
                 data = task.load(split, language, folder)
-                texts = [*data.source, *data.target] if task.form == "mining" else [*data["source"], *data["target"]]
+                texts = [text for side in task.sides(data) for text in side]
                 scored += len(texts)
                 lengths += map(len, tokenizer(texts[:some], truncation=True, max_length=length)["input_ids"])
         return Rows(sum(lengths) / len(lengths), _length(lengths), scored=scored)
     trained = 0  # rows whose tokens are in `lengths`
-    for language in languages if task.form == "mlm" else ["en"]:
+    for language in languages if task.masks else ["en"]:
         data = task.load("train", language, folder)
         train, trained = train + len(data), trained + min(some, len(data))
         data = runner.first(data, some)
-        if task.form == "pairs":
-            lengths += map(len, tokenizer([*data["query"], *data["passage"]], truncation=True, max_length=length)["input_ids"])
+        if not task.auto_class:
+            texts = [text for side in task.sides(data) for text in side]
+            lengths += map(len, tokenizer(texts, truncation=True, max_length=length)["input_ids"])
         else:
             for ids in runner.featurize(task, data, tokenizer, length, True, name)["input_ids"]:
                 lengths += map(len, ids) if isinstance(ids[0], list) else [len(ids)]
-    if task.form != "mlm":
+    if not task.masks:
         dev = len(task.load("dev", "en", folder))
         scored = sum(len(task.load("test", language, folder)) for language in languages)
     return Rows(sum(lengths) / trained, _length(lengths), train, scored, dev)

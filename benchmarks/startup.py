@@ -34,7 +34,7 @@ def peer(model_name: str, folder: str, output_dir: str) -> None:
         )
         for split, data in rows.items()
     }
-    metric = evaluate.load(str(Path("tasks/metrics/accuracy").resolve()))
+    metric = evaluate.load(str(Path("tasks/metrics").resolve()), "accuracy")
     args = transformers.TrainingArguments(output_dir=output_dir, max_steps=1, per_device_train_batch_size=32, use_cpu=True)
     trainer = transformers.Trainer(
         model=model, args=args, train_dataset=features["train"], eval_dataset=features["validation"], processing_class=tokenizer,

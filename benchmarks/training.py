@@ -82,7 +82,9 @@ def example_tags(batch, indices, tokenizer, max_length, padding):
     return {**encoded, "labels": rows}
 
 
-EXAMPLES = {"sentence_pair": example_pair, "span": example_qa, "tagging": example_tags}  # by task form
+TAGS = "AutoModelForTokenClassification"
+# by the head that the example script trains
+EXAMPLES = {"AutoModelForSequenceClassification": example_pair, "AutoModelForQuestionAnswering": example_qa, TAGS: example_tags}
 
 
 def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Callable]:
@@ -95,7 +97,7 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
     from xstilts.training_arguments import training_arguments
 
     cpu = not torch.cuda.is_available()
-    dynamic = transformers.DataCollatorForTokenClassification if task.form == "tagging" else transformers.DataCollatorWithPadding
+    dynamic = transformers.DataCollatorForTokenClassification if task.auto_class == TAGS else transformers.DataCollatorWithPadding
 
     def ours(settings, folder, seed):
         args = training_arguments(RunArguments(output_dir=folder, seed=seed), ["--bf16", str(bf16)], settings)
@@ -105,13 +107,13 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
     def example(padding, collator, **flags):
         def build(settings, folder, seed):
             args = transformers.TrainingArguments(output_dir=folder, seed=seed, use_cpu=cpu, **settings, **flags)
-            features = examples.map(EXAMPLES[task.form], batched=True, with_indices=True, remove_columns=examples.column_names,
+            features = examples.map(EXAMPLES[task.auto_class], batched=True, with_indices=True, remove_columns=examples.column_names,
                                     fn_kwargs={"tokenizer": tokenizer, "max_length": length, "padding": padding})
             return transformers.Trainer, {"args": args, "train_dataset": features, "data_collator": collator}
 
         return build
 
-    if task.form == "tagging":
+    if task.auto_class == TAGS:
         defaults = example(False, dynamic(tokenizer))
     else:
         defaults = example("max_length", transformers.default_data_collator)

@@ -22,12 +22,10 @@ def features_of(task, examples, tokenizer, length):
     """The features a run scores, and the share of the questions whose answer stands whole in one of them, in percent."""
     from datasets import Dataset
 
-    from xstilts import runner
-
     rows, numbers = examples[:], list(range(len(examples)))
     trained, plain = (task.featurize(rows, numbers, tokenizer, length, train) for train in (True, False))
     whole = {row for row, label in zip(trained["example"], trained["labels"], strict=True) if label != [0, 0]}
-    return Dataset.from_dict(plain | runner.lengths(plain["input_ids"])), 100 * len(whole) / len(examples)
+    return Dataset.from_dict(plain | {"length": task.lengths(plain["input_ids"])}), 100 * len(whole) / len(examples)
 
 
 def main() -> None:

@@ -48,15 +48,15 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
     bases = [arms.PLAIN, *arms.bases(), *TASKS]
     for name in asked:
         kind, _, of = name.partition("_")
-        if name in own | MAKES_OWN or name.startswith("-") or (kind in ("ARGS", "FAMILY") and of in bases):
+        if name in own | MAKES_OWN or name.startswith("-") or (kind in ("ARGS", "FAMILY", "SEEDS") and of in bases):
             continue
-        if kind == "ARGS" and of.split("+")[0] in bases:
+        if kind in ("ARGS", "SEEDS") and of.split("+")[0] in bases:
             try:
                 arms.read_arm(of)
                 continue
             except UserError as error:
                 raise Wrong(f"{name}=: {error}") from error
-        near = nearest(name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY") and of else own)
+        near = nearest(name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY", "SEEDS") and of else own)
         raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
 
 
@@ -90,7 +90,8 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
     Raises:
         Wrong: a name in ARMS, TARGETS or RETRIEVAL is unknown, belongs elsewhere or is there twice; a seed is wrong.
     """
-    words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", "SEEDS")}
+    seeds = [name for name in values if name.startswith("SEEDS")]
+    words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", *seeds)}
     retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
     trained = [name for name in TASKS if name not in retrieval + untested]
     found = check_arms(words["ARMS"])
@@ -105,9 +106,11 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
             if name == "RETRIEVAL" and word in trained:
                 raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")
             raise Wrong(f"{name}: {word} is unknown.{nearest(word, ours)} Known: {' '.join(ours)}")
-    for seed in words["SEEDS"]:
-        if not is_whole(seed) or int(seed) > LAST_SEED:
-            raise Wrong(f'SEEDS: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: SEEDS="0 1 2".')
+    for name in seeds:
+        for seed in words[name]:
+            if not is_whole(seed) or int(seed) > LAST_SEED:
+                raise Wrong(f'{name}: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: '
+                            f'{name}="0 1 2".')
     for name, given in words.items():
         if twice := [word for word, n in Counter(given).items() if n > 1]:
             raise Wrong(f"{name}: {twice[0]} is there twice.")

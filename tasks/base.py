@@ -15,11 +15,15 @@ from tasks import languages as codes
 from tasks.checks import same_numbers
 from tasks.errors import RowError, UserError, one_line
 from tasks.files import class_names
-from tasks.rows import Rows
+from tasks.rows import Loaded, Rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from datasets import Dataset
+
+    from tasks.submitted import Scorer, Submitted
 
 
 XTREME_REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"  # google/xtreme in parquet, which many tasks read from
@@ -74,8 +78,8 @@ class Source:
 class Task:
     """One data set in one task form; stateless and cheap to build.
 
-    A subclass states where rows lie and which columns mean what; its form (sentence_pair, span,
-    multiple_choice, tagging) gives features, decoding and score. Scores are 0-100.
+    A subclass states where rows lie and which columns mean what. Its form gives features, decoding, score, and the files of
+    predictions; nothing outside this package asks for a form by its name. Scores are 0-100.
     """
 
     name: ClassVar[str]
@@ -85,6 +89,12 @@ class Task:
     columns: ClassVar[tuple[str, ...]]  # what the source must have
     optional: ClassVar[tuple[str, ...]] = ()  # columns that are read if the source has them; all others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
+    pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
+    masks: ClassVar[bool] = False  # whether it is masked language modelling: text of any language, and the checkpoint's own head
+    mines: ClassVar[bool] = False  # whether it finds pairs, any number of them, in two pools that are never cut, of dev and of test
+    ranks: ClassVar[bool] = False  # whether the candidates are one pool for the queries of all languages
+    chooses_layer: ClassVar[bool] = False  # whether a layer may be chosen by its scores (--select_on)
+    search_options: ClassVar[tuple[str, ...]] = ()  # the arguments of run_retrieval.py that its measurement uses, of those some do
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
@@ -116,11 +126,9 @@ class Task:
                     found[language] = True
             # a file of several languages has to be read to know them, and only if no other source says
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
-                data = rows.read(source.id, source.config, expression, source.revision, source.columns or self.columns)
-                where = rows.where()
-                rows.records.pop()  # looked into, not used
-                with self.reading(lambda where=where: where):
-                    found = dict.fromkeys(map(codes.normalize, source.inside(data)), True)
+                seen = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
+                with self.reading(seen.where):
+                    found = dict.fromkeys(map(codes.normalize, source.inside(seen.data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
                             f"(--splits {self.name}.test=... makes another split the test).")
@@ -155,8 +163,12 @@ class Task:
     def prepare(self, rows: Rows) -> None:
         """What has to be known before a head is made; for most tasks nothing."""
 
-    def load(self, split: str, language: str, rows: Rows) -> Dataset:
-        """The examples of one split and language, in the form's columns, with `id`.
+    def load(self, split: str, language: str, rows: Rows) -> Any:
+        """The examples of `read`."""
+        return self.read(split, language, rows).examples
+
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
+        """The examples of one split and language, in the form's columns, with `id`, and where they came from.
 
         Raises:
             UserError: the rows are absent, or one of them is not what the form needs (file, row and column are named).
@@ -164,43 +176,46 @@ class Task:
         from tasks import get_task
 
         if self.parts:
+            parts = [get_task(part).read(split, language, rows) for part in self.parts]
             # shuffled once and for all, so that the first n examples are a fair share of every part
-            return join([get_task(part).load(split, language, rows) for part in self.parts]).shuffle(seed=0)
+            examples = join([part.examples for part in parts]).shuffle(seed=0)
+            return Loaded(examples, tuple(read for part in parts for read in part.reads))
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
-            return get_task(self.train_from[-1], self.benchmark).load(split, language, rows)
+            return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
-        loaded = []
+        loaded, reads = [], []
         for part in expression.split("+"):
             url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-            data = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
-            where, read = rows.where(), len(data)
+            read = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
+            reads.append(read)
+            data, where, size = read.data, read.where, len(read.data)
             for note in self.notes(data):
-                rows.note(note)
-            with self.reading(lambda where=where: where):
+                read.note(note)
+            with self.reading(where):
                 if source.shape:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
-                    where += f" [rows in {language}]" if len(data) < read else ""  # errors count these rows alone
-                    read = len(data)
+                    where += f" [rows in {language}]" if len(data) < size else ""  # errors count these rows alone
+                    size = len(data)
                 loaded.append(self.examples(data, language, where))
                 for note in self.mended(data, loaded[-1]):
-                    rows.note(note)
-            if len(loaded[-1]) < read:
-                rows.note(f"{read - len(loaded[-1])} rows without gold dropped")
-        return join(loaded)
+                    read.note(note)
+            if len(loaded[-1]) < size:
+                read.note(f"{size - len(loaded[-1])} rows without gold dropped")
+        return Loaded(join(loaded), tuple(reads))
 
     @contextmanager
-    def reading(self, where: Callable[[], str]) -> Iterator[None]:
+    def reading(self, where: str) -> Iterator[None]:
         """Makes one line of what goes wrong in a row: a null in a list, another type. The error itself is its cause."""
         try:
             yield
         except UserError:
             raise
         except RowError as error:
-            raise UserError(f"{where()}, {error}") from error
+            raise UserError(f"{where}, {error}") from error
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise UserError(f"{where()}: a row is not as {self.name} has them ({one_line(error)}).") from error
+            raise UserError(f"{where}: a row is not as {self.name} has them ({one_line(error)}).") from error
 
     def gold_values(self, examples: Dataset) -> list:
         """Gold labels that are placeholders if they are all equal; [] for forms where they may be equal."""
@@ -216,9 +231,26 @@ class Task:
 
     def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
         """The examples with their labels dealt out anew at random: as many of each, and nothing to be learnt from the text."""
-        if "label" not in examples.column_names:
+        if (labels := self.shared_labels(examples)) is None:
             raise UserError(f"{self.name}: its labels cannot be shuffled.")
-        return put(examples, label=rng.permutation(examples["label"][:]).tolist())
+        return put(examples, label=rng.permutation(labels).tolist())
+
+    def shared_labels(self, examples: Dataset) -> list | None:
+        """The labels, which translated examples must have too; None where the gold lies in the text."""
+        return examples["label"][:] if "label" in examples.column_names else None
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of an example that are translated."""
+        return tuple(column for columns in self.fields for column in columns)
+
+    def places(self, row: dict) -> dict[str, tuple[int, int]]:
+        """{column: (start, end)} of the characters of an example's texts that a translation must keep together and find again."""
+        return {}
+
+    def replaced(self, row: dict, places: dict[str, list[tuple[int, str]]]) -> dict:
+        """The translated example, with what its `places` became: {column: [(start, text)], empty where it has none}."""
+        return row
 
     def to_texts(self, examples: Dataset) -> Dataset:
         """The examples' texts, whose words may be replaced: columns that begin with the field they are in, first or second."""
@@ -268,6 +300,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def lengths(self, input_ids: list) -> list[int]:
+        """Tokens of each feature, by which batches are made."""
+        return list(map(len, input_ids))
+
     def collator(self, tokenizer):
         """Pads a list of features into a batch."""
         raise NotImplementedError
@@ -284,6 +320,10 @@ class Task:
         """The benchmark's figures, 0-100. Raises UserError on placeholder gold."""
         raise NotImplementedError
 
+    def main_score(self, predictions: list, examples: Dataset, language: str) -> float:
+        """The figure of `score` that is the task's metric."""
+        return self.score(predictions, examples, language)[self.metric]
+
     def constant(self, examples: Dataset) -> list:
         """The best prediction that does not look at the input (the most frequent answer): what chance means here."""
         gold = [repr(g) for g in self.gold(examples)]
@@ -299,54 +339,44 @@ class Task:
         p = min(max(chance / 100, 0.0), 1.0)
         return score <= chance + 200 * math.sqrt(p * (1 - p) / n)
 
+    # ---- files of predictions --------------------------------------------------------------------------------------
+
+    @property
+    def official_metrics(self) -> tuple[str, ...]:
+        """The figures whose mean is the benchmark's score of the task; the last one is shown by language."""
+        return (self.metric,)
+
     def predictions_file(self, language: str) -> str:
         """Where XTREME's scorer looks for this language's predictions, below the submission folder."""
         return f"{self.name}/test-{language}.tsv"
+
+    def lines(self, predictions: list, examples: Dataset | None) -> list[str]:
+        """The lines of a file of predictions."""
+        raise NotImplementedError
 
     def gold_lines(self, examples: Dataset) -> list[str]:
         """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller file."""
         return self.lines(self.gold(examples), examples)
 
+    def read_lines(self, path: Path) -> Any:
+        """What a file of `lines` holds: an entry for each example or, where the task mines, for each pair found.
 
-@dataclass(frozen=True)
-class Frame:
-    """The special tokens that a tokenizer puts around one text or two: before, between and after them.
+        Raises:
+            UserError: naming the file and the line, where it does not hold what the form should.
+        """
+        raise NotImplementedError
 
-    With them an input is put together from tokens that were cut by number. To cut a text by its characters, or to
-    tokenise a cut text again, gives another number of tokens than was meant: a character may be several tokens.
+    def compare(self, files: Submitted) -> Scorer:
+        """Read and check predictions and labels; return the function that then scores them as the benchmark does, 0-100.
 
-    Attributes:
-        ids: the token ids before the first text, after each text but the last, and after the last.
-        types: the token type ids of the texts, and of `ids` in the same shape.
-    """
+        Raises:
+            UserError: naming the file and the line, where one is broken, empty, or does not belong to the other.
+        """
+        raise NotImplementedError
 
-    ids: tuple[list[int], ...]
-    types: tuple[tuple[int, ...], tuple[list[int], ...]]
-
-    @classmethod
-    def of(cls, tokenizer, texts: int) -> Frame:
-        probe = tokenizer(*["a"] * texts).encodings[0]
-        places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
-        if not all(places):
-            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) makes no token of the letter a.")
-        ends = [0, *(place[-1] + 1 for place in places)]
-        starts = [*(place[0] for place in places), len(probe.ids)]
-        gaps = list(zip(ends, starts, strict=True))
-        types = tuple(probe.type_ids[place[0]] for place in places), tuple(probe.type_ids[a:b] for a, b in gaps)
-        return cls(tuple(probe.ids[a:b] for a, b in gaps), types)
-
-    @property
-    def size(self) -> int:
-        """How many special tokens there are."""
-        return sum(map(len, self.ids))
-
-    def around(self, *texts: list[int]) -> tuple[list[int], list[int]]:
-        """(token ids, token type ids) of an input of these texts."""
-        (of_text, of_special), ids, types = self.types, list(self.ids[0]), list(self.types[1][0])
-        for n, text in enumerate(texts):
-            ids += [*text, *self.ids[n + 1]]
-            types += [*[of_text[n]] * len(text), *of_special[n + 1]]
-        return ids, types
+    def sides(self, examples: Any) -> tuple[list[str], list[str]]:
+        """The texts that ask and those that are searched, of a form whose vectors are compared."""
+        raise NotImplementedError
 
 
 def join(data: list[Dataset]) -> Dataset:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.checks import describe
 from tasks.errors import UserError
 from tasks.files import class_names
-from tasks.rows import sha256
+from tasks.rows import Loaded, Read, sha256
 from tasks.tagging import Tagging, check_words
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SECTIONS = {"train": range(2, 22), "dev": [0], "test": [23]}  # of CCGbank (Hockenmaier & Steedman 2007)
 NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
@@ -54,34 +59,32 @@ class CCG(Tagging):
 
     def prepare(self, rows):
         if not self.labels:
-            self.labels = tuple(sorted({tag for tags in self._read("train", rows)["tags"] for tag in tags}))
+            self.labels = tuple(sorted({tag for tags in self._read("train", rows).examples["tags"] for tag in tags}))
 
-    def load(self, split, language, rows):
+    def read(self, split, language, rows):
         self.refuse_hub(rows)
         self.prepare(rows)
-        data, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
-        tags = [[number.get(tag, -100) for tag in sentence] for sentence in data["tags"]]
+        loaded, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
+        tags = [[number.get(tag, -100) for tag in sentence] for sentence in loaded.examples["tags"]]
         unseen = sum(sentence.count(-100) for sentence in tags)
         if unseen:
-            rows.note(f"{unseen} words whose category is not in train are not scored")
-        return data.remove_columns("tags").add_column("tags", tags)
+            loaded.note(f"{unseen} words whose category is not in train are not scored")
+        return replace(loaded, examples=loaded.examples.remove_columns("tags").add_column("tags", tags))
 
-    def _read(self, split, rows):
+    def _read(self, split, rows) -> Loaded:
         """Columns tokens and tags (the categories' names)."""
-        from datasets import Dataset
-
         expression = rows.expression(self.name, split, self.splits[split])
         if rows.has("ccgbank", "default", expression):
-            sentences = rows_of(rows.read("ccgbank", "default", expression, None, self.columns), rows.where())
-        else:
-            paths = self._files(split, rows)
-            sentences = [s for path in paths for s in sentences_of(path)]
-            config = str(paths[0].parent.relative_to(rows.folder("ccgbank")))
-            rows.records.append({"id": "ccgbank", "config": config, "split": paths[0].name, "sha256": sha256(paths[0]),
-                                 "rows": len(sentences), "file": str(paths[0])})
-            if len(paths) > 1:
-                rows.note(f"{len(paths)} files; the checksum is the first one's")
-        return Dataset.from_dict({"tokens": [t for t, _ in sentences], "tags": [t for _, t in sentences]})
+            read = rows.read("ccgbank", "default", expression, None, self.columns)
+            return Loaded(columns_of(rows_of(read.data, read.where)), (read,))
+        paths = self._files(split, rows)
+        data = columns_of([sentence for path in paths for sentence in sentences_of(path)])
+        config = str(paths[0].parent.relative_to(rows.folder("ccgbank")))
+        read = rows.keep(Read(data, {"id": "ccgbank", "config": config, "split": paths[0].name, "sha256": sha256(paths[0]),
+                                     "rows": len(data), "file": str(paths[0])}))
+        if len(paths) > 1:
+            read.note(f"{len(paths)} files; the checksum is the first one's")
+        return Loaded(data, (read,))
 
     def _files(self, split, rows) -> list[Path]:
         folder = rows.folder("ccgbank")
@@ -107,6 +110,13 @@ class CCG(Tagging):
         pairs = [(number[guess], gold) for guesses, tags in zip(predictions, examples["tags"], strict=True)
                  for guess, gold in zip(guesses, tags, strict=True) if gold != -100]
         return compute("accuracy", predictions=[g for g, _ in pairs], references=[g for _, g in pairs])
+
+
+def columns_of(sentences: list[tuple[list[str], list[str]]]) -> Dataset:
+    """The (words, categories) of sentences as columns tokens and tags."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({"tokens": [t for t, _ in sentences], "tags": [t for _, t in sentences]})
 
 
 def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, Task, fingerprint, put
+from tasks.base import Source, fingerprint, put
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.submitted import OneClass, parse, read_stripped
 
 
-class MultipleChoice(Task):
+class MultipleChoice(OneClass):
     """Columns after loading: prompt, choices (a list), label."""
 
     form = "multiple_choice"
     auto_class = "AutoModelForMultipleChoice"
+    pipeline_tag = "multiple-choice"
     fields = (("prompt",), ("choices",))
     metric = "accuracy"
     num_labels = 1
@@ -70,18 +73,13 @@ class MultipleChoice(Task):
         # labels even where nothing is trained: transformers' collator for this form insists on them
         return features | {"example": indices, "labels": batch["label"]}
 
+    def lengths(self, input_ids):
+        return [max(map(len, choices)) for choices in input_ids]
+
     def collator(self, tokenizer):
         from transformers import DataCollatorForMultipleChoice
 
         return DataCollatorForMultipleChoice(tokenizer)
-
-    def decode(self, logits, features, examples):
-        return logits.argmax(-1).tolist()
-
-    def gold(self, examples):
-        return examples["label"][:]
-
-    gold_values = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
@@ -227,6 +225,16 @@ class XCOPA(COPA):
     def lines(self, predictions, examples):
         """The submission's lines: {"label": 0 or 1} an example."""
         return [f'{{"label": {p}}}' for p in predictions]
+
+    def read_lines(self, path):
+        choices = []
+        for row, line in enumerate(read_stripped(path), 1):
+            value = parse(line, f"{path}: line {row}")
+            label = value.get("label") if isinstance(value, dict) else None
+            if type(label) is not int or label not in (0, 1):
+                raise UserError(f'{path}: line {row} is {reprlib.repr(line)}. Write {{"label": 0}} or {{"label": 1}}.')
+            choices.append(label)
+        return choices
 
 
 class Belebele(MultipleChoice):

@@ -15,6 +15,7 @@ from tasks import sentences
 from tasks.base import Source, Task, fingerprint
 from tasks.checks import check_ids, check_text, map_rows
 from tasks.errors import UserError
+from tasks.rows import Loaded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,25 +38,35 @@ class Pairs(Task):
     defaults: ClassVar[dict] = {"learning_rate": 2e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32,
                                 "max_seq_length": 256}
 
-    def load(self, split: str, language: str, rows: Rows) -> Dataset:
-        """The pairs of one split and language.
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
+        """The pairs of one split and language, and where they came from.
 
         Raises:
             UserError: the rows are absent, not what the form needs, or none of them makes a pair.
         """
-        with self.reading(lambda: rows.where() if rows.records else str(rows.root)):
-            data = self.pairs(split, language, rows)
-        if not len(data):
-            raise UserError(f"{self.name}: the {split} split of {language} ({rows.where()}) holds no pair.")
-        return data
+        loaded = self.source_rows(split, language, rows)
+        with self.reading(loaded.where):
+            pairs = self.pairs(loaded.examples, loaded.where)
+        if not len(pairs):
+            raise UserError(f"{self.name}: the {split} split of {language} ({loaded.where}) holds no pair.")
+        return replace(loaded, examples=pairs)
 
-    def pairs(self, split: str, language: str, rows: Rows) -> Dataset:
-        """Rows of the source -> columns query, passage, id. Implemented by each adapter."""
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
+        """What the pairs are made of: the examples of the task `of`."""
+        from tasks import get_task
+
+        return get_task(self.of, self.benchmark).read(split, language, rows)
+
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
+        """Examples of `source_rows` -> columns query, passage, id. Implemented by each adapter."""
         raise NotImplementedError
 
     def candidates(self, examples) -> list[str]:
         """The different passages, in order of appearance: what a query's nearest is looked for among."""
         return list(dict.fromkeys(examples["passage"]))
+
+    def sides(self, examples):
+        return examples["query"][:], examples["passage"][:]
 
     def gold(self, examples):
         place = {passage: i for i, passage in enumerate(self.candidates(examples))}
@@ -80,12 +91,7 @@ class SquadDual(Pairs):
     name, of = "squad_dual", "squad"
     other_languages = "parallel"
 
-    def pairs(self, split, language, rows):
-        from tasks import get_task
-
-        return self.from_answers(get_task("squad", self.benchmark).load(split, language, rows))
-
-    def from_answers(self, examples):
+    def pairs(self, examples, where):
         """Span examples (id, context, question, answers) -> pairs."""
         def pair(row):
             return {"query": row["question"].strip(), "passage": self.passage(row["context"], row["answers"]["answer_start"][0])}
@@ -117,7 +123,7 @@ class XquadDual(SquadDual):
     name = "xquad_dual"
     of = ""  # --splits xquad_dual.train=...
 
-    def pairs(self, split, language, rows):
+    def source_rows(self, split, language, rows):
         from tasks.span import SQuAD, XQuAD
 
         expression = rows.expression(self.name, split, "")
@@ -126,7 +132,7 @@ class XquadDual(SquadDual):
                             "--splits xquad_dual.train=validation[:800] xquad_dual.dev=validation[800:].")
         squad = SQuAD(self.benchmark)
         squad.sources = tuple(replace(source, splits={split: expression}) for source in XQuAD.sources)
-        return self.from_answers(squad.load(split, language, rows))
+        return squad.read(split, language, rows)
 
 
 class PositivePairs(Pairs):
@@ -136,12 +142,10 @@ class PositivePairs(Pairs):
 
     defaults: ClassVar[dict] = {**Pairs.defaults, "max_seq_length": 128}
 
-    def pairs(self, split, language, rows):
+    def pairs(self, examples, where):
         from tasks import get_task
 
-        task = get_task(self.of, self.benchmark)
-        examples = task.load(split, language, rows)
-        wanted = task.labels.index(self.positive)
+        wanted = get_task(self.of).labels.index(self.positive)
         numbers = [i for i, label in enumerate(examples["label"]) if label == wanted]
         data = examples.select(numbers).select_columns(["text_a", "text_b"])
         data = data.rename_columns({"text_a": "query", "text_b": "passage"})
@@ -172,10 +176,10 @@ class PAWSDual(PositivePairs):
 
     name, of, positive = "paws_dual", "pawsx", "paraphrase"
 
-    def pairs(self, split, language, rows):
+    def source_rows(self, split, language, rows):
         if language != "en":
             raise UserError(f"{self.name} has English pairs only: the rows of PAWS-X do not align across languages.")
-        return super().pairs(split, language, rows)
+        return super().source_rows(split, language, rows)
 
 
 class MewslixDual(Pairs):
@@ -190,23 +194,25 @@ class MewslixDual(Pairs):
     # XTREME-R's recipe (protocol 4); batch 8 there
     defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
 
-    def pairs(self, split, language, rows):
-        from tasks import ranking
-
+    def source_rows(self, split, language, rows):
         if language != "en":
             raise UserError(f"{self.name} has English pairs only.")
         source, config, expression = self.locate(split, language, rows)
-        data = rows.read(source.id, config, expression, source.revision, self.columns)
+        read = rows.read(source.id, config, expression, source.revision, self.columns)
+        return Loaded(read.data, (read,))
+
+    def pairs(self, examples, where):
+        from tasks import ranking
 
         def pair(row):
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
             query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
-        pairs = map_rows(data, pair, remove_columns=data.column_names, desc=self.name,
-                         new_fingerprint=fingerprint(self, data, inspect.getsource(ranking)))
-        check_text(pairs, ("id",), rows.where())
-        check_ids(pairs["id"][:], rows.where(), "contextual_mention")
+        pairs = map_rows(examples, pair, remove_columns=examples.column_names, desc=self.name,
+                         new_fingerprint=fingerprint(self, examples, inspect.getsource(ranking)))
+        check_text(pairs, ("id",), where)
+        check_ids(pairs["id"][:], where, "contextual_mention")
         return pairs
 
 

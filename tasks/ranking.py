@@ -12,7 +12,9 @@ from tasks import languages as codes
 from tasks.base import Source, Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError
+from tasks.rows import Loaded
 from tasks.sentences import with_paragraph
+from tasks.submitted import compute, read_entries
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
 
@@ -47,6 +49,9 @@ class Ranking(Task):
     """A prediction is a list of candidate ids, best first."""
 
     form = "ranking"
+    ranks = True
+    search_options = ("center", "csls")
+    official_metrics = (f"map@{K}",)
     depth = K  # so many candidates of a query are searched and written
 
     def texts(self, pool: Pool, kind: str) -> list[str]:
@@ -63,7 +68,7 @@ class Ranking(Task):
 
     def hits(self, predictions, examples):
         """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the metric."""
-        from tasks.metrics.mean_average_precision.mean_average_precision import per_query
+        from tasks.metrics.mean_average_precision import per_query
 
         return [per_query(ranked, gold, K)[0] for ranked, gold in zip(predictions, examples.gold, strict=True)]
 
@@ -94,6 +99,21 @@ class Ranking(Task):
             raise UserError(f"{self.name}: {odd!r} is the id of no candidate.")
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
+    def read_lines(self, path):
+        return read_entries(path, lambda ids: isinstance(ids, list) and all(isinstance(one, str) for one in ids), "a list of ids")
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+        files.check_ids(found, gold)
+        for row, (key, ids) in enumerate(gold.items(), 1):
+            if not ids or not all(ids):
+                raise UserError(f"{files.labels}: entry {row}, id {key!r}, has no gold id. Give the gold labels.")
+        ranked, right = [found.get(key, []) for key in gold], [[one.strip() for one in ids] for ids in gold.values()]
+        return lambda: {f"map@{K}": compute("mean_average_precision", predictions=ranked, references=right, k=K)[f"map@{K}"]}
+
+    def sides(self, examples):
+        return examples.queries, examples.candidates
+
 
 class LAReQA(Ranking):
     """LAReQA's XQuAD-R (Roy et al. 2020): which sentences, of any language, answer the question? mAP@20.
@@ -107,6 +127,7 @@ class LAReQA(Ranking):
     metric = f"map@{K}"
     languages_in = "lareqa"
     parallel = True  # and a question has right candidates in every language
+    search_options = (*Ranking.search_options, "candidate_text")
     sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
                       files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
     columns = ("context", "sentence_breaks", "qas")
@@ -114,17 +135,18 @@ class LAReQA(Ranking):
     def shared_query(self, query_id, language):
         return query_id.removesuffix(f"_{language}")
 
-    def load(self, split, language, rows) -> Pool:
+    def read(self, split, language, rows):
         """The questions of one language (their ids end in it) and every language's sentences."""
-        parsed = {code: self._read(split, code, rows) for code in dict.fromkeys([*self.languages(rows), language])}
+        parsed = {code: self._parsed(split, code, rows) for code in dict.fromkeys([*self.languages(rows), language])}
         right: dict[str, list[str]] = {}
-        for _, gold, _ in parsed.values():
+        for _, _, gold, _ in parsed.values():
             for question, ids in gold.items():
                 right.setdefault(question, []).extend(ids)
-        questions, _, _ = parsed[language]
-        sentences = [(*row, code) for code, (_, _, candidates) in parsed.items() for row in candidates]
-        return Pool([f"{i}_{language}" for i in questions], list(questions.values()), [right[i] for i in questions],
+        questions = parsed[language][1]
+        sentences = [(*row, code) for code, (*_, candidates) in parsed.items() for row in candidates]
+        pool = Pool([f"{i}_{language}" for i in questions], list(questions.values()), [right[i] for i in questions],
                     *map(list, zip(*sentences, strict=True)))
+        return Loaded(pool, tuple(read for read, *_ in parsed.values()))
 
     def texts(self, pool, kind):
         """The sentence, or `with_paragraph` of it."""
@@ -133,26 +155,27 @@ class LAReQA(Ranking):
         return [with_paragraph(text, context) for text, context in zip(pool.candidates, pool.contexts, strict=True)]
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
-    def _read(self, split, language, rows):
-        """({question id: question}, {question id: gold candidate ids}, [(candidate id, sentence, paragraph)])."""
+    def _parsed(self, split, language, rows):
+        """(the read, {question id: question}, {question id: gold candidate ids}, [(candidate id, sentence, paragraph)])."""
         source, config, expression = self.locate(split, language, rows)
         url = source.files["test"].format(revision=source.revision, language=language)
         # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
         columns = self.columns if rows.local else ("paragraphs",)
         try:
-            data = rows.read(source.id, config, expression, source.revision, columns, url)
+            read = rows.read(source.id, config, expression, source.revision, columns, url)
         except MissingColumn as error:
             raise UserError(f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks; take "
                             "github.com/google-research-datasets/lareqa.)") from error
-        with self.reading(rows.where):
-            return self._parse(data, language, rows)
+        with self.reading(read.where):
+            return read, *self._parse(read, language, "row" if rows.local else "paragraph")
 
     @staticmethod
-    def _parse(data, language, rows):
-        paragraphs = [p for row in data for p in row["paragraphs"]] if "paragraphs" in data.column_names else data
+    def _parse(read, language, what):
+        nested = "paragraphs" in read.data.column_names
+        paragraphs = [p for row in read.data for p in row["paragraphs"]] if nested else read.data
         questions, gold, sentences, unplaced = {}, {}, [], 0
         for number, paragraph in enumerate(paragraphs, 1):
-            with at_row(number, paragraph, "row" if rows.local else "paragraph"):
+            with at_row(number, paragraph, what):
                 context = paragraph["context"]
                 places = _sentence_places(context, paragraph["sentence_breaks"])
                 texts = [context[start:end] for start, end in places]
@@ -167,9 +190,9 @@ class LAReQA(Ranking):
                     questions[name] = question["question"]
                     gold[name] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
         if not questions:
-            raise UserError(f"{rows.where()}: no question has its answer in one of the sentences.")
+            raise UserError(f"{read.where}: no question has its answer in one of the sentences.")
         if unplaced:
-            rows.note(f"{unplaced} questions left out: their answer begins in no sentence")
+            read.note(f"{unplaced} questions left out: their answer begins in no sentence")
         return questions, gold, sentences
 
 
@@ -215,13 +238,12 @@ class MewsliX(Ranking):
     columns = ("context", "mentions")
     sources = (Source("izhx/mewsli-x", "{language}", {"dev": "validation", "test": "test"}),)
 
-    def load(self, split, language, rows) -> Pool:
+    def read(self, split, language, rows):
         source, config, expression = self.locate(split, language, rows)
-        data = rows.read(source.id, config, expression, source.revision, self.columns)
-        where, ids, queries, gold = rows.where(), [], [], []
-        *candidates, known = self._candidates(rows)
-        with self.reading(lambda: where):
-            for row, (context, mentions) in enumerate(zip(data["context"], data["mentions"], strict=True), 1):
+        read, ids, queries, gold = rows.read(source.id, config, expression, source.revision, self.columns), [], [], []
+        described, *candidates, known = self._candidates(rows)
+        with self.reading(read.where):
+            for row, (context, mentions) in enumerate(zip(read.data["context"], read.data["mentions"], strict=True), 1):
                 with at_row(row, {"context": context, "mentions": mentions}):
                     for mention in mentions:
                         name, entity = mention["example_id"], mention["entity_id"]
@@ -234,20 +256,20 @@ class MewsliX(Ranking):
                         queries.append(_query(context, mention["mention_span"]))
                         gold.append([entity])
         if not queries:
-            raise UserError(f"{where}: no row has a mention.")
-        check_ids(ids, where, "example_id of mentions")
-        check_placeholder([right[0] for right in gold], where)
-        return Pool(ids, queries, gold, *candidates)
+            raise UserError(f"{read.where}: no row has a mention.")
+        check_ids(ids, read.where, "example_id of mentions")
+        check_placeholder([right[0] for right in gold], read.where)
+        return Loaded(Pool(ids, queries, gold, *candidates), (described, read))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a million entities, the same for every language
     def _candidates(self, rows):
-        """(ids, descriptions, titles, their languages, the ids as a set)."""
+        """(the read, ids, descriptions, titles, their languages, the ids as a set)."""
         source, columns = self.sources[0], ("entity_id", "description", "title", "description_language")
-        data = rows.read(source.id, "candidate_entities", "test", source.revision, columns)
-        check_text(data, columns, rows.where())
-        values = [data[column][:] for column in columns]
-        check_ids(values[0], rows.where(), "entity_id")
-        return *values, frozenset(values[0])
+        read = rows.read(source.id, "candidate_entities", "test", source.revision, columns)
+        check_text(read.data, columns, read.where)
+        values = [read.data[column][:] for column in columns]
+        check_ids(values[0], read.where, "entity_id")
+        return read, *values, frozenset(values[0])
 
     def languages(self, rows):
         return [code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)]

@@ -10,6 +10,8 @@ from tasks import languages as codes
 from tasks.base import XTREME_REVISION, Source, Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
+from tasks.rows import Loaded
+from tasks.submitted import compute, read_matches
 
 
 class Tatoeba(Task):
@@ -22,6 +24,8 @@ class Tatoeba(Task):
     name = "tatoeba"
     form = "retrieval"
     metric = "accuracy"
+    chooses_layer = True
+    search_options = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
     columns = ("sentence1", "sentence2")
     sources = (
@@ -56,6 +60,11 @@ class Tatoeba(Task):
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
 
+    def main_score(self, predictions, examples, language):
+        from tasks.metrics import compute
+
+        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples), f1=False)[self.metric]
+
     def hits(self, predictions, examples):
         """1 for each query that found its own row, else 0. Their mean is the accuracy."""
         return [float(found == row) for row, found in enumerate(predictions)]
@@ -71,6 +80,20 @@ class Tatoeba(Task):
     def lines(self, predictions, examples):
         """The submission's lines: one 0-based row number an example."""
         return [str(p) for p in predictions]
+
+    def read_lines(self, path):
+        return [int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")]
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+        files.check_number(found, gold)
+        if hidden := [row for row, index in enumerate(gold, 1) if index < 0]:
+            raise UserError(f"{files.labels}: line {hidden[0]} is {gold[hidden[0] - 1]}, a placeholder. Give the gold labels.")
+        # mteb's F1 is left out: the benchmark has none here
+        return lambda: {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
+
+    def sides(self, examples):
+        return examples["source"][:], examples["target"][:]
 
 
 # ---- one sentence in many languages ------------------------------------------------------------------------------------
@@ -115,6 +138,7 @@ class ParallelText(Tatoeba):
     """
 
     parallel = True
+    search_options = ("center", "csls", "query_side", "pairs")
     columns = ()
 
     def languages(self, rows):
@@ -200,6 +224,9 @@ class BUCC(Task):
     name = "bucc"
     form = "mining"
     metric = "f1"
+    mines = True
+    chooses_layer = True
+    search_options = ("margin", "mining", "index")
     languages_in = "bucc"
     splits = {"dev": "validation", "test": "test"}
     sources = ()
@@ -217,28 +244,27 @@ class BUCC(Task):
             raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{alone}.")
         return languages
 
-    def load(self, split, language, rows) -> Pools:
+    def read(self, split, language, rows):
         self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
-        parts, where = {}, {}
+        parts, reads = {}, {}
         for part, columns in (("source", ("id", "text")), ("target", ("id", "text")), ("gold", ("source_id", "target_id"))):
-            data = rows.read(source, part, expression, None, columns)
-            where[part] = rows.where()
-            check_text(data, columns, where[part])
-            parts[part] = [data[c][:] for c in columns]
+            read = reads[part] = rows.read(source, part, expression, None, columns)
+            check_text(read.data, columns, read.where)
+            parts[part] = [read.data[c][:] for c in columns]
         for part in ("source", "target"):
             ids = parts[part][0]
-            check_ids(ids, where[part])
+            check_ids(ids, reads[part].where)
             for row, i in enumerate(ids, 1):
                 if i.split() != [i]:
-                    raise UserError(f"{where[part]}, row {row}, column 'id': {i!r} is empty or holds white space.")
+                    raise UserError(f"{reads[part].where}, row {row}, column 'id': {i!r} is empty or holds white space.")
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
             known = set(parts[column][0])
             if unknown := [(row, i) for row, i in enumerate(parts["gold"][side], 1) if i not in known]:
                 row, i = unknown[0]
-                raise UserError(f"{where['gold']}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
-        return Pools(*parts["source"], *parts["target"], gold)
+                raise UserError(f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
+        return Loaded(Pools(*parts["source"], *parts["target"], gold), tuple(reads.values()))
 
     def refuse_hub(self, rows):
         """Raises UserError for the Hub: the pools are not on it."""
@@ -270,3 +296,13 @@ class BUCC(Task):
             if pair[0] not in known[0] or pair[1] not in known[1]:
                 raise UserError(f"bucc: {pair!r} are no ids of the two pools, source and target.")
         return ["\t".join(pair) for pair in predictions]
+
+    def read_lines(self, path):
+        return read_matches(path, r"[^\t]+\t[^\t]+", "Write two ids with one tab between them.")
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+        return lambda: compute("mining", predictions=[found], references=[gold])
+
+    def sides(self, examples):
+        return examples.source, examples.target

@@ -7,8 +7,9 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks import files
 from tasks.errors import RowError, UserError, one_line
@@ -17,6 +18,7 @@ from tasks.reading import read_object
 if TYPE_CHECKING:
     from datasets import Dataset
 
+Columns = tuple[str, ...] | Callable[[list[str]], tuple[str, ...]]  # names, or a function that picks them from the names of all
 ROUND_TRIP = ".roundtrip"  # ends the config of English rows that went into another language and back
 
 
@@ -26,15 +28,59 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class Read:
+    """The rows of one source split, and where they came from.
+
+    Attributes:
+        data: the rows, in the source's columns.
+        record: their provenance as results.json has it: id, config, split, revision or sha256, file, rows, notes.
+    """
+
+    data: Dataset
+    record: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """The file, and the slice its rows are counted in, for errors that name a row."""
+        if "file" not in self.record:
+            return f"{self.record['id']} ({self.record['config']}, {self.record['split']})"
+        cut = self.record["split"].partition("[")[2]
+        return self.record["file"] + (f" [{cut}" if cut else "")
+
+    def note(self, text: str) -> None:
+        """Add a remark on these rows to the record."""
+        self.record.setdefault("notes", []).append(text)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The examples of a split and language, and the reads they were made of, at least one."""
+
+    examples: Any  # a Dataset in the form's columns, or pools
+    reads: tuple[Read, ...]
+
+    @property
+    def where(self) -> str:
+        """The files, for errors."""
+        return " + ".join(dict.fromkeys(read.where for read in self.reads))
+
+    def note(self, text: str) -> None:
+        """Add a remark on the examples to the last record."""
+        self.reads[-1].note(text)
+
+
 class Rows:
     """The rows of one source tree.
+
+    Attributes:
+        records: the provenance of all that was read, in order: what results.json has as `data`.
 
     Args:
         root: ``"hub"``, or a folder laid out as ``<hub id with / as __>/<config>/<split>.{parquet,jsonl,jsonl.gz}``.
         splits: overrides such as ``"hellaswag.train=validation[:8000]"``: for that task and split, read that slice of
             that source split instead (the Hub's own slicing syntax). Several expressions separated by commas name
             alternatives: the first whose file exists is read; several joined by ``+`` are taken together.
-            What was read stands in `records`.
         translations: a second folder of the same layout, of translated rows (`python -m xstilts.translate` writes
             one). What `root` lacks is looked for there; of the Hub, which is not asked what it has, anything that
             stands there is read from there. The record says which model translated.
@@ -64,7 +110,7 @@ class Rows:
                                 "hellaswag.train=validation[:8000] (split is train, dev or test).")
             self.overrides[match[1], match[2]] = match[3]
         self.records: list[dict] = []
-        self._names: dict[str, list[str]] = {}  # sha256 of a file -> its columns
+        self._last: tuple[tuple, Dataset, str] | None = None  # a file of many languages is asked for again and again: key, rows, sha256
         self._loaded: dict[tuple, tuple[Dataset, dict]] = {}  # splits of the Hub: a file of many languages is asked for once
 
     # ---- what is there -------------------------------------------------------------------------------------------
@@ -114,7 +160,7 @@ class Rows:
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def read(self, source: str, config: str, expression: str, revision: str | None,
-             columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]], url: str = "", optional: tuple[str, ...] = ()) -> Dataset:
+             columns: Columns, url: str = "", optional: tuple[str, ...] = ()) -> Read:
         """The rows of one split: `columns`, and `optional` ones that are there. Other columns are ignored, whatever they hold.
 
         Args:
@@ -124,6 +170,16 @@ class Rows:
         Raises:
             UserError: no such file, not readable, a column of `columns` missing, or no row.
         """
+        return self.keep(self.peek(source, config, expression, revision, columns, url, optional))
+
+    def keep(self, read: Read) -> Read:
+        """Add what was read to the records."""
+        self.records.append(read.record)
+        return read
+
+    def peek(self, source: str, config: str, expression: str, revision: str | None,
+             columns: Columns, url: str = "", optional: tuple[str, ...] = ()) -> Read:
+        """`read` of rows that are only looked at: they do not join the records."""
         config += self.suffix
         if self.local or self.suffix or any(self.file(source, config, base) for base, _ in alternatives(expression)):
             data, record = self._read_file(source, config, expression, columns, optional)
@@ -133,28 +189,16 @@ class Rows:
             data = data.select_columns(files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})"))
         if not len(data):
             raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
-        self.records.append({"id": source, "config": config, **record, "rows": len(data)})
-        return data
+        return Read(data, {"id": source, "config": config, **record, "rows": len(data)})
 
-    def where(self) -> str:
-        """What was read last, for errors that name a row of it: the file (and the slice its rows are counted in)."""
-        record = self.records[-1]
-        cut = record["split"].partition("[")[2]
-        if "file" in record:
-            return record["file"] + (f" [{cut}" if cut else "")
-        return f"{record['id']} ({record['config']}, {record['split']})"
-
-    def _read_file(self, source: str, config: str, expression: str, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]],
-                   optional: tuple[str, ...]) -> tuple[Dataset, dict]:
+    def _read_file(self, source: str, config: str, expression: str, columns: Columns, optional: tuple[str, ...]) -> tuple[Dataset, dict]:
         for base, cut in alternatives(expression):
             path = self.file(source, config, base)
             if path is None:
                 continue
-            record = {"split": base + cut, "sha256": sha256(path), "file": str(path)}
-            if callable(columns):
-                names = self._names.get(record["sha256"]) or files.column_names(path)
-                columns = picked(columns, self._names.setdefault(record["sha256"], names), str(path))
-            data = take_slice(files.load(path, record["sha256"], columns, optional), cut, path)
+            data, digest = self._load_file(path, columns, optional)
+            record = {"split": base + cut, "sha256": digest, "file": str(path)}
+            data = take_slice(data, cut, path)
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
@@ -168,6 +212,17 @@ class Rows:
             + (f" Nor are they below --translations {self.translations}." if self.local and self.translations else "")
             + " If another split holds them, say so with --splits task.split=validation[:8000]."
         )
+
+    def _load_file(self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]],
+                   optional: tuple[str, ...]) -> tuple[Dataset, str]:
+        """Return the rows of a file and its sha256; of the file read last, if it has not changed, without reading it again."""
+        stat = path.stat()
+        key = path, stat.st_mtime_ns, stat.st_size, columns, optional
+        if self._last is None or self._last[0] != key:
+            digest = sha256(path)
+            names = picked(columns, files.column_names(path), str(path)) if callable(columns) else columns
+            self._last = key, files.load(path, digest, names, optional), digest
+        return self._last[1:]
 
     def _read_hub(self, source: str, config: str, expression: str, revision: str | None, url: str) -> tuple[Dataset, dict]:
         from datasets import load_dataset
@@ -192,10 +247,6 @@ class Rows:
         record = {"split": base + cut, "revision": revision} | ({"url": url} if url else {})
         self._loaded[key] = data, record
         return data, dict(record)
-
-    def note(self, text: str) -> None:
-        """Keeps a remark on what was read last; it stands with the record in results.json."""
-        self.records[-1].setdefault("notes", []).append(text)
 
 
 def picked(columns: Callable[[list[str]], tuple[str, ...]], names: list[str], where: str) -> tuple[str, ...]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, fingerprint, put
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.submitted import OneClass
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
 
-class SentencePair(Task):
+class SentencePair(OneClass):
     """Columns after loading: text_a, text_b, label (index into `labels`); id where the source has one."""
 
     form = "sentence_pair"
     texts: ClassVar[tuple[str, ...]] = ("text_a", "text_b")
     fields = (("text_a",), ("text_b",))
     auto_class = "AutoModelForSequenceClassification"
+    pipeline_tag = "text-classification"
     metric = "accuracy"
     columns = ("premise", "hypothesis", "label")  # first text, second text, label
     optional = ("id",)
@@ -67,14 +69,6 @@ class SentencePair(Task):
         from transformers import DataCollatorWithPadding
 
         return DataCollatorWithPadding(tokenizer)
-
-    def decode(self, logits, features, examples):
-        return logits.argmax(-1).tolist()
-
-    def gold(self, examples):
-        return examples["label"][:]
-
-    gold_values = gold
 
     def score(self, predictions, examples, language):
         from tasks.metrics import compute

@@ -16,10 +16,13 @@ from typing import ClassVar
 import numpy as np
 
 from tasks import languages as codes
-from tasks import offsets
-from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
-from tasks.checks import at_row, check_ids, check_text, describe, languages_in, whole_number
+from tasks import offsets, squad_json
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.checks import at_row, check_ids, check_text, languages_in
 from tasks.errors import RowError, UserError
+from tasks.frame import Frame
+from tasks.squad_json import texts_and_starts
+from tasks.submitted import compute, read_entries
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
 
@@ -31,6 +34,8 @@ class Span(Task):
 
     form = "span"
     auto_class = "AutoModelForQuestionAnswering"
+    pipeline_tag = "question-answering"
+    official_metrics = ("exact_match", "f1")
     fields = (("context", "answers"), ("question",))
     num_labels = 2  # start and end
     metric = "f1"
@@ -94,6 +99,15 @@ class Span(Task):
             start = int(rng.integers(len(context) - length + 1))
             moved.append({"text": [context[start : start + length]], "answer_start": [start]})
         return put(examples, answers=moved)
+
+    text_columns = ("context", "question")
+
+    def places(self, row):
+        texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
+        return {"context": (starts[0], starts[0] + len(texts[0]))} if texts else {}
+
+    def replaced(self, row, places):
+        return row | {"answers": {"text": [text for _, text in places["context"]], "answer_start": [at for at, _ in places["context"]]}}
 
     def to_texts(self, examples):
         """The context in three parts, so that its (first) answer can be found again; without an answer all is before it."""
@@ -223,33 +237,32 @@ class Span(Task):
         return [json.dumps(dict(zip(examples["id"], predictions, strict=True)), ensure_ascii=False, indent=0)]
 
     def gold_lines(self, examples):
-        """SQuAD's JSON, with every answer, a paragraph for each different context."""
-        questions: dict[str, list] = {}
-        for row in examples:
-            starts = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-            answers = [{"text": text, "answer_start": start} for text, start in starts]
-            questions.setdefault(row["context"], []).append({"id": row["id"], "question": row["question"], "answers": answers})
-        paragraphs = [{"context": context, "qas": qas} for context, qas in questions.items()]
-        return [json.dumps({"version": "1.1", "data": [{"title": self.name, "paragraphs": paragraphs}]}, ensure_ascii=False)]
+        """SQuAD's JSON, with every answer."""
+        return [squad_json.written(self.name, examples)]
 
+    def read_lines(self, path):
+        return read_entries(path, lambda answer: isinstance(answer, str), "a string")
 
-def texts_and_starts(answers: dict | list) -> dict[str, list]:
-    """Return {text: [..], answer_start: [..]} of a question's answers, which may also be [{text, answer_start}].
+    def compare(self, files):
+        found, gold = self.read_lines(files.predictions), squad_json.read_gold(files.labels)
+        files.check_ids(found, gold)
+        answered = [key for key in gold if key in found]
+        rows = {"predictions": [found[key] for key in answered], "references": [gold[key] for key in answered]}
+        rules = {"": self.normalization_of(files.language)}
+        if rules[""] == "squad":  # English, whatever the language: beside it ours
+            rules["language_"] = "language"
+        elif rules[""] == "language":
+            files.notes.append(f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used.")
 
-    Raises:
-        RowError: they are neither, or some answer lacks its text or its start.
-    """
-    if not isinstance(answers, dict | list):
-        raise RowError(f"column 'answers': {describe(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
-    found = {key: [one[key] for one in answers] if isinstance(answers, list) else answers[key] for key in ("text", "answer_start")}
-    for key, values in found.items():
-        if not isinstance(values, list):
-            raise RowError(f"column 'answers': {key} is {describe(values)}, expected a list.")
-    if len(found["text"]) != len(found["answer_start"]):
-        raise RowError(f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected as many.")
-    if odd := [text for text in found["text"] if not isinstance(text, str)]:
-        raise RowError(f"column 'answers': text is {describe(odd[0])}, expected text.")
-    return found | {"answer_start": [whole_number(start, "column 'answers': answer_start") for start in found["answer_start"]]}
+        def scorer():
+            figures = {}
+            for prefix, rule in rules.items():
+                scores = compute("qa", **rows, language=files.language, normalization=rule)
+                # a question without a prediction scores 0, even where the gold answer normalises to nothing
+                figures |= {prefix + metric: value * len(answered) / len(gold) for metric, value in scores.items()}
+            return figures
+
+        return scorer
 
 
 def overlap(size: int) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Frame, Source, Task, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
 from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.frame import Frame
+from tasks.submitted import class_number, compute, read_stripped
 
 UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
         "SYM", "VERB", "X")  # the order of the Hub's integers
@@ -36,6 +40,8 @@ class Tagging(Task):
 
     form = "tagging"
     auto_class = "AutoModelForTokenClassification"
+    pipeline_tag = "token-classification"
+    other_tags: ClassVar[tuple[str, ...]] = ()  # what a file of predictions may hold besides `labels`
     fields = (("tokens", "tags"),)
     metric = "f1"
     columns = ("tokens", "pos_tags")  # words, tags
@@ -154,6 +160,31 @@ class Tagging(Task):
         """The submission's lines: one tag a word, a blank line between sentences."""
         return [line for tags in predictions for line in (*tags, "")]
 
+    def read_lines(self, path):
+        """The sentences, each with the number of its first line."""
+        classes = (*self.labels, *self.other_tags)
+        sentences, tags, start = [], [], 1
+        for row, line in enumerate(read_stripped(path), 1):
+            if line:
+                tags.append(classes[class_number(line, classes, path, row)])
+            else:
+                sentences.append((start, tags))
+                tags, start = [], row + 1
+        return [*sentences, (start, tags)] if tags else sentences
+
+    def compare(self, files):
+        found, gold = files.read(self.read_lines)
+        files.check_number(found, gold, "sentences")
+        for row, ((line, tags), (_, answers)) in enumerate(zip(found, gold, strict=True), 1):
+            if len(tags) != len(answers):
+                raise UserError(f"{files.predictions}: sentence {row}, from line {line}, has {len(tags)} tags, "
+                                f"but {len(answers)} in {files.labels}.")
+        return lambda: self.official_scores([tags for _, tags in found], [tags for _, tags in gold])
+
+    def official_scores(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
+        """The benchmark's figures of tags in files, 0-100."""
+        return compute("tagging", predictions=predictions, references=references)
+
 
 def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -> None:
     """Raise if a sentence is not a list of words with one tag each."""
@@ -189,13 +220,20 @@ class UDPOS(Tagging):
     sources = (Source("google/xtreme", "udpos.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
                       code=codes.ud_name, only=codes.XTREME["udpos"]),)
     defaults = TARGET
+    other_tags = ("_",)  # XTREME's own files tag a fused form ("du") that stands for two words so
 
-    def load(self, split, language, rows):
-        data = super().load(split, language, rows)
-        mixed = OLD_VARIETIES.get(rows.records[-1]["config"])
-        if mixed and not rows.local:
-            rows.note(f"the Hub's copy mixes in {mixed}; not comparable with XTREME's files")
-        return data
+    def official_scores(self, predictions, references):
+        """Beside the form's, the F1 of the seqeval of 2020: the UDPOS figures in the benchmark's own evaluate_test.py are of that."""
+        from tasks.metrics.tagging import f1_of_seqeval_0_0_12
+
+        return super().official_scores(predictions, references) | {"whole_tag_f1": f1_of_seqeval_0_0_12(predictions, references)}
+
+    def read(self, split, language, rows):
+        loaded = super().read(split, language, rows)
+        for read in loaded.reads:
+            if "revision" in read.record and (mixed := OLD_VARIETIES.get(read.record["config"])):
+                read.note(f"the Hub's copy mixes in {mixed}; not comparable with XTREME's files")
+        return loaded
 
 
 class PANX(Tagging):

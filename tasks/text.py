@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.compute as pc
 
@@ -17,6 +19,8 @@ class Wikipedia(Task):
     form = "mlm"
     metric = "perplexity"
     auto_class = "AutoModelForMaskedLM"
+    pipeline_tag = "fill-mask"
+    masks = True
     columns = ("text",)
     sources = (Source("wikimedia/wikipedia", "20231101.{language}", {"train": "train", "dev": "train", "test": "train"},
                       "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"),)
@@ -32,17 +36,19 @@ class Wikipedia(Task):
             raise UserError("name the languages of the text: --text_languages en de sw ...")
         return super().languages(rows)
 
-    def load(self, split, language, rows):
-        data = super().load("train", language, rows)
+    def read(self, split, language, rows):
+        loaded = super().read("train", language, rows)
+        data = loaded.examples
         # an article of blanks alone has nothing to predict, and as the one that is held out it would measure nothing
         written = np.flatnonzero(pc.match_substring_regex(data.with_format("arrow")[:]["text"], r"\S").to_numpy(zero_copy_only=False))
         if len(written) < len(data):
-            rows.note(f"{len(data) - len(written)} empty texts left out")
+            loaded.note(f"{len(data) - len(written)} empty texts left out")
             data = data.select(written)
         if len(data) < 2:
-            raise UserError(f"{rows.where()}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out.")
+            raise UserError(f"{loaded.where}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out.")
         held_out = min(1000, max(1, len(data) // 100))
-        return data.select(range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data)))
+        kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))
+        return replace(loaded, examples=data.select(kept))
 
     def examples(self, data, language, where):
         check_text(data, self.columns, where)

@@ -73,8 +73,8 @@ def test_lareqa_passages_have_no_line_end():
     """The text of XTREME-R's candidates, so that what is trained is what is searched."""
     rows = Dataset.from_dict({"id": ["q"], "question": ["What?"], "context": ["Never. One\ntwo. Three.\n"],
                               "answers": [{"text": ["two"], "answer_start": [11]}]})
-    assert get_pairs("lareqa_dual").from_answers(rows)["passage"][:] == ["Onetwo.Never. Onetwo. Three."]
-    assert get_pairs("squad_dual").from_answers(rows)["passage"][:] == ["One\ntwo."]
+    assert get_pairs("lareqa_dual").pairs(rows, "here")["passage"][:] == ["Onetwo.Never. Onetwo. Three."]
+    assert get_pairs("squad_dual").pairs(rows, "here")["passage"][:] == ["One\ntwo."]
 
 
 @pytest.mark.parametrize("change, told", [

@@ -196,7 +196,7 @@ def test_a_panic_while_measuring(cli, tiny_model, tiny_world, tmp_path, monkeypa
     def stop(*_):
         raise Panic("index out of bounds")
 
-    monkeypatch.setitem(measure.MEASURES, "retrieval", stop)
+    monkeypatch.setattr(measure, "retrieve", stop)
     done = cli(*MEASURING, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path)
     assert done.returncode == 1 and f"{tmp_path / 'tatoeba'} stopped: Panic: index out of bounds" in line(done)
     assert failure(tmp_path / "tatoeba")["cause"] == "Panic: index out of bounds"

@@ -364,12 +364,6 @@ def test_a_placeholder_stops_a_run_before_it_trains(cli, tiny_model, tiny_world,
     assert not (tmp_path / "out/run.json").exists()
 
 
-def test_one_number_for_what_is_a_placeholder():
-    from tasks.metrics.accuracy import accuracy
-
-    assert checks.PLACEHOLDER == accuracy._ENOUGH
-
-
 # ---- languages in one file -------------------------------------------------------------------------------------------
 
 def in_language(code, label="neutral"):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 from conftest import ROOT
 from test_chain import make
 
+import run_target
+from tasks import get_task
 from xstilts import results
 
 
@@ -58,6 +61,8 @@ def refused(*arguments):
     (["THREADS=x"], "THREADS=x"), (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"), (["QUESTION=recipes/question/none.yaml"], "no such file"),
     (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
     (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"), (["MODEL=tests"], "has no config.json"),
+    (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is no seed. Give whole numbers"),
+    (["SEEDS_sqad=1"], "SEEDS_sqad= is no variable of this Makefile. Did you mean SEEDS_squad?"),
     (["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"], "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of"),
     (["PYTHON=none-there"], "PYTHON=none-there"), (["OUT=/"], "OUT=/: give a folder"), (["OUT=//"], "OUT=//: give a folder"),
     (["HUB=a b"], "HUB=a b"), (["HUB=a;b"], "HUB=a;b"), (["HUB=me/it"], "HUB=me/it"), (["OUT=x\ny"], "OUT holds a line end"),
@@ -110,6 +115,15 @@ def test_without_anything_to_measure_the_arms_are_trained_and_there_is_no_report
     done = make("-n", "matrix", "MODEL=m", f"OUT={tmp_path}", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=", "RETRIEVAL=")
     assert done.returncode == 0 and "run_intermediate.py" in done.stdout and "run_report" not in done.stdout
     assert "Done: 1 trainings" in done.stdout
+
+
+def test_an_arm_can_have_seeds_of_its_own(tmp_path):
+    asked = ["WORLD_ARGS=", "MODEL=m", f"OUT={tmp_path}", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL=", "SEEDS=0", "SEEDS_squad=1 2"]
+    runs = [line.split()[0].removeprefix(f"{tmp_path}/") for line in make("runs", *asked).stdout.splitlines()]
+    assert runs == [f"{folder}/results.json" for folder in
+                    ("none/seed0/xquad", "squad/seed1", "squad/seed1/xquad", "squad/seed2", "squad/seed2/xquad")]
+    assert "--seeds 0 --seeds_of squad=1,2 " in make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
+    assert "0 of 5 runs are done" in make("plan", *asked).stdout
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------------
@@ -259,3 +273,19 @@ def test_ten_thousand_runs(tmp_path):
     assert done.returncode == 2 and "no usable results" in done.stderr
     done = make("-n", "matrix", *asked)
     assert done.returncode == 0 and done.stdout.count("--output_dir") == 10080
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "recipes/presets").glob("*.mk")))
+def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
+    """Each target has defaults of its own, which some arguments contradict; a matrix would find that out after its trainings."""
+    from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+    from xstilts.training_arguments import training_arguments
+
+    printed = make("-n", "matrix", f"PRESET={preset}", "MODEL=m", f"OUT={tmp_path}", "ARMS=none", "SEEDS=0").stdout.replace("\\\n", " ")
+    commands = [shlex.split(line.partition("run_target.py")[2]) for line in printed.splitlines() if "run_target.py" in line]
+    for command in commands:
+        task = get_task(command[command.index("--task") + 1])
+        kinds = (run_target.TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
+        (_, _, _, run), rest = parse(command, "run_target.py", "", *kinds)
+        best = task.select == "best"
+        training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=best)

@@ -1,3 +1,4 @@
+import doctest
 import os
 import random
 import re
@@ -7,11 +8,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tasks import metrics
 from tasks.errors import UserError
-from tasks.metrics.tagging.tagging import f1_of_seqeval_0_0_12
+from tasks.metrics.tagging import f1_of_seqeval_0_0_12
 
 METRICS = Path(metrics.__file__).parent
 
@@ -24,46 +27,97 @@ def qa(predictions, references, **settings):
     return metrics.compute("qa", predictions=predictions, references=references, **settings)
 
 
-# --- every module
+# --- every metric
 
 
 def test_no_module_is_forgotten():
-    folders = {folder.name for folder in METRICS.iterdir() if (folder / f"{folder.name}.py").exists()}
-    assert folders == set(metrics.CLASSES)
+    assert {file.stem for file in METRICS.glob("*.py")} == {*metrics.NAMES, "__init__", "errors", "inputs", "metrics"}
 
 
-@pytest.mark.parametrize("name", metrics.CLASSES)
-def test_module_documents_itself(name):
-    info = metrics.load(name).info
-    assert info.description.strip() and "20" in info.citation
-    for part in ("Args:", "predictions:", "references:", "Returns:", "Examples:"):
-        assert part in info.inputs_description
+@pytest.mark.parametrize("name", metrics.NAMES)
+def test_the_example_in_the_docstring_is_right(name):
+    test = doctest.DocTestParser().get_doctest(metrics.function(name).__doc__, {name: metrics.function(name)}, name, None, 0)
+    assert test.examples and doctest.DocTestRunner().run(test).failed == 0
 
 
-def test_modules_load_by_path_from_outside_offline(tmp_path):
-    """A stranger's process: nothing of ours importable, no network, an empty cache. Runs each module's example."""
-    (tmp_path / "tasks").symlink_to(METRICS.parent)
+def test_metrics_load_by_path_from_outside_offline(tmp_path):
+    """A stranger's process: nothing of ours importable, no network, an empty cache. Runs each metric's example."""
+    (tmp_path / "a_copy").symlink_to(METRICS.parent)
     (tmp_path / "outside.py").write_text(
-        "import doctest, glob, os, evaluate\n"
+        "import doctest, evaluate, sys\n"
         "parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()\n"
-        "for folder in sorted(glob.glob('tasks/metrics/*/')):\n"
-        "    name = os.path.basename(folder.rstrip('/'))\n"
-        "    if os.path.exists(folder + name + '.py'):\n"
-        "        text = evaluate.load(folder.rstrip('/')).info.inputs_description\n"
-        "        runner.run(parser.get_doctest(text, {'evaluate': evaluate}, name, name, 0))\n"
+        "for name in sys.argv[1:]:\n"
+        "    metric = evaluate.load('a_copy/metrics', name)\n"
+        "    assert metric.info.description.strip() and '20' in metric.info.citation\n"
+        "    text = metric.info.inputs_description\n"
+        "    assert all(part in text for part in ('Args:', 'predictions:', 'references:', 'Returns:', 'Raises:', 'Examples:'))\n"
+        "    runner.run(parser.get_doctest(text, {name: metric.compute}, name, name, 0))\n"
+        "    try:\n"
+        "        metric.compute(predictions=[], references=[])\n"
+        "        sys.exit(f'{name} scores nothing')\n"
+        "    except ValueError:\n"
+        "        pass\n"
+        "for settings in ((), ('acc',)):\n"
+        "    try:\n"
+        "        sys.exit(evaluate.load('a_copy/metrics', *settings))\n"
+        "    except ValueError as error:\n"
+        "        assert 'accuracy' in str(error)\n"
+        "assert 'tasks' not in sys.modules\n"
         "print(runner.summarize(verbose=False))\n"
     )
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     env.pop("PYTHONPATH", None)
-    command = [sys.executable, "-I", "outside.py"]
+    command = [sys.executable, "-I", "outside.py", *metrics.NAMES]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "failed=0" in done.stdout.splitlines()[-1] and "attempted=0" not in done.stdout, done.stdout
 
 
-def test_importing_the_package_is_cheap():
-    code = "import sys, tasks.metrics; assert not {'evaluate', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)"
+def test_importing_the_functions_is_cheap():
+    code = ("import sys; from tasks import metrics; [metrics.function(name) for name in metrics.NAMES]; "
+            "assert not {'evaluate', 'datasets', 'sklearn', 'seqeval', 'numpy'} & set(sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=METRICS.parents[1]).returncode == 0
+
+
+def test_scores_need_no_evaluate():
+    code = ("import sys; from tasks.metrics import compute; "
+            "compute('retrieval_accuracy', predictions=[0], references=[0]); compute('tagging', predictions=[['O']], references=[['O']]); "
+            "assert not {'evaluate', 'datasets'} & set(sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=METRICS.parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_f1", "retrieval_accuracy"])
+@pytest.mark.parametrize("value", [1.5, "1", None, [1], 2**63, float("nan")])
+def test_what_is_no_whole_number_is_refused_with_its_row(name, value):
+    for rows in (dict(predictions=[0, value], references=[0, 1]), dict(predictions=[0, 1], references=[0, value])):
+        with pytest.raises(UserError, match="row 2"):
+            metrics.compute(name, **rows)
+
+
+@pytest.mark.parametrize("value", [5, None, b"b", ["b"], float("nan"), "\ud800"])
+def test_what_is_no_text_is_refused_with_its_row(value):
+    with pytest.raises(UserError, match="predictions, row 2"):
+        qa(["a", value], [["a"], ["b"]])
+    for name in ("qa", "mean_average_precision", "tagging", "mining"):
+        with pytest.raises(UserError, match="references, row 2, entry 1"):
+            metrics.compute(name, predictions=["a", "b"] if name == "qa" else [["a"], ["b"]], references=[["a"], [value]])
+
+
+@pytest.mark.parametrize("value", ["ab", {"a": 1}, {"a", "b"}, None, 5])
+def test_what_is_no_list_is_refused(value):
+    with pytest.raises(UserError, match="predictions: "):
+        qa(value, [["a"], ["b"]])
+    with pytest.raises(UserError, match="references, row 1: "):
+        metrics.compute("mean_average_precision", predictions=[["a"]], references=[value])
+
+
+def test_arrays_score_as_lists_do():
+    numbers, rows = np.array([0, 1, 1], dtype=np.int32), np.array([["a", "b"]])
+    for given in (numbers, list(numbers), tuple(numbers.tolist()), torch.tensor(numbers)):
+        scores = metrics.compute("accuracy", predictions=given, references=[0, 1, 2])
+        assert scores == metrics.compute("accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
+        assert type(scores["accuracy"]) is float
+    assert metrics.compute("mean_average_precision", predictions=rows, references=list(rows)) == {"map@20": 100, "mrr@20": 100}
 
 
 def test_a_failed_score_does_not_touch_the_next():
@@ -72,7 +126,7 @@ def test_a_failed_score_does_not_touch_the_next():
     assert metrics.compute("accuracy", predictions=[1], references=[1]) == {"accuracy": 100.0}
 
 
-@pytest.mark.parametrize("name", metrics.CLASSES)
+@pytest.mark.parametrize("name", metrics.NAMES)
 def test_nothing_and_unequal_numbers_are_refused(name):
     with pytest.raises(UserError, match="nothing to score"):
         metrics.compute(name, predictions=[], references=[])
@@ -82,7 +136,7 @@ def test_nothing_and_unequal_numbers_are_refused(name):
 
 def test_unknown_metric():
     with pytest.raises(UserError, match="'acc' is unknown.*accuracy"):
-        metrics.load("acc")
+        metrics.compute("acc", predictions=[0], references=[0])
 
 
 # --- classes
@@ -360,6 +414,33 @@ def test_retrieval_accuracy_and_mtebs_f1():
     scores = metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
     assert scores == {"accuracy": close(200 / 3), "f1": close(100 * (1 + 2 / 3) / 3)}
     assert metrics.compute("retrieval_accuracy", predictions=[-1], references=[0]) == {"accuracy": 0.0, "f1": 0.0}
+    assert metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2], f1=False) == {"accuracy": scores["accuracy"]}
+
+
+@pytest.mark.parametrize("name", ["tatoeba", "ntrex"])
+def test_the_main_score_of_retrieval_computes_no_f1(name, monkeypatch):
+    import sklearn.metrics
+    from datasets import Dataset
+
+    from tasks import get_task
+
+    task, examples = get_task(name), Dataset.from_dict({"source": ["a", "b", "c"], "target": ["d", "e", "f"]})
+    score = task.score([0, 1, 1], examples, "de")["accuracy"]
+    monkeypatch.delattr(sklearn.metrics, "f1_score")
+    assert task.main_score([0, 1, 1], examples, "de") == score
+
+
+def test_retrieval_accuracy_is_scikit_learns_to_the_last_bit():
+    import sklearn.metrics
+
+    draw = random.Random(0)
+    for n in (3, 7, 49, 310):
+        gold = list(range(n))
+        found = [row if draw.random() < 0.6 else draw.randrange(-1, n) for row in gold]
+        assert metrics.compute("retrieval_accuracy", predictions=found, references=gold) == {
+            "accuracy": 100.0 * sklearn.metrics.accuracy_score(gold, found),
+            "f1": 100.0 * sklearn.metrics.f1_score(gold, found, average="weighted", zero_division=0),
+        }
 
 
 def test_mining():

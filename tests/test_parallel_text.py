@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from test_retrieval import no_embedding, refused, retrieval  # noqa: F401 - fixtures
 
-from tasks import get_task
+from tasks import files, get_task
 from tasks.errors import UserError
-from tasks.rows import Rows
+from tasks.rows import Rows, sha256
 from xstilts import contrasts, measure, nway, statistics
 from xstilts.embedding import Encoder, normalize
 
@@ -42,6 +42,21 @@ def test_a_column_is_a_language(rows):
     assert task.languages(there) == ["fa", "qaa", "zh-Hant"]
     assert task.load("test", "zh-Hant", there).to_dict() == {"source": ["甲", "乙"], "target": ["a", "b"]}
     assert there.records[-1]["rows"] == 2
+
+
+def test_a_file_of_many_languages_is_read_once_unless_it_changes(rows, tmp_path, monkeypatch):
+    task, there = rows({"eng_Latn": ["a", "b"], "deu_Latn": ["c", "d"], "fra_Latn": ["e", "f"]})
+    read = []
+    load = files.load
+    monkeypatch.setattr(files, "load", lambda path, *rest: read.append(path) or load(path, *rest))
+    texts = [task.load("test", language, there)["source"][:] for language in (*task.languages(there), "de")]
+    assert texts == [["c", "d"], ["e", "f"], ["c", "d"]] and len(read) == 1
+    assert len({record["sha256"] for record in there.records}) == 1
+
+    path = tmp_path / PATH
+    path.write_text(path.read_text().replace('"c"', '"new"'))
+    assert task.load("test", "de", there)["source"][:] == ["new", "d"] and len(read) == 2
+    assert there.records[-1]["sha256"] == sha256(path) != there.records[0]["sha256"]
 
 
 @pytest.mark.parametrize("columns, language, told", [

@@ -103,10 +103,10 @@ def ask(tmp_path, monkeypatch):
     """`ask(root, **changes)`: the question of SPEC with changes, its bootstrap shortened."""
     monkeypatch.setattr(statistics.estimate, "__defaults__", (300, 0))
 
-    def asked(root, arms=(), seeds=(), **changes):
+    def asked(root, arms=(), seeds=(), seeds_of=None, **changes):
         path = tmp_path / "question.yaml"
         path.write_text(yaml.safe_dump(SPEC | changes, sort_keys=False))
-        return cs.ask(mx.collect(root, arms=arms, seeds=seeds), cs.read_spec(path))
+        return cs.ask(mx.collect(root, arms=arms, seeds=seeds, seeds_of=seeds_of), cs.read_spec(path))
 
     return asked
 
@@ -315,6 +315,19 @@ def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
     assert "A warning names seeds" in text and "[warning: E at chance in seed 2]" in text
     put_training(runs, "mnli", 2, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
     assert "warning" not in find(ask(runs), "nli", "M", SEEN).verdict
+
+
+def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, ask):
+    """Without a plan a lacking seed is one that may have failed; with one, more seeds of some arms take nothing from the others."""
+    (runs / "mnli/seed2/tatoeba/results.json").unlink()
+    asked = ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1]}, **SMALL)
+    found = find(asked, "nli", "M", SEEN)
+    assert found.found.n_seeds == 2 and "without" not in found.verdict
+    assert (asked.matrix.missing, asked.matrix.seeds_of["none"]) == ([], [0, 1, 2])
+    gaps = mx.differences(asked.matrix)
+    assert (gaps.loc[("mnli", "tatoeba"), "n"], gaps.loc[("mnli_multilingual", "tatoeba"), "n"]) == (2, 3)
+    (runs / "mnli_multilingual/seed1/tatoeba/results.json").unlink()
+    refused(ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1]}, **SMALL), "different seeds", "mnli_multilingual has 0", "mnli has 0 1")
 
 
 def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):

@@ -23,7 +23,7 @@ def place(runs, tmp_path, monkeypatch):  # noqa: F811
     root = tmp_path / "project"
     (root / "docs").mkdir(parents=True)
     (root / "README.md").write_text("# Head\n")
-    kept.keep(runs / "report", root / "docs/results/some")
+    kept.keep(runs / "report", root / "docs/results/some", [])
     monkeypatch.setattr(kept, "ROOT", root)
     return root
 

@@ -288,7 +288,7 @@ def test_a_line_that_would_be_read_as_another_is_refused(tmp_path, line):
 def test_nothing_found_is_an_empty_file(tmp_path):
     path = submission.write_lines(tmp_path, get_task("bucc"), "de", [])
     assert path == tmp_path / "bucc2018" / "test-de.tsv" and path.read_bytes() == b""
-    assert scoring.read(path, get_task("bucc")) == []
+    assert get_task("bucc").read_lines(path) == []
 
 
 def test_pairs_of_unknown_ids_are_refused():

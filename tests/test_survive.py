@@ -343,7 +343,7 @@ def test_a_measurement_that_failed_says_why_until_it_succeeds(cli, tiny_model, t
     command = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "qaa", "--model_name_or_path", tiny_model,
                "--data_root", tiny_world, "--output_dir", tmp_path]
     with monkeypatch.context() as patch:
-        patch.setitem(measure.MEASURES, "retrieval", lambda *_: fail(MemoryError())(None))
+        patch.setattr(measure, "retrieve", lambda *_: fail(MemoryError())(None))
         done = cli(*command)
     assert done.returncode == 2 and f"{tmp_path / 'tatoeba'} stopped: out of memory; lower --max_seq_length" in done.stderr
     assert list(results.failures(tmp_path)) == ["tatoeba"]

@@ -35,7 +35,7 @@ def test_the_plan_is_what_is_embedded(name, options, tiny_model, tiny_world, tmp
 
     embed.prompts = plain.prompts
     layer = headline.choose(embed)
-    measure.MEASURES[task.form](task, examples, embed, how, layer)
+    measure.measure(task, examples, embed, how, layer)
     assert planned == asked and planned
 
 

@@ -179,7 +179,7 @@ def test_a_stopped_command_goes_on_and_a_finished_one_does_nothing(run, tmp_path
 def test_long_sentences_are_cut_at_blanks():
     assert translate.fitting("aa bb cc dd", lambda text: len(text) < 6) == ["aa bb", "cc dd"]
     assert translate.fitting("aaaaaaaa", lambda text: False) == ["aaaaaaaa"]
-    long, answer = "one two three four five six. The answer is here.", {"text": ["answer"], "answer_start": [33]}
+    long, answer = "one two three four five six. The answer is here.", (33, 39)
     assert [text for text, _ in translate.sentences(long, answer, lambda text: len(text) < 22)] == [
         "one two three", "four five six.", "The [answer] is here."]
     assert translate.sentences(long, answer, lambda text: len(text) < 15) is None

@@ -8,6 +8,7 @@ import logging
 import os
 from pathlib import Path
 
+from tasks import get_task
 from xstilts import privacy, results
 from xstilts.errors import UserError, first_line
 from xstilts.run.record import Record
@@ -28,7 +29,7 @@ def card(record: Record, checkpoint: bool) -> str:
     hub = {d["id"] for d in pinned if "url" not in d}
     rows = record.task + ("" if len(pinned) == len(record.data) else " (rows of a folder)")
     evaluated = [
-        EvalResult(task_type=hub_type(record.form), dataset_type=record.task, dataset_name=rows,
+        EvalResult(task_type=get_task(record.task).pipeline_tag, dataset_type=record.task, dataset_name=rows,
                    dataset_config=language, metric_type=record.metric, metric_value=round(by_metric[record.metric], 3))
         for language, by_metric in record.scores.items()
     ]
@@ -69,11 +70,6 @@ def card(record: Record, checkpoint: bool) -> str:
     return text
 
 
-def hub_type(form: str) -> str:
-    """The Hub's pipeline name for a task form."""
-    return {"sentence_pair": "text-classification", "sentence": "text-classification", "span": "question-answering",
-            "multiple_choice": "multiple-choice", "tagging": "token-classification", "mlm": "fill-mask",
-            "mixture": "text-classification"}.get(form, "sentence-similarity")
 
 
 def hub():

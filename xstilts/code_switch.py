@@ -171,9 +171,9 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
     """The (source, target) rows of one lexicon, stripped, and where they came from."""
     if path.is_dir():
         rows = Rows(path.parent.parent)
-        data = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
-        check_text(data, ("source", "target"), rows.where())
-        return [(s.strip(), t.strip()) for s, t in zip(data["source"], data["target"], strict=True)], rows.records[-1]
+        read = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
+        check_text(read.data, ("source", "target"), read.where)
+        return [(s.strip(), t.strip()) for s, t in zip(read.data["source"], read.data["target"], strict=True)], read.record
     pairs = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words

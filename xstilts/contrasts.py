@@ -333,7 +333,8 @@ def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -
 def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
     """Fills in `found` and `means`, or `why`."""
     treated, baseline = contrast.arms
-    seeds = {arm: sorted(seed for one, seed in cells if one == arm) for arm in contrast.arms}
+    common = hits.matrix.common_seeds(*contrast.arms)
+    seeds = {arm: sorted(seed for one, seed in cells if one == arm and seed in common) for arm in contrast.arms}
     try:
         if not contrast.languages:
             raise UserError(f"there is no {contrast.kind} language among those reported")
@@ -363,13 +364,14 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
 def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     """Returns what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that stand apart.
 
-    A seed is left out that another arm or task has, or of which there is a folder, but that has no usable result here.
+    A seed is left out that both arms are to have, or of which there is a folder though no arm is to have it, but that has no
+    usable result here.
     """
-    found = []
+    found, common = [], set(matrix.common_seeds(*contrast.arms))
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
         begun = {seed for one, seed in matrix.begun if one == arm}
         failed = {record.seed for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)}
-        kinds = {"without": begun.union(matrix.seeds) - set(seeds), "at chance in": failed.intersection(seeds)}
+        kinds = {"without": (common | begun.difference(matrix.seeds)) - set(seeds), "at chance in": failed.intersection(seeds)}
         found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
     if contrast.found.apart is not None:
         found.append(f"seed {seeds[contrast.found.apart]} stands apart")

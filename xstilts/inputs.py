@@ -157,7 +157,7 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
         raise UserError(f"--no_include_special is about the mean; --pooling {how.pooling} takes <s> itself.")
     if not how.include_special and how.export_sentence_transformers:
         raise UserError("--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them.")
-    if how.pairs == "all" and not any(task.form == "retrieval" and task.parallel for task in tasks):
+    if how.pairs == "all" and not any("pairs" in task.search_options for task in tasks):
         raise UserError("--pairs all goes with --tasks ntrex or flores, whose rows are the same sentences in every language.")
     if how.csls is not None and how.csls < 1:
         raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
@@ -167,7 +167,7 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
                 raise UserError(f"--{flag} goes with --index.")
     else:
         for task in tasks:
-            if task.form == "ranking" or task.parallel or how.csls is not None:
+            if "index" not in task.search_options or how.csls is not None:
                 raise UserError(f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out.")
         if how.cache_dir is None:
             raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
@@ -202,8 +202,8 @@ def selection(select_on: str, benchmark: str) -> tuple:
     name, colon, what = select_on.partition(":")
     words = [word.strip() for word in what.split(",") if word.strip()]
     task = get_task(name, benchmark)
-    if not colon or task.form not in ("retrieval", "mining") or (task.form == "mining" and words != ["dev"]):
+    if not colon or not task.chooses_layer or (task.mines and words != ["dev"]):
         raise UserError(f"--select_on {select_on}: give tatoeba:<languages>, e.g. tatoeba:ces,dan, or bucc:dev.")
     if not words:
         raise UserError(f"--select_on {select_on} names no language.")
-    return task, [] if task.form == "mining" else words
+    return task, [] if task.mines else words

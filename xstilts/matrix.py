@@ -36,6 +36,7 @@ class Matrix:
     arms: list[str]
     tasks: list[str]
     seeds: list[int]
+    seeds_of: dict[str, list[int]]  # {arm: those of `seeds` that it is to have}
     records: dict[CellKey, Record]
     paths: dict[CellKey, str]
     trainings: list[tuple[str, Record]]  # phases 1 and 2: (path, record)
@@ -44,6 +45,10 @@ class Matrix:
     problems: list[str] = field(default_factory=list)
     left_out: str = ""  # what lies below root but was not asked for
     begun: set[tuple[str, int]] = field(default_factory=set)  # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
+
+    def common_seeds(self, *arms: str) -> list[int]:
+        """Returns the seeds that each of the arms is to have."""
+        return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
     def tasks_of(self, phase: str) -> list[str]:
         """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
@@ -68,8 +73,12 @@ def collect(
     arms: Sequence[str] = (),
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    seeds_of: Mapping[str, Sequence[int]] | None = None,
 ) -> Matrix:
     """Returns the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+
+    Args:
+        seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
 
     Raises:
         UserError: when `root` is no folder or holds no usable cell.
@@ -91,8 +100,10 @@ def collect(
     # Targets before retrieval, as in XTREME's tables.
     phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
     tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
-    seeds = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
-    grid = list(itertools.product(arms, tasks, seeds))
+    usual = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
+    planned = {arm: list(dict.fromkeys((seeds_of or {}).get(arm, usual))) for arm in arms}
+    seeds = list(dict.fromkeys([*usual, *itertools.chain.from_iterable(planned.values())]))
+    grid = [(arm, task, seed) for arm, task in itertools.product(arms, tasks) for seed in planned[arm]]
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
         _drop_incomparable(task, records, problems)
@@ -106,6 +117,7 @@ def collect(
         arms=arms,
         tasks=tasks,
         seeds=seeds,
+        seeds_of=planned,
         records=records,
         paths={key: paths[key] for key in records},
         trainings=trainings,
@@ -162,9 +174,9 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Returns the score of each (arm, task) less that of arm `none`, over the same seeds: mean, sd, n, chance, reason.
+    """Returns the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd, n, chance, reason.
 
-    `mean` is NaN, and `reason` says why, where `none` has no such cell or other seeds. `chance` marks rows in which
+    `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks rows in which
     either side is wholly at chance.
     """
     scores, rows = over_seeds(matrix), []
@@ -175,11 +187,12 @@ def differences(matrix: Matrix) -> pd.DataFrame:
         out = {"arm": arm, "task": task, "mean": np.nan, "sd": np.nan, "n": 0, "chance": row["chance"], "reason": ""}
         if (PLAIN, task) not in scores.index:
             out["reason"] = f"arm {PLAIN} has no {task}"
-        elif (plain := scores.loc[(PLAIN, task)])["seeds"] != row["seeds"]:
+        elif set((plain := scores.loc[(PLAIN, task)])["seeds"]).intersection(common := matrix.common_seeds(arm, PLAIN)) != set(
+                row["seeds"]).intersection(common):
             ours, theirs = (" ".join(map(str, seeds)) for seeds in (row["seeds"], plain["seeds"]))
             out["reason"] = f"{task}: seeds {ours}, but {theirs} in {PLAIN}"
         else:
-            pairs = [by_seed[arm, task, seed] - by_seed[PLAIN, task, seed] for seed in row["seeds"]]
+            pairs = [by_seed[arm, task, seed] - by_seed[PLAIN, task, seed] for seed in row["seeds"] if seed in common]
             out |= _spread(pd.Series(pairs))
             out["chance"] = "all" if "all" in (row["chance"], plain["chance"]) else row["chance"]
         rows.append(out)
@@ -198,7 +211,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
     A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
     task is at chance likewise; `reason` says either, and `tasks` are those that entered. The difference to `none` is
-    over the same tasks and seeds, NaN where they are not the same.
+    over the same tasks and the seeds that both are to have, NaN where they are not the same.
     """
     scores = over_seeds(matrix)
     by_seed = matrix.cells.set_index(["arm", "task", "seed"])
@@ -213,7 +226,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
         used = [task for task in tasks if scores.loc[(arm, task), "chance"] != "all"]
         reasons = [f"without {task}: at chance" for task in tasks if task not in used]
         values = {}
-        for seed in matrix.seeds:
+        for seed in matrix.common_seeds(arm):
             fallen = [task for task in used if by_seed.loc[(arm, task, seed), "at_chance"]]
             if fallen:
                 reasons.append(f"without seed {seed}: {', '.join(fallen)} at chance")
@@ -224,8 +237,9 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
         rows[arm] = {**spread, "tasks": tuple(used), "reason": "; ".join(reasons)}
     for arm, row in rows.items():
         plain = rows.get(PLAIN, {"tasks": ()})
-        same = row["tasks"] and row["tasks"] == plain["tasks"] and set(per_seed[arm]) == set(per_seed[PLAIN])
-        pairs = [per_seed[arm][seed] - per_seed[PLAIN][seed] for seed in per_seed[arm]] if same else []
+        common = set(matrix.common_seeds(arm, PLAIN))
+        same = row["tasks"] and row["tasks"] == plain["tasks"] and common & set(per_seed[arm]) == common & set(per_seed[PLAIN])
+        pairs = [per_seed[arm][seed] - per_seed[PLAIN][seed] for seed in per_seed[arm] if seed in common] if same else []
         spread = _spread(pd.Series(pairs, dtype=float))
         row |= {"difference": spread["mean"], "difference_sd": spread["sd"]}
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,7 +1,7 @@
 """Retrieval, mining and ranking over a task's languages: vectors of one pass, scores of every layer asked for.
 
-Rows are read and checked (`read`) before the first sentence is embedded; `MEASURES` has the measurement of each task
-form; `Headline` says which layer's scores are the result.
+Rows are read and checked (`read`) before the first sentence is embedded; `measure` retrieves, ranks or mines, as the task says;
+`Headline` says which layer's scores are the result.
 """
 
 from __future__ import annotations
@@ -47,11 +47,10 @@ class Found:
 
     def answer(self, task, layer: int, language: str, variant: str, predictions: list, examples) -> None:
         """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of another."""
-        scores = task.score(predictions, examples, language)
         if variant == "plain":
-            self.add(layer, language, scores, predictions, examples)
+            self.add(layer, language, task.score(predictions, examples, language), predictions, examples)
         else:
-            self.layers[layer][language][f"{task.metric}_{variant}"] = scores[task.metric]
+            self.layers[layer][language][f"{task.metric}_{variant}"] = task.main_score(predictions, examples, language)
         self.hits.append((language, layer, variant, task.query_ids(examples), task.hits(predictions, examples)))
 
     def measured(self) -> dict[str, float]:
@@ -120,18 +119,18 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
     Raises:
         UserError: a row is broken, or a pool is smaller than the neighbours asked of it.
     """
-    if task.form == "mining":
+    if task.mines:
         found = {language: {split: task.load(split, language, rows) for split in splits} for language in languages}
         for language, pools in found.items():
             for split, pool in pools.items():
-                for side, texts in (("source", pool.source), ("target", pool.target)):
+                for side, texts in zip(("source", "target"), task.sides(pool), strict=True):
                     if (size := len(set(texts))) < NEIGHBOURS:
                         raise UserError(f"{task.name} {language}: the {split} {side} pool has {size} different sentences; a margin score "
                                         f"takes {NEIGHBOURS} neighbours.")
         return found
     found = {language: runner.first(task.load("test", language, rows), limit) for language in languages}
     _check_sizes(task, found, how)
-    if task.form == "retrieval" and task.parallel and how.pairs == "all" and len(found) < 2:
+    if "pairs" in task.search_options and how.pairs == "all" and len(found) < 2:
         raise UserError(f"--pairs all: {task.name} has {' '.join(found)} alone; a pair without English takes two languages.")
     return found
 
@@ -139,9 +138,9 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
 def smaller_pools(task, examples: Mapping, limit: int | None) -> list[str]:
     """Notes on pools that are smaller than the benchmark's, which makes a search easier: cut off, or without some languages."""
     notes = []
-    if task.form == "retrieval" and (cut := [language for language, rows in examples.items() if len(rows) == limit]):
+    if not task.mines and not task.ranks and (cut := [language for language, rows in examples.items() if len(rows) == limit]):
         notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
-    if task.form == "ranking" and task.parallel:
+    if task.ranks and task.parallel:
         spoken, reported = set(next(iter(examples.values())).candidate_languages), codes.XTREME_R[task.languages_in]
         absent = [code for code in reported if code not in spoken]
         if absent and spoken <= set(reported):
@@ -153,7 +152,7 @@ def _check_sizes(task, examples: Mapping, how) -> None:
     """Raises UserError where there is nothing to search, no mean to take away, or fewer sentences than CSLS needs."""
     groups = {f"{task.name} {language}: queries": len(rows) for language, rows in examples.items()}  # each has a mean of its own
     pools = groups  # each is searched as a whole
-    if task.form == "ranking":
+    if task.ranks:
         spoken = Counter(next(iter(examples.values())).candidate_languages)
         pools = {f"{task.name}: queries": sum(groups.values()), f"{task.name}: candidates": spoken.total()}
         groups = groups | {f"{task.name} {language}: candidates": size for language, size in spoken.items()}
@@ -169,7 +168,7 @@ def check_index(task, examples: Mapping, how, dim: int) -> None:
     if how.index is None:
         return
     for language, rows in examples.items():
-        sizes = [len(rows)] if task.form == "retrieval" else [len(set(texts)) for texts in (rows["test"].source, rows["test"].target)]
+        sizes = [len(set(side)) for side in task.sides(rows["test"])] if task.mines else [len(rows)]
         with _told(f"{task.name} {language}"):
             _index(how).sample(min(sizes), dim)
 
@@ -427,7 +426,9 @@ def _readable(pairs: list[tuple[str, str]], values: np.ndarray, threshold: float
     return "\n".join([header, *lines]) + "\n"
 
 
-MEASURES = {"retrieval": retrieve, "ranking": rank, "mining": mine}
+def measure(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
+    """`mine`, `rank` or `retrieve`, as the task's form asks for."""
+    return (mine if task.mines else rank if task.ranks else retrieve)(task, examples, embed, how, headline)
 
 
 # ---- the headline layer ----------------------------------------------------------------------------------------------
@@ -472,7 +473,7 @@ class Headline:
         if how.select_on is None:
             return
         self.task, words = inputs.selection(how.select_on, data_args.benchmark)
-        self.mined, rows = self.task.form == "mining", inputs.open_rows(data_args)
+        self.mined, rows = self.task.mines, inputs.open_rows(data_args)
         languages = inputs.choose_languages(self.task, rows, words, "--select_on")
         self.held_out = [] if self.mined else languages
         self.how = replace(how, center="none", csls=None, pairs="english")

@@ -16,7 +16,7 @@ from xstilts import results
 from xstilts.batching import deal, length_groups, loader_options, order_seed
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
-from xstilts.checkpoint.heads import fresh_head, masked_lm, needs_pooler
+from xstilts.checkpoint.heads import head_of, needs_pooler
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.runner import TaskTrainer
@@ -40,8 +40,7 @@ class MixtureModel(PreTrainedModel):
     def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
         super().__init__(read_config(name, revision))
         encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention)
-        whole = {task.name: masked_lm(name, revision, encoder) if task.form == "mlm" else fresh_head(task, name, revision, encoder)
-                 for task in tasks}
+        whole = {task.name: head_of(task, name, revision, encoder) for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
         heads = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}

@@ -144,8 +144,8 @@ def parallel(task, languages: Sequence[str], with_roundtrip: bool, rows, limit: 
              ] if lacking else []
     columns = [c for c in found["en"].column_names if all(c in data.column_names for data in found.values())]  # an id may not be in all
     found = {code: data.select_columns(columns).select(place) for (code, data), place in zip(found.items(), places, strict=True)}
-    if "label" in found["en"].column_names:
-        labels = np.array([data["label"][:] for data in found.values()])
+    if task.shared_labels(found["en"]) is not None:
+        labels = np.array([task.shared_labels(data) for data in found.values()])
         same = (labels == labels[0]).all(0)
         differ = {code: int(n) for code, n in zip(found, (labels != labels[0]).sum(1), strict=True) if n}
         if by_number and max(differ.values(), default=0) > MISLABELLED * len(same):

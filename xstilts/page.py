@@ -334,7 +334,7 @@ def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None,
 
 
 def _extent(matrix: Matrix) -> str:
-    asked = len(matrix.arms) * len(matrix.tasks) * len(matrix.seeds)
+    asked = len(matrix.records) + len(matrix.missing)
     words = [_count(len(matrix.arms), "arm"), _count(len(matrix.tasks), "task"), _count(len(matrix.seeds), "seed")]
     left_out = f" Found but not asked for: {matrix.left_out}." if matrix.left_out else ""
     return f"{', '.join(words)}: {len(matrix.records)} of {asked} cells are there.{left_out}"

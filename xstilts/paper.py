@@ -150,7 +150,7 @@ def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: lis
     """Returns {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at chance."""
     cells = matrix.cells.set_index(["arm", "task", "seed"])
     found = {}
-    for seed in matrix.seeds:
+    for seed in matrix.common_seeds(*arms):
         keys = [(arm, task, seed) for arm in arms for task in tasks]
         missing = [key for key in keys if key not in cells.index]
         flat = [key for key in keys if key not in missing and cells.loc[key, "at_chance"]]

@@ -24,16 +24,30 @@ def grid_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--tasks", nargs="*", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
+    parser.add_argument("--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have others")
     parser.add_argument("--model", action="store_true", help="the matrix trains the model that its arms start from")
 
 
 def stamps_of(given: argparse.Namespace) -> list[Path]:
     """The results.json of every run of the matrix, done or not: the model, each phase 2, the cells."""
-    seeds = [given.runs_dir / arm / f"seed{seed}" for seed in given.seeds for arm in given.arms]
+    of = read_seeds_of(given.seeds_of)
+    seeds = [given.runs_dir / arm / f"seed{seed}" for arm in given.arms for seed in of.get(arm, given.seeds)]
     folders = [given.runs_dir / "model"] if given.model else []
     folders += [folder for folder in seeds if folder.parent.name != PLAIN]
     folders += [folder / task for folder in seeds for task in given.tasks]
     return [folder / FILE_NAME for folder in folders]
+
+
+def read_seeds_of(words: Sequence[str]) -> dict[str, list[int]]:
+    """{arm: its seeds}, of words ARM=SEED,SEED,...
+
+    Raises:
+        UserError: a word of another form.
+    """
+    for word in words:
+        if not re.fullmatch(r"[^=]+=\d+(,\d+)*", word):
+            raise UserError(f"--seeds_of {word}: give ARM=SEED,SEED,..., e.g. none=0,1,2.")
+    return {arm: [int(seed) for seed in seeds.split(",")] for arm, _, seeds in (word.partition("=") for word in words)}
 
 
 @dataclass

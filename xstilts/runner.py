@@ -257,7 +257,8 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
             raise
         row, cause = _failing(task, examples, options)
         raise UserError(f"{desc}, row {row + 1}: {first_line(cause or error)}") from error
-    return through_cache(features, lengths, input_columns="input_ids", desc=f"{desc}: lengths")
+    return through_cache(features, lambda ids: {"length": task.lengths(ids)}, input_columns="input_ids", desc=f"{desc}: lengths",
+                         new_fingerprint=fingerprint(task, features, "length"))
 
 
 def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
@@ -315,20 +316,15 @@ def has_words(features, special: list[int]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def lengths(input_ids: list) -> dict[str, list[int]]:
-    """Tokens a feature (of the longest choice), for grouping by length."""
-    return {"length": [max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids) for ids in input_ids]}
-
-
 def load_scored(task, split: str, language: str, rows, limit: int | None):
     """The first `limit` examples of a split that will be scored.
 
     Raises:
         UserError: as `task.load`; or the gold is a placeholder, which the score would find only after the training.
     """
-    examples = task.load(split, language, rows)
-    check_placeholder(task.gold_values(examples), rows.where())
-    return first(examples, limit)
+    loaded = task.read(split, language, rows)
+    check_placeholder(task.gold_values(loaded.examples), loaded.where)
+    return first(loaded.examples, limit)
 
 
 def first(data, n: int | None):

@@ -8,7 +8,7 @@
 `write` takes the cells' own prediction files: those of one arm, or for each task those of the arm that is best on
 English dev, as the paper's system was put together (that dev chose it is our reading). `gold` writes the labels of the
 same layout from rows, so that `score`, or the benchmark's `evaluate.py`, can be run on what `write` wrote. What a file
-holds stands in `xstilts.scoring`.
+holds stands at `lines` of the task's form.
 """
 
 import argparse
@@ -188,8 +188,8 @@ def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
         path = folder / name
         if not path.is_file():
             raise UserError(f"{path}: no such file, but results.json has {language}. Delete that results.json and run the cell again.")
-        found = len(scoring.read(path, task))
-        if task.form != "mining" and found != rows:  # in mining n counts the gold pairs, and any number may be found
+        found = len(task.read_lines(path))
+        if not task.mines and found != rows:  # in mining n counts the gold pairs, and any number may be found
             raise UserError(f"{path}: {found} predictions, but results.json says {rows}. Delete that results.json and run the cell again.")
         files[name] = path
     return files
@@ -243,7 +243,7 @@ def gold(
                 continue
             for language in languages:
                 examples = task.load("test", language, rows)
-                if max_eval_samples is not None and task.form != "mining":
+                if max_eval_samples is not None and not task.mines:
                     examples = examples.select(range(min(max_eval_samples, len(examples))))
                 write_lines(folder, task, language, task.gold_lines(examples))
                 written.setdefault(name, {})[language] = len(examples)

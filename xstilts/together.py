@@ -57,14 +57,14 @@ def embed_all(encoder: Encoder, cache_dir: str, prompts: Mapping[str, str], head
     Args:
         headline: the rows its layer is chosen on are embedded too.
         work: (task, its examples) of each measurement.
-        how: as for `measure.MEASURES`.
+        how: as for `measure.measure`.
     """
     calls: list[tuple[Sequence[str], str]] = []
     plan = _planner(calls, prompts)
     with contextlib.suppress(UserError):  # no layer can be chosen without vectors
         headline.choose(plan)
     for task, examples in work:
-        measure.MEASURES[task.form](task, examples, plan, how)
+        measure.measure(task, examples, plan, how)
     for sentences, desc in calls:
         fill_cache(encoder, sentences, cache_dir, desc)
     processes.leave()

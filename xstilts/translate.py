@@ -288,12 +288,11 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
 
 def translate(task, examples, ways: list[Translator], language: str):
     """(rows in the source's columns, {lost: rows, stopped: sentences})."""
-    texts = [column for columns in task.fields for column in columns if column != "answers"]
-    has_answers = "answers" in examples.column_names
+    texts = task.text_columns
     pieces, wanted = [], {}  # each row's texts as lists of sentences; the sentences, once each
     for row in examples:
-        cut = {column: sentences(row[column], row["answers"] if has_answers and column == "context" else None, ways[0].fits)
-               for column in texts}
+        places = task.places(row)
+        cut = {column: sentences(row[column], places.get(column), ways[0].fits) for column in texts}
         pieces.append(cut)
         wanted |= dict.fromkeys(text for column in cut.values() if column for text, _ in column)
     done, stopped = list(wanted), 0
@@ -308,24 +307,23 @@ def translate(task, examples, ways: list[Translator], language: str):
         if None in found.values():
             continue
         new = row | {column: text for column, (text, _) in found.items()}
-        if has_answers:
-            new["answers"] = {"text": [text for _, text in found["context"][1]], "answer_start": [at for at, _ in found["context"][1]]}
+        new = task.replaced(new, {column: answers for column, (_, answers) in found.items()})
         for name, value in new.items():
             columns[name].append(value)
     kept = type(examples).from_dict(columns, features=examples.features)
     return task.to_rows(kept), {"lost": len(examples) - len(kept), "stopped": stopped}
 
 
-def sentences(text: str, answers: dict | None, fits) -> list[tuple[str, tuple[str, str] | None]] | None:
+def sentences(text: str, answer: tuple[int, int] | None, fits) -> list[tuple[str, tuple[str, str] | None]] | None:
     """The sentences of a text as [(sentence, its marks or None)]; None if the answer cannot be marked.
 
     The (first) answer's sentence, or sentences, are one, with marks around the answer. One that is too long for the model is
     cut at blanks, but for the answer's, which cannot be.
     """
     spans = sentence_spans(text)
-    if not answers or not answers["text"]:
+    if answer is None:
         return [(part, None) for start, end in spans for part in fitting(text[start:end], fits)]
-    start, end = answers["answer_start"][0], answers["answer_start"][0] + len(answers["text"][0])
+    start, end = answer
     inside = [span for span in spans if span[0] < end and start < span[1]]
     if not inside:  # an answer of blanks
         return None

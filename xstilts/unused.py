@@ -13,11 +13,6 @@ from xstilts.arguments import ArmArguments, refuse_unused, told
 from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
-# how run_retrieval.py measures: which task forms look at an argument
-MEASURED_BY = {
-    "center": ("retrieval", "ranking"), "csls": ("retrieval", "ranking"), "query_side": ("retrieval",), "margin": ("mining",),
-    "mining": ("mining",),
-}
 
 
 # ---- refused -------------------------------------------------------------------------------------------------------------
@@ -134,11 +129,12 @@ def of_translations(family, rows) -> list[str]:
 def of_measurement(task, how, data_args) -> list[str]:
     """Notes on arguments of run_retrieval.py that the measurement of `task` does not look at."""
     given = told(how)
-    notes = note([name for name, forms in MEASURED_BY.items() if name in given and task.form not in forms],
+    unused = {name for name in given if name not in task.search_options}
+    notes = note([name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
                  f"{task.name} is not measured so")
-    if "candidate_text" in given and task.name != "lareqa":
+    if "candidate_text" in unused:
         notes += note(["candidate_text"], f"the candidates of {task.name} have no paragraphs")
-    if data_args.max_eval_samples is not None and task.form == "mining":
+    if data_args.max_eval_samples is not None and task.mines:
         notes += note(["max_eval_samples"], f"the pools of {task.name} are never cut, half a pool would be another task")
     notes += note(["max_train_samples"] if data_args.max_train_samples is not None else [], "nothing is trained")
     return notes + of_rows(data_args)

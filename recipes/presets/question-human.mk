@@ -9,6 +9,11 @@ ARMS ?= none xnli xnli+multilingual xnli+cross xnli+hybrid xnli+codeswitched xnl
 TARGETS ?=
 RETRIEVAL ?= ntrex
 SEEDS ?= 0 1 2
+# five for the arms of the primary contrast, and what they are set beside
+SEEDS_none ?= 0 1 2 3 4
+SEEDS_xnli ?= 0 1 2 3 4
+SEEDS_xnli+multilingual ?= 0 1 2 3 4
+SEEDS_xnli+cross ?= 0 1 2 3 4
 QUESTION ?= recipes/question/human.yaml
 # translated by people, row by row: XNLI's dev and test, XQuAD, SIB-200. Nothing here is scored on these, but phase 2 on its own dev rows
 DATA_ARGS ?= --splits xnli.train=validation+test[:4510] xnli.dev=test[4510:] \
@@ -16,7 +21,8 @@ DATA_ARGS ?= --splits xnli.train=validation+test[:4510] xnli.dev=test[4510:] \
 # XNLI's languages but Bulgarian, whose test rows are not there
 FAMILY_xnli ?= --train_languages en ar de el es fr hi ru sw th tr ur vi zh
 FAMILY_mlm_xnli ?= $(FAMILY_xnli)
-FAMILY_xquad ?= --train_languages en ar de el es hi ru th tr vi zh
+# XQuAD's languages but Greek and Thai, which are not there
+FAMILY_xquad ?= --train_languages en ar de es hi ru tr vi zh
 FAMILY_xquad_dual ?= $(FAMILY_xquad)
 # each list holds the one before; of those that pretraining does not name, 4 of 16 and 16 of 64
 LANGUAGES_4 := en de ar zh

@@ -1,54 +1,34 @@
-"""Every score of the project, each an `evaluate` module that also works by path from outside this repository.
+"""Every score of the project: plain functions, one a module. All scores are Python floats from 0 to 100.
 
-From outside: `evaluate.load("tasks/metrics/qa")`. In here: `compute("qa", predictions=..., references=...)`. All
-scores are python floats from 0 to 100. Rows are kept in memory and no network is used, so any number of processes may
-score at once. `import evaluate` takes about five seconds, hence only when a score is asked for.
+In here: `compute("qa", predictions=..., references=...)`. From outside, by path, as a module of the library `evaluate`:
+`evaluate.load("tasks/metrics", "qa")`, see metrics.py.
 """
 
 import importlib
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.errors import UserError
+from tasks.metrics.inputs import checked
 
-if TYPE_CHECKING:
-    import evaluate
-
-CLASSES = {
-    "accuracy": "Accuracy",
-    "accuracy_f1": "AccuracyF1",
-    "mean_average_precision": "MeanAveragePrecision",
-    "mining": "Mining",
-    "qa": "QuestionAnswering",
-    "retrieval_accuracy": "RetrievalAccuracy",
-    "tagging": "Tagging",
-}
+NAMES = ("accuracy", "accuracy_f1", "mean_average_precision", "mining", "qa", "retrieval_accuracy", "tagging")
 
 
 @cache
-def _module_class(name: str) -> type["evaluate.Metric"]:
-    if name not in CLASSES:
-        raise UserError(f"Metric {name!r} is unknown. Use one of: {', '.join(CLASSES)}.")
-    return getattr(importlib.import_module(f"tasks.metrics.{name}.{name}"), CLASSES[name])
+def function(name: str) -> Callable[..., dict[str, float]]:
+    """Return the function of that name. Raise UserError if there is none."""
+    if name not in NAMES:
+        raise UserError(f"Metric {name!r} is unknown. Use one of: {', '.join(NAMES)}.")
+    return getattr(importlib.import_module(f"tasks.metrics.{name}"), name)
 
 
-def load(name: str) -> "evaluate.Metric":
-    """Returns a fresh, empty evaluate module of that name. Raises UserError if there is none.
+def compute(name: str, *, predictions: Sequence, references: Sequence, **settings: Any) -> dict[str, float]:
+    """Return the scores (0-100) that the function `name` gives; its docstring describes its inputs.
 
-    Fresh each time, because a module whose `compute` failed keeps the rows it was given.
+    Raises:
+        UserError: the metric is unknown, an input is of another type, the gold is missing or a placeholder, or
+            predictions and references differ in number. Names the row where there is one.
     """
-    return _module_class(name)(keep_in_memory=True)
-
-
-def compute(name: str, **inputs: Any) -> dict[str, float]:
-    """Returns the scores (0-100) that the module `name` gives `inputs`, which its own docstring describes.
-
-    Raises UserError naming the row if the gold is missing or a placeholder, or predictions and references differ in
-    number.
-    """
-    predictions, references = inputs["predictions"], inputs["references"]
-    if len(predictions) != len(references):
-        raise UserError(f"{name}: {len(predictions)} predictions for {len(references)} references. Give one for each.")
-    if len(references) == 0:
-        raise UserError(f"{name}: nothing to score, predictions and references are empty.")
-    return load(name).compute(**inputs)
+    score = function(name)
+    return score(**checked(score, predictions, references), **settings)

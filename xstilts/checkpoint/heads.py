@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+def head_of(task, name: str, revision: str = "main", encoder=None) -> PreTrainedModel:
+    """Return the task's model: `masked_lm` where the task masks, else `fresh_head`."""
+    return masked_lm(name, revision, encoder) if task.masks else fresh_head(task, name, revision, encoder)
+
+
 def fresh_head(task, name: str, revision: str = "main", encoder=None, attention: str | None = None) -> PreTrainedModel:
     """Return the task's model: the checkpoint's encoder under a head drawn anew.
 
@@ -58,7 +63,7 @@ def has_pooler(base: PreTrainedModel) -> bool:
 
 def needs_pooler(task, name: str, revision: str = "main") -> bool:
     """Whether the task's head on this checkpoint reads the pooler. Draws nothing: the model is made without memory."""
-    if task.form == "mlm":
+    if task.masks:
         return False
     config = read_config(name, revision, num_labels=task.num_labels)
     with torch.device("meta"):

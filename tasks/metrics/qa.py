@@ -1,21 +1,4 @@
-"""Exact match and token F1 of extracted answers: an evaluate module."""
-
-import math
-import re
-import string
-import unicodedata
-from collections import Counter
-
-import datasets
-import evaluate
-
-try:
-    from tasks.errors import UserError
-except ImportError:  # loaded by path, outside this project
-    UserError = ValueError
-
-_DESCRIPTION = """\
-Exact match and token F1 against the best of several gold answers, after normalisation.
+"""Exact match and token F1 against the best of several gold answers, after normalisation.
 
 normalization="squad" is SQuAD v1.1's: lower case, no ASCII punctuation, no English articles, split at white space.
 XTREME scores XQuAD and TyDiQA by it in every language. normalization="mlqa" is MLQA's, for its seven languages:
@@ -26,35 +9,21 @@ one.
 A reference without answers means that the question has none, as in SQuAD 2.0: the right prediction is then "". With
 `no_answer_probabilities`, the scores at the best threshold are given as well: a question whose probability is above
 the threshold counts as answered by "". For those the predictions must be the best non-empty spans.
+
+Sources:
+    Rajpurkar et al. 2016, SQuAD, arXiv:1606.05250, and its evaluate-v1.1.py. Rajpurkar et al. 2018, arXiv:1806.03822,
+    and its evaluate-v2.0.py (unanswerable questions, best thresholds). Lewis et al. 2020, MLQA, arXiv:1910.07475, and
+    mlqa_evaluation_v1.py. Hu et al. 2020, XTREME, arXiv:2003.11080 (which rules for which task).
 """
 
-_CITATION = """\
-Rajpurkar et al. 2016, SQuAD, arXiv:1606.05250, and its evaluate-v1.1.py. Rajpurkar et al. 2018, arXiv:1806.03822, and
-its evaluate-v2.0.py (unanswerable questions, best thresholds). Lewis et al. 2020, MLQA, arXiv:1910.07475, and
-mlqa_evaluation_v1.py. Hu et al. 2020, XTREME, arXiv:2003.11080 (which rules for which task).
-"""
+import math
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
 
-_INPUTS = """
-Args:
-    predictions: list of str, an answer per question.
-    references: list of lists of str, the gold answers of each question; [] means it has none. A list of empty
-        strings (XTREME's stripped test files) is refused, with its row, and so is gold without any answer at all.
-    language: two- or three-letter code, used by "mlqa" and "language". Default "en".
-    normalization: "squad" (default), "mlqa" or "language".
-    squad_v2: whether gold and predictions that normalise to nothing ("the") are scored as SQuAD 2.0's script does. It
-        is what the data set says, not whether a question of these rows has no answer. Default False; always so with
-        references that are [] or with no_answer_probabilities.
-    no_answer_probabilities: list of float, how sure the model is that there is no answer. Optional.
-Returns:
-    {"exact_match": float, "f1": float} from 0 to 100; with no_answer_probabilities also "best_exact_match" and
-    "best_f1" (0 to 100) with "best_exact_match_threshold" and "best_f1_threshold" (in the probabilities' unit).
-Examples:
-    >>> qa = evaluate.load("tasks/metrics/qa")
-    >>> qa.compute(predictions=["the Panthers"], references=[["Panthers", "Carolina Panthers"]])
-    {'exact_match': 100.0, 'f1': 100.0}
-    >>> qa.compute(predictions=["der Fluss"], references=[["Fluss"]], language="de", normalization="mlqa")
-    {'exact_match': 100.0, 'f1': 100.0}
-"""
+from .errors import UserError
 
 NORMALIZATIONS = ("squad", "mlqa", "language")
 _ENOUGH = 200  # rows of SQuAD 2.0 without any answer: half have one, and these lie together by paragraph
@@ -81,54 +50,64 @@ _UNSPACED = {
 }
 
 
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
-class QuestionAnswering(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-        )
+def qa(
+    predictions: list[str],
+    references: list[list[str]],
+    language: str = "en",
+    normalization: str = "squad",
+    squad_v2: bool = False,
+    no_answer_probabilities: list[float] | None = None,
+) -> dict[str, float]:
+    """Return exact match and token F1 of extracted answers.
 
-    def _compute(
-        self,
-        predictions: list[str],
-        references: list[list[str]],
-        language: str = "en",
-        normalization: str = "squad",
-        squad_v2: bool = False,
-        no_answer_probabilities: list[float] | None = None,
-    ) -> dict[str, float]:
-        tokenize = _tokenizer(normalization, language)
-        _check_gold(references, squad_v2)
-        # SQuAD 2.0's script leaves out gold that normalises to nothing, unless there is no other, and gives F1 1 where the
-        # prediction does so too. The other scripts leave nothing out and give such a pair F1 0, exact match 1.
-        both_empty = float(squad_v2 or no_answer_probabilities is not None or not all(references))
-        exact, f1 = [], []
-        for prediction, answers in zip(predictions, references, strict=True):
-            guess = tokenize(prediction)
-            gold = [tokenize(answer) for answer in answers]
-            if both_empty:
-                gold = [tokens for tokens in gold if tokens] or [[]]
-            exact.append(float(guess in gold))
-            f1.append(max(_f1(guess, tokens, both_empty) for tokens in gold))
-        scores = {"exact_match": 100.0 * sum(exact) / len(exact), "f1": 100.0 * sum(f1) / len(f1)}
-        if no_answer_probabilities is not None:
-            _check_probabilities(no_answer_probabilities, len(predictions))
-            for name, values in (("exact_match", exact), ("f1", f1)):
-                best, threshold = _best_threshold(values, predictions, references, no_answer_probabilities)
-                scores[f"best_{name}"] = best
-                scores[f"best_{name}_threshold"] = threshold
-        return scores
+    Args:
+        predictions: an answer per question.
+        references: the gold answers of each question; [] means it has none.
+        language: two- or three-letter code, used by "mlqa" and "language".
+        normalization: "squad", "mlqa" or "language".
+        squad_v2: whether gold and predictions that normalise to nothing ("the") are scored as SQuAD 2.0's script does.
+            It is what the data set says, not whether a question of these rows has no answer. Always so with references
+            that are [] or with no_answer_probabilities.
+        no_answer_probabilities: how sure the model is that there is no answer, one per question.
+
+    Returns:
+        {"exact_match": float, "f1": float} from 0 to 100; with no_answer_probabilities also "best_exact_match" and
+        "best_f1" (0 to 100) with "best_exact_match_threshold" and "best_f1_threshold" (in the probabilities' unit).
+
+    Raises:
+        UserError: the gold answers of a row are empty strings (XTREME's stripped test files); names the row. Or no
+            question has a gold answer, or a setting is unknown.
+
+    Examples:
+        >>> qa(predictions=["the Panthers"], references=[["Panthers", "Carolina Panthers"]])
+        {'exact_match': 100.0, 'f1': 100.0}
+        >>> qa(predictions=["der Fluss"], references=[["Fluss"]], language="de", normalization="mlqa")
+        {'exact_match': 100.0, 'f1': 100.0}
+    """
+    tokenize = _tokenizer(normalization, language)
+    _check_gold(references, squad_v2)
+    # SQuAD 2.0's script leaves out gold that normalises to nothing, unless there is no other, and gives F1 1 where the
+    # prediction does so too. The other scripts leave nothing out and give such a pair F1 0, exact match 1.
+    both_empty = float(squad_v2 or no_answer_probabilities is not None or not all(references))
+    exact, f1 = [], []
+    for prediction, answers in zip(predictions, references, strict=True):
+        guess = tokenize(prediction)
+        gold = [tokenize(answer) for answer in answers]
+        if both_empty:
+            gold = [tokens for tokens in gold if tokens] or [[]]
+        exact.append(float(guess in gold))
+        f1.append(max(_f1(guess, tokens, both_empty) for tokens in gold))
+    scores = {"exact_match": 100.0 * sum(exact) / len(exact), "f1": 100.0 * sum(f1) / len(f1)}
+    if no_answer_probabilities is not None:
+        _check_probabilities(no_answer_probabilities, len(predictions))
+        for name, values in (("exact_match", exact), ("f1", f1)):
+            best, threshold = _best_threshold(values, predictions, references, no_answer_probabilities)
+            scores[f"best_{name}"] = best
+            scores[f"best_{name}_threshold"] = threshold
+    return scores
 
 
-def _tokenizer(normalization: str, language: str):
+def _tokenizer(normalization: str, language: str) -> Callable[[str], list[str]]:
     """Returns the function from an answer to its normalised tokens."""
     if normalization not in NORMALIZATIONS:
         raise UserError(f"normalization {normalization!r} is unknown. Use one of: {', '.join(NORMALIZATIONS)}.")

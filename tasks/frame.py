@@ -1,0 +1,48 @@
+"""The special tokens around the texts of an input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The special tokens that a tokenizer puts around one text or two: before, between and after them.
+
+    With them an input is put together from tokens that were cut by number. To cut a text by its characters, or to
+    tokenise a cut text again, gives another number of tokens than was meant: a character may be several tokens.
+
+    Attributes:
+        ids: the token ids before the first text, after each text but the last, and after the last.
+        types: the token type ids of the texts, and of `ids` in the same shape.
+    """
+
+    ids: tuple[list[int], ...]
+    types: tuple[tuple[int, ...], tuple[list[int], ...]]
+
+    @classmethod
+    def of(cls, tokenizer, texts: int) -> Frame:
+        probe = tokenizer(*["a"] * texts).encodings[0]
+        places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
+        if not all(places):
+            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) makes no token of the letter a.")
+        ends = [0, *(place[-1] + 1 for place in places)]
+        starts = [*(place[0] for place in places), len(probe.ids)]
+        gaps = list(zip(ends, starts, strict=True))
+        types = tuple(probe.type_ids[place[0]] for place in places), tuple(probe.type_ids[a:b] for a, b in gaps)
+        return cls(tuple(probe.ids[a:b] for a, b in gaps), types)
+
+    @property
+    def size(self) -> int:
+        """How many special tokens there are."""
+        return sum(map(len, self.ids))
+
+    def around(self, *texts: list[int]) -> tuple[list[int], list[int]]:
+        """(token ids, token type ids) of an input of these texts."""
+        (of_text, of_special), ids, types = self.types, list(self.ids[0]), list(self.types[1][0])
+        for n, text in enumerate(texts):
+            ids += [*text, *self.ids[n + 1]]
+            types += [*[of_text[n]] * len(text), *of_special[n + 1]]
+        return ids, types

@@ -1,0 +1,8 @@
+"""The error for input that cannot be scored: the project's own, or ValueError where the metrics are loaded by path from outside."""
+
+try:
+    from tasks.errors import UserError
+except ImportError:  # outside this project; UserError is a ValueError too
+    UserError = ValueError
+
+__all__ = ["UserError"]
