@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from xstilts import results
-from xstilts.folders import is_whole
+from xstilts.run.checkpoints import is_whole
 
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).resolve().parents[1]
