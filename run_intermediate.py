@@ -8,7 +8,7 @@
 
 from dataclasses import dataclass, field
 
-from xstilts.arguments import (
+from xstilts.cli.arguments import (
     ArmArguments,
     DataArguments,
     FamilyArguments,
@@ -40,9 +40,11 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
-    from xstilts import code_switch, families, inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
+    from xstilts.cli import unused
     from xstilts.errors import UserError
+    from xstilts.run import inputs, places
+    from xstilts.train import code_switch, families
 
     if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
@@ -76,11 +78,13 @@ def main(argv: list[str]) -> None:
                                                   arm.switch_treebank)
 
     # from here on torch is needed, which takes seconds to import
-    from xstilts import heads, lora, mixture, multilingual, runner
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import settings_of
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train import lora, mixture, multilingual, runner
+    from xstilts.train.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run_args)
@@ -96,7 +100,7 @@ def main(argv: list[str]) -> None:
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return
-        tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=bool(text))
+        tokenizer = load_tokenizer(name, model_args.model_revision, mask=bool(text))
         for task in tasks:
             task.prepare(rows)
         if single:

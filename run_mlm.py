@@ -9,7 +9,7 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-from xstilts.arguments import (
+from xstilts.cli.arguments import (
     DataArguments,
     FamilyArguments,
     ModelArguments,
@@ -35,9 +35,11 @@ def main(argv: list[str]) -> None:
 
     from tasks import get_task, list_tasks
     from tasks.text import Wikipedia
-    from xstilts import families, inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
+    from xstilts.cli import unused
     from xstilts.errors import UserError
+    from xstilts.run import inputs, places
+    from xstilts.train import families
 
     if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
@@ -63,12 +65,14 @@ def main(argv: list[str]) -> None:
     languages = families.text_languages(text_args, family)
 
     # from here on torch is needed, which takes seconds to import
-    from xstilts import heads, lora, multilingual, runner
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import settings_of
-    from xstilts.tokenizer import train_tokenizer
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train import lora, multilingual, runner
+    from xstilts.train.tokenizer import train_tokenizer
+    from xstilts.train.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run_args)
@@ -91,10 +95,10 @@ def main(argv: list[str]) -> None:
         if mlm.config_name:
             last = run.checkpoint  # a run that is resumed keeps the pieces it began with
             lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
-            tokenizer = heads.load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
+            tokenizer = load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
             model = heads.from_sizes(mlm.config_name, tokenizer)
         else:
-            tokenizer = heads.load_tokenizer(name, model_args.model_revision, mask=True)
+            tokenizer = load_tokenizer(name, model_args.model_revision, mask=True)
             model = heads.masked_lm(name, model_args.model_revision, attention=model_args.attn_implementation)
         model.accepts_loss_kwargs = False
         if model_args.freeze_embeddings:

@@ -14,7 +14,7 @@ say: claims.md, claims.csv, a table of the page.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.arguments import command, parse
+from xstilts.cli.arguments import command, parse
 from xstilts.errors import UserError
 
 HEADS = "arm,task,form,seed,language"  # how cells.csv begins
@@ -43,21 +43,21 @@ def main(argv: list[str]) -> None:
     if not arguments.runs_dir:
         raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
 
-    from xstilts import outputs
-    from xstilts.matrix import collect
-    from xstilts.page import write_report
     from xstilts.plan import read_seeds_of
-    from xstilts.results import write_text
+    from xstilts.report.matrix import collect
+    from xstilts.report.page import write_report
+    from xstilts.run import outputs
+    from xstilts.run.results import write_text
 
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
     outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
     if arguments.question:
-        from xstilts import contrasts, question
+        from xstilts.report import contrasts, question
 
         spec = contrasts.read_spec(arguments.question)
     if arguments.claims:
-        from xstilts import paper
+        from xstilts.report import paper
 
         claims, about, margin = paper.read_claims(arguments.claims)
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, read_seeds_of(arguments.seeds_of))

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from xstilts.arguments import (
+from xstilts.cli.arguments import (
     DataArguments,
     DualEncoderArguments,
     FamilyArguments,
@@ -23,7 +23,7 @@ from xstilts.arguments import (
     parse,
     refuse_unused,
 )
-from xstilts.words import stray
+from xstilts.cli.words import stray
 
 
 def main(argv: list[str]) -> None:
@@ -33,10 +33,13 @@ def main(argv: list[str]) -> None:
         raise stray(rest[0], rest.known)
 
     from tasks import RETRIEVAL, get_task, list_tasks
-    from xstilts import families, inputs, outputs, places, prompts, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
-    from xstilts.embedding import check_new_folder
+    from xstilts.cli import unused
     from xstilts.errors import UserError
+    from xstilts.retrieve import prompts
+    from xstilts.retrieve.embedding import check_new_folder
+    from xstilts.run import inputs, outputs, places
+    from xstilts.train import families
 
     if run_args.list_tasks:
         from tasks.pairs import list_pairs
@@ -82,7 +85,7 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     if dual.do_train:
-        from xstilts import dual_encoder
+        from xstilts.train import dual_encoder
 
         return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest)
     found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
@@ -92,11 +95,14 @@ def main(argv: list[str]) -> None:
 def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
                   run_args: MeasurementArguments) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, inputs, measure, processes, results, runner, together, unused
-    from xstilts.embedding import Encoder
+    from xstilts.cli import unused
+    from xstilts.retrieve import measure, together
+    from xstilts.retrieve.embedding import Encoder
+    from xstilts.run import card, inputs, processes, results
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import parent
+    from xstilts.train import runner
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     together.meet()
@@ -119,11 +125,11 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         opened = [(task, cell, stack.enter_context(Run.open(cell, settings, trains=False))) for task, cell in cells]
         opened = [(task, cell, run) for task, cell, run in opened if not run.finished]
         if processes.is_first():
-            cards.check_push(run_args)
+            card.check_push(run_args)
         if how.export_sentence_transformers:
-            from xstilts.dual_encoder import export
+            from xstilts.train.dual_encoder import export
         if not opened and not how.export_sentence_transformers:
-            return cards.push_measured(tasks, run_args) if processes.is_first() else None
+            return card.push_measured(tasks, run_args) if processes.is_first() else None
         length = data_args.max_seq_length or 512
         encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
                                include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision,
@@ -163,7 +169,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
             for language, by_metric in scores.items():
                 runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
             runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
-    cards.push_measured(tasks, run_args)
+    card.push_measured(tasks, run_args)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, command, parse
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, command, parse
 
 
 @dataclass
@@ -22,9 +22,10 @@ def main(argv: list[str]) -> None:
     (target, model_args, data_args, run_args), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
 
     from tasks import get_task, list_tasks
-    from xstilts import inputs, places, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
+    from xstilts.cli import unused
     from xstilts.errors import UserError
+    from xstilts.run import inputs, places
 
     if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
@@ -42,11 +43,13 @@ def main(argv: list[str]) -> None:
     notes = unused.of_model(model_args) + unused.of_rows(data_args)
 
     # from here on torch is needed, which takes seconds to import
-    from xstilts import heads, runner, stages
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import settings_of
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train import runner, stages
+    from xstilts.train.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run_args)
@@ -56,7 +59,7 @@ def main(argv: list[str]) -> None:
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return
-        tokenizer = heads.load_tokenizer(name, model_args.model_revision)
+        tokenizer = load_tokenizer(name, model_args.model_revision)
         task.prepare(rows)
         model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
         if model_args.freeze_embeddings:

@@ -29,7 +29,7 @@ from scipy.stats import norm, t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from xstilts import statistics  # noqa: E402
+from xstilts.report import statistics  # noqa: E402
 
 SEEDS = (3, 5)
 SEED_SD, QUERY_SD, BOTH_SD = (0.0, 0.03, 0.1), (0.0, 0.2, 0.5), (0.2, 0.6)  # a query's own ease has 1

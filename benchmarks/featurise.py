@@ -69,10 +69,11 @@ def main() -> None:
 
         from tasks import get_task
         from tasks.rows import Rows
-        from xstilts import heads, runner
+        from xstilts.checkpoint.tokenizer import load_tokenizer
+        from xstilts.train import runner
 
         datasets.disable_progress_bars()
-        tokenizer, rows = heads.load_tokenizer(args.model), Rows(args.data_root)
+        tokenizer, rows = load_tokenizer(args.model), Rows(args.data_root)
         for name, split, length, peer in (("squad", "train", 384, example_qa), ("xnli", "dev", 128, example_pair)):
             examples = runner.first(get_task(name).load(split, "en", rows), args.rows)
             seconds = {"ours": [], "example": []}

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from xstilts.errors import UserError  # noqa: E402
-from xstilts.page import Cell, Table  # noqa: E402
-from xstilts.plots import signed  # noqa: E402
+from xstilts.report.page import Cell, Table  # noqa: E402
+from xstilts.report.plots import signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "claims.csv")
@@ -148,7 +148,7 @@ def claims_page(folder: Path) -> str:
     return "\n".join([
         BY_COMMAND, "# The paper's claims, and what these runs say\n",
         "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in `recipes/claims/x-stilts.yaml`, written before the "
-        "runs; how a verdict comes about stands in `xstilts/paper.py`.\n",
+        "runs; how a verdict comes about stands in `xstilts/report/paper.py`.\n",
         provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
         claims_table(pd.read_csv(folder / "claims.csv")).markdown()])
 

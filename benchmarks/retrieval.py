@@ -100,8 +100,8 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from xstilts.embedding import Encoder, export_sentence_transformers, normalize
-    from xstilts.mining import nearest
+    from xstilts.retrieve.embedding import Encoder, export_sentence_transformers, normalize
+    from xstilts.retrieve.mining import nearest
 
     if args.sentences:
         sentences = list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
@@ -202,7 +202,7 @@ def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple
 
 
 def benchmark_mine(args: argparse.Namespace) -> None:
-    from xstilts import mining
+    from xstilts.retrieve import mining
 
     print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {mining._fastest_engine()}")
     print("  n          ours       faiss + loop")
@@ -224,7 +224,7 @@ def benchmark_mine(args: argparse.Namespace) -> None:
 
 
 def benchmark_curve(args: argparse.Namespace) -> None:
-    from xstilts import mining
+    from xstilts.retrieve import mining
 
     print(f"curve: mining n x n x {args.dim}, this machine's engine: {mining._fastest_engine()}")
     print("  n           time    of this a pair of sentences", flush=True)
@@ -252,7 +252,7 @@ def benchmark_curve(args: argparse.Namespace) -> None:
 
 def benchmark_index(args: argparse.Namespace) -> None:
     """CPU seconds, not wall time: they are added up over threads, and a busy machine does not change them."""
-    from xstilts import index, mining
+    from xstilts.retrieve import index, mining
 
     def cpu(call: Callable[[], object]) -> tuple[float, object]:
         start = time.process_time()
@@ -291,7 +291,7 @@ def highest(done: threading.Event, seen: list[int]) -> None:
 def measure_memory(size: int, dim: int, mapped: bool) -> None:
     import torch  # the library itself is no part of the figure
 
-    from xstilts.mining import mine
+    from xstilts.retrieve.mining import mine
 
     mine(*(unit_vectors(64, dim, seed) for seed in (1, 2)))
     torch.mm(torch.ones(64, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))

@@ -156,8 +156,8 @@ def commands(variables: list[str]) -> list[list[str]]:
 
 def settings_of(words: list[str]) -> dict:
     """A command's arguments that matter here, by name; those of its recipes (--config) below those of the line."""
-    from xstilts.arguments import add_layer, read_yaml
-    from xstilts.words import yaml_words
+    from xstilts.cli.arguments import add_layer, read_yaml
+    from xstilts.cli.words import yaml_words
 
     parser = argparse.ArgumentParser()
     for name in ("task", "arm", "layer", "model_name_or_path", "output_dir", "text_of", "data_root", "language_mode",
@@ -256,7 +256,7 @@ def makespan(runs: list[Run], seconds: list[float], gpus: int) -> float:
 def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
     """What `ROWS` says of a task, from a folder of rows: the files' sizes, and tokens of the first 1,000 rows of each."""
     from tasks.rows import Rows as Folder
-    from xstilts import runner
+    from xstilts.train import runner
 
     task, folder, lengths, some = adapter(name), Folder(root), [], 1000
     searched = task.search_options and not task.ranks
@@ -295,10 +295,10 @@ def count_all(lines: list[list[str]], model: str) -> dict[str, Rows]:
     """`ROWS` counted for the tasks of `lines`, in the folders of rows and with the lengths that these name."""
     import datasets
 
-    from xstilts import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
 
     datasets.disable_progress_bars()
-    tokenizer, found = heads.load_tokenizer(model), {}
+    tokenizer, found = load_tokenizer(model), {}
     for words in lines:
         given = settings_of(words)
         for name in names_of(given):

@@ -92,9 +92,9 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
     import torch
     import transformers
 
-    from xstilts import runner
-    from xstilts.arguments import RunArguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.cli.arguments import RunArguments
+    from xstilts.train import runner
+    from xstilts.train.training_arguments import training_arguments
 
     cpu = not torch.cuda.is_available()
     dynamic = transformers.DataCollatorForTokenClassification if task.auto_class == TAGS else transformers.DataCollatorWithPadding
@@ -148,11 +148,13 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps of each to warm up."""
     import transformers
 
-    from xstilts import heads, runner
-    from xstilts.arguments import RunArguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
+    from xstilts.cli.arguments import RunArguments
+    from xstilts.train import runner
+    from xstilts.train.training_arguments import training_arguments
 
-    tokenizer, watch = heads.load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
+    tokenizer, watch = load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
     length = args.max_seq_length or task.defaults["max_seq_length"]
     batch = args.batch_size or task.defaults["per_device_train_batch_size"]
     examples = runner.first(task.load("train", "en", rows), args.rows)
@@ -204,7 +206,7 @@ def show(found: dict[str, list[Run]]) -> None:
 def benchmark_tasks(args: argparse.Namespace) -> None:
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts.training_arguments import has_bf16
+    from xstilts.train.training_arguments import has_bf16
 
     quiet()
     if args.bf16 is None:

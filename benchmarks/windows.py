@@ -45,11 +45,12 @@ def main() -> None:
 
     from tasks import get_task, span
     from tasks.rows import Rows
-    from xstilts import heads, runner
+    from xstilts.checkpoint.tokenizer import load_tokenizer
+    from xstilts.train import runner
 
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
-    task, tokenizer, ours = get_task(args.task), heads.load_tokenizer(args.model), span.overlap
+    task, tokenizer, ours = get_task(args.task), load_tokenizer(args.model), span.overlap
     every = runner.first(task.load("test", args.language, Rows(args.data_root, args.splits)), args.rows)
     with tempfile.TemporaryDirectory() as folder:
         options = transformers.TrainingArguments(folder, per_device_eval_batch_size=args.batch_size, report_to="none", disable_tqdm=True)

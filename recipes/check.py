@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # python -I leaves
 
 from tasks import RETRIEVAL, TASKS, UNTESTED
 from tasks.errors import UserError
-from xstilts import arms
+from xstilts.cli import arms
 
 PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
 NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")

@@ -177,7 +177,7 @@ def _batch(name: str, tokenizer) -> tuple[dict, torch.Tensor]:
 
 
 def _backward(model, batch: dict, labels: torch.Tensor, **more) -> None:
-    from xstilts import runner
+    from xstilts.train import runner
 
     loss = runner.token_mean(model(**batch, **more), labels, attention_mask=batch["attention_mask"])
     loss.backward()
@@ -203,11 +203,11 @@ def _equal(given: np.ndarray, expected: np.ndarray) -> None:
 def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     """{column of the table: what it runs}."""
     from tasks import get_task
-    from xstilts import dual_encoder, lora, mixture, runner
-    from xstilts.arguments import PeftArguments
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
-    from xstilts.embedding import Encoder, export_sentence_transformers
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.retrieve.embedding import Encoder, export_sentence_transformers
+    from xstilts.train import dual_encoder, lora, mixture, runner
 
     def head(name: str) -> None:
         model = heads.fresh_head(get_task(name), folder)

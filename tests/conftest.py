@@ -99,7 +99,7 @@ def tiny_model(once, tiny_world) -> Path:
         from datasets import load_dataset
         from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-        from xstilts.tokenizer import train_tokenizer
+        from xstilts.train.tokenizer import train_tokenizer
 
         files = sorted(map(str, tiny_world.glob("wikimedia__wikipedia/*/train.parquet")))
         text = load_dataset("parquet", data_files=files, split="train")["text"][:]
@@ -151,7 +151,7 @@ def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
     """
     import importlib
 
-    from xstilts.arguments import command
+    from xstilts.cli.arguments import command
 
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT))
@@ -179,8 +179,8 @@ def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
     """
     import importlib
 
-    from xstilts import arguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.cli import arguments
+    from xstilts.train.training_arguments import training_arguments
 
     class Parsed(Exception):
         pass

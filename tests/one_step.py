@@ -44,9 +44,10 @@ def one_step(head: str, model_folder: str, batch: int, accumulation: int):
     from transformers import AutoTokenizer, DataCollatorForTokenClassification, set_seed
 
     from tasks import get_task
-    from xstilts import heads, runner
-    from xstilts.arguments import RunArguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.checkpoint import heads
+    from xstilts.cli.arguments import RunArguments
+    from xstilts.train import runner
+    from xstilts.train.training_arguments import training_arguments
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     set_seed(0)

@@ -770,7 +770,7 @@ def test_belebele_is_trained_on_cosmosqa_unless_rows_of_its_own_are_named(load, 
 
 def test_the_wide_tasks_are_no_part_of_a_submission(tmp_path, tiny_world):
     """Gold of a benchmark's layout holds the benchmarks' tasks alone, unless another is named."""
-    from xstilts import submission
+    from xstilts.xtreme import submission
 
     wide = {"ntrex", "flores", "sib200", "belebele"}
     assert not wide & set(TARGETS.split()) and not wide & set(submission.gold(Rows(tiny_world), tmp_path / "gold"))

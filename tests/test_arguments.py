@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import arguments
-from xstilts.arguments import DataArguments, RunArguments, parse
+from xstilts.cli import arguments
+from xstilts.cli.arguments import DataArguments, RunArguments, parse
 from xstilts.errors import UserError
 
 ROOT = Path(arguments.__file__).parents[1]
@@ -56,7 +56,7 @@ def test_training_arguments_pass_through_yaml_first(recipe):
     path = recipe("learning_rate: 2e-5\nlogging_steps: 7\n")
     _, rest = read(["--config", path, "--learning_rate", "3e-5"])
     run = RunArguments(output_dir="out")
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train.training_arguments import training_arguments
 
     args = training_arguments(run, rest, {"learning_rate": 1e-3, "weight_decay": 0.5})
     assert (args.learning_rate, args.logging_steps, args.weight_decay) == (3e-5, 7, 0.5)
@@ -79,7 +79,7 @@ def test_unknown_key_of_ours_names_the_nearest(recipe, key, near):
 ])
 @pytest.mark.parametrize("way", ["command line", "yaml"])
 def test_unknown_key_of_training_names_the_nearest(recipe, flag, near, way):
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train.training_arguments import training_arguments
 
     key = flag.lstrip("-").partition("=")[0]
     argv = [flag] if way == "command line" else ["--config", recipe(f"{key}: 1\n")]
@@ -166,7 +166,7 @@ def test_the_fields_of_training_arguments_are_read_from_their_source():
 
     from transformers import TrainingArguments
 
-    from xstilts.words import training_fields
+    from xstilts.cli.words import training_fields
 
     assert list(training_fields()) == [f.name for f in fields(TrainingArguments) if f.init]
     found = {name: getattr(TrainingArguments(output_dir="x"), name) for name, kind in training_fields().items() if kind is not str}

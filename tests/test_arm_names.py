@@ -13,9 +13,9 @@ import tasks
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.pairs import PAIRS
-from xstilts import arms, user_files
-from xstilts.arguments import ArmArguments, DataArguments, DualEncoderArguments, TextArguments, parse
-from xstilts.contrasts import read_spec
+from xstilts.cli import arms, user_files
+from xstilts.cli.arguments import ArmArguments, DataArguments, DualEncoderArguments, TextArguments, parse
+from xstilts.report.contrasts import read_spec
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 PRESETS = sorted((ROOT / "recipes" / "presets").glob("*.mk"))
@@ -157,7 +157,7 @@ def test_an_arm_is_trained_again_when_a_file_of_its_name_changes(file, again, tm
 
 # ---- before there is an environment -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("command", [["recipes/check.py", "--help"], ["-m", "tasks", "--names"], ["-c", "import xstilts.arms"]])
+@pytest.mark.parametrize("command", [["recipes/check.py", "--help"], ["-m", "tasks", "--names"], ["-c", "import xstilts.cli.arms"]])
 def test_what_make_asks_needs_no_package(command):
     done = subprocess.run([sys.executable, "-S", *(["-I"] if command[0].endswith(".py") else []), *command], cwd=ROOT, capture_output=True,
                           text=True)

@@ -15,10 +15,11 @@ from tasks import get_task
 from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import batching, code_switch, families, multilingual, results, runner
-from xstilts.arguments import ArmArguments, FamilyArguments
-from xstilts.arms import read_arm
+from xstilts.cli.arguments import ArmArguments, FamilyArguments
+from xstilts.cli.arms import read_arm
+from xstilts.run import results
 from xstilts.run.settings import outdated
+from xstilts.train import batching, code_switch, families, multilingual, runner
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -438,7 +439,7 @@ def parts(sampler, ends):
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 0.8])
 def test_text_has_its_rate_of_the_steps_and_the_task_its_rows_in_their_order(rate):
-    from xstilts.mixture import MixtureSampler
+    from xstilts.train.mixture import MixtureSampler
 
     lengths = [1 + (7 * k) % 50 for k in range(203)]
     one = MixtureSampler({"task": lengths, "text": [0] * 1000}, 4, 2, None, 1.0, seed=3, mlm_rate=rate)
@@ -514,7 +515,7 @@ def test_the_texts_are_those_of_the_arms_rows(rows, arm):
 def fresh(task, tiny_model, seed=0):
     import torch
 
-    from xstilts import heads
+    from xstilts.checkpoint import heads
 
     torch.manual_seed(seed)
     return heads.fresh_head(get_task(task), str(tiny_model)) if task else heads.masked_lm(str(tiny_model))
@@ -525,8 +526,8 @@ def test_an_adapter_trains_targets_and_head_alone_and_is_merged(task, tiny_model
     import torch
     from peft import PeftModel
 
-    from xstilts import lora
-    from xstilts.arguments import PeftArguments
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.train import lora
 
     model = fresh(task, tiny_model)
     base = {name: value.clone() for name, value in model.state_dict().items()}
@@ -561,9 +562,9 @@ def test_an_adapter_trains_targets_and_head_alone_and_is_merged(task, tiny_model
 def test_a_mixture_trains_its_heads_beside_the_adapter(tiny_model, tmp_path):
     import torch
 
-    from xstilts import lora
-    from xstilts.arguments import PeftArguments
-    from xstilts.mixture import MixtureModel
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.train import lora
+    from xstilts.train.mixture import MixtureModel
 
     tasks = [get_task("xnli"), get_task("squad")]
     torch.manual_seed(0)

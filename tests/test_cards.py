@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from xstilts import cards
+from xstilts.run import card as cards
 from xstilts.run.record import Record, completed
 
 HUB = {"id": "facebook/xnli", "config": "en", "split": "train", "revision": "b8dd5d7", "rows": 9}

@@ -12,7 +12,7 @@ from test_contract import splits_of
 
 from tasks import RETRIEVAL, TASKS, UNTESTED, get_task
 from tasks.rows import Rows
-from xstilts import results
+from xstilts.run import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
@@ -129,8 +129,8 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
 
 STUB = """
 import os, sys
-from xstilts import results
-from xstilts.arguments import command
+from xstilts.run import results
+from xstilts.cli.arguments import command
 from xstilts.errors import UserError
 
 def main(argv):

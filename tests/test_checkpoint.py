@@ -14,8 +14,8 @@ from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import Cut, depth, load_encoder, position_limit
 from xstilts.checkpoint.heads import fresh_head, masked_lm
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.embedding import Encoder
 from xstilts.errors import UserError
+from xstilts.retrieve.embedding import Encoder
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(scr
 def test_a_library_line_is_printed_once():
     """huggingface_hub and datasets print by themselves, and would print through our logging too."""
     for name in ("huggingface_hub.utils._http", "datasets.load"):
-        code = ("import importlib, logging, xstilts.logs; xstilts.logs.begin(); "
+        code = ("import importlib, logging, xstilts.cli.logs; xstilts.cli.logs.begin(); "
                 f"importlib.import_module({name.partition('.')[0]!r}); logging.getLogger({name!r}).warning('Retrying')")
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert done.stderr.count("Retrying") == 1, done.stderr

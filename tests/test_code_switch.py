@@ -7,8 +7,8 @@ import random
 import pytest
 from datasets import Dataset
 
-from xstilts.code_switch import Counts, read_lexicons, sides, switch, switch_columns
 from xstilts.errors import UserError
+from xstilts.train.code_switch import Counts, read_lexicons, sides, switch, switch_columns
 
 GERMAN = {"the": ["die"], "cat": ["Katze"], "don't": ["nicht"], "house": ["Haus", "Gebäude"]}
 FRENCH = {"the": ["le"], "cat": ["chat"], "house": ["maison"]}

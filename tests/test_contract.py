@@ -195,7 +195,8 @@ def test_batches_fit_the_head(task_name, max_length, rows, tokenizer, tiny_model
     """The collator's batch goes through the stock model of the form and gives a loss for every example."""
     import torch
 
-    from xstilts import heads, runner
+    from xstilts.checkpoint import heads
+    from xstilts.train import runner
 
     task = get_task(task_name)
     examples = task.load("train", "en", rows).select(range(8))

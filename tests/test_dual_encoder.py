@@ -148,7 +148,7 @@ def language(code, ids, texts=None):
 
 
 def test_ids_that_every_language_has_are_kept_in_one_order():
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
     pairs = PairRows({"t": {"en": language("en", [1, 2, 3, 4]), "de": language("de", [4, 9, 2, 1])}, "u": {"en": language("en", [7])}})
     assert len(pairs) == 4 and pairs.lacking == {"t": {"de": 1}, "u": {}}
@@ -158,7 +158,7 @@ def test_ids_that_every_language_has_are_kept_in_one_order():
 
 
 def test_ids_that_do_not_match_are_refused():
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
     with pytest.raises(UserError, match=r"t: no id stands in every language, .* \(en: 2 rows, 1, 2, ...; de: 2 rows, 8, 9"):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [8, 9])}})
@@ -173,7 +173,7 @@ N, SIZE, LANGUAGES = 403, 8, ("en", "de", "fr")
 
 def made_pairs(**options):
     """Two tasks in three languages; in the first every passage stands three times, as sentences of SQuAD do."""
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
     def of(code, texts):
         rows = language(code, list(range(N)), texts)
@@ -190,7 +190,7 @@ def pairs():
 
 def epoch(pairs, batches, number=0, **more):
     """The batches of one epoch as texts: [[(query, passage), ...], ...]."""
-    from xstilts.dual_encoder import PairSampler
+    from xstilts.train.dual_encoder import PairSampler
 
     sampler = PairSampler(pairs, SIZE, batches, **more)
     sampler.set_epoch(number)
@@ -277,7 +277,7 @@ def test_processes_get_as_many_batches_each(pairs):
     ({"en": list(range(20))}, "hybrid", "--batch_languages hybrid needs pairs in two languages"),
 ])
 def test_batches_that_cannot_be_made_are_refused(rows, batches, message):
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
     pairs = PairRows({"t": {code: language(code, list(range(len(texts))), texts) for code, texts in rows.items()}})
     with pytest.raises(UserError, match=message):
@@ -288,7 +288,7 @@ def test_batches_that_cannot_be_made_are_refused(rows, batches, message):
 
 @pytest.fixture
 def model(tiny_model):
-    from xstilts.dual_encoder import build
+    from xstilts.train.dual_encoder import build
 
     model = build(str(tiny_model))
     for module in model.modules():
@@ -313,7 +313,7 @@ def gradients(model, loss, batch):
 
 def test_the_cached_loss_has_the_gradient_of_the_plain_one(model, texts):
     """GradCache (arXiv 2101.06983): encoding 5 texts at a time changes memory, nothing else."""
-    from xstilts.dual_encoder import make_loss
+    from xstilts.train.dual_encoder import make_loss
 
     batch = texts["query"][:24], texts["passage"][:24]
     plain, of_plain = gradients(model, make_loss(model, 20.0, None), batch)
@@ -325,7 +325,7 @@ def test_the_cached_loss_has_the_gradient_of_the_plain_one(model, texts):
 
 
 def test_the_loss_is_cross_entropy_of_scaled_cosines(model, texts):
-    from xstilts.dual_encoder import make_loss
+    from xstilts.train.dual_encoder import make_loss
 
     batch = texts["query"][:6], texts["passage"][:6]
     queries, passages = (torch.nn.functional.normalize(torch.tensor(model.eval().encode(side)), dim=1) for side in batch)
@@ -336,7 +336,7 @@ def test_the_loss_is_cross_entropy_of_scaled_cosines(model, texts):
 def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model, tmp_path):
     from transformers import AutoModel, AutoTokenizer
 
-    from xstilts.dual_encoder import build
+    from xstilts.train.dual_encoder import build
 
     assert build(str(tiny_model))[0].model.pooler is None
     with_pooler = AutoModel.from_pretrained(tiny_model)
@@ -348,7 +348,7 @@ def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model,
 def trainer(model, data, folder, layer=None, **settings):
     from transformers import TrainingArguments
 
-    from xstilts.dual_encoder import PairRows, PairSampler, PairTrainer, library_arguments, make_loss
+    from xstilts.train.dual_encoder import PairRows, PairSampler, PairTrainer, library_arguments, make_loss
 
     pairs = PairRows({"squad_dual": {"en": data}})
     plain = TrainingArguments(output_dir=str(folder), use_cpu=True, seed=0, logging_steps=100, **settings)
@@ -359,7 +359,7 @@ def trainer(model, data, folder, layer=None, **settings):
 
 def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
     """Stock heads grow with the number of accumulated batches; this loss must not."""
-    from xstilts.dual_encoder import make_loss
+    from xstilts.train.dual_encoder import make_loss
 
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     run = trainer(model, texts, tmp_path, max_steps=1, per_device_train_batch_size=8, gradient_accumulation_steps=2, optim="sgd",
@@ -382,7 +382,7 @@ def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
 
 @pytest.mark.parametrize("layer", [None, 1])
 def test_a_run_that_is_resumed_ends_as_one_that_was_not(tiny_model, texts, tmp_path, layer):
-    from xstilts.dual_encoder import build
+    from xstilts.train.dual_encoder import build
 
     settings = {"layer": layer, "max_steps": 5, "save_steps": 3, "per_device_train_batch_size": 32, "learning_rate": 1e-3}
     whole, again = build(str(tiny_model), layer=layer), build(str(tiny_model), layer=layer)
@@ -441,7 +441,7 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
 
 def test_dev_pairs_of_equal_tokens_are_embedded_once(tiny_model, monkeypatch):
     """Passages cut off at the same word have equal vectors, of which the first is taken; prompts count as text does."""
-    from xstilts.dual_encoder import accuracy, build
+    from xstilts.train.dual_encoder import accuracy, build
 
     model = build(str(tiny_model), prompts={"query": "the ", "passage": "a "})
     model.max_seq_length = 12
@@ -458,7 +458,7 @@ def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model)
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel
 
-    from xstilts.embedding import Encoder
+    from xstilts.retrieve.embedding import Encoder
 
     done, out = train("--train_tasks", "squad_dual", "--layer", 1, "--learning_rate", 1e-2)
     assert done.returncode == 0, done.stderr
@@ -531,7 +531,7 @@ def test_training_arguments_without_training_are_refused(cli, tiny_model, tmp_pa
 def test_any_checkpoint_is_exported_as_a_sentence_encoder(cli, tiny_model, tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    from xstilts.embedding import Encoder
+    from xstilts.retrieve.embedding import Encoder
 
     out = tmp_path / "encoder"
     arguments = ("run_retrieval.py", "--model_name_or_path", tiny_model, "--layer", 1, "--export_sentence_transformers", out)

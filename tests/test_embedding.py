@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xstilts import embedding
-from xstilts.embedding import Encoder, cached_embed, center, export_sentence_transformers, normalize
 from xstilts.errors import UserError
-from xstilts.mining import nearest
+from xstilts.retrieve import embedding
+from xstilts.retrieve.embedding import Encoder, cached_embed, center, export_sentence_transformers, normalize
+from xstilts.retrieve.mining import nearest
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -129,7 +129,7 @@ def test_a_layer_alone_is_that_of_the_whole_encoder(checkpoint, tmp_path):
 @pytest.mark.parametrize("checkpoint", [*FAMILIES, *MORE_FAMILIES], indirect=True)
 def test_a_layer_is_trained_on_the_states_it_is_read_with(checkpoint):
     """With the layers above away the vectors are those of the folder that is saved."""
-    from xstilts.dual_encoder import UpperLayers, build
+    from xstilts.train.dual_encoder import UpperLayers, build
 
     model = build(str(checkpoint), layer=1)
     model.max_seq_length = 62

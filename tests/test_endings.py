@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from tasks.errors import full_disk
-from xstilts import endings, results, runner
-from xstilts.arguments import RunArguments
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import causes, checkpoints, lifecycle
+from xstilts.run import causes, checkpoints, endings, lifecycle, results
+from xstilts.train import runner
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = ["--max_train_samples", "16", "--max_eval_samples", "4"]
@@ -137,7 +137,7 @@ def test_what_a_full_disk_led_to_is_one_too():
 
 def test_vectors_on_disk_have_their_room_at_once(tmp_path):
     """A hole in a file costs nothing until it is written, and on a disk that is full then that ends the process (SIGBUS)."""
-    from xstilts.embedding import new_array
+    from xstilts.retrieve.embedding import new_array
 
     new_array(tmp_path / "vectors.npy", (1000, 256))
     assert (tmp_path / "vectors.npy").stat().st_blocks * 512 >= 1000 * 256 * 4
@@ -191,7 +191,7 @@ def test_a_panic_of_a_library_in_rust(train, tmp_path, monkeypatch, tokenizer):
 
 
 def test_a_panic_while_measuring(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts import measure
+    from xstilts.retrieve import measure
 
     def stop(*_):
         raise Panic("index out of bounds")
@@ -223,7 +223,8 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
 
 def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_script, tmp_path):
     broken = tmp_path / "broken.py"
-    broken.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom xstilts.arguments import command\ncommand(lambda _: [][0])\n")
+    broken.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+                      "from xstilts.cli.arguments import command\ncommand(lambda _: [][0])\n")
     done = run_script(str(broken))
     ours, rest = done.stderr.split("\n", 1)
     assert ours.startswith("broken.py: error: IndexError: list index out of range.") and "please report it" in ours
@@ -250,13 +251,13 @@ def test_what_was_refused_before_it_began_leaves_nothing(train, tmp_path):
 
 
 def test_a_finished_run_has_not_failed_whatever_comes_then(train, tmp_path, monkeypatch):
-    from xstilts import cards
+    from xstilts.run import card
 
     def stop(*_, **__):
         raise UserError("the Hub does not answer")
 
-    monkeypatch.setattr(cards, "check_push", lambda run: None)
-    monkeypatch.setattr(cards, "push", stop)
+    monkeypatch.setattr(card, "check_push", lambda run: None)
+    monkeypatch.setattr(card, "push", stop)
     done = train("run_target.py", "--push_to_hub", "--hub_model_id", "me/it")
     assert done.returncode == 2 and line(done).endswith("error: the Hub does not answer.")
     assert (tmp_path / "run" / results.FILE_NAME).exists() and not (tmp_path / "run" / results.FAILED).exists()
@@ -380,7 +381,7 @@ def test_the_other_process_says_that_one_is_gone(rank, one, started):
 def test_a_signal_is_heard_while_the_main_thread_waits_in_a_library(tmp_path):
     """As in a collective of a process that is gone: Python's own handlers do not come to their turn there."""
     script = tmp_path / "waits.py"
-    script.write_text("import ctypes, sys\nfrom xstilts.arguments import command\n"
+    script.write_text("import ctypes, sys\nfrom xstilts.cli.arguments import command\n"
                       "command(lambda _: (print('there', flush=True), ctypes.CDLL(None).sleep(60), ctypes.CDLL(None).sleep(60)))\n")
     process = subprocess.Popen([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -394,7 +395,7 @@ def test_what_a_process_forks_has_signals_of_its_own(tmp_path):
     script = tmp_path / "forks.py"
     script.write_text("""
 import os, signal, sys, time
-from xstilts.arguments import command
+from xstilts.cli.arguments import command
 def main(_):
     child = os.fork()
     if not child:
@@ -448,7 +449,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_part(trained_by_two, monkeypatch):
-    monkeypatch.setattr("xstilts.processes.world_size", lambda: 2)
+    monkeypatch.setattr("xstilts.run.processes.world_size", lambda: 2)
     assert checkpoints.is_whole(trained_by_two)
     (trained_by_two / "rng_state_1.pth").unlink()
     assert not checkpoints.is_whole(trained_by_two)

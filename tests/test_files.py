@@ -12,7 +12,7 @@ from pyarrow import parquet
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts.code_switch import read_lexicons
+from xstilts.train.code_switch import read_lexicons
 
 PAIRS = [{"sentence1": f"Satz {i}", "sentence2": f"sentence {i}"} for i in range(3)]
 TATOEBA = "mteb__tatoeba-bitext-mining/deu-eng/test"

@@ -14,8 +14,8 @@ from tasks.pairs import PAIRS
 from tasks.rows import Rows
 from tasks.submitted import read_entries
 from tasks.text import Wikipedia
-from xstilts import scoring, submission
 from xstilts.errors import UserError
+from xstilts.xtreme import scoring, submission
 
 # ---- nothing dispatches on a form's name -------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ def test_what_was_read_keeps_its_place_whatever_is_read_next(tiny_world):
 
 
 def test_a_placeholder_names_all_files_its_gold_is_from(tmp_path):
-    from xstilts.runner import load_scored
+    from xstilts.train.runner import load_scored
 
     folder = tmp_path / "facebook__anli" / "plain_text"
     folder.mkdir(parents=True)

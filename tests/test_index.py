@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tasks.retrieval import BUCC, Pools
-from xstilts import index, measure, mining
-from xstilts.embedding import normalize
 from xstilts.errors import UserError
-from xstilts.index import Index
+from xstilts.retrieve import index, measure, mining
+from xstilts.retrieve.embedding import normalize
+from xstilts.retrieve.index import Index
 
 
 @pytest.fixture(scope="module")

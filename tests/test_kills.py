@@ -14,10 +14,10 @@ import transformers.trainer
 from safetensors.torch import load_file
 
 from world.files import WorldError, write
-from xstilts import results, runner
 from xstilts.errors import UserError
-from xstilts.run import checkpoints
+from xstilts.run import checkpoints, results
 from xstilts.run.lifecycle import Run
+from xstilts.train import runner
 
 ARGUMENTS = ["--task", "xnli", "--max_train_samples", "16", "--max_eval_samples", "4", "--per_device_train_batch_size", "4",
              "--logging_steps", "3", "--num_train_epochs", "2", "--disable_tqdm", "true", "--languages", "en"]
@@ -268,7 +268,7 @@ def test_other_rows_are_not_mixed_with_those_it_was_begun_with(broken_off, start
 
 
 def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts.dual_encoder import PairTrainer
+    from xstilts.train.dual_encoder import PairTrainer
 
     command = ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", "--model_name_or_path", tiny_model, "--data_root",
                tiny_world, "--max_train_samples", "16", "--per_device_train_batch_size", "4", "--save_strategy", "steps", "--save_steps",

@@ -13,7 +13,7 @@ from tasks.errors import UserError
 from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
-from xstilts import runner
+from xstilts.train import runner
 
 NLI = ["entailment", "neutral", "contradiction"]
 NER = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]

@@ -237,7 +237,7 @@ def test_questions_of_several_tokens_a_character_are_scored(byte_model, tmp_path
 def test_features_of_every_language_come_before_training(byte_model, tmp_path, cli, monkeypatch):
     """What the tokenizer cannot do ends a run before its first step, with language and row; nothing is featurised after it."""
     from tasks import span
-    from xstilts import runner
+    from xstilts.train import runner
 
     featurize = span.Span.featurize
 
@@ -258,7 +258,7 @@ def test_features_of_every_language_come_before_training(byte_model, tmp_path, c
 
 
 def test_features_are_made_once_a_language(byte_model, tmp_path, cli, monkeypatch):
-    from xstilts import runner
+    from xstilts.train import runner
 
     seen, featurize = [], runner.featurize
     monkeypatch.setattr(runner, "featurize", lambda *a: seen.append(a[-1]) or featurize(*a))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tasks.rows import Rows
-from xstilts import results
-from xstilts.arguments import RunArguments
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run import results
 from xstilts.run.lifecycle import PROCESS, Run, Stopped, folders_of
 from xstilts.run.lock import LOCK, FolderLock
 from xstilts.run.record import Record

@@ -13,7 +13,7 @@ from test_chain import make
 
 import run_target
 from tasks import get_task
-from xstilts import results
+from xstilts.run import results
 
 
 def script(name):
@@ -278,8 +278,8 @@ def test_ten_thousand_runs(tmp_path):
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "recipes/presets").glob("*.mk")))
 def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
     """Each target has defaults of its own, which some arguments contradict; a matrix would find that out after its trainings."""
-    from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
-    from xstilts.training_arguments import training_arguments
+    from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+    from xstilts.train.training_arguments import training_arguments
 
     printed = make("-n", "matrix", f"PRESET={preset}", "MODEL=m", f"OUT={tmp_path}", "ARMS=none", "SEEDS=0").stdout.replace("\\\n", " ")
     commands = [shlex.split(line.partition("run_target.py")[2]) for line in printed.splitlines() if "run_target.py" in line]

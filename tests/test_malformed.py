@@ -16,12 +16,19 @@ from hypothesis import strategies as st
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import arguments, contrasts, heads, results, runner
-from xstilts.embedding import Encoder
+from xstilts.checkpoint import heads
+from xstilts.checkpoint.config import check_checkpoint
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.tokenizer import load_tokenizer
+from xstilts.cli import arguments
 from xstilts.errors import UserError
-from xstilts.matrix import collect
+from xstilts.report import contrasts
+from xstilts.report.matrix import collect
+from xstilts.retrieve.embedding import Encoder
+from xstilts.run import results
 from xstilts.run.lifecycle import Run
-from xstilts.training_arguments import training_arguments
+from xstilts.train import runner
+from xstilts.train.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -267,8 +274,8 @@ def test_a_checkpoint_with_one_wrong_field_is_refused_by_both_ways_to_load_it(fi
     with pytest.raises(UserError, match=told):
         Encoder.load(tmp_path / "model")
     with pytest.raises(UserError, match=told):
-        heads.load_tokenizer(str(tmp_path / "model"))
-        heads.load_encoder(str(tmp_path / "model"))
+        load_tokenizer(str(tmp_path / "model"))
+        load_encoder(str(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("script, more", [
@@ -305,8 +312,8 @@ def test_checkpoints(data, tiny_model, tmp_path_factory):
     else:
         path.unlink()
     with judged():
-        name = heads.check_checkpoint(str(folder))
-        tokenizer = heads.load_tokenizer(name)
+        name = check_checkpoint(str(folder))
+        tokenizer = load_tokenizer(name)
         model = heads.fresh_head(get_task("xnli"), name)
         runner.max_length(arguments.DataArguments(), 64, tokenizer, model.config)
     with judged():

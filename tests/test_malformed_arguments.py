@@ -11,7 +11,7 @@ from dataclasses import fields
 
 import pytest
 
-from xstilts import arguments, words
+from xstilts.cli import arguments, words
 
 CASES = 40  # of each script
 VALUES = ["", " ", "-1", "0", "-0.0", "nan", "inf", "-inf", "1e309", "1" + "0" * 30, "9" * 5000, "0.5", "true", "null", "None", "[]", "{}",
@@ -40,7 +40,8 @@ def begins(*args, **options):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working folder beside one with a FIFO, a folder and a file; the scripts stop before their work."""
-    from xstilts import embedding, translate
+    from xstilts import translate
+    from xstilts.retrieve import embedding
     from xstilts.run.lifecycle import Run
 
     monkeypatch.setattr(Run, "open", begins)
@@ -129,9 +130,9 @@ def test_malformed_arguments_are_refused_in_one_line_and_nothing_is_left(name, p
     assert not os.listdir(place / "given/FOLDER")
 
 
-TOOLS = {"push": ["--hub", "me", "--matrix", "m"], "plan": [], "submission": ["gold", "--data_root", "nowhere", "--output", "out"],
-         "submission score": ["score", "--predictions", "nowhere", "--labels", "nowhere"],
-         "submission write": ["write", "nowhere", "--output", "out"]}
+TOOLS = {"push": ["--hub", "me", "--matrix", "m"], "plan": [], "xtreme.submission": ["gold", "--data_root", "nowhere", "--output", "out"],
+         "xtreme.submission score": ["score", "--predictions", "nowhere", "--labels", "nowhere"],
+         "xtreme.submission write": ["write", "nowhere", "--output", "out"]}
 
 
 @pytest.mark.parametrize("name", TOOLS)

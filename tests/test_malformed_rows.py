@@ -21,8 +21,8 @@ from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
 from tasks.text import Wikipedia
-from xstilts.code_switch import read_lexicons
 from xstilts.errors import UserError
+from xstilts.train.code_switch import read_lexicons
 
 NLI = ("entailment", "neutral", "contradiction")
 PAIRS = {"xnli": ("premise", "hypothesis", NLI), "mnli": ("premise", "hypothesis", NLI),

@@ -8,9 +8,9 @@ from operator import mul
 import numpy as np
 import pytest
 
-from xstilts import mining
 from xstilts.errors import UserError
-from xstilts.mining import best_threshold, bidirectional_knn, deduplicate, id_pairs, knn, mine, nearest, pairs_above
+from xstilts.retrieve import mining
+from xstilts.retrieve.mining import best_threshold, bidirectional_knn, deduplicate, id_pairs, knn, mine, nearest, pairs_above
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

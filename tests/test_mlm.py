@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
-from xstilts import mixture, runner
+from xstilts.train import mixture, runner
 
 SENTENCE = "the small boat was early and the doctor rejected it"
 FEW = ["--max_steps", "6", "--max_seq_length", "48", "--bf16", "false", "--disable_tqdm", "true"]

@@ -9,9 +9,10 @@ import pytest
 from conftest import ROOT
 
 from world.files import WorldError, translate, write
-from xstilts import results, submission
 from xstilts.errors import UserError
-from xstilts.matrix import collect, long_table
+from xstilts.report.matrix import collect, long_table
+from xstilts.run import results
+from xstilts.xtreme import submission
 
 RECORD = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
           "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},
@@ -94,7 +95,7 @@ def test_a_copy_of_a_checkpoint_is_not_deleted(ask, tmp_path):
 
 
 def test_a_measurement_that_was_killed_goes_on_in_its_folder(ask, tmp_path, monkeypatch):
-    from xstilts.measure import Found
+    from xstilts.retrieve.measure import Found
 
     plain = Found.write
     with monkeypatch.context() as patch:

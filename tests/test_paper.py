@@ -9,9 +9,9 @@ from scipy import stats
 
 import run_report
 from tests.test_report import put, put_retrieval
-from xstilts import matrix as mx
-from xstilts import paper
 from xstilts.errors import UserError
+from xstilts.report import matrix as mx
+from xstilts.report import paper
 
 CLAIMS = Path(run_report.__file__).parent / "recipes/claims"
 SQUAD = {"xnli": (62, 63, 62.5), "udpos": (71, 72, 71)}  # scores by seed

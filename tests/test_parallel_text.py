@@ -13,8 +13,9 @@ from test_retrieval import no_embedding, refused, retrieval  # noqa: F401 - fixt
 from tasks import files, get_task
 from tasks.errors import UserError
 from tasks.rows import Rows, sha256
-from xstilts import contrasts, measure, nway, statistics
-from xstilts.embedding import Encoder, normalize
+from xstilts.report import contrasts, statistics
+from xstilts.retrieve import measure, nway
+from xstilts.retrieve.embedding import Encoder, normalize
 
 PATH = "mteb__NTREXBitextMining/default/test.jsonl"
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from xstilts import places, results
 from xstilts.errors import UserError
-from xstilts.matrix import PLAIN, collect
+from xstilts.report.matrix import PLAIN, collect
+from xstilts.run import places, results
 
 RECORD = {"phase": "intermediate", "task": "mnli", "form": "sentence_pair", "arm": "mnli", "seed": 3, "model": "m", "parents": [],
           "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {}, "n": {}, "settings": {}, "data": [],

@@ -2,7 +2,8 @@
 
 import pytest
 
-from xstilts import plan, results
+from xstilts import plan
+from xstilts.run import results
 
 RECORD = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
           "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},

@@ -9,10 +9,11 @@ from PIL import Image
 from test_report import put_retrieval, report
 from test_spoilt import BASE
 
-from xstilts import matrix as mx
-from xstilts import page, plots, results
-from xstilts import question as qs
-from xstilts.contrasts import Family, Question, ReadOut, Spec
+from xstilts.report import matrix as mx
+from xstilts.report import page, plots
+from xstilts.report import question as qs
+from xstilts.report.contrasts import Family, Question, ReadOut, Spec
+from xstilts.run import results
 
 
 def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from xstilts import cards, privacy, results, words
-from xstilts.arguments import DataArguments, RunArguments, parse
+from xstilts.cli import privacy, words
+from xstilts.cli.arguments import DataArguments, RunArguments, parse
 from xstilts.errors import UserError
+from xstilts.run import card, results
 
 SECRET = "hf_SecretSecretSecret"
 URL = f"https://jo:{SECRET}@host/rows"
@@ -63,7 +64,8 @@ def test_a_cause_of_failure_holds_no_token(tmp_path):
 
 
 def test_tools_refuse_tokens_too(capsys):
-    from xstilts import plan, push, submission
+    from xstilts import plan, push
+    from xstilts.xtreme import submission
 
     for main, given in ((plan.main, [SECRET]), (push.main, ["--hub", SECRET]), (submission.main, ["gold", "--data_root", URL])):
         with pytest.raises(SystemExit) as leave:
@@ -103,7 +105,7 @@ def chain(tmp_path_factory, tiny_model, tiny_world):
     import importlib
     import sys
 
-    from xstilts.arguments import command
+    from xstilts.cli.arguments import command
 
     root = tmp_path_factory.mktemp("jo-smith")
     arm, rows = root / "mnli/seed0", ["--data_root", tiny_world, "--arm", "mnli"]
@@ -143,7 +145,7 @@ def test_every_file_obeys_the_umask(chain):
 
 def test_local_records_still_know_their_parents(chain, cli, tiny_world):
     """The report finds a checkpoint that was trained again, and the same command is done at once."""
-    from xstilts.matrix import collect
+    from xstilts.report.matrix import collect
 
     command = ["run_target.py", "--task", "xnli", *XNLI, "--model_name_or_path", chain / "mnli/seed0", "--data_root", tiny_world, "--arm",
                "mnli", "--output_dir", chain / "mnli/seed0/xnli"]
@@ -168,8 +170,8 @@ def test_places_that_an_older_version_wrote_are_not_pushed(tmp_path, monkeypatch
         (tmp_path / name).write_text(text)
         os.utime(tmp_path / name, (1, 1))
     sent = {}
-    monkeypatch.setattr(cards, "hub", lambda: type("Hub", (), {"upload_folder": lambda self, **options: sent.update(options)})())
-    cards.push("me/x", tmp_path)
+    monkeypatch.setattr(card, "hub", lambda: type("Hub", (), {"upload_folder": lambda self, **options: sent.update(options)})())
+    card.push("me/x", tmp_path)
     assert "run.json" in sent["ignore_patterns"]
     assert [path.name for path in tmp_path.rglob("*") if path.is_file() and "/home/jo" in path.read_text()] == ["run.json"]
     assert json.loads((tmp_path / "results.json").read_text()) == {"model": ".../m", "mean": {"accuracy": 1.0}}

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
-from xstilts import batching, mixture, processes, results
 from xstilts.errors import UserError
+from xstilts.run import processes, results
+from xstilts.train import batching, mixture
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes" / "accelerate"

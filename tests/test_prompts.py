@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xstilts import prompts
-from xstilts.embedding import Encoder
 from xstilts.errors import UserError
-from xstilts.measure import embedder, prompted
+from xstilts.retrieve import prompts
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.measure import embedder, prompted
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import results
-from xstilts.run import checkpoints
+from xstilts.run import checkpoints, results
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """

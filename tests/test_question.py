@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from tasks import coverage
-from xstilts import contrasts as cs
-from xstilts import curve, question, results, statistics
-from xstilts import matrix as mx
-from xstilts.arms import read_arm
-from xstilts.contrasts import SEEN, UNSEEN
+from xstilts.cli.arms import read_arm
 from xstilts.errors import UserError
+from xstilts.report import contrasts as cs
+from xstilts.report import curve, question, statistics
+from xstilts.report import matrix as mx
+from xstilts.report.contrasts import SEEN, UNSEEN
+from xstilts.run import results
 
 ROOT = Path(__file__).parents[1]
 SEEN_LANGUAGES, UNSEEN_LANGUAGES, SELECT = ["qaa", "qab"], ["qac", "qad"], ["qae"]

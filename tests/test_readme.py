@@ -7,8 +7,9 @@ import pytest
 from conftest import ROOT
 from test_chain import make
 
-from xstilts import results, submission
-from xstilts.matrix import collect
+from xstilts.report.matrix import collect
+from xstilts.run import results
+from xstilts.xtreme import submission
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [line.partition("  #")[0].strip() for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)
@@ -20,7 +21,7 @@ TABLE = re.findall(r"^\| [^|]+ \| `run_\w+\.py` \| `([^`]+)` \|$", README, re.M)
 def test_every_command_of_the_page_is_tried_here():
     scripts = [next(word for word in line.split() if word.startswith("run_")) for line in TABLE]
     assert scripts == ["run_mlm.py", "run_intermediate.py", "run_target.py", "run_retrieval.py", "run_report.py"]
-    assert all(line.startswith(("make", "bash", "python -m xstilts.submission")) for line in BLOCKS)
+    assert all(line.startswith(("make", "bash", "python -m xstilts.xtreme.submission")) for line in BLOCKS)
 
 
 def test_the_phases_by_hand_end_in_a_report_and_a_submission(cli, tiny_model, tiny_world, tmp_path, capsys):
@@ -49,7 +50,7 @@ def test_the_phases_by_hand_end_in_a_report_and_a_submission(cli, tiny_model, ti
     assert not found.problems and "Problem" not in printed and "| mnli |" in printed
     assert results.read(tmp_path / "runs/mlm/results.json")["settings"]["text_languages"] == ["en", "qaa", "qab"]
 
-    commands = [adapted(line) for line in BLOCKS if line.startswith("python -m xstilts.submission")]
+    commands = [adapted(line) for line in BLOCKS if line.startswith("python -m xstilts.xtreme.submission")]
     assert [words[3] for words in commands] == ["write", "gold", "score"]
     for words, more in zip(commands, (["--arm", "mnli"], ["--max_eval_samples", "20"], []), strict=True):  # all arms are at chance here
         assert submission.main([*words[3:], *more]) == 0, capsys.readouterr().err

@@ -16,7 +16,7 @@ from tasks import TASKS, get_task
 from tasks import languages as codes
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import runner
+from xstilts.train import runner
 
 FOLDER = Path(os.environ.get("XSTILTS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SCORED, FEATURISED = 1000, 60  # rows of each file
@@ -84,7 +84,7 @@ def big_tokenizer(once):
     def build(folder):
         from datasets import load_dataset
 
-        from xstilts.tokenizer import train_tokenizer
+        from xstilts.train.tokenizer import train_tokenizer
 
         texts = []
         for path in sorted(FOLDER.glob("mteb__tatoeba-bitext-mining/*/test.jsonl.gz")):
@@ -227,8 +227,8 @@ def test_sib200_is_the_same_rows_in_every_language(real_data, big_tokenizer):
 
 def test_sib200_is_matched_in_many_languages(real_data):
     """A family of 64 languages has all 701 rows, each in one of them."""
-    from xstilts import multilingual
-    from xstilts.arguments import ArmArguments, FamilyArguments
+    from xstilts.cli.arguments import ArmArguments, FamilyArguments
+    from xstilts.train import multilingual
 
     task, rows = get_task("sib200"), Rows(real_data)
     languages = task.languages(rows)[:64]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import run_report
-from xstilts import matrix as mx
-from xstilts import page, plots, results
 from xstilts.errors import UserError
+from xstilts.report import matrix as mx
+from xstilts.report import page, plots
+from xstilts.run import results
 
 REPO = Path(run_report.__file__).parent
 

@@ -14,9 +14,10 @@ from tasks import get_task
 from tasks import languages as codes
 from tasks.ranking import Pool
 from tasks.rows import Rows
-from xstilts import measure, ranks, scoring, submission
-from xstilts.embedding import Encoder, normalize
 from xstilts.errors import UserError
+from xstilts.retrieve import measure, ranks
+from xstilts.retrieve.embedding import Encoder, normalize
+from xstilts.xtreme import scoring, submission
 
 RANKED = ("lareqa", "mewslix")
 

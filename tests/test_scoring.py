@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.languages import XTREME_R
-from xstilts import scoring, submission
 from xstilts.errors import UserError
+from xstilts.xtreme import scoring, submission
 
 ROOT = Path(submission.__file__).parents[1]
 MOCK = Path(os.environ.get("XSTILTS_DATA", ROOT.parent / "shared" / "data")) / "xtreme-mock"
@@ -315,7 +315,7 @@ def test_table_for_people(toy, capsys):
 @pytest.mark.parametrize("arguments, status", [("--help", 0), ("--predictions nowhere --labels nowhere", 2)])
 def test_help_and_errors_load_nothing_heavy(arguments, status):
     code = (
-        "import sys; from xstilts import submission\n"
+        "import sys; from xstilts.xtreme import submission\n"
         "try: status = submission.main(['score', *sys.argv[1:]])\n"
         "except SystemExit as end: status = end.code\n"
         "print(status, sorted({'evaluate', 'datasets', 'transformers', 'torch', 'pandas'} & set(sys.modules)))"

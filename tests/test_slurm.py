@@ -16,7 +16,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from xstilts import results
+from xstilts.run import results
 from xstilts.run.checkpoints import is_whole
 
 pytestmark = pytest.mark.slurm

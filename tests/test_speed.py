@@ -9,7 +9,7 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from tests.conftest import ROOT
-from xstilts import batching
+from xstilts.train import batching
 
 
 @pytest.fixture

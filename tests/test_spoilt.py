@@ -12,10 +12,13 @@ import pytest
 
 from tasks import reading
 from tasks.rows import translator
-from xstilts import contrasts as cs
-from xstilts import matrix as mx
-from xstilts import page, plan, push, question, results, submission
+from xstilts import plan, push
 from xstilts.errors import UserError
+from xstilts.report import contrasts as cs
+from xstilts.report import matrix as mx
+from xstilts.report import page, question
+from xstilts.run import results
+from xstilts.xtreme import submission
 
 LANGUAGES = ("en", "de", "sw")
 ARMS, SEEDS = ("none", "mnli", "squad"), (0, 1)
@@ -229,8 +232,8 @@ def test_a_spoilt_result_is_an_error_of_the_push_and_stops_no_other(tmp_path, mo
         (folder / "model.safetensors").touch()
     put("folder", folders[0] / "results.json")
     pushed = []
-    monkeypatch.setattr(push.cards, "check_push", lambda run: None)
-    monkeypatch.setattr(push.cards, "push", lambda repo, folder: pushed.append(folder))
+    monkeypatch.setattr(push.card, "check_push", lambda run: None)
+    monkeypatch.setattr(push.card, "push", lambda repo, folder: pushed.append(folder))
     monkeypatch.setattr(push, "index", lambda *_: None)
     (error,) = push.push_all("me", "matrix", folders)
     assert pushed == folders[1:] and "mnli/seed0/results.json" in error

@@ -8,13 +8,13 @@ import torch
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts.arguments import RunArguments
+from xstilts.cli.arguments import RunArguments
 
 
 @pytest.fixture
 def setting(tiny_world, tiny_model, tokenizer, tmp_path):
-    from xstilts import heads
-    from xstilts.training_arguments import training_arguments
+    from xstilts.checkpoint import heads
+    from xstilts.train.training_arguments import training_arguments
 
     run = SimpleNamespace(output_dir=str(tmp_path / "out"), seed=0)
     task = get_task("xcopa")
@@ -38,7 +38,7 @@ def same(one, other):
 
 
 def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting):
-    from xstilts import stages
+    from xstilts.train import stages
 
     _, model, _, rows, *_ = setting
     before = weights(model)
@@ -52,7 +52,7 @@ def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting):
 
 
 def test_a_task_of_one_stage_is_left_alone(setting):
-    from xstilts import stages
+    from xstilts.train import stages
 
     _, model, args, rows, *more = setting
     before = weights(model)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstilts import statistics
 from xstilts.errors import UserError
+from xstilts.report import statistics
 
 
 def planted(effect=0.0, seed_sd=1.0, seeds=3, languages=4, queries=300, seed=0):

@@ -8,7 +8,8 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.retrieval import Pools
 from tasks.rows import Rows
-from xstilts import results, scoring, submission
+from xstilts.run import results
+from xstilts.xtreme import scoring, submission
 
 CONTENT = {
     "xnli": ["neutral", "entailment"],

@@ -16,12 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xstilts import results, runner
 from xstilts.errors import UserError
-from xstilts.matrix import collect
+from xstilts.report.matrix import collect
+from xstilts.run import results
 from xstilts.run.checkpoints import is_whole, last_checkpoint
 from xstilts.run.lifecycle import Run
 from xstilts.run.lock import FolderLock
+from xstilts.train import runner
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = ("import sys, time; from xstilts.run.lock import FolderLock; lock = FolderLock(sys.argv[1]); lock.acquire(); "
@@ -338,7 +339,7 @@ def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(cli, tin
 
 
 def test_a_measurement_that_failed_says_why_until_it_succeeds(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts import measure
+    from xstilts.retrieve import measure
 
     command = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "qaa", "--model_name_or_path", tiny_model,
                "--data_root", tiny_world, "--output_dir", tmp_path]

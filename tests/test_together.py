@@ -4,9 +4,10 @@ import pytest
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import measure, processes, together
-from xstilts.arguments import DataArguments, RetrievalArguments
-from xstilts.embedding import Encoder
+from xstilts.cli.arguments import DataArguments, RetrievalArguments
+from xstilts.retrieve import measure, together
+from xstilts.retrieve.embedding import Encoder
+from xstilts.run import processes
 
 
 @pytest.mark.parametrize("name, options", [

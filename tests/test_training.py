@@ -22,12 +22,15 @@ from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import heads, mixture, results, runner
-from xstilts.arguments import RunArguments
+from xstilts.checkpoint import heads
+from xstilts.checkpoint.tokenizer import load_tokenizer
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run import results
 from xstilts.run import settings as run_settings
 from xstilts.run.record import Record
-from xstilts.training_arguments import training_arguments
+from xstilts.train import mixture, runner
+from xstilts.train.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -285,7 +288,7 @@ def test_a_finished_folder_is_a_plain_checkpoint(name, finished):
     assert not info["missing_keys"] and not info["mismatched_keys"]
     if name == "mixture":  # the others carry the head of their own class
         assert not info["unexpected_keys"]
-    assert heads.load_tokenizer(str(folder)).is_fast
+    assert load_tokenizer(str(folder)).is_fast
     assert (folder / "README.md").read_text().startswith("---\n")
     assert not list(folder.glob("*.bin")) and not list(folder.glob("checkpoint-*"))
     record = results.read(folder / "results.json")
@@ -342,7 +345,7 @@ def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
     assert not made(task)[0], "what a tokenizer was last used for is no part of what it is"
     assert made(task, length=61)[0] and not made(task, length=61)[0]
     assert made(task, language="qaa")[0] and made(task, train=True)[0]
-    other = heads.load_tokenizer(str(tiny_model))
+    other = load_tokenizer(str(tiny_model))
     other.add_tokens(["Ardale"])
     assert made(task, tokenizer=other)[0] and not made(task)[0]
     plain = made(task)[1]["input_ids"][:]
@@ -439,9 +442,11 @@ def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_pa
 
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts import heads, runner
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
+    from xstilts.train import runner
 
-    task, tokenizer = get_task("udpos"), heads.load_tokenizer(str(tiny_model))
+    task, tokenizer = get_task("udpos"), load_tokenizer(str(tiny_model))
     model = heads.fresh_head(task, str(tiny_model)).eval()
     examples = task.load("test", "en", Rows(tiny_world))
     features = runner.featurize(task, examples, tokenizer, 64, False, "order")

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from xstilts import dual_encoder, mixture
-from xstilts.arguments import ModelArguments, RunArguments
+from xstilts.cli.arguments import ModelArguments, RunArguments
 from xstilts.errors import UserError, first_line
 from xstilts.run.settings import as_json, compare, settings_of
-from xstilts.training_arguments import NEEDS, OURS, REFUSED, training_arguments
+from xstilts.train import dual_encoder, mixture
+from xstilts.train.training_arguments import NEEDS, OURS, REFUSED, training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -239,7 +239,7 @@ def test_fields_that_are_taken_work_in_every_training(kind, train, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["intermediate", "mlm"])
 def test_the_best_checkpoint_is_kept_where_it_is_asked_for(kind, train, monkeypatch):
-    from xstilts.runner import TaskTrainer
+    from xstilts.train.runner import TaskTrainer
 
     seen, evaluate = [], TaskTrainer.evaluate
 
@@ -274,8 +274,9 @@ def test_a_score_that_a_task_does_not_have_is_refused_with_those_it_has(train):
     assert done.returncode == 2 and "rouge" in done.stderr and "accuracy" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("kind, sampler", [("target", "xstilts.batching.EpochSampler"), ("mixture", "xstilts.mixture.MixtureSampler"),
-                                           ("dual", "xstilts.dual_encoder.PairSampler")])
+@pytest.mark.parametrize("kind, sampler", [("target", "xstilts.train.batching.EpochSampler"),
+                                           ("mixture", "xstilts.train.mixture.MixtureSampler"),
+                                           ("dual", "xstilts.train.dual_encoder.PairSampler")])
 def test_data_seed_is_the_seed_of_the_order(kind, sampler, train, monkeypatch):
     """It was recorded, and the order was that of --seed."""
     import importlib

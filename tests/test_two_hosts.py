@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import results
+from xstilts.run import results
 
 pytestmark = pytest.mark.hosts
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,8 +5,8 @@ from dataclasses import fields
 
 import pytest
 
-from xstilts import arguments, results
-from xstilts.arguments import (
+from xstilts.cli import arguments
+from xstilts.cli.arguments import (
     ArmArguments,
     ChangeArguments,
     DataArguments,
@@ -19,6 +19,7 @@ from xstilts.arguments import (
     RunArguments,
     TextArguments,
 )
+from xstilts.run import results
 
 ONE = ["--tasks", "mnli"]
 TWO = ["--tasks", "hellaswag", "csqa"]
@@ -144,7 +145,7 @@ def test_what_make_gives_to_many_runs_is_noted_where_it_does_nothing(run, place,
 def test_translations_that_are_read_are_not_said_to_do_nothing():
     from types import SimpleNamespace
 
-    from xstilts import unused
+    from xstilts.cli import unused
 
     family = FamilyArguments(translations="mt")
     assert unused.of_translations(family, SimpleNamespace(records=[{"translated_by": "me/mt"}, {}])) == []

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xstilts import results
+from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line, full_disk
 from xstilts.four_bit import FourBitEncoder, read
-from xstilts.words import parse_tool
+from xstilts.run import results
 
 if TYPE_CHECKING:
     from tokenizers import normalizers

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
-from xstilts.places import PLAIN
+from xstilts.run.places import PLAIN
 from xstilts.run.record import FILE_NAME, Record, is_there
-from xstilts.words import parse_tool
 
 
 def grid_arguments(parser: argparse.ArgumentParser) -> None:

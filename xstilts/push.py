@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from xstilts import cards, plan
+from xstilts import plan
+from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line
+from xstilts.run import card
 from xstilts.run.record import FILE_NAME, Record, is_there
-from xstilts.words import parse_tool
 
 
 def repository(hub: str, matrix: str, record: Record) -> str:
@@ -41,8 +42,8 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
         try:
             record = Record.read(folder / FILE_NAME)
             run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repository(hub, matrix, record))
-            cards.check_push(run)
-            cards.push(run.hub_model_id, folder)
+            card.check_push(run)
+            card.push(run.hub_model_id, folder)
         except UserError as error:
             errors.append(str(error))
         else:
@@ -77,9 +78,9 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
     if failed:
         lines.append(f"\n{failed} more could not be pushed yet.")
     run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
-    cards.check_push(run)
+    card.check_push(run)
     try:
-        cards.hub().upload_file(path_or_fileobj="\n".join([*lines, ""]).encode(), path_in_repo="README.md", repo_id=run.hub_model_id,
+        card.hub().upload_file(path_or_fileobj="\n".join([*lines, ""]).encode(), path_in_repo="README.md", repo_id=run.hub_model_id,
                                 commit_message="X-STILTs: the checkpoints of the matrix")
     except Exception as error:
         raise UserError(f"the card {repo} was not pushed: {first_line(error)}") from error

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
-from xstilts import logs
-from xstilts.arguments import command, parse, refuse_unused
+from xstilts.cli import logs
+from xstilts.cli.arguments import command, parse, refuse_unused
 from xstilts.errors import UserError, first_line
 
 MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
@@ -238,7 +238,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     from tqdm import tqdm
 
     from tasks.rows import translation_note
-    from xstilts.results import read_note, write_text
+    from xstilts.run.results import read_note, write_text
 
     made_by = {"model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))), "revision": how.model_revision,
                "task": task.name, "language": language, "source": source, "english_rows": len(english), "num_beams": how.num_beams,

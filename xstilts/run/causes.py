@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import sys
 
-from xstilts import processes
 from xstilts.errors import UserError, first_line, full_disk
+from xstilts.run import processes
 
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
 LESS_TO_TRAIN = ("; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or "

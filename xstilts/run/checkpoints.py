@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from tasks import TASKS
 from tasks.reading import open_file, parse_json
-from xstilts import processes, results
 from xstilts.errors import UserError
+from xstilts.run import processes, results
 
 logger = logging.getLogger("xstilts")
 
@@ -102,7 +102,7 @@ def clean(folder: Path) -> None:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Return whether a folder of this name is a run's own: the checkpoint of a step, or of a stage (xstilts.stages)."""
+    """Return whether a folder of this name is a run's own: the checkpoint of a step, or of a stage (xstilts.train.stages)."""
     prefix, _, of = name.partition("-")
     return prefix == "checkpoint" and (of.isdecimal() or of in TASKS)
 

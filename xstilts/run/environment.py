@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 
-from xstilts import privacy
+from xstilts.cli import privacy
 
 _LIBRARIES = (
     "torch transformers datasets evaluate accelerate peft sentence-transformers faiss-cpu huggingface_hub tokenizers "

@@ -23,11 +23,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tasks.rows import Rows
-from xstilts import cards, outputs, processes, results
-from xstilts.arguments import STARTED
+from xstilts.cli.arguments import STARTED
+from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
-from xstilts.privacy import with_underscores
-from xstilts.run import causes, checkpoints
+from xstilts.run import card, causes, checkpoints, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
@@ -136,7 +135,7 @@ class Run:
             if run.finished:
                 run.close()
             else:
-                cards.check_push(args)
+                card.check_push(args)
                 PROCESS.runs.append(run)
         except BaseException:
             run.close()
@@ -163,8 +162,8 @@ class Run:
         checkpoints.clean(self.folder)  # what a kill just before its end has left
         logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", self.folder)
         if self._args.push_to_hub:  # an earlier push may have failed
-            cards.check_push(self._args)
-            cards.push(self._args.hub_model_id, self.folder)
+            card.check_push(self._args)
+            card.push(self._args.hub_model_id, self.folder)
         return True
 
     # ---- its beginning -------------------------------------------------------------------------------------------------
@@ -225,7 +224,7 @@ class Run:
             UserError: a file cannot be written; or the Hub refuses the push, and the run is finished all the same.
         """
         if processes.is_first():
-            results.write_text(self.folder / "README.md", cards.card(record, checkpoint))
+            results.write_text(self.folder / "README.md", card.card(record, checkpoint))
             record.write(self.folder / results.FILE_NAME)
             self.finished = True
             checkpoints.clean(self.folder)
@@ -233,7 +232,7 @@ class Run:
         if processes.is_first():
             logger.info("Wrote %s", self.folder / results.FILE_NAME)
             if self._args.push_to_hub:
-                cards.push(self._args.hub_model_id, self.folder)
+                card.push(self._args.hub_model_id, self.folder)
 
     def fail(self, cause: str) -> None:
         """Write failed.json, unless another process of the run has done so, or the run is finished."""
@@ -257,7 +256,7 @@ class Run:
         line = f"{self.folder} stopped{step}: {cause}."
         if not self._trains:
             return line
-        last, stages = self._last_good(), sorted(self._checkpoints().glob("checkpoint-*/done"))  # `xstilts.stages` keeps a finished stage
+        last, stages = self._last_good(), sorted(self._checkpoints().glob("checkpoint-*/done"))  # train/stages.py keeps a finished stage
         goes_on = "goes on from it." if last else f"goes on after {stages[-1].parent.name}." if stages else "begins anew."
         return f"{line} Last good checkpoint: {last or 'none'}; the same command {goes_on}"
 
@@ -267,7 +266,7 @@ class Run:
         return None if not self.begun else causes.LESS_TO_TRAIN if self._trains else causes.LESS_TO_MEASURE
 
     def _checkpoints(self) -> Path:
-        """Return where the checkpoints lie: in the run's folder, or in that of a stage (`xstilts.stages`)."""
+        """Return where the checkpoints lie: in the run's folder, or in that of a stage (`xstilts.train.stages`)."""
         return Path(self.trainer.args.output_dir) if self.trainer else self.folder
 
     def _last_good(self) -> str | None:

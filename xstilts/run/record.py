@@ -3,11 +3,11 @@
 It is written last and by rename, so that the file being there means the phase is done. `Record` says what it holds, and
 checks it, whether it was made by a run or read from a file.
 
-A run that failed leaves failed.json in place of it, see `xstilts.results.write_failure`; the next one that begins removes
+A run that failed leaves failed.json in place of it, see `xstilts.run.results.write_failure`; the next one that begins removes
 that. Under make so does one that was refused before it began, and it leaves nothing else.
 
 Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
-each language, layer, variant and query, see `xstilts.measure.Found.hits_table`. BUCC has none: F1 is no such mean.
+each language, layer, variant and query, see `xstilts.retrieve.measure.Found.hits_table`. BUCC has none: F1 is no such mean.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.reading import read_object
-from xstilts import privacy
+from xstilts.cli import privacy
 from xstilts.errors import UserError
 from xstilts.run import checks
 from xstilts.run.checks import Check, naming, short, shown
@@ -195,7 +195,7 @@ class Record:
         pooling: str | None = None,
         layers: Mapping[int, Scores] | None = None,
     ) -> Record:
-        """Return the record of a phase that ends now, without places of local folders (`xstilts.privacy`).
+        """Return the record of a phase that ends now, without places of local folders (`xstilts.cli.privacy`).
 
         Args:
             run: names the seed, the arm (of a training without one it is the task) and, in errors, the file.

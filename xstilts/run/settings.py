@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.rows import Rows, sha256
-from xstilts import outputs, results
 from xstilts.errors import UserError
+from xstilts.run import outputs, results
 from xstilts.run.record import Record, unique
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from xstilts.arguments import ModelArguments
+    from xstilts.cli.arguments import ModelArguments
 
 FILE_NAME = "run.json"
 INPUTS = ("model_finished", "data", "processes")  # what run.json holds beside the settings
@@ -88,7 +88,7 @@ def _defaults() -> dict[str, Any]:
     """Return {argument: default}: what an argument is that settings do not name, because it was not given."""
     from transformers import TrainingArguments
 
-    from xstilts.arguments import ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
+    from xstilts.cli.arguments import ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
 
     return {f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             for kind in (TrainingArguments, TextArguments, FamilyArguments, ArmArguments, DualEncoderArguments, PeftArguments)

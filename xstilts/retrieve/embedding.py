@@ -1,0 +1,597 @@
+"""Sentence vectors from any layer of an encoder checkpoint.
+
+Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers is the top. Vectors leave
+`Encoder.embed` unnormalised; `normalize` makes inner products cosines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xstilts.errors import UserError
+from xstilts.run import processes
+from xstilts.run.results import obey_umask
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from xstilts.checkpoint.encoder import Cut
+
+POOLINGS = ("mean", "cls")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
+ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
+TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
+# What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and of the
+# tokenizer's files the cache need not know: its key has the tokens.
+MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
+CACHE_FORMAT = 2  # of what is cached; one more when `embed` computes anything else from the same model and tokens
+
+
+def _check_pooling(pooling: str) -> None:
+    if pooling not in POOLINGS:
+        raise UserError(f"pooling={pooling!r} is unknown; choose one of {', '.join(POOLINGS)}.")
+
+
+def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[int]:
+    """The asked layers as sorted numbers in 0..n_layers."""
+    if layers == "last":
+        return [n_layers]
+    if layers == "all":
+        return list(range(n_layers + 1))
+    asked = [layers] if isinstance(layers, (int, str)) else list(layers)
+    if not asked:
+        raise UserError(f"no layer was asked for: give 'last', 'all' or numbers between 0 and {n_layers}.")
+    try:
+        numbers = sorted({int(layer) for layer in asked})
+    except ValueError as error:
+        raise UserError(
+            f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}."
+        ) from error
+    for layer in numbers:
+        if not 0 <= layer <= n_layers:
+            raise UserError(
+                f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top)."
+            )
+    return numbers
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sentences as token ids on end. Flat arrays: lists of Python numbers would outweigh the vectors.
+
+    ids (t,) int32; counted (t,) bool, which of them the mean counts; ends (n + 1,), sentence i is ids[ends[i]:ends[i + 1]].
+    """
+
+    ids: np.ndarray
+    counted: np.ndarray
+    ends: np.ndarray
+
+    def distinct(self) -> tuple[Tokens, np.ndarray]:
+        """(every different sequence once, in order of appearance; which of them each sentence is, (n,) int64)."""
+        place, rows = {}, np.empty(len(self.ends) - 1, dtype=np.int64)
+        for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
+            key = hashlib.blake2b(self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16).digest()
+            rows[row] = place.setdefault(key, len(place))
+        first, lengths = np.unique(rows, return_index=True)[1], np.diff(self.ends)
+        kept = np.zeros(len(rows), dtype=bool)
+        kept[first] = True
+        flat = np.repeat(kept, lengths)
+        return Tokens(self.ids[flat], self.counted[flat], np.concatenate([[0], np.cumsum(lengths[kept])])), rows
+
+    def digest(self) -> str:
+        """sha256 of the sequences in their order."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.counted, self.ends):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+    def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
+        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least one."""
+        lengths = np.diff(self.ends)
+        order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
+        start = 0
+        while start < len(order):
+            longest = lengths[order[start]]
+            stop = start + (batch_size or max(1, budget // int(longest)))
+            yield order[start:stop]
+            start = stop
+
+    def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on
+        the right."""
+        import torch
+
+        lengths = self.ends[rows + 1] - self.ends[rows]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        flat = np.concatenate([np.arange(self.ends[row], self.ends[row + 1]) for row in rows])
+        input_ids = np.full(mask.shape, pad, dtype=np.int64)
+        input_ids[mask] = self.ids[flat]
+        weights = np.zeros(mask.shape, dtype=np.float32)
+        weights[mask] = self.counted[flat]
+        return torch.from_numpy(input_ids), torch.from_numpy(mask.astype(np.int64)), torch.from_numpy(weights)
+
+
+class Encoder:
+    """An encoder checkpoint as a function from sentences to vectors. Make it with `Encoder.load`."""
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        layers: list[int],
+        pooling: str,
+        include_special: bool,
+        max_length: int,
+        dtype: str,
+        revision: str = "main",
+        cut: Cut | None = None,
+    ) -> None:
+        self.cut = cut
+        self.checkpoint = checkpoint
+        self.revision = revision
+        self.model = model
+        self.tokenizer = tokenizer
+        self.layers = layers
+        self.pooling = pooling
+        self.include_special = include_special
+        self.max_length = max_length
+        self.dtype = dtype
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        layers: str | int | Sequence[int] = "last",
+        pooling: str = "mean",
+        include_special: bool = True,
+        max_length: int = 512,
+        dtype: str = "fp32",
+        device: str | None = None,
+        revision: str = "main",
+        attention: str | None = None,
+    ) -> Encoder:
+        """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
+
+        layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
+        include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
+        model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
+        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers' attn_implementation.
+
+        Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
+        is never run.
+        """
+        import torch
+
+        from xstilts.checkpoint.encoder import Cut, check_precision, check_vocabulary, depth, length_limit, load_encoder
+        from xstilts.checkpoint.tokenizer import load_tokenizer
+
+        _check_pooling(pooling)
+        if dtype not in DTYPES:
+            raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+        checkpoint = str(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, revision)
+        model, _ = load_encoder(checkpoint, revision, attention=attention)
+        check_vocabulary(checkpoint, model.config, tokenizer)
+        numbers = _resolve_layers(layers, depth(model))
+        cut = Cut(model, numbers[-1])
+        shortest = tokenizer.num_special_tokens_to_add() + 1
+        if max_length < shortest:
+            raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
+        max_length = min(max_length, length_limit(model.config, tokenizer))
+        model.eval().to(dtype=getattr(torch, DTYPES[dtype]))
+        check_precision(checkpoint, model, dtype)
+        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the files the model is made of: MODEL_FILES. Read once."""
+        from transformers.utils import cached_file
+
+        folder = Path(cached_file(self.checkpoint, "config.json", revision=self.revision)).parent
+        files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+        digest = hashlib.sha256()
+        for path in sorted(files):
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+    def embed(
+        self,
+        sentences: Sequence[str],
+        batch_size: int | None = None,
+        desc: str = "embed",
+        folder: str | Path | None = None,
+    ) -> dict[int, np.ndarray]:
+        """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
+        given}.
+
+        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two batches
+        they would differ by rounding, which then decided between them. What is to be compared therefore goes into one
+        call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the vectors equal
+        those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as many as fit a
+        budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back memory-mapped,
+        read-only.
+
+        Raises UserError for an empty list, a sentence without any token to average, a disk without room.
+        """
+        return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
+
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
+        """(the different token sequences of some sentences, which of them each sentence is). Errors: `embed`."""
+        if len(sentences) == 0:
+            raise UserError("there are no sentences to embed.")
+        if isinstance(sentences, str):
+            raise UserError("embed takes a list of sentences, not one string.")
+        place = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
+        back = np.fromiter((place[sentence] for sentence in sentences), dtype=np.int64, count=len(sentences))
+        tokens, rows = self._tokenise(list(place)).distinct()
+        return tokens, rows[back]
+
+    def embed_tokens(
+        self, tokens: Tokens, back: np.ndarray, batch_size: int | None = None, desc: str = "embed", folder: str | Path | None = None
+    ) -> dict[int, np.ndarray]:
+        """`embed` of sentences that `tokens` has made (tokens, back) of."""
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
+        first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
+        shape = (len(back), self.model.config.hidden_size)
+        files = {} if folder is None else {layer: Path(folder, f"layer{layer}.npy") for layer in self.layers}
+        if files:
+            vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
+        else:
+            vectors = {layer: np.empty(shape, dtype=np.float32) for layer in self.layers}
+        batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type]))
+        for rows, pooled in self._compute(tokens, batches, desc):
+            for layer, block in pooled.items():
+                vectors[layer][first[rows]] = block
+        _repeat(vectors, back, first)
+        return {layer: np.load(path, mmap_mode="r") for layer, path in files.items()} or vectors
+
+    def _compute(
+        self, tokens: Tokens, batches: list[np.ndarray], desc: str | None
+    ) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
+        """(rows of `tokens`, {layer: their vectors}) of one batch after the other; without `desc` no progress bar."""
+        import torch
+        from tqdm import tqdm
+
+        total = sum(map(len, batches))
+        with torch.inference_mode(), tqdm(total=total, desc=desc, unit="sentence", disable=desc is None) as bar:
+            for rows in batches:
+                padded = tokens.padded(rows, self.tokenizer.pad_token_id)
+                yield rows, {layer: pooled.float().cpu().numpy() for layer, pooled in self._pool(*padded)}
+                bar.update(len(rows))
+
+    def embed_together(self, tokens: Tokens, back: np.ndarray, desc: str, folder: str | Path) -> None:
+        """`embed_tokens` into a folder that all machines see, by all ranks, each its share of the batches.
+
+        These are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
+        alike; otherwise they differ as those of two machines do, by about 1e-6. Every file has one writer: processes on
+        several machines that write into one memory-mapped file lose each other's rows. Rank 0 puts the parts together.
+
+        Raises:
+            UserError: this process does not see the folder, or the disk has no room.
+        """
+        from accelerate import PartialState
+
+        state, dim = PartialState(), self.model.config.hidden_size
+        rank, size = state.process_index, state.num_processes
+        if not Path(folder).is_dir():
+            raise UserError(f"process {rank} does not see {folder}: give a --cache_dir that every machine sees.")
+        batches = list(tokens.batches(None, TOKENS_PER_BATCH[self.model.device.type]))
+        part = {k: new_array(Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers))
+                for k in self.layers}
+        start = 0
+        for rows, pooled in self._compute(tokens, batches[rank::size], f"{desc} ({size} processes)" if rank == 0 else None):
+            for layer, block in pooled.items():
+                part[layer][start : start + len(rows)] = block
+            start += len(rows)
+        for array in part.values():
+            array.flush()
+        state.wait_for_everyone()
+        if rank == 0:
+            vectors = {k: new_array(Path(folder, f"layer{k}.npy"), (len(back), dim), len(self.layers)) for k in self.layers}
+            first = np.unique(back, return_index=True)[1]
+            for other in range(size):
+                rows = first[np.concatenate([*batches[other::size], np.empty(0, dtype=np.int64)])]
+                for layer, array in vectors.items():
+                    computed = np.load(Path(folder, f"{other}-layer{layer}.npy"), mmap_mode="r")
+                    for start in range(0, len(rows), ROWS_AT_ONCE):
+                        array[rows[start : start + ROWS_AT_ONCE]] = computed[start : start + ROWS_AT_ONCE]
+            _repeat(vectors, back, first)
+
+    def _tokenise(self, sentences: list[str]) -> Tokens:
+        ids, counted, lengths = [], [], []
+        for start in range(0, len(sentences), TOKENISE_AT_ONCE):
+            encoded = self.tokenizer(
+                sentences[start : start + TOKENISE_AT_ONCE],
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                return_special_tokens_mask=True,
+            )
+            lengths.extend(map(len, encoded["input_ids"]))
+            ids.append(np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32))
+            special = np.fromiter((s for row in encoded["special_tokens_mask"] for s in row), dtype=np.bool_)
+            counted.append(np.ones_like(special) if self.include_special else ~special)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        flat = np.concatenate(counted)
+        sums = np.diff(np.concatenate([[0], np.cumsum(flat)])[ends])
+        if (sums == 0).any():
+            sentence = sentences[int((sums == 0).argmax())]
+            hint = "" if self.include_special else " besides the special ones, which include_special=False leaves out"
+            raise UserError(f"the sentence {sentence!r} has no tokens{hint}: remove it.")
+        tokens = np.concatenate(ids)
+        if tokens.max() >= self.model.config.vocab_size:
+            raise UserError(
+                f"the tokenizer of {self.checkpoint} gave token {tokens.max()}, but its model has "
+                f"{self.model.config.vocab_size}: the two do not belong together."
+            )
+        return Tokens(tokens, flat, ends)
+
+    def _pool(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, counted: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(layer, (batch, dim) vectors) for every asked layer of one batch."""
+        device = self.model.device
+        counted = counted.to(device)
+        only_top = len(self.layers) == 1 and self.cut.exact
+        output = self.model(
+            input_ids=input_ids.to(device),
+            attention_mask=attention_mask.to(device),
+            output_hidden_states=not only_top,
+        )
+        for layer in self.layers:
+            states = output.last_hidden_state if only_top else output.hidden_states[layer]
+            if self.pooling == "cls":
+                yield layer, states[:, 0]
+            else:  # a product with the weights sums without a masked copy of the states
+                weights = counted / counted.sum(dim=1, keepdim=True)
+                yield layer, _weighted_sum(weights, states)
+
+
+def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray) -> None:
+    """Fill in, in place, the vectors of sentences whose tokens stood earlier already. `back`, `first`: see `Encoder.embed_tokens`."""
+    repeated = np.flatnonzero(first[back] != np.arange(len(back)))
+    for start in range(0, len(repeated), ROWS_AT_ONCE):
+        rows = repeated[start : start + ROWS_AT_ONCE]
+        for array in vectors.values():
+            array[rows] = array[first[back[rows]]]
+
+
+def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
+    """A float32 .npy file of this shape, memory-mapped. UserError unless the disk has room for `count` of them.
+
+    The room is taken at once: a disk that is full later ends the process where it writes (SIGBUS), without a word.
+    """
+    needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise UserError(f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another folder.")
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """The weighted sum over tokens: (batch, tokens) x (batch, tokens, dim) -> (batch, dim), in fp32."""
+    return (weights.unsqueeze(1) @ states.float()).squeeze(1)
+
+
+def normalize(vectors: np.ndarray, path: str | Path | None = None) -> np.ndarray:
+    """The vectors scaled to length 1: (n, dim) float32. UserError names the first row that is zero or not finite.
+
+    With `path` (.npy) they are written there and come back memory-mapped, read-only; neither they nor memory-mapped
+    `vectors` are held in memory as a whole.
+    """
+    unit = np.empty(vectors.shape, dtype=np.float32) if path is None else new_array(Path(path), vectors.shape)
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        block = np.asarray(vectors[start : start + ROWS_AT_ONCE], dtype=np.float32)
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        wrong = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
+        if wrong.any():
+            row = int(wrong.argmax())
+            what = "is zero" if norms[row, 0] == 0 else "is not finite"
+            raise UserError(
+                f"vector {start + row} {what} ({int(wrong.sum())} of {len(block)} such from {start} on): it has no direction to compare."
+            )
+        np.divide(block, norms, out=unit[start : start + ROWS_AT_ONCE])
+    return unit if path is None else np.load(path, mmap_mode="r")
+
+
+def center(vectors: np.ndarray) -> np.ndarray:
+    """The vectors minus their mean: (n, dim) float32. Of one language, this takes its common offset away."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    return vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def cached_embed(
+    encoder: Encoder,
+    sentences: Sequence[str],
+    cache_dir: str | Path,
+    batch_size: int | None = None,
+    desc: str = "embed",
+) -> dict[int, np.ndarray]:
+    """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
+
+    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's files,
+    layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens (prompts, length,
+    the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one that is damaged
+    (CRC-32) or has the wrong shape is said so on stderr and computed again.
+    """
+    folder = _cache_folder(cache_dir)
+    tokens, back = encoder.tokens(sentences)
+    keys = _cache_keys(encoder, tokens, back)
+    shape = (len(sentences), encoder.model.config.hidden_size)
+    found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
+    if all(vectors is not None for vectors in found.values()):
+        return found
+    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
+        computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
+        _keep(part, folder, {layer: key for layer, key in keys.items() if found[layer] is None})
+    return computed
+
+
+def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path, desc: str = "embed") -> None:
+    """Put into `cache_dir` what `cached_embed` will read there. All ranks call it together, and share the work.
+
+    Raises:
+        UserError: see `Encoder.embed_together`.
+    """
+    folder = _cache_folder(cache_dir)
+    tokens, back = encoder.tokens(sentences)
+    keys = _cache_keys(encoder, tokens, back)
+    shape, first = (len(sentences), encoder.model.config.hidden_size), processes.is_first()
+    missing = processes.broadcast({k: key for k, key in keys.items() if _read_cache(folder, key, shape) is None} if first else None)
+    if not missing:
+        return
+    part = processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None)
+    try:
+        encoder.embed_together(tokens, back, desc, part)
+        if first:
+            _keep(part, folder, missing)
+    finally:
+        if first:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _cache_folder(cache_dir: str | Path) -> Path:
+    """Return the cache folder, which is made. Raise UserError if it cannot be."""
+    folder = Path(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
+def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int, str]:
+    """Return {layer: the key of its file}, see `cached_embed`."""
+    import torch
+    import transformers
+
+    common = [CACHE_FORMAT, torch.__version__, transformers.__version__, encoder.fingerprint, encoder.pooling, encoder.dtype,
+              encoder.tokenizer.pad_token_id, tokens.digest(), hashlib.sha256(back).hexdigest()]
+    return {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
+
+
+def _keep(part: str | Path, folder: Path, keys: dict[int, str]) -> None:
+    """Move the files of these layers from `part` into the cache, under their keys and checksums."""
+    for layer, key in keys.items():
+        path = Path(part, f"layer{layer}.npy")
+        os.replace(path, folder / f"{key}-{_crc32(path):08x}.npy")
+
+
+def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
+    """The cached vectors, or None when there are none that can be trusted."""
+    for path in sorted(folder.glob(f"{key}-*.npy")):
+        try:
+            if path.stem != f"{key}-{_crc32(path):08x}":
+                raise ValueError("its bytes are not those its name tells")
+            vectors = np.load(path, mmap_mode="r")
+            if vectors.shape != shape or vectors.dtype != np.float32:
+                raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
+            return vectors
+        except (OSError, ValueError, EOFError) as error:
+            print(f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr)
+            path.unlink()
+    return None
+
+
+def _crc32(path: Path) -> int:
+    """The CRC-32 of a file's bytes: at 1 GB/s or more, far cheaper than the vectors it guards."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def check_new_folder(folder: str | Path) -> Path:
+    """The path; UserError for one that exists and is not an empty folder."""
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
+    return path
+
+
+def export_sentence_transformers(
+    checkpoint: str | Path,
+    layer: str | int,
+    pooling: str,
+    out_dir: str | Path,
+    max_length: int = 512,
+    revision: str = "main",
+    prompts: dict[str, str] | None = None,
+) -> None:
+    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
+    tokens counted).
+
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
+    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its last
+    norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a UserError.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    from xstilts.checkpoint.encoder import pooling_layer, quiet
+
+    out = check_new_folder(out_dir)
+    encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
+    if len(encoder.layers) != 1:
+        raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
+    check = ["a short sentence", "a sentence that has a few more words than the first one"]
+    expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+    try:
+        # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
+        plain = temporary / "plain"
+        ask = encoder.cut.save(plain)
+        encoder.tokenizer.save_pretrained(plain)
+        with quiet():
+            transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
+            if ask is not None:
+                transformer.modality_config = hidden_state(ask)
+            transformer.max_seq_length = encoder.max_length
+            module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
+            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(str(temporary / "whole"))
+            given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
+        if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
+            kind = encoder.model.config.model_type
+            raise UserError(f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than ours.")
+        obey_umask(*temporary.glob("whole/*.safetensors"))
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary / "whole", out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def hidden_state(layer: int) -> dict[str, dict[str, object]]:
+    """What makes a sentence-transformers Transformer give hidden_states[layer] instead of the last layer's."""
+    return {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}
