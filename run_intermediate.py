@@ -16,11 +16,11 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
-    command,
     parse,
     refuse_unused,
     told,
 )
+from xstilts.run.endings import command
 
 
 @dataclass
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import settings_of
-    from xstilts.train import lora, mixture, multilingual, runner
+    from xstilts.train import featurizing, lora, mixture, multilingual, runner, trainers
     from xstilts.train.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> None:
         if model_args.freeze_embeddings:
             heads.freeze_embeddings(model)
         model = lora.wrap(model, peft)
-        length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, model.config)
+        length = featurizing.max_length(data_args, defaults["max_seq_length"], tokenizer, model.config)
 
         # ---- rows and features ---------------------------------------------------------------------------------------
         train_features, dev, n_rows = {}, {}, 0
@@ -121,8 +121,8 @@ def main(argv: list[str]) -> None:
                                           alone=len(tasks) == 1)
                 train_features[task.name] = multilingual.featurize(task, train, tokenizer, length)
                 notes, n_rows = notes + train.notes, n_rows + len(train.examples)
-                examples = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
-                dev[task.name] = examples, runner.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
+                examples = featurizing.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
+                dev[task.name] = examples, featurizing.featurize(task, examples, tokenizer, length, False, f"{task.name} dev")
             if text:
                 languages = families.text_languages(text_args, family)
                 if source:
@@ -131,8 +131,8 @@ def main(argv: list[str]) -> None:
                     notes += found
                 else:
                     languages = languages or text.languages(rows)
-                    texts = {code: runner.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
-                train_features[text.name], left_out = runner.text_features(text, texts, tokenizer, length, True)
+                    texts = {code: inputs.first(text.load("train", code, rows), data_args.max_train_samples) for code in languages}
+                train_features[text.name], left_out = featurizing.text_features(text, texts, tokenizer, length, True)
                 notes += left_out
         notes += unused.of_translations(family, rows)
         unused.log(notes, rows)
@@ -141,11 +141,11 @@ def main(argv: list[str]) -> None:
         collators = {task.name: task.collator(tokenizer) for task in tasks}
         if single:
             (task,) = tasks
-            trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
+            trainer = trainers.TaskTrainer(model=model, args=args, train_dataset=train_features[task.name], task=task, dev=dev[task.name],
                                          eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
         else:
             if text:
-                collators[text.name] = runner.Masking(tokenizer, text_args.mlm_probability, run_args.seed)
+                collators[text.name] = trainers.Masking(tokenizer, text_args.mlm_probability, run_args.seed)
             trainer = mixture.trainer(model, args, train_features, collators, tokenizer, mix.examples_cap, mix.temperature, mix.mlm_rate)
         run.begin()
         seconds = runner.train(trainer, run, run.checkpoint)
@@ -155,7 +155,7 @@ def main(argv: list[str]) -> None:
         # ---- score on English dev, save, say -------------------------------------------------------------------------
         dev_scores, chance, flat = {}, {}, []
         for task in tasks:
-            judge = runner.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
+            judge = trainers.TaskTrainer(model=model if single else model.whole[task.name], args=args, task=task, dev=dev[task.name],
                                        eval_dataset=dev[task.name][1], data_collator=collators[task.name], processing_class=tokenizer)
             dev_scores[task.name], chance[task.name], at_chance = runner.judge(judge, task, dev[task.name][0], arm.shuffle_labels)
             flat += [task.name] if at_chance else []

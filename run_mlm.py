@@ -16,11 +16,11 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
-    command,
     parse,
     refuse_unused,
     told,
 )
+from xstilts.run.endings import command
 
 
 @dataclass
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import settings_of
-    from xstilts.train import lora, multilingual, runner
+    from xstilts.train import featurizing, lora, multilingual, runner, trainers
     from xstilts.train.tokenizer import train_tokenizer
     from xstilts.train.training_arguments import training_arguments
 
@@ -88,8 +88,8 @@ def main(argv: list[str]) -> None:
             notes += found + unused.of_translations(family, rows)
         else:
             languages = languages or task.languages(rows)
-            texts = {code: runner.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
-            held_out = {code: runner.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
+            texts = {code: inputs.first(task.load("train", code, rows), data_args.max_train_samples) for code in languages}
+            held_out = {code: inputs.first(task.load("dev", code, rows), data_args.max_eval_samples) for code in languages}
 
         # ---- model and tokenizer -------------------------------------------------------------------------------------
         if mlm.config_name:
@@ -104,17 +104,17 @@ def main(argv: list[str]) -> None:
         if model_args.freeze_embeddings:
             heads.freeze_embeddings(model)
         model = lora.wrap(model, peft)
-        length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
+        length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
 
         # ---- features ------------------------------------------------------------------------------------------------
         with args.main_process_first(desc="features"):
-            train, left_out = runner.text_features(task, texts, tokenizer, length, True)
-            dev, dev_left_out = runner.text_features(task, held_out, tokenizer, length, False)
+            train, left_out = featurizing.text_features(task, texts, tokenizer, length, True)
+            dev, dev_left_out = featurizing.text_features(task, held_out, tokenizer, length, False)
         unused.log(notes, rows)
 
         # ---- train ---------------------------------------------------------------------------------------------------
-        trainer = runner.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
-                                     data_collator=runner.Masking(tokenizer, text_args.mlm_probability, run_args.seed))
+        trainer = trainers.TaskTrainer(model=model, args=args, train_dataset=train, eval_dataset=dev, processing_class=tokenizer,
+                                     data_collator=trainers.Masking(tokenizer, text_args.mlm_probability, run_args.seed))
         run.begin()
         seconds = runner.train(trainer, run, run.checkpoint)
         if peft.peft:

@@ -14,8 +14,9 @@ say: claims.md, claims.csv, a table of the page.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.cli.arguments import command, parse
+from xstilts.cli.arguments import parse
 from xstilts.errors import UserError
+from xstilts.run.endings import command
 
 HEADS = "arm,task,form,seed,language"  # how cells.csv begins
 

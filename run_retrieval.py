@@ -19,11 +19,11 @@ from xstilts.cli.arguments import (
     MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    command,
     parse,
     refuse_unused,
 )
 from xstilts.cli.words import stray
+from xstilts.run.endings import command
 
 
 def main(argv: list[str]) -> None:
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     from xstilts.cli import unused
     from xstilts.errors import UserError
     from xstilts.retrieve import prompts
-    from xstilts.retrieve.embedding import check_new_folder
+    from xstilts.retrieve.export import check_new_folder
     from xstilts.run import inputs, outputs, places
     from xstilts.train import families
 
@@ -85,9 +85,10 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     if dual.do_train:
+        from xstilts.retrieve.mining import nearest_by_cosine
         from xstilts.train import dual_encoder
 
-        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest)
+        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest, nearest_by_cosine)
     found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
     measure_tasks(tasks, how, found, model_args, data_args, run_args)
 
@@ -127,7 +128,7 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         if processes.is_first():
             card.check_push(run_args)
         if how.export_sentence_transformers:
-            from xstilts.train.dual_encoder import export
+            from xstilts.retrieve.export import export
         if not opened and not how.export_sentence_transformers:
             return card.push_measured(tasks, run_args) if processes.is_first() else None
         length = data_args.max_seq_length or 512

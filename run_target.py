@@ -8,7 +8,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, command, parse
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+from xstilts.run.endings import command
 
 
 @dataclass
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import settings_of
-    from xstilts.train import runner, stages
+    from xstilts.train import featurizing, runner, stages, trainers
     from xstilts.train.training_arguments import training_arguments
 
     # ---- everything that can be wrong is found before training ---------------------------------------------------
@@ -64,25 +65,25 @@ def main(argv: list[str]) -> None:
         model = heads.fresh_head(task, name, model_args.model_revision, attention=model_args.attn_implementation)
         if model_args.freeze_embeddings:
             heads.freeze_embeddings(model)
-        length = runner.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
+        length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
 
         # ---- rows and features ---------------------------------------------------------------------------------------
         with args.main_process_first(desc="features"):
-            train = runner.first(task.load("train", "en", rows), data_args.max_train_samples)
-            train_features = runner.featurize(task, train, tokenizer, length, True, f"{task.name} train")
-            dev = runner.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
-            dev_features = runner.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
+            train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
+            train_features = featurizing.featurize(task, train, tokenizer, length, True, f"{task.name} train")
+            dev = featurizing.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
+            dev_features = featurizing.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
             tests = {}  # what no features can be made of is found now, not after the training
             for language in languages:
-                test = runner.load_scored(task, "test", language, rows, data_args.max_eval_samples)
-                tests[language] = test, runner.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
+                test = featurizing.load_scored(task, "test", language, rows, data_args.max_eval_samples)
+                tests[language] = test, featurizing.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
 
         unused.log(notes, rows)
 
         # ---- train ---------------------------------------------------------------------------------------------------
         run.begin()
         earlier = stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
-        trainer = runner.TaskTrainer(
+        trainer = trainers.TaskTrainer(
             model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
             processing_class=tokenizer, task=task, dev=(dev, dev_features), eval_dataset=dev_features,
         )

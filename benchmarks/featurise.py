@@ -70,17 +70,18 @@ def main() -> None:
         from tasks import get_task
         from tasks.rows import Rows
         from xstilts.checkpoint.tokenizer import load_tokenizer
-        from xstilts.train import runner
+        from xstilts.run import inputs
+        from xstilts.train import featurizing
 
         datasets.disable_progress_bars()
         tokenizer, rows = load_tokenizer(args.model), Rows(args.data_root)
         for name, split, length, peer in (("squad", "train", 384, example_qa), ("xnli", "dev", 128, example_pair)):
-            examples = runner.first(get_task(name).load(split, "en", rows), args.rows)
+            examples = inputs.first(get_task(name).load(split, "en", rows), args.rows)
             seconds = {"ours": [], "example": []}
             for run in range(args.runs):
                 start = time.perf_counter()
                 # another length each run: another cache key; datasets would otherwise hand out the first run's features
-                ours = runner.featurize(get_task(name), examples, tokenizer, length - run, True, name)
+                ours = featurizing.featurize(get_task(name), examples, tokenizer, length - run, True, name)
                 seconds["ours"].append(time.perf_counter() - start)
                 start = time.perf_counter()
                 theirs = examples.map(peer, batched=True, with_indices=True, remove_columns=examples.column_names,
@@ -95,7 +96,7 @@ def main() -> None:
             print(f"{name} ({len(examples)} rows, {len(ours)} features, length {length}): ours {speed['ours']:.0f} rows/s, "
                   f"example {speed['example']:.0f} rows/s, ratio {speed['ours'] / speed['example']:.2f}")
             start = time.perf_counter()
-            runner.featurize(get_task(name), examples, tokenizer, length, True, name)
+            featurizing.featurize(get_task(name), examples, tokenizer, length, True, name)
             print(f"{name}: again, from the cache: {time.perf_counter() - start:.2f} s")
 
 

@@ -100,7 +100,8 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from xstilts.retrieve.embedding import Encoder, export_sentence_transformers, normalize
+    from xstilts.retrieve.embedding import Encoder, normalize
+    from xstilts.retrieve.export import export_sentence_transformers
     from xstilts.retrieve.mining import nearest
 
     if args.sentences:

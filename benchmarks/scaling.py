@@ -256,7 +256,8 @@ def makespan(runs: list[Run], seconds: list[float], gpus: int) -> float:
 def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
     """What `ROWS` says of a task, from a folder of rows: the files' sizes, and tokens of the first 1,000 rows of each."""
     from tasks.rows import Rows as Folder
-    from xstilts.train import runner
+    from xstilts.run import inputs
+    from xstilts.train import featurizing
 
     task, folder, lengths, some = adapter(name), Folder(root), [], 1000
     searched = task.search_options and not task.ranks
@@ -274,12 +275,12 @@ def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
     for language in languages if task.masks else ["en"]:
         data = task.load("train", language, folder)
         train, trained = train + len(data), trained + min(some, len(data))
-        data = runner.first(data, some)
+        data = inputs.first(data, some)
         if not task.auto_class:
             texts = [text for side in task.sides(data) for text in side]
             lengths += map(len, tokenizer(texts, truncation=True, max_length=length)["input_ids"])
         else:
-            for ids in runner.featurize(task, data, tokenizer, length, True, name)["input_ids"]:
+            for ids in featurizing.featurize(task, data, tokenizer, length, True, name)["input_ids"]:
                 lengths += map(len, ids) if isinstance(ids[0], list) else [len(ids)]
     if not task.masks:
         dev = len(task.load("dev", "en", folder))

@@ -93,7 +93,7 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
     import transformers
 
     from xstilts.cli.arguments import RunArguments
-    from xstilts.train import runner
+    from xstilts.train import featurizing, trainers
     from xstilts.train.training_arguments import training_arguments
 
     cpu = not torch.cuda.is_available()
@@ -101,8 +101,8 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
 
     def ours(settings, folder, seed):
         args = training_arguments(RunArguments(output_dir=folder, seed=seed), ["--bf16", str(bf16)], settings)
-        features = runner.featurize(task, examples, tokenizer, length, True, task.name)
-        return runner.TaskTrainer, {"args": args, "train_dataset": features, "data_collator": task.collator(tokenizer)}
+        features = featurizing.featurize(task, examples, tokenizer, length, True, task.name)
+        return trainers.TaskTrainer, {"args": args, "train_dataset": features, "data_collator": task.collator(tokenizer)}
 
     def example(padding, collator, **flags):
         def build(settings, folder, seed):
@@ -151,14 +151,15 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.cli.arguments import RunArguments
-    from xstilts.train import runner
+    from xstilts.run import inputs
+    from xstilts.train import featurizing, trainers
     from xstilts.train.training_arguments import training_arguments
 
     tokenizer, watch = load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
     length = args.max_seq_length or task.defaults["max_seq_length"]
     batch = args.batch_size or task.defaults["per_device_train_batch_size"]
-    examples = runner.first(task.load("train", "en", rows), args.rows)
-    dev = runner.featurize(task, runner.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev")
+    examples = inputs.first(task.load("train", "en", rows), args.rows)
+    dev = featurizing.featurize(task, inputs.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev")
     print(f"{task.name}: {len(examples)} rows in batches of {batch}, at most {length} tokens, {'bf16' if args.bf16 else 'fp32'}, "
           f"{args.runs} rounds")
     settings = {"learning_rate": args.learning_rate, "warmup_steps": 0.1, "num_train_epochs": 1, "per_device_train_batch_size": batch,
@@ -168,7 +169,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
 
         def dev_loss(model) -> float:
             plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
-            judge = runner.TaskTrainer(model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer)
+            judge = trainers.TaskTrainer(model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer)
             return judge.evaluate(dev)["eval_loss"]
 
         for seed in range(-1, args.runs):  # -1: warming up

@@ -46,16 +46,17 @@ def main() -> None:
     from tasks import get_task, span
     from tasks.rows import Rows
     from xstilts.checkpoint.tokenizer import load_tokenizer
-    from xstilts.train import runner
+    from xstilts.run import inputs
+    from xstilts.train import trainers
 
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     task, tokenizer, ours = get_task(args.task), load_tokenizer(args.model), span.overlap
-    every = runner.first(task.load("test", args.language, Rows(args.data_root, args.splits)), args.rows)
+    every = inputs.first(task.load("test", args.language, Rows(args.data_root, args.splits)), args.rows)
     with tempfile.TemporaryDirectory() as folder:
         options = transformers.TrainingArguments(folder, per_device_eval_batch_size=args.batch_size, report_to="none", disable_tqdm=True)
         model = transformers.AutoModelForQuestionAnswering.from_pretrained(args.model, dtype="float32")
-        trainer = runner.TaskTrainer(model=model, args=options, task=task, data_collator=task.collator(tokenizer),
+        trainer = trainers.TaskTrainer(model=model, args=options, task=task, data_collator=task.collator(tokenizer),
                                      processing_class=tokenizer)
         for length in args.lengths:
             span.overlap = ours

@@ -177,9 +177,9 @@ def _batch(name: str, tokenizer) -> tuple[dict, torch.Tensor]:
 
 
 def _backward(model, batch: dict, labels: torch.Tensor, **more) -> None:
-    from xstilts.train import runner
+    from xstilts.train import trainers
 
-    loss = runner.token_mean(model(**batch, **more), labels, attention_mask=batch["attention_mask"])
+    loss = trainers.token_mean(model(**batch, **more), labels, attention_mask=batch["attention_mask"])
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -206,8 +206,9 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.cli.arguments import PeftArguments
-    from xstilts.retrieve.embedding import Encoder, export_sentence_transformers
-    from xstilts.train import dual_encoder, lora, mixture, runner
+    from xstilts.retrieve.embedding import Encoder
+    from xstilts.retrieve.export import export_sentence_transformers
+    from xstilts.train import dual_encoder, lora, mixture, trainers
 
     def head(name: str) -> None:
         model = heads.fresh_head(get_task(name), folder)
@@ -220,7 +221,7 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
         tokenizer = load_tokenizer(folder, mask=True)
         encoded = [tokenizer(text, return_special_tokens_mask=True) for text in TEXTS[:4]]
         keep = (*tokenizer.model_input_names, "special_tokens_mask")
-        batch = dict(runner.Masking(tokenizer, 0.5, 0)([{key: one[key] for key in one if key in keep} for one in encoded]))
+        batch = dict(trainers.Masking(tokenizer, 0.5, 0)([{key: one[key] for key in one if key in keep} for one in encoded]))
         _backward(heads.masked_lm(folder), batch, batch.pop("labels"))
 
     def mixed() -> None:

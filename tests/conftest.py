@@ -151,7 +151,7 @@ def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
     """
     import importlib
 
-    from xstilts.cli.arguments import command
+    from xstilts.run.endings import command
 
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT))

@@ -46,7 +46,7 @@ def one_step(head: str, model_folder: str, batch: int, accumulation: int):
     from tasks import get_task
     from xstilts.checkpoint import heads
     from xstilts.cli.arguments import RunArguments
-    from xstilts.train import runner
+    from xstilts.train import trainers
     from xstilts.train.training_arguments import training_arguments
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
@@ -62,8 +62,8 @@ def one_step(head: str, model_folder: str, batch: int, accumulation: int):
             "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "learning_rate": 0.5, "optim": "sgd",
             "lr_scheduler_type": "constant", "max_grad_norm": 0.0, "max_steps": 1, "logging_steps": 1, "bf16": False, "use_cpu": True,
             "save_strategy": "no", "disable_tqdm": True})
-        trainer = runner.TaskTrainer(model=model, args=args, train_dataset=features(head, model.config.vocab_size), data_collator=collator,
-                                     processing_class=tokenizer)
+        trainer = trainers.TaskTrainer(model=model, args=args, train_dataset=features(head, model.config.vocab_size),
+                                       data_collator=collator, processing_class=tokenizer)
         trainer.train()
     assert args.world_size * batch * accumulation >= ROWS
     loss = next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)

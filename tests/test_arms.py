@@ -19,7 +19,7 @@ from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.cli.arms import read_arm
 from xstilts.run import results
 from xstilts.run.settings import outdated
-from xstilts.train import batching, code_switch, families, multilingual, runner
+from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -304,7 +304,7 @@ def test_batches_hold_the_same_rows_in_every_arm(task, length, arm, tokenizer):
         assert features["example"][:] == list(range(len(one.examples)))
         sampler = batching.EpochSampler(features["length"][:], 4, seed=0)
         order[name] = list(sampler)
-        windows[name] = len(runner.featurize(get_task(task), one.examples, tokenizer, length, True, "all"))
+        windows[name] = len(featurizing.featurize(get_task(task), one.examples, tokenizer, length, True, "all"))
         if task == "squad":
             assert sum(label != [0, 0] for label in features["labels"]) > 0.9 * len(features)
     assert len(set(map(tuple, order.values()))) == 1
@@ -595,7 +595,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
     done, record = train(*recipe, out="whole")
     assert done.returncode == 0, done.stderr
     assert record["settings"]["peft"] == "lora" and (tmp_path / "whole/adapter/adapter_model.safetensors").is_file()
-    calls, step = [], runner.TaskTrainer.training_step
+    calls, step = [], trainers.TaskTrainer.training_step
 
     def stopping(*args, **kwargs):
         calls.append(1)
@@ -604,11 +604,11 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
         return step(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", stopping)
+        patch.setattr(trainers.TaskTrainer, "training_step", stopping)
         assert train(*recipe, out="stopped")[0].returncode != 0
     assert (tmp_path / "stopped/checkpoint-2/adapter_model.safetensors").is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", lambda *a, **k: (calls.append(1), step(*a, **k))[1])
+        patch.setattr(trainers.TaskTrainer, "training_step", lambda *a, **k: (calls.append(1), step(*a, **k))[1])
         done, other = train(*recipe, out="stopped")
     assert len(calls) == 4, "it did not go on from the checkpoint"
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))

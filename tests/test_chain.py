@@ -130,7 +130,7 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
 STUB = """
 import os, sys
 from xstilts.run import results
-from xstilts.cli.arguments import command
+from xstilts.run.endings import command
 from xstilts.errors import UserError
 
 def main(argv):

@@ -196,7 +196,7 @@ def test_batches_fit_the_head(task_name, max_length, rows, tokenizer, tiny_model
     import torch
 
     from xstilts.checkpoint import heads
-    from xstilts.train import runner
+    from xstilts.train import trainers
 
     task = get_task(task_name)
     examples = task.load("train", "en", rows).select(range(8))
@@ -206,7 +206,7 @@ def test_batches_fit_the_head(task_name, max_length, rows, tokenizer, tiny_model
     model = heads.fresh_head(task, str(tiny_model))
     with torch.no_grad():
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-    loss = runner.token_mean(output, batch["labels"])
+    loss = trainers.token_mean(output, batch["labels"])
     assert torch.isfinite(loss) and loss > 0
     assert len(batch["labels"]) == len(features)
 

@@ -13,7 +13,8 @@ import pytest
 
 from xstilts.errors import UserError
 from xstilts.retrieve import embedding
-from xstilts.retrieve.embedding import Encoder, cached_embed, center, export_sentence_transformers, normalize
+from xstilts.retrieve.embedding import Encoder, cached_embed, center, normalize
+from xstilts.retrieve.export import export_sentence_transformers
 from xstilts.retrieve.mining import nearest
 
 SENTENCES = [

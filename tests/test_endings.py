@@ -16,7 +16,7 @@ from tasks.errors import full_disk
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
 from xstilts.run import causes, checkpoints, endings, lifecycle, results
-from xstilts.train import runner
+from xstilts.train import featurizing, runner, trainers
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = ["--max_train_samples", "16", "--max_eval_samples", "4"]
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(script, s
 
 @pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
 def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_path, monkeypatch):
-    plain, failing = runner.Watched._save_checkpoint, []
+    plain, failing = trainers.Watched._save_checkpoint, []
 
     def save(self, *args):
         plain(self, *args)
@@ -88,7 +88,7 @@ def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_pa
             failing.append(torn)
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
     monkeypatch.setattr(checkpoints, "rotate", lambda *_: None)
     done = train("run_target.py")
     good = str(tmp_path / "run" / "checkpoint-3")
@@ -110,7 +110,7 @@ def test_a_torn_checkpoint_makes_room_for_the_cause(train, tmp_path, monkeypatch
         raise RuntimeError("basic_ios::clear: iostream error")  # torch.save's
 
     monkeypatch.setattr(results, "write_text", write)
-    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
     assert train("run_target.py").returncode == 2
     assert "torch.save could not write" in failure(tmp_path / "run")["cause"] and not (tmp_path / "run" / "checkpoint-3").exists()
 
@@ -157,7 +157,7 @@ def broken(request, monkeypatch):
         def stop(*_, **__):
             raise error
 
-        place = {"before the training": (runner, "max_length"), "in it": (runner.Watched, "training_step"),
+        place = {"before the training": (featurizing, "max_length"), "in it": (trainers.Watched, "training_step"),
                  "after it": (runner, "measures")}[request.param]
         monkeypatch.setattr(*place, stop)
 
@@ -224,7 +224,7 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
 def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_script, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-                      "from xstilts.cli.arguments import command\ncommand(lambda _: [][0])\n")
+                      "from xstilts.run.endings import command\ncommand(lambda _: [][0])\n")
     done = run_script(str(broken))
     ours, rest = done.stderr.split("\n", 1)
     assert ours.startswith("broken.py: error: IndexError: list index out of range.") and "please report it" in ours
@@ -232,14 +232,14 @@ def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_scrip
 
 
 def test_an_interrupt_says_from_where_it_goes_on(train, tmp_path, monkeypatch):
-    plain = runner.Watched.training_step
+    plain = trainers.Watched.training_step
 
     def step(self, *args, **kwargs):
         if self.state.global_step == 5:
             raise KeyboardInterrupt
         return plain(self, *args, **kwargs)
 
-    monkeypatch.setattr(runner.Watched, "training_step", step)
+    monkeypatch.setattr(trainers.Watched, "training_step", step)
     done = train("run_target.py")
     assert done.returncode == 130 and f"interrupted (Ctrl-C). Last good checkpoint: {tmp_path / 'run' / 'checkpoint-3'};" in line(done)
     assert failure(tmp_path / "run")["cause"] == "interrupted (Ctrl-C)"
@@ -302,7 +302,7 @@ def test_the_line_does_not_stand_behind_a_progress_bar(capsys, monkeypatch):
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, monkeypatch):
     """The first label would be taken for each of them, in silence."""
-    plain = runner.TaskTrainer.predict
+    plain = trainers.TaskTrainer.predict
 
     def predict(self, *args, **kwargs):
         output = plain(self, *args, **kwargs)
@@ -310,7 +310,7 @@ def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, 
             output.predictions[0] = float(value)
         return output
 
-    monkeypatch.setattr(runner.TaskTrainer, "predict", predict)
+    monkeypatch.setattr(trainers.TaskTrainer, "predict", predict)
     done = train("run_target.py")
     assert done.returncode == 2 and "predictions are no longer finite numbers" in line(done)
     assert "predictions are no longer finite" in failure(tmp_path / "run")["cause"]
@@ -381,7 +381,7 @@ def test_the_other_process_says_that_one_is_gone(rank, one, started):
 def test_a_signal_is_heard_while_the_main_thread_waits_in_a_library(tmp_path):
     """As in a collective of a process that is gone: Python's own handlers do not come to their turn there."""
     script = tmp_path / "waits.py"
-    script.write_text("import ctypes, sys\nfrom xstilts.cli.arguments import command\n"
+    script.write_text("import ctypes, sys\nfrom xstilts.run.endings import command\n"
                       "command(lambda _: (print('there', flush=True), ctypes.CDLL(None).sleep(60), ctypes.CDLL(None).sleep(60)))\n")
     process = subprocess.Popen([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -395,7 +395,7 @@ def test_what_a_process_forks_has_signals_of_its_own(tmp_path):
     script = tmp_path / "forks.py"
     script.write_text("""
 import os, signal, sys, time
-from xstilts.cli.arguments import command
+from xstilts.run.endings import command
 def main(_):
     child = os.fork()
     if not child:
@@ -428,7 +428,7 @@ def test_handlers_are_as_before_when_a_script_has_ended(cli, tmp_path):
 @pytest.fixture
 def trained_by_two(train, tmp_path, monkeypatch):
     """A checkpoint as two processes leave it, and its run.json."""
-    plain = runner.Watched.training_step
+    plain = trainers.Watched.training_step
 
     def step(self, *args, **kwargs):
         if self.state.global_step == 5:
@@ -436,7 +436,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
         return plain(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Watched, "training_step", step)
+        patch.setattr(trainers.Watched, "training_step", step)
         assert train("run_target.py").returncode == 130
     checkpoint, note = tmp_path / "run" / "checkpoint-3", tmp_path / "run" / "run.json"
     state = (checkpoint / "rng_state.pth").read_bytes()

@@ -166,7 +166,7 @@ def test_what_was_read_keeps_its_place_whatever_is_read_next(tiny_world):
 
 
 def test_a_placeholder_names_all_files_its_gold_is_from(tmp_path):
-    from xstilts.train.runner import load_scored
+    from xstilts.train.featurizing import load_scored
 
     folder = tmp_path / "facebook__anli" / "plain_text"
     folder.mkdir(parents=True)

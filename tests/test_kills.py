@@ -17,7 +17,7 @@ from world.files import WorldError, write
 from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
 from xstilts.run.lifecycle import Run
-from xstilts.train import runner
+from xstilts.train import runner, trainers
 
 ARGUMENTS = ["--task", "xnli", "--max_train_samples", "16", "--max_eval_samples", "4", "--per_device_train_batch_size", "4",
              "--logging_steps", "3", "--num_train_epochs", "2", "--disable_tqdm", "true", "--languages", "en"]
@@ -57,8 +57,8 @@ def killed(work):
 
 def weights_without_optimizer(patch):
     """The second checkpoint is half written."""
-    plain = runner.TaskTrainer._save_optimizer_and_scheduler
-    patch.setattr(runner.TaskTrainer, "_save_optimizer_and_scheduler",
+    plain = trainers.TaskTrainer._save_optimizer_and_scheduler
+    patch.setattr(trainers.TaskTrainer, "_save_optimizer_and_scheduler",
                   lambda self, folder: kill() if folder.endswith("checkpoint-8") else plain(self, folder))
 
 
@@ -126,8 +126,8 @@ SHORT = {
 def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tmp_path, monkeypatch):
     """transformers trains one step more each time; with a constant rate the weights are others then."""
     script, *words = SHORT[kind]
-    steps, plain = [], runner.Watched.training_step
-    monkeypatch.setattr(runner.Watched, "training_step",
+    steps, plain = [], trainers.Watched.training_step
+    monkeypatch.setattr(trainers.Watched, "training_step",
                         lambda self, *a, **k: steps.append(self.state.global_step) or plain(self, *a, **k))
 
     def start(folder):
@@ -163,14 +163,14 @@ def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog)
 
 def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_path, monkeypatch):
     """So --enable_jit_checkpoint does at a SIGTERM."""
-    plain = runner.Watched.training_step
+    plain = trainers.Watched.training_step
 
     def step(self, *args, **kwargs):
         self.control.should_training_stop = self.state.global_step == 5
         return plain(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Watched, "training_step", step)
+        patch.setattr(trainers.Watched, "training_step", step)
         with pytest.raises(UserError, match="stopped at step 6: the training was ended before its last step, 8.*checkpoint-6"):
             start(tmp_path)
     assert not (tmp_path / "results.json").exists()
@@ -182,7 +182,7 @@ def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_
 def best_is_first(start, undisturbed, tmp_path, monkeypatch):
     """Two runs, killed when they score, whose best checkpoint is the first of two: `one`, and `two`, which is a copy of it."""
     numbers = iter([60.0, 50.0])
-    monkeypatch.setattr(runner.TaskTrainer, "evaluate", lambda self, *a, **k: self.control and {"eval_accuracy": next(numbers)})
+    monkeypatch.setattr(trainers.TaskTrainer, "evaluate", lambda self, *a, **k: self.control and {"eval_accuracy": next(numbers)})
 
     def work():
         monkeypatch.setattr(runner, "score_languages", lambda *a, **k: kill())
@@ -223,14 +223,14 @@ def test_old_checkpoints_go_but_no_stage_does(tmp_path):
 
 
 def test_the_first_stage_outlives_the_checkpoints_of_the_second(tiny_model, tiny_world, tmp_path, monkeypatch):
-    plain = runner.Watched._save_checkpoint
+    plain = trainers.Watched._save_checkpoint
 
     def save(self, *args):
         for folder in tmp_path.rglob("checkpoint-*"):
             os.utime(folder, (folder.stat().st_mtime - 100,) * 2)  # hours between them
         plain(self, *args)
 
-    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
     monkeypatch.setattr(Run, "finish", lambda *a, **k: None)
     importlib.import_module("run_target").main([
         "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--task", "xcopa", "--languages", "en", *FEW,
@@ -243,7 +243,7 @@ def test_the_first_stage_outlives_the_checkpoints_of_the_second(tiny_model, tiny
 @pytest.fixture
 def broken_off(start, tmp_path, monkeypatch):
     """A run killed after its first checkpoint, by an interrupt."""
-    step = runner.TaskTrainer.training_step
+    step = trainers.TaskTrainer.training_step
 
     def interrupted(self, *args, **kwargs):
         if self.state.global_step == 5:
@@ -251,7 +251,7 @@ def broken_off(start, tmp_path, monkeypatch):
         return step(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", interrupted)
+        patch.setattr(trainers.TaskTrainer, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint-4").is_dir()
@@ -297,7 +297,7 @@ def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start
 
 def test_a_clock_that_was_set_back_does_not_make_the_newest_checkpoint_the_oldest(start, tmp_path, monkeypatch):
     """transformers keeps the checkpoint that is newest by the clock."""
-    plain, kept = runner.Watched._save_checkpoint, []
+    plain, kept = trainers.Watched._save_checkpoint, []
 
     def save(self, *args):
         plain(self, *args)
@@ -305,7 +305,7 @@ def test_a_clock_that_was_set_back_does_not_make_the_newest_checkpoint_the_oldes
         for path in tmp_path.glob("checkpoint-*"):
             os.utime(path, (4e9, 4e9))  # written before the clock was set back
 
-    monkeypatch.setattr(runner.TaskTrainer, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.TaskTrainer, "_save_checkpoint", save)
     start(tmp_path)
     assert len(kept) == 2 and all(f"checkpoint-{step}" in there for step, there in zip((4, 8), kept, strict=True))
 

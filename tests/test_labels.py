@@ -13,7 +13,7 @@ from tasks.errors import UserError
 from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
-from xstilts.train import runner
+from xstilts.train import featurizing
 
 NLI = ["entailment", "neutral", "contradiction"]
 NER = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
@@ -164,7 +164,7 @@ def test_every_spelling_is_the_same_label(name, split, tmp_path, tokenizer):
         assert gold_of(name, split, tmp_path)[0] == numbers
         task = get_task(name)
         examples = task.load(split, "en", Rows(tmp_path))
-        features = runner.featurize(task, examples, tokenizer, 48, True, "spelling")
+        features = featurizing.featurize(task, examples, tokenizer, 48, True, "spelling")
         labels = [label for row in features["labels"] for label in (row if isinstance(row, list) else [row]) if label != -100]
         assert labels == numbers and {type(label) for label in labels} == {int}
         assert task.score(task.gold(examples), examples, "en")["accuracy"] == 100
@@ -350,7 +350,7 @@ def test_the_same_gold_throughout_is_a_placeholder_before_anything_is_trained(na
     label = FORMS[name, split][3][0]
     write(tmp_path, name, split, rows_of(name, split, [0] * checks.PLACEHOLDER, lambda number: label))
     with pytest.raises(UserError, match=f"{FORMS[name, split][0]}.jsonl: all {checks.PLACEHOLDER} gold labels .* placeholder"):
-        runner.load_scored(get_task(name), split, "en", Rows(tmp_path), None)
+        featurizing.load_scored(get_task(name), split, "en", Rows(tmp_path), None)
 
 
 def test_a_placeholder_stops_a_run_before_it_trains(cli, tiny_model, tiny_world, tmp_path):

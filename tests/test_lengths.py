@@ -74,7 +74,7 @@ every_tokenizer = pytest.mark.parametrize("kind", TOKENIZERS)
 
 
 def lengths(tokenizer):
-    """The shortest that `runner.max_length` lets through, the next ones, and some more."""
+    """The shortest that `featurizing.max_length` lets through, the next ones, and some more."""
     least = tokenizer.num_special_tokens_to_add(pair=True) + 2
     return [least, least + 1, least + 2, least + 4, least + 7, 24, 64, 129, 384]
 
@@ -258,10 +258,10 @@ def test_features_of_every_language_come_before_training(byte_model, tmp_path, c
 
 
 def test_features_are_made_once_a_language(byte_model, tmp_path, cli, monkeypatch):
-    from xstilts.train import runner
+    from xstilts.train import featurizing
 
-    seen, featurize = [], runner.featurize
-    monkeypatch.setattr(runner, "featurize", lambda *a: seen.append(a[-1]) or featurize(*a))
+    seen, featurize = [], featurizing.featurize
+    monkeypatch.setattr(featurizing, "featurize", lambda *a: seen.append(a[-1]) or featurize(*a))
     rows = tydiqa_rows(tmp_path / "rows", bengali=BENGALI, finnish="missä ?")
     done = cli("run_target.py", "--task", "tydiqa", "--model_name_or_path", byte_model, "--data_root", rows, "--max_seq_length", 100,
                "--max_steps", 1, "--per_device_train_batch_size", 4, "--output_dir", tmp_path / "out")

@@ -27,7 +27,7 @@ from xstilts.report.matrix import collect
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import results
 from xstilts.run.lifecycle import Run
-from xstilts.train import runner
+from xstilts.train import featurizing
 from xstilts.train.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,7 +118,7 @@ def read_all(name, split, language, root, tokenizer):
     examples = task.load(split, language, rows)
     if task.auto_class:
         task.prepare(rows)
-        runner.featurize(task, examples, tokenizer, 48, False, "malformed")
+        featurizing.featurize(task, examples, tokenizer, 48, False, "malformed")
         task.score(task.gold(examples), examples, language)
 
 
@@ -315,7 +315,7 @@ def test_checkpoints(data, tiny_model, tmp_path_factory):
         name = check_checkpoint(str(folder))
         tokenizer = load_tokenizer(name)
         model = heads.fresh_head(get_task("xnli"), name)
-        runner.max_length(arguments.DataArguments(), 64, tokenizer, model.config)
+        featurizing.max_length(arguments.DataArguments(), 64, tokenizer, model.config)
     with judged():
         Encoder.load(folder, layers="all").embed(["two words", "one"])
     shutil.rmtree(folder.parent)

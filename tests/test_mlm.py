@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
-from xstilts.train import mixture, runner
+from xstilts.train import featurizing, mixture, trainers
 
 SENTENCE = "the small boat was early and the doctor rejected it"
 FEW = ["--max_steps", "6", "--max_seq_length", "48", "--bf16", "false", "--disable_tqdm", "true"]
@@ -68,7 +68,7 @@ def test_texts_that_are_too_few_are_refused_before_the_training(texts, told, mlm
 
 
 def test_at_least_one_token_a_batch_is_masked_and_any_of_them(tokenizer):
-    mask = runner.Masking(tokenizer, 1e-9, 0)
+    mask = trainers.Masking(tokenizer, 1e-9, 0)
     seen = set()
     for length in range(1, 40):
         rows = [tokenizer(" ".join(["dog"] * length)), tokenizer("cat")]
@@ -84,7 +84,7 @@ def test_at_least_one_token_a_batch_is_masked_and_any_of_them(tokenizer):
 
 def test_where_chance_masks_something_nothing_more_is(tokenizer):
     rows = [tokenizer(SENTENCE) for _ in range(8)]
-    batch = runner.Masking(tokenizer, 0.15, 0)(rows)
+    batch = trainers.Masking(tokenizer, 0.15, 0)(rows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(repr([row["input_ids"] for row in rows]).encode()))
         plain = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)(rows)
@@ -93,8 +93,8 @@ def test_where_chance_masks_something_nothing_more_is(tokenizer):
 
 def test_texts_with_a_word_are_found_in_any_order():
     features = Dataset.from_dict({"input_ids": [[0, 2], [0, 7, 2], [], [0, 0, 2], [8]]}).select([4, 3, 2, 1, 0])
-    assert runner.has_words(features, [0, 2]).tolist() == [True, False, False, True, False]
-    assert runner.has_words(features.select([]), [0, 2]).tolist() == []
+    assert featurizing.has_words(features, [0, 2]).tolist() == [True, False, False, True, False]
+    assert featurizing.has_words(features.select([]), [0, 2]).tolist() == []
 
 
 def test_a_tokenizer_that_cannot_mask_is_refused(cli, tiny_model, tiny_world, tmp_path):
@@ -109,8 +109,8 @@ def test_a_tokenizer_that_cannot_mask_is_refused(cli, tiny_model, tiny_world, tm
 
 
 def test_a_held_out_loss_that_is_no_number_is_said_and_kept_for_the_report(mlm, monkeypatch, tmp_path):
-    evaluate = runner.TaskTrainer.evaluate
-    monkeypatch.setattr(runner.TaskTrainer, "evaluate", lambda *args, **more: evaluate(*args, **more) | {"eval_loss": math.nan})
+    evaluate = trainers.TaskTrainer.evaluate
+    monkeypatch.setattr(trainers.TaskTrainer, "evaluate", lambda *args, **more: evaluate(*args, **more) | {"eval_loss": math.nan})
     done, record = mlm({"en": [SENTENCE] * 9})
     assert done.returncode == 2 and "held-out" in done.stderr.splitlines()[-1] and record is None
     assert "held-out" in json.loads(Path(tmp_path, "out/failed.json").read_text())["cause"]

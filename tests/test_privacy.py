@@ -105,7 +105,7 @@ def chain(tmp_path_factory, tiny_model, tiny_world):
     import importlib
     import sys
 
-    from xstilts.cli.arguments import command
+    from xstilts.run.endings import command
 
     root = tmp_path_factory.mktemp("jo-smith")
     arm, rows = root / "mnli/seed0", ["--data_root", tiny_world, "--arm", "mnli"]

@@ -16,7 +16,7 @@ from tasks import TASKS, get_task
 from tasks import languages as codes
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts.train import runner
+from xstilts.train import featurizing
 
 FOLDER = Path(os.environ.get("XSTILTS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SCORED, FEATURISED = 1000, 60  # rows of each file
@@ -123,7 +123,7 @@ def test_file(name, number, config, split, language, big_tokenizer):
             with pytest.raises(UserError, match="placeholder"):
                 task.score(task.gold(some), some, code)
             with pytest.raises(UserError, match="placeholder"):
-                runner.load_scored(task, "test", code, rows, None)
+                featurizing.load_scored(task, "test", code, rows, None)
             return
         assert task.score(task.gold(some), some, code)[task.metric] == BELOW_100.get(path, 100)
         if task.auto_class:

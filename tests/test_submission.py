@@ -9,6 +9,7 @@ from tasks.errors import UserError
 from tasks.retrieval import Pools
 from tasks.rows import Rows
 from xstilts.run import results
+from xstilts.run.predictions import write_lines
 from xstilts.xtreme import scoring, submission
 
 CONTENT = {
@@ -243,7 +244,7 @@ def test_gold_as_predictions_scores_100(labels, tiny_world, tmp_path):
         task = tasks[folder]
         for language in task.languages(rows):
             examples = task.load("test", language, rows)
-            submission.write_lines(tmp_path, task, language, task.lines(task.gold(examples), examples))
+            write_lines(tmp_path, task, language, task.lines(task.gold(examples), examples))
     for benchmark in benchmarks:
         scores = scoring.score(tmp_path, labels, benchmark, found_languages=True)
         for folder in set(present) & set(scoring.adapters(benchmark)):
@@ -282,12 +283,12 @@ def test_gold_of_a_task_without_test_rows(tiny_world, tmp_path, capsys):
 @pytest.mark.parametrize("line", ["two\nlines", "a\rb", " blank before", "tab after\t"])
 def test_a_line_that_would_be_read_as_another_is_refused(tmp_path, line):
     with pytest.raises(UserError, match="line 2 would be"):
-        submission.write_lines(tmp_path, get_task("xnli"), "en", ["neutral", line])
+        write_lines(tmp_path, get_task("xnli"), "en", ["neutral", line])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_found_is_an_empty_file(tmp_path):
-    path = submission.write_lines(tmp_path, get_task("bucc"), "de", [])
+    path = write_lines(tmp_path, get_task("bucc"), "de", [])
     assert path == tmp_path / "bucc2018" / "test-de.tsv" and path.read_bytes() == b""
     assert get_task("bucc").read_lines(path) == []
 

@@ -22,7 +22,7 @@ from xstilts.run import results
 from xstilts.run.checkpoints import is_whole, last_checkpoint
 from xstilts.run.lifecycle import Run
 from xstilts.run.lock import FolderLock
-from xstilts.train import runner
+from xstilts.train import trainers
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = ("import sys, time; from xstilts.run.lock import FolderLock; lock = FolderLock(sys.argv[1]); lock.acquire(); "
@@ -151,7 +151,7 @@ def start(tiny_model, tiny_world):
 
 def stopped(method, at, what):
     """`method` of the trainer, which at its `at`-th call does `what(its result)` in place."""
-    calls, plain = itertools.count(1), getattr(runner.TaskTrainer, method)
+    calls, plain = itertools.count(1), getattr(trainers.TaskTrainer, method)
 
     def call(*args, **kwargs):
         found = plain(*args, **kwargs)
@@ -180,7 +180,7 @@ def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, 
     method, at, what, told, step = CAUSES[cause]
     folder = tmp_path / "none" / "seed0" / "xnli"
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, method, stopped(method, at, what))
+        patch.setattr(trainers.TaskTrainer, method, stopped(method, at, what))
         with pytest.raises(UserError) as caught:
             start(folder)
     said = str(caught.value)
@@ -282,7 +282,7 @@ def test_a_folder_that_can_only_be_read(script, disk, cli, tiny_model, tiny_worl
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", stopped("training_step", 6, fail(MemoryError())))
+        patch.setattr(trainers.TaskTrainer, "training_step", stopped("training_step", 6, fail(MemoryError())))
         with pytest.raises(UserError, match="checkpoint-4"):
             start(tmp_path)
     damaged = tmp_path / "checkpoint-4" / file
@@ -296,7 +296,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, t
 
 
 def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path, monkeypatch):
-    step = runner.TaskTrainer.training_step
+    step = trainers.TaskTrainer.training_step
 
     def spoil(self, model, inputs, *args, **kwargs):
         loss = step(self, model, inputs, *args, **kwargs)
@@ -304,14 +304,14 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path
             next(model.parameters()).grad.fill_(float("nan"))
         return loss
 
-    monkeypatch.setattr(runner.TaskTrainer, "training_step", spoil)
+    monkeypatch.setattr(trainers.TaskTrainer, "training_step", spoil)
     with pytest.raises(UserError, match="the weights are no longer finite numbers.*checkpoint: none"):
         start(tmp_path)
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_a_mistake_in_the_program_keeps_its_traceback(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner.TaskTrainer, "training_step", stopped("training_step", 1, fail(IndexError("list index out of range"))))
+    monkeypatch.setattr(trainers.TaskTrainer, "training_step", stopped("training_step", 1, fail(IndexError("list index out of range"))))
     with pytest.raises(IndexError):
         start(tmp_path)
     assert json.loads((tmp_path / results.FAILED).read_text())["cause"] == "IndexError: list index out of range"

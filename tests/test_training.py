@@ -26,10 +26,10 @@ from xstilts.checkpoint import heads
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import results
+from xstilts.run import inputs, results
 from xstilts.run import settings as run_settings
 from xstilts.run.record import Record
-from xstilts.train import mixture, runner
+from xstilts.train import featurizing, mixture, runner, trainers
 from xstilts.train.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,7 +191,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
     "best" goes on at the beginning of an epoch, "mixture" in the middle of the first, the others of the second.
     """
     calls = itertools.count(1)
-    step = runner.TaskTrainer.training_step
+    step = trainers.TaskTrainer.training_step
 
     def interrupted(*args, **kwargs):
         if next(calls) == stop:
@@ -199,7 +199,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
         return step(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", interrupted)
+        patch.setattr(trainers.TaskTrainer, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             start(name, tmp_path)
     assert list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "results.json").exists()
@@ -207,7 +207,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
         start(name, tmp_path, "--learning_rate", "2e-3")
     begun = next(calls)
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", lambda *a, **k: (next(calls), step(*a, **k))[1])
+        patch.setattr(trainers.TaskTrainer, "training_step", lambda *a, **k: (next(calls), step(*a, **k))[1])
         start(name, tmp_path)
     whole = finished(name)
     record, other = results.read(whole / "results.json"), results.read(tmp_path / "results.json")
@@ -270,7 +270,7 @@ def test_scores_follow_from_the_predictions(name, finished, tiny_world):
     record = results.read(folder / "results.json")
     task, rows = get_task(record["task"]), Rows(tiny_world)
     for language, scores in record["scores"].items():
-        examples = runner.first(task.load("test", language, rows), 5)
+        examples = inputs.first(task.load("test", language, rows), 5)
         text = (folder / "predictions" / task.predictions_file(language)).read_text()
         if task.form == "span":
             predictions = [json.loads(text)[i] for i in examples["id"]]
@@ -337,7 +337,7 @@ def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
 
     def made(task, tokenizer=tokenizer, length=60, language="en", train=False):
         before = type(task).calls
-        features = runner.featurize(task, task.load("test", language, rows), tokenizer, length, train, "test")
+        features = featurizing.featurize(task, task.load("test", language, rows), tokenizer, length, train, "test")
         return type(task).calls > before, features
 
     assert made(task)[0] and not made(task)[0]
@@ -408,14 +408,14 @@ def test_a_task_is_gone_through_before_it_repeats():
 def test_mixture_trains_one_task_a_step_in_another_order_each_epoch(start, tmp_path, monkeypatch):
     """As above through the Trainer's own loop, which must tell the sampler its epoch."""
     seen = []
-    compute = runner.TaskTrainer.compute_loss
+    compute = trainers.TaskTrainer.compute_loss
 
     def watch(self, model, inputs, *args, **kwargs):
         if "task" in inputs:  # not the dev scores afterwards
             seen.append((inputs["task"], inputs["input_ids"].flatten().tolist()))
         return compute(self, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(runner.TaskTrainer, "compute_loss", watch)
+    monkeypatch.setattr(trainers.TaskTrainer, "compute_loss", watch)
     start("mixture", tmp_path, "--gradient_accumulation_steps", "3", "--per_device_train_batch_size", "4")
     tasks = [task for task, _ in seen]
     assert len(tasks) == 2 * 3 * 2 * 3  # epochs x tasks x steps of each x accumulation
@@ -444,15 +444,15 @@ def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_pa
     from tasks.rows import Rows
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
-    from xstilts.train import runner
+    from xstilts.train import featurizing, trainers
 
     task, tokenizer = get_task("udpos"), load_tokenizer(str(tiny_model))
     model = heads.fresh_head(task, str(tiny_model)).eval()
     examples = task.load("test", "en", Rows(tiny_world))
-    features = runner.featurize(task, examples, tokenizer, 64, False, "order")
+    features = featurizing.featurize(task, examples, tokenizer, 64, False, "order")
     args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, train_sampling_strategy="group_by_length",
                              per_device_eval_batch_size=3, label_names=["labels"], report_to="none")
-    trainer = runner.TaskTrainer(model=model, args=args, task=task, dev=(examples, features), processing_class=tokenizer,
+    trainer = trainers.TaskTrainer(model=model, args=args, task=task, dev=(examples, features), processing_class=tokenizer,
                                  data_collator=task.collator(tokenizer))
     logits = trainer.logits(features)
     assert len({len(ids) for ids in features["input_ids"]}) > 3

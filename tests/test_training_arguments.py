@@ -239,7 +239,7 @@ def test_fields_that_are_taken_work_in_every_training(kind, train, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["intermediate", "mlm"])
 def test_the_best_checkpoint_is_kept_where_it_is_asked_for(kind, train, monkeypatch):
-    from xstilts.train.runner import TaskTrainer
+    from xstilts.train.trainers import TaskTrainer
 
     seen, evaluate = [], TaskTrainer.evaluate
 

@@ -13,7 +13,7 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts import translate
-from xstilts.cli.arguments import command
+from xstilts.run.endings import command
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 POSITIONS = 40

@@ -23,8 +23,9 @@ from pathlib import Path
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
 from xstilts.cli import logs
-from xstilts.cli.arguments import command, parse, refuse_unused
+from xstilts.cli.arguments import parse, refuse_unused
 from xstilts.errors import UserError, first_line
+from xstilts.run.endings import command
 
 MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
 NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # nothing stands between two sentences

@@ -371,3 +371,8 @@ def after_last(encoder: PreTrainedModel, last: torch.nn.Module) -> dict[str, tor
         for hook in hooks:
             hook.remove()
     return found
+
+
+def hidden_state(layer: int) -> dict[str, dict[str, object]]:
+    """What makes a sentence-transformers Transformer give hidden_states[layer] instead of the last layer's."""
+    return {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}

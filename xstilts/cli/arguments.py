@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,7 +14,6 @@ from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import with_underscores
 from xstilts.cli.words import check_finite, check_rest, check_words, fail, short, yaml_words
 from xstilts.errors import UserError
-from xstilts.run import inputs, processes
 
 STARTED = time.time()  # about when this process began
 
@@ -335,18 +333,3 @@ def add_layer(layers: dict[str, Any], values: dict[str, Any]) -> None:
         was = layers.pop(key.replace("-", "_"), None)
         if value is not None or was is None:
             layers[key.replace("-", "_")] = value
-
-
-def command(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's main; what ends it too early is said in one line, see `xstilts.run.endings.one_line`.
-
-    An output folder that was made and nothing was written to is removed.
-    """
-    from xstilts.run import endings
-
-    try:
-        with endings.one_line():
-            main(sys.argv[1:])
-            processes.leave()
-    finally:
-        inputs.remove_empty()

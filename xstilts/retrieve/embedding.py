@@ -25,7 +25,6 @@ import numpy as np
 
 from xstilts.errors import UserError
 from xstilts.run import processes
-from xstilts.run.results import obey_umask
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
     import torch
@@ -526,72 +525,3 @@ def _crc32(path: Path) -> int:
         while block := file.read(2**24):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-
-def check_new_folder(folder: str | Path) -> Path:
-    """The path; UserError for one that exists and is not an empty folder."""
-    path = Path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
-    return path
-
-
-def export_sentence_transformers(
-    checkpoint: str | Path,
-    layer: str | int,
-    pooling: str,
-    out_dir: str | Path,
-    max_length: int = 512,
-    revision: str = "main",
-    prompts: dict[str, str] | None = None,
-) -> None:
-    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
-    tokens counted).
-
-    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
-    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its last
-    norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a UserError.
-    """
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    from xstilts.checkpoint.encoder import pooling_layer, quiet
-
-    out = check_new_folder(out_dir)
-    encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
-    if len(encoder.layers) != 1:
-        raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
-    check = ["a short sentence", "a sentence that has a few more words than the first one"]
-    expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
-    try:
-        # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
-        plain = temporary / "plain"
-        ask = encoder.cut.save(plain)
-        encoder.tokenizer.save_pretrained(plain)
-        with quiet():
-            transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
-            if ask is not None:
-                transformer.modality_config = hidden_state(ask)
-            transformer.max_seq_length = encoder.max_length
-            module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
-            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(str(temporary / "whole"))
-            given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
-        if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
-            kind = encoder.model.config.model_type
-            raise UserError(f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than ours.")
-        obey_umask(*temporary.glob("whole/*.safetensors"))
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary / "whole", out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def hidden_state(layer: int) -> dict[str, dict[str, object]]:
-    """What makes a sentence-transformers Transformer give hidden_states[layer] instead of the last layer's."""
-    return {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}

@@ -7,6 +7,7 @@ Rows are read and checked (`read`) before the first sentence is embedded; `measu
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +22,9 @@ from xstilts.errors import UserError
 from xstilts.retrieve import index, mining, nway, ranks
 from xstilts.retrieve.embedding import Encoder, cached_embed, center, normalize
 from xstilts.run import inputs, results
-from xstilts.train import runner
-from xstilts.xtreme import submission
+from xstilts.run.predictions import write_lines
 
+logger = logging.getLogger("xstilts")
 NEIGHBOURS = 4  # of the margin score, as in the BUCC code of LASER and XTREME
 HITS = "hits.parquet"
 PROMPTS = "config_sentence_transformers.json"
@@ -64,7 +65,7 @@ class Found:
     def write(self, folder: Path, task) -> None:
         """Writes what lies beside results.json: the headline layer's predictions and candidates, every layer's hits."""
         for language, (predictions, examples) in self.predictions.items():
-            submission.write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
+            write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
         for name, text in self.files.items():
             results.write_text(folder / name, text)
         if self.hits:
@@ -131,7 +132,7 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
                         raise UserError(f"{task.name} {language}: the {split} {side} pool has {size} different sentences; a margin score "
                                         f"takes {NEIGHBOURS} neighbours.")
         return found
-    found = {language: runner.first(task.load("test", language, rows), limit) for language in languages}
+    found = {language: inputs.first(task.load("test", language, rows), limit) for language in languages}
     _check_sizes(task, found, how)
     if "pairs" in task.search_options and how.pairs == "all" and len(found) < 2:
         raise UserError(f"--pairs all: {task.name} has {' '.join(found)} alone; a pair without English takes two languages.")
@@ -511,7 +512,7 @@ class Headline:
         self.layer, mean = best_layer(curve, languages, task.metric)
         self.notes.append(f"layer {self.layer} chosen on {task.name} {' '.join(languages)}{' dev' * self.mined}: mean {task.metric} "
                           f"{mean:.2f}, the best of all layers")
-        runner.logger.info(self.notes[-1])
+        logger.info(self.notes[-1])
         return self.layer
 
 

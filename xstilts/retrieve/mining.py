@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xstilts.errors import UserError
+from xstilts.retrieve.embedding import normalize
 
 if TYPE_CHECKING:
     import torch
@@ -431,6 +432,15 @@ def csls_vectors(source: np.ndarray, target: np.ndarray, k: int = 10) -> tuple[n
 def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
     """The index (n,) int64 of every source's nearest target, by cosine or, with `csls`, so many neighbours' CSLS."""
     return knn(source, target, 1, csls=csls)[1][:, 0]
+
+
+def nearest_by_cosine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """`nearest` of vectors (n, dim) and (m, dim) that are not normalised yet.
+
+    Raises:
+        UserError: a vector is zero or not finite.
+    """
+    return nearest(normalize(source), normalize(target))
 
 
 def _margin(cosine: np.ndarray, mean: np.ndarray, margin: str) -> np.ndarray:

@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from xstilts.run import causes, processes
+from xstilts.run import causes, inputs, processes
 from xstilts.run.lifecycle import PROCESS, Marks, fail_unopened, unopened
 
 # SIGINT is Python's own: KeyboardInterrupt
@@ -27,6 +27,19 @@ REPORT = "This is a fault in the program or in a library: please report it, with
 
 _telling = threading.Lock()  # held by the thread that says why the process ends
 _said = threading.Event()  # the line is printed
+
+
+def command(main: Callable[[list[str]], None]) -> None:
+    """Runs a script's main; what ends it too early is said in one line, see `one_line`.
+
+    An output folder that was made and nothing was written to is removed.
+    """
+    try:
+        with one_line():
+            main(sys.argv[1:])
+            processes.leave()
+    finally:
+        inputs.remove_empty()
 
 
 @contextlib.contextmanager

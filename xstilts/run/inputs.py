@@ -111,6 +111,11 @@ def open_rows(data_args, translations: str | None = None) -> Rows:
     return rows
 
 
+def first(data, n: int | None):
+    """The first n examples (all if None). Examples are cut, never features: a cut window would score as a wrong answer."""
+    return data if n is None else data.select(range(min(n, len(data))))
+
+
 def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
     """The task's languages, or the wanted ones among those there are.
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import concatenate_datasets
-from huggingface_hub import ModelCardData
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -24,24 +23,24 @@ from transformers import ProgressCallback
 from tasks.pairs import get_pairs
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.config import check_attention, check_checkpoint
-from xstilts.checkpoint.encoder import Cut, depth
+from xstilts.checkpoint.encoder import Cut, depth, hidden_state
 from xstilts.checkpoint.encoder import load_encoder as load_checked
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.cli import unused
 from xstilts.cli.arguments import told
 from xstilts.errors import UserError
-from xstilts.retrieve import mining
-from xstilts.retrieve.embedding import export_sentence_transformers, hidden_state, normalize
 from xstilts.run import inputs, results
 from xstilts.run.lifecycle import Run
-from xstilts.run.record import Record, chain
+from xstilts.run.record import Record
 from xstilts.run.settings import settings_of
-from xstilts.train import code_switch, runner
+from xstilts.train import code_switch, featurizing, runner, trainers
 from xstilts.train.batching import loader_options, order_seed
 from xstilts.train.families import family_languages
 from xstilts.train.multilingual import ROUND_TRIP, align, counts, draws
 from xstilts.train.training_arguments import training_arguments
 
+# (queries (n, dim), passages (m, dim)), neither normalised -> the index (n,) of every query's nearest passage
+Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
 
 # ---- pairs -------------------------------------------------------------------------------------------------------------
@@ -238,7 +237,7 @@ def library_arguments(args, prompts: dict[str, str]) -> SentenceTransformerTrain
     return SentenceTransformerTrainingArguments(**values, prompts=prompts or None)
 
 
-class PairTrainer(runner.Watched, SentenceTransformerTrainer):
+class PairTrainer(trainers.Watched, SentenceTransformerTrainer):
     """sentence-transformers' trainer over `PairRows` in the batches of a `PairSampler`."""
 
     task = dev = None  # runner.train rehearses the scoring of a task with a head; this one has none
@@ -248,7 +247,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
         super().__init__(*args, train_dataset=pairs.data, **kwargs)
         self.pairs, self.sampler = pairs, sampler
         if self.pop_callback(ProgressCallback):
-            self.add_callback(runner.NamedProgress(name))
+            self.add_callback(trainers.NamedProgress(name))
 
     def add_model_card_callback(self, default_args_dict):
         """No card by the library: ours is written from results.json's own record."""
@@ -271,7 +270,7 @@ class PairTrainer(runner.Watched, SentenceTransformerTrainer):
         results.obey_umask(*Path(output_dir or self.args.output_dir).glob("*.safetensors"))
 
 
-def accuracy(model: SentenceTransformer, task, examples, batch_size: int = 64) -> dict[str, float]:
+def accuracy(model: SentenceTransformer, task, examples, nearest: Nearest, batch_size: int = 64) -> dict[str, float]:
     """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine. Equal tokens are embedded once, as
     in `Encoder.embed`."""
     sides = {"query": examples["query"][:], "passage": task.candidates(examples)}
@@ -279,50 +278,10 @@ def accuracy(model: SentenceTransformer, task, examples, batch_size: int = 64) -
     ids = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
     of_tokens = dict(zip(map(tuple, reversed(ids)), reversed(texts), strict=True))  # the first text of those with equal tokens
     place = {tokens: row for row, tokens in enumerate(of_tokens)}
-    vectors = normalize(model.encode(list(of_tokens.values()), batch_size=batch_size, show_progress_bar=False))
+    vectors = model.encode(list(of_tokens.values()), batch_size=batch_size, show_progress_bar=False)
     vectors = vectors[[place[tuple(row)] for row in ids]]
-    nearest = mining.nearest(vectors[: len(examples)], vectors[len(examples) :])
-    return task.score(nearest.tolist(), examples, "en")
-
-
-# ---- a checkpoint as it is -----------------------------------------------------------------------------------------------
-
-CARD = """---
-{front}
----
-
-# {title}
-
-`{model}` as a sentence encoder: layer {layer}, {pooling} pooling, at most {length} tokens a text. Written by X-STILTs;
-nothing was trained.
-
-Chain: {chain}
-
-```python
-from sentence_transformers import SentenceTransformer
-
-vectors = SentenceTransformer("{title}").encode(["a sentence", "ein Satz"], normalize_embeddings=True)
-```
-
-Vectors of untrained layers lie close together and keep an offset of each language: compare them by cosine, and look at
-the scores of the checkpoint itself before relying on them.
-"""
-
-
-def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main",
-           prompts: dict[str, str] | None = None) -> None:
-    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
-
-    Raises:
-        UserError: the folder is not empty, no such layer, or no checkpoint.
-    """
-    export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
-    card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
-                         base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
-    text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
-                       pooling=pooling, length=max_length, chain=" -> ".join(f"`{part}`" for part in chain(name)))
-    results.write_text(Path(folder, "README.md"), text)
-    runner.logger.info("Wrote %s", folder)
+    found = nearest(vectors[: len(examples)], vectors[len(examples) :])
+    return task.score(found.tolist(), examples, "en")
 
 
 # ---- the run -----------------------------------------------------------------------------------------------------------
@@ -336,13 +295,15 @@ REFUSED = {
 }
 
 
-def train(how, family, layer: str, pooling: str, model_args, data_args, run_args, rest: list[str]) -> None:
+def train(how, family, layer: str, pooling: str, model_args, data_args, run_args, rest: list[str],
+          nearest: Nearest) -> None:
     """Trains `run_args.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
         how: the script's own training arguments (DualEncoderArguments).
         family: languages whose ids are kept, where translations and lexicon lie (FamilyArguments).
         layer: whose vectors are trained: a number, or "last". The layers above it stay as they are.
+        nearest: the search that scores the dev pairs.
         prompts: text put before every "query" or "passage"; "" for none. Kept with the model.
 
     Raises:
@@ -380,7 +341,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
         trained = None if layer == "last" else int(layer)
         model = build(name, pooling, prompts, model_args.model_revision, trained, model_args.attn_implementation)
         encoder = model[0].model
-        model.max_seq_length = runner.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
+        model.max_seq_length = featurizing.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
         for side, prompt in prompts.items():
             if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
                 raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten "
@@ -403,7 +364,7 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
                                                                      how.switch_treebank)
                     notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
                 parts[task.name] = of
-            dev = {task.name: runner.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
+            dev = {task.name: inputs.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
             pairs = PairRows(parts, drawn, data_args.max_train_samples, run_args.seed if how.shuffle_labels else None)
         notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
         notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
@@ -415,12 +376,12 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
         label = "+".join(task.name for task in tasks)
         trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run_args.arm or label,
                               layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
-        before = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
+        before = {task.name: accuracy(model, task, dev[task.name], nearest, args.per_device_eval_batch_size) for task in tasks}
         run.begin()
         seconds = runner.train(trainer, run, run.checkpoint)
 
         # ---- score on English dev, save, say -------------------------------------------------------------------------
-        scores = {task.name: accuracy(model, task, dev[task.name], args.per_device_eval_batch_size) for task in tasks}
+        scores = {task.name: accuracy(model, task, dev[task.name], nearest, args.per_device_eval_batch_size) for task in tasks}
         chance = {task.name: task.chance(dev[task.name]) for task in tasks}
         key = tasks[0].metric
         flat = [t.name for t in tasks

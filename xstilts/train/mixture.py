@@ -19,7 +19,7 @@ from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import results
 from xstilts.train.batching import deal, length_groups, loader_options, order_seed
-from xstilts.train.runner import TaskTrainer
+from xstilts.train.trainers import TaskTrainer
 
 # fields of TrainingArguments that a mixture does not take, beside those that no training does
 UNUSED = "every step leaves the heads of the other tasks unused"

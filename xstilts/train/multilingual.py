@@ -18,7 +18,8 @@ from datasets import Dataset, concatenate_datasets
 from tasks.base import join
 from xstilts.cli.arguments import ArmArguments
 from xstilts.errors import UserError
-from xstilts.train import code_switch, runner
+from xstilts.run import inputs
+from xstilts.train import code_switch, featurizing
 from xstilts.train.families import family_languages
 
 ROUND_TRIP = "en, there and back"  # in counts: stands beside the languages, but is none
@@ -68,7 +69,7 @@ def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, 
     elif arm.language_mode != "english" and alone:
         raise UserError(f"--language_mode {arm.language_mode}: {task.name} has English train rows only.")
     else:
-        by_language = {"en": runner.first(task.load("train", "en", rows), limit)}
+        by_language = {"en": inputs.first(task.load("train", "en", rows), limit)}
         notes += [f"{task.name}: English rows only, there are no others"] if arm.language_mode != "english" else []
     english = by_language["en"]
     if len(by_language) == 1 or arm.language_mode == "english":
@@ -107,7 +108,7 @@ def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, d
         raise UserError(f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages.")
     arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
     train = load(task, family, arm, rows, limit, seed, {})
-    dev = runner.first(task.load("dev", "en", rows), dev_limit)
+    dev = inputs.first(task.load("dev", "en", rows), dev_limit)
 
     def text(examples: Dataset) -> Dataset:
         columns = [c for field in task.fields for c in field if getattr(examples.features[c], "dtype", None) in ("string", "large_string")]
@@ -155,7 +156,7 @@ def parallel(task, languages: Sequence[str], with_roundtrip: bool, rows, limit: 
             notes.append(f"{task.name}: {int((~same).sum())} rows left out whose label is not the same in all; other than in English: "
                          f"{counts(differ)}")
             found = {code: data.select(np.flatnonzero(same)) for code, data in found.items()}
-    return {code: runner.first(data, limit) for code, data in found.items()}, notes
+    return {code: inputs.first(data, limit) for code, data in found.items()}, notes
 
 
 def align(name: str, ids: dict[str, Sequence[str]]) -> tuple[np.ndarray, dict[str, int]]:
@@ -190,7 +191,7 @@ def native(task, languages: Sequence[str], rows, limit: int | None) -> dict[str,
     Raises:
         UserError: a language has fewer rows than its share.
     """
-    english = runner.first(task.load("train", "en", rows), limit)
+    english = inputs.first(task.load("train", "en", rows), limit)
     found = {code: task.load("train", code, rows) for code in languages if code != "en"}
     shares = {code: len(english) // len(languages) + (i < len(english) % len(languages)) for i, code in enumerate(languages)}
     short = {code: len(data) for code, data in found.items() if len(data) < shares[code]}
@@ -198,7 +199,7 @@ def native(task, languages: Sequence[str], rows, limit: int | None) -> dict[str,
         raise UserError(f"{task.name}: {len(english)} rows in {len(languages)} languages are {shares[languages[0]]} of each, but there "
                         f"are only {counts(short)}. Give every arm of the family --max_train_samples "
                         f"{min(short.values()) * len(languages)} or less, or leave the language out.")
-    return {"en": english} | {code: runner.first(data, shares[code]) for code, data in found.items()}
+    return {"en": english} | {code: inputs.first(data, shares[code]) for code, data in found.items()}
 
 
 def one_share_each(task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str) -> Dataset:
@@ -254,7 +255,7 @@ def featurize(task, arm: ArmRows, tokenizer, length: int) -> Dataset:
     Of a context that is too long for one feature that is the first with the answer in it: how often a text must be cut
     depends on its language, and an arm with more features would see fewer rows in as many steps.
     """
-    features = runner.featurize(task, arm.examples, tokenizer, length, True, f"{task.name} train")
+    features = featurizing.featurize(task, arm.examples, tokenizer, length, True, f"{task.name} train")
     if not arm.matched:
         return features
     whole = len(features)
@@ -262,7 +263,7 @@ def featurize(task, arm: ArmRows, tokenizer, length: int) -> Dataset:
     if len(features) < whole:
         arm.notes.append(f"{task.name}: of {whole} windows {len(features)} are trained on, one a row")
     if arm.english is not None and arm.english is not arm.examples:
-        english = one_a_row(runner.featurize(task, arm.english, tokenizer, length, True, f"{task.name} en"))
+        english = one_a_row(featurizing.featurize(task, arm.english, tokenizer, length, True, f"{task.name} en"))
         features = features.remove_columns("length").add_column("length", english["length"][:])
     return features
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tasks import get_task
 from xstilts.checkpoint import heads
+from xstilts.run import inputs
 from xstilts.run.checkpoints import last_checkpoint
 from xstilts.run.lifecycle import Run
-from xstilts.train import runner
+from xstilts.train import featurizing, runner, trainers
 
 
 def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data_args, model_args) -> float:
@@ -26,10 +27,10 @@ def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data
         stage, folder = get_task(name), Path(args.output_dir, f"checkpoint-{name}")
         done = folder / "done"
         with args.main_process_first(desc="features"):
-            train = runner.first(stage.load("train", "en", rows), data_args.max_train_samples)
-            dev = runner.load_scored(stage, "dev", "en", rows, data_args.max_eval_samples)
-            train_features = runner.featurize(stage, train, tokenizer, length, True, f"{name} train")
-            dev_features = runner.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
+            train = inputs.first(stage.load("train", "en", rows), data_args.max_train_samples)
+            dev = featurizing.load_scored(stage, "dev", "en", rows, data_args.max_eval_samples)
+            train_features = featurizing.featurize(stage, train, tokenizer, length, True, f"{name} train")
+            dev_features = featurizing.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
         if not done.is_dir():
             # a model of its own: a trainer leaves its hooks on the one it trained
             part = heads.fresh_head(task, model_args.model_name_or_path, model_args.model_revision,
@@ -39,7 +40,7 @@ def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data
                 heads.freeze_embeddings(part)
             stage_args = copy.copy(args)
             stage_args.output_dir = str(folder)
-            trainer = runner.TaskTrainer(model=part, args=stage_args, train_dataset=train_features, task=stage,
+            trainer = trainers.TaskTrainer(model=part, args=stage_args, train_dataset=train_features, task=stage,
                                          data_collator=stage.collator(tokenizer), processing_class=tokenizer,
                                          dev=(dev, dev_features), eval_dataset=dev_features)
             seconds += runner.train(trainer, run, last_checkpoint(folder) if folder.is_dir() else None)

@@ -27,7 +27,7 @@ from tasks.languages import BENCHMARKS
 from xstilts.cli import privacy
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
-from xstilts.run import results
+from xstilts.run import predictions, results
 from xstilts.run.record import Record
 from xstilts.xtreme import scoring
 
@@ -36,20 +36,6 @@ if TYPE_CHECKING:
     from xstilts.report.matrix import Matrix
 
 SYSTEM = "system.json"
-
-
-def write_lines(folder: Path | str, task: Task, language: str, lines: Sequence[str]) -> Path:
-    """Returns the file of a task and language below `folder`, written whole or not at all.
-
-    Raises UserError, naming the line, for one that would be read as another: readers strip lines and split at line ends.
-    """
-    path = Path(folder, task.predictions_file(language))
-    if path.suffix != ".json":
-        for row, line in enumerate(lines, 1):
-            if line != line.strip() or "\n" in line or "\r" in line:
-                raise UserError(f"{path}: line {row} would be {line!r}. It must not hold a line end, nor begin or end with white space.")
-    results.write_text(path, "".join(line + "\n" for line in lines))
-    return path
 
 
 # --- a submission from a matrix
@@ -247,7 +233,7 @@ def gold(
                 examples = task.load("test", language, rows)
                 if max_eval_samples is not None and not task.mines:
                     examples = examples.select(range(min(max_eval_samples, len(examples))))
-                write_lines(folder, task, language, task.gold_lines(examples))
+                predictions.write_lines(folder, task, language, task.gold_lines(examples))
                 written.setdefault(name, {})[language] = len(examples)
         if not written:
             raise UserError(f"No test rows of any of {' '.join(names)} at --data_root {rows.root}.")
