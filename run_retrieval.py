@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     if dual.do_train:
-        from xstilts.retrieve.mining import nearest_by_cosine
+        from xstilts.retrieve.neighbours import nearest_by_cosine
         from xstilts.train import dual_encoder
 
         return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest, nearest_by_cosine)

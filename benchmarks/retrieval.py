@@ -100,9 +100,10 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from xstilts.retrieve.embedding import Encoder, normalize
+    from xstilts.retrieve.embedding import Encoder
     from xstilts.retrieve.export import export_sentence_transformers
-    from xstilts.retrieve.mining import nearest
+    from xstilts.retrieve.neighbours import nearest
+    from xstilts.retrieve.vectors import normalize
 
     if args.sentences:
         sentences = list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
@@ -203,9 +204,9 @@ def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple
 
 
 def benchmark_mine(args: argparse.Namespace) -> None:
-    from xstilts.retrieve import mining
+    from xstilts.retrieve import mining, neighbours
 
-    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {mining._fastest_engine()}")
+    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {neighbours._fastest_engine()}")
     print("  n          ours       faiss + loop")
     for size in args.sizes:
         target = unit_vectors(size, args.dim, seed=1)
@@ -225,9 +226,9 @@ def benchmark_mine(args: argparse.Namespace) -> None:
 
 
 def benchmark_curve(args: argparse.Namespace) -> None:
-    from xstilts.retrieve import mining
+    from xstilts.retrieve import mining, neighbours
 
-    print(f"curve: mining n x n x {args.dim}, this machine's engine: {mining._fastest_engine()}")
+    print(f"curve: mining n x n x {args.dim}, this machine's engine: {neighbours._fastest_engine()}")
     print("  n           time    of this a pair of sentences", flush=True)
     seconds = []
     for size in args.sizes:
@@ -253,7 +254,7 @@ def benchmark_curve(args: argparse.Namespace) -> None:
 
 def benchmark_index(args: argparse.Namespace) -> None:
     """CPU seconds, not wall time: they are added up over threads, and a busy machine does not change them."""
-    from xstilts.retrieve import index, mining
+    from xstilts.retrieve import index, neighbours
 
     def cpu(call: Callable[[], object]) -> tuple[float, object]:
         start = time.process_time()
@@ -263,7 +264,7 @@ def benchmark_index(args: argparse.Namespace) -> None:
     for size in args.sizes:
         target = unit_vectors(size, args.dim, seed=1)
         queries = unit_vectors(size, args.dim, seed=2, near=target)[: args.queries]
-        plain, (best, _) = cpu(lambda: mining.knn(queries, target))  # noqa: B023
+        plain, (best, _) = cpu(lambda: neighbours.knn(queries, target))  # noqa: B023
         print(f"index: {args.queries} queries in {size} x {args.dim}, k=4; CPU seconds\n  exact: {plain:.1f} s")
         print("  factory             nprobe   train on      train    fill 1M   bytes a vector   search 1000   recall@4", flush=True)
         for factory in args.factories:

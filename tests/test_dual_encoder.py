@@ -441,7 +441,7 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
 
 def test_dev_pairs_of_equal_tokens_are_embedded_once(tiny_model, monkeypatch):
     """Passages cut off at the same word have equal vectors, of which the first is taken; prompts count as text does."""
-    from xstilts.retrieve.mining import nearest_by_cosine
+    from xstilts.retrieve.neighbours import nearest_by_cosine
     from xstilts.train.dual_encoder import accuracy, build
 
     model = build(str(tiny_model), prompts={"query": "the ", "passage": "a "})

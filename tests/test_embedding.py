@@ -13,9 +13,12 @@ import pytest
 
 from xstilts.errors import UserError
 from xstilts.retrieve import embedding
-from xstilts.retrieve.embedding import Encoder, cached_embed, center, normalize
+from xstilts.retrieve import vectors as vectors_module
+from xstilts.retrieve.cache import cached_embed
+from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.export import export_sentence_transformers
-from xstilts.retrieve.mining import nearest
+from xstilts.retrieve.neighbours import nearest
+from xstilts.retrieve.vectors import center, normalize
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -217,14 +220,15 @@ def test_little_padding_is_computed(checkpoint, monkeypatch):
 
 def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
     encoder = Encoder.load(checkpoint, layers=[1, 3])
-    monkeypatch.setattr(embedding, "ROWS_AT_ONCE", 2)
+    for module in (embedding, vectors_module):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
     mapped, whole = encoder.embed(SENTENCES * 2, folder=tmp_path), encoder.embed(SENTENCES * 2)
     for layer, vectors in whole.items():
         assert isinstance(mapped[layer], np.memmap) and not mapped[layer].flags.writeable
         assert np.array_equal(mapped[layer], vectors)
         assert np.array_equal(normalize(mapped[layer], tmp_path / "unit.npy"), normalize(vectors))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer1.npy", "layer3.npy", "unit.npy"]
-    monkeypatch.setattr(embedding.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(vectors_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match=r"0.001 MB free, the vectors need 0\.\d+ MB"):
         encoder.embed(SENTENCES, folder=tmp_path)
 

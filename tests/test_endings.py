@@ -137,7 +137,7 @@ def test_what_a_full_disk_led_to_is_one_too():
 
 def test_vectors_on_disk_have_their_room_at_once(tmp_path):
     """A hole in a file costs nothing until it is written, and on a disk that is full then that ends the process (SIGBUS)."""
-    from xstilts.retrieve.embedding import new_array
+    from xstilts.retrieve.vectors import new_array
 
     new_array(tmp_path / "vectors.npy", (1000, 256))
     assert (tmp_path / "vectors.npy").stat().st_blocks * 512 >= 1000 * 256 * 4

@@ -10,9 +10,9 @@ import pytest
 
 from tasks.retrieval import BUCC, Pools
 from xstilts.errors import UserError
-from xstilts.retrieve import index, measure, mining
-from xstilts.retrieve.embedding import normalize
+from xstilts.retrieve import index, measure, mining, neighbours
 from xstilts.retrieve.index import Index
+from xstilts.retrieve.vectors import normalize
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def mapped(pools, tmp_path) -> list[np.ndarray]:
 def test_an_index_that_finds_all_gives_the_exact_neighbours(shard, pools, mapped, monkeypatch):
     for name in ("QUERIES_AT_ONCE", "ROWS_AT_ONCE"):
         monkeypatch.setattr(index, name, 128)
-    found, expected = index.knn(*mapped, 4, Index("Flat"), shard), mining.knn(*pools, 4)
+    found, expected = index.knn(*mapped, 4, Index("Flat"), shard), neighbours.knn(*pools, 4)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     near, recalls = index.bidirectional_knn(*mapped, 4, Index("Flat"))
     assert recalls == {"forward": 100, "backward": 100}
@@ -77,7 +77,7 @@ def test_shards_of_one_trained_index_find_what_it_finds_whole(pools):
 
 def test_recall_is_measured_on_a_sample_against_the_pool_in_blocks(pools, monkeypatch):
     source, target = pools
-    expected = mining.knn(source, target, 4)
+    expected = neighbours.knn(source, target, 4)
     for a, b in zip(index.exact_knn(source, target, 4, block=333), expected, strict=True):
         assert np.array_equal(a, b)
     monkeypatch.setattr(index, "RECALL_QUERIES", 50)

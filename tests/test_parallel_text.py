@@ -15,7 +15,8 @@ from tasks.errors import UserError
 from tasks.rows import Rows, sha256
 from xstilts.report import contrasts, statistics
 from xstilts.retrieve import measure, nway
-from xstilts.retrieve.embedding import Encoder, normalize
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.vectors import normalize
 
 PATH = "mteb__NTREXBitextMining/default/test.jsonl"
 

@@ -16,7 +16,8 @@ from tasks.ranking import Pool
 from tasks.rows import Rows
 from xstilts.errors import UserError
 from xstilts.retrieve import measure, ranks
-from xstilts.retrieve.embedding import Encoder, normalize
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.vectors import normalize
 from xstilts.xtreme import scoring, submission
 
 RANKED = ("lareqa", "mewslix")

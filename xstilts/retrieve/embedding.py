@@ -1,19 +1,12 @@
 """Sentence vectors from any layer of an encoder checkpoint.
 
 Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers is the top. Vectors leave
-`Encoder.embed` unnormalised; `normalize` makes inner products cosines.
+`Encoder.embed` unnormalised; `vectors.normalize` makes inner products cosines.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import os
-import shutil
-import sys
-import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xstilts.errors import UserError
-from xstilts.run import processes
+from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
     import torch
@@ -35,12 +28,11 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
 POOLINGS = ("mean", "cls")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
-ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
 # What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and of the
 # tokenizer's files the cache need not know: its key has the tokens.
 MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
-CACHE_FORMAT = 2  # of what is cached; one more when `embed` computes anything else from the same model and tokens
+
 
 
 def _check_pooling(pooling: str) -> None:
@@ -378,150 +370,6 @@ def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray)
             array[rows] = array[first[back[rows]]]
 
 
-def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
-    """A float32 .npy file of this shape, memory-mapped. UserError unless the disk has room for `count` of them.
-
-    The room is taken at once: a disk that is full later ends the process where it writes (SIGBUS), without a word.
-    """
-    needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise UserError(f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another folder.")
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
 def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """The weighted sum over tokens: (batch, tokens) x (batch, tokens, dim) -> (batch, dim), in fp32."""
     return (weights.unsqueeze(1) @ states.float()).squeeze(1)
-
-
-def normalize(vectors: np.ndarray, path: str | Path | None = None) -> np.ndarray:
-    """The vectors scaled to length 1: (n, dim) float32. UserError names the first row that is zero or not finite.
-
-    With `path` (.npy) they are written there and come back memory-mapped, read-only; neither they nor memory-mapped
-    `vectors` are held in memory as a whole.
-    """
-    unit = np.empty(vectors.shape, dtype=np.float32) if path is None else new_array(Path(path), vectors.shape)
-    for start in range(0, len(vectors), ROWS_AT_ONCE):
-        block = np.asarray(vectors[start : start + ROWS_AT_ONCE], dtype=np.float32)
-        norms = np.linalg.norm(block, axis=1, keepdims=True)
-        wrong = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
-        if wrong.any():
-            row = int(wrong.argmax())
-            what = "is zero" if norms[row, 0] == 0 else "is not finite"
-            raise UserError(
-                f"vector {start + row} {what} ({int(wrong.sum())} of {len(block)} such from {start} on): it has no direction to compare."
-            )
-        np.divide(block, norms, out=unit[start : start + ROWS_AT_ONCE])
-    return unit if path is None else np.load(path, mmap_mode="r")
-
-
-def center(vectors: np.ndarray) -> np.ndarray:
-    """The vectors minus their mean: (n, dim) float32. Of one language, this takes its common offset away."""
-    vectors = np.asarray(vectors, dtype=np.float32)
-    return vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def cached_embed(
-    encoder: Encoder,
-    sentences: Sequence[str],
-    cache_dir: str | Path,
-    batch_size: int | None = None,
-    desc: str = "embed",
-) -> dict[int, np.ndarray]:
-    """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
-
-    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's files,
-    layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens (prompts, length,
-    the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one that is damaged
-    (CRC-32) or has the wrong shape is said so on stderr and computed again.
-    """
-    folder = _cache_folder(cache_dir)
-    tokens, back = encoder.tokens(sentences)
-    keys = _cache_keys(encoder, tokens, back)
-    shape = (len(sentences), encoder.model.config.hidden_size)
-    found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
-    if all(vectors is not None for vectors in found.values()):
-        return found
-    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
-        computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
-        _keep(part, folder, {layer: key for layer, key in keys.items() if found[layer] is None})
-    return computed
-
-
-def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path, desc: str = "embed") -> None:
-    """Put into `cache_dir` what `cached_embed` will read there. All ranks call it together, and share the work.
-
-    Raises:
-        UserError: see `Encoder.embed_together`.
-    """
-    folder = _cache_folder(cache_dir)
-    tokens, back = encoder.tokens(sentences)
-    keys = _cache_keys(encoder, tokens, back)
-    shape, first = (len(sentences), encoder.model.config.hidden_size), processes.is_first()
-    missing = processes.broadcast({k: key for k, key in keys.items() if _read_cache(folder, key, shape) is None} if first else None)
-    if not missing:
-        return
-    part = processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None)
-    try:
-        encoder.embed_together(tokens, back, desc, part)
-        if first:
-            _keep(part, folder, missing)
-    finally:
-        if first:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _cache_folder(cache_dir: str | Path) -> Path:
-    """Return the cache folder, which is made. Raise UserError if it cannot be."""
-    folder = Path(cache_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
-    return folder
-
-
-def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int, str]:
-    """Return {layer: the key of its file}, see `cached_embed`."""
-    import torch
-    import transformers
-
-    common = [CACHE_FORMAT, torch.__version__, transformers.__version__, encoder.fingerprint, encoder.pooling, encoder.dtype,
-              encoder.tokenizer.pad_token_id, tokens.digest(), hashlib.sha256(back).hexdigest()]
-    return {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
-
-
-def _keep(part: str | Path, folder: Path, keys: dict[int, str]) -> None:
-    """Move the files of these layers from `part` into the cache, under their keys and checksums."""
-    for layer, key in keys.items():
-        path = Path(part, f"layer{layer}.npy")
-        os.replace(path, folder / f"{key}-{_crc32(path):08x}.npy")
-
-
-def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
-    """The cached vectors, or None when there are none that can be trusted."""
-    for path in sorted(folder.glob(f"{key}-*.npy")):
-        try:
-            if path.stem != f"{key}-{_crc32(path):08x}":
-                raise ValueError("its bytes are not those its name tells")
-            vectors = np.load(path, mmap_mode="r")
-            if vectors.shape != shape or vectors.dtype != np.float32:
-                raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
-            return vectors
-        except (OSError, ValueError, EOFError) as error:
-            print(f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr)
-            path.unlink()
-    return None
-
-
-def _crc32(path: Path) -> int:
-    """The CRC-32 of a file's bytes: at 1 GB/s or more, far cheaper than the vectors it guards."""
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(2**24):
-            checksum = zlib.crc32(block, checksum)
-    return checksum

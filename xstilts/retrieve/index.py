@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xstilts.errors import UserError, first_line
-from xstilts.retrieve import mining
+from xstilts.retrieve import neighbours
 
 if TYPE_CHECKING:
     import faiss
@@ -113,7 +113,7 @@ def knn(
     """
     from tqdm import tqdm
 
-    queries, pool = mining.check_pools(queries, pool, k, both=False)
+    queries, pool = neighbours.check_pools(queries, pool, k, both=False)
     index = how.trained(pool)
     wanted = max(k, how.candidates or CANDIDATES)
     shard = min(len(pool), shard or max(1, SHARD_BYTES // code_size(index)))
@@ -144,7 +144,7 @@ def exact(queries: np.ndarray, pool: np.ndarray, found: np.ndarray) -> np.ndarra
     """The cosine of every query and each of its candidates `found` (n, wanted), -inf where that is -1: (n, wanted) float32."""
     scores = np.full(found.shape, -np.inf, dtype=np.float32)
     rows, places = np.nonzero(found >= 0)
-    scores[rows, places] = mining.exact_scores(queries, pool, rows, found[rows, places])
+    scores[rows, places] = neighbours.exact_scores(queries, pool, rows, found[rows, places])
     return scores
 
 
@@ -156,11 +156,11 @@ def best_of(k: int, *lists: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, 
 
 
 def exact_knn(queries: np.ndarray, pool: np.ndarray, k: int, block: int = 2**17) -> tuple[np.ndarray, np.ndarray]:
-    """`mining.knn`, the pool read in blocks: nothing as large as the pool is held. For a few queries."""
+    """`neighbours.knn`, the pool read in blocks: nothing as large as the pool is held. For a few queries."""
     found = []
     for start in range(0, len(pool), block):
         rows = pool[start : start + block]
-        scores, indices = mining.knn(queries, rows, min(k, len(rows)))
+        scores, indices = neighbours.knn(queries, rows, min(k, len(rows)))
         found = [best_of(k, *found, (scores, indices + start))]
     return found[0]
 
@@ -182,11 +182,11 @@ def nearest(queries: np.ndarray, pool: np.ndarray, how: Index) -> tuple[np.ndarr
     return indices[:, 0], recall(queries, pool, scores, how.seed)
 
 
-def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int, how: Index) -> tuple[mining.Knn, dict[str, float]]:
+def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int, how: Index) -> tuple[neighbours.Knn, dict[str, float]]:
     """The neighbours in both directions, for `mining.pair`, and the recall of each: {"forward": 0-100, "backward": 0-100}."""
     forward, backward = knn(source, target, k, how), knn(target, source, k, how)
     found = {"forward": recall(source, target, forward[0], how.seed), "backward": recall(target, source, backward[0], how.seed)}
-    return mining.Knn(*forward, *backward), found
+    return neighbours.Knn(*forward, *backward), found
 
 
 def _lists(index: faiss.Index) -> int:

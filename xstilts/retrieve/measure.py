@@ -19,8 +19,10 @@ import numpy as np
 
 from tasks import languages as codes
 from xstilts.errors import UserError
-from xstilts.retrieve import index, mining, nway, ranks
-from xstilts.retrieve.embedding import Encoder, cached_embed, center, normalize
+from xstilts.retrieve import index, mining, neighbours, nway, ranks
+from xstilts.retrieve.cache import cached_embed
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.vectors import center, normalize
 from xstilts.run import inputs, results
 from xstilts.run.predictions import write_lines
 
@@ -267,7 +269,7 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
             with _told(f"{task.name} {language}, layer {layer}"):
                 for variant, queries, candidates, csls in _variants(*sides, how):
                     if how.index is None:
-                        near = mining.nearest(queries, candidates, csls=csls)
+                        near = neighbours.nearest(queries, candidates, csls=csls)
                     else:
                         near, share = index.nearest(queries, candidates, _index(how))
                         found.measures.setdefault(layer, {})[f"recall@1 {language} {variant}"] = share
@@ -297,8 +299,8 @@ def _retrieve_parallel(task, examples: Mapping, embed: Callable, how, headline: 
             asks, reverse = sides if how.query_side == "english" else reversed(sides)
             with _told(f"{task.name} {language}, layer {layer}"):
                 for variant, left, right, csls in _variants(query[asks[0]], passage[asks[1]], how):
-                    found.answer(task, layer, language, variant, mining.nearest(left, right, csls=csls).tolist(), rows)
-                near = mining.nearest(normalize(query[reverse[0]]), normalize(passage[reverse[1]]))
+                    found.answer(task, layer, language, variant, neighbours.nearest(left, right, csls=csls).tolist(), rows)
+                near = neighbours.nearest(normalize(query[reverse[0]]), normalize(passage[reverse[1]]))
                 found.answer(task, layer, language, "reverse", near.tolist(), rows)
         if how.pairs == "all" and layer == headline:
             _every_pair(found, task, examples, layer, query, None if passage is query else passage)
@@ -336,7 +338,7 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
         queries, candidates = vectors[: len(asked)], vectors[len(asked) :]
         with _told(f"{task.name}, layer {layer}"):
             for variant, left, right, csls in _variants(queries, candidates, how, asked, spoken):
-                _, near = mining.knn(left, right, min(task.depth, len(right)), csls=csls)
+                _, near = neighbours.knn(left, right, min(task.depth, len(right)), csls=csls)
                 for language, pool in examples.items():
                     predictions = [[ids[i] for i in row] for row in near[asked == language].tolist()]
                     found.answer(task, layer, language, variant, predictions, pool)
@@ -381,7 +383,7 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
         exact = how.index is None or (what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1]))
         with _told(f"{what}, layer {layer}"), _unit(how, both[: len(source)], both[len(source) :]) as sides:
             if exact:
-                near = mining.bidirectional_knn(*sides, NEIGHBOURS)
+                near = neighbours.bidirectional_knn(*sides, NEIGHBOURS)
             else:
                 near, recalls = index.bidirectional_knn(*sides, NEIGHBOURS, _index(how))
                 named = {f"recall@{NEIGHBOURS} {what} {direction}": share for direction, share in recalls.items()}

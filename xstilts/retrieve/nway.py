@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
-from xstilts.retrieve import mining
+from xstilts.retrieve import neighbours
 
 SHOW_BAR = 100  # pairs from which on a search takes long enough for a progress bar
 
@@ -35,10 +35,10 @@ def every_pair(
     pairs = list(itertools.combinations(languages, 2))
     for one, other in tqdm(pairs, desc=desc, unit="pair", disable=len(pairs) < SHOW_BAR):
         if asked is None:  # one product serves both directions
-            near = mining.bidirectional_knn(asking[one], asking[other], 1)
+            near = neighbours.bidirectional_knn(asking[one], asking[other], 1)
             found = near.forward_indices[:, 0], near.backward_indices[:, 0]
         else:
-            found = mining.nearest(asking[one], asked[other]), mining.nearest(asking[other], asked[one])
+            found = neighbours.nearest(asking[one], asked[other]), neighbours.nearest(asking[other], asked[one])
         hits = [each == rows for each in found]
         accuracies[one, other], accuracies[other, one] = (100 * float(hit.mean()) for hit in hits)
         for code in (one, other):

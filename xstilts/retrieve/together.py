@@ -17,7 +17,8 @@ from accelerate import PartialState
 
 from xstilts.errors import UserError
 from xstilts.retrieve import measure
-from xstilts.retrieve.embedding import Encoder, fill_cache
+from xstilts.retrieve.cache import fill_cache
+from xstilts.retrieve.embedding import Encoder
 from xstilts.run import processes
 
 TIMEOUT = timedelta(minutes=30)  # that one process waits for another; transformers' own for training (--ddp_timeout)
