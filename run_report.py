@@ -6,9 +6,9 @@
 
 The first takes the grid it finds. The second names the grid, so that a cell that was never run shows as blank and is
 listed. Writes matrix.md, matrix.csv, cells.csv, differences.png, layers.png and index.html into <runs_dir>/report.
-The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a section
-of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside what these runs
-say: claims.md, claims.csv, a table of the page.
+The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a
+section of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside
+what these runs say: claims.md, claims.csv, a table of the page.
 """
 
 from dataclasses import dataclass, field
@@ -27,11 +27,17 @@ class ReportArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Where to write; default: <runs_dir>/report."})
     title: str | None = field(default=None, metadata={"help": "Head of the page; default: names the runs folder."})
     arms: list[str] = field(default_factory=list, metadata={"help": "Arms expected; default: those found."})
-    question: str | None = field(default=None, metadata={"help": "YAML file of the contrasts between arms to compute."})
-    claims: str | None = field(default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."})
+    question: str | None = field(
+        default=None, metadata={"help": "YAML file of the contrasts between arms to compute."}
+    )
+    claims: str | None = field(
+        default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."}
+    )
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
-    seeds_of: list[str] = field(default_factory=list, metadata={"help": "ARM=SEED,SEED,...: seeds of arms of which others are expected."})
+    seeds_of: list[str] = field(
+        default_factory=list, metadata={"help": "ARM=SEED,SEED,...: seeds of arms of which others are expected."}
+    )
 
 
 def main(argv: list[str]) -> None:

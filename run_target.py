@@ -1,8 +1,10 @@
 """Phase 3: a fresh head on a checkpoint, trained on English, scored zero-shot in every language.
 
-    python run_target.py --task xnli --model_name_or_path FacebookAI/xlm-roberta-base --output_dir runs/none/seed0/xnli
-    accelerate launch run_target.py --task udpos --model_name_or_path runs/mnli/seed0 --output_dir runs/mnli/seed0/udpos
-    python run_target.py --task xnli --model_name_or_path ... --output_dir /tmp/x --max_train_samples 100 --max_eval_samples 20
+python run_target.py --task xnli --model_name_or_path FacebookAI/xlm-roberta-base --output_dir runs/none/seed0/xnli
+accelerate launch run_target.py --task udpos --model_name_or_path runs/mnli/seed0 --output_dir
+runs/mnli/seed0/udpos
+python run_target.py --task xnli --model_name_or_path ... --output_dir /tmp/x --max_train_samples 100 \\
+    --max_eval_samples 20
 """
 
 from dataclasses import dataclass, field
@@ -55,7 +57,9 @@ def main(argv: list[str]) -> None:
     # ---- everything that can be wrong is found before training ---------------------------------------------------
     runner.prepare(run_args)
     select = task.select == "best"
-    args = training_arguments(run_args, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select)
+    args = training_arguments(
+        run_args, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=select
+    )
     settings = settings_of(args, name, model_args, task=task.name, **vars(data_args))
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
@@ -67,7 +71,7 @@ def main(argv: list[str]) -> None:
             heads.freeze_embeddings(model)
         length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
 
-        # ---- rows and features ---------------------------------------------------------------------------------------
+        # ---- rows and features --------------------------------------------------------------------------------------
         with args.main_process_first(desc="features"):
             train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
             train_features = featurizing.featurize(task, train, tokenizer, length, True, f"{task.name} train")
@@ -76,29 +80,54 @@ def main(argv: list[str]) -> None:
             tests = {}  # what no features can be made of is found now, not after the training
             for language in languages:
                 test = featurizing.load_scored(task, "test", language, rows, data_args.max_eval_samples)
-                tests[language] = test, featurizing.featurize(task, test, tokenizer, length, False, f"{task.name} {language}")
+                tests[language] = (
+                    test,
+                    featurizing.featurize(task, test, tokenizer, length, False, f"{task.name} {language}"),
+                )
 
         unused.log(notes, rows)
 
-        # ---- train ---------------------------------------------------------------------------------------------------
+        # ---- train --------------------------------------------------------------------------------------------------
         run.begin()
         earlier = stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
         trainer = trainers.TaskTrainer(
-            model=model, args=args, train_dataset=train_features, data_collator=task.collator(tokenizer),
-            processing_class=tokenizer, task=task, dev=(dev, dev_features), eval_dataset=dev_features,
+            model=model,
+            args=args,
+            train_dataset=train_features,
+            data_collator=task.collator(tokenizer),
+            processing_class=tokenizer,
+            task=task,
+            dev=(dev, dev_features),
+            eval_dataset=dev_features,
         )
         seconds = earlier + runner.train(trainer, run, run.checkpoint)
 
-        # ---- score, save, say ----------------------------------------------------------------------------------------
+        # ---- score, save, say ---------------------------------------------------------------------------------------
         scores, n = runner.score_languages(trainer, task, tests, Path(run_args.output_dir, "predictions"))
         dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
         if target.keep_checkpoint:
             trainer.save_model(run_args.output_dir)
-        run.finish(Record.new(
-            run_args, phase="target", task=task.name, form=task.form, model=name, metric=task.metric, chance=chance, at_chance=at_chance,
-            dev={"en": dev_scores}, scores=scores, n=n, settings=settings, data=rows.records, seconds=seconds,
-            measures=runner.measures(trainer), notes=notes,
-        ), checkpoint=target.keep_checkpoint)
+        run.finish(
+            Record.new(
+                run_args,
+                phase="target",
+                task=task.name,
+                form=task.form,
+                model=name,
+                metric=task.metric,
+                chance=chance,
+                at_chance=at_chance,
+                dev={"en": dev_scores},
+                scores=scores,
+                n=n,
+                settings=settings,
+                data=rows.records,
+                seconds=seconds,
+                measures=runner.measures(trainer),
+                notes=notes,
+            ),
+            checkpoint=target.keep_checkpoint,
+        )
 
 
 if __name__ == "__main__":

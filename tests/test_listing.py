@@ -84,7 +84,9 @@ def test_one_folder_behind_two_links_is_the_arm_its_results_name(runs, tmp_path,
     (runs / alias).symlink_to(tmp_path / "scratch")
     matrix = mx.collect(runs)
     assert matrix.arms == ["none", "mnli", "squad"] and len(matrix.records) == 12 and len(matrix.trainings) == 4
-    assert len(matrix.problems) == 6 and all(problem.startswith(f"{alias}/seed") and "arm mnli" in problem for problem in matrix.problems)
+    assert len(matrix.problems) == 6 and all(
+        problem.startswith(f"{alias}/seed") and "arm mnli" in problem for problem in matrix.problems
+    )
 
 
 def test_checkpoints_and_hidden_folders_are_left_out_behind_links_too(runs, tmp_path):

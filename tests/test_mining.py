@@ -187,7 +187,8 @@ def published_threshold(scores: list[float], is_gold: list[bool], n_gold: int) -
 
 
 def test_threshold_is_the_benchmarks():
-    """The same bits, also where several cuts have the same F1 as a fraction and rounding decides: 17 of these 2,000."""
+    """The same bits, also where several cuts have the same F1 as a fraction and rounding decides: 17 of these
+    2,000."""
     draw, by_rounding = np.random.default_rng(0), 0
     for number in range(2000):
         size = int(draw.integers(1, 40))
@@ -203,7 +204,9 @@ def test_threshold_is_the_benchmarks():
         walk = sorted(zip(scores.tolist(), is_gold.tolist(), strict=True), key=lambda item: -item[0])
         fractions = [Fraction(2 * sum(gold for _, gold in walk[:n]), n + n_gold) for n in range(1, size + 1)]
         first = fractions.index(max(fractions))
-        by_rounding += threshold != (walk[first][0] if first + 1 == size else (walk[first][0] + walk[first + 1][0]) / 2)
+        by_rounding += threshold != (
+            walk[first][0] if first + 1 == size else (walk[first][0] + walk[first + 1][0]) / 2
+        )
     assert by_rounding == 17
 
 
@@ -219,9 +222,12 @@ def test_f1_is_the_benchmarks(kind, margin):
     hits = [pair in gold for pair in pairs[0]]
     threshold, _ = best_threshold(found[0][2], hits, len(gold))
     kept = set(pairs_above(pairs[1], found[1][2], threshold))
-    expected_threshold, _ = published_threshold([s for *_, s in plain[0]], [(i, j) in gold for i, j, _ in plain[0]], len(gold))
+    expected_threshold, _ = published_threshold(
+        [s for *_, s in plain[0]], [(i, j) in gold for i, j, _ in plain[0]], len(gold)
+    )
     expected = {(i, j) for i, j, s in plain[1] if s >= expected_threshold}
-    assert kept == expected and kept & gold and len(kept) < len(pairs[1])  # some are right, and the threshold leaves some out
+    # some are right, and the threshold leaves some out
+    assert kept == expected and kept & gold and len(kept) < len(pairs[1])
 
 
 def test_threshold_after_the_last_candidate():
@@ -246,9 +252,7 @@ def test_max_is_one_to_one_order_free_and_symmetric(margin, seed):
 
     rows, columns = draw.permutation(len(source)), draw.permutation(len(target))
     i, j, score = mine(source[rows], target[columns], 4, margin)
-    assert {
-        (a, b): s for a, b, s in zip(rows[i].tolist(), columns[j].tolist(), score.tolist(), strict=True)
-    } == pairs
+    assert {(a, b): s for a, b, s in zip(rows[i].tolist(), columns[j].tolist(), score.tolist(), strict=True)} == pairs
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -261,7 +265,9 @@ def test_one_sided_and_intersected_pairs_are_order_free_and_mirror_each_other(se
         i, j, score = mine(x, y, 4, retrieval=retrieval)
         return {(a, b): s for a, b, s in zip(i.tolist(), j.tolist(), score.tolist(), strict=True)}
 
-    forward, backward, both, one_to_one = (pairs(retrieval) for retrieval in ("forward", "backward", "intersect", "max"))
+    forward, backward, both, one_to_one = (
+        pairs(retrieval) for retrieval in ("forward", "backward", "intersect", "max")
+    )
     assert len({i for i, _ in forward}) == len(source) and len({j for _, j in backward}) == len(target)
     assert both.keys() == forward.keys() & backward.keys() and one_to_one.keys() <= forward.keys() | backward.keys()
     for retrieval, mirrored, found in (("forward", "backward", forward), ("intersect", "intersect", both)):
@@ -277,7 +283,8 @@ def test_pools_on_disk_are_read_where_they_lie(tmp_path, small_tiles, monkeypatc
     for name, vectors in (("source", source), ("target", target)):
         np.save(tmp_path / f"{name}.npy", vectors)
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
-        assert np.shares_memory(neighbours.check_pools(mapped[-1], mapped[-1], 1, both=True)[0], mapped[-1])  # no copy of the whole
+        # no copy of the whole
+        assert np.shares_memory(neighbours.check_pools(mapped[-1], mapped[-1], 1, both=True)[0], mapped[-1])
     for a, b in zip(mine(*mapped), mine(source, target), strict=True):
         assert np.array_equal(a, b)
 

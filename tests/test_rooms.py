@@ -33,7 +33,8 @@ FILES = sorted(path for room in ("xstilts", "tasks", "world") for path in (ROOT 
 
 
 def room_of(module: str) -> str | None:
-    """Return the room of a dotted name: xstilts.train.lora -> train; None of what is not ours, and of the package xstilts itself."""
+    """Return the room of a dotted name: xstilts.train.lora -> train; None of what is not ours, and of the package
+    xstilts itself."""
     top, *below = module.split(".")
     if top == "xstilts":
         return below[0] if below else None
@@ -41,7 +42,8 @@ def room_of(module: str) -> str | None:
 
 
 def imports(text: str, module: str) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of everything a module imports, within functions too, and by name (`import_module("...")`)."""
+    """(line, dotted name) of everything a module imports, within functions too, and by name
+    (`import_module("...")`)."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -59,7 +61,11 @@ def wrong(text: str, module: str) -> list[tuple[int, str]]:
     own = room_of(module)
     open_to_all = {own} | ({"errors"} if module.startswith("xstilts.") else set())
     rooms = ((line, name, room_of(name)) for line, name in imports(text, module))
-    return [(line, name) for line, name, room in rooms if room is not None and room not in ALLOWED.get(own, set()) | open_to_all]
+    return [
+        (line, name)
+        for line, name, room in rooms
+        if room is not None and room not in ALLOWED.get(own, set()) | open_to_all
+    ]
 
 
 def test_every_import_goes_where_it_may():
@@ -71,7 +77,9 @@ def test_every_import_goes_where_it_may():
 
 
 def test_the_table_names_what_is_there():
-    rooms = {path.stem for path in (ROOT / "xstilts").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    rooms = {
+        path.stem for path in (ROOT / "xstilts").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert rooms - {"__init__"} | {"tasks", "world"} == set(ALLOWED)
 
 
@@ -83,27 +91,33 @@ def test_the_table_has_no_circle():
     assert not left
 
 
-@pytest.mark.parametrize("module, line", [
-    ("xstilts.train.runner", "from xstilts.retrieve import mining"),
-    ("xstilts.retrieve.measure", "def f():\n    from xstilts.train.runner import first"),
-    ("xstilts.report.hits", "from ..retrieve import measure"),
-    ("xstilts.cli.arguments", "import xstilts.run.inputs as inputs"),
-    ("xstilts.run.lifecycle", "from xstilts import plan"),
-    ("xstilts.xtreme.submission", "from run_report import main"),
-    ("tasks.rows", "from xstilts.errors import UserError"),
-    ("world.build", "import tasks"),
-    ("xstilts.train.runner", 'importlib.import_module("xstilts.retrieve.mining")'),
-])
+@pytest.mark.parametrize(
+    "module, line",
+    [
+        ("xstilts.train.runner", "from xstilts.retrieve import mining"),
+        ("xstilts.retrieve.measure", "def f():\n    from xstilts.train.runner import first"),
+        ("xstilts.report.hits", "from ..retrieve import measure"),
+        ("xstilts.cli.arguments", "import xstilts.run.inputs as inputs"),
+        ("xstilts.run.lifecycle", "from xstilts import plan"),
+        ("xstilts.xtreme.submission", "from run_report import main"),
+        ("tasks.rows", "from xstilts.errors import UserError"),
+        ("world.build", "import tasks"),
+        ("xstilts.train.runner", 'importlib.import_module("xstilts.retrieve.mining")'),
+    ],
+)
 def test_a_wrong_import_is_found(module, line):
     assert len(wrong(line, module)) == 1
 
 
-@pytest.mark.parametrize("module, line", [
-    ("xstilts.train.runner", "from xstilts.train import trainers"),
-    ("xstilts.train.runner", "from xstilts.errors import UserError"),
-    ("xstilts.run.lifecycle", "from xstilts.cli.arguments import STARTED"),
-    ("tasks.rows", "from tasks.errors import UserError"),
-    ("world.build", "import tasksmith, numpy"),
-])
+@pytest.mark.parametrize(
+    "module, line",
+    [
+        ("xstilts.train.runner", "from xstilts.train import trainers"),
+        ("xstilts.train.runner", "from xstilts.errors import UserError"),
+        ("xstilts.run.lifecycle", "from xstilts.cli.arguments import STARTED"),
+        ("tasks.rows", "from tasks.errors import UserError"),
+        ("world.build", "import tasksmith, numpy"),
+    ],
+)
 def test_a_right_import_is_not(module, line):
     assert not wrong(line, module)

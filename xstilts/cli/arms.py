@@ -1,7 +1,7 @@
 """What an arm's name means: `base[+modifier]*`, files of recipes/ (docs/arms.md).
 
-Needs no package: `make` asks before there is an environment. So it reads the files line by line (`read_recipe`), which takes
-less than YAML does; the scripts read the same files with `xstilts.cli.user_files`.
+Needs no package: `make` asks before there is an environment. So it reads the files line by line (`read_recipe`), which
+takes less than YAML does; the scripts read the same files with `xstilts.cli.user_files`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ SCRIPT = "run_intermediate.py"  # of a base that names none
 ABOUT = ("description", "needs", "script")  # keys of a recipe that are no arguments
 LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
-# what a modifier may need of a task's train rows (its key `needs`): whether a task has it, and what to say of one that does not
+# what a modifier may need of a task's train rows (its key `needs`): whether a task has it, and what to say of one that
+# does not
 NEEDS = {
-    "languages": (lambda task: task in f"{PARALLEL} {NATIVE}".split(),
-                  "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)"),
-    "translations": (lambda task: task in PARALLEL.split(), "has no English train rows in translation (PARALLEL in tasks/__init__.py)"),
+    "languages": (
+        lambda task: task in f"{PARALLEL} {NATIVE}".split(),
+        "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)",
+    ),
+    "translations": (
+        lambda task: task in PARALLEL.split(),
+        "has no English train rows in translation (PARALLEL in tasks/__init__.py)",
+    ),
     "two_texts": (lambda task: task not in ONE_TEXT.split(), "has one text a row, which cannot be in two languages"),
     "words": (lambda task: task not in TAGGED.split(), "has a tag for each word, so words cannot be replaced"),
 }
@@ -81,7 +87,8 @@ def read_recipe(path: Path) -> Recipe:
     """A recipe's lines: `key: value`, or a script's name and, indented, the lines that go with it.
 
     Raises:
-        UserError: a file that is no text, another kind of line, a key given twice, or lines for any script beside those of one.
+        UserError: a file that is no text, another kind of line, a key given twice, or lines for any script beside
+            those of one.
     """
     about: dict[str, str] = {}
     arguments: dict[str, dict[str, str]] = {"": {}}
@@ -91,7 +98,9 @@ def read_recipe(path: Path) -> Recipe:
             continue
         found = LINE.fullmatch(line)
         if not found or (found[1] and not section):
-            raise UserError(f"{path}, line {number}: expected `key: value` with a list as [a, b], found {line.strip()[:60]!r}.")
+            raise UserError(
+                f"{path}, line {number}: expected `key: value` with a list as [a, b], found {line.strip()[:60]!r}."
+            )
         indent, key, value = found.groups()
         section = section if indent else ""
         place = about if key in ABOUT and not indent else arguments[section]
@@ -104,7 +113,10 @@ def read_recipe(path: Path) -> Recipe:
         else:
             place[key] = value
     if arguments[""] and len(arguments) > 1:
-        raise UserError(f"{path}: {next(iter(arguments['']))} belongs to no script. Indent it below {', '.join(filter(None, arguments))}.")
+        raise UserError(
+            f"{path}: {next(iter(arguments['']))} belongs to no script. Indent it below "
+            f"{', '.join(filter(None, arguments))}."
+        )
     if len(arguments) > 1:
         del arguments[""]
     script = about.get("script", SCRIPT)
@@ -121,7 +133,9 @@ def bases() -> list[str]:
     """
     files = sorted(path.stem for path in ARMS.glob("*.yaml"))
     if wrong := [name for name in files if "+" in name or name == PLAIN]:
-        raise UserError(f"{ARMS}/{wrong[0]}.yaml: no base can have this name. What comes after a + is a file of {MODIFIERS}.")
+        raise UserError(
+            f"{ARMS}/{wrong[0]}.yaml: no base can have this name. What comes after a + is a file of {MODIFIERS}."
+        )
     return list(dict.fromkeys([*files, *(task for task in TASKS if task not in RETRIEVAL.split())]))
 
 
@@ -141,7 +155,8 @@ def read_arm(name: str) -> Arm:
     """The arm of that name.
 
     Raises:
-        UserError: an unknown base or modifier, with the nearest name, or modifiers that cannot go with the base or each other.
+        UserError: an unknown base or modifier, with the nearest name, or modifiers that cannot go with the base or
+            each other.
     """
     base, *more = name.split("+")
     known, able = bases(), modifiers()
@@ -151,11 +166,16 @@ def read_arm(name: str) -> Arm:
     if base in RETRIEVAL.split() and base not in known:
         raise UserError(f"{whose}{base} is measured without training. Give RETRIEVAL={base}.")
     if base not in known:
-        raise UserError(f"{whose}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
-                        f"after a +: {' '.join(able)}.")
+        raise UserError(
+            f"{whose}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
+            f"after a +: {' '.join(able)}."
+        )
     for modifier in more:
         if modifier not in able:
-            raise UserError(f"{name}: {modifier or 'nothing'} is no modifier.{_did_you_mean(modifier, able)} Known: {' '.join(able)}.")
+            raise UserError(
+                f"{name}: {modifier or 'nothing'} is no modifier.{_did_you_mean(modifier, able)} Known: "
+                f"{' '.join(able)}."
+            )
     if len(set(more)) < len(more):
         raise UserError(f"{name}: a modifier is there twice.")
     path = ARMS / f"{base}.yaml"
@@ -180,7 +200,10 @@ def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]
     for modifier, recipe in more.items():
         found = recipe.of(script)
         if found is None:
-            raise UserError(f"{name}: +{modifier} goes with {', '.join(recipe.scripts)}, and {name.partition('+')[0]} with {script}.")
+            raise UserError(
+                f"{name}: +{modifier} goes with {', '.join(recipe.scripts)}, and {name.partition('+')[0]} with "
+                f"{script}."
+            )
         for key, value in found.items():
             if key in setters:
                 raise UserError(f"{name}: +{setters[key]} and +{modifier} both set {key}. Give one of them.")

@@ -23,15 +23,18 @@ _SECRETS = re.compile(
     r"\b(?:hf_|api_org_)[A-Za-z0-9]{16,}"  # the Hub's own tokens
     r"|(?<=://)[^/\s?#@]+(?=@)"  # https://name:token@host
     r"|(?<=[?&#])(?:[\w.-]*(?:token|secret|signature|password|credential|api[_-]?key)[\w.-]*|sig|key)=[^&\s#]+",  # https://host?token=...
-    re.IGNORECASE)
+    re.IGNORECASE,
+)
 # an absolute or home path within a text: not the middle of a path, nor of a URL
 _PATH = re.compile(r"(?<![\w.:/~-])~?/[^\s/'\"`,;:|]+/[^\s'\"`,;:|)]+")
 
 
-# ---- argument names ------------------------------------------------------------------------------------------------------
+# ---- argument names -------------------------------------------------------------------------------------------------
+
 
 def name_of(word: str) -> str | None:
-    """Return the argument that a word of a command line names, as --hub-token=x names hub_token; None of a word that is a value."""
+    """Return the argument that a word of a command line names, as --hub-token=x names hub_token; None of a word that
+    is a value."""
     flag = _FLAG.fullmatch(word)
     return flag[1][2:].replace("-", "_") if flag else None
 
@@ -42,7 +45,8 @@ def with_underscores(word: str) -> str:
     return word if name is None else f"--{name}{_FLAG.fullmatch(word)[2] or ''}"
 
 
-# ---- access tokens -------------------------------------------------------------------------------------------------------
+# ---- access tokens --------------------------------------------------------------------------------------------------
+
 
 def refuse_secrets(words: Iterable[str]) -> None:
     """Refuse a command line that holds an access token, by its argument's name or by what it looks like.
@@ -59,7 +63,10 @@ def refuse_secrets(words: Iterable[str]) -> None:
             raise UserError(f"--{name} is not taken, so that no file holds an access token. {LOG_IN}")
         last = f"--{name}" if name else last
         if _SECRETS.search(word):
-            raise UserError(f"Argument {last} holds an access token or password, which would be written to files. Leave it out. {LOG_IN}")
+            raise UserError(
+                f"Argument {last} holds an access token or password, which would be written to files. Leave it out. "
+                f"{LOG_IN}"
+            )
 
 
 def hide(text: str) -> str:
@@ -68,7 +75,8 @@ def hide(text: str) -> str:
 
 
 def hide_words(words: Iterable[str]) -> list[str]:
-    """Return the words of a command line with `<hidden>` for access tokens: the values of such arguments, and what looks like one."""
+    """Return the words of a command line with `<hidden>` for access tokens: the values of such arguments, and what
+    looks like one."""
     found, secret = [], False
     for word in words:
         name = name_of(word)
@@ -85,16 +93,19 @@ def hide_words(words: Iterable[str]) -> list[str]:
     return found
 
 
-# ---- local paths ---------------------------------------------------------------------------------------------------------
+# ---- local paths ----------------------------------------------------------------------------------------------------
+
 
 def public(value: Any) -> Any:
-    """Return a JSON value in which local folders have no place: of a path that is absolute, or leads out of the working folder
-    (..), the last part stays. `/home/jo/runs/mnli` becomes `.../mnli`; `runs/mnli` and Hub ids stay as they are. Below a key
-    `notes` stand sentences."""
+    """Return a JSON value in which local folders have no place: of a path that is absolute, or leads out of the
+    working folder (..), the last part stays. `/home/jo/runs/mnli` becomes `.../mnli`; `runs/mnli` and Hub ids stay as
+    they are. Below a key `notes` stand sentences."""
     if isinstance(value, str):
         return " + ".join(map(_public_word, value.split(" + ")))  # two models that translated there and back
     if isinstance(value, Mapping):
-        return {key: [public_text(note) for note in one] if key == "notes" else public(one) for key, one in value.items()}
+        return {
+            key: [public_text(note) for note in one] if key == "notes" else public(one) for key, one in value.items()
+        }
     return [public(one) for one in value] if isinstance(value, list | tuple) else value
 
 

@@ -1,7 +1,7 @@
 """Arguments that would change nothing in a run. Imports nothing heavy.
 
-Those of one run are refused. Those that make gives to many runs alike (rows, a family, how to measure), of which some use
-them and others do not, are logged and noted in results.json: a refusal would stop half a matrix.
+Those of one run are refused. Those that make gives to many runs alike (rows, a family, how to measure), of which some
+use them and others do not, are logged and noted in results.json: a refusal would stop half a matrix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from xstilts.errors import UserError
 logger = logging.getLogger("xstilts")
 
 
-# ---- refused -------------------------------------------------------------------------------------------------------------
+# ---- refused --------------------------------------------------------------------------------------------------------
+
 
 def check_mixture(mix, tasks: list, arm) -> None:
     """Refuse settings of a mixture where there is none, and languages that no task of it has rows in.
@@ -31,8 +32,10 @@ def check_mixture(mix, tasks: list, arm) -> None:
         only = ["temperature"] if mix.mlm_rate else ["temperature", "examples_cap"]
         refuse_unused("--tasks names one task, so nothing is mixed", mix, only=only)
     if arm.language_mode != "english" and not any(task.other_languages for task in tasks):
-        raise UserError(f"--language_mode {arm.language_mode} changes nothing here: {', '.join(task.name for task in tasks)} "
-                        f"{'has' if len(tasks) == 1 else 'have'} English train rows only. Leave it out.")
+        raise UserError(
+            f"--language_mode {arm.language_mode} changes nothing here: {', '.join(task.name for task in tasks)} "
+            f"{'has' if len(tasks) == 1 else 'have'} English train rows only. Leave it out."
+        )
 
 
 def check_text(mlm, model_args) -> None:
@@ -59,11 +62,14 @@ def check_export(how, data_args, run) -> None:
     why = "without --tasks nothing is measured"
     refuse_unused(why, run, but=["list_tasks"])
     if how.select_on is None:
-        refuse_unused(why, how, but=["layer", "report_layer", "pooling", "include_special", "export_sentence_transformers"])
+        refuse_unused(
+            why, how, but=["layer", "report_layer", "pooling", "include_special", "export_sentence_transformers"]
+        )
         refuse_unused(why, data_args, but=["max_seq_length"])
 
 
-# ---- logged and noted ----------------------------------------------------------------------------------------------------
+# ---- logged and noted -----------------------------------------------------------------------------------------------
+
 
 def note(names: list[str], why: str) -> list[str]:
     """["--csls changes nothing here: ..."], or [] where no name is given."""
@@ -72,7 +78,8 @@ def note(names: list[str], why: str) -> list[str]:
 
 
 def of_model(model_args, peft=None) -> list[str]:
-    """Notes on the checkpoint's arguments: a folder has no revisions, and an adapter leaves the embeddings alone anyway."""
+    """Notes on the checkpoint's arguments: a folder has no revisions, and an adapter leaves the embeddings alone
+    anyway."""
     notes = []
     if "model_revision" in told(model_args) and os.path.isdir(model_args.model_name_or_path or ""):
         notes += note(["model_revision"], "--model_name_or_path is a folder, which is taken as it is")
@@ -84,18 +91,25 @@ def of_model(model_args, peft=None) -> list[str]:
 def of_rows(data_args) -> list[str]:
     """Notes on --benchmark beside a folder of rows."""
     asked = "benchmark" in told(data_args) and data_args.data_root != "hub"
-    return note(["benchmark"], "it names languages of the Hub; of a folder the languages are those that are there") if asked else []
+    return (
+        note(["benchmark"], "it names languages of the Hub; of a folder the languages are those that are there")
+        if asked
+        else []
+    )
 
 
 def of_family(family, arm, tasks: list) -> list[str]:
-    """Notes on a family's arguments in an arm of `tasks` that does not use them; see `of_translations` for the rest."""
+    """Notes on a family's arguments in an arm of `tasks` that does not use them; see `of_translations` for the
+    rest."""
     notes = [] if arm.code_switch else note(_given(family, "lexicon"), "it goes with --code_switch")
     alone = [task.name for task in tasks if task.other_languages != "parallel"]
     if alone and family.match_roundtrip:
         notes += note(["match_roundtrip"], f"{', '.join(alone)}: no rows that were translated and back")
     english = [task.name for task in tasks if not task.other_languages]
     if english and family.train_languages and arm.language_mode == "english":
-        notes += [f"{', '.join(english)}: no rows in the other --train_languages, so their rows are not matched with any"]
+        notes += [
+            f"{', '.join(english)}: no rows in the other --train_languages, so their rows are not matched with any"
+        ]
     return notes
 
 
@@ -130,12 +144,16 @@ def of_measurement(task, how, data_args) -> list[str]:
     """Notes on arguments of run_retrieval.py that the measurement of `task` does not look at."""
     given = told(how)
     unused = {name for name in given if name not in task.search_options}
-    notes = note([name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
-                 f"{task.name} is not measured so")
+    notes = note(
+        [name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
+        f"{task.name} is not measured so",
+    )
     if "candidate_text" in unused:
         notes += note(["candidate_text"], f"the candidates of {task.name} have no paragraphs")
     if data_args.max_eval_samples is not None and task.mines:
-        notes += note(["max_eval_samples"], f"the pools of {task.name} are never cut, half a pool would be another task")
+        notes += note(
+            ["max_eval_samples"], f"the pools of {task.name} are never cut, half a pool would be another task"
+        )
     notes += note(["max_train_samples"] if data_args.max_train_samples is not None else [], "nothing is trained")
     return notes + of_rows(data_args)
 

@@ -27,14 +27,15 @@ class _Invalid(ValueError):
 def read_yaml(path: str | os.PathLike, flag: str) -> dict[str, Any]:
     """Return a YAML file's keys and values, {} of an empty one.
 
-    A value is text, None, a list or a mapping. YAML's own guesses are not made: it would take `no` (Norwegian) for false, 010 for 8
-    and 2001-01-01 for a date. What a text means is for its argument to say.
+    A value is text, None, a list or a mapping. YAML's own guesses are not made: it would take `no` (Norwegian) for
+    false, 010 for 8 and 2001-01-01 for a date. What a text means is for its argument to say.
 
     Args:
         flag: the argument that named the file, for errors.
 
     Raises:
-        UserError: it cannot be read, or is not one plain mapping (tags, anchors, a key given twice, a second document).
+        UserError: it cannot be read, or is not one plain mapping (tags, anchors, a key given twice, a second
+            document).
     """
     import yaml
 
@@ -52,11 +53,13 @@ def read_yaml(path: str | os.PathLike, flag: str) -> dict[str, Any]:
 
 
 def _from_events(events) -> Any:
-    """The value of one YAML document, from PyYAML's parser: of these, no file takes longer to read than it is long, or nests too deep."""
+    """The value of one YAML document, from PyYAML's parser: of these, no file takes longer to read than it is long, or
+    nests too deep."""
     import yaml
 
     top: list = []
-    opened: list[tuple[list, list]] = []  # lists and mappings begun: their values and the lines of these; the innermost last
+    # lists and mappings begun: their values and the lines of these; the innermost last
+    opened: list[tuple[list, list]] = []
 
     def add(value, line: int) -> None:
         values, lines = opened[-1] if opened else (top, [])
@@ -70,7 +73,9 @@ def _from_events(events) -> Any:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _Invalid("anchors (&name) and aliases (*name) are not taken; write the value out", line)
         if getattr(event, "tag", None):
-            raise _Invalid(f"tags ({event.tag.replace('tag:yaml.org,2002:', '!!')}) are not taken; write the value alone", line)
+            raise _Invalid(
+                f"tags ({event.tag.replace('tag:yaml.org,2002:', '!!')}) are not taken; write the value alone", line
+            )
         if isinstance(event, yaml.ScalarEvent):
             add(None if event.implicit[0] and event.value in NULLS else _checked(event.value, line), line)
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -84,7 +89,8 @@ def _from_events(events) -> Any:
 
 
 def _checked(text: str, line: int) -> str:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):  # no file could be named, or written, so
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        # no file could be named, or written, so
         raise _Invalid(f"{text[:80]!r} is not text", line)
     return text
 
@@ -105,8 +111,10 @@ def read_json(path: str | os.PathLike, flag: str) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
-        UserError: it cannot be read, or is not one JSON object in which every key stands once and every number is finite.
+        UserError: it cannot be read, or is not one JSON object in which every key stands once and every number is
+            finite.
     """
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in items]
         if twice := [key for key in keys if keys.count(key) > 1]:

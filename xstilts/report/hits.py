@@ -12,10 +12,18 @@ from xstilts.report.matrix import Matrix
 
 HITS = "hits.parquet"  # xstilts.retrieve.measure writes it
 COLUMNS = ("language", "layer", "variant", "query", "value")
-_SCHEMA = pa.schema([pa.field(name, pa.int64() if name == "layer" else pa.float64() if name == "value" else pa.string(), nullable=False)
-                     for name in COLUMNS])
-VARIANTS = {name: "{}" if name == "plain" else f"{{}}_{name}"  # variant -> its metric in results.json
-            for name in ("plain", "centered", "csls", "reverse", "without_english")}
+_SCHEMA = pa.schema(
+    [
+        pa.field(
+            name, pa.int64() if name == "layer" else pa.float64() if name == "value" else pa.string(), nullable=False
+        )
+        for name in COLUMNS
+    ]
+)
+VARIANTS = {
+    name: "{}" if name == "plain" else f"{{}}_{name}"  # variant -> its metric in results.json
+    for name in ("plain", "centered", "csls", "reverse", "without_english")
+}
 
 
 @dataclass(frozen=True)
@@ -56,15 +64,21 @@ class Hits:
         again = "delete its results.json and run that cell again"
         try:
             with open_file(path) as file:
-                table = pq.read_table(file, columns=list(COLUMNS),
-                                      filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)])  # fmt: skip
+                table = pq.read_table(
+                    file,
+                    columns=list(COLUMNS),
+                    filters=[("layer", "==", readout.layer), ("variant", "==", readout.variant)],
+                )
             frame = table.cast(_SCHEMA).to_pandas().sort_values(["language", "query"])  # a null is refused by the cast
         except FileNotFoundError:
             raise UserError(f"{name} is missing: {again}") from None
         except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
             raise UserError(f"{name} cannot be read ({first_line(error)}): {again}") from error
         if not frame["value"].between(0, 1).all():
-            raise UserError(f"{name} holds {frame['value'][~frame['value'].between(0, 1)].iloc[0]}, expected values from 0 to 1: {again}")
+            raise UserError(
+                f"{name} holds {frame['value'][~frame['value'].between(0, 1)].iloc[0]}, expected values from 0 to 1: "
+                f"{again}"
+            )
         if frame.duplicated(["language", "query"]).any():
             language, query = frame.loc[frame.duplicated(["language", "query"]).idxmax(), ["language", "query"]]
             raise UserError(f"{name} has query {query} of {language} twice: {again}")
@@ -75,6 +89,8 @@ class Hits:
             found[language] = group.set_index("query")["value"].astype(float)
             said = scores.get(language, {}).get(metric)
             if said is None or not abs(100 * found[language].mean() - said) <= 1e-3:  # NaN neither
-                raise UserError(f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
-                                f"results.json says {said}: {again}")  # fmt: skip
+                raise UserError(
+                    f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
+                    f"results.json says {said}: {again}"
+                )
         return found

@@ -44,7 +44,8 @@ class Matrix:
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: str = ""  # what lies below root but was not asked for
-    begun: set[tuple[str, int]] = field(default_factory=set)  # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
+    # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
+    begun: set[tuple[str, int]] = field(default_factory=set)
 
     def common_seeds(self, *arms: str) -> list[int]:
         """Returns the seeds that each of the arms is to have."""
@@ -88,7 +89,10 @@ def collect(
     problems = list(below.problems)
     trainings, claims = _read_all(below, problems)
     problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
-    problems += [f"{place} was begun and has no result: it was killed, or is still at work." for place in results.unfinished(below)]
+    problems += [
+        f"{place} was begun and has no result: it was killed, or is still at work."
+        for place in results.unfinished(below)
+    ]
     records, paths = {}, {}
     for key, found in claims.items():
         if len(found) > 1:
@@ -144,9 +148,36 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
         for layer, scores in record.by_layer.items():
             for language, metrics in scores.items():
                 for metric, score in metrics.items():
-                    rows.append((arm, task, record.form, seed, language, metric, layer, score, record.n.get(language),
-                                 (record.chance or {}).get(metric), record.at_chance, matrix.paths[arm, task, seed]))
-    columns = ["arm", "task", "form", "seed", "language", "metric", "layer", "score", "n", "chance", "at_chance", "path"]
+                    rows.append(
+                        (
+                            arm,
+                            task,
+                            record.form,
+                            seed,
+                            language,
+                            metric,
+                            layer,
+                            score,
+                            record.n.get(language),
+                            (record.chance or {}).get(metric),
+                            record.at_chance,
+                            matrix.paths[arm, task, seed],
+                        )
+                    )
+    columns = [
+        "arm",
+        "task",
+        "form",
+        "seed",
+        "language",
+        "metric",
+        "layer",
+        "score",
+        "n",
+        "chance",
+        "at_chance",
+        "path",
+    ]
     return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
 
 
@@ -174,10 +205,11 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Returns the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd, n, chance, reason.
+    """Returns the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    n, chance, reason.
 
-    `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks rows in which
-    either side is wholly at chance.
+    `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
+    rows in which either side is wholly at chance.
     """
     scores, rows = over_seeds(matrix), []
     by_seed = matrix.cells.set_index(["arm", "task", "seed"])["score"]
@@ -187,8 +219,9 @@ def differences(matrix: Matrix) -> pd.DataFrame:
         out = {"arm": arm, "task": task, "mean": np.nan, "sd": np.nan, "n": 0, "chance": row["chance"], "reason": ""}
         if (PLAIN, task) not in scores.index:
             out["reason"] = f"arm {PLAIN} has no {task}"
-        elif set((plain := scores.loc[(PLAIN, task)])["seeds"]).intersection(common := matrix.common_seeds(arm, PLAIN)) != set(
-                row["seeds"]).intersection(common):
+        elif set((plain := scores.loc[(PLAIN, task)])["seeds"]).intersection(
+            common := matrix.common_seeds(arm, PLAIN)
+        ) != set(row["seeds"]).intersection(common):
             ours, theirs = (" ".join(map(str, seeds)) for seeds in (row["seeds"], plain["seeds"]))
             out["reason"] = f"{task}: seeds {ours}, but {theirs} in {PLAIN}"
         else:
@@ -238,8 +271,14 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
     for arm, row in rows.items():
         plain = rows.get(PLAIN, {"tasks": ()})
         common = set(matrix.common_seeds(arm, PLAIN))
-        same = row["tasks"] and row["tasks"] == plain["tasks"] and common & set(per_seed[arm]) == common & set(per_seed[PLAIN])
-        pairs = [per_seed[arm][seed] - per_seed[PLAIN][seed] for seed in per_seed[arm] if seed in common] if same else []
+        same = (
+            row["tasks"]
+            and row["tasks"] == plain["tasks"]
+            and common & set(per_seed[arm]) == common & set(per_seed[PLAIN])
+        )
+        pairs = (
+            [per_seed[arm][seed] - per_seed[PLAIN][seed] for seed in per_seed[arm] if seed in common] if same else []
+        )
         spread = _spread(pd.Series(pairs, dtype=float))
         row |= {"difference": spread["mean"], "difference_sd": spread["sd"]}
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -322,7 +361,9 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
 
 
 def _begun(below: results.Listing) -> set[tuple[str, int]]:
-    found = (re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names)
+    found = (
+        re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
+    )
     return {(place[1], int(place[2])) for place in found if place}
 
 
@@ -331,7 +372,9 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _read_all(below: results.Listing, problems: list[str]) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
+def _read_all(
+    below: results.Listing, problems: list[str]
+) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
     """Returns (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
     trainings: list[tuple[str, Record]] = []
     claims: dict[CellKey, list[tuple[str, Record]]] = {}
@@ -342,7 +385,10 @@ def _read_all(below: results.Listing, problems: list[str]) -> tuple[list[tuple[s
         except UserError as error:
             problems.append(str(error))
             continue
-        place = re.fullmatch(r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json", name)
+        place = re.fullmatch(
+            r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json",
+            name,
+        )
         if record.is_training and not place:  # phase 1 may lie anywhere
             trainings.append((_printable(name), record))
             continue
@@ -358,17 +404,22 @@ def _read_all(below: results.Listing, problems: list[str]) -> tuple[list[tuple[s
 
 
 def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
-    """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss it."""
+    """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
+    it."""
     finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
     started = [(_name(key), record.settings) for key, record in records.items()]
     started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
-    return [f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
-            for name, settings in started if "model_finished" in settings
-            and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]]
+    return [
+        f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
+        for name, settings in started
+        if "model_finished" in settings
+        and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]
+    ]
 
 
 def _parent(folder: Path, settings: Mapping) -> str:
-    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may not."""
+    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
+    not."""
     try:
         settings = settings | results.read_note(folder / "run.json", "")
     except UserError:  # the result of another machine
@@ -402,7 +453,9 @@ def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list
 
 def fingerprints(record: Record) -> list[str]:
     """Returns what tells the rows behind a result from others, one line a file, sorted."""
-    return sorted(f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data)
+    return sorted(
+        f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data
+    )
 
 
 def _cell(key: CellKey, record: Record) -> dict[str, Any]:

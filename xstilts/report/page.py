@@ -52,11 +52,13 @@ class Table:
         return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"
 
 
-def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=None, claims: Table | None = None) -> str:
+def write_report(
+    matrix: Matrix, output_dir: str | Path, title: str, question=None, claims: Table | None = None
+) -> str:
     """Writes matrix.md, matrix.csv, cells.csv, the plots and index.html; returns matrix.md's headline tables.
 
-    index.html is written last, so that it never shows less than what lies beside it. `question` is its first section, a
-    `xstilts.report.question.Section` or None; `claims`, of a paper, is a table of its own or None.
+    index.html is written last, so that it never shows less than what lies beside it. `question` is its first section,
+    a `xstilts.report.question.Section` or None; `claims`, of a paper, is a table of its own or None.
 
     Raises:
         UserError: when `output_dir` cannot be written.
@@ -64,7 +66,11 @@ def write_report(matrix: Matrix, output_dir: str | Path, title: str, question=No
     out = Path(output_dir)
     write_text(out / "cells.csv", mx.long_table(matrix).to_csv(index=False, lineterminator="\n"))
     write_text(out / "matrix.csv", mx.wide_table(matrix).to_csv(lineterminator="\n"))
-    drawings = {"differences.png": plots.heat_map, "layers.png": plots.layer_plot, "languages.png": plots.language_plot}
+    drawings = {
+        "differences.png": plots.heat_map,
+        "layers.png": plots.layer_plot,
+        "languages.png": plots.language_plot,
+    }
     images = plots.write(out, drawings, matrix)
     write_text(out / "matrix.md", markdown_page(matrix, title))
     write_text(out / "index.html", html_page(matrix, title, images, question, claims))
@@ -141,8 +147,9 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
         for arm in matrix.arms:
             per_seed = [record for (one, _, _), record in records.items() if one == arm]
             used = [record for record in per_seed if not record.at_chance] or per_seed
-            means = [np.mean([r.scores[lang].get(metric, np.nan) for r in used]) if used else np.nan
-                     for lang in languages]  # fmt: skip
+            means = [
+                np.mean([r.scores[lang].get(metric, np.nan) for r in used]) if used else np.nan for lang in languages
+            ]
             at_chance = bool(used) and used[0].at_chance
             rows.append((arm, [Cell(_mark(_text(mean), at_chance), at_chance=at_chance) for mean in means]))
         chance = (first.chance or {}).get(metric)
@@ -233,22 +240,36 @@ def gap_notes(matrix: Matrix) -> list[str]:
 
 
 def figure_notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such, and on the pictures."""
+    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such, and on the
+    pictures."""
     names = {name for task in matrix.tasks_of("retrieval") for name in _beside(matrix, task)}
     notes = []
     if any(name.endswith(("_centered", "_csls")) for name in names):
-        notes.append("Figures in _centered are of vectors less the mean of their language, those in _csls of CSLS: beside the plain "
-                     "figure, because a language's offset hides much of what a model knows. Means and neighbours come from the searched "
-                     "sentences alone.")  # fmt: skip
+        notes.append(
+            "Figures in _centered are of vectors less the mean of their language, those in _csls of CSLS: beside the "
+            "plain figure, because a language's offset hides much of what a model knows. Means and neighbours come "
+            "from the searched sentences alone."
+        )
     if any(name.endswith("_reverse") for name in names):
-        notes.append("Figures in _reverse are of the other side asking: English is asked where it asks else, or the other way round.")
+        notes.append(
+            "Figures in _reverse are of the other side asking: English is asked where it asks else, or the other way "
+            "round."
+        )
     if any(name.endswith("_without_english") for name in names):
-        notes.append("Figures in _without_english are the mean over all pairs of two languages neither of which is English, both ways.")
+        notes.append(
+            "Figures in _without_english are the mean over all pairs of two languages neither of which is English, "
+            "both ways."
+        )
     if any(name.startswith("map_") for name in names):
-        notes.append("map_multilingual (one pool of all languages), map_monolingual and map_crosslingual are not cut at 20.")
+        notes.append(
+            "map_multilingual (one pool of all languages), map_monolingual and map_crosslingual are not cut at 20."
+        )
     notes += plots.notes(matrix)
     if BIAS in names:
-        notes.append(f"{BIAS} counts ranks, the fewer the better: how far the parallel answers of a question lie apart in the pool.")
+        notes.append(
+            f"{BIAS} counts ranks, the fewer the better: how far the parallel answers of a question lie apart in the "
+            "pool."
+        )
     return notes
 
 
@@ -407,7 +428,8 @@ def _main_first(record: Record) -> list[str]:
 
 
 def _beside(matrix: Matrix, task: str) -> list[str]:
-    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in ranks."""
+    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in
+    ranks."""
     first = next(record for (_, one, _), record in matrix.records.items() if one == task)
     return _main_first(first)[1:] + [name for name in (BIAS,) if name in (first.measures or {})]
 

@@ -15,8 +15,9 @@ What is claimed stands in a YAML file (recipes/claims/*.yaml), written before th
         pick: dev                                   # optional: of `arms`, for each task the best on English dev
         why: An encoder of another size             # optional: why it may differ
 
-Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired t-interval over
-seeds, which takes the test rows as given. A seed in which a training is at chance is left out, and that is said.
+Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
+t-interval over seeds, which takes the test rows as given. A seed in which a training is at chance is left out, and
+that is said.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
         if key not in ("about", "margin", "claims", "description"):
             raise UserError(f"--claims {path}: {str(unknown(key, ('about', 'margin', 'claims'))).replace('--', '')}")
     if not isinstance(values.get("about"), str) or not isinstance(values.get("claims"), dict):
-        raise UserError(f"--claims {path}: expected `about: whose claims` and `claims:` with one entry a claim, see recipes/claims.")
+        raise UserError(
+            f"--claims {path}: expected `about: whose claims` and `claims:` with one entry a claim, see "
+            "recipes/claims."
+        )
     try:
         margin = float(values.get("margin", statistics.MARGIN))
     except (TypeError, ValueError):
@@ -111,11 +115,15 @@ def _claim(path: str | Path, name: str, entry: object) -> Claim:
         given = values.get(key, [PLAIN])
         is_list = isinstance(given, list) and given and all(isinstance(one, str) for one in given)
         if not is_list and not (key == "tasks" and given in GROUPS):
-            raise UserError(f"--claims {path}: {name}: {key} is {given!r}, expected a list of names"
-                            + (f", or one of {', '.join(GROUPS)}." if key == "tasks" else "."))
+            raise UserError(
+                f"--claims {path}: {name}: {key} is {given!r}, expected a list of names"
+                + (f", or one of {', '.join(GROUPS)}." if key == "tasks" else ".")
+            )
         values[key] = tuple(given) if isinstance(given, list) else (given,)
     if values["expect"] not in EXPECTED:
-        raise UserError(f"--claims {path}: {name}: expect is {values['expect']!r}, expected one of: {', '.join(EXPECTED)}.")
+        raise UserError(
+            f"--claims {path}: {name}: expect is {values['expect']!r}, expected one of: {', '.join(EXPECTED)}."
+        )
     if values.get("pick") not in (None, "dev"):
         raise UserError(f"--claims {path}: {name}: pick is {values['pick']!r}, expected dev.")
     return Claim(name=name, **values)
@@ -127,10 +135,15 @@ def judge(matrix: Matrix, claims: Iterable[Claim], margin: float = statistics.MA
 
 
 def _found(matrix: Matrix, claim: Claim, margin: float) -> Found:
-    tasks = {"targets": matrix.tasks_of("target"), "retrieval": matrix.tasks_of("retrieval"), "all": list(matrix.tasks)}.get(
-        claim.tasks[0], list(claim.tasks))
+    tasks = {
+        "targets": matrix.tasks_of("target"),
+        "retrieval": matrix.tasks_of("retrieval"),
+        "all": list(matrix.tasks),
+    }.get(claim.tasks[0], list(claim.tasks))
     needed = [*claim.arms, *claim.against]
-    absent = [arm for arm in dict.fromkeys(needed) if arm not in matrix.arms] + [task for task in tasks if task not in matrix.tasks]
+    absent = [arm for arm in dict.fromkeys(needed) if arm not in matrix.arms] + [
+        task for task in tasks if task not in matrix.tasks
+    ]
     if absent or not tasks:
         return Found(claim, {}, NOT_RUN, (f"not run: {', '.join(absent) or 'no such task'}",))
     notes: list[str] = []
@@ -143,12 +156,18 @@ def _found(matrix: Matrix, claim: Claim, margin: float) -> Found:
         name = " ".join(arms)
         differences[name] = tuple(treated[seed] - against[seed] for seed in seeds)
         if not seeds:
-            return Found(claim, {}, NOT_RUN, (*dict.fromkeys(notes), f"no seed has all cells of {name} and {' '.join(claim.against)}"))
+            return Found(
+                claim,
+                {},
+                NOT_RUN,
+                (*dict.fromkeys(notes), f"no seed has all cells of {name} and {' '.join(claim.against)}"),
+            )
     return Found(claim, differences, _verdict(claim, differences, margin), tuple(dict.fromkeys(notes)))
 
 
 def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
-    """Returns {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at chance."""
+    """Returns {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at
+    chance."""
     cells = matrix.cells.set_index(["arm", "task", "seed"])
     found = {}
     for seed in matrix.common_seeds(*arms):
@@ -183,8 +202,8 @@ def _picked(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: li
 def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: float) -> str:
     """Returns repeats, contradicts or undecided; with one seed it is undecided.
 
-    "Higher" repeats if the interval lies above 0 and is contradicted if it lies below. "Not higher" is contradicted if it
-    lies above 0, and repeats if it ends below the margin.
+    "Higher" repeats if the interval lies above 0 and is contradicted if it lies below. "Not higher" is contradicted if
+    it lies above 0, and repeats if it ends below the margin.
     """
     if any(len(values) < 2 for values in differences.values()):
         return UNDECIDED
@@ -195,7 +214,8 @@ def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: fl
     return REPEATS if all(above) else CONTRADICTS if any(high < 0 for _, high in spans) else UNDECIDED
 
 
-# ---- tables --------------------------------------------------------------------------------------------------------------
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
 
 def table(found: Sequence[Found], about: str) -> Table:
     """Returns one row a claim: what the paper said, what was found, verdict, why it may differ."""
@@ -231,22 +251,41 @@ def as_frame(found: Sequence[Found]) -> pd.DataFrame:
     """Returns one row for each difference, unrounded: what claims.csv holds."""
     rows = []
     for one in found:
-        base = {"claim": one.claim.name, "text": one.claim.claim, "paper": one.claim.paper, "expect": one.claim.expect,
-                "against": " ".join(one.claim.against), "tasks": " ".join(one.claim.tasks), "verdict": one.verdict,
-                "why": one.claim.why, "notes": "; ".join(one.notes)}
+        base = {
+            "claim": one.claim.name,
+            "text": one.claim.claim,
+            "paper": one.claim.paper,
+            "expect": one.claim.expect,
+            "against": " ".join(one.claim.against),
+            "tasks": " ".join(one.claim.tasks),
+            "verdict": one.verdict,
+            "why": one.claim.why,
+            "notes": "; ".join(one.notes),
+        }
         for arms, values in (one.differences or {" ".join(one.claim.arms): ()}).items():
             low, high = (one.interval(arms) if values else None) or (np.nan, np.nan)
-            rows.append(base | {"arms": arms, "difference": np.mean(values) if values else np.nan, "low": low, "high": high,
-                                "by_seed": " ".join(f"{value:.6f}" for value in values)})
+            rows.append(
+                base
+                | {
+                    "arms": arms,
+                    "difference": np.mean(values) if values else np.nan,
+                    "low": low,
+                    "high": high,
+                    "by_seed": " ".join(f"{value:.6f}" for value in values),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def markdown(found: Sequence[Found], about: str) -> str:
     """Returns claims.md: how to read it, then the table."""
-    return "\n".join([
-        f"# The claims of {about}, and what these runs say\n",
-        "A difference is the mean over the tasks named, paired over seeds, with the paired t-interval over seeds; the test rows are taken "
-        "as given.",
-        "*Repeats*: the interval lies on the side that the paper claims. *Contradicts*: it lies on the other side. *Undecided*: neither, "
-        "which is no proof of equality.\n",
-        table(found, about).markdown()])
+    return "\n".join(
+        [
+            f"# The claims of {about}, and what these runs say\n",
+            "A difference is the mean over the tasks named, paired over seeds, with the paired t-interval over seeds; "
+            "the test rows are taken as given.",
+            "*Repeats*: the interval lies on the side that the paper claims. *Contradicts*: it lies on the other "
+            "side. *Undecided*: neither, which is no proof of equality.\n",
+            table(found, about).markdown(),
+        ]
+    )

@@ -1,8 +1,8 @@
 """The pictures of the report, from a `xstilts.report.matrix.Matrix`; each is None where there is nothing to show.
 
 However many arms, tasks, layers and languages there are, every picture is drawn: looks come again, a legend gets more
-columns or names only some languages, a picture that would be too large for the format gets coarser. `notes` says what a
-picture leaves out.
+columns or names only some languages, a picture that would be too large for the format gets coarser. `notes` says what
+a picture leaves out.
 """
 
 import base64
@@ -76,14 +76,21 @@ def png(figure: Figure) -> bytes:
 def notes(matrix: Matrix) -> list[str]:
     """Returns sentences on what the pictures leave out or do not tell apart."""
     curves = mx.by_layer(matrix)
-    arms, languages = _with_layers(matrix, curves), {language for task in curves["task"].unique() for language in matrix.languages(task)}
+    arms, languages = (
+        _with_layers(matrix, curves),
+        {language for task in curves["task"].unique() for language in matrix.languages(task)},
+    )
     said = []
     if len(arms) > ROWS:
-        said.append(f"languages.png shows the first {ROWS} of {len(arms)} arms; name others with --arms. cells.csv has all.")
+        said.append(
+            f"languages.png shows the first {ROWS} of {len(arms)} arms; name others with --arms. cells.csv has all."
+        )
     if len(languages) > NAMED:
         said.append(f"The legend of languages.png names {NAMED} of {len(languages)} languages.")
     if len(set(matrix.arms) - {PLAIN}) > LOOKS:
-        said.append(f"layers.png has {LOOKS} looks for {len(matrix.arms)} arms: they come again. cells.csv has all figures.")
+        said.append(
+            f"layers.png has {LOOKS} looks for {len(matrix.arms)} arms: they come again. cells.csv has all figures."
+        )
     return said
 
 
@@ -98,7 +105,11 @@ def heat_map(matrix: Matrix) -> Figure | None:
         return None
     groups = mx.average_groups(matrix)
     by_task = gaps["mean"].astype(float).unstack("task").reindex(index=arms, columns=matrix.tasks)
-    hatched = (gaps["chance"] == "all").unstack("task", fill_value=False).reindex(index=arms, columns=matrix.tasks, fill_value=False)
+    hatched = (
+        (gaps["chance"] == "all")
+        .unstack("task", fill_value=False)
+        .reindex(index=arms, columns=matrix.tasks, fill_value=False)
+    )
     means = [mx.averages(matrix, tasks).loc[arms, "difference"].to_numpy(float) for tasks in groups.values()]
     values, hatched = np.column_stack([by_task.to_numpy(), *means]), hatched.to_numpy(bool)
     columns = [*matrix.tasks, *(f"average\n{name}" for name in groups)]
@@ -163,10 +174,11 @@ def layer_plot(matrix: Matrix) -> Figure | None:
 
 
 def language_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer in each language, a row an arm, a column a task, a line a language; None without layers.
+    """Returns retrieval by layer in each language, a row an arm, a column a task, a line a language; None without
+    layers.
 
-    Means over seeds; black is the mean over languages, the upright line the layer reported. In the legend the languages
-    stand from the best to the worst. Only the first `ROWS` arms are drawn.
+    Means over seeds; black is the mean over languages, the upright line the layer reported. In the legend the
+    languages stand from the best to the worst. Only the first `ROWS` arms are drawn.
     """
     curves = mx.by_layer(matrix)
     if curves.empty:
@@ -203,7 +215,8 @@ def language_plot(matrix: Matrix) -> Figure | None:
 
 
 def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
-    """Returns the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their mean."""
+    """Returns the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their
+    mean."""
     names = list(colours)
     shown = [names[round(i)] for i in np.linspace(0, len(names) - 1, min(len(names), NAMED))]
     handles = [Line2D([], [], color=colours[name], label=name) for name in shown]
@@ -211,23 +224,49 @@ def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
 
 
 def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.ndarray]:
-    """Returns a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so many panels."""
+    """Returns a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so
+    many panels."""
     width = 0.6 + 3.4 * columns
     legend_columns = max(1, int(width / (0.5 + 0.08 * max(len(handle.get_label()) for handle in handles))))
     legend = 0.2 * -(-len(handles) // legend_columns) + 0.1
     height = 0.35 + 2.1 * rows + 0.4 + legend
     figure = Figure(figsize=(width, height))
-    panels = figure.subplots(rows, columns, squeeze=False, sharex="col", sharey="col", gridspec_kw={
-        "left": 0.75 / width, "right": 1 - 0.15 / width, "top": 1 - 0.35 / height, "bottom": (0.55 + legend) / height,
-        "wspace": 0.5 / 2.9, "hspace": 0.2 / 1.9})  # fmt: skip
-    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1)
+    panels = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        sharex="col",
+        sharey="col",
+        gridspec_kw={
+            "left": 0.75 / width,
+            "right": 1 - 0.15 / width,
+            "top": 1 - 0.35 / height,
+            "bottom": (0.55 + legend) / height,
+            "wspace": 0.5 / 2.9,
+            "hspace": 0.2 / 1.9,
+        },
+    )
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=legend_columns,
+        frameon=False,
+        fontsize=8,
+        handlelength=1.2,
+        columnspacing=1,
+    )
     return figure, panels
 
 
-def beside_legend(panels: int, width: float, height: float, handles: list[Line2D], **shared: bool) -> tuple[Figure, np.ndarray]:
-    """Returns a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many columns as it needs."""
+def beside_legend(
+    panels: int, width: float, height: float, handles: list[Line2D], **shared: bool
+) -> tuple[Figure, np.ndarray]:
+    """Returns a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many
+    columns as it needs."""
     columns = -(-len(handles) // _LEGEND_ROWS)
-    legend = columns * max(1.5, 0.6 + 0.075 * max(len(line) for handle in handles for line in str(handle.get_label()).split("\n")))
+    legend = columns * max(
+        1.5, 0.6 + 0.075 * max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
+    )
     figure = Figure(figsize=(0.1 + width * panels + legend, height), layout="constrained")
     figure.legend(handles=handles, loc="outside right upper", ncols=columns, frameon=False, fontsize=9)
     return figure, figure.subplots(1, panels, squeeze=False, **shared)[0]
@@ -243,14 +282,17 @@ def layer_axis(axes) -> None:
 
 
 def styles(arms: Sequence[str]) -> Iterable[dict]:
-    """Yields a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers too.
+    """Yields a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
+    too.
 
     They are told apart up to `LOOKS` arms, then they come again.
     """
     looks = itertools.cycle(
         {"color": colour, "marker": _MARKERS[(i + turn) % len(_MARKERS)], "linestyle": dashes}
-        for turn in range(len(_MARKERS)) for dashes in _DASHES for i, colour in enumerate(_COLOURS)
-    )  # fmt: skip
+        for turn in range(len(_MARKERS))
+        for dashes in _DASHES
+        for i, colour in enumerate(_COLOURS)
+    )
     for arm in arms:
         yield {"color": "black", "marker": ".", "linestyle": "-"} if arm == PLAIN else next(looks)
 

@@ -1,6 +1,8 @@
-"""The report of `make question`: tables, plots and a paragraph in words, all from a `xstilts.report.contrasts.Question`.
+"""The report of `make question`: tables, plots and a paragraph in words, all from a
+`xstilts.report.contrasts.Question`.
 
-Every sentence is put together from the verdicts and figures of the contrasts; nothing is said that no contrast carries.
+Every sentence is put together from the verdicts and figures of the contrasts; nothing is said that no contrast
+carries.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,8 @@ FIRST = ("families", "contrasts", "groups", "curve")  # the tables that are not 
 IMAGES = {
     "question-forest.png": "Differences between arms with 95 % intervals; the numbers are in the table of differences",
     "question-layers.png": "Score by layer, one panel a family, one line an arm",
-    "question-languages.png": "Score against the number of languages that phase 2 trained on; the numbers are in a table",
+    "question-languages.png": "Score against the number of languages that phase 2 trained on; the numbers are in a "
+    "table",
 }
 
 
@@ -51,27 +54,47 @@ def write(question: Question, output_dir: str | Path) -> Section:
     """
     out = Path(output_dir)
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
-    images = plots.write(out, {"question-forest.png": forest, "question-layers.png": layer_curves, "question-languages.png": curve.plot},
-                         question)
+    images = plots.write(
+        out,
+        {"question-forest.png": forest, "question-layers.png": layer_curves, "question-languages.png": curve.plot},
+        question,
+    )
     section = Section(words(question), tables(question), images, IMAGES, how_to_read(question), question.problems)
     write_text(out / "question.md", markdown(question, section))
     return section
 
 
 def as_frame(question: Question) -> pd.DataFrame:
-    """Returns one row for each contrast, all figures unrounded: what question.csv holds. Intervals are <name>_low, _high."""
+    """Returns one row for each contrast, all figures unrounded: what question.csv holds. Intervals are <name>_low,
+    _high."""
     rows = []
     for c in [*question.contrasts, *question.others, *question.groups]:
-        row = {"family": c.family, "contrast": f"{c.roles[0]}-{c.roles[1]}", "arm": c.arms[0], "against": c.arms[1], "on": c.kind,
-               "languages": " ".join(c.languages), "layer": c.readout.layer, "variant": c.readout.variant, "primary": c.primary,
-               "verdict": c.verdict, "why": c.why}  # fmt: skip
+        row = {
+            "family": c.family,
+            "contrast": f"{c.roles[0]}-{c.roles[1]}",
+            "arm": c.arms[0],
+            "against": c.arms[1],
+            "on": c.kind,
+            "languages": " ".join(c.languages),
+            "layer": c.readout.layer,
+            "variant": c.readout.variant,
+            "primary": c.primary,
+            "verdict": c.verdict,
+            "why": c.why,
+        }
         if c.found:
             row |= {"score": c.means[0], "score_against": c.means[1], "difference": c.found.difference}
             for name in ("interval", "t_interval", "bootstrap_interval", "language_interval"):
                 low, high = getattr(c.found, name) or (np.nan, np.nan)
                 row |= {f"{name}_low": low, f"{name}_high": high}
-            row |= {"p": c.found.p, "p_judged": c.p, "wilcoxon_p": c.found.wilcoxon_p, "seeds": c.found.n_seeds,
-                    "queries": c.found.n_queries, "by_seed": " ".join(f"{x:.6f}" for x in c.found.per_seed)}  # fmt: skip
+            row |= {
+                "p": c.found.p,
+                "p_judged": c.p,
+                "wilcoxon_p": c.found.wilcoxon_p,
+                "seeds": c.found.n_seeds,
+                "queries": c.found.n_queries,
+                "by_seed": " ".join(f"{x:.6f}" for x in c.found.per_seed),
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -83,8 +106,10 @@ def words(question: Question) -> str:
     """Returns the paragraph: the primary verdict first, then M against E, the other arms, other read-outs, caveats."""
     main, first = question.contrasts, question.primary
     roles = list(dict.fromkeys(c.roles for c in main))
-    said = [f"The contrast fixed in advance is {first.family}, {' against '.join(_named(first))}, in {_languages(first)}: "
-            f"{first.verdict}, {_figures(first) if first.found else f'because {first.why}'}."]  # fmt: skip
+    said = [
+        f"The contrast fixed in advance is {first.family}, {' against '.join(_named(first))}, in {_languages(first)}: "
+        f"{first.verdict}, {_figures(first) if first.found else f'because {first.why}'}."
+    ]
     for pair in sorted(roles, key=lambda pair: pair[0] != MULTILINGUAL):
         for kind in (UNSEEN, SEEN):
             here = [c for c in main if c.roles == pair and c.kind == kind]
@@ -95,7 +120,11 @@ def words(question: Question) -> str:
         here = [c for c in question.groups if c.kind == kind and c.roles == (MULTILINGUAL, ENGLISH)]
         if here:
             said.append(f"{MULTILINGUAL} against {ENGLISH} in languages {kind} by pretraining: {_by_verdict(here)}.")
-    elsewhere = [c for c in question.others if c.found and c.kind == UNSEEN and (c.family, c.roles) == (first.family, first.roles)]
+    elsewhere = [
+        c
+        for c in question.others
+        if c.found and c.kind == UNSEEN and (c.family, c.roles) == (first.family, first.roles)
+    ]
     if elsewhere:
         listed = "; ".join(f"{c.readout}: {signed(c.found.difference)}{_interval(c, ' (', ')')}" for c in elsewhere)
         said.append(f"The primary difference by other read-outs, without a verdict: {listed}.")
@@ -104,14 +133,20 @@ def words(question: Question) -> str:
     if any(c.found and c.found.n_seeds == 1 for c in main):
         said.append("With one seed no verdict is possible: how much another seed would change is not known.")
     if any("(within" in c.verdict for c in main):
-        said.append(f"Within the margin in fewer than {statistics.ENOUGH_SEEDS} seeds is no equivalence: so few do not tell how often "
-                    "one fails.")  # fmt: skip
+        said.append(
+            f"Within the margin in fewer than {statistics.ENOUGH_SEEDS} seeds is no equivalence: so few do not tell "
+            "how often one fails."
+        )
     if any(c.doubts for c in main):
-        said.append("A warning names seeds that were left out, whose phase 2 failed, or that stand apart from the others.")
+        said.append(
+            "A warning names seeds that were left out, whose phase 2 failed, or that stand apart from the others."
+        )
     failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
     if failed:
-        said.append(f"Phase 2 did not learn its task (English dev at chance in some seed) in {', '.join(failed)}: no difference of theirs "
-                    "is an effect of the task.")  # fmt: skip
+        said.append(
+            f"Phase 2 did not learn its task (English dev at chance in some seed) in {', '.join(failed)}: no "
+            "difference of theirs is an effect of the task."
+        )
     absent = sum(c.verdict == cs.NOT_COMPUTED for c in main)
     if absent:
         said.append(f"{absent} of {len(main)} contrasts could not be computed; the reasons are listed.")
@@ -128,7 +163,10 @@ def _languages(c: Contrast) -> str:
 
 def _figures(c: Contrast) -> str:
     seeds = "one seed" if c.found.n_seeds == 1 else f"{c.found.n_seeds} seeds"
-    return f"{signed(c.found.difference)} points{_interval(c, ', 95 % interval ')}, {seeds}, {c.found.n_queries:,} queries"
+    return (
+        f"{signed(c.found.difference)} points{_interval(c, ', 95 % interval ')}, {seeds}, {c.found.n_queries:,} "
+        "queries"
+    )
 
 
 def _interval(c: Contrast, before: str = "", after: str = "") -> str:
@@ -150,21 +188,30 @@ def _by_verdict(here: Sequence[Contrast]) -> str:
 def how_to_read(question: Question) -> list[str]:
     """Returns sentences on what was compared, where and how a verdict comes about."""
     spec, main = question.spec, question.readout
-    said = [f"Scores are {spec.task} {question.matrix.metric(spec.task)} at {main} ({question.layer_reason}), macro mean over languages."]
+    said = [
+        f"Scores are {spec.task} {question.matrix.metric(spec.task)} at {main} ({question.layer_reason}), macro mean "
+        "over languages."
+    ]
     if spec.fixed_layer not in (None, main.layer):
         said.append(f"A second read-out, layer {spec.fixed_layer}, was given beforehand.")
     for family in question.families:
-        said.append(f"{family.name}: seen in phase 2 {' '.join(family.seen) or page.DASH}; unseen {' '.join(family.unseen) or page.DASH}.")
-    said.append("Seen are languages whose words the task was trained on in any arm of the family. Pretraining, and text of masked LM, may "
-                "have held both.")  # fmt: skip
+        said.append(
+            f"{family.name}: seen in phase 2 {' '.join(family.seen) or page.DASH}; unseen "
+            f"{' '.join(family.unseen) or page.DASH}."
+        )
+    said.append(
+        "Seen are languages whose words the task was trained on in any arm of the family. Pretraining, and text of "
+        "masked LM, may have held both."
+    )
     margin = f"{spec.margin:g} {'point' if spec.margin == 1 else 'points'}"
     said += [
-        "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired t-interval over seeds, "
-        "which takes the queries as given, and the bootstrap of seeds and queries. A verdict holds only if all of them agree: 'better' "
-        f"if they exclude 0, 'equivalent' if they lie within {margin} in {statistics.ENOUGH_SEEDS} seeds or more, none of them doubtful.",
+        "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired "
+        "t-interval over seeds, which takes the queries as given, and the bootstrap of seeds and queries. A verdict "
+        f"holds only if all of them agree: 'better' if they exclude 0, 'equivalent' if they lie within {margin} in "
+        f"{statistics.ENOUGH_SEEDS} seeds or more, none of them doubtful.",
         "All intervals are for new seeds that vary as these do: how often a seed fails, a few seeds do not tell.",
-        "p is two-sided, the largest of the three, and but for the primary contrast Holm-adjusted among those of its family on the same "
-        f"languages; 'better' needs it to be at most {1 - statistics.LEVEL:.2f}.",
+        "p is two-sided, the largest of the three, and but for the primary contrast Holm-adjusted among those of its "
+        f"family on the same languages; 'better' needs it to be at most {1 - statistics.LEVEL:.2f}.",
     ]
     return said
 
@@ -188,23 +235,45 @@ def tables(question: Question) -> dict[str, Table]:
 
 
 def family_table(question: Question) -> Table:
-    """Returns one row a family: rows of phase 2, the score of each arm over all reported languages, M - E unseen and seen."""
+    """Returns one row a family: rows of phase 2, the score of each arm over all reported languages, M - E unseen and
+    seen."""
     roles = list(dict.fromkeys(role for family in question.families for role in family.arms))
     heads = ["family", "rows", PLAIN, *roles, "M − E, unseen [95 %]", "M − E, seen [95 %]"]
     rows = []
     for family in question.families:
         arms = [PLAIN, *(family.arms.get(role) for role in roles)]
-        cells = [Cell(_numbers(question.matrix, family.arms[ENGLISH], "rows")), *(_score(question, arm) for arm in arms)]
-        cells += [_difference(_find(question.contrasts, family.name, (MULTILINGUAL, ENGLISH), kind)) for kind in (UNSEEN, SEEN)]
+        cells = [
+            Cell(_numbers(question.matrix, family.arms[ENGLISH], "rows")),
+            *(_score(question, arm) for arm in arms),
+        ]
+        cells += [
+            _difference(_find(question.contrasts, family.name, (MULTILINGUAL, ENGLISH), kind))
+            for kind in (UNSEEN, SEEN)
+        ]
         rows.append((family.name, cells))
-    caption = f"Accuracy by family and arm at {question.readout}, mean over {len(question.reported)} reported languages ± sd over seeds"
+    caption = (
+        f"Accuracy by family and arm at {question.readout}, mean over {len(question.reported)} reported "
+        "languages ± sd over seeds"
+    )
     return Table(caption, heads, rows)
 
 
 def contrast_table(question: Question) -> Table:
     """Returns every contrast with its verdict and what it rests on; the primary one bold."""
-    heads = ["contrast", "verdict", "difference", "95 % interval", "t over seeds", "bootstrap", "p", "score", "against", "seeds",
-             "queries", "languages"]  # fmt: skip
+    heads = [
+        "contrast",
+        "verdict",
+        "difference",
+        "95 % interval",
+        "t over seeds",
+        "bootstrap",
+        "p",
+        "score",
+        "against",
+        "seeds",
+        "queries",
+        "languages",
+    ]
     rows = []
     for c in question.contrasts:
         name = f"{c.family}: {c.name}, {c.kind}" + (" (primary)" if c.primary else "")
@@ -212,14 +281,23 @@ def contrast_table(question: Question) -> Table:
             rows.append((name, [Cell(c.verdict, why=c.why)] + [Cell(why=c.why)] * (len(heads) - 2)))
             continue
         p = "" if c.p is None else "<0.001" if c.p < 0.001 else f"{c.p:.3f}"
-        texts = [c.verdict, signed(c.found.difference), *map(_span, (c.found.interval, c.found.t_interval, c.found.bootstrap_interval)), p,
-                 *(f"{mean:.1f}" for mean in c.means), str(c.found.n_seeds), f"{c.found.n_queries:,}", str(len(c.languages))]  # fmt: skip
+        texts = [
+            c.verdict,
+            signed(c.found.difference),
+            *map(_span, (c.found.interval, c.found.t_interval, c.found.bootstrap_interval)),
+            p,
+            *(f"{mean:.1f}" for mean in c.means),
+            str(c.found.n_seeds),
+            f"{c.found.n_queries:,}",
+            str(len(c.languages)),
+        ]
         rows.append((name, [Cell(text, bold=c.primary) for text in texts]))
     return Table(f"Differences in points at {question.readout}", heads, rows)
 
 
 def group_table(question: Question) -> Table:
-    """Returns every contrast by seen or unseen in phase 2 and covered or not by pretraining; bold where one arm is better."""
+    """Returns every contrast by seen or unseen in phase 2 and covered or not by pretraining; bold where one arm is
+    better."""
     heads = [f"{kind}, {inside}" for kind in (UNSEEN, SEEN) for inside in (cs.COVERED, cs.NOT_COVERED)]
     rows = []
     for family, roles in dict.fromkeys((c.family, c.roles) for c in question.groups):
@@ -232,23 +310,36 @@ def group_table(question: Question) -> Table:
                 cell.bold, cell.why = " better" in c.verdict, c.verdict
             cells.append(cell)
         rows.append((f"{family}: {' − '.join(roles)}", cells))
-    caption = f"Differences in points [95 % interval], number of languages, at {question.readout}: languages that phase 2 saw or not, " \
-              f"and that pretraining covers or not (list: {question.spec.coverage}); bold: one arm is better, Holm-adjusted"
+    caption = (
+        f"Differences in points [95 % interval], number of languages, at {question.readout}: languages that phase 2 "
+        f"saw or not, and that pretraining covers or not (list: {question.spec.coverage}); bold: one arm is better, "
+        "Holm-adjusted"
+    )
     return Table(caption, ["contrast", *heads], rows)
 
 
 def readout_table(question: Question) -> Table:
-    """Returns the same differences by other read-outs: centred, CSLS, the fixed layer, and on the common unseen languages."""
+    """Returns the same differences by other read-outs: centred, CSLS, the fixed layer, and on the common unseen
+    languages."""
     kept = [c for c in question.others if c.kind != COMMON]
     readouts = list(dict.fromkeys(c.readout for c in kept))
     has_common = any(c.kind == COMMON for c in question.others)
     rows = []
     for c in [c for c in question.contrasts if c.roles[1] == ENGLISH and question.others]:
-        cells = [_difference(c)] + [_difference(_find(kept, c.family, c.roles, c.kind, readout)) for readout in readouts]
+        cells = [_difference(c)] + [
+            _difference(_find(kept, c.family, c.roles, c.kind, readout)) for readout in readouts
+        ]
         if has_common:
-            cells.append(_difference(_find(question.others, c.family, c.roles, COMMON)) if c.kind == UNSEEN else Cell())
+            cells.append(
+                _difference(_find(question.others, c.family, c.roles, COMMON)) if c.kind == UNSEEN else Cell()
+            )
         rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
-    heads = ["contrast", str(question.readout), *map(str, readouts), *([f"{question.readout}, {COMMON}"] if has_common else [])]
+    heads = [
+        "contrast",
+        str(question.readout),
+        *map(str, readouts),
+        *([f"{question.readout}, {COMMON}"] if has_common else []),
+    ]
     return Table("Other read-outs: difference [95 % interval], no verdicts", heads, rows)
 
 
@@ -257,8 +348,11 @@ def check_table(question: Question) -> Table:
     for c in question.contrasts:
         if c.found:
             p = c.found.wilcoxon_p
-            cells = [Cell(", ".join(signed(x) for x in c.found.per_seed)), Cell(_span(c.found.language_interval)),
-                     Cell("" if p is None else f"{p:.3f}")]  # fmt: skip
+            cells = [
+                Cell(", ".join(signed(x) for x in c.found.per_seed)),
+                Cell(_span(c.found.language_interval)),
+                Cell("" if p is None else f"{p:.3f}"),
+            ]
             rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
     heads = ["contrast", "by seed", "bootstrap, languages resampled too", "Wilcoxon p over languages"]
     return Table("Checks: each seed, and languages in general (rough where they are few)", heads, rows)
@@ -272,10 +366,16 @@ def language_table(question: Question) -> Table:
             parts = [_find(question.contrasts, family.name, (role, ENGLISH), kind) for kind in (UNSEEN, SEEN)]
             by_language = {lang: x for c in parts if c and c.found for lang, x in c.found.per_language.items()}
             if by_language:
-                cells = [Cell(signed(by_language[lang]) + "*" * (lang in family.seen) if lang in by_language else "")
-                         for lang in question.reported]  # fmt: skip
+                cells = [
+                    Cell(signed(by_language[lang]) + "*" * (lang in family.seen) if lang in by_language else "")
+                    for lang in question.reported
+                ]
                 rows.append((f"{family.name}: {role} − {ENGLISH}", cells))
-    return Table("Differences by language (* seen in phase 2); single languages are noisy", ["contrast", *question.reported], rows)
+    return Table(
+        "Differences by language (* seen in phase 2); single languages are noisy",
+        ["contrast", *question.reported],
+        rows,
+    )
 
 
 def training_table(question: Question) -> Table:
@@ -286,16 +386,25 @@ def training_table(question: Question) -> Table:
         if records:
             dev = [record.dev["en"][record.metric] for record in records if record.metric in record.dev.get("en", {})]
             languages = dict.fromkeys(language for record in records for language in record.trained_on or ())
-            texts = [" ".join(languages), *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens"))]
+            texts = [
+                " ".join(languages),
+                *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens")),
+            ]
             flat = any(record.at_chance for record in records)
-            cells = [Cell(text) for text in texts] + [Cell(f"{np.mean(dev):.1f}{f' {page.DAGGER}' if flat else ''}" if dev else "")]
+            cells = [Cell(text) for text in texts] + [
+                Cell(f"{np.mean(dev):.1f}{f' {page.DAGGER}' if flat else ''}" if dev else "")
+            ]
             rows.append((arm, cells))
     heads = ["arm", "languages", "rows", "steps", "tokens", f"English dev ({page.DAGGER} at chance)"]
     return Table("What phase 2 trained on", heads, rows)
 
 
-def _find(contrasts: Sequence[Contrast], family: str, roles: tuple, kind: str, readout: cs.ReadOut | None = None) -> Contrast | None:
-    wanted = (c for c in contrasts if (c.family, c.roles, c.kind) == (family, roles, kind) and readout in (None, c.readout))
+def _find(
+    contrasts: Sequence[Contrast], family: str, roles: tuple, kind: str, readout: cs.ReadOut | None = None
+) -> Contrast | None:
+    wanted = (
+        c for c in contrasts if (c.family, c.roles, c.kind) == (family, roles, kind) and readout in (None, c.readout)
+    )
     return next(wanted, None)
 
 
@@ -324,7 +433,9 @@ def _by_layer(question: Question, arm: str, languages: Sequence[str]) -> dict[in
         if (one, task) == (arm, question.spec.task):
             for layer, scores in record.by_layer.items():
                 if all(language in scores for language in languages):
-                    found.setdefault(layer, []).append(float(np.mean([scores[lang][record.metric] for lang in languages])))
+                    found.setdefault(layer, []).append(
+                        float(np.mean([scores[lang][record.metric] for lang in languages]))
+                    )
     return dict(sorted(found.items()))
 
 
@@ -358,11 +469,28 @@ def forest(question: Question) -> Figure | None:
                 continue
             if c.found:
                 low, high = c.found.interval or c.found.bootstrap_interval
-                axes.plot([low, high], [y + shift] * 2, color=colour, linewidth=2, linestyle="-" if c.found.interval else ":")
+                axes.plot(
+                    [low, high], [y + shift] * 2, color=colour, linewidth=2, linestyle="-" if c.found.interval else ":"
+                )
                 face = colour if kind == UNSEEN else "white"
-                axes.plot(c.found.difference, y + shift, marker, color=colour, markerfacecolor=face, markersize=8 if c.primary else 6)
-            place = {"xy": (1.01, y + shift), "xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": colour}
-            axes.annotate(f"{kind}: {c.verdict}", **place, weight="bold" if c.primary else "normal", annotation_clip=False)
+                axes.plot(
+                    c.found.difference,
+                    y + shift,
+                    marker,
+                    color=colour,
+                    markerfacecolor=face,
+                    markersize=8 if c.primary else 6,
+                )
+            place = {
+                "xy": (1.01, y + shift),
+                "xycoords": ("axes fraction", "data"),
+                "va": "center",
+                "fontsize": 8,
+                "color": colour,
+            }
+            axes.annotate(
+                f"{kind}: {c.verdict}", **place, weight="bold" if c.primary else "normal", annotation_clip=False
+            )
     margin = question.spec.margin
     axes.axvspan(-margin, margin, color="#eee", zorder=0)
     axes.axvline(0, color="black", linewidth=0.8)
@@ -380,7 +508,8 @@ def forest(question: Question) -> Figure | None:
 
 
 def layer_curves(question: Question) -> Figure | None:
-    """Returns the score by layer over the reported languages, one panel a family; None where one layer was measured."""
+    """Returns the score by layer over the reported languages, one panel a family; None where one layer was
+    measured."""
     curves = {arm: _by_layer(question, arm, question.reported) for arm in question.spec.arms}
     if max(map(len, curves.values())) < 2:
         return None
@@ -390,14 +519,20 @@ def layer_curves(question: Question) -> Figure | None:
     handles = [Line2D([], [], label=role, markersize=5, **style) for role, style in styles.items()]
     handles.append(Line2D([], [], label="layer reported", color="#999", linestyle="--", linewidth=0.9))
     if question.selection:
-        handles.append(Line2D([], [], label=f"{PLAIN} and {ENGLISH} on the\nlanguages of the choice", color="#999", linestyle=":"))
+        handles.append(
+            Line2D([], [], label=f"{PLAIN} and {ENGLISH} on the\nlanguages of the choice", color="#999", linestyle=":")
+        )
     figure, panels = plots.beside_legend(len(families), 3.9, 3.9, handles, sharey=True)
     for axes, family in zip(panels, families, strict=True):
         for role, style in styles.items():
             curve = curves.get(PLAIN if role == PLAIN else family.arms.get(role), {})
-            axes.plot(list(curve), [np.mean(values) for values in curve.values()], markersize=4, linewidth=1.5, **style)
+            axes.plot(
+                list(curve), [np.mean(values) for values in curve.values()], markersize=4, linewidth=1.5, **style
+            )
         if question.selection:
-            axes.plot(list(question.selection), list(question.selection.values()), color="#999", linestyle=":", linewidth=1.5)
+            axes.plot(
+                list(question.selection), list(question.selection.values()), color="#999", linestyle=":", linewidth=1.5
+            )
         axes.axvline(question.readout.layer, color="#999", linewidth=0.9, linestyle="--")
         axes.set_title(family.name, fontsize=11)
         plots.layer_axis(axes)
@@ -417,7 +552,9 @@ def markdown(question: Question, section: Section) -> str:
     parts += [f"![{alt}]({name})\n" for name, alt in IMAGES.items() if name in section.images]
     parts += [table.markdown() for name, table in section.tables.items() if name not in FIRST]
     if section.problems:
-        parts.append("## Not computed, or to mind\n\n" + "\n".join(f"- {problem}" for problem in section.problems) + "\n")
+        parts.append(
+            "## Not computed, or to mind\n\n" + "\n".join(f"- {problem}" for problem in section.problems) + "\n"
+        )
     parts.append("## The paper's tables\n\nOver all languages measured, at the layer of `--report_layer`.\n")
     best = page.best_table(question.matrix)
     parts += [table.markdown() for table in [*page.headline_tables(question.matrix), *([best] if best else [])]]

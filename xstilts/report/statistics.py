@@ -1,16 +1,17 @@
 """How sure a difference between two arms is: intervals, p-values and verdicts, paired over seeds and queries.
 
 Everything starts from `Differences`: {language: (n_seeds, n_queries) array}, the score of each query under the one arm
-less its score under the other, in points (0-100). Row s is the pair of runs with the s-th seed, column q the same query
-in every seed and both arms; languages may differ in their number of queries.
+less its score under the other, in points (0-100). Row s is the pair of runs with the s-th seed, column q the same
+query in every seed and both arms; languages may differ in their number of queries.
 
 What is estimated is the macro mean over languages (each counts once) that new training seeds and new queries *of these
 languages* would give. Seeds and queries are crossed, so the mean's variance has three parts:
 
     seed / n  +  query / N  +  (seed x query) / (n N)
 
-Where the queries are the same in every language (NTREX: one sentence in a hundred languages) what is odd about one is odd
-in many, and the languages do not err apart. Then (`shared`) the variance is that of the queries' means over languages.
+Where the queries are the same in every language (NTREX: one sentence in a hundred languages) what is odd about one is
+odd in many, and the languages do not err apart. Then (`shared`) the variance is that of the queries' means over
+languages.
 
 `docs/statistics.md` says which interval covers which of them, with a simulation (benchmarks/coverage.py).
 """
@@ -26,8 +27,8 @@ from xstilts.errors import UserError
 LEVEL = 0.95
 DRAWS = 10_000
 MARGIN = 1.0  # points within which two arms count as equivalent
-# Seeds that equivalence takes. Where one training in ten fails, fewer may well show none that failed, and nothing in them says
-# that the mean over new seeds is another: 0.9 ** 29 < 0.05.
+# Seeds that equivalence takes. Where one training in ten fails, fewer may well show none that failed, and nothing in
+# them says that the mean over new seeds is another: 0.9 ** 29 < 0.05.
 ENOUGH_SEEDS = 29
 FALSE_ALARMS = 0.1  # see `stands_apart`
 _CHUNK = 2**22  # multinomial counts held at once: 32 MiB
@@ -40,10 +41,10 @@ Interval = tuple[float, float]
 class Estimate:
     """A difference in points and how sure it is; what needs several seeds is None with one.
 
-    `interval` is the one to report: for new seeds and new queries, see `crossed_interval`. `t_interval` takes the queries
-    as given; `bootstrap_interval` resamples seeds and queries, `language_interval` languages too. `p` is two-sided, the
-    largest of those belonging to `interval` (which includes the paired t-test's) and to the bootstrap. `apart` is the place of
-    a seed that does not belong with the others, see `stands_apart`.
+    `interval` is the one to report: for new seeds and new queries, see `crossed_interval`. `t_interval` takes the
+    queries as given; `bootstrap_interval` resamples seeds and queries, `language_interval` languages too. `p` is
+    two-sided, the largest of those belonging to `interval` (which includes the paired t-test's) and to the bootstrap.
+    `apart` is the place of a seed that does not belong with the others, see `stands_apart`.
     """
 
     difference: float
@@ -65,7 +66,9 @@ class Estimate:
     @property
     def excludes_zero(self) -> bool:
         """True when every interval over seeds lies on one side of 0."""
-        return self.interval is not None and all(low > 0 or high < 0 for low, high in (self.interval, self.bootstrap_interval))
+        return self.interval is not None and all(
+            low > 0 or high < 0 for low, high in (self.interval, self.bootstrap_interval)
+        )
 
     def within(self, margin: float) -> bool:
         """True when every interval over seeds lies between -margin and +margin."""
@@ -80,8 +83,8 @@ def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS,
         shared: whether column q is the same query in every language.
 
     Raises:
-        UserError: when there is no language, a language has fewer than two queries, or languages differ in their seeds, or,
-            with `shared`, in their number of queries.
+        UserError: when there is no language, a language has fewer than two queries, or languages differ in their
+            seeds, or, with `shared`, in their number of queries.
     """
     _check(differences, shared)
     # one query of all languages together is what may come out otherwise
@@ -109,13 +112,16 @@ def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS,
 def variances(differences: Differences) -> tuple[float, float]:
     """Returns (A, B), unbiased estimates whose sum is the variance of the mean difference; two seeds at least.
 
-    A, from the spread of the seeds' means, holds seed / n + (seed x query) / (n N); B holds query / N. Both are analysis of
-    variance with two crossed random factors (Searle, Casella and McCulloch, Variance Components, 1992, ch. 4), each
-    language on its own: the mean over seeds of a query varies by query + (seed x query) / n, of which the second part,
-    known from the residuals, is in A already. B is cut at 0.
+    A, from the spread of the seeds' means, holds seed / n + (seed x query) / (n N); B holds query / N. Both are
+    analysis of variance with two crossed random factors (Searle, Casella and McCulloch, Variance Components, 1992, ch.
+    4), each language on its own: the mean over seeds of a query varies by query + (seed x query) / n, of which the
+    second part, known from the residuals, is in A already. B is cut at 0.
     """
     n = len(next(iter(differences.values())))
-    query = sum((values.mean(axis=0).var(ddof=1) - _interaction(values) / n) / values.shape[1] for values in differences.values())
+    query = sum(
+        (values.mean(axis=0).var(ddof=1) - _interaction(values) / n) / values.shape[1]
+        for values in differences.values()
+    )
     return float(_by_seed(differences).var(ddof=1) / n), max(float(query), 0.0) / len(differences) ** 2
 
 
@@ -125,7 +131,8 @@ def _by_seed(differences: Differences) -> np.ndarray:
 
 
 def _interaction(values: np.ndarray) -> float:
-    """Returns the variance (seed x query) of one language: what neither a seed nor a query has everywhere; two seeds at least."""
+    """Returns the variance (seed x query) of one language: what neither a seed nor a query has everywhere; two seeds
+    at least."""
     residuals = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     return np.square(residuals).sum() / ((len(values) - 1) * (values.shape[1] - 1))
 
@@ -133,9 +140,9 @@ def _interaction(values: np.ndarray) -> float:
 def stands_apart(differences: Differences) -> int | None:
     """Returns the place of the seed whose macro mean does not belong with the others', or None; three seeds at least.
 
-    Of the seeds, the one that lies farthest outside the interval in which the others say a new seed lies: their mean +-
-    max(t(n-2) s, z e) sqrt(n / (n-1)), with s their standard deviation and e the error that the queries make in one seed. Of
-    `FALSE_ALARMS` of all sets of normal seeds one is named.
+    Of the seeds, the one that lies farthest outside the interval in which the others say a new seed lies: their mean
+    +- max(t(n-2) s, z e) sqrt(n / (n-1)), with s their standard deviation and e the error that the queries make in one
+    seed. Of `FALSE_ALARMS` of all sets of normal seeds one is named.
     """
     seeds = _by_seed(differences)
     n = len(seeds)
@@ -145,7 +152,9 @@ def stands_apart(differences: Differences) -> int | None:
     noise = sum(_interaction(values) / values.shape[1] for values in differences.values()) / len(differences) ** 2
     error = stats.norm.ppf(upper) * max(noise, least(differences)) ** 0.5
     others = [np.delete(seeds, place) for place in range(n)]
-    halves = np.array([max(stats.t.ppf(upper, n - 2) * rest.std(ddof=1), error) * (n / (n - 1)) ** 0.5 for rest in others])
+    halves = np.array(
+        [max(stats.t.ppf(upper, n - 2) * rest.std(ddof=1), error) * (n / (n - 1)) ** 0.5 for rest in others]
+    )
     gaps = np.array([abs(seed - rest.mean()) for seed, rest in zip(seeds, others, strict=True)])
     place = int(np.argmax(gaps / halves))
     return place if gaps[place] > halves[place] else None
@@ -172,10 +181,11 @@ def crossed_interval(differences: Differences) -> Interval:
 
 
 def least(differences: Differences) -> float:
-    """Returns the variance that one query of each language, gained or lost in every seed, would make: (100 / N)^2 each.
+    """Returns the variance that one query of each language, gained or lost in every seed, would make: (100 / N)^2
+    each.
 
-    Where no query differs between the arms the spread found is 0, which is no proof that none of the next would: after N
-    without, up to 3 in N are likely enough (the "rule of three", Hanley and Lippman-Hand, JAMA 1983).
+    Where no query differs between the arms the spread found is 0, which is no proof that none of the next would: after
+    N without, up to 3 in N are likely enough (the "rule of three", Hanley and Lippman-Hand, JAMA 1983).
     """
     return sum((100 / values.shape[1]) ** 2 for values in differences.values()) / len(differences) ** 2
 
@@ -189,7 +199,9 @@ def crossed_p(differences: Differences) -> float:
     return float(max(over_seeds, 2 * stats.norm.sf(mean / max(a + b, least(differences)) ** 0.5)))
 
 
-def bootstrap(differences: Differences, draws: int = DRAWS, seed: int = 0, shared: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap(
+    differences: Differences, draws: int = DRAWS, seed: int = 0, shared: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns (draws,) resampled mean differences in points: over these languages, and over resampled languages.
 
     One draw takes n seeds with replacement, and within each language as many query ids as there are, with replacement,
@@ -205,7 +217,9 @@ def bootstrap(differences: Differences, draws: int = DRAWS, seed: int = 0, share
     rng = np.random.default_rng(seed)
     n = len(next(iter(differences.values())))
     resampled = np.empty((draws, len(differences), n))  # each language's mean under each seed
-    drawn_together = [np.stack(list(differences.values()))] if shared else [values[None] for values in differences.values()]
+    drawn_together = (
+        [np.stack(list(differences.values()))] if shared else [values[None] for values in differences.values()]
+    )
     for i, together in enumerate(drawn_together):  # (languages, seeds, queries)
         rows, counts = np.unique(together.reshape(-1, together.shape[2]).T, axis=0, return_counts=True)
         order = np.argsort(-counts, kind="stable")  # the sampler stops at the last query, so frequent rows go first
@@ -238,7 +252,8 @@ def bootstrap_p(draws: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p-values adjusted for being several, in their order (Holm, Scandinavian Journal of Statistics, 1979).
+    """Returns the p-values adjusted for being several, in their order (Holm, Scandinavian Journal of Statistics,
+    1979).
 
     The k-th smallest of m is multiplied by m - k + 1, and none may fall below a smaller one's. scipy has
     Benjamini-Hochberg, which bounds another error rate.
@@ -251,7 +266,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(
-    found: Estimate, p: float | None, margin: float = MARGIN, names: tuple[str, str] = ("M", "E"), doubts: Sequence[str] = ()
+    found: Estimate,
+    p: float | None,
+    margin: float = MARGIN,
+    names: tuple[str, str] = ("M", "E"),
+    doubts: Sequence[str] = (),
 ) -> str:
     """Returns one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)",
     "undecided (within 1 point in 3 seeds)"; then, if there are `doubts`, "[warning: these]".
@@ -284,7 +303,9 @@ def _check(differences: Differences, shared: bool = False) -> None:
         raise UserError("There is no language to compare the arms in.")
     seeds = {len(values) for values in differences.values()}
     if len(seeds) > 1:
-        raise UserError(f"Languages with {' and '.join(map(str, sorted(seeds)))} seeds cannot be averaged: run the missing seeds.")
+        raise UserError(
+            f"Languages with {' and '.join(map(str, sorted(seeds)))} seeds cannot be averaged: run the missing seeds."
+        )
     if shared and len({values.shape[1] for values in differences.values()}) > 1:
         raise UserError("Queries that are the same in every language are as many in each.")
     for language, values in differences.items():

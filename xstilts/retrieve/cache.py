@@ -30,10 +30,10 @@ def cached_embed(
 ) -> dict[int, np.ndarray]:
     """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
 
-    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's files,
-    layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens (prompts, length,
-    the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one that is damaged
-    (CRC-32) or has the wrong shape is said so on stderr and computed again.
+    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's
+    files, layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens
+    (prompts, length, the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one
+    that is damaged (CRC-32) or has the wrong shape is said so on stderr and computed again.
     """
     folder = _cache_folder(cache_dir)
     tokens, back = encoder.tokens(sentences)
@@ -58,7 +58,9 @@ def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path
     tokens, back = encoder.tokens(sentences)
     keys = _cache_keys(encoder, tokens, back)
     shape, first = (len(sentences), encoder.model.config.hidden_size), processes.is_first()
-    missing = processes.broadcast({k: key for k, key in keys.items() if _read_cache(folder, key, shape) is None} if first else None)
+    missing = processes.broadcast(
+        {k: key for k, key in keys.items() if _read_cache(folder, key, shape) is None} if first else None
+    )
     if not missing:
         return
     part = processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None)
@@ -86,8 +88,17 @@ def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int,
     import torch
     import transformers
 
-    common = [CACHE_FORMAT, torch.__version__, transformers.__version__, encoder.fingerprint, encoder.pooling, encoder.dtype,
-              encoder.tokenizer.pad_token_id, tokens.digest(), hashlib.sha256(back).hexdigest()]
+    common = [
+        CACHE_FORMAT,
+        torch.__version__,
+        transformers.__version__,
+        encoder.fingerprint,
+        encoder.pooling,
+        encoder.dtype,
+        encoder.tokenizer.pad_token_id,
+        tokens.digest(),
+        hashlib.sha256(back).hexdigest(),
+    ]
     return {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
 
 
@@ -109,7 +120,9 @@ def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | 
                 raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
             return vectors
         except (OSError, ValueError, EOFError) as error:
-            print(f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr)
+            print(
+                f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr
+            )
             path.unlink()
     return None
 

@@ -29,10 +29,9 @@ POOLINGS = ("mean", "cls")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
-# What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and of the
-# tokenizer's files the cache need not know: its key has the tokens.
+# What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and
+# of the tokenizer's files the cache need not know: its key has the tokens.
 MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
-
 
 
 def _check_pooling(pooling: str) -> None:
@@ -67,7 +66,8 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
 class Tokens:
     """Sentences as token ids on end. Flat arrays: lists of Python numbers would outweigh the vectors.
 
-    ids (t,) int32; counted (t,) bool, which of them the mean counts; ends (n + 1,), sentence i is ids[ends[i]:ends[i + 1]].
+    ids (t,) int32; counted (t,) bool, which of them the mean counts; ends (n + 1,), sentence i is ids[ends[i]:ends[i +
+    1]].
     """
 
     ids: np.ndarray
@@ -78,7 +78,9 @@ class Tokens:
         """(every different sequence once, in order of appearance; which of them each sentence is, (n,) int64)."""
         place, rows = {}, np.empty(len(self.ends) - 1, dtype=np.int64)
         for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
-            key = hashlib.blake2b(self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16).digest()
+            key = hashlib.blake2b(
+                self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16
+            ).digest()
             rows[row] = place.setdefault(key, len(place))
         first, lengths = np.unique(rows, return_index=True)[1], np.diff(self.ends)
         kept = np.zeros(len(rows), dtype=bool)
@@ -94,7 +96,8 @@ class Tokens:
         return digest.hexdigest()
 
     def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
-        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least one."""
+        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least
+        one."""
         lengths = np.diff(self.ends)
         order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
         start = 0
@@ -165,14 +168,22 @@ class Encoder:
         layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
         include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
         model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
-        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers' attn_implementation.
+        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers'
+        attn_implementation.
 
         Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
         is never run.
         """
         import torch
 
-        from xstilts.checkpoint.encoder import Cut, check_precision, check_vocabulary, depth, length_limit, load_encoder
+        from xstilts.checkpoint.encoder import (
+            Cut,
+            check_precision,
+            check_vocabulary,
+            depth,
+            length_limit,
+            load_encoder,
+        )
         from xstilts.checkpoint.tokenizer import load_tokenizer
 
         _check_pooling(pooling)
@@ -216,12 +227,12 @@ class Encoder:
         """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
         given}.
 
-        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two batches
-        they would differ by rounding, which then decided between them. What is to be compared therefore goes into one
-        call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the vectors equal
-        those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as many as fit a
-        budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back memory-mapped,
-        read-only.
+        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two
+        batches they would differ by rounding, which then decided between them. What is to be compared therefore goes
+        into one call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the
+        vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as
+        many as fit a budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back
+        memory-mapped, read-only.
 
         Raises UserError for an empty list, a sentence without any token to average, a disk without room.
         """
@@ -239,7 +250,12 @@ class Encoder:
         return tokens, rows[back]
 
     def embed_tokens(
-        self, tokens: Tokens, back: np.ndarray, batch_size: int | None = None, desc: str = "embed", folder: str | Path | None = None
+        self,
+        tokens: Tokens,
+        back: np.ndarray,
+        batch_size: int | None = None,
+        desc: str = "embed",
+        folder: str | Path | None = None,
     ) -> dict[int, np.ndarray]:
         """`embed` of sentences that `tokens` has made (tokens, back) of."""
         if batch_size is not None and batch_size < 1:
@@ -275,9 +291,10 @@ class Encoder:
     def embed_together(self, tokens: Tokens, back: np.ndarray, desc: str, folder: str | Path) -> None:
         """`embed_tokens` into a folder that all machines see, by all ranks, each its share of the batches.
 
-        These are the batches of one process, so the vectors are the same bits where machines and numbers of threads are
-        alike; otherwise they differ as those of two machines do, by about 1e-6. Every file has one writer: processes on
-        several machines that write into one memory-mapped file lose each other's rows. Rank 0 puts the parts together.
+        These are the batches of one process, so the vectors are the same bits where machines and numbers of threads
+        are alike; otherwise they differ as those of two machines do, by about 1e-6. Every file has one writer:
+        processes on several machines that write into one memory-mapped file lose each other's rows. Rank 0 puts the
+        parts together.
 
         Raises:
             UserError: this process does not see the folder, or the disk has no room.
@@ -289,10 +306,16 @@ class Encoder:
         if not Path(folder).is_dir():
             raise UserError(f"process {rank} does not see {folder}: give a --cache_dir that every machine sees.")
         batches = list(tokens.batches(None, TOKENS_PER_BATCH[self.model.device.type]))
-        part = {k: new_array(Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers))
-                for k in self.layers}
+        part = {
+            k: new_array(
+                Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers)
+            )
+            for k in self.layers
+        }
         start = 0
-        for rows, pooled in self._compute(tokens, batches[rank::size], f"{desc} ({size} processes)" if rank == 0 else None):
+        for rows, pooled in self._compute(
+            tokens, batches[rank::size], f"{desc} ({size} processes)" if rank == 0 else None
+        ):
             for layer, block in pooled.items():
                 part[layer][start : start + len(rows)] = block
             start += len(rows)
@@ -300,7 +323,9 @@ class Encoder:
             array.flush()
         state.wait_for_everyone()
         if rank == 0:
-            vectors = {k: new_array(Path(folder, f"layer{k}.npy"), (len(back), dim), len(self.layers)) for k in self.layers}
+            vectors = {
+                k: new_array(Path(folder, f"layer{k}.npy"), (len(back), dim), len(self.layers)) for k in self.layers
+            }
             first = np.unique(back, return_index=True)[1]
             for other in range(size):
                 rows = first[np.concatenate([*batches[other::size], np.empty(0, dtype=np.int64)])]
@@ -362,7 +387,8 @@ class Encoder:
 
 
 def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray) -> None:
-    """Fill in, in place, the vectors of sentences whose tokens stood earlier already. `back`, `first`: see `Encoder.embed_tokens`."""
+    """Fill in, in place, the vectors of sentences whose tokens stood earlier already. `back`, `first`: see
+    `Encoder.embed_tokens`."""
     repeated = np.flatnonzero(first[back] != np.arange(len(back)))
     for start in range(0, len(repeated), ROWS_AT_ONCE):
         rows = repeated[start : start + ROWS_AT_ONCE]

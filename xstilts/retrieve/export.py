@@ -60,8 +60,9 @@ def export_sentence_transformers(
     tokens counted).
 
     The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
-    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its last
-    norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a UserError.
+    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its
+    last norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a
+    UserError.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -69,7 +70,9 @@ def export_sentence_transformers(
     from xstilts.checkpoint.encoder import hidden_state, pooling_layer, quiet
 
     out = check_new_folder(out_dir)
-    encoder = Encoder.load(checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision)
+    encoder = Encoder.load(
+        checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision
+    )
     if len(encoder.layers) != 1:
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
     check = ["a short sentence", "a sentence that has a few more words than the first one"]
@@ -90,11 +93,16 @@ def export_sentence_transformers(
                 transformer.modality_config = hidden_state(ask)
             transformer.max_seq_length = encoder.max_length
             module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
-            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(str(temporary / "whole"))
+            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(
+                str(temporary / "whole")
+            )
             given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
         if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
             kind = encoder.model.config.model_type
-            raise UserError(f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than ours.")
+            raise UserError(
+                f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than "
+                "ours."
+            )
         obey_umask(*temporary.glob("whole/*.safetensors"))
         if out.exists():
             out.rmdir()
@@ -103,8 +111,15 @@ def export_sentence_transformers(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def export(name: str, layer: str | int, pooling: str, folder: str, max_length: int, revision: str = "main",
-           prompts: dict[str, str] | None = None) -> None:
+def export(
+    name: str,
+    layer: str | int,
+    pooling: str,
+    folder: str,
+    max_length: int,
+    revision: str = "main",
+    prompts: dict[str, str] | None = None,
+) -> None:
     """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
 
     Raises:
@@ -113,9 +128,21 @@ def export(name: str, layer: str | int, pooling: str, folder: str, max_length: i
     from huggingface_hub import ModelCardData
 
     export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
-    card = ModelCardData(library_name="sentence-transformers", pipeline_tag="sentence-similarity", license="other",
-                         base_model=None if Path(name).exists() else name, tags=["sentence-transformers", "x-stilts"])
-    text = CARD.format(front=card.to_yaml(), title=Path(folder).name, model=Path(name).name if Path(name).exists() else name, layer=layer,
-                       pooling=pooling, length=max_length, chain=" -> ".join(f"`{part}`" for part in chain(name)))
+    card = ModelCardData(
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        license="other",
+        base_model=None if Path(name).exists() else name,
+        tags=["sentence-transformers", "x-stilts"],
+    )
+    text = CARD.format(
+        front=card.to_yaml(),
+        title=Path(folder).name,
+        model=Path(name).name if Path(name).exists() else name,
+        layer=layer,
+        pooling=pooling,
+        length=max_length,
+        chain=" -> ".join(f"`{part}`" for part in chain(name)),
+    )
     write_text(Path(folder, "README.md"), text)
     logger.info("Wrote %s", folder)

@@ -1,10 +1,11 @@
 """Nearest neighbours and mining in pools too large for exact search: a faiss index, exact scores, recall measured.
 
-An index finds candidates for each query; they are scored exactly, as in `xstilts.retrieve.mining`, and the k best are kept. So
-every score is right, and all an index can do wrong is to miss a neighbour: `recall` measures how many it missed.
+An index finds candidates for each query; they are scored exactly, as in `xstilts.retrieve.mining`, and the k best are
+kept. So every score is right, and all an index can do wrong is to miss a neighbour: `recall` measures how many it
+missed.
 
-Vectors are those of `xstilts.retrieve.mining`, usually memory-mapped (`normalize(vectors, path)`), and are read in blocks. In
-memory stand one shard of the index, 12 * k bytes a query, and, while the index is trained, the sample.
+Vectors are those of `xstilts.retrieve.mining`, usually memory-mapped (`normalize(vectors, path)`), and are read in
+blocks. In memory stand one shard of the index, 12 * k bytes a query, and, while the index is trained, the sample.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 NPROBE = 16  # lists looked into, unless given; faiss itself looks into one
 CANDIDATES = 64  # for each query, unless given: scoring them exactly costs little beside finding them
-POINTS_PER_LIST = 39, 64  # training vectors for each list: the least faiss asks for, and what is taken where there are as many
+# training vectors for each list: the least faiss asks for, and what is taken where there are as many
+POINTS_PER_LIST = 39, 64
 CODE_BOOK = 256  # entries of a product quantizer's code book: it cannot be trained on fewer vectors
 TRAIN_LEAST = 256 * CODE_BOOK  # vectors taken for training whatever the lists: the most faiss uses for a code book
 SHARD_BYTES = 2**32  # codes of the pool held at once
@@ -33,8 +35,8 @@ RECALL_QUERIES = 1000  # sampled for `recall`
 
 @dataclass(frozen=True)
 class Index:
-    """How to search: a faiss factory string, lists to probe where it has lists, candidates for each query, and the seed of
-    the samples to train on and to measure recall with."""
+    """How to search: a faiss factory string, lists to probe where it has lists, candidates for each query, and the
+    seed of the samples to train on and to measure recall with."""
 
     factory: str
     nprobe: int | None = None
@@ -42,7 +44,8 @@ class Index:
     seed: int = 0
 
     def least(self, dim: int) -> int:
-        """The fewest vectors of `dim` dimensions it can be trained on; 0 where it needs no training. Errors: `_empty`."""
+        """The fewest vectors of `dim` dimensions it can be trained on; 0 where it needs no training. Errors:
+        `_empty`."""
         index = self._empty(dim)
         return 0 if index.is_trained else max(CODE_BOOK, POINTS_PER_LIST[0] * _lists(index))
 
@@ -54,29 +57,40 @@ class Index:
         """
         least = self.least(dim)
         if size < least:
-            raise UserError(f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for each list, "
-                            f"{CODE_BOOK} in any case), the pool has {size:,}: take fewer lists, or leave --index out and search exactly.")
+            raise UserError(
+                f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for "
+                f"each list, {CODE_BOOK} in any case), the pool has {size:,}: take fewer lists, or leave --index out "
+                "and search exactly."
+            )
         return min(size, max(TRAIN_LEAST, POINTS_PER_LIST[1] * _lists(self._empty(dim)))) if least else 0
 
     def trained(self, pool: np.ndarray) -> faiss.Index:
-        """A faiss index trained on a sample of the pool, still empty. UserError as in `sample`, or if faiss refuses."""
+        """A faiss index trained on a sample of the pool, still empty. UserError as in `sample`, or if faiss
+        refuses."""
         size, index = self.sample(*pool.shape), self._empty(pool.shape[1])
         if size:
             try:
                 index.train(np.asarray(pool[_sample(len(pool), size, self.seed)], dtype=np.float32))
             except RuntimeError as error:
-                raise UserError(f"--index {self.factory!r} cannot be trained on {size:,} vectors: {_reason(error)}.") from error
+                raise UserError(
+                    f"--index {self.factory!r} cannot be trained on {size:,} vectors: {_reason(error)}."
+                ) from error
         return index
 
     def describe(self, size: int, dim: int) -> str:
         """What is searched how, for a report: "IVF64,PQ32, nprobe 16, 64 candidates, trained on 65,536 of 200,000"."""
         lists = _lists(self._empty(dim))
-        words = [self.factory, f"nprobe {self.nprobe or min(NPROBE, lists)}" if lists else None,
-                 f"{self.candidates or CANDIDATES} candidates", f"trained on {n:,} of {size:,}" if (n := self.sample(size, dim)) else None]
+        words = [
+            self.factory,
+            f"nprobe {self.nprobe or min(NPROBE, lists)}" if lists else None,
+            f"{self.candidates or CANDIDATES} candidates",
+            f"trained on {n:,} of {size:,}" if (n := self.sample(size, dim)) else None,
+        ]
         return ", ".join(word for word in words if word)
 
     def _empty(self, dim: int) -> faiss.Index:
-        """A new faiss index. UserError if faiss cannot make it, with faiss's reason, or it has not so many lists to probe."""
+        """A new faiss index. UserError if faiss cannot make it, with faiss's reason, or it has not so many lists to
+        probe."""
         import faiss
 
         if self.candidates is not None and self.candidates < 1:
@@ -95,21 +109,23 @@ class Index:
             faiss.ParameterSpace().set_index_parameter(index, "nprobe", self.nprobe or min(NPROBE, lists))
         for part in filter(None, (index, getattr(index, "index", None), faiss.try_extract_index_ivf(index))):
             if hasattr(part := faiss.downcast_index(part), "do_polysemous_training"):
-                part.do_polysemous_training = False  # minutes of ordering codes for a kind of search that is not done here
+                # minutes of ordering codes for a kind of search that is not done here
+                part.do_polysemous_training = False
         return index
 
 
 def knn(
     queries: np.ndarray, pool: np.ndarray, k: int, how: Index, shard: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of `pool` for every query as far as the index finds them: cosines (n, k) float32 and indices (n, k)
-    int64, best first, ties by lower index.
+    """The k nearest of `pool` for every query as far as the index finds them: cosines (n, k) float32 and indices (n,
+    k) int64, best first, ties by lower index.
 
     One trained index takes in the pool shard by shard (`shard` rows, or as many as have SHARD_BYTES of codes); every
     query is searched in each, what is found there is scored exactly, and the k best of all shards are kept.
 
     Raises:
-        UserError: the vectors are none of unit length; the index cannot be made or trained; a query finds fewer than k.
+        UserError: the vectors are none of unit length; the index cannot be made or trained; a query finds fewer than
+            k.
     """
     from tqdm import tqdm
 
@@ -135,13 +151,16 @@ def knn(
                 bar.update(len(found))
     short = int((scores[:, -1] == -np.inf).sum())
     if short:
-        raise UserError(f"--index {how.factory!r}: {short:,} of {len(queries):,} queries found fewer than {k} neighbours: raise --nprobe, "
-                        "or take fewer lists.")
+        raise UserError(
+            f"--index {how.factory!r}: {short:,} of {len(queries):,} queries found fewer than {k} neighbours: raise "
+            "--nprobe, or take fewer lists."
+        )
     return scores, indices
 
 
 def exact(queries: np.ndarray, pool: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """The cosine of every query and each of its candidates `found` (n, wanted), -inf where that is -1: (n, wanted) float32."""
+    """The cosine of every query and each of its candidates `found` (n, wanted), -inf where that is -1: (n, wanted)
+    float32."""
     scores = np.full(found.shape, -np.inf, dtype=np.float32)
     rows, places = np.nonzero(found >= 0)
     scores[rows, places] = neighbours.exact_scores(queries, pool, rows, found[rows, places])
@@ -182,10 +201,16 @@ def nearest(queries: np.ndarray, pool: np.ndarray, how: Index) -> tuple[np.ndarr
     return indices[:, 0], recall(queries, pool, scores, how.seed)
 
 
-def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int, how: Index) -> tuple[neighbours.Knn, dict[str, float]]:
-    """The neighbours in both directions, for `mining.pair`, and the recall of each: {"forward": 0-100, "backward": 0-100}."""
+def bidirectional_knn(
+    source: np.ndarray, target: np.ndarray, k: int, how: Index
+) -> tuple[neighbours.Knn, dict[str, float]]:
+    """The neighbours in both directions, for `mining.pair`, and the recall of each: {"forward": 0-100, "backward":
+    0-100}."""
     forward, backward = knn(source, target, k, how), knn(target, source, k, how)
-    found = {"forward": recall(source, target, forward[0], how.seed), "backward": recall(target, source, backward[0], how.seed)}
+    found = {
+        "forward": recall(source, target, forward[0], how.seed),
+        "backward": recall(target, source, backward[0], how.seed),
+    }
     return neighbours.Knn(*forward, *backward), found
 
 

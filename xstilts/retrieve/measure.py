@@ -1,7 +1,7 @@
 """Retrieval, mining and ranking over a task's languages: vectors of one pass, scores of every layer asked for.
 
-Rows are read and checked (`read`) before the first sentence is embedded; `measure` retrieves, ranks or mines, as the task says;
-`Headline` says which layer's scores are the result.
+Rows are read and checked (`read`) before the first sentence is embedded; `measure` retrieves, ranks or mines, as the
+task says; `Headline` says which layer's scores are the result.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ class Found:
     """What a measurement came to: figures of every layer, and what is written of the headline layer alone."""
 
     headline: int | None = None
-    layers: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)  # {layer: {language: {metric: 0-100}}}
-    measures: dict[int, dict[str, float]] = field(default_factory=dict)  # what is no score from 0 to 100: {layer: {name: number}}
+    # {layer: {language: {metric: 0-100}}}
+    layers: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+    # what is no score from 0 to 100: {layer: {name: number}}
+    measures: dict[int, dict[str, float]] = field(default_factory=dict)
     hits: list[tuple[str, int, str, list[str], list[float]]] = field(default_factory=list)  # see `hits_table`
     n: dict[str, int] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,8 @@ class Found:
             self.predictions[language] = predictions, examples
 
     def answer(self, task, layer: int, language: str, variant: str, predictions: list, examples) -> None:
-        """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of another."""
+        """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of
+        another."""
         if variant == "plain":
             self.add(layer, language, task.score(predictions, examples, language), predictions, examples)
         else:
@@ -65,7 +68,8 @@ class Found:
         return self.measures.get(self.headline, {}) | (every if len(self.measures) > 1 else {})
 
     def write(self, folder: Path, task) -> None:
-        """Writes what lies beside results.json: the headline layer's predictions and candidates, every layer's hits."""
+        """Writes what lies beside results.json: the headline layer's predictions and candidates, every layer's
+        hits."""
         for language, (predictions, examples) in self.predictions.items():
             write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
         for name, text in self.files.items():
@@ -76,17 +80,29 @@ class Found:
     def hits_table(self) -> bytes:
         """The bytes of hits.parquet, one row for each layer, variant and query of every language.
 
-        Columns language (string), layer (int16), variant (string: see `hits.VARIANTS`), query (string, the query's id) and
-        value (float32, 0-1: hit, AP or RR, or a mean of hits). 100 times the mean value of a language, layer and variant is its
-        score.
+        Columns language (string), layer (int16), variant (string: see `hits.VARIANTS`), query (string, the query's id)
+        and value (float32, 0-1: hit, AP or RR, or a mean of hits). 100 times the mean value of a language, layer and
+        variant is its score.
         """
         import pyarrow as pa
         import pyarrow.parquet
 
-        schema = pa.schema([("language", pa.string()), ("layer", pa.int16()), ("variant", pa.string()), ("query", pa.string()),
-                            ("value", pa.float32())])
-        parts = [pa.table([[language] * len(values), [layer] * len(values), [variant] * len(values), queries, values], schema=schema)
-                 for language, layer, variant, queries, values in self.hits]
+        schema = pa.schema(
+            [
+                ("language", pa.string()),
+                ("layer", pa.int16()),
+                ("variant", pa.string()),
+                ("query", pa.string()),
+                ("value", pa.float32()),
+            ]
+        )
+        parts = [
+            pa.table(
+                [[language] * len(values), [layer] * len(values), [variant] * len(values), queries, values],
+                schema=schema,
+            )
+            for language, layer, variant, queries, values in self.hits
+        ]
         file = io.BytesIO()
         pa.parquet.write_table(pa.concat_tables(parts), file)
         return file.getvalue()
@@ -98,6 +114,7 @@ def embedder(encoder: Encoder, cache_dir: str | None, prompts: Mapping[str, str]
     Args:
         prompts: text before every "query" and every "passage", put there by `prompted`.
     """
+
     def embed(sentences: Sequence[str], desc: str) -> dict[int, np.ndarray]:
         if cache_dir is None:
             return encoder.embed(sentences, desc=desc)
@@ -113,9 +130,12 @@ def prompted(embed: Callable, side: str, texts: Sequence[str]) -> list[str]:
     return [prompt + text for text in texts]
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
 
-def read(task, rows, languages: Sequence[str], how, limit: int | None = None, splits: Sequence[str] = ("dev", "test")) -> dict:
+
+def read(
+    task, rows, languages: Sequence[str], how, limit: int | None = None, splits: Sequence[str] = ("dev", "test")
+) -> dict:
     """{language: examples} of a task, {language: {split: pools}} in mining: everything that will be embedded, checked.
 
     Args:
@@ -131,39 +151,55 @@ def read(task, rows, languages: Sequence[str], how, limit: int | None = None, sp
             for split, pool in pools.items():
                 for side, texts in zip(("source", "target"), task.sides(pool), strict=True):
                     if (size := len(set(texts))) < NEIGHBOURS:
-                        raise UserError(f"{task.name} {language}: the {split} {side} pool has {size} different sentences; a margin score "
-                                        f"takes {NEIGHBOURS} neighbours.")
+                        raise UserError(
+                            f"{task.name} {language}: the {split} {side} pool has {size} different sentences; a "
+                            f"margin score takes {NEIGHBOURS} neighbours."
+                        )
         return found
     found = {language: inputs.first(task.load("test", language, rows), limit) for language in languages}
     _check_sizes(task, found, how)
     if "pairs" in task.search_options and how.pairs == "all" and len(found) < 2:
-        raise UserError(f"--pairs all: {task.name} has {' '.join(found)} alone; a pair without English takes two languages.")
+        raise UserError(
+            f"--pairs all: {task.name} has {' '.join(found)} alone; a pair without English takes two languages."
+        )
     return found
 
 
 def smaller_pools(task, examples: Mapping, limit: int | None) -> list[str]:
-    """Notes on pools that are smaller than the benchmark's, which makes a search easier: cut off, or without some languages."""
+    """Notes on pools that are smaller than the benchmark's, which makes a search easier: cut off, or without some
+    languages."""
     notes = []
-    if not task.mines and not task.ranks and (cut := [language for language, rows in examples.items() if len(rows) == limit]):
+    if (
+        not task.mines
+        and not task.ranks
+        and (cut := [language for language, rows in examples.items() if len(rows) == limit])
+    ):
         notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
     if task.ranks and task.parallel:
         spoken, reported = set(next(iter(examples.values())).candidate_languages), codes.XTREME_R[task.languages_in]
         absent = [code for code in reported if code not in spoken]
         if absent and spoken <= set(reported):
-            notes.append(f"candidates are in {len(spoken)} languages, the benchmark's in {len(reported)}: without {', '.join(absent)}")
+            notes.append(
+                f"candidates are in {len(spoken)} languages, the benchmark's in {len(reported)}: without "
+                f"{', '.join(absent)}"
+            )
     return notes
 
 
 def _check_sizes(task, examples: Mapping, how) -> None:
     """Raises UserError where there is nothing to search, no mean to take away, or fewer sentences than CSLS needs."""
-    groups = {f"{task.name} {language}: queries": len(rows) for language, rows in examples.items()}  # each has a mean of its own
+    # each has a mean of its own
+    groups = {f"{task.name} {language}: queries": len(rows) for language, rows in examples.items()}
     pools = groups  # each is searched as a whole
     if task.ranks:
         spoken = Counter(next(iter(examples.values())).candidate_languages)
         pools = {f"{task.name}: queries": sum(groups.values()), f"{task.name}: candidates": spoken.total()}
         groups = groups | {f"{task.name} {language}: candidates": size for language, size in spoken.items()}
-    for flag, sizes, least in (("--max_eval_samples", groups, 1), ("--center language", groups, 2 if how.center == "language" else 0),
-                               (f"--csls {how.csls}", pools, how.csls or 0)):
+    for flag, sizes, least in (
+        ("--max_eval_samples", groups, 1),
+        ("--center language", groups, 2 if how.center == "language" else 0),
+        (f"--csls {how.csls}", pools, how.csls or 0),
+    ):
         for what, size in sizes.items():
             if size < least:
                 raise UserError(f"{flag}: {what} are {size}, at least {least} are needed.")
@@ -183,7 +219,8 @@ def _index(how) -> index.Index:
     return index.Index(how.index, how.nprobe, how.index_candidates)
 
 
-# ---- measuring -------------------------------------------------------------------------------------------------------
+# ---- measuring ------------------------------------------------------------------------------------------------------
+
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
@@ -197,7 +234,8 @@ def _told(what: str) -> Iterator[None]:
 def _variants(
     queries: np.ndarray, candidates: np.ndarray, how, asked: np.ndarray | None = None, spoken: np.ndarray | None = None
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, int | None]]:
-    """(name, unit queries, unit candidates, neighbours of CSLS) of each kind of comparison: plain, and those asked for.
+    """(name, unit queries, unit candidates, neighbours of CSLS) of each kind of comparison: plain, and those asked
+    for.
 
     Args:
         asked, spoken: the language of each query and of each candidate; None: one language a side.
@@ -212,7 +250,8 @@ def _variants(
 
 @contextmanager
 def _unit(how, *sides: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Unit vectors of each side; with --index they lie on disk beside the cache, memory-mapped, until the block is left."""
+    """Unit vectors of each side; with --index they lie on disk beside the cache, memory-mapped, until the block is
+    left."""
     if how.index is None:
         yield [normalize(side) for side in sides]
         return
@@ -243,7 +282,9 @@ def _finish(found: Found, task, examples: Mapping) -> Found:
                 found.measures.setdefault(layer, {})[f"{task.metric}_{benchmark}"] = mean
     chances = [task.chance(rows)[task.metric] for rows in examples.values()]
     found.chance = {task.metric: float(np.mean(chances))}
-    beside = dict.fromkeys(f"{task.metric}_{variant}" for _, _, variant, _, _ in found.hits if variant in ("centered", "csls"))
+    beside = dict.fromkeys(
+        f"{task.metric}_{variant}" for _, _, variant, _, _ in found.hits if variant in ("centered", "csls")
+    )
     if beside:
         found.notes.append(f"{' and '.join(beside)}: means and neighbours are those of the searched sentences alone")
     return found
@@ -252,15 +293,17 @@ def _finish(found: Found, task, examples: Mapping) -> Found:
 def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
     """Cosine 1-nearest neighbour, `how.query_side` asking.
 
-    With `how.center` and `how.csls` the accuracy of centred vectors (each side minus its own mean) and of CSLS stand beside
-    the plain one, never in its place. Their statistics come from the searched sentences alone.
+    With `how.center` and `how.csls` the accuracy of centred vectors (each side minus its own mean) and of CSLS stand
+    beside the plain one, never in its place. Their statistics come from the searched sentences alone.
     """
     if task.parallel:
         return _retrieve_parallel(task, examples, embed, how, headline)
     found = Found(headline)
     for language, rows in examples.items():
         names = ("passage", "query") if how.query_side == "english" else ("query", "passage")
-        foreign, english = (prompted(embed, side, rows[column][:]) for side, column in zip(names, ("source", "target"), strict=True))
+        foreign, english = (
+            prompted(embed, side, rows[column][:]) for side, column in zip(names, ("source", "target"), strict=True)
+        )
         both = embed([*foreign, *english], f"{task.name} {language}")
         n = found.n[language] = len(rows)
         for layer, vectors in both.items():
@@ -280,13 +323,18 @@ def retrieve(task, examples: Mapping, embed: Callable, how, headline: int | None
 def _retrieve_parallel(task, examples: Mapping, embed: Callable, how, headline: int | None) -> Found:
     """`retrieve` of one text in many languages: each is embedded once, English too, and asks and is asked.
 
-    `accuracy_reverse` is that of the other side asking. With `how.pairs` "all", at the headline layer alone, every language is
-    also compared with every other: `accuracy_without_english`, see `nway.every_pair`, and pairs.tsv.
+    `accuracy_reverse` is that of the other side asking. With `how.pairs` "all", at the headline layer alone, every
+    language is also compared with every other: `accuracy_without_english`, see `nway.every_pair`, and pairs.tsv.
     """
     found, n = Found(headline), len(next(iter(examples.values())))
-    texts = {"en": next(iter(examples.values()))["target"][:]} | {code: rows["source"][:] for code, rows in examples.items()}
-    asking, asked = ([text for code in texts for text in prompted(embed, side, texts[code])] for side in ("query", "passage"))
-    both = embed(asking if asking == asked else [*asking, *asked], task.name)  # one call: equal tokens get equal vectors
+    texts = {"en": next(iter(examples.values()))["target"][:]} | {
+        code: rows["source"][:] for code, rows in examples.items()
+    }
+    asking, asked = (
+        [text for code in texts for text in prompted(embed, side, texts[code])] for side in ("query", "passage")
+    )
+    # one call: equal tokens get equal vectors
+    both = embed(asking if asking == asked else [*asking, *asked], task.name)
     found.n = dict.fromkeys(examples, n)
     for layer, vectors in both.items():
         query = {code: vectors[start : start + n] for code, start in zip(texts, range(0, len(asking), n), strict=True)}
@@ -299,7 +347,9 @@ def _retrieve_parallel(task, examples: Mapping, embed: Callable, how, headline: 
             asks, reverse = sides if how.query_side == "english" else reversed(sides)
             with _told(f"{task.name} {language}, layer {layer}"):
                 for variant, left, right, csls in _variants(query[asks[0]], passage[asks[1]], how):
-                    found.answer(task, layer, language, variant, neighbours.nearest(left, right, csls=csls).tolist(), rows)
+                    found.answer(
+                        task, layer, language, variant, neighbours.nearest(left, right, csls=csls).tolist(), rows
+                    )
                 near = neighbours.nearest(normalize(query[reverse[0]]), normalize(passage[reverse[1]]))
                 found.answer(task, layer, language, "reverse", near.tolist(), rows)
         if how.pairs == "all" and layer == headline:
@@ -317,16 +367,18 @@ def _every_pair(found: Found, task, examples: Mapping, layer: int, query: Mappin
         found.hits.append((language, layer, "without_english", task.query_ids(rows), values[language].tolist()))
     lines = [f"{one}\t{other}\t{accuracy:.4f}" for (one, other), accuracy in sorted(accuracies.items())]
     found.files["pairs.tsv"] = "\n".join([f"# who asks, who is asked, accuracy at layer {layer}", *lines]) + "\n"
-    found.notes.append(f"{metric}: each language with each of the {len(examples) - 1} others, both asking and asked; its mean is that of "
-                       f"all {len(accuracies)} ordered pairs. At layer {layer} alone")
+    found.notes.append(
+        f"{metric}: each language with each of the {len(examples) - 1} others, both asking and asked; its mean is "
+        f"that of all {len(accuracies)} ordered pairs. At layer {layer} alone"
+    )
 
 
 def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = None) -> Found:
     """The nearest candidates of every query by cosine, among those of all languages: one pool, embedded once.
 
-    Where every language has right candidates of its own (`task.parallel`) also uncut mAP in one pool, within a language
-    and across two, and in `measures` the language bias: see `ranks.by_language`. Centred vectors have lost the mean of
-    their own language, queries and candidates apart.
+    Where every language has right candidates of its own (`task.parallel`) also uncut mAP in one pool, within a
+    language and across two, and in `measures` the language bias: see `ranks.by_language`. Centred vectors have lost
+    the mean of their own language, queries and candidates apart.
     """
     found, pools = Found(headline), list(examples.values())
     ids, texts = pools[0].candidate_ids, task.texts(pools[0], how.candidate_text)
@@ -369,18 +421,23 @@ def _compare_languages(found: Found, layer: int, examples: Mapping, queries, can
         found.measures.setdefault(layer, {})["language_bias"] = float(np.mean(biases))
 
 
-def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
-    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side, and has the query's prompt.
+def _candidates(
+    task, pools, embed: Callable, how, what: str, found: Found
+) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
+    """{layer: (id pairs, their margin scores)}, best first; the foreign corpus is the source side, and has the query's
+    prompt.
 
-    With --index its recall goes into `found`. A dev pool, often far smaller than the test pool, is searched exactly where
-    the index could not be trained on it.
+    With --index its recall goes into `found`. A dev pool, often far smaller than the test pool, is searched exactly
+    where the index could not be trained on it.
     """
     source, source_ids = mining.deduplicate(pools.source_ids, pools.source)
     target, target_ids = mining.deduplicate(pools.target_ids, pools.target)
     mined = {}
     both_sides = [*prompted(embed, "query", source), *prompted(embed, "passage", target)]
     for layer, both in embed(both_sides, what).items():
-        exact = how.index is None or (what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1]))
+        exact = how.index is None or (
+            what.endswith(" dev") and min(len(source), len(target)) < _index(how).least(both.shape[1])
+        )
         with _told(f"{what}, layer {layer}"), _unit(how, both[: len(source)], both[len(source) :]) as sides:
             if exact:
                 near = neighbours.bidirectional_knn(*sides, NEIGHBOURS)
@@ -390,13 +447,18 @@ def _candidates(task, pools, embed: Callable, how, what: str, found: Found) -> d
                 found.measures[layer] = found.measures.get(layer, {}) | named
             mined[layer] = mining.id_pairs(*mining.pair(near, how.margin, how.mining), source_ids, target_ids)
     if how.index is not None and mined:
-        way = "exactly: too few to train the index" if exact else "with " + _index(how).describe(len(target), both.shape[1])
+        way = (
+            "exactly: too few to train the index"
+            if exact
+            else "with " + _index(how).describe(len(target), both.shape[1])
+        )
         found.notes.append(f"{what}: searched {way}")
     return mined
 
 
 def _threshold(pairs: list[tuple[str, str]], values: np.ndarray, gold: set[tuple[str, str]]) -> tuple[float, float]:
-    """(threshold, F1 on dev); (0, 0) where nothing is right, as XTREME's code starts from 0: every pair is then extracted."""
+    """(threshold, F1 on dev); (0, 0) where nothing is right, as XTREME's code starts from 0: every pair is then
+    extracted."""
     hits = np.array([pair in gold for pair in pairs], dtype=bool)
     return mining.best_threshold(values, hits, len(gold)) if hits.any() else (0.0, 0.0)
 
@@ -409,14 +471,19 @@ def mine(task, examples: Mapping, embed: Callable, how, headline: int | None = N
     """
     found = Found(headline)
     for language, pools in examples.items():
-        dev, test = (_candidates(task, pools[split], embed, how, f"{task.name} {language} {split}", found) for split in ("dev", "test"))
+        dev, test = (
+            _candidates(task, pools[split], embed, how, f"{task.name} {language} {split}", found)
+            for split in ("dev", "test")
+        )
         pool = pools["test"]
         found.n[language] = len(pool)
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
         for layer in test:
             threshold, dev_f1 = _threshold(*dev[layer], pools["dev"].gold)
             if not dev_f1:
-                found.notes.append(f"{language}, layer {layer}: no dev candidate is a gold pair, so the threshold is 0, as in XTREME")
+                found.notes.append(
+                    f"{language}, layer {layer}: no dev candidate is a gold pair, so the threshold is 0, as in XTREME"
+                )
             predictions = mining.pairs_above(*test[layer], threshold)
             if layer == headline:
                 found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, texts)
@@ -437,7 +504,8 @@ def measure(task, examples: Mapping, embed: Callable, how, headline: int | None 
     return (mine if task.mines else rank if task.ranks else retrieve)(task, examples, embed, how, headline)
 
 
-# ---- the headline layer ----------------------------------------------------------------------------------------------
+# ---- the headline layer ---------------------------------------------------------------------------------------------
+
 
 def best_layer(layers: Mapping, languages: Sequence[str], metric: str) -> tuple[int, float]:
     """(the layer with the best mean of `metric` over `languages`, that mean); of equal ones the lowest layer.
@@ -449,25 +517,32 @@ def best_layer(layers: Mapping, languages: Sequence[str], metric: str) -> tuple[
         UserError: no layers, no language, or one without that figure.
     """
     if not layers or not languages:
-        raise UserError("a layer cannot be chosen: there are no scores by layer (--layer all), or no language is named.")
+        raise UserError(
+            "a layer cannot be chosen: there are no scores by layer (--layer all), or no language is named."
+        )
     try:
-        means = {int(layer): float(np.mean([scores[language][metric] for language in languages])) for layer, scores in layers.items()}
+        means = {
+            int(layer): float(np.mean([scores[language][metric] for language in languages]))
+            for layer, scores in layers.items()
+        }
     except KeyError as error:
-        raise UserError(f"a layer cannot be chosen on {metric} of {', '.join(languages)}: {error} is not there.") from error
+        raise UserError(
+            f"a layer cannot be chosen on {metric} of {', '.join(languages)}: {error} is not there."
+        ) from error
     return min(means.items(), key=lambda item: (-item[1], item[0]))
 
 
 class Headline:
-    """Which layer's scores are the result: `--report_layer`, the last, or by `--select_on` the best one on languages of a
-    retrieval task, or on a mining task's dev split. Languages chosen on are reported in no task.
+    """Which layer's scores are the result: `--report_layer`, the last, or by `--select_on` the best one on languages
+    of a retrieval task, or on a mining task's dev split. Languages chosen on are reported in no task.
 
     Attributes:
         notes: on what the layer was chosen, for results.json.
         records: the rows it was chosen on.
 
     Raises:
-        UserError: no such layer; --select_on is of another form, or names no such task or language; its rows are absent
-            or broken.
+        UserError: no such layer; --select_on is of another form, or names no such task or language; its rows are
+            absent or broken.
     """
 
     def __init__(self, how, data_args, layers: Sequence[int]):
@@ -496,8 +571,10 @@ class Headline:
         both = [language for language in languages if language in self.held_out]
         kept = [language for language in languages if language not in both]
         if both and (wanted or not rows.local or not kept):
-            raise UserError(f"--select_on {self.how.select_on}: {', '.join(both)} would be reported too ({task.name}). Choose the layer "
-                            "on languages that are not, or name with --languages those to report.")
+            raise UserError(
+                f"--select_on {self.how.select_on}: {', '.join(both)} would be reported too ({task.name}). Choose the "
+                "layer on languages that are not, or name with --languages those to report."
+            )
         return kept, [f"{', '.join(both)} left out: the layer was chosen on it"] if both else []
 
     def choose(self, embed: Callable) -> int:
@@ -507,13 +584,17 @@ class Headline:
         task, curve, languages = self.task, {}, list(self.examples)
         if self.mined:
             for language, pools in self.examples.items():
-                for layer, mined in _candidates(task, pools["dev"], embed, self.how, f"{task.name} {language} dev", Found()).items():
+                for layer, mined in _candidates(
+                    task, pools["dev"], embed, self.how, f"{task.name} {language} dev", Found()
+                ).items():
                     curve.setdefault(layer, {})[language] = {task.metric: _threshold(*mined, pools["dev"].gold)[1]}
         else:
             curve = retrieve(task, self.examples, embed, self.how).layers
         self.layer, mean = best_layer(curve, languages, task.metric)
-        self.notes.append(f"layer {self.layer} chosen on {task.name} {' '.join(languages)}{' dev' * self.mined}: mean {task.metric} "
-                          f"{mean:.2f}, the best of all layers")
+        self.notes.append(
+            f"layer {self.layer} chosen on {task.name} {' '.join(languages)}{' dev' * self.mined}: mean {task.metric} "
+            f"{mean:.2f}, the best of all layers"
+        )
         logger.info(self.notes[-1])
         return self.layer
 

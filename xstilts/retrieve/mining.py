@@ -1,7 +1,8 @@
 """Bitext mining between two pools of sentence vectors: the margin score and the pairing.
 
-Both are those of Artetxe and Schwenk (ACL 2019, arXiv 1811.01136) as LASER and XTREME run them for BUCC. The search is that of
-`xstilts.retrieve.neighbours`, ties included; pairs of equal score are ordered by lower source index, then lower target index.
+Both are those of Artetxe and Schwenk (ACL 2019, arXiv 1811.01136) as LASER and XTREME run them for BUCC. The search is
+that of `xstilts.retrieve.neighbours`, ties included; pairs of equal score are ordered by lower source index, then
+lower target index.
 """
 
 from __future__ import annotations

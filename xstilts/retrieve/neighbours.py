@@ -1,15 +1,15 @@
 """Exact nearest neighbours between two pools of sentence vectors.
 
-Vectors come in as float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.retrieve.vectors.normalize`), so
-that an inner product is a cosine.
+Vectors come in as float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.retrieve.vectors.normalize`),
+so that an inner product is a cosine.
 
 Ties. A cosine here is the inner product taken in float64 and rounded to float32. It therefore depends on the two
 vectors alone, never on where they stand, and equal vectors get equal cosines. Neighbours of equal cosine are ordered
 by lower index. Apart from such ties no result depends on the order of the rows.
 
-Memory. float32 pools are read where they lie, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded as a
-whole; other dtypes are copied. Beside them stand a copy of the targets in the cheap product's dtype (bf16: half their
-bytes), one tile, and the candidates. Where even the copy is too much: `xstilts.retrieve.index`.
+Memory. float32 pools are read where they lie, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded
+as a whole; other dtypes are copied. Beside them stand a copy of the targets in the cheap product's dtype (bf16: half
+their bytes), one tile, and the candidates. Where even the copy is too much: `xstilts.retrieve.index`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The pools as contiguous float32; UserError for anything but finite unit vectors of equal dimensions, at least k."""
+    """The pools as contiguous float32; UserError for anything but finite unit vectors of equal dimensions, at least
+    k."""
     source, target = _checked(source, "source"), _checked(target, "target")
     if source.shape[1] != target.shape[1]:
         raise UserError(
@@ -206,7 +207,8 @@ class _Side:
         import torch
 
         self.k, self.slack, self.rounding = k, slack, rounding
-        self.best = torch.full((len(slack), k), -torch.inf, device=slack.device)  # k group maxima: a lower bound of the k best products
+        # k group maxima: a lower bound of the k best products
+        self.best = torch.full((len(slack), k), -torch.inf, device=slack.device)
         # rows with more candidates than this search will list
         self.crowded = torch.zeros(len(slack), dtype=torch.bool, device=slack.device)
         self.rows, self.columns, self.products = [], [], []
@@ -262,8 +264,8 @@ class _Side:
 def _accurate_sums() -> Iterator[None]:
     """Products with the accuracy that `_Operand.slack` counts on, whatever the program has set.
 
-    torch may be told to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16 product
-    in bf16.
+    torch may be told to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16
+    product in bf16.
     """
     import torch
 
@@ -307,7 +309,8 @@ def _walk(
     rounding = 1.01 * torch.finfo(number).eps / 2
     sides = [_Side(k, left.slack(right), rounding)] + ([_Side(k, right.slack(left), rounding)] if both else [])
     blocks = [right.block(j) for j in range(0, len(target), TILE)]
-    buffer = torch.empty(TILE * TILE, dtype=number, device=device)  # allocating each tile afresh costs as much as computing it
+    # allocating each tile afresh costs as much as computing it
+    buffer = torch.empty(TILE * TILE, dtype=number, device=device)
     bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
     for i in range(0, len(source), TILE):
         rows = left.block(i)
@@ -334,9 +337,7 @@ def _settle(
     scores = np.empty((len(source), side.k), dtype=np.float32)
     indices = np.empty((len(source), side.k), dtype=np.int64)
     if len(rows):
-        scores[~crowded], indices[~crowded] = top_k(
-            rows, columns, exact_scores(source, target, rows, columns), side.k
-        )
+        scores[~crowded], indices[~crowded] = top_k(rows, columns, exact_scores(source, target, rows, columns), side.k)
     if crowded.any():
         again = source[crowded]
         scores[crowded], indices[crowded] = (
@@ -349,7 +350,8 @@ def _settle(
 
 @cache
 def _fastest_engine(device: str = "cpu") -> str:
-    """The dtype the device multiplies fastest in, "bf16" or "fp32"; of a CPU measured once in a process, in about 50 ms."""
+    """The dtype the device multiplies fastest in, "bf16" or "fp32"; of a CPU measured once in a process, in about 50
+    ms."""
     import torch
 
     if device != "cpu":

@@ -1,4 +1,5 @@
-"""Retrieval between any two of many languages whose rows are the same sentences, from vectors that were computed once."""
+"""Retrieval between any two of many languages whose rows are the same sentences, from vectors that were computed
+once."""
 
 from __future__ import annotations
 
@@ -20,11 +21,14 @@ def every_pair(
 
     Args:
         asking: {language: unit vectors (n, dim) float32}, row i the same sentence in every language.
-        asked: the same sentences as they are searched, where a prompt makes other vectors of them; None: the same vectors.
+        asked: the same sentences as they are searched, where a prompt makes other vectors of them; None: the same
+            vectors.
 
     Returns:
-        ({language: (n,) float64 in 0..1}, {(asking, asked): accuracy 0-100}). The value of sentence i in a language is the mean
-        over the other languages and both directions: whether i there is nearest to i here, and i here to i there. So 100 times
+        ({language: (n,) float64 in 0..1}, {(asking, asked): accuracy 0-100}). The value of sentence i in a language is
+        the mean
+        over the other languages and both directions: whether i there is nearest to i here, and i here to i there. So
+            100 times
         the mean over sentences and languages is the mean accuracy of all ordered pairs.
 
     Raises:

@@ -10,14 +10,16 @@ from xstilts.errors import UserError
 
 SIDES = ("query", "passage")
 FILE = "config_sentence_transformers.json"
-NAMES = {"query": ("query",), "passage": ("passage", "document")}  # what sentence-transformers folders call the two sides
+# what sentence-transformers folders call the two sides
+NAMES = {"query": ("query",), "passage": ("passage", "document")}
 
 
 def resolve(query: str | None, passage: str | None, name: str, revision: str = "main") -> dict[str, str]:
     """Return the prompts to measure a checkpoint with: {"query": ..., "passage": ...}, empty text for none.
 
     Args:
-        query, passage: --query_prompt and --passage_prompt; None: what the checkpoint's sentence-transformers config says.
+        query, passage: --query_prompt and --passage_prompt; None: what the checkpoint's sentence-transformers config
+            says.
         name, revision: the checkpoint.
 
     Raises:
@@ -44,9 +46,15 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
         raise UserError(f"{path}: prompts is {str(found)[:80]!r}, expected {{name: text}}.")
     prompts = {side: next((found[key] for key in keys if found.get(key)), "") for side, keys in NAMES.items()}
     pooling = _file(name, "1_Pooling/config.json", revision)
-    if any(prompts.values()) and pooling and read_object(pooling, ": delete it, or mend it").get("include_prompt") is False:
-        raise UserError(f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not done here. Give "
-                        "--query_prompt '' --passage_prompt '' to measure it without prompts.")
+    if (
+        any(prompts.values())
+        and pooling
+        and read_object(pooling, ": delete it, or mend it").get("include_prompt") is False
+    ):
+        raise UserError(
+            f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not done here. "
+            "Give --query_prompt '' --passage_prompt '' to measure it without prompts."
+        )
     return {side: text for side, text in prompts.items() if text}
 
 
@@ -63,5 +71,7 @@ def _file(name: str, file: str, revision: str) -> Path | None:
     except (EntryNotFoundError, LocalEntryNotFoundError):
         return None
     except Exception as error:
-        raise UserError(f"{name}: the Hub could not be asked for its prompts in {file} ({type(error).__name__}). Give --query_prompt and "
-                        "--passage_prompt.") from error
+        raise UserError(
+            f"{name}: the Hub could not be asked for its prompts in {file} ({type(error).__name__}). Give "
+            "--query_prompt and --passage_prompt."
+        ) from error

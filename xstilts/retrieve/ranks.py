@@ -14,10 +14,11 @@ ROWS = 64  # queries ranked at once: with 13,000 candidates 7 MB of products
 def gold_ranks(
     queries: np.ndarray, candidates: np.ndarray, gold: np.ndarray, languages: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ranks, from 1, of the right candidates: (among all, among those of the candidate's own language), each (n, g).
+    """The ranks, from 1, of the right candidates: (among all, among those of the candidate's own language), each (n,
+    g).
 
-    Ranked by inner product, ties by lower index, as in `xstilts.retrieve.mining`; nothing is cut off. Beside the vectors this
-    holds a float64 copy of the candidates and the products of a few queries.
+    Ranked by inner product, ties by lower index, as in `xstilts.retrieve.mining`; nothing is cut off. Beside the
+    vectors this holds a float64 copy of the candidates and the products of a few queries.
 
     Args:
         queries: (n, dim) float32.
@@ -42,7 +43,8 @@ def gold_ranks(
 
 
 def average_precision(ranks: np.ndarray) -> np.ndarray:
-    """AP (n,) in 0-1 of the ranks (n, g) of the right candidates, uncut; 0 in `ranks` is no candidate, NaN without any."""
+    """AP (n,) in 0-1 of the ranks (n, g) of the right candidates, uncut; 0 in `ranks` is no candidate, NaN without
+    any."""
     count = (ranks > 0).sum(axis=1)
     ordered = np.sort(np.where(ranks > 0, ranks, np.inf), axis=1)
     with np.errstate(invalid="ignore"):

@@ -1,6 +1,7 @@
 """Embedding by several processes: all fill the cache of vectors, then rank 0 measures from it and the others are done.
 
-So no process waits for another but while they embed, where each has an equal share, and a search may take as long as it takes.
+So no process waits for another but while they embed, where each has an equal share, and a search may take as long as
+it takes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def meet() -> None:
 
 @contextlib.contextmanager
 def shared_cache(cache_dir: str | None, output_dir: str | None) -> Iterator[str | None]:
-    """Yield the folder that the processes share vectors in: the cache, or a hidden folder of the output folder while the block lasts.
+    """Yield the folder that the processes share vectors in: the cache, or a hidden folder of the output folder while
+    the block lasts.
 
     All ranks call it. One process without a cache has no use for it: None.
     """
@@ -52,8 +54,14 @@ def shared_cache(cache_dir: str | None, output_dir: str | None) -> Iterator[str 
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def embed_all(encoder: Encoder, cache_dir: str, prompts: Mapping[str, str], headline: measure.Headline, work: Sequence[tuple],
-              how) -> None:
+def embed_all(
+    encoder: Encoder,
+    cache_dir: str,
+    prompts: Mapping[str, str],
+    headline: measure.Headline,
+    work: Sequence[tuple],
+    how,
+) -> None:
     """Put the vectors of all that will be measured into `cache_dir`. All ranks call it; each is on its own afterwards.
 
     Args:
@@ -74,6 +82,7 @@ def embed_all(encoder: Encoder, cache_dir: str, prompts: Mapping[str, str], head
 
 def _planner(calls: list[tuple[Sequence[str], str]], prompts: Mapping[str, str]) -> Callable:
     """Return an `embed` that notes what it is asked for, and has vectors of no layer: nothing is searched."""
+
     def embed(sentences: Sequence[str], desc: str) -> dict[int, np.ndarray]:
         calls.append((list(sentences), desc))
         return {}

@@ -21,7 +21,10 @@ def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
     """
     needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
     if needed > free:
-        raise UserError(f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another folder.")
+        raise UserError(
+            f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another "
+            "folder."
+        )
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -44,7 +47,8 @@ def normalize(vectors: np.ndarray, path: str | Path | None = None) -> np.ndarray
             row = int(wrong.argmax())
             what = "is zero" if norms[row, 0] == 0 else "is not finite"
             raise UserError(
-                f"vector {start + row} {what} ({int(wrong.sum())} of {len(block)} such from {start} on): it has no direction to compare."
+                f"vector {start + row} {what} ({int(wrong.sum())} of {len(block)} such from {start} on): it has no "
+                "direction to compare."
             )
         np.divide(block, norms, out=unit[start : start + ROWS_AT_ONCE])
     return unit if path is None else np.load(path, mmap_mode="r")

@@ -1,8 +1,8 @@
 """How a script ends before it is done: one line for the user, and failed.json in the run's folder for the report.
 
 Whatever ends it: a user's error, a full disk, no memory, another process that is gone, a fault in the program or in a
-library, Ctrl-C, or a signal such as a job's time limit sends. A process that is killed (SIGKILL) or crashes (SIGSEGV) can say
-nothing itself; those that work with it do. Of one alone the report says that it was begun and has no result.
+library, Ctrl-C, or a signal such as a job's time limit sends. A process that is killed (SIGKILL) or crashes (SIGSEGV)
+can say nothing itself; those that work with it do. Of one alone the report says that it was begun and has no result.
 
 An open `Run` keeps its cause itself; here is what comes before and after it, and the signals.
 """
@@ -46,8 +46,8 @@ def command(main: Callable[[list[str]], None]) -> None:
 def one_line() -> Iterator[None]:
     """Say in one line on stderr what ends the block too early, and end the process.
 
-    Exit codes: 2 where a user can do something about it, 1 for a fault in the program, which keeps its traceback below the
-    line, 130 for Ctrl-C, 128 + n for signal n.
+    Exit codes: 2 where a user can do something about it, 1 for a fault in the program, which keeps its traceback below
+    the line, 130 for Ctrl-C, 128 + n for signal n.
     """
     PROCESS.runs, PROCESS.stopped = [], None
     _said.clear()
@@ -68,13 +68,15 @@ def one_line() -> Iterator[None]:
 
 
 def bearable(line: str) -> str:
-    """Return an error as one line of bearable length: what was given, and is quoted, may hold line ends and thousands of letters."""
+    """Return an error as one line of bearable length: what was given, and is quoted, may hold line ends and thousands
+    of letters."""
     line = " ".join(line.splitlines())
     return line if len(line) <= 1500 else f"{line[:1000]} ... {line[-400:]}"
 
 
 def _tell(cause: str, earlier: Marks, more: str = "") -> None:
-    """Print the line of the run that stopped; where none was at work, the cause, which make's cells keep in failed.json."""
+    """Print the line of the run that stopped; where none was at work, the cause, which make's cells keep in
+    failed.json."""
     with _telling:
         if PROCESS.stopped is None:
             fail_unopened(cause, earlier)
@@ -97,7 +99,8 @@ def _print(sentence: str) -> None:
 def _signals(earlier: Marks) -> Iterator[None]:
     """Within the block a signal that would end the process without a word ends it with one.
 
-    A thread does it: the main one may be in a call that does not come back, such as waiting for a process that is gone.
+    A thread does it: the main one may be in a call that does not come back, such as waiting for a process that is
+    gone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -135,7 +138,8 @@ def _let_go() -> None:
             signal.signal(one, signal.SIG_DFL)
 
 
-# A forked process has signals of its own, from its first moment: what is sent to the worker of a data loader is none of the run's.
+# A forked process has signals of its own, from its first moment: what is sent to the worker of a data loader is none
+# of the run's.
 _fork = threading.local()
 
 
@@ -158,7 +162,8 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 
 
 def _wait(out: int, earlier: Marks) -> None:
-    """Ends the process when one of the signals comes, unless a library handles it by now; returns at the end of the block."""
+    """Ends the process when one of the signals comes, unless a library handles it by now; returns at the end of the
+    block."""
     while number := os.read(out, 1)[0]:
         if signal.getsignal(number) == _woken:
             _end(signal.Signals(number), earlier)

@@ -26,7 +26,8 @@ def versions() -> dict[str, str]:
 
 
 def command_line(argv: list[str] | None = None) -> str:
-    """Return the command that runs now, quoted for a shell, without access tokens and places of local folders (`privacy`).
+    """Return the command that runs now, quoted for a shell, without access tokens and places of local folders
+    (`privacy`).
 
     Args:
         argv: in place of `sys.argv`.

@@ -18,7 +18,8 @@ from xstilts.run import outputs, processes
 _made: list[Path] = []  # folders this process has made, the outermost first
 
 
-# ---- the output folder ---------------------------------------------------------------------------------------------------
+# ---- the output folder ----------------------------------------------------------------------------------------------
+
 
 def check_run(run, needs_output: bool = True, own: bool = True) -> None:
     """Refuses a run that could not keep or push what it makes; makes its output folder.
@@ -27,12 +28,14 @@ def check_run(run, needs_output: bool = True, own: bool = True) -> None:
         own: whether the output folder is the run's own; if not, runs have folders in it.
 
     Raises:
-        UserError: no output folder, or one that cannot be written or holds what these scripts did not write; no repository to
-            push to; a launcher that did not start what it was asked for.
+        UserError: no output folder, or one that cannot be written or holds what these scripts did not write; no
+            repository to push to; a launcher that did not start what it was asked for.
     """
     processes.world_size()
     if run.arm is not None and (not run.arm.strip() or not run.arm.isprintable() or "/" in run.arm):
-        raise UserError(f"--arm {run.arm!r}: give a folder's name, as the report looks for the result in <arm>/seed<k>.")
+        raise UserError(
+            f"--arm {run.arm!r}: give a folder's name, as the report looks for the result in <arm>/seed<k>."
+        )
     if run.push_to_hub and not run.hub_model_id:
         raise UserError("--push_to_hub needs --hub_model_id, e.g. --hub_model_id my-name/xlmr-mnli.")
     for name in ("hub_model_id", "hub_private_repo"):
@@ -47,7 +50,8 @@ def check_run(run, needs_output: bool = True, own: bool = True) -> None:
 
 
 def make_folder(path: str | os.PathLike) -> None:
-    """Makes an output folder, and those above it, and tries whether it can be written; `remove_empty` takes back what was made.
+    """Makes an output folder, and those above it, and tries whether it can be written; `remove_empty` takes back what
+    was made.
 
     Raises:
         UserError: it cannot be made or written.
@@ -87,14 +91,15 @@ def remove_empty() -> None:
             _made.pop().rmdir()
 
 
-# ---- rows ----------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
 
 def open_rows(data_args, translations: str | None = None) -> Rows:
     """The rows a run reads.
 
     Raises:
-        UserError: of them, or --splits names a task that is unknown, or has no rows of its own: it would change nothing, and
-            nobody would know.
+        UserError: of them, or --splits names a task that is unknown, or has no rows of its own: it would change
+            nothing, and nobody would know.
     """
     from tasks import TASKS, get_task
     from tasks.pairs import PAIRS
@@ -103,16 +108,22 @@ def open_rows(data_args, translations: str | None = None) -> Rows:
     for name, split in rows.overrides:
         if name not in TASKS and name not in PAIRS:
             near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
-            raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
+            raise UserError(
+                f"--splits {name}.{split}=...: there is no task {name!r}."
+                + (f" Did you mean {near[0]}?" if near else "")
+            )
         others = get_task(name).parts if name in TASKS else [PAIRS[name].of] if PAIRS[name].of else []
         if others:
-            raise UserError(f"--splits {name}.{split}=... changes nothing: the rows of {name} are those of {', '.join(others)}. Name "
-                            f"{' or '.join(f'{other}.{split}=...' for other in others)} instead.")
+            raise UserError(
+                f"--splits {name}.{split}=... changes nothing: the rows of {name} are those of {', '.join(others)}. "
+                f"Name {' or '.join(f'{other}.{split}=...' for other in others)} instead."
+            )
     return rows
 
 
 def first(data, n: int | None):
-    """The first n examples (all if None). Examples are cut, never features: a cut window would score as a wrong answer."""
+    """The first n examples (all if None). Examples are cut, never features: a cut window would score as a wrong
+    answer."""
     return data if n is None else data.select(range(min(n, len(data))))
 
 
@@ -134,7 +145,8 @@ def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -
     return wanted
 
 
-# ---- how run_retrieval.py measures ---------------------------------------------------------------------------------------
+# ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
+
 
 def check_retrieval(how, tasks: list, benchmark: str) -> None:
     """Refuses arguments of a measurement that cannot go together.
@@ -161,9 +173,13 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
     if not how.include_special and how.pooling != "mean":
         raise UserError(f"--no_include_special is about the mean; --pooling {how.pooling} takes <s> itself.")
     if not how.include_special and how.export_sentence_transformers:
-        raise UserError("--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them.")
+        raise UserError(
+            "--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them."
+        )
     if how.pairs == "all" and not any("pairs" in task.search_options for task in tasks):
-        raise UserError("--pairs all goes with --tasks ntrex or flores, whose rows are the same sentences in every language.")
+        raise UserError(
+            "--pairs all goes with --tasks ntrex or flores, whose rows are the same sentences in every language."
+        )
     if how.csls is not None and how.csls < 1:
         raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
     if how.index is None:
@@ -173,13 +189,16 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
     else:
         for task in tasks:
             if "index" not in task.search_options or how.csls is not None:
-                raise UserError(f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out.")
+                raise UserError(
+                    f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out."
+                )
         if how.cache_dir is None:
             raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
 
 
 def check_unseen(task, model: str) -> None:
-    """Refuses a measurement on sentences that the checkpoint was trained on, as far as the results.json of its chain say.
+    """Refuses a measurement on sentences that the checkpoint was trained on, as far as the results.json of its chain
+    say.
 
     Raises:
         UserError: naming the checkpoint and the rows.
@@ -190,10 +209,14 @@ def check_unseen(task, model: str) -> None:
     while task.same_sentences and model and results.is_there(model):
         record = Record.read(Path(model, results.FILE_NAME))
         if rows := [data["id"] for data in record.data if data["id"] in task.same_sentences]:
-            raise UserError(f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. Measure "
-                            "it on another task, such as ntrex.")
+            raise UserError(
+                f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. "
+                "Measure it on another task, such as ntrex."
+            )
         began = Path(model, "run.json")  # it has the whole path, which results.json does not tell
-        model = str(results.read_note(began, outputs.NOBODY_KNOWS).get("model") or "") if began.is_file() else record.model
+        model = (
+            str(results.read_note(began, outputs.NOBODY_KNOWS).get("model") or "") if began.is_file() else record.model
+        )
 
 
 def selection(select_on: str, benchmark: str) -> tuple:

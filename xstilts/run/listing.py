@@ -23,8 +23,9 @@ class Listing:
 def look(root: str | os.PathLike) -> Listing:
     """Return what lies below `root`.
 
-    Checkpoints of a training under way and hidden folders are left out. Folders that need no link come first; then what
-    each link leads to. A link to one of those folders, or to where it has been on its way, is noted and ends there.
+    Checkpoints of a training under way and hidden folders are left out. Folders that need no link come first; then
+    what each link leads to. A link to one of those folders, or to where it has been on its way, is noted and ends
+    there.
     """
     found = Listing(Path(root))
     here: dict[tuple[int, int], str] = {}
@@ -36,7 +37,8 @@ def look(root: str | os.PathLike) -> Listing:
 
 
 def _walk(start: str, been: dict[tuple[int, int], str], found: Listing) -> list[str]:
-    """Add the folders below `start` to `found`, and to `been` as {identity: path}; return the links to folders among them."""
+    """Add the folders below `start` to `found`, and to `been` as {identity: path}; return the links to folders among
+    them."""
     links = []
     for folder, below, files in os.walk(start, onerror=lambda error: found.problems.append(_unreadable(error))):
         try:
@@ -46,7 +48,9 @@ def _walk(start: str, been: dict[tuple[int, int], str], found: Listing) -> list[
             continue
         identity = identity.st_dev, identity.st_ino
         if identity in been:
-            found.problems.append(f"{folder} leads to {been[identity]}, which was read already: what it holds counts once.")
+            found.problems.append(
+                f"{folder} leads to {been[identity]}, which was read already: what it holds counts once."
+            )
             below.clear()
             continue
         been[identity] = folder
@@ -54,7 +58,11 @@ def _walk(start: str, been: dict[tuple[int, int], str], found: Listing) -> list[
         below[:] = sorted(part for part in below if not part.startswith((".", "checkpoint-")))
         links += [path for part in below if os.path.islink(path := os.path.join(folder, part))]
         for name in files:  # a missing results.json is named by who reads it
-            if not name.endswith(".json") and os.path.islink(path := os.path.join(folder, name)) and not os.path.exists(path):
+            if (
+                not name.endswith(".json")
+                and os.path.islink(path := os.path.join(folder, name))
+                and not os.path.exists(path)
+            ):
                 found.problems.append(f"{path} leads to {os.readlink(path)}, which is not there.")
     return links
 

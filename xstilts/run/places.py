@@ -1,7 +1,8 @@
-"""Where a run belongs in the matrix, its arm and seed: as given, as its checkpoint's record says, or as its folder is named.
+"""Where a run belongs in the matrix, its arm and seed: as given, as its checkpoint's record says, or as its folder is
+named.
 
-The report takes a cell only from OUT/<arm>/seed<k>/<task> of the very arm and seed in its results.json. What would not fit is
-refused here, before any work.
+The report takes a cell only from OUT/<arm>/seed<k>/<task> of the very arm and seed in its results.json. What would not
+fit is refused here, before any work.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ def settle_measurement(run, model: str, folder: str | Path | None) -> None:
     for name in ("arm", "seed"):
         given, recorded = getattr(run, name), getattr(record, name)
         if given is not None and given != recorded:
-            raise UserError(f"--{name} {given}: {path} says {name} {recorded}. Leave --{name} out; or, to take this checkpoint as the "
-                            "plain model of another matrix, give --plain_model.")
+            raise UserError(
+                f"--{name} {given}: {path} says {name} {recorded}. Leave --{name} out; or, to take this checkpoint as "
+                "the plain model of another matrix, give --plain_model."
+            )
     _settle(run, record.arm, record.seed, named, f"measures {model}")
 
 
@@ -60,5 +63,8 @@ def _settle(run, arm: str | None, seed: int | None, named: tuple[str | None, int
     run.arm = run.arm or arm or named[0]
     run.seed = next(value for value in (run.seed, seed, named[1], 0) if value is not None)
     if named[0] is not None and (run.arm, run.seed) != named:
-        raise UserError(f"--output_dir: a folder {named[0]}/seed{named[1]} is of arm {named[0]}, seed {named[1]}, but this run {does} as "
-                        f"arm {run.arm}, seed {run.seed}: the report would leave it out. Give a folder {run.arm}/seed{run.seed}.")
+        raise UserError(
+            f"--output_dir: a folder {named[0]}/seed{named[1]} is of arm {named[0]}, seed {named[1]}, but this run "
+            f"{does} as arm {run.arm}, seed {run.seed}: the report would leave it out. Give a folder "
+            f"{run.arm}/seed{run.seed}."
+        )

@@ -1,4 +1,5 @@
-"""Several processes that work on one run together, as torchrun and accelerate launch start them: one process is one rank."""
+"""Several processes that work on one run together, as torchrun and accelerate launch start them: one process is one
+rank."""
 
 from __future__ import annotations
 
@@ -27,29 +28,41 @@ def world_size() -> int:
     asked = os.environ.get("WORLD_SIZE")
     if asked is not None:
         if not asked.isdecimal() or (asked != "1" and not {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys()):
-            raise UserError(f"WORLD_SIZE={asked} is set, but not what goes with it (RANK, LOCAL_RANK, MASTER_ADDR): {HOW} For one "
-                            "process unset it.")
+            raise UserError(
+                f"WORLD_SIZE={asked} is set, but not what goes with it (RANK, LOCAL_RANK, MASTER_ADDR): {HOW} For one "
+                "process unset it."
+            )
         if asked != "1":
             import torch.distributed.nn  # noqa: F401  before there is a group: its functions keep the one there is for their default, see `leave`
         return int(asked)
     for name in COPIES:
         if os.environ.get(name, "1") not in ("", "0", "1"):
-            raise UserError(f"{name}={os.environ[name]}: so many copies of this run were started, each by itself. {HOW}")
+            raise UserError(
+                f"{name}={os.environ[name]}: so many copies of this run were started, each by itself. {HOW}"
+            )
     if "MASTER_ADDR" in os.environ:
-        raise UserError(f"Several processes were asked for (MASTER_ADDR is set), one was started (WORLD_SIZE is not). {HOW} For one "
-                        "process unset MASTER_ADDR.")
+        raise UserError(
+            f"Several processes were asked for (MASTER_ADDR is set), one was started (WORLD_SIZE is not). {HOW} For "
+            "one process unset MASTER_ADDR."
+        )
     if os.environ.get("LOCAL_RANK", "-1") != "-1":
-        raise UserError(f"LOCAL_RANK={os.environ['LOCAL_RANK']} is set, as a launcher does, but WORLD_SIZE is not. {HOW} For one process "
-                        "unset it.")
+        raise UserError(
+            f"LOCAL_RANK={os.environ['LOCAL_RANK']} is set, as a launcher does, but WORLD_SIZE is not. {HOW} For one "
+            "process unset it."
+        )
     return 1
 
 
-HOW = "Start them with `torchrun --standalone --nproc_per_node N`, or `accelerate launch --config_file recipes/accelerate/...`."
+HOW = (
+    "Start them with `torchrun --standalone --nproc_per_node N`, or `accelerate launch --config_file "
+    "recipes/accelerate/...`."
+)
 
 
 def is_first() -> bool:
     """Return whether this process writes: the only one, or rank 0 of those that a launcher started."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or int(os.environ.get("RANK", 0)) == 0  # alone RANK is somebody else's variable
+    # alone RANK is somebody else's variable
+    return os.environ.get("WORLD_SIZE", "1") == "1" or int(os.environ.get("RANK", 0)) == 0
 
 
 def broadcast(value: T) -> T:
@@ -63,7 +76,8 @@ def broadcast(value: T) -> T:
 
 
 def lost(error: BaseException) -> str | None:
-    """What a library's error means by which another process cannot be reached, without a full stop; None of any other error."""
+    """What a library's error means by which another process cannot be reached, without a full stop; None of any other
+    error."""
     torch = sys.modules.get("torch")
     if torch is None or not (isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)):
         return None
@@ -94,9 +108,11 @@ def gone() -> str | None:
 def leave() -> None:
     """End the group of processes, if there is one: from now on each works, and may end, on its own.
 
-    Its threads would outlive the interpreter and, now and then, abort a run that has finished: github.com/pytorch/pytorch/pull/179291.
+    Its threads would outlive the interpreter and, now and then, abort a run that has finished:
+    github.com/pytorch/pytorch/pull/179291.
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-        gc.collect()  # the threads end with the last reference, and a model wrapped for the group holds one in a circle
+        # the threads end with the last reference, and a model wrapped for the group holds one in a circle
+        gc.collect()

@@ -19,9 +19,27 @@ from xstilts.run.listing import Listing, look
 from xstilts.run.record import FILE_NAME, SCHEMA, Record, completed, is_there, mean
 
 __all__ = [
-    "FAILED", "FILE_NAME", "SCHEMA", "Listing", "command_line", "failures", "file_sha256", "is_there", "listing", "mean", "obey_umask",
-    "paths", "read", "read_note", "unfinished", "versions", "write", "write_bytes", "write_failure", "write_text",
-]  # fmt: skip
+    "FAILED",
+    "FILE_NAME",
+    "SCHEMA",
+    "Listing",
+    "command_line",
+    "failures",
+    "file_sha256",
+    "is_there",
+    "listing",
+    "mean",
+    "obey_umask",
+    "paths",
+    "read",
+    "read_note",
+    "unfinished",
+    "versions",
+    "write",
+    "write_bytes",
+    "write_failure",
+    "write_text",
+]
 FAILED = "failed.json"
 _LONGEST = 1000  # characters shown of a cause
 
@@ -82,7 +100,11 @@ def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None)
     Raises:
         UserError: it cannot be written.
     """
-    record = {"cause": privacy.hide(cause), "checkpoint": checkpoint, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    record = {
+        "cause": privacy.hide(cause),
+        "checkpoint": checkpoint,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     write_text(Path(folder, FAILED), json.dumps(record, indent=1) + "\n")
 
 
@@ -100,7 +122,12 @@ def failures(below: Listing | str | os.PathLike) -> dict[str, str]:
 
 
 def unfinished(below: Listing | str | os.PathLike) -> list[str]:
-    """The folders below a folder of runs of trainings that were begun and neither finished nor failed by themselves."""
+    """The folders below a folder of runs of trainings that were begun and neither finished nor failed by
+    themselves."""
     below = listing(below)
     begun = (path.parent for path in below.named("run.json"))
-    return [str(folder.relative_to(below.root)) for folder in begun if not is_there(folder) and not os.path.lexists(folder / FAILED)]
+    return [
+        str(folder.relative_to(below.root))
+        for folder in begun
+        if not is_there(folder) and not os.path.lexists(folder / FAILED)
+    ]

@@ -1,11 +1,12 @@
-"""Code-switching: words of an English text replaced by another language's, from a bilingual lexicon (arXiv 2305.05295).
+"""Code-switching: words of an English text replaced by another language's, from a bilingual lexicon (arXiv
+2305.05295).
 
 bilingual: each side of a pair has one language. multilingual: each word that is replaced draws its language anew.
 A word the lexicon does not have stays as it is, so the real switch rate lies below the probability: `Counts` has both.
 
-Two ways. Ours replaces words where they stand, draws among all translations of a word and leaves everything else alone.
-`treebank` is that of the paper's published code: Penn Treebank tokens (also numbers and stops, "n't"), the first
-translation of a token, and the text put together again from the tokens, which may change its blanks and quotes.
+Two ways. Ours replaces words where they stand, draws among all translations of a word and leaves everything else
+alone. `treebank` is that of the paper's published code: Penn Treebank tokens (also numbers and stops, "n't"), the
+first translation of a token, and the text put together again from the tokens, which may change its blanks and quotes.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ class Counts:
 
     def __str__(self) -> str:
         share = 100 * self.switched / max(self.words, 1)
-        return (f"{self.switched} of {self.words} words switched ({share:.1f} %), "
-                f"{self.drawn - self.switched} more drawn but not in the lexicon")
+        return (
+            f"{self.switched} of {self.words} words switched ({share:.1f} %), {self.drawn - self.switched} more drawn "
+            "but not in the lexicon"
+        )
 
 
 def switch(
@@ -100,16 +103,26 @@ def switch_columns(
     def batch(rows: dict[str, list], indices: list[int]) -> dict[str, list]:
         columns: dict[str, list] = {}
         for column, lexica in lexicons.items():
-            pairs = [switch(text, lexica, probability, random.Random(f"{seed}/{column}/{i}"), treebank)
-                     for text, i in zip(rows[column], indices, strict=True)]
+            pairs = [
+                switch(text, lexica, probability, random.Random(f"{seed}/{column}/{i}"), treebank)
+                for text, i in zip(rows[column], indices, strict=True)
+            ]
             columns[column] = [text for text, _ in pairs]
             for part in ("words", "drawn", "switched"):
                 columns[f"{column}/{part}"] = [getattr(counts, part) for _, counts in pairs]
         return columns
 
     # datasets would hash the function by its name, so that switched rows outlived the code or lexicon that made them
-    key = Hasher.hash((data._fingerprint, {c: list(x) for c, x in lexicons.items()}, probability, seed, treebank,
-                       inspect.getsource(sys.modules[__name__])))
+    key = Hasher.hash(
+        (
+            data._fingerprint,
+            {c: list(x) for c, x in lexicons.items()},
+            probability,
+            seed,
+            treebank,
+            inspect.getsource(sys.modules[__name__]),
+        )
+    )
     done = data.map(batch, batched=True, with_indices=True, desc="code-switching", new_fingerprint=key)
     counts = {c: Counts(*(sum(done[f"{c}/{part}"]) for part in ("words", "drawn", "switched"))) for c in lexicons}
     return done.select_columns(data.column_names), counts
@@ -140,8 +153,10 @@ def read_lexicons(
         if match and (path.is_dir() or path.suffix in TEXT_FILES):
             found[codes.normalize(match[1])] = path
     if not found:
-        raise UserError(f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
-                        "en-de/train.parquet (.jsonl, .jsonl.gz) with columns source and target.")
+        raise UserError(
+            f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
+            "en-de/train.parquet (.jsonl, .jsonl.gz) with columns source and target."
+        )
     wanted = [code for code in map(codes.normalize, languages) if code != "en"] or list(found)
     for code in wanted:
         if code not in found:
@@ -161,8 +176,11 @@ def read_lexicons(
                 if target not in entries:
                     entries.append(target)
         if not lexicon:
-            raise UserError(f"--lexicon {folder}: en-{code} has no entry that can be used (one English word, and its translation"
-                            + (" that differs from it" if skip_identities else "") + f"); it has {len(pairs)} rows.")
+            raise UserError(
+                f"--lexicon {folder}: en-{code} has no entry that can be used (one English word, and its translation"
+                + (" that differs from it" if skip_identities else "")
+                + f"); it has {len(pairs)} rows."
+            )
         lexicons[code] = lexicon
     return lexicons, records
 
@@ -173,7 +191,9 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
         rows = Rows(path.parent.parent)
         read = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
         check_text(read.data, ("source", "target"), read.where)
-        return [(s.strip(), t.strip()) for s, t in zip(read.data["source"], read.data["target"], strict=True)], read.record
+        return [
+            (s.strip(), t.strip()) for s, t in zip(read.data["source"], read.data["target"], strict=True)
+        ], read.record
     pairs = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words
@@ -185,8 +205,14 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
             raise UserError(f"{path}, line {number}: expected `source TAB target`, found {line!r}.")
         if line.strip():
             pairs.append((fields[0].strip(), fields[1].strip()))
-    return pairs, {"id": path.parent.name, "config": path.stem, "split": "train", "sha256": sha256(path), "file": str(path),
-                   "rows": len(pairs)}
+    return pairs, {
+        "id": path.parent.name,
+        "config": path.stem,
+        "split": "train",
+        "sha256": sha256(path),
+        "file": str(path),
+        "rows": len(pairs),
+    }
 
 
 def check(how, lexicon: str | None) -> None:
@@ -200,22 +226,31 @@ def check(how, lexicon: str | None) -> None:
     if not 0 < how.switch_probability <= 1:
         raise UserError(f"--switch_probability {how.switch_probability} must be above 0 and up to 1.")
     if how.code_switch and not lexicon:
-        raise UserError("--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet.")
+        raise UserError(
+            "--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet."
+        )
     for name in told(how):
-        if name in ("switch_languages", "switch_probability", "switch_side", "switch_treebank", "skip_identities") and not how.code_switch:
+        if (
+            name in ("switch_languages", "switch_probability", "switch_side", "switch_treebank", "skip_identities")
+            and not how.code_switch
+        ):
             raise UserError(f"--{name} goes with --code_switch bilingual or multilingual.")
     asked = [codes.normalize(code) for code in how.switch_languages]
     if "en" in asked:
         raise UserError("--switch_languages en: English words are what is replaced; name other languages.")
     side = getattr(how, "switch_side", "both")
     if how.code_switch == "bilingual" and side != "both" and len(set(asked)) > 1:
-        raise UserError(f"--switch_side {side} switches one side, and bilingual has one language a side: --switch_languages "
-                        f"{' '.join(how.switch_languages)} names {len(set(asked))}. Give one.")
+        raise UserError(
+            f"--switch_side {side} switches one side, and bilingual has one language a side: --switch_languages "
+            f"{' '.join(how.switch_languages)} names {len(set(asked))}. Give one."
+        )
     if how.switch_treebank:
         _treebank()
 
 
-def sides(mode: str, lexicons: dict[str, Lexicon], query: bool = True, passage: bool = True) -> dict[str, list[Lexicon]]:
+def sides(
+    mode: str, lexicons: dict[str, Lexicon], query: bool = True, passage: bool = True
+) -> dict[str, list[Lexicon]]:
     """The lexicons of each side of a pair, for `switch_columns`.
 
     multilingual: all of them, for both. bilingual: one language for both sides, or the first for queries and the
@@ -227,8 +262,10 @@ def sides(mode: str, lexicons: dict[str, Lexicon], query: bool = True, passage: 
     if mode == "multilingual":
         of = {"query": list(lexicons.values()), "passage": list(lexicons.values())}
     elif len(lexicons) > 2:
-        raise UserError(f"--code_switch bilingual has one language a side, and the lexicons have {len(lexicons)} "
-                        f"({' '.join(lexicons)}). Give --switch_languages de (both sides), or de ru (queries, passages).")
+        raise UserError(
+            f"--code_switch bilingual has one language a side, and the lexicons have {len(lexicons)} "
+            f"({' '.join(lexicons)}). Give --switch_languages de (both sides), or de ru (queries, passages)."
+        )
     else:
         first, last = list(lexicons.values())[0], list(lexicons.values())[-1]
         of = {"query": [first], "passage": [last]}

@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from datasets import concatenate_datasets
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback
@@ -43,7 +46,8 @@ from xstilts.train.training_arguments import training_arguments
 Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
 SWITCHED = "en, code-switched"  # stands beside the languages, but is none
 
-# ---- pairs -------------------------------------------------------------------------------------------------------------
+# ---- pairs ----------------------------------------------------------------------------------------------------------
+
 
 class PairRows(torch.utils.data.Dataset):
     """Pairs of several tasks and languages; an item is asked for as (row of its query, row of its passage).
@@ -54,19 +58,28 @@ class PairRows(torch.utils.data.Dataset):
         drawn: the languages batches are made of; None: all. The others only have a say in which ids are kept, and the
             first one in which pairs may stand in one batch.
         limit: pairs of a task at most: the first so many that are kept.
-        shuffle: a seed to deal out the passages anew with, the same way in every language; None: each query has its own.
+        shuffle: a seed to deal out the passages anew with, the same way in every language; None: each query has its
+            own.
 
     Attributes:
         data: all rows one after another, query and passage.
-        queries, passages: for each task an array (languages drawn, pairs) of row numbers in `data`; a column is one pair.
-        texts: for each task an array (pairs, 2) that numbers equal queries, and equal passages, alike (first language).
+        queries, passages: for each task an array (languages drawn, pairs) of row numbers in `data`; a column is one
+            pair.
+        texts: for each task an array (pairs, 2) that numbers equal queries, and equal passages, alike (first
+            language).
         lacking: for each task {language: ids of the first language that it lacks}.
 
     Raises:
         UserError: an id stands twice in one language, or no id stands in all.
     """
 
-    def __init__(self, parts: dict[str, dict], drawn: Sequence[str] | None = None, limit: int | None = None, shuffle: int | None = None):
+    def __init__(
+        self,
+        parts: dict[str, dict],
+        drawn: Sequence[str] | None = None,
+        limit: int | None = None,
+        shuffle: int | None = None,
+    ):
         blocks, self.queries, self.passages, self.texts, self.lacking, start = [], {}, {}, {}, {}, 0
         for task, by_language in parts.items():
             places, self.lacking[task] = align(task, {language: data["id"] for language, data in by_language.items()})
@@ -97,12 +110,13 @@ class PairRows(torch.utils.data.Dataset):
 class PairSampler:
     """Batches of (query row, passage row): in each one task, no text twice on a side, and the languages of its kind.
 
-    mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn uniformly.
-    hybrid: mono with probability alpha, else cross (arXiv 2408.10536). The languages are drawn once a batch: in a batch
-    that mixed them a model could tell a passage by its language alone. english: mono, of the one language drawn.
+    mono: both sides in one language, drawn uniformly. cross: the two sides in two different languages, drawn
+    uniformly. hybrid: mono with probability alpha, else cross (arXiv 2408.10536). The languages are drawn once a
+    batch: in a batch that mixed them a model could tell a passage by its language alone. english: mono, of the one
+    language drawn.
 
-    An epoch sees each id once at most, in whatever language; it has floor(pairs / batch size) batches a task, which are
-    full unless too few different texts are left. What comes depends on seed and epoch alone.
+    An epoch sees each id once at most, in whatever language; it has floor(pairs / batch size) batches a task, which
+    are full unless too few different texts are left. What comes depends on seed and epoch alone.
 
     Args:
         processes: the number of batches is a multiple of it.
@@ -110,14 +124,26 @@ class PairSampler:
 
     drop_last = True
 
-    def __init__(self, pairs: PairRows, batch_size: int, batches: str = "mono", alpha: float = 0.5, seed: int = 0, processes: int = 1):
+    def __init__(
+        self,
+        pairs: PairRows,
+        batch_size: int,
+        batches: str = "mono",
+        alpha: float = 0.5,
+        seed: int = 0,
+        processes: int = 1,
+    ):
         for task, of in pairs.queries.items():
             if batches in ("cross", "hybrid") and len(of) < 2:
-                raise UserError(f"--batch_languages {batches} needs pairs in two languages at least: --train_languages en de ...")
+                raise UserError(
+                    f"--batch_languages {batches} needs pairs in two languages at least: --train_languages en de ..."
+                )
             different = min(len(np.unique(column)) for column in pairs.texts[task].T)
             if different < batch_size or of.shape[1] < batch_size * processes:
-                raise UserError(f"{task} has {of.shape[1]} pairs ({different} with different texts), fewer than a batch; "
-                                f"lower --per_device_train_batch_size {batch_size}.")
+                raise UserError(
+                    f"{task} has {of.shape[1]} pairs ({different} with different texts), fewer than a batch; "
+                    f"lower --per_device_train_batch_size {batch_size}."
+                )
         self.pairs, self.batch_size, self.seed, self.epoch = pairs, batch_size, seed, 0
         self.mono = {"cross": 0.0, "hybrid": alpha}.get(batches, 1.0)
         self.total = sum(of.shape[1] // batch_size for of in pairs.queries.values()) // processes * processes
@@ -165,10 +191,12 @@ def _chain(waiting: list, coming: Iterator) -> Iterator:
     yield from coming
 
 
-# ---- model, loss, trainer ----------------------------------------------------------------------------------------------
+# ---- model, loss, trainer -------------------------------------------------------------------------------------------
+
 
 def load_encoder(name: str, revision: str = "main", attention: str | None = None):
-    """A checkpoint's encoder in float32; its pooler, which no loss here reaches, is handed on as it is, if it has one."""
+    """A checkpoint's encoder in float32; its pooler, which no loss here reaches, is handed on as it is, if it has
+    one."""
     encoder, missing = load_checked(name, revision, pooler=True, attention=attention)
     if getattr(encoder, "pooler", None) is not None:
         if missing:
@@ -194,11 +222,19 @@ class UpperLayers(Cut):
             raise UserError(f"--layer {layer}: the model has layers 1 to {n} to train.")
         super().__init__(encoder, n if layer is None else layer)
         if not self.exact:
-            raise UserError(f"--layer {layer}: a {encoder.config.model_type} model cannot be cut there; train the last layer.")
+            raise UserError(
+                f"--layer {layer}: a {encoder.config.model_type} model cannot be cut there; train the last layer."
+            )
 
 
-def build(name: str, pooling: str = "mean", prompts: dict[str, str] | None = None, revision: str = "main",
-          layer: int | None = None, attention: str | None = None) -> SentenceTransformer:
+def build(
+    name: str,
+    pooling: str = "mean",
+    prompts: dict[str, str] | None = None,
+    revision: str = "main",
+    layer: int | None = None,
+    attention: str | None = None,
+) -> SentenceTransformer:
     """A checkpoint's encoder, in float32, under a pooling layer; on the CPU, from where the trainer moves it.
 
     Args:
@@ -254,7 +290,9 @@ class PairTrainer(trainers.Watched, SentenceTransformerTrainer):
 
     def get_train_dataloader(self):
         self.accelerator.even_batches = False
-        loader = DataLoader(self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator, **loader_options(self.args))
+        loader = DataLoader(
+            self.pairs, batch_sampler=self.sampler, collate_fn=self.data_collator, **loader_options(self.args)
+        )
         return self.accelerator.prepare(loader)
 
     def _load_from_checkpoint(self, checkpoint_path):
@@ -271,12 +309,13 @@ class PairTrainer(trainers.Watched, SentenceTransformerTrainer):
 
 
 def accuracy(model: SentenceTransformer, task, examples, nearest: Nearest, batch_size: int = 64) -> dict[str, float]:
-    """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine. Equal tokens are embedded once, as
-    in `Encoder.embed`."""
+    """The task's score on its dev pairs, 0-100: every query's nearest passage by cosine. Equal tokens are embedded
+    once, as in `Encoder.embed`."""
     sides = {"query": examples["query"][:], "passage": task.candidates(examples)}
     texts = [model.prompts.get(side, "") + text for side, column in sides.items() for text in column]
     ids = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
-    of_tokens = dict(zip(map(tuple, reversed(ids)), reversed(texts), strict=True))  # the first text of those with equal tokens
+    # the first text of those with equal tokens
+    of_tokens = dict(zip(map(tuple, reversed(ids)), reversed(texts), strict=True))
     place = {tokens: row for row, tokens in enumerate(of_tokens)}
     vectors = model.encode(list(of_tokens.values()), batch_size=batch_size, show_progress_bar=False)
     vectors = vectors[[place[tuple(row)] for row in ids]]
@@ -284,7 +323,7 @@ def accuracy(model: SentenceTransformer, task, examples, nearest: Nearest, batch
     return task.score(found.tolist(), examples, "en")
 
 
-# ---- the run -----------------------------------------------------------------------------------------------------------
+# ---- the run --------------------------------------------------------------------------------------------------------
 
 # fields of TrainingArguments that this training does not take, beside those that none does
 REFUSED = {
@@ -295,8 +334,9 @@ REFUSED = {
 }
 
 
-def train(how, family, layer: str, pooling: str, model_args, data_args, run_args, rest: list[str],
-          nearest: Nearest) -> None:
+def train(
+    how, family, layer: str, pooling: str, model_args, data_args, run_args, rest: list[str], nearest: Nearest
+) -> None:
     """Trains `run_args.output_dir` from a checkpoint; goes on where it stopped. Writes a phase-2 results.json.
 
     Args:
@@ -312,7 +352,8 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
     how = dataclasses.replace(how, query_prompt=how.query_prompt or "", passage_prompt=how.passage_prompt or "")
     tasks = [get_pairs(name, data_args.benchmark) for name in dict.fromkeys(how.train_tasks)]
     languages = family_languages(family) or ["en"]
-    # whatever is drawn: of all these only ids that all have, in the order of English, its equal texts in different batches
+    # whatever is drawn: of all these only ids that all have, in the order of English, its equal texts in different
+    # batches
     drawn = [SWITCHED] if how.code_switch else ["en"] if how.batch_languages == "english" else languages
     languages = list(dict.fromkeys(["en", *languages]))
     name = check_checkpoint(model_args.model_name_or_path)
@@ -321,17 +362,29 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # where each checkpoint went
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     args = training_arguments(run_args, rest, defaults, refused=REFUSED, train_sampling_strategy="random")
-    if args.per_device_train_batch_size < 2:  # the other passages of a batch are what is wrong: without any the loss is 0
-        raise UserError("--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at least, or "
-                        "--cached_loss_mini_batch 1 with a larger one where memory does not suffice.")
+    if args.per_device_train_batch_size < 2:
+        # the other passages of a batch are what is wrong: without any the loss is 0
+        raise UserError(
+            "--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 at "
+            "least, or --cached_loss_mini_batch 1 with a larger one where memory does not suffice."
+        )
     lexicons, read = {}, []
     if how.code_switch:
-        lexicons, read = code_switch.read_lexicons(family.lexicon, how.switch_languages or languages, how.skip_identities,
-                                                  how.switch_treebank)
-    settings = settings_of(args, name, model_args, layer=layer, pooling=pooling, **vars(how), **vars(data_args),
-                           **told(family) | {"train_languages": languages},
-                           seen_languages=[code for code in (lexicons or drawn) if code != "en"],
-                           lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read})
+        lexicons, read = code_switch.read_lexicons(
+            family.lexicon, how.switch_languages or languages, how.skip_identities, how.switch_treebank
+        )
+    settings = settings_of(
+        args,
+        name,
+        model_args,
+        layer=layer,
+        pooling=pooling,
+        **vars(how),
+        **vars(data_args),
+        **told(family) | {"train_languages": languages},
+        seen_languages=[code for code in (lexicons or drawn) if code != "en"],
+        lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read},
+    )
     rows = inputs.open_rows(data_args, family.translations)
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
@@ -344,15 +397,19 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
         model.max_seq_length = featurizing.max_length(data_args, defaults["max_seq_length"], tokenizer, encoder.config)
         for side, prompt in prompts.items():
             if (tokens := len(tokenizer(prompt)["input_ids"])) >= model.max_seq_length:
-                raise UserError(f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. Shorten "
-                                "it, or raise --max_seq_length.")
+                raise UserError(
+                    f"--{side}_prompt has {tokens} tokens of at most {model.max_seq_length}: no room for a {side}. "
+                    "Shorten it, or raise --max_seq_length."
+                )
         if model_args.freeze_embeddings:
             heads.freeze_embeddings(encoder)
 
-        # ---- rows ----------------------------------------------------------------------------------------------------
+        # ---- rows ---------------------------------------------------------------------------------------------------
         notes = unused.of_model(model_args) + unused.of_rows(data_args) + unused.of_family(family, how, [])
         if how.code_switch:
-            switched = code_switch.sides(how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage")))
+            switched = code_switch.sides(
+                how.code_switch, lexicons, *(how.switch_side in (side, "both") for side in ("query", "passage"))
+            )
         with args.main_process_first(desc="pairs"):
             parts = {}
             for task in tasks:
@@ -360,46 +417,95 @@ def train(how, family, layer: str, pooling: str, model_args, data_args, run_args
                 if family.match_roundtrip:
                     of[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
                 if how.code_switch:
-                    of[SWITCHED], found = code_switch.switch_columns(of["en"], switched, how.switch_probability, run_args.seed,
-                                                                     how.switch_treebank)
+                    of[SWITCHED], found = code_switch.switch_columns(
+                        of["en"], switched, how.switch_probability, run_args.seed, how.switch_treebank
+                    )
                     notes += [f"{task.name} {side}: {count}" for side, count in found.items()]
                 parts[task.name] = of
             dev = {task.name: inputs.first(task.load("dev", "en", rows), data_args.max_eval_samples) for task in tasks}
             pairs = PairRows(parts, drawn, data_args.max_train_samples, run_args.seed if how.shuffle_labels else None)
-        notes += [f"{task}: pairs left out, which not every language has: {counts(n)}" for task, n in pairs.lacking.items() if n]
+        notes += [
+            f"{task}: pairs left out, which not every language has: {counts(n)}"
+            for task, n in pairs.lacking.items()
+            if n
+        ]
         notes += ["passages shuffled: each query has some other's"] if how.shuffle_labels else []
         notes += unused.of_translations(family, rows)
-        sampler = PairSampler(pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size)
+        sampler = PairSampler(
+            pairs, args.per_device_train_batch_size, how.batch_languages, how.alpha, order_seed(args), args.world_size
+        )
         unused.log(notes, rows)
 
-        # ---- train ---------------------------------------------------------------------------------------------------
+        # ---- train --------------------------------------------------------------------------------------------------
         label = "+".join(task.name for task in tasks)
-        trainer = PairTrainer(model=model, args=library_arguments(args, prompts), pairs=pairs, sampler=sampler, name=run_args.arm or label,
-                              layer=trained, loss=make_loss(model, how.scale, how.cached_loss_mini_batch))
-        before = {task.name: accuracy(model, task, dev[task.name], nearest, args.per_device_eval_batch_size) for task in tasks}
+        trainer = PairTrainer(
+            model=model,
+            args=library_arguments(args, prompts),
+            pairs=pairs,
+            sampler=sampler,
+            name=run_args.arm or label,
+            layer=trained,
+            loss=make_loss(model, how.scale, how.cached_loss_mini_batch),
+        )
+        before = {
+            task.name: accuracy(model, task, dev[task.name], nearest, args.per_device_eval_batch_size)
+            for task in tasks
+        }
         run.begin()
         seconds = runner.train(trainer, run, run.checkpoint)
 
-        # ---- score on English dev, save, say -------------------------------------------------------------------------
-        scores = {task.name: accuracy(model, task, dev[task.name], nearest, args.per_device_eval_batch_size) for task in tasks}
+        # ---- score on English dev, save, say ------------------------------------------------------------------------
+        scores = {
+            task.name: accuracy(model, task, dev[task.name], nearest, args.per_device_eval_batch_size)
+            for task in tasks
+        }
         chance = {task.name: task.chance(dev[task.name]) for task in tasks}
         key = tasks[0].metric
-        flat = [t.name for t in tasks
-                if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))]
+        flat = [
+            t.name
+            for t in tasks
+            if not how.shuffle_labels and t.at_chance(scores[t.name][key], chance[t.name][key], len(dev[t.name]))
+        ]
         for task in flat:
-            runner.logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n", task, key,
-                                  scores[task][key], chance[task][key])
+            runner.logger.warning(
+                "\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
+                task,
+                key,
+                scores[task][key],
+                chance[task][key],
+            )
         trainer.save_model(run_args.output_dir)
         single = len(tasks) == 1
-        run.finish(Record.new(
-            run_args, phase="intermediate", task=label, form="pairs", model=name, metric=key,
-            chance=chance[label] if single else None, at_chance=bool(flat),
-            dev={"en": scores[label] if single else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}},
-            settings=settings, data=rows.records, seconds=seconds,
-            measures=runner.measures(trainer, len(pairs)) | {
-                f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
-            notes=notes + [f"{task}: the English dev score is at chance" for task in flat],
-        ), checkpoint=True)
+        run.finish(
+            Record.new(
+                run_args,
+                phase="intermediate",
+                task=label,
+                form="pairs",
+                model=name,
+                metric=key,
+                chance=chance[label] if single else None,
+                at_chance=bool(flat),
+                dev={
+                    "en": scores[label]
+                    if single
+                    else {f"{t}/{m}": v for t, by in scores.items() for m, v in by.items()}
+                },
+                settings=settings,
+                data=rows.records,
+                seconds=seconds,
+                measures=runner.measures(trainer, len(pairs))
+                | {f"{t}/dev_{m}_before": v for t, by in before.items() for m, v in by.items()},
+                notes=notes + [f"{task}: the English dev score is at chance" for task in flat],
+            ),
+            checkpoint=True,
+        )
         for task in tasks:
-            runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", task.name, key, scores[task.name][key],
-                               before[task.name][key], chance[task.name][key])
+            runner.logger.info(
+                "%s English dev %s: %.1f, before %.1f, chance %.1f",
+                task.name,
+                key,
+                scores[task.name][key],
+                before[task.name][key],
+                chance[task.name][key],
+            )

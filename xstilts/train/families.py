@@ -1,4 +1,5 @@
-"""Which languages an arm's family has, and which arguments go together; checked before anything is read. Imports nothing heavy."""
+"""Which languages an arm's family has, and which arguments go together; checked before anything is read. Imports
+nothing heavy."""
 
 from __future__ import annotations
 
@@ -31,12 +32,18 @@ def check(family, arm) -> None:
     if mode != "hybrid":
         refuse_unused("it goes with --language_mode hybrid", arm, only=["alpha"])
     if mode in ("multilingual", "translated") and not foreign:
-        raise UserError(f"--language_mode {mode} needs --train_languages with one beside English, e.g. --train_languages en de sw.")
+        raise UserError(
+            f"--language_mode {mode} needs --train_languages with one beside English, e.g. --train_languages en de sw."
+        )
     if mode in ("cross", "hybrid") and len(languages) < 2:
-        raise UserError(f"--language_mode {mode} needs two --train_languages at least, e.g. --train_languages en de sw.")
+        raise UserError(
+            f"--language_mode {mode} needs two --train_languages at least, e.g. --train_languages en de sw."
+        )
     if mode == "roundtrip" and not family.match_roundtrip:
-        raise UserError("--language_mode roundtrip needs --match_roundtrip, in every arm of the family: rows that did not come "
-                        "back whole are left out of all of them.")
+        raise UserError(
+            "--language_mode roundtrip needs --match_roundtrip, in every arm of the family: rows that did not come "
+            "back whole are left out of all of them."
+        )
     if arm.code_switch and mode != "english":
         raise UserError(f"--code_switch replaces English words; it goes with --language_mode english, not {mode}.")
     code_switch.check(arm, family.lexicon)
@@ -70,12 +77,19 @@ def check_pairs(how, family) -> None:
     if how.batch_languages != "hybrid":
         refuse_unused("it goes with --batch_languages hybrid", how, only=["alpha"])
     if how.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2 and not how.code_switch:
-        raise UserError(f"--batch_languages {how.batch_languages} needs pairs in two languages at least: --train_languages en de ...")
+        raise UserError(
+            f"--batch_languages {how.batch_languages} needs pairs in two languages at least: --train_languages en de "
+            "..."
+        )
     if how.scale <= 0 or (how.cached_loss_mini_batch is not None and how.cached_loss_mini_batch < 1):
-        raise UserError(f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive.")
+        raise UserError(
+            f"--scale {how.scale} and --cached_loss_mini_batch {how.cached_loss_mini_batch} must be positive."
+        )
     code_switch.check(how, family.lexicon)
     if how.code_switch and how.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
-        raise UserError("--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en).")
+        raise UserError(
+            "--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en)."
+        )
 
 
 def check_adapter(arguments) -> None:
@@ -87,7 +101,9 @@ def check_adapter(arguments) -> None:
     if not arguments.peft:
         refuse_unused("it goes with --peft lora", arguments)
     elif arguments.lora_rank < 1 or not 0 <= arguments.lora_dropout < 1 or arguments.lora_targets == []:
-        raise UserError(f"--lora_rank {arguments.lora_rank} must be 1 at least, --lora_dropout {arguments.lora_dropout} in 0..1, and "
-                        "--lora_targets must name a module, e.g. query value.")
+        raise UserError(
+            f"--lora_rank {arguments.lora_rank} must be 1 at least, --lora_dropout {arguments.lora_dropout} in 0..1, "
+            "and --lora_targets must name a module, e.g. query value."
+        )
     elif arguments.lora_alpha is not None and arguments.lora_alpha <= 0:
         raise UserError(f"--lora_alpha {arguments.lora_alpha}: the adapter is scaled by it; give a number above 0.")

@@ -29,15 +29,28 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
     clean_tokenizer(tokenizer)
     key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
     try:
-        features = through_cache(examples, task.featurize, with_indices=True, fn_kwargs=options, remove_columns=examples.column_names,
-                                 desc=f"{desc}: features", new_fingerprint=key)
+        features = through_cache(
+            examples,
+            task.featurize,
+            with_indices=True,
+            fn_kwargs=options,
+            remove_columns=examples.column_names,
+            desc=f"{desc}: features",
+            new_fingerprint=key,
+        )
     except BaseException as error:
-        if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):  # tokenizers raises bare Exceptions
+        if not (isinstance(error, UserError) or type(error) is Exception or is_panic(error)):
+            # tokenizers raises bare Exceptions
             raise
         row, cause = _failing(task, examples, options)
         raise UserError(f"{desc}, row {row + 1}: {first_line(cause or error)}") from error
-    return through_cache(features, lambda ids: {"length": task.lengths(ids)}, input_columns="input_ids", desc=f"{desc}: lengths",
-                         new_fingerprint=fingerprint(task, features, "length"))
+    return through_cache(
+        features,
+        lambda ids: {"length": task.lengths(ids)},
+        input_columns="input_ids",
+        desc=f"{desc}: lengths",
+        new_fingerprint=fingerprint(task, features, "length"),
+    )
 
 
 def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
@@ -53,7 +66,8 @@ def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
 
 
 def through_cache(data, function, **options):
-    """`data.map` in batches; what the cache holds of it and cannot be read, cut off or damaged, is made anew, and that is said."""
+    """`data.map` in batches; what the cache holds of it and cannot be read, cut off or damaged, is made anew, and that
+    is said."""
     try:
         return data.map(function, batched=True, **options)
     except (pyarrow.ArrowInvalid, OSError) as error:
@@ -72,15 +86,23 @@ def text_features(task, texts: dict, tokenizer, max_length: int, train: bool) ->
         UserError: a language has no other texts, or the tokenizer cannot mask.
     """
     if tokenizer.mask_token is None:
-        raise UserError("The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling.")
+        raise UserError(
+            "The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling."
+        )
     parts, notes, name = [], [], f"{task.name}{'' if train else ', held out'}"
     for code, some in texts.items():
         features = featurize(task, some, tokenizer, max_length, train, code)
         kept = np.flatnonzero(has_words(features, tokenizer.all_special_ids))
         if not len(kept):
-            raise UserError(f"{name}, {code}: none of {len(some)} texts has a token to predict. Give more text, or leave {code} out.")
+            raise UserError(
+                f"{name}, {code}: none of {len(some)} texts has a token to predict. Give more text, or leave {code} "
+                "out."
+            )
         if len(kept) < len(features):
-            notes.append(f"{name}, {code}: {len(features) - len(kept)} of {len(features)} texts without a token to predict left out")
+            notes.append(
+                f"{name}, {code}: {len(features) - len(kept)} of {len(features)} texts without a token to predict "
+                "left out"
+            )
             features = features.select(kept)
         parts.append(features)
     return concatenate_datasets(parts), notes
@@ -110,8 +132,8 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
     """Tokens a feature may have: the user's, or the task's capped by what the model takes.
 
     Raises:
-        UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not cut at all);
-            tokenizer and model are not of each other.
+        UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not
+            cut at all); tokenizer and model are not of each other.
     """
     check_vocabulary("--model_name_or_path", config, tokenizer)
     limit = length_limit(config, tokenizer)
@@ -121,5 +143,8 @@ def max_length(data_args, task_length: int, tokenizer, config) -> int:
         raise UserError(f"--max_seq_length {data_args.max_seq_length}: the model takes at most {limit} tokens.")
     least = tokenizer.num_special_tokens_to_add(pair=True) + 2
     if data_args.max_seq_length < least:
-        raise UserError(f"--max_seq_length {data_args.max_seq_length}: give at least {least} tokens, {least - 2} of which are special.")
+        raise UserError(
+            f"--max_seq_length {data_args.max_seq_length}: give at least {least} tokens, {least - 2} of which are "
+            "special."
+        )
     return data_args.max_seq_length

@@ -23,8 +23,11 @@ from xstilts.train.trainers import TaskTrainer
 
 # fields of TrainingArguments that a mixture does not take, beside those that no training does
 UNUSED = "every step leaves the heads of the other tasks unused"
-REFUSED = {"train_sampling_strategy": "a mixture draws a task for each step, and rows of about one length",
-           "ddp_find_unused_parameters": UNUSED, "ddp_static_graph": UNUSED}
+REFUSED = {
+    "train_sampling_strategy": "a mixture draws a task for each step, and rows of about one length",
+    "ddp_find_unused_parameters": UNUSED,
+    "ddp_static_graph": UNUSED,
+}
 
 
 class MixtureModel(PreTrainedModel):
@@ -39,7 +42,9 @@ class MixtureModel(PreTrainedModel):
 
     def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
         super().__init__(read_config(name, revision))
-        encoder, _ = load_encoder(name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention)
+        encoder, _ = load_encoder(
+            name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention
+        )
         whole = {task.name: head_of(task, name, revision, encoder) for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
@@ -68,8 +73,10 @@ class Concatenated(Dataset):
     """The tasks' features one after another; an item knows its task."""
 
     def __init__(self, features: dict, columns: set[str]):
-        self.parts = [(task, data.select_columns([c for c in data.column_names if c in columns]))
-                      for task, data in features.items()]
+        self.parts = [
+            (task, data.select_columns([c for c in data.column_names if c in columns]))
+            for task, data in features.items()
+        ]
         self.starts, start = [], 0
         for _, data in self.parts:
             self.starts.append(start)
@@ -96,17 +103,27 @@ class MixtureSampler:
         mlm_rate: the share of all steps that the last part, text, has; above 0 its size has no say. These steps are
             between those of the tasks, whose rows come as without them.
 
-    The step budget of an epoch is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)), and the text's beside it.
+    The step budget of an epoch is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)), and the text's
+    beside it.
     """
 
     drop_last = False
 
-    def __init__(self, lengths: dict[str, list[int]], batch_size: int, per_step: int, cap: int | None, temperature: float,
-                 seed: int, mlm_rate: float = 0.0):
+    def __init__(
+        self,
+        lengths: dict[str, list[int]],
+        batch_size: int,
+        per_step: int,
+        cap: int | None,
+        temperature: float,
+        seed: int,
+        mlm_rate: float = 0.0,
+    ):
         self.lengths = [torch.tensor(rows) for rows in lengths.values()]
         self.sizes = [min(len(rows), cap or len(rows)) for rows in (self.lengths[:-1] if mlm_rate else self.lengths)]
         self.batch_size, self.per_step, self.seed, self.epoch = batch_size, per_step, seed, 0
-        self.probabilities = (torch.tensor([float(n) for n in self.sizes]) / max(self.sizes)) ** (1 / temperature)  # no power overflows
+        # no power overflows
+        self.probabilities = (torch.tensor([float(n) for n in self.sizes]) / max(self.sizes)) ** (1 / temperature)
         self.probabilities /= self.probabilities.sum()
         self.task_steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
         self.steps = round(self.task_steps / (1 - mlm_rate))
@@ -163,13 +180,20 @@ class MixtureTrainer(TaskTrainer):
         self.sampler = sampler
 
     def get_train_dataloader(self):
-        loader = self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator,
-                                                     **loader_options(self.args)))
+        loader = self.accelerator.prepare(
+            DataLoader(
+                self.train_dataset,
+                batch_sampler=self.sampler,
+                collate_fn=self.data_collator,
+                **loader_options(self.args),
+            )
+        )
         return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
 
 
-def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | None, temperature: float,
-            mlm_rate: float) -> MixtureTrainer:
+def trainer(
+    model, args, features: dict, collators: dict, tokenizer, cap: int | None, temperature: float, mlm_rate: float
+) -> MixtureTrainer:
     """The mixture's trainer: its sampler draws one task for each optimiser step of all processes together.
 
     Args:
@@ -183,16 +207,33 @@ def trainer(model, args, features: dict, collators: dict, tokenizer, cap: int | 
     lengths = {task: data["length"][:] for task, data in features.items()}
     if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
         lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
-    sampler = MixtureSampler(lengths, args.per_device_train_batch_size * args.world_size, args.gradient_accumulation_steps, cap,
-                             temperature, order_seed(args), mlm_rate)
+    sampler = MixtureSampler(
+        lengths,
+        args.per_device_train_batch_size * args.world_size,
+        args.gradient_accumulation_steps,
+        cap,
+        temperature,
+        order_seed(args),
+        mlm_rate,
+    )
     if mlm_rate and sampler.steps == sampler.task_steps:
-        raise UserError(f"--mlm_rate {mlm_rate}: of {sampler.steps} steps an epoch not one would be text. Give "
-                        f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out.")
+        raise UserError(
+            f"--mlm_rate {mlm_rate}: of {sampler.steps} steps an epoch not one would be text. Give "
+            f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out."
+        )
     args = copy.copy(args)
     args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
-    args.ddp_find_unused_parameters = True  # transformers looks for unused ones too, but not with activation checkpointing
-    return MixtureTrainer(model=model, args=args, name="+".join(features), train_dataset=Concatenated(features, columns), sampler=sampler,
-                          data_collator=MixtureCollator(collators), processing_class=tokenizer)
+    # transformers looks for unused ones too, but not with activation checkpointing
+    args.ddp_find_unused_parameters = True
+    return MixtureTrainer(
+        model=model,
+        args=args,
+        name="+".join(features),
+        train_dataset=Concatenated(features, columns),
+        sampler=sampler,
+        data_collator=MixtureCollator(collators),
+        processing_class=tokenizer,
+    )
 
 
 def save(model: MixtureModel, tokenizer, folder: str) -> None:
@@ -203,8 +244,11 @@ def save(model: MixtureModel, tokenizer, folder: str) -> None:
     model.base_model.save_pretrained(folder)
     clean_tokenizer(tokenizer)
     tokenizer.save_pretrained(folder)
-    heads = {name: value.contiguous() for name, value in model.state_dict().items()
-             if name.startswith("heads.") and name not in model.all_tied_weights_keys}
+    heads = {
+        name: value.contiguous()
+        for name, value in model.state_dict().items()
+        if name.startswith("heads.") and name not in model.all_tied_weights_keys
+    }
     save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
     results.obey_umask(*Path(folder).glob("*.safetensors"))

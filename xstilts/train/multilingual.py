@@ -1,8 +1,9 @@
 """The rows an arm trains on: those its family shares, in the languages and with the labels of the arm.
 
-Arms are compared, so they may differ in nothing but what is asked about. A family (`--train_languages`, the same in all its
-arms, the English one too) trains on the row ids that every language has; one feature a row, batches put together by the
-lengths of the English rows: so rows, their order, batches and steps are the same whatever language the text is in.
+Arms are compared, so they may differ in nothing but what is asked about. A family (`--train_languages`, the same in
+all its arms, the English one too) trains on the row ids that every language has; one feature a row, batches put
+together by the lengths of the English rows: so rows, their order, batches and steps are the same whatever language the
+text is in.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class ArmRows:
 
 
 def draws(seed: int, what: str) -> np.random.Generator:
-    """A generator of its own for each thing that is drawn with one seed, so that they do not follow from each other."""
+    """A generator of its own for each thing that is drawn with one seed, so that they do not follow from each
+    other."""
     return np.random.default_rng([seed, *what.encode()])
 
 
-# ---- rows --------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
 
 def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, alone: bool = True) -> ArmRows:
     """The rows of one task for an arm, drawn with `seed`.
@@ -93,7 +96,8 @@ def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, 
 
 
 def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, dev_limit: int | None, seed: int):
-    """The texts of the rows a family's arms train on, for masked LM: the same ids, each in the language that is drawn for it.
+    """The texts of the rows a family's arms train on, for masked LM: the same ids, each in the language that is drawn
+    for it.
 
     Args:
         languages: ["en"] for the texts of the English arm, those of the family for the multilingual one's.
@@ -105,22 +109,34 @@ def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, d
         UserError: other languages, or as `load`.
     """
     if list(languages) not in (["en"], family_languages(family)):
-        raise UserError(f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages.")
+        raise UserError(
+            f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages."
+        )
     arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
     train = load(task, family, arm, rows, limit, seed, {})
     dev = inputs.first(task.load("dev", "en", rows), dev_limit)
 
     def text(examples: Dataset) -> Dataset:
-        columns = [c for field in task.fields for c in field if getattr(examples.features[c], "dtype", None) in ("string", "large_string")]
+        columns = [
+            c
+            for field in task.fields
+            for c in field
+            if getattr(examples.features[c], "dtype", None) in ("string", "large_string")
+        ]
         if not columns:
             raise UserError(f"--text_of {task.name}: its rows are no running text.")
-        return Dataset.from_dict({"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]})
+        return Dataset.from_dict(
+            {"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]}
+        )
 
     return {"rows": text(train.examples)}, {"en": text(dev)}, train.notes
 
 
-def parallel(task, languages: Sequence[str], with_roundtrip: bool, rows, limit: int | None) -> tuple[dict[str, Dataset], list[str]]:
-    """({language: the rows that all have, in the order of the English ones}, notes). English is always there, and first.
+def parallel(
+    task, languages: Sequence[str], with_roundtrip: bool, rows, limit: int | None
+) -> tuple[dict[str, Dataset], list[str]]:
+    """({language: the rows that all have, in the order of the English ones}, notes). English is always there, and
+    first.
 
     Rows go by `task.ids`; where a language has none, by their number, and then all must have as many.
     A row whose label is not the same in all languages is left out.
@@ -136,25 +152,41 @@ def parallel(task, languages: Sequence[str], with_roundtrip: bool, rows, limit: 
     if by_number:
         numbers = {code: len(data) for code, data in found.items()}
         if len(set(numbers.values())) > 1:
-            raise UserError(f"{task.name}: without ids rows go by their number, but there are not as many in each language: "
-                            f"{counts(numbers)}. Rows of other languages must be the English ones, in the same order.")
+            raise UserError(
+                f"{task.name}: without ids rows go by their number, but there are not as many in each language: "
+                f"{counts(numbers)}. Rows of other languages must be the English ones, in the same order."
+            )
         places, lacking = np.tile(np.arange(numbers["en"]), (len(found), 1)), {}
     else:
         places, lacking = align(task.name, ids)
-    notes = [f"{task.name}: {places.shape[1]} of {len(found['en'])} English rows are in every language; not in {counts(lacking)}"
-             ] if lacking else []
-    columns = [c for c in found["en"].column_names if all(c in data.column_names for data in found.values())]  # an id may not be in all
-    found = {code: data.select_columns(columns).select(place) for (code, data), place in zip(found.items(), places, strict=True)}
+    notes = (
+        [
+            f"{task.name}: {places.shape[1]} of {len(found['en'])} English rows are in every language; not in "
+            f"{counts(lacking)}"
+        ]
+        if lacking
+        else []
+    )
+    # an id may not be in all
+    columns = [c for c in found["en"].column_names if all(c in data.column_names for data in found.values())]
+    found = {
+        code: data.select_columns(columns).select(place)
+        for (code, data), place in zip(found.items(), places, strict=True)
+    }
     if task.shared_labels(found["en"]) is not None:
         labels = np.array([task.shared_labels(data) for data in found.values()])
         same = (labels == labels[0]).all(0)
         differ = {code: int(n) for code, n in zip(found, (labels != labels[0]).sum(1), strict=True) if n}
         if by_number and max(differ.values(), default=0) > MISLABELLED * len(same):
-            raise UserError(f"{task.name}: rows that go by their number have other labels than in English: {counts(differ)} of "
-                            f"{len(same)}. They are not the same rows.")
+            raise UserError(
+                f"{task.name}: rows that go by their number have other labels than in English: {counts(differ)} of "
+                f"{len(same)}. They are not the same rows."
+            )
         if not same.all():
-            notes.append(f"{task.name}: {int((~same).sum())} rows left out whose label is not the same in all; other than in English: "
-                         f"{counts(differ)}")
+            notes.append(
+                f"{task.name}: {int((~same).sum())} rows left out whose label is not the same in all; other than in "
+                f"English: {counts(differ)}"
+            )
             found = {code: data.select(np.flatnonzero(same)) for code, data in found.items()}
     return {code: inputs.first(data, limit) for code, data in found.items()}, notes
 
@@ -177,7 +209,10 @@ def align(name: str, ids: dict[str, Sequence[str]]) -> tuple[np.ndarray, dict[st
     places = {language: pc.index_in(first, value_set=of) for language, of in arrays.items()}
     shared = np.logical_and.reduce([place.is_valid().to_numpy(zero_copy_only=False) for place in places.values()])
     if not shared.any():
-        given = "; ".join(f"{language}: {len(of)} rows, {', '.join(map(str, of[:2].to_pylist()))}, ..." for language, of in arrays.items())
+        given = "; ".join(
+            f"{language}: {len(of)} rows, {', '.join(map(str, of[:2].to_pylist()))}, ..."
+            for language, of in arrays.items()
+        )
         raise UserError(f"{name}: no id stands in every language, so the rows are not parallel ({given}).")
     rows = np.stack([place.fill_null(-1).to_numpy()[shared] for place in places.values()])
     return rows, {language: place.null_count for language, place in places.items() if place.null_count}
@@ -193,20 +228,26 @@ def native(task, languages: Sequence[str], rows, limit: int | None) -> dict[str,
     """
     english = inputs.first(task.load("train", "en", rows), limit)
     found = {code: task.load("train", code, rows) for code in languages if code != "en"}
-    shares = {code: len(english) // len(languages) + (i < len(english) % len(languages)) for i, code in enumerate(languages)}
+    shares = {
+        code: len(english) // len(languages) + (i < len(english) % len(languages)) for i, code in enumerate(languages)
+    }
     short = {code: len(data) for code, data in found.items() if len(data) < shares[code]}
     if short:
-        raise UserError(f"{task.name}: {len(english)} rows in {len(languages)} languages are {shares[languages[0]]} of each, but there "
-                        f"are only {counts(short)}. Give every arm of the family --max_train_samples "
-                        f"{min(short.values()) * len(languages)} or less, or leave the language out.")
+        raise UserError(
+            f"{task.name}: {len(english)} rows in {len(languages)} languages are {shares[languages[0]]} of each, but "
+            f"there are only {counts(short)}. Give every arm of the family --max_train_samples "
+            f"{min(short.values()) * len(languages)} or less, or leave the language out."
+        )
     return {"en": english} | {code: inputs.first(data, shares[code]) for code, data in found.items()}
 
 
 def one_share_each(task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str) -> Dataset:
     """The shares of `native` as one set of rows; as many as there are in English."""
     if mode != "multilingual":
-        raise UserError(f"--language_mode {mode}: {task.name}'s rows in other languages are not its English ones. It has "
-                        "--language_mode multilingual, with as many rows of other contents.")
+        raise UserError(
+            f"--language_mode {mode}: {task.name}'s rows in other languages are not its English ones. It has "
+            "--language_mode multilingual, with as many rows of other contents."
+        )
     total, others = len(by_language["en"]), [by_language[code] for code in languages if code != "en"]
     english = [by_language["en"].select(range(total - sum(map(len, others))))] if "en" in languages else []
     return join(english + others)
@@ -215,8 +256,9 @@ def one_share_each(task, by_language: dict[str, Dataset], languages: Sequence[st
 def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str, alpha: float, rng) -> Dataset:
     """Every row with its fields in drawn languages; what belongs to no field (label, id) is that of English.
 
-    The language of the first field is drawn uniformly, and is the same in all modes with the same generator. The second
-    has the same (multilingual, translated), another one drawn uniformly (cross), or the same with probability alpha (hybrid).
+    The language of the first field is drawn uniformly, and is the same in all modes with the same generator. The
+    second has the same (multilingual, translated), another one drawn uniformly (cross), or the same with probability
+    alpha (hybrid).
     """
     if mode in ("cross", "hybrid") and len(task.fields) < 2:
         raise UserError(f"--language_mode {mode}: {task.name} has one text a row, which cannot be in two languages.")
@@ -227,8 +269,10 @@ def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mod
     drawn = [first, np.where(together, first, other)][: len(task.fields)]
     english = by_language["en"]
     joined = join([by_language[code] for code in languages])
-    parts = [joined.select(which * n + np.arange(n)).select_columns(list(columns))
-             for columns, which in zip(task.fields, drawn, strict=True)]
+    parts = [
+        joined.select(which * n + np.arange(n)).select_columns(list(columns))
+        for columns, which in zip(task.fields, drawn, strict=True)
+    ]
     kept = [c for c in english.column_names if not any(c in columns for columns in task.fields)]
     return concatenate_datasets([*parts, *([english.select_columns(kept)] if kept else [])], axis=1)
 
@@ -247,10 +291,12 @@ def counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{code} {n}" for code, n in numbers.items())
 
 
-# ---- features ----------------------------------------------------------------------------------------------------------
+# ---- features -------------------------------------------------------------------------------------------------------
+
 
 def featurize(task, arm: ArmRows, tokenizer, length: int) -> Dataset:
-    """The train features of an arm; matched arms have one a row, in the order of the rows, of the English row's length.
+    """The train features of an arm; matched arms have one a row, in the order of the rows, of the English row's
+    length.
 
     Of a context that is too long for one feature that is the first with the answer in it: how often a text must be cut
     depends on its language, and an arm with more features would see fewer rows in as many steps.

@@ -52,8 +52,9 @@ def check_metric(trainer) -> None:
 
 def _train(trainer, checkpoint: str | None) -> None:
     check_metric(trainer)
-    # A few rows through model, decoding and score before hours of training. Not where there are several processes: a model
-    # that accelerate has evaluated counts as prepared there, and would be trained by each process for itself, without DDP.
+    # A few rows through model, decoding and score before hours of training. Not where there are several processes: a
+    # model that accelerate has evaluated counts as prepared there, and would be trained by each process for itself,
+    # without DDP.
     if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
         few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
         wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
@@ -107,21 +108,24 @@ def judge(trainer, task, dev, shuffled: bool = False) -> tuple[dict, dict, bool]
     # one metric at chance is enough: a tagger below the most frequent tag may still beat its F1 of 0
     flat = [m for m in chance if not shuffled and task.at_chance(scores[m], chance[m], len(dev))]
     for metric in flat:
-        logger.warning("\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
-                       task.name, metric, scores[metric], chance[metric])
+        logger.warning(
+            "\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
+            task.name,
+            metric,
+            scores[metric],
+            chance[metric],
+        )
     return scores, chance, bool(flat)
 
 
 def measures(trainer, rows: int | None = None) -> dict[str, float]:
     """Numbers about a finished training that are no scores.
 
-    Rows (different examples there are to train on), optimiser steps, epochs, tokens trained on (padding aside, each time
-    they come), mean loss of the last log lines.
+    Rows (different examples there are to train on), optimiser steps, epochs, tokens trained on (padding aside, each
+    time they come), mean loss of the last log lines.
     """
     state = trainer.state
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     found = {} if rows is None else {"rows": rows}
     found |= {"steps": state.global_step, "epochs": state.epoch, "tokens": state.num_input_tokens_seen}
     return found | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})
-
-

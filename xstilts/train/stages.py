@@ -14,7 +14,8 @@ from xstilts.train import featurizing, runner, trainers
 
 
 def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data_args, model_args) -> float:
-    """Trains on all but the last of `task.train_from`, with the settings of the last, and puts the weights into `model`.
+    """Trains on all but the last of `task.train_from`, with the settings of the last, and puts the weights into
+    `model`.
 
     Each stage keeps its checkpoints, and at its end its model, in `checkpoint-<stage>` below the output folder: a run
     that is begun again goes on where it stopped, and a finished run removes them.
@@ -33,16 +34,27 @@ def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data
             dev_features = featurizing.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
         if not done.is_dir():
             # a model of its own: a trainer leaves its hooks on the one it trained
-            part = heads.fresh_head(task, model_args.model_name_or_path, model_args.model_revision,
-                                    attention=model_args.attn_implementation)
+            part = heads.fresh_head(
+                task,
+                model_args.model_name_or_path,
+                model_args.model_revision,
+                attention=model_args.attn_implementation,
+            )
             part.load_state_dict((before or model).state_dict())
             if model_args.freeze_embeddings:
                 heads.freeze_embeddings(part)
             stage_args = copy.copy(args)
             stage_args.output_dir = str(folder)
-            trainer = trainers.TaskTrainer(model=part, args=stage_args, train_dataset=train_features, task=stage,
-                                         data_collator=stage.collator(tokenizer), processing_class=tokenizer,
-                                         dev=(dev, dev_features), eval_dataset=dev_features)
+            trainer = trainers.TaskTrainer(
+                model=part,
+                args=stage_args,
+                train_dataset=train_features,
+                task=stage,
+                data_collator=stage.collator(tokenizer),
+                processing_class=tokenizer,
+                dev=(dev, dev_features),
+                eval_dataset=dev_features,
+            )
             seconds += runner.train(trainer, run, last_checkpoint(folder) if folder.is_dir() else None)
             trainer.save_model(str(folder / "part"))
             if trainer.is_world_process_zero():

@@ -46,7 +46,8 @@ class Masking(DataCollatorForLanguageModeling):
 
     Batches are made ahead of the step that takes them, so a generator saved with a checkpoint is already past the next
     one's masks, and a resumed run would mask it anew. Of a few short texts chance often masks nothing, and a mean over
-    no token is no number; BERT's own masking takes at least one token of every text. Special tokens are never predicted.
+    no token is no number; BERT's own masking takes at least one token of every text. Special tokens are never
+    predicted.
     """
 
     def __init__(self, tokenizer, mlm_probability: float, seed: int):
@@ -90,7 +91,8 @@ class Watched:
 
     def train(self, *args, **kwargs):
         self.add_callback(BestOfFolder)
-        self.args.logging_nan_inf_filter = False  # would look at every loss too, only to leave such a one out of the log
+        # would look at every loss too, only to leave such a one out of the log
+        self.args.logging_nan_inf_filter = False
         output = super().train(*args, **kwargs)
         self.count_tokens()
         return output
@@ -108,7 +110,8 @@ class Watched:
             super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
-        # a log line with each checkpoint: where a run that is resumed begins its next mean loss, others are to begin theirs
+        # a log line with each checkpoint: where a run that is resumed begins its next mean loss, others are to begin
+        # theirs
         self.control.should_log |= self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
@@ -127,7 +130,8 @@ class Watched:
             checkpoints.rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
 
     def _finalize_training(self, *args, **kwargs):
-        # transformers removes the last checkpoint where another is the best: a run killed while it scores would train again
+        # transformers removes the last checkpoint where another is the best: a run killed while it scores would train
+        # again
         with self._all_kept():
             return super()._finalize_training(*args, **kwargs)
 
@@ -157,9 +161,12 @@ class TaskTrainer(Watched, Trainer):
     """
 
     def __init__(self, *args, task=None, dev=None, name=None, **kwargs):
-        super().__init__(*args, compute_loss_func=token_mean, **kwargs)  # told to __init__ too: it decides how losses are summed
+        # told to __init__ too: it decides how losses are summed
+        super().__init__(*args, compute_loss_func=token_mean, **kwargs)
         self.task, self.dev = task, dev
-        if (plugin := getattr(self.accelerator.state, "fsdp_plugin", None)) and plugin.transformer_cls_names_to_wrap is None:
+        if (
+            plugin := getattr(self.accelerator.state, "fsdp_plugin", None)
+        ) and plugin.transformer_cls_names_to_wrap is None:
             plugin.transformer_cls_names_to_wrap = layer_classes(self.model.base_model)
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
@@ -173,7 +180,9 @@ class TaskTrainer(Watched, Trainer):
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
-        return batching.EpochSampler(sampler.lengths, sampler.batch_size * self.args.world_size, batching.order_seed(self.args))
+        return batching.EpochSampler(
+            sampler.lengths, sampler.batch_size * self.args.world_size, batching.order_seed(self.args)
+        )
 
     def get_train_dataloader(self):
         """Batches of all processes together, of which each has its part (one process: the library's own loader)."""
@@ -181,10 +190,13 @@ class TaskTrainer(Watched, Trainer):
         if parts == 1:
             return loader
         own = loader.batch_sampler.batch_sampler
-        return batching.deal(loader, torch.utils.data.BatchSampler(own.sampler, own.batch_size * parts, own.drop_last), parts)
+        return batching.deal(
+            loader, torch.utils.data.BatchSampler(own.sampler, own.batch_size * parts, own.drop_last), parts
+        )
 
     def _get_eval_sampler(self, eval_dataset):
-        return torch.utils.data.SequentialSampler(eval_dataset)  # grouping by length would shuffle what is scored by position
+        # grouping by length would shuffle what is scored by position
+        return torch.utils.data.SequentialSampler(eval_dataset)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])

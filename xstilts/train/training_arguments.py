@@ -30,17 +30,20 @@ logger = logging.getLogger("xstilts")
 OURS = ("output_dir", "seed", "push_to_hub", "hub_model_id", "hub_private_repo")
 PUSH = "the finished folder is pushed once, to its main branch (--push_to_hub, --hub_model_id)"
 SCORES = "scores come from the task's own decoding of all predictions"
-# Fields of TrainingArguments that no training here takes, and why: they would change nothing, break something later, or make the
-# result another than its record says. tests/test_training_arguments.py lists what becomes of every other field.
+# Fields of TrainingArguments that no training here takes, and why: they would change nothing, break something later,
+# or make the result another than its record says. tests/test_training_arguments.py lists what becomes of every other
+# field.
 REFUSED = {
     "label_smoothing_factor": "the loss is cross-entropy over the whole step, without smoothing",
     "use_liger_kernel": "Liger has no kernels for encoders",
     "liger_kernel_config": "Liger has no kernels for encoders",
     "use_cache": "encoders have no cache",
-    "auto_find_batch_size": "another batch size would train another model, and what a failed try had trained would stay in it",
+    "auto_find_batch_size": "another batch size would train another model, and what a failed try had trained would "
+    "stay in it",
     "parallelism_config": "a model is whole on every GPU, or sharded by recipes/accelerate/gpu-8-fsdp2.yaml",
     "accelerator_config": "the scripts make the batches and deal them out to the processes themselves",
-    "include_num_input_tokens_seen": "tokens are counted anyway (measures in results.json), and would be counted twice",
+    "include_num_input_tokens_seen": "tokens are counted anyway (measures in results.json), and would be counted "
+    "twice",
     "debug": "transformers' debugging stops at these models' boolean masks, or needs a TPU",
     "prediction_loss_only": "scores need predictions",
     "bf16_full_eval": "it would cast the model itself, before it is trained and saved. --bf16 counts for scoring too",
@@ -49,10 +52,12 @@ REFUSED = {
     "eval_use_gather_object": SCORES,
     "include_for_metrics": SCORES,
     "batch_eval_metrics": SCORES,
-    "save_only_model": "a run that was stopped could not go on from such a checkpoint. For fewer of them: --save_strategy",
+    "save_only_model": "a run that was stopped could not go on from such a checkpoint. For fewer of them: "
+    "--save_strategy",
     "save_on_each_node": "all nodes share one output folder",
-    "enable_jit_checkpoint": "a run that was stopped so would be scored half trained. --save_strategy steps --save_steps N bounds what a "
-                             "kill costs; the same command goes on",
+    "enable_jit_checkpoint": "a run that was stopped so would be scored half trained. --save_strategy steps "
+    "--save_steps N bounds what a "
+    "kill costs; the same command goes on",
     "hub_token": "it would stand in a file of every checkpoint. Log in with `hf auth login`, or set HF_TOKEN",
     "hub_strategy": PUSH,
     "hub_always_push": PUSH,
@@ -72,7 +77,9 @@ LOW_RANK = ("galore", "apollo")
 
 def chooses(values: dict) -> bool:
     """Whether the run compares dev scores with each other."""
-    return values["load_best_model_at_end"] or values["save_strategy"] == "best" or values["lr_scheduler_type"] in PLATEAU
+    return (
+        values["load_best_model_at_end"] or values["save_strategy"] == "best" or values["lr_scheduler_type"] in PLATEAU
+    )
 
 
 # Fields that count only beside another one: (whether they do, what to add)
@@ -83,23 +90,34 @@ NEEDS = {
     "eval_delay": (lambda v: v["eval_strategy"] != "no", "--eval_strategy epoch"),
     "metric_for_best_model": (chooses, "--load_best_model_at_end true"),
     "greater_is_better": (chooses, "--load_best_model_at_end true"),
-    "activation_checkpointing_kwargs": (lambda v: v["activation_checkpointing"] or v["gradient_checkpointing"],
-                                        "--activation_checkpointing true"),
-    "gradient_checkpointing_kwargs": (lambda v: v["activation_checkpointing"] or v["gradient_checkpointing"],
-                                      "--activation_checkpointing true"),
+    "activation_checkpointing_kwargs": (
+        lambda v: v["activation_checkpointing"] or v["gradient_checkpointing"],
+        "--activation_checkpointing true",
+    ),
+    "gradient_checkpointing_kwargs": (
+        lambda v: v["activation_checkpointing"] or v["gradient_checkpointing"],
+        "--activation_checkpointing true",
+    ),
     "dataloader_persistent_workers": (lambda v: v["dataloader_num_workers"], "--dataloader_num_workers"),
     "dataloader_prefetch_factor": (lambda v: v["dataloader_num_workers"], "--dataloader_num_workers"),
     "dataloader_multiprocessing_context": (lambda v: v["dataloader_num_workers"], "--dataloader_num_workers"),
-    "warmup_steps": (lambda v: v["lr_scheduler_type"] not in ("constant", *PLATEAU), "an --lr_scheduler_type that warms up "
-                                                                                     "(constant_with_warmup)"),
-    "lr_scheduler_kwargs": (lambda v: not v["lr_scheduler_type"].startswith("constant"), "an --lr_scheduler_type that has settings"),
+    "warmup_steps": (
+        lambda v: v["lr_scheduler_type"] not in ("constant", *PLATEAU),
+        "an --lr_scheduler_type that warms up (constant_with_warmup)",
+    ),
+    "lr_scheduler_kwargs": (
+        lambda v: not v["lr_scheduler_type"].startswith("constant"),
+        "an --lr_scheduler_type that has settings",
+    ),
     "optim_target_modules": (lambda v: v["optim"].startswith(LOW_RANK), "--optim galore_adamw"),
     "fsdp_config": (lambda v: v["fsdp"], "--fsdp"),
     "ddp_timeout": (lambda v: processes.world_size() > 1, "several processes (torchrun or accelerate launch)"),
     "fp16": (lambda v: not v["use_cpu"] and torch.cuda.is_available(), "a GPU"),
     "run_name": (lambda v: v["report_to"] not in (None, "none", ["none"]), "--report_to"),
-    **dict.fromkeys(("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), (
-        lambda v: {"trackio", "all"} & set(v["report_to"] or ()), "--report_to trackio")),
+    **dict.fromkeys(
+        ("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
+        (lambda v: {"trackio", "all"} & set(v["report_to"] or ()), "--report_to trackio"),
+    ),
 }
 
 
@@ -110,8 +128,9 @@ def has_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def training_arguments(run, rest: list[str], defaults: dict, metric: str | None = None, refused: dict[str, str] | None = None,
-                       **fixed) -> TrainingArguments:
+def training_arguments(
+    run, rest: list[str], defaults: dict, metric: str | None = None, refused: dict[str, str] | None = None, **fixed
+) -> TrainingArguments:
     """TrainingArguments from the task's defaults, then what the script fixes, then the user's (`rest`).
 
     Ours beside transformers' defaults: length-grouped batches, bf16 where the machine has it, a log line every 50
@@ -122,7 +141,8 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
         refused: fields that this training does not take, beside `REFUSED`, and why.
 
     Raises:
-        UserError: an argument is unknown or wrong, does nothing here, or the run has not the processes it was asked to have.
+        UserError: an argument is unknown or wrong, does nothing here, or the run has not the processes it was asked to
+            have.
     """
     values, given = parse(run, rest, defaults | fixed, REFUSED | (refused or {}))
     check_training_numbers(values)
@@ -139,15 +159,20 @@ def training_arguments(run, rest: list[str], defaults: dict, metric: str | None 
         if processes.lost(error):
             raise
         raise UserError(first_line(error)) from error
-    with torch.random.fork_rng(devices=[]):  # what is tried here takes nothing from the numbers that heads are drawn from
+    with torch.random.fork_rng(devices=[]):
+        # what is tried here takes nothing from the numbers that heads are drawn from
         check_training(args, given)
     if args.world_size != asked:
         raise UserError(f"{asked} processes were asked for, {args.world_size} work together. {processes.HOW}")
     if args.n_gpu > 1:  # torch's DataParallel would make every batch so many times larger, and nobody asked for that
         logger.warning("%d GPUs are visible, one is used. %s", args.n_gpu, processes.HOW)
         args._n_gpu = 1
-    logger.info("World size: %d (%s), %d rows a step", args.world_size, args.device.type,
-                args.world_size * args.train_batch_size * args.gradient_accumulation_steps)
+    logger.info(
+        "World size: %d (%s), %d rows a step",
+        args.world_size,
+        args.device.type,
+        args.world_size * args.train_batch_size * args.gradient_accumulation_steps,
+    )
     return args
 
 
@@ -161,13 +186,23 @@ def parse(run, rest: list[str], defaults: dict, refused: dict[str, str]) -> tupl
 
     parser = HfArgumentParser(TrainingArguments, allow_abbrev=False)
     library = vars(parser.parse_args([]))
-    parser.set_defaults(**{
-        "output_dir": run.output_dir, "seed": run.seed or 0, "bf16": has_bf16(), "logging_steps": 50, "save_strategy": "epoch",
-        "eval_strategy": "no", "save_total_limit": 1, "train_sampling_strategy": "group_by_length",
-        "per_device_eval_batch_size": 64, "use_cpu": not torch.cuda.is_available(), "label_names": ["labels"],
-        "disable_tqdm": False,
-        **{k: v for k, v in defaults.items() if k in library},
-    })
+    parser.set_defaults(
+        **{
+            "output_dir": run.output_dir,
+            "seed": run.seed or 0,
+            "bf16": has_bf16(),
+            "logging_steps": 50,
+            "save_strategy": "epoch",
+            "eval_strategy": "no",
+            "save_total_limit": 1,
+            "train_sampling_strategy": "group_by_length",
+            "per_device_eval_batch_size": 64,
+            "use_cpu": not torch.cuda.is_available(),
+            "label_names": ["labels"],
+            "disable_tqdm": False,
+            **{k: v for k, v in defaults.items() if k in library},
+        }
+    )
 
     parser.error = fail
     plain, absent = vars(parser.parse_args([])), object()
@@ -192,7 +227,13 @@ def check_dicts(values: dict) -> None:
     Raises:
         UserError: naming the argument.
     """
-    for name in ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "fsdp_config", "deepspeed"):
+    for name in (
+        "lr_scheduler_kwargs",
+        "activation_checkpointing_kwargs",
+        "gradient_checkpointing_kwargs",
+        "fsdp_config",
+        "deepspeed",
+    ):
         value = values[name]
         if value is None:
             continue
@@ -220,8 +261,10 @@ def check_needs(given: dict, values: dict) -> None:
     if not NEEDS["warmup_steps"][0](values):
         values["warmup_steps"] = 0  # a task's own warm-up: the record names none where there is none
     if values["train_sampling_strategy"] == "batch_rebalance":
-        raise UserError("--train_sampling_strategy batch_rebalance is not taken: its order is the same for every seed. Give "
-                        "group_by_length, random or sequential.")
+        raise UserError(
+            "--train_sampling_strategy batch_rebalance is not taken: its order is the same for every seed. Give "
+            "group_by_length, random or sequential."
+        )
 
 
 def check_precision(given: dict, values: dict) -> None:
@@ -237,8 +280,11 @@ def check_precision(given: dict, values: dict) -> None:
     # accelerate's own word, of its launcher or its default config, would win over --bf16 false and stand in no record
     precision = "fp16" if values["fp16"] else "bf16" if values["bf16"] else "no"
     if (word := os.environ.pop("ACCELERATE_MIXED_PRECISION", "no")) not in ("no", precision):
-        logger.warning("accelerate was told to train in %s; --bf16 and --fp16 decide: %s.", word,
-                       "fp32" if precision == "no" else precision)
+        logger.warning(
+            "accelerate was told to train in %s; --bf16 and --fp16 decide: %s.",
+            word,
+            "fp32" if precision == "no" else precision,
+        )
 
 
 def compare_checkpoints(given: dict, values: dict, metric: str | None) -> None:
@@ -255,17 +301,22 @@ def compare_checkpoints(given: dict, values: dict, metric: str | None) -> None:
         values["eval_strategy"] = "epoch" if values["save_strategy"] == "best" else values["save_strategy"]
     if best and values["save_strategy"] == values["eval_strategy"] == "steps":
         values["eval_steps"] = values["eval_steps"] or values["save_steps"]
-    asks = [f"--{name} {shown(values[name])}" for name in ("load_best_model_at_end", "eval_strategy", "eval_on_start")
-            if values[name] not in (False, "no")]
+    asks = [
+        f"--{name} {shown(values[name])}"
+        for name in ("load_best_model_at_end", "eval_strategy", "eval_on_start")
+        if values[name] not in (False, "no")
+    ]
     asks += ["--save_strategy best"] if values["save_strategy"] == "best" else []
     asks += [f"--lr_scheduler_type {rate}"] if rate in PLATEAU else []
     if asks and metric is None:
         raise UserError(f"{asks[0]} is not taken: this training is scored once, at its end. Leave it out.")
     if best and (values["save_strategy"] == "no" or values["save_strategy"] not in ("best", values["eval_strategy"])):
         default = "" if given.get("load_best_model_at_end") else " (this task's default)"
-        raise UserError(f"--load_best_model_at_end true{default} needs checkpoints, and a dev score of each: given --save_strategy "
-                        f"{values['save_strategy']} and --eval_strategy {values['eval_strategy']}. Give epoch or steps to both, or "
-                        "--load_best_model_at_end false.")
+        raise UserError(
+            f"--load_best_model_at_end true{default} needs checkpoints, and a dev score of each: given "
+            f"--save_strategy {values['save_strategy']} and --eval_strategy {values['eval_strategy']}. Give epoch or "
+            "steps to both, or --load_best_model_at_end false."
+        )
     if chooses(values) and values["eval_strategy"] == "no":
         raise UserError(f"{asks[-1]} needs dev scores: add --eval_strategy epoch.")
     if chooses(values):
@@ -273,8 +324,12 @@ def compare_checkpoints(given: dict, values: dict, metric: str | None) -> None:
         if metric == "eval_loss" and name not in ("loss", "eval_loss"):
             raise UserError(f"--metric_for_best_model {name}: expected loss, the only score of this training.")
         if rate in PLATEAU:  # the library would take every metric for one that is better when lower
-            higher = values["greater_is_better"] if values["greater_is_better"] is not None else not name.endswith("loss")
-            values["lr_scheduler_kwargs"] = {"mode": "max" if higher else "min"} | json.loads(values["lr_scheduler_kwargs"] or "{}")
+            higher = (
+                values["greater_is_better"] if values["greater_is_better"] is not None else not name.endswith("loss")
+            )
+            values["lr_scheduler_kwargs"] = {"mode": "max" if higher else "min"} | json.loads(
+                values["lr_scheduler_kwargs"] or "{}"
+            )
 
 
 def check_training(args: TrainingArguments, given: dict) -> None:
@@ -291,15 +346,24 @@ def check_training(args: TrainingArguments, given: dict) -> None:
     with refusing("--dataloader_num_workers and what goes with it"):
         torch.utils.data.DataLoader([0], **loader_options(args))
     if args.torch_compile:
-        with refusing(f"--torch_compile_backend {args.torch_compile_backend} --torch_compile_mode {args.torch_compile_mode}"):
+        with refusing(
+            f"--torch_compile_backend {args.torch_compile_backend} --torch_compile_mode {args.torch_compile_mode}"
+        ):
             plugin = TorchDynamoPlugin(backend=args.torch_compile_backend, mode=args.torch_compile_mode)
             torch.compile(torch.nn.Linear(1, 1), **plugin.to_kwargs())(torch.zeros(1, 1))
     if args.activation_checkpointing_kwargs:
         with refusing(f"--activation_checkpointing_kwargs {args.activation_checkpointing_kwargs}"):
             options = dict(args.activation_checkpointing_kwargs)
-            tiny = BertModel(BertConfig(vocab_size=2, hidden_size=2, num_hidden_layers=1, num_attention_heads=1, intermediate_size=2))
-            tiny.activation_checkpointing_enable(every_n_layers=options.pop("every_n_layers", 1), offload=options.pop("offload", False),
-                                                 activation_checkpointing_kwargs=options or None)
+            tiny = BertModel(
+                BertConfig(
+                    vocab_size=2, hidden_size=2, num_hidden_layers=1, num_attention_heads=1, intermediate_size=2
+                )
+            )
+            tiny.activation_checkpointing_enable(
+                every_n_layers=options.pop("every_n_layers", 1),
+                offload=options.pop("offload", False),
+                activation_checkpointing_kwargs=options or None,
+            )
             tiny.train()(torch.zeros(1, 1, dtype=torch.long)).last_hidden_state.sum().backward()
     check_optimizer(args, given)
 
@@ -310,6 +374,7 @@ def check_optimizer(args: TrainingArguments, given: dict) -> None:
     Raises:
         UserError: they cannot be made, or the optimizer does not look at an argument that was given for it.
     """
+
     def kind_and_options(**other):
         changed = copy.copy(args)
         vars(changed).update(other)
@@ -321,18 +386,35 @@ def check_optimizer(args: TrainingArguments, given: dict) -> None:
     parameter, steps = torch.nn.Parameter(torch.zeros(1)), 10**6
     try:
         kind, options = kind_and_options()
-        transformers.get_scheduler(args.lr_scheduler_type, kind([parameter], **options), args.get_warmup_steps(steps), steps,
-                                   scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}))
+        transformers.get_scheduler(
+            args.lr_scheduler_type,
+            kind([parameter], **options),
+            args.get_warmup_steps(steps),
+            steps,
+            scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}),
+        )
     except Exception as error:
-        of_model = args.optim.value.startswith((*LOW_RANK, "lomo", "adalomo"))  # made of the model, which is not there yet
+        # made of the model, which is not there yet
+        of_model = args.optim.value.startswith((*LOW_RANK, "lomo", "adalomo"))
         if of_model and not isinstance(error, ImportError):
             return
         words = {"optim": args.optim.value, "lr_scheduler_type": args.lr_scheduler_type.value} | {
-            name: value for name, value in given.items() if name.startswith(("optim", "adam", "lr_scheduler", "warmup"))}
-        raise UserError(f"{' '.join(f'--{name} {shown(value)}' for name, value in words.items())} cannot go together "
-                        f"({first_line(error).rstrip('.')}).") from error
-    changes = {f"--{name}": {name: given[name] / 2 + 0.1} for name in ("adam_beta1", "adam_beta2", "adam_epsilon") if name in given}
-    changes |= {f"--optim_args {part}": {"optim_args": ",".join(p for p in settings if p != part)} for part in settings}
+            name: value
+            for name, value in given.items()
+            if name.startswith(("optim", "adam", "lr_scheduler", "warmup"))
+        }
+        raise UserError(
+            f"{' '.join(f'--{name} {shown(value)}' for name, value in words.items())} cannot go together "
+            f"({first_line(error).rstrip('.')})."
+        ) from error
+    changes = {
+        f"--{name}": {name: given[name] / 2 + 0.1}
+        for name in ("adam_beta1", "adam_beta2", "adam_epsilon")
+        if name in given
+    }
+    changes |= {
+        f"--optim_args {part}": {"optim_args": ",".join(p for p in settings if p != part)} for part in settings
+    }
     for name, other in changes.items():
         if kind_and_options(**other)[1] == options:
             raise UserError(f"{name} does nothing here: --optim {args.optim.value} does not look at it. Leave it out.")

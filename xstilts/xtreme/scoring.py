@@ -1,10 +1,12 @@
 """A folder of predictions in XTREME's layout, scored as the benchmark's own `evaluate.py` scores it.
 
-Predictions and labels lie in two folders as `<task>/test-<language>.<tsv|json|jsonl>`. What a file holds is the task's to say: its
-`lines` writes a file of predictions and `read_lines` reads one, `gold_lines` writes labels, `compare` scores one by the other.
+Predictions and labels lie in two folders as `<task>/test-<language>.<tsv|json|jsonl>`. What a file holds is the task's
+to say: its `lines` writes a file of predictions and `read_lines` reads one, `gold_lines` writes labels, `compare`
+scores one by the other.
 
 Scores are 0-100. A task's score is the mean over its languages, a benchmark's the mean over its tasks (protocol of
-github.com/google-research/xtreme at 838c13b). Means that this script does not compute have names of their own, see `OURS`.
+github.com/google-research/xtreme at 838c13b). Means that this script does not compute have names of their own, see
+`OURS`.
 """
 
 import textwrap
@@ -36,7 +38,10 @@ GROUPS = {
 }
 # Means of ours, by names that `evaluate.py` does not use: it computes no overall score of XTREME-R, and the paper
 # (arXiv:2104.07412) has LAReQA in retrieval.
-OURS = {"xtreme": {}, "xtreme-r": {"retrieval_and_lareqa": ("tatoeba", "mewslix", "lareqa"), "ten_tasks": tuple(BENCHMARKS["xtreme-r"])}}
+OURS = {
+    "xtreme": {},
+    "xtreme-r": {"retrieval_and_lareqa": ("tatoeba", "mewslix", "lareqa"), "ten_tasks": tuple(BENCHMARKS["xtreme-r"])},
+}
 
 
 def score(
@@ -47,8 +52,9 @@ def score(
     {task: {metric: {language: score}, "avg_<metric>": score, "avg_metric": score}, group: score, "all_task": score}
     with "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and noted;
     groups and "all_task" are there when all their tasks are, for XTREME-R the means of `OURS` instead of "all_task".
-    Beyond the benchmark's figures: token accuracy of the tagging tasks; for UDPOS "whole_tag_f1", what the benchmark gives
-    with the seqeval of 2020 (0.0.12); for XQuAD and TyDiQA "language_exact_match" and "language_f1", normalised by language.
+    Beyond the benchmark's figures: token accuracy of the tagging tasks; for UDPOS "whole_tag_f1", what the benchmark
+    gives with the seqeval of 2020 (0.0.12); for XQuAD and TyDiQA "language_exact_match" and "language_f1", normalised
+    by language.
 
     Each task is scored in the benchmark's languages or, with `found_languages`, in those of its label files.
 
@@ -96,7 +102,9 @@ def score(
         if set(members) <= set(present):
             whole[group] = _mean(scores[task]["avg_metric"] for task in members)
         if group in whole and group in OURS[benchmark]:
-            notes.append(f"{group}: the mean of {', '.join(members)} is ours, the benchmark's own script does not compute it.")
+            notes.append(
+                f"{group}: the mean of {', '.join(members)} is ours, the benchmark's own script does not compute it."
+            )
     return {"benchmark": benchmark, **whole, **scores, "notes": notes}
 
 
@@ -116,7 +124,9 @@ def _found_languages(labels: Path, task: Task) -> tuple[str, ...]:
     for code in codes:
         ours = normalize(code)
         if ours != code:
-            raise UserError(f"{labels / task.predictions_file(code)}: {code!r} is called {ours!r} here. Rename the file.")
+            raise UserError(
+                f"{labels / task.predictions_file(code)}: {code!r} is called {ours!r} here. Rename the file."
+            )
     return codes
 
 
@@ -135,7 +145,8 @@ def _compare(task: Task, language: str, predictions: Path, labels: Path, notes: 
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Returns the scores of `score` for people: a line a task with its averages, its languages below; then groups, overall, notes."""
+    """Returns the scores of `score` for people: a line a task with its averages, its languages below; then groups,
+    overall, notes."""
     benchmark = scores["benchmark"]
     lines = [f"{'task':<15}{'score':>7}  averages over languages"]
     for task, adapter in adapters(benchmark).items():

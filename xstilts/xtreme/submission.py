@@ -1,8 +1,11 @@
 """Submission folders in XTREME's layout: gathered from a matrix, their gold written from rows, scored.
 
-    python -m xstilts.xtreme.submission write RUNS_DIR --output DIR [--arm NAME | TASK=NAME ...] [--seed K] [--allow_missing]
-    python -m xstilts.xtreme.submission gold --data_root DIR --output DIR [--tasks TASK ...] [--splits ...] [--benchmark ...]
-    python -m xstilts.xtreme.submission score --predictions DIR --labels DIR [--benchmark xtreme|xtreme-r] [--found_languages]
+    python -m xstilts.xtreme.submission write RUNS_DIR --output DIR [--arm NAME | TASK=NAME ...] [--seed K] \\
+        [--allow_missing]
+    python -m xstilts.xtreme.submission gold --data_root DIR --output DIR [--tasks TASK ...] [--splits ...] \\
+        [--benchmark ...]
+    python -m xstilts.xtreme.submission score --predictions DIR --labels DIR [--benchmark xtreme|xtreme-r] \\
+        [--found_languages]
                                        [--json]
 
 `write` takes the cells' own prediction files: those of one arm, or for each task those of the arm that is best on
@@ -42,13 +45,17 @@ SYSTEM = "system.json"
 
 
 def write(
-    runs: Path | str, output: Path | str, arms: Sequence[str] = (), seed: int | None = None, allow_missing: bool = False
+    runs: Path | str,
+    output: Path | str,
+    arms: Sequence[str] = (),
+    seed: int | None = None,
+    allow_missing: bool = False,
 ) -> dict[str, Any]:
     """Writes the folder `output` from the matrix below `runs` and returns what its system.json holds:
 
     {"seed": k, "tasks": {task: {"arm", "chosen", "seed", "model", "chain", "dev", "path", "files"}}, "notes": [...]}
-    where `chain` are the checkpoints the arm came through, oldest first, `dev` is {"metric", "scores": {arm: score}} of
-    every arm considered (null where there is no dev), `path` is the cell below `runs` and `files` {file: SHA-256}.
+    where `chain` are the checkpoints the arm came through, oldest first, `dev` is {"metric", "scores": {arm: score}}
+    of every arm considered (null where there is no dev), `path` is the cell below `runs` and `files` {file: SHA-256}.
 
     Args:
         arms: each "NAME", for all tasks, or "TASK=NAME". A task that none is given for takes the arm that is best on
@@ -59,7 +66,8 @@ def write(
 
     Raises:
         UserError: before anything is written, naming cells that are missing, prediction files that are missing, broken
-            or of another number of rows than results.json says, arms or seeds that do not exist; or if `output` exists.
+            or of another number of rows than results.json says, arms or seeds that do not exist; or if `output`
+            exists.
     """
     from xstilts.report.matrix import collect
 
@@ -84,7 +92,10 @@ def write(
             gaps.append(str(gap))
     if gaps and not allow_missing:
         gaps += matrix.problems
-        raise UserError(f"{' '.join(gaps)} Run what is missing, name an arm (--arm TASK=NAME), or leave such tasks out (--allow_missing).")
+        raise UserError(
+            f"{' '.join(gaps)} Run what is missing, name an arm (--arm TASK=NAME), or leave such tasks out "
+            "(--allow_missing)."
+        )
     if not chosen:
         raise UserError(f"No task of {' or '.join(BENCHMARKS)} to write below {runs}. {' '.join(gaps)}")
     notes += [f"{gap} Left out." for gap in gaps]
@@ -98,11 +109,17 @@ def write(
         if record.at_chance:
             notes.append(f"{task}: {choice['arm']} is at chance on English dev")
         if choice["chosen"] == "default":
-            notes.append(f"{task}: no dev scores to choose by, arm {choice['arm']} taken (--arm {task}=NAME takes another)")
+            notes.append(
+                f"{task}: no dev scores to choose by, arm {choice['arm']} taken (--arm {task}=NAME takes another)"
+            )
         elif choice["chosen"] == "dev" and len(choice["dev"]["scores"]) > 1 and get_task(task).dev_in_test:
             notes.append(f"{task}: chosen with a sight of the test: {get_task(task).dev_in_test}")
         system[task] = {
-            **choice, "seed": seed, "model": record.model, "chain": [*record.parents, record.model], "path": cell.as_posix(),
+            **choice,
+            "seed": seed,
+            "model": record.model,
+            "chain": [*record.parents, record.model],
+            "path": cell.as_posix(),
             "files": {name: results.file_sha256(path) for name, path in files.items()},
         }
     content = privacy.public({"seed": seed, "tasks": system, "notes": notes})  # a submission is given away
@@ -146,7 +163,8 @@ def _asked(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]) -> d
 
 
 def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[str, Any]:
-    """{"arm", "chosen": asked | dev | default, "dev"} for a task; raises UserError if a cell that is needed is missing."""
+    """{"arm", "chosen": asked | dev | default, "dev"} for a task; raises UserError if a cell that is needed is
+    missing."""
     from xstilts.report.matrix import PLAIN
 
     cells = {arm: matrix.records[arm, task, seed] for arm in matrix.arms if (arm, task, seed) in matrix.records}
@@ -154,7 +172,11 @@ def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[s
     how = "asked" if asked else "dev" if figures else "default"
     needed = {"asked": [asked], "dev": matrix.arms, "default": [PLAIN]}[how]
     missing = [f"{arm}/seed{seed}/{task}" for arm in needed if arm not in cells]
-    missing += [f"{arm}/seed{seed}/{task} (no dev score)" for arm in needed if how == "dev" and arm in cells and arm not in figures]
+    missing += [
+        f"{arm}/seed{seed}/{task} (no dev score)"
+        for arm in needed
+        if how == "dev" and arm in cells and arm not in figures
+    ]
     if missing:
         raise UserError(f"Missing: {', '.join(missing)}.")
     winner = needed[0]
@@ -175,10 +197,16 @@ def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
         name = task.predictions_file(language)
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{path}: no such file, but results.json has {language}. Delete that results.json and run the cell again.")
+            raise UserError(
+                f"{path}: no such file, but results.json has {language}. Delete that results.json and run the cell "
+                "again."
+            )
         found = len(task.read_lines(path))
         if not task.mines and found != rows:  # in mining n counts the gold pairs, and any number may be found
-            raise UserError(f"{path}: {found} predictions, but results.json says {rows}. Delete that results.json and run the cell again.")
+            raise UserError(
+                f"{path}: {found} predictions, but results.json says {rows}. Delete that results.json and run the "
+                "cell again."
+            )
         files[name] = path
     return files
 
@@ -204,7 +232,11 @@ def _new_folder(output: Path | str) -> Iterator[Path]:
 
 
 def gold(
-    rows: "Rows", output: Path | str, tasks: Sequence[str] = (), benchmark: str = "xtreme", max_eval_samples: int | None = None
+    rows: "Rows",
+    output: Path | str,
+    tasks: Sequence[str] = (),
+    benchmark: str = "xtreme",
+    max_eval_samples: int | None = None,
 ) -> dict[str, dict[str, int]]:
     """Writes the labels of test rows to the folder `output` and returns {task: {language: rows}}.
 
@@ -218,7 +250,9 @@ def gold(
     """
     if max_eval_samples is not None and max_eval_samples < 1:
         raise UserError(f"--max_eval_samples {max_eval_samples}: give 1 at least, or leave it out.")
-    names = list(tasks) or [name for name in TASKS if any(get_task(name).languages_in in reported for reported in BENCHMARKS.values())]
+    names = list(tasks) or [
+        name for name in TASKS if any(get_task(name).languages_in in reported for reported in BENCHMARKS.values())
+    ]
     written: dict[str, dict[str, int]] = {}
     with _new_folder(output) as folder:
         for name in names:
@@ -251,8 +285,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     writer = commands.add_parser("write", help="gather the predictions of a matrix")
     writer.add_argument("runs_dir", type=Path, metavar="RUNS_DIR", help="folder of <arm>/seed<k>/<task>/results.json")
     writer.add_argument("--output", type=Path, required=True, help="the folder to make")
-    writer.add_argument("--arm", nargs="+", default=[], metavar="NAME", help="NAME for all tasks, TASK=NAME for one; "
-                        "default: for each task the best on English dev")  # fmt: skip
+    writer.add_argument(
+        "--arm",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="NAME for all tasks, TASK=NAME for one; default: for each task the best on English dev",
+    )
     writer.add_argument("--seed", type=int, help="default: the lowest")
     writer.add_argument("--allow_missing", action="store_true", help="leave out tasks with missing cells")
 
@@ -262,7 +301,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels.add_argument("--tasks", nargs="+", default=[], help="default: every target task that has test rows")
     labels.add_argument("--splits", nargs="+", default=[], help="as the runs were told, e.g. udpos.test=validation")
     labels.add_argument("--max_eval_samples", type=int, help="as the runs were told")
-    labels.add_argument("--benchmark", choices=tuple(BENCHMARKS), default="xtreme", help="languages from the Hub; default: %(default)s")
+    labels.add_argument(
+        "--benchmark", choices=tuple(BENCHMARKS), default="xtreme", help="languages from the Hub; default: %(default)s"
+    )
 
     scorer = commands.add_parser("score", help="score a folder of predictions as the benchmark does")
     scorer.add_argument("--predictions", type=Path, required=True, help="folder of <task>/test-<language>.<suffix>")
@@ -292,7 +333,10 @@ def _write(given: argparse.Namespace) -> None:
         print(f"{task:<10} {choice['arm']:<20} ({choice['chosen']}) {dev['metric']}{': ' if scores else ''}{scores}")
     for note in system["notes"]:
         print(f"note: {note}")
-    print(f"{given.output}: {sum(len(choice['files']) for choice in system['tasks'].values())} files, seed {system['seed']}; see {SYSTEM}")
+    print(
+        f"{given.output}: {sum(len(choice['files']) for choice in system['tasks'].values())} files, seed "
+        f"{system['seed']}; see {SYSTEM}"
+    )
 
 
 def _gold(given: argparse.Namespace) -> None:
