@@ -9,7 +9,7 @@ from xstilts.cli import arguments
 from xstilts.cli.arguments import DataArguments, RunArguments, parse
 from xstilts.errors import UserError
 
-ROOT = Path(arguments.__file__).parents[1]
+ROOT = Path(arguments.__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes" / "arms").glob("*.yaml"))
 
 

@@ -11,7 +11,7 @@ from tasks.languages import XTREME_R
 from xstilts.errors import UserError
 from xstilts.xtreme import scoring, submission
 
-ROOT = Path(submission.__file__).parents[1]
+ROOT = Path(submission.__file__).parents[2]
 MOCK = Path(os.environ.get("XSTILTS_DATA", ROOT.parent / "shared" / "data")) / "xtreme-mock"
 
 

@@ -156,7 +156,7 @@ def place(tmp_path, tiny_world, tiny_model):
     "script, given, needless", REFUSED, ids=lambda value: "_".join(value) if isinstance(value, list) else value
 )
 def test_what_would_do_nothing_is_refused_before_the_work(script, given, needless, place, cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(arguments.Path(arguments.__file__).parents[1])
+    monkeypatch.chdir(arguments.Path(arguments.__file__).parents[2])
     model = (
         []
         if "--config_name" in given
