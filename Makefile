@@ -221,8 +221,9 @@ model: $(START) ##   only the model the arms start from
 test: | $(INSTALLED) ##    the tests (offline)
 	$(PY) -m pytest -n $(TEST_JOBS) tests
 
-check: | $(INSTALLED) ##   lint
+check: | $(INSTALLED) ##   lint and format
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 clean: ##   remove the matrix of this preset (rows, environment and files of your own stay)
 	@$(PYTHON) -I recipes/clean.py $(OUT)

@@ -6,16 +6,17 @@
 
 The first takes the grid it finds. The second names the grid, so that a cell that was never run shows as blank and is
 listed. Writes matrix.md, matrix.csv, cells.csv, differences.png, layers.png and index.html into <runs_dir>/report.
-The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a section
-of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside what these runs
-say: claims.md, claims.csv, a table of the page.
+The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a
+section of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside
+what these runs say: claims.md, claims.csv, a table of the page.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.arguments import command, parse
+from xstilts.cli.arguments import parse
 from xstilts.errors import UserError
+from xstilts.run.endings import command
 
 HEADS = "arm,task,form,seed,language"  # how cells.csv begins
 
@@ -26,11 +27,17 @@ class ReportArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Where to write; default: <runs_dir>/report."})
     title: str | None = field(default=None, metadata={"help": "Head of the page; default: names the runs folder."})
     arms: list[str] = field(default_factory=list, metadata={"help": "Arms expected; default: those found."})
-    question: str | None = field(default=None, metadata={"help": "YAML file of the contrasts between arms to compute."})
-    claims: str | None = field(default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."})
+    question: str | None = field(
+        default=None, metadata={"help": "YAML file of the contrasts between arms to compute."}
+    )
+    claims: str | None = field(
+        default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."}
+    )
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
-    seeds_of: list[str] = field(default_factory=list, metadata={"help": "ARM=SEED,SEED,...: seeds of arms of which others are expected."})
+    seeds_of: list[str] = field(
+        default_factory=list, metadata={"help": "ARM=SEED,SEED,...: seeds of arms of which others are expected."}
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -43,21 +50,21 @@ def main(argv: list[str]) -> None:
     if not arguments.runs_dir:
         raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
 
-    from xstilts import outputs
-    from xstilts.matrix import collect
-    from xstilts.page import write_report
     from xstilts.plan import read_seeds_of
-    from xstilts.results import write_text
+    from xstilts.report.matrix import collect
+    from xstilts.report.page import write_report
+    from xstilts.run import outputs
+    from xstilts.run.results import write_text
 
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
     outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
     if arguments.question:
-        from xstilts import contrasts, question
+        from xstilts.report import contrasts, question
 
         spec = contrasts.read_spec(arguments.question)
     if arguments.claims:
-        from xstilts import paper
+        from xstilts.report import paper
 
         claims, about, margin = paper.read_claims(arguments.claims)
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, read_seeds_of(arguments.seeds_of))

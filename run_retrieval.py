@@ -1,8 +1,10 @@
-"""Sentence retrieval and bitext mining with a checkpoint as it is, every layer from one pass; or trains a retriever (--do_train).
+"""Sentence retrieval and bitext mining with a checkpoint as it is, every layer from one pass; or trains a retriever
+(--do_train).
 
-    python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 --output_dir runs/none/seed0
-    python run_retrieval.py --model_name_or_path runs/mnli/seed0 --data_root data/world --tasks tatoeba bucc --layer all \\
-        --report_layer 2 --output_dir runs/mnli/seed0
+    python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 \\
+        --output_dir runs/none/seed0
+    python run_retrieval.py --model_name_or_path runs/mnli/seed0 --data_root data/world --tasks tatoeba bucc \\
+        --layer all --report_layer 2 --output_dir runs/mnli/seed0
     python run_retrieval.py --do_train --train_tasks squad_dual --model_name_or_path FacebookAI/xlm-roberta-base \\
         --per_device_train_batch_size 64 --output_dir runs/squad_dual/seed0
 """
@@ -12,31 +14,43 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from xstilts.arguments import (
+from xstilts.cli.arguments import (
     DataArguments,
     DualEncoderArguments,
     FamilyArguments,
     MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    command,
     parse,
     refuse_unused,
 )
-from xstilts.words import stray
+from xstilts.cli.words import stray
+from xstilts.run.endings import command
 
 
 def main(argv: list[str]) -> None:
-    kinds = (RetrievalArguments, DualEncoderArguments, FamilyArguments, ModelArguments, DataArguments, MeasurementArguments)
-    (how, dual, family, model_args, data_args, run_args), rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
+    kinds = (
+        RetrievalArguments,
+        DualEncoderArguments,
+        FamilyArguments,
+        ModelArguments,
+        DataArguments,
+        MeasurementArguments,
+    )
+    (how, dual, family, model_args, data_args, run_args), rest = parse(
+        argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds
+    )
     if rest and not dual.do_train:
         raise stray(rest[0], rest.known)
 
     from tasks import RETRIEVAL, get_task, list_tasks
-    from xstilts import families, inputs, outputs, places, prompts, unused
     from xstilts.checkpoint.config import check_attention, check_checkpoint
-    from xstilts.embedding import check_new_folder
+    from xstilts.cli import unused
     from xstilts.errors import UserError
+    from xstilts.retrieve import prompts
+    from xstilts.retrieve.export import check_new_folder
+    from xstilts.run import inputs, outputs, places
+    from xstilts.train import families
 
     if run_args.list_tasks:
         from tasks.pairs import list_pairs
@@ -44,8 +58,10 @@ def main(argv: list[str]) -> None:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     if dual.do_train:
         if how.tasks or how.select_on or not (how.layer == "last" or how.layer.isdecimal()):
-            raise UserError("--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give --tasks "
-                            "and --layer all afterwards, with the trained folder as --model_name_or_path.")
+            raise UserError(
+                "--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give "
+                "--tasks and --layer all afterwards, with the trained folder as --model_name_or_path."
+            )
         if not how.include_special:
             raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
         refuse_unused("--do_train measures nothing, and makes an arm of its own", run_args, only=["plain_model"])
@@ -70,7 +86,9 @@ def main(argv: list[str]) -> None:
     if dual.do_train:
         places.settle_training(run_args)
     for task in [] if dual.do_train else tasks or [None]:
-        places.settle_measurement(run_args, name, Path(run_args.output_dir, task.name) if task and run_args.output_dir else None)
+        places.settle_measurement(
+            run_args, name, Path(run_args.output_dir, task.name) if task and run_args.output_dir else None
+        )
     inputs.check_run(run_args, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
     for task in tasks:
         outputs.refuse_occupied(Path(run_args.output_dir, task.name))
@@ -82,21 +100,35 @@ def main(argv: list[str]) -> None:
 
     # from here on torch is needed, which takes seconds to import
     if dual.do_train:
-        from xstilts import dual_encoder
+        from xstilts.retrieve.neighbours import nearest_by_cosine
+        from xstilts.train import dual_encoder
 
-        return dual_encoder.train(dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest)
-    found = prompts.resolve(dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision)
+        return dual_encoder.train(
+            dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
+        )
+    found = prompts.resolve(
+        dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision
+    )
     measure_tasks(tasks, how, found, model_args, data_args, run_args)
 
 
-def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str], model_args: ModelArguments, data_args: DataArguments,
-                  run_args: MeasurementArguments) -> None:
+def measure_tasks(
+    tasks: list,
+    how: RetrievalArguments,
+    prompts: dict[str, str],
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    run_args: MeasurementArguments,
+) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
-    from xstilts import cards, inputs, measure, processes, results, runner, together, unused
-    from xstilts.embedding import Encoder
+    from xstilts.cli import unused
+    from xstilts.retrieve import measure, together
+    from xstilts.retrieve.embedding import Encoder
+    from xstilts.run import card, inputs, processes, results
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
     from xstilts.run.settings import parent
+    from xstilts.train import runner
 
     # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
     together.meet()
@@ -111,23 +143,41 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
         settings.pop("pairs")  # folders of older versions do not name it
     settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
     # in one order, because two processes that open the folders in two would wait for each other
-    cells = [(task, replace(run_args, output_dir=str(Path(run_args.output_dir, task.name)), push_to_hub=False,
-                            hub_model_id=None, hub_private_repo=False)) for task in tasks]
+    cells = [
+        (
+            task,
+            replace(
+                run_args,
+                output_dir=str(Path(run_args.output_dir, task.name)),
+                push_to_hub=False,
+                hub_model_id=None,
+                hub_private_repo=False,
+            ),
+        )
+        for task in tasks
+    ]
     for _, cell in cells:
         inputs.check_run(cell)
     with ExitStack() as stack:
         opened = [(task, cell, stack.enter_context(Run.open(cell, settings, trains=False))) for task, cell in cells]
         opened = [(task, cell, run) for task, cell, run in opened if not run.finished]
         if processes.is_first():
-            cards.check_push(run_args)
+            card.check_push(run_args)
         if how.export_sentence_transformers:
-            from xstilts.dual_encoder import export
+            from xstilts.retrieve.export import export
         if not opened and not how.export_sentence_transformers:
-            return cards.push_measured(tasks, run_args) if processes.is_first() else None
+            return card.push_measured(tasks, run_args) if processes.is_first() else None
         length = data_args.max_seq_length or 512
-        encoder = Encoder.load(name, layers=int(how.layer) if how.layer.isdecimal() else how.layer, pooling=how.pooling,
-                               include_special=how.include_special, max_length=length, dtype=how.dtype, revision=model_args.model_revision,
-                               attention=model_args.attn_implementation)
+        encoder = Encoder.load(
+            name,
+            layers=int(how.layer) if how.layer.isdecimal() else how.layer,
+            pooling=how.pooling,
+            include_special=how.include_special,
+            max_length=length,
+            dtype=how.dtype,
+            revision=model_args.model_revision,
+            attention=model_args.attn_implementation,
+        )
         headline, work = measure.Headline(how, data_args, encoder.layers), []
         for task, cell, run in opened:
             rows = inputs.open_rows(data_args)
@@ -135,18 +185,31 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
             notes += unused.of_model(model_args) + unused.of_measurement(task, how, data_args)
             examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
             measure.check_index(task, examples, how, encoder.model.config.hidden_size)
-            work.append((task, cell, run, rows, examples, notes + measure.smaller_pools(task, examples, data_args.max_eval_samples)))
+            work.append(
+                (
+                    task,
+                    cell,
+                    run,
+                    rows,
+                    examples,
+                    notes + measure.smaller_pools(task, examples, data_args.max_eval_samples),
+                )
+            )
 
         # ---- the headline layer, then one task after the other -----------------------------------------------------
         cache_dir = stack.enter_context(together.shared_cache(how.cache_dir, run_args.output_dir))
         if processes.world_size() > 1:
-            together.embed_all(encoder, cache_dir, prompts, headline, [(task, examples) for task, *_, examples, _ in work], how)
+            together.embed_all(
+                encoder, cache_dir, prompts, headline, [(task, examples) for task, *_, examples, _ in work], how
+            )
         if not processes.is_first():
             return
         embed = measure.embedder(encoder, cache_dir, prompts)
         layer = headline.choose(embed)
         if how.export_sentence_transformers:
-            export(name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts)
+            export(
+                name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts
+            )
         for task, cell, run, rows, examples, notes in work:
             start = time.time()
             unused.log(notes, rows)
@@ -154,16 +217,34 @@ def measure_tasks(tasks: list, how: RetrievalArguments, prompts: dict[str, str],
             found = measure.measure(task, examples, embed, how, layer)
             found.write(run.folder, task)
             scores = found.layers[layer]
-            run.finish(Record.new(
-                cell, phase="retrieval", task=task.name, form=task.form, model=name, metric=task.metric, chance=found.chance,
-                scores=scores, n=found.n, layer=layer, pooling=how.pooling, layers=found.layers if len(encoder.layers) > 1 else None,
-                settings=settings, data=rows.records + headline.records, seconds=time.time() - start,
-                measures=found.measured() if found.measures else None, notes=headline.notes + notes + found.notes,
-            ), checkpoint=False)
+            run.finish(
+                Record.new(
+                    cell,
+                    phase="retrieval",
+                    task=task.name,
+                    form=task.form,
+                    model=name,
+                    metric=task.metric,
+                    chance=found.chance,
+                    scores=scores,
+                    n=found.n,
+                    layer=layer,
+                    pooling=how.pooling,
+                    layers=found.layers if len(encoder.layers) > 1 else None,
+                    settings=settings,
+                    data=rows.records + headline.records,
+                    seconds=time.time() - start,
+                    measures=found.measured() if found.measures else None,
+                    notes=headline.notes + notes + found.notes,
+                ),
+                checkpoint=False,
+            )
             for language, by_metric in scores.items():
                 runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
-            runner.logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {})))
-    cards.push_measured(tasks, run_args)
+            runner.logger.info(
+                "%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {}))
+            )
+    card.push_measured(tasks, run_args)
 
 
 if __name__ == "__main__":

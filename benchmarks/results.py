@@ -1,4 +1,5 @@
-"""Keeps the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is typed by hand.
+"""Keeps the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is
+typed by hand.
 
     python benchmarks/results.py keep --report runs/question-human/report --name question-human
     python benchmarks/results.py pages            # docs/results/<name>.md, docs/claims.md, the answer in README.md
@@ -24,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from xstilts.errors import UserError  # noqa: E402
-from xstilts.page import Cell, Table  # noqa: E402
-from xstilts.plots import signed  # noqa: E402
+from xstilts.report.page import Cell, Table  # noqa: E402
+from xstilts.report.plots import signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "claims.csv")
@@ -33,7 +34,8 @@ ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
 
 
-# ---- what is kept --------------------------------------------------------------------------------------------------------
+# ---- what is kept ---------------------------------------------------------------------------------------------------
+
 
 def keep(report: Path, folder: Path, machines: list[str]) -> None:
     """Copies a report's csv files into `folder`, with where they come from.
@@ -53,11 +55,17 @@ def keep(report: Path, folder: Path, machines: list[str]) -> None:
         records = [Record.read(report.parent / path) for path in dict.fromkeys(cells["path"])]
     except UserError as error:
         sys.exit(str(error))
-    versions = {name: sorted({record.versions.get(name, "?") for record in records}) for name in ("torch", "transformers")}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    versions = {
+        name: sorted({record.versions.get(name, "?") for record in records}) for name in ("torch", "transformers")
+    }
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
     origin = {
         "commit": commit,
-        "finished": max(record.finished for record in records)[:10], "machine": "; ".join(machines) or machine(), "versions": versions,
+        "finished": max(record.finished for record in records)[:10],
+        "machine": "; ".join(machines) or machine(),
+        "versions": versions,
         "models": sorted({record.parents[0] if record.parents else record.model for record in records}),
         "cells": len(records),
         "arms": sorted({record.arm for record in records}),
@@ -71,10 +79,14 @@ def machine() -> str:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     name = re.search(r"model name\s*: (.*)", info)
     units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{unit}\b", info)]
-    return f"{name[1].strip() if name else platform.processor()} ({', '.join(units)}), {len(re.findall(r'^processor', info, re.M))} cores"
+    return (
+        f"{name[1].strip() if name else platform.processor()} ({', '.join(units)}), "
+        f"{len(re.findall(r'^processor', info, re.M))} cores"
+    )
 
 
-# ---- pages ---------------------------------------------------------------------------------------------------------------
+# ---- pages ----------------------------------------------------------------------------------------------------------
+
 
 def span(row: pd.Series, low: str = "interval_low", high: str = "interval_high") -> str:
     return "" if pd.isna(row[low]) else f" [{signed(row[low])} to {signed(row[high])}]"
@@ -92,9 +104,21 @@ def question_tables(found: pd.DataFrame) -> list[Table]:
         numbers = [f"{row[name]:.1f}" if pd.notna(row[name]) else "" for name in ("score", "score_against")]
         p = "" if pd.isna(row["p_judged"]) else "<0.001" if row["p_judged"] < 0.001 else f"{row['p_judged']:.3f}"
         seeds = "" if pd.isna(row["seeds"]) else str(int(row["seeds"]))
-        texts = [row["on"], str(len(str(row["languages"]).split())), *numbers, difference(row), p, seeds, row["verdict"]]
-        rows.append((f"{row['family']}: {row['contrast']}" + (" (primary)" if row["primary"] else ""),
-                     [Cell(str(text), bold=bool(row["primary"])) for text in texts]))
+        texts = [
+            row["on"],
+            str(len(str(row["languages"]).split())),
+            *numbers,
+            difference(row),
+            p,
+            seeds,
+            row["verdict"],
+        ]
+        rows.append(
+            (
+                f"{row['family']}: {row['contrast']}" + (" (primary)" if row["primary"] else ""),
+                [Cell(str(text), bold=bool(row["primary"])) for text in texts],
+            )
+        )
     layer = int(judged["layer"].iloc[0])
     return [Table(f"Differences in points at layer {layer}", heads, rows)]
 
@@ -108,8 +132,15 @@ def matrix_table(found: pd.DataFrame) -> Table:
         for task in tasks:
             score = row.get(f"{task}.em_f1") if pd.notna(row.get(f"{task}.em_f1")) else row[f"{task}.all"]
             sd = row[f"{task}.score_sd"]
-            cells.append(Cell("" if pd.isna(score) else f"{score:.1f}" + ("" if pd.isna(sd) else f" ± {sd:.1f}")
-                              + (f" ({int(row[f'{task}.n'])})" if pd.notna(row[f"{task}.n"]) else "")))
+            cells.append(
+                Cell(
+                    ""
+                    if pd.isna(score)
+                    else f"{score:.1f}"
+                    + ("" if pd.isna(sd) else f" ± {sd:.1f}")
+                    + (f" ({int(row[f'{task}.n'])})" if pd.notna(row[f"{task}.n"]) else "")
+                )
+            )
         rows.append((str(arm), cells))
     return Table("Score of each task, mean over languages ± sd over seeds (number of seeds)", ["arm", *tasks], rows)
 
@@ -121,36 +152,76 @@ def claims_table(found: pd.DataFrame) -> Table:
         here = "" if pd.isna(row["difference"]) else signed(row["difference"]) + span(row, "low", "high")
         seeds = "" if pd.isna(row["by_seed"]) else str(len(str(row["by_seed"]).split()))
         notes = "; ".join(str(row[name]) for name in ("why", "notes") if pd.notna(row[name]))
-        rows.append((row["text"], [Cell(str(text)) for text in (row["paper"], row["arms"], row["against"], row["tasks"], here, seeds,
-                                                                row["verdict"], notes)]))
-    heads = ["claim", "the paper", "arms", "against", "tasks", "difference [95 % interval]", "seeds", "verdict", "notes"]
+        rows.append(
+            (
+                row["text"],
+                [
+                    Cell(str(text))
+                    for text in (
+                        row["paper"],
+                        row["arms"],
+                        row["against"],
+                        row["tasks"],
+                        here,
+                        seeds,
+                        row["verdict"],
+                        notes,
+                    )
+                ],
+            )
+        )
+    heads = [
+        "claim",
+        "the paper",
+        "arms",
+        "against",
+        "tasks",
+        "difference [95 % interval]",
+        "seeds",
+        "verdict",
+        "notes",
+    ]
     return Table("The paper's claims, with XLM-R Large, and what these runs say", heads, rows)
 
 
 def provenance(origin: dict) -> str:
     versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin["versions"].items())
     seeds = " ".join(map(str, origin["seeds"]))
-    return (f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; commit {origin['commit']}, {versions}; "
-            f"{origin['machine']}. Started from {', '.join(f'`{Path(model).name}`' for model in origin['models'])}.\n")
+    return (
+        f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; commit {origin['commit']}, "
+        f"{versions}; {origin['machine']}. Started from "
+        f"{', '.join(f'`{Path(model).name}`' for model in origin['models'])}.\n"
+    )
 
 
 def page(folder: Path) -> str:
     """The page of one kept report."""
-    parts = [BY_COMMAND, f"# {folder.name}\n", provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8")))]
+    parts = [
+        BY_COMMAND,
+        f"# {folder.name}\n",
+        provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
+    ]
     if (folder / "question.csv").is_file():
-        parts += [table.markdown() for table in question_tables(pd.read_csv(folder / "question.csv", keep_default_na=True))]
+        parts += [
+            table.markdown() for table in question_tables(pd.read_csv(folder / "question.csv", keep_default_na=True))
+        ]
     parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
     return "\n".join(parts)
 
 
 def claims_page(folder: Path) -> str:
     """docs/claims.md, of the report that has claims."""
-    return "\n".join([
-        BY_COMMAND, "# The paper's claims, and what these runs say\n",
-        "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in `recipes/claims/x-stilts.yaml`, written before the "
-        "runs; how a verdict comes about stands in `xstilts/paper.py`.\n",
-        provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
-        claims_table(pd.read_csv(folder / "claims.csv")).markdown()])
+    return "\n".join(
+        [
+            BY_COMMAND,
+            "# The paper's claims, and what these runs say\n",
+            "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
+            "`recipes/claims/x-stilts.yaml`, written before the runs; how a verdict comes about stands in "
+            "`xstilts/report/paper.py`.\n",
+            provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
+            claims_table(pd.read_csv(folder / "claims.csv")).markdown(),
+        ]
+    )
 
 
 def answer(folder: Path) -> str:
@@ -159,14 +230,20 @@ def answer(folder: Path) -> str:
     first = found[found["primary"].astype(bool)].iloc[0]
     if pd.isna(first["difference"]):
         return f"Not computed yet: {first['why']}.\n"
-    plain = found[(found["family"] == first["family"]) & (found["contrast"] == "E-none") & (found["on"] == first["on"])
-                  & (found["variant"] == "plain")].iloc[0]
+    plain = found[
+        (found["family"] == first["family"])
+        & (found["contrast"] == "E-none")
+        & (found["on"] == first["on"])
+        & (found["variant"] == "plain")
+    ].iloc[0]
     number = len(str(first["languages"]).split())
     seeds = f"{int(first['seeds'])} seed{'s' if first['seeds'] > 1 else ''}"
     scores = f"{first['score']:.1f} after `{first['arm']}` and {first['score_against']:.1f} after `{first['against']}`"
-    return (f"Retrieval in {number} languages that phase 2 had not seen is {scores}: {difference(first)} points ({seeds}), verdict "
-            f"*{first['verdict']}*. "
-            f"Without phase 2 it is {plain['score_against']:.1f}, so `{first['against']}` alone changes it by {difference(plain)}.\n")
+    return (
+        f"Retrieval in {number} languages that phase 2 had not seen is {scores}: {difference(first)} points "
+        f"({seeds}), verdict *{first['verdict']}*. Without phase 2 it is {plain['score_against']:.1f}, so "
+        f"`{first['against']}` alone changes it by {difference(plain)}.\n"
+    )
 
 
 def pages() -> dict[Path, str]:
@@ -178,7 +255,9 @@ def pages() -> dict[Path, str]:
             made[ROOT / "docs/claims.md"] = claims_page(folder)
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    return made | {readme: ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)}
+    return made | {
+        readme: ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -193,7 +272,9 @@ def main(argv: list[str] | None = None) -> int:
     if given.what == "keep":
         keep(given.report, ROOT / "docs/results" / given.name, given.machine)
         return 0
-    other = {path: text for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text}
+    other = {
+        path: text for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    }
     for path, text in other.items():
         print(f"{path.relative_to(ROOT)} {'differs' if given.check else 'written'}")
         if not given.check:

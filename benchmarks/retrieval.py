@@ -6,13 +6,13 @@
     python benchmarks/retrieval.py memory [--sizes 50000] [--mapped]
     python benchmarks/retrieval.py index [--sizes 50000] [--factories IVF1024,Flat IVF1024,PQ64] [--nprobe 16]
 
-`embed`: our encoder at one layer, at the top, at all layers and in bf16, beside SentenceTransformer.encode in fp32 and bf16
-on the same weights and sentences. `mine`: mining beside two exact faiss searches and the pair-by-pair scoring of LASER and
-XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`: peak memory of mining beyond
-the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to
-train and fill, its CPU time a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives
-medians in seconds and the rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set
-OMP_NUM_THREADS for the threads both sides use.
+`embed`: our encoder at one layer, at the top, at all layers and in bf16, beside SentenceTransformer.encode in fp32 and
+bf16 on the same weights and sentences. `mine`: mining beside two exact faiss searches and the pair-by-pair scoring of
+LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`: peak memory of
+mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on disk. `index`:
+what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals run in turn,
+`--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a minute or two;
+the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def untrained_checkpoint(
 ) -> str:
     """An encoder of the given size with random weights: what it costs does not depend on what it knows.
 
-    Its tokenizer is made from `sentences`; `vocabulary`, if larger, is the size of the embeddings all the same. `kind` is xlm-roberta,
-    or modernbert with mmBERT's proportions: a gated feed-forward of 1.5 times the width, every third layer global, the others within
-    128 tokens.
+    Its tokenizer is made from `sentences`; `vocabulary`, if larger, is the size of the embeddings all the same. `kind`
+    is xlm-roberta, or modernbert with mmBERT's proportions: a gated feed-forward of 1.5 times the width, every third
+    layer global, the others within 128 tokens.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerFast
@@ -79,7 +79,12 @@ def untrained_checkpoint(
     tokenizer.save_pretrained(folder)
     of_kind = {
         "xlm-roberta": {"intermediate_size": 4 * hidden, "max_position_embeddings": 514},
-        "modernbert": {"intermediate_size": 3 * hidden // 2, "max_position_embeddings": 8192, "cls_token_id": 0, "sep_token_id": 2},
+        "modernbert": {
+            "intermediate_size": 3 * hidden // 2,
+            "max_position_embeddings": 8192,
+            "cls_token_id": 0,
+            "sep_token_id": 2,
+        },
     }
     config = AutoConfig.for_model(
         kind,
@@ -100,8 +105,10 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from xstilts.embedding import Encoder, export_sentence_transformers, normalize
-    from xstilts.mining import nearest
+    from xstilts.retrieve.embedding import Encoder
+    from xstilts.retrieve.export import export_sentence_transformers
+    from xstilts.retrieve.neighbours import nearest
+    from xstilts.retrieve.vectors import normalize
 
     if args.sentences:
         sentences = list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
@@ -142,10 +149,15 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     for name, rough in (("ours", vectors["top layer, bf16"][top]), ("theirs", vectors["the same, bf16"])):
         rough = normalize(rough)
         same = 100 * (nearest(unit[:half], unit[half:]) == nearest(rough[:half], rough[half:])).mean()
-        print(f"  bf16, {name}: smallest cosine to fp32 {(unit * rough).sum(axis=1).min():.5f}, nearest neighbours equal {same:.2f} %")
+        print(
+            f"  bf16, {name}: smallest cosine to fp32 {(unit * rough).sum(axis=1).min():.5f}, nearest neighbours "
+            f"equal {same:.2f} %"
+        )
 
 
-def unit_vectors(size: int, dim: int, seed: int, near: np.ndarray | None = None, path: Path | None = None) -> np.ndarray:
+def unit_vectors(
+    size: int, dim: int, seed: int, near: np.ndarray | None = None, path: Path | None = None
+) -> np.ndarray:
     """(size, dim) float32 of length 1, clustered and off centre as sentence vectors are; or noisy copies of `near`.
 
     With `path` they are made in a .npy file there and come back memory-mapped.
@@ -153,7 +165,9 @@ def unit_vectors(size: int, dim: int, seed: int, near: np.ndarray | None = None,
     centres = 1 + np.random.default_rng(1).standard_normal((256, dim), dtype=np.float32)
     draw = np.random.default_rng(seed)
     shape = size, dim
-    vectors = np.empty(shape, dtype=np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    vectors = (
+        np.empty(shape, dtype=np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    )
     for start in range(0, size, 4096):
         part = vectors[start : start + 4096]
         draw.standard_normal(out=part, dtype=np.float32)
@@ -202,9 +216,9 @@ def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple
 
 
 def benchmark_mine(args: argparse.Namespace) -> None:
-    from xstilts import mining
+    from xstilts.retrieve import mining, neighbours
 
-    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {mining._fastest_engine()}")
+    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {neighbours._fastest_engine()}")
     print("  n          ours       faiss + loop")
     for size in args.sizes:
         target = unit_vectors(size, args.dim, seed=1)
@@ -224,9 +238,9 @@ def benchmark_mine(args: argparse.Namespace) -> None:
 
 
 def benchmark_curve(args: argparse.Namespace) -> None:
-    from xstilts import mining
+    from xstilts.retrieve import mining, neighbours
 
-    print(f"curve: mining n x n x {args.dim}, this machine's engine: {mining._fastest_engine()}")
+    print(f"curve: mining n x n x {args.dim}, this machine's engine: {neighbours._fastest_engine()}")
     print("  n           time    of this a pair of sentences", flush=True)
     seconds = []
     for size in args.sizes:
@@ -252,7 +266,7 @@ def benchmark_curve(args: argparse.Namespace) -> None:
 
 def benchmark_index(args: argparse.Namespace) -> None:
     """CPU seconds, not wall time: they are added up over threads, and a busy machine does not change them."""
-    from xstilts import index, mining
+    from xstilts.retrieve import index, neighbours
 
     def cpu(call: Callable[[], object]) -> tuple[float, object]:
         start = time.process_time()
@@ -262,9 +276,12 @@ def benchmark_index(args: argparse.Namespace) -> None:
     for size in args.sizes:
         target = unit_vectors(size, args.dim, seed=1)
         queries = unit_vectors(size, args.dim, seed=2, near=target)[: args.queries]
-        plain, (best, _) = cpu(lambda: mining.knn(queries, target))  # noqa: B023
+        plain, (best, _) = cpu(lambda: neighbours.knn(queries, target))  # noqa: B023
         print(f"index: {args.queries} queries in {size} x {args.dim}, k=4; CPU seconds\n  exact: {plain:.1f} s")
-        print("  factory             nprobe   train on      train    fill 1M   bytes a vector   search 1000   recall@4", flush=True)
+        print(
+            "  factory             nprobe   train on      train    fill 1M   bytes a vector   search 1000   recall@4",
+            flush=True,
+        )
         for factory in args.factories:
             how = index.Index(factory, args.nprobe if factory.startswith("IVF") or ",IVF" in factory else None)
             train, trained = cpu(lambda: how.trained(target))  # noqa: B023
@@ -272,12 +289,17 @@ def benchmark_index(args: argparse.Namespace) -> None:
             search, (_, found) = cpu(lambda: trained.search(queries, index.CANDIDATES))  # noqa: B023
             score, scores = cpu(lambda: index.exact(queries, target, found))  # noqa: B023
             recall = 100 * (index.best_of(4, (scores, found))[0] >= best[:, -1:]).mean()
-            print(f"  {factory:<20s}{how.nprobe or '':>6}{how.sample(size, args.dim):>11d}{train:9.1f} s{fill * 1e6 / size:9.1f} s"
-                  f"{index.code_size(trained):>17d}{(search + score) * 1000 / len(queries):12.3f} s{recall:11.1f}", flush=True)
+            print(
+                f"  {factory:<20s}{how.nprobe or '':>6}{how.sample(size, args.dim):>11d}{train:9.1f} "
+                f"s{fill * 1e6 / size:9.1f} s"
+                f"{index.code_size(trained):>17d}{(search + score) * 1000 / len(queries):12.3f} s{recall:11.1f}",
+                flush=True,
+            )
 
 
 def resident_bytes() -> int:
-    """What the process holds (Linux), without the pages of mapped files, which the system drops where it needs room."""
+    """What the process holds (Linux), without the pages of mapped files, which the system drops where it needs
+    room."""
     _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
@@ -291,7 +313,7 @@ def highest(done: threading.Event, seen: list[int]) -> None:
 def measure_memory(size: int, dim: int, mapped: bool) -> None:
     import torch  # the library itself is no part of the figure
 
-    from xstilts.mining import mine
+    from xstilts.retrieve.mining import mine
 
     mine(*(unit_vectors(64, dim, seed) for seed in (1, 2)))
     torch.mm(torch.ones(64, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))
@@ -308,12 +330,18 @@ def measure_memory(size: int, dim: int, mapped: bool) -> None:
         done.set()
         watcher.join()
     vectors = (source.nbytes + target.nbytes) / 2**20
-    print(f"  {size:<8d}{vectors:10.0f} MiB{(max(seen) - before) / 2**20:10.0f} MiB{seconds:9.1f} s  {pairs} pairs", flush=True)
+    print(
+        f"  {size:<8d}{vectors:10.0f} MiB{(max(seen) - before) / 2**20:10.0f} MiB{seconds:9.1f} s  {pairs} pairs",
+        flush=True,
+    )
 
 
 def benchmark_memory(args: argparse.Namespace) -> None:
-    print(f"memory: n x n x {args.dim}, vectors {'on disk' if args.mapped else 'in memory'}\n"
-          "  n             vectors     beyond them     time", flush=True)
+    print(
+        f"memory: n x n x {args.dim}, vectors {'on disk' if args.mapped else 'in memory'}\n"
+        "  n             vectors     beyond them     time",
+        flush=True,
+    )
     for size in args.sizes:
         command = [sys.executable, __file__, "memory", "--measure", "--sizes", str(size), "--dim", str(args.dim)]
         subprocess.run([*command, *(["--mapped"] if args.mapped else [])], check=True)

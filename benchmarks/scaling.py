@@ -1,14 +1,17 @@
-"""What a matrix costs before any of it has run: tokens, floating-point operations, GPU-hours, wall time, memory, storage, money.
+"""What a matrix costs before any of it has run: tokens, floating-point operations, GPU-hours, wall time, memory,
+storage, money.
 
-    python benchmarks/scaling.py PRESET=xtreme SEEDS="0 1 2" --tokens_per_second 10000 30000 --gpus 1 8 64 --price_per_hour 2
+    python benchmarks/scaling.py PRESET=xtreme SEEDS="0 1 2" --tokens_per_second 10000 30000 --gpus 1 8 64 \\
+        --price_per_hour 2
     python benchmarks/scaling.py PRESET=question-base --model xlm-r-base --tokens_per_second 40000
-    python benchmarks/scaling.py PRESET=world --model runs/world/model --count --tokens_per_second 9000 --start_seconds 8 --gpus 1 2
+    python benchmarks/scaling.py PRESET=world --model runs/world/model --count --tokens_per_second 9000 \\
+        --start_seconds 8 --gpus 1 2
 
-The runs are those `make -n matrix VARIABLE=value ...` prints (so what is done already does not count), with their epochs, steps
-and batches. The rate is yours: real tokens a second of one GPU in training, as `benchmarks/training.py gpu` measures it; it is
-taken as a rate of floating-point operations at 128 tokens a row, so that longer rows cost what their attention costs. Nothing
-here is measured but the tokens a row: see ROWS. With --count rows and tokens are counted in the folder of rows by the model's
-own tokenizer instead.
+The runs are those `make -n matrix VARIABLE=value ...` prints (so what is done already does not count), with their
+epochs, steps and batches. The rate is yours: real tokens a second of one GPU in training, as `benchmarks/training.py
+gpu` measures it; it is taken as a rate of floating-point operations at 128 tokens a row, so that longer rows cost what
+their attention costs. Nothing here is measured but the tokens a row: see ROWS. With --count rows and tokens are
+counted in the folder of rows by the model's own tokenizer instead.
 """
 
 from __future__ import annotations
@@ -46,17 +49,19 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """Weights of the encoder without pooler and head: embeddings (words, positions, one type, norm), then the layers."""
+        """Weights of the encoder without pooler and head: embeddings (words, positions, one type, norm), then the
+        layers."""
         h, wide = self.hidden, self.wide
         layer = 4 * (h * h + h) + (h * wide + wide) + (wide * h + h) + 2 * 2 * h
         return (self.vocabulary + self.positions + 1 + 2) * h + self.layers * layer
 
     def forward_flops(self, length: float) -> float:
-        """Floating-point operations for a token in a row of `length`: two for each weight of the layers' matrices, and attention.
+        """Floating-point operations for a token in a row of `length`: two for each weight of the layers' matrices, and
+        attention.
 
-        Four matrices of h x h, two of h x wide; scores and weighted sum 2 * length * h each. Heads, norms and softmax are left out
-        (under 1 % but for masked LM's head, see `text_flops`). For wide = 4 h it is the forward third of Narayanan et al. 2021
-        (arXiv 2104.04473, equation 3, without recomputation and vocabulary).
+        Four matrices of h x h, two of h x wide; scores and weighted sum 2 * length * h each. Heads, norms and softmax
+        are left out (under 1 % but for masked LM's head, see `text_flops`). For wide = 4 h it is the forward third of
+        Narayanan et al. 2021 (arXiv 2104.04473, equation 3, without recomputation and vocabulary).
         """
         h = self.hidden
         return self.layers * (2 * (4 * h * h + 2 * h * self.wide) + 4 * length * h)
@@ -67,19 +72,22 @@ class Shape:
 
     @property
     def text_flops(self) -> float:
-        """What masked LM's head adds for a token in training: a matrix of h x h and the vocabulary's, at every position."""
+        """What masked LM's head adds for a token in training: a matrix of h x h and the vocabulary's, at every
+        position."""
         return 3 * 2 * (self.hidden + self.vocabulary) * self.hidden
 
     def memory(self, tokens: int, gpus: int = 1) -> tuple[float, float]:
-        """Bytes on a GPU in bf16 autocast: (weights, gradients and AdamW's two moments in fp32, activations of `tokens` in a batch).
+        """Bytes on a GPU in bf16 autocast: (weights, gradients and AdamW's two moments in fp32, activations of
+        `tokens` in a batch).
 
-        gpus: among how many the first is cut (FSDP, ZeRO-3). Activations: ACTIVATION bytes for a token, layer and unit of width.
+        gpus: among how many the first is cut (FSDP, ZeRO-3). Activations: ACTIVATION bytes for a token, layer and unit
+        of width.
         """
         return 16 * self.parameters / gpus, ACTIVATION * tokens * self.layers * self.hidden
 
 
-# Kept for the backward pass under bf16 autocast, where attention keeps no scores: counted by torch's saved-tensor hooks
-# (tests/test_scaling.py). All in 16 bits it would be 34 (Korthikanti et al. 2022, arXiv 2205.05198).
+# Kept for the backward pass under bf16 autocast, where attention keeps no scores: counted by torch's saved-tensor
+# hooks (tests/test_scaling.py). All in 16 bits it would be 34 (Korthikanti et al. 2022, arXiv 2205.05198).
 ACTIVATION = 44
 
 # mmBERT's gated feed-forward has three matrices of 768 x 1,152: as many operations as two of 768 x 1,728
@@ -90,8 +98,8 @@ SHAPES = {"xlm-r-base": Shape(12, 768), "xlm-r-large": Shape(24, 1024), "mmbert-
 class Rows:
     """What a task's rows hold, in real tokens (all windows and choices of a row) and rows.
 
-    length: of the row that a token stands in, on average over tokens; train: rows (None: as many as the adapter knows of);
-    scored: test rows of all languages; dev: English dev rows.
+    length: of the row that a token stands in, on average over tokens; train: rows (None: as many as the adapter knows
+    of); scored: test rows of all languages; dev: English dev rows.
     """
 
     tokens: float
@@ -101,20 +109,35 @@ class Rows:
     dev: int = 0
 
 
-# Tokens and lengths: counted on 1,200 to 2,000 real English rows each, cut at 256 tokens (questions 384), with BERT's English
-# vocabulary; XLM-R's is assumed to cut English as finely. MNLI and CCG, not at hand: as XNLI's and a little over UDPOS's. Masked LM:
-# every text assumed to fill its 256 tokens. Scored: XTREME's test rows; those of UDPOS and PAN-X to one figure. Retrieval: the
-# sentences of both sides; BUCC's eight test pools are assumed to hold 350,000 each.
+# Tokens and lengths: counted on 1,200 to 2,000 real English rows each, cut at 256 tokens (questions 384), with BERT's
+# English vocabulary; XLM-R's is assumed to cut English as finely. MNLI and CCG, not at hand: as XNLI's and a little
+# over UDPOS's. Masked LM: every text assumed to fill its 256 tokens. Scored: XTREME's test rows; those of UDPOS and
+# PAN-X to one figure. Retrieval: the sentences of both sides; BUCC's eight test pools are assumed to hold 350,000
+# each.
 ROWS = {
-    "mnli": Rows(37, 41, dev=9815), "snli": Rows(26, 28, dev=10000), "anli": Rows(90, 92, dev=3200), "anli_plus": Rows(39, 50, dev=23015),
-    "qqp": Rows(31, 38, dev=40430), "squad": Rows(188, 213, dev=10570), "squad_v2": Rows(188, 213, dev=11873),
-    "hellaswag": Rows(167, 52, dev=10042), "cosmosqa": Rows(409, 112, dev=2985), "csqa": Rows(99, 23, dev=1221),
-    "siqa": Rows(91, 33, dev=1954), "ccg": Rows(25, 35, dev=1913), "mlm": Rows(256, 256),
-    "xnli": Rows(37, 41, scored=75150, dev=2490), "pawsx": Rows(52, 56, scored=14000, dev=2000),
-    "udpos": Rows(21, 32, scored=100000, dev=3974), "panx": Rows(13, 22, scored=300000, dev=10000),
-    "xquad": Rows(188, 213, scored=13090, dev=10570), "mlqa": Rows(188, 213, scored=42245, dev=10570),
-    "tydiqa": Rows(149, 182, scored=5077, dev=440), "squad_dual": Rows(54, 40, train=87599, dev=10570),
-    "tatoeba": Rows(10, 12, scored=2 * 31692), "bucc": Rows(23, 28, scored=8 * 350000),
+    "mnli": Rows(37, 41, dev=9815),
+    "snli": Rows(26, 28, dev=10000),
+    "anli": Rows(90, 92, dev=3200),
+    "anli_plus": Rows(39, 50, dev=23015),
+    "qqp": Rows(31, 38, dev=40430),
+    "squad": Rows(188, 213, dev=10570),
+    "squad_v2": Rows(188, 213, dev=11873),
+    "hellaswag": Rows(167, 52, dev=10042),
+    "cosmosqa": Rows(409, 112, dev=2985),
+    "csqa": Rows(99, 23, dev=1221),
+    "siqa": Rows(91, 33, dev=1954),
+    "ccg": Rows(25, 35, dev=1913),
+    "mlm": Rows(256, 256),
+    "xnli": Rows(37, 41, scored=75150, dev=2490),
+    "pawsx": Rows(52, 56, scored=14000, dev=2000),
+    "udpos": Rows(21, 32, scored=100000, dev=3974),
+    "panx": Rows(13, 22, scored=300000, dev=10000),
+    "xquad": Rows(188, 213, scored=13090, dev=10570),
+    "mlqa": Rows(188, 213, scored=42245, dev=10570),
+    "tydiqa": Rows(149, 182, scored=5077, dev=440),
+    "squad_dual": Rows(54, 40, train=87599, dev=10570),
+    "tatoeba": Rows(10, 12, scored=2 * 31692),
+    "bucc": Rows(23, 28, scored=8 * 350000),
 }
 
 
@@ -122,8 +145,8 @@ ROWS = {
 class Run:
     """One run of a matrix.
 
-    train, scored: (tokens, mean length); text: how many of the first are masked LM's; depth: the share of the layers that what
-    is scored passes.
+    train, scored: (tokens, mean length); text: how many of the first are masked LM's; depth: the share of the layers
+    that what is scored passes.
     """
 
     kind: str
@@ -156,15 +179,30 @@ def commands(variables: list[str]) -> list[list[str]]:
 
 def settings_of(words: list[str]) -> dict:
     """A command's arguments that matter here, by name; those of its recipes (--config) below those of the line."""
-    from xstilts.arguments import add_layer, read_yaml
-    from xstilts.words import yaml_words
+    from xstilts.cli.arguments import add_layer, read_yaml
+    from xstilts.cli.words import yaml_words
 
     parser = argparse.ArgumentParser()
-    for name in ("task", "arm", "layer", "model_name_or_path", "output_dir", "text_of", "data_root", "language_mode",
-                 "batch_languages"):
+    for name in (
+        "task",
+        "arm",
+        "layer",
+        "model_name_or_path",
+        "output_dir",
+        "text_of",
+        "data_root",
+        "language_mode",
+        "batch_languages",
+    ):
         parser.add_argument(f"--{name}")
     parser.add_argument("--do_train", nargs="?", const="true")
-    for name in ("max_steps", "max_train_samples", "max_seq_length", "per_device_train_batch_size", "gradient_accumulation_steps"):
+    for name in (
+        "max_steps",
+        "max_train_samples",
+        "max_seq_length",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+    ):
         parser.add_argument(f"--{name}", type=int)
     for name in ("num_train_epochs", "mlm_rate"):
         parser.add_argument(f"--{name}", type=float)
@@ -174,7 +212,11 @@ def settings_of(words: list[str]) -> dict:
     for path in parser.parse_known_args(words[1:])[0].config or ():
         add_layer(layers, read_yaml(path, words[0]))
     recipe = yaml_words(layers, "", {}, True)
-    return {name: value for name, value in vars(parser.parse_known_args([*recipe, *words[1:]])[0]).items() if value is not None}
+    return {
+        name: value
+        for name, value in vars(parser.parse_known_args([*recipe, *words[1:]])[0]).items()
+        if value is not None
+    }
 
 
 def adapter(name: str):
@@ -213,7 +255,11 @@ def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
         return Run(name, f"{folder}/{name}", parent, [], [(scored * rows[name].tokens, rows[name].length)], depth)
 
     tasks = {name: adapter(name) for name in names}
-    given = {"num_train_epochs": 3, "gradient_accumulation_steps": 1, "mlm_rate": 0, "max_steps": -1} | tasks[names[0]].defaults | given
+    given = (
+        {"num_train_epochs": 3, "gradient_accumulation_steps": 1, "mlm_rate": 0, "max_steps": -1}
+        | tasks[names[0]].defaults
+        | given
+    )
     sizes = {name: rows[name].train or task.train_rows for name, task in tasks.items()}
     if None in sizes.values() and given["max_steps"] < 0:
         raise UserError(f"{folder}: how many rows of text there are is not known; give --max_steps, or --count.")
@@ -223,20 +269,30 @@ def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
     else:
         seen = sum(sizes.values()) * given["num_train_epochs"] / (1 - given["mlm_rate"])
     text = seen * given["mlm_rate"]
-    times = {name: (seen - text) * size / sum(sizes.values()) for name, size in sizes.items()} | ({"mlm": text} if text else {})
+    times = {name: (seen - text) * size / sum(sizes.values()) for name, size in sizes.items()} | (
+        {"mlm": text} if text else {}
+    )
     english = {given.get("language_mode", "english"), given.get("batch_languages", "english")} == {"english"}
     longer = 1 if english else LONGER
     train = [(count * rows[name].tokens * longer, rows[name].length * longer) for name, count in times.items()]
     target = words[0] == "run_target.py"
     looks = given["num_train_epochs"] if target and tasks[names[0]].select == "best" else 1  # at English dev
-    scored = [((looks * rows[name].dev + target * LONGER * rows[name].scored) * rows[name].tokens, rows[name].length) for name in names]
+    scored = [
+        ((looks * rows[name].dev + target * LONGER * rows[name].scored) * rows[name].tokens, rows[name].length)
+        for name in names
+    ]
     kind = names[0] if target else "model" if given.get("arm") == "model" else f"phase 2: {given['arm']}"
-    masked = sum(count * rows[name].tokens * longer for name, count in times.items() if name == "mlm" or words[0] == "run_mlm.py")
+    masked = sum(
+        count * rows[name].tokens * longer
+        for name, count in times.items()
+        if name == "mlm" or words[0] == "run_mlm.py"
+    )
     return Run(kind, folder, parent, train, scored, text=masked)
 
 
 def makespan(runs: list[Run], seconds: list[float], gpus: int) -> float:
-    """Seconds until all are done, a run on each GPU: whenever one is free it takes the longest run whose parent is done."""
+    """Seconds until all are done, a run on each GPU: whenever one is free it takes the longest run whose parent is
+    done."""
     waiting: dict[str | None, list[tuple[float, str]]] = {}
     known = {run.folder for run in runs}
     for run, cost in zip(runs, seconds, strict=True):
@@ -254,9 +310,11 @@ def makespan(runs: list[Run], seconds: list[float], gpus: int) -> float:
 
 
 def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
-    """What `ROWS` says of a task, from a folder of rows: the files' sizes, and tokens of the first 1,000 rows of each."""
+    """What `ROWS` says of a task, from a folder of rows: the files' sizes, and tokens of the first 1,000 rows of
+    each."""
     from tasks.rows import Rows as Folder
-    from xstilts import runner
+    from xstilts.run import inputs
+    from xstilts.train import featurizing
 
     task, folder, lengths, some = adapter(name), Folder(root), [], 1000
     searched = task.search_options and not task.ranks
@@ -274,12 +332,12 @@ def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
     for language in languages if task.masks else ["en"]:
         data = task.load("train", language, folder)
         train, trained = train + len(data), trained + min(some, len(data))
-        data = runner.first(data, some)
+        data = inputs.first(data, some)
         if not task.auto_class:
             texts = [text for side in task.sides(data) for text in side]
             lengths += map(len, tokenizer(texts, truncation=True, max_length=length)["input_ids"])
         else:
-            for ids in runner.featurize(task, data, tokenizer, length, True, name)["input_ids"]:
+            for ids in featurizing.featurize(task, data, tokenizer, length, True, name)["input_ids"]:
                 lengths += map(len, ids) if isinstance(ids[0], list) else [len(ids)]
     if not task.masks:
         dev = len(task.load("dev", "en", folder))
@@ -295,10 +353,10 @@ def count_all(lines: list[list[str]], model: str) -> dict[str, Rows]:
     """`ROWS` counted for the tasks of `lines`, in the folders of rows and with the lengths that these name."""
     import datasets
 
-    from xstilts import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
 
     datasets.disable_progress_bars()
-    tokenizer, found = heads.load_tokenizer(model), {}
+    tokenizer, found = load_tokenizer(model), {}
     for words in lines:
         given = settings_of(words)
         for name in names_of(given):
@@ -329,48 +387,85 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 def report(runs: list[Run], shape: Shape, args: argparse.Namespace) -> str:
     """The tables of docs/scaling.md."""
-    costs = {rate: [run.flops(shape) / (rate * shape.train_flops(LENGTH)) + args.start_seconds for run in runs]
-             for rate in args.tokens_per_second}
+    costs = {
+        rate: [run.flops(shape) / (rate * shape.train_flops(LENGTH)) + args.start_seconds for run in runs]
+        for rate in args.tokens_per_second
+    }
     kinds = list(dict.fromkeys(run.kind for run in runs))
     lines = []
     for kind in [*kinds, "all"]:
         chosen = [i for i, run in enumerate(runs) if kind in (run.kind, "all")]
-        lines.append([kind, str(len(chosen)), f"{sum(runs[i].tokens for i in chosen) / 1e6:,.1f}",
-                      f"{sum(runs[i].flops(shape) for i in chosen) / 1e15:,.1f}",
-                      *(hours(sum(seconds[i] for i in chosen)) for seconds in costs.values())])
+        lines.append(
+            [
+                kind,
+                str(len(chosen)),
+                f"{sum(runs[i].tokens for i in chosen) / 1e6:,.1f}",
+                f"{sum(runs[i].flops(shape) for i in chosen) / 1e15:,.1f}",
+                *(hours(sum(seconds[i] for i in chosen)) for seconds in costs.values()),
+            ]
+        )
     rates = [f"at {rate:,} tokens/s" for rate in costs]
-    text = [f"{shape.parameters / 1e6:,.1f} M parameters, {shape.train_flops(LENGTH) / 1e9:,.3f} GFLOP a token in training at {LENGTH} "
-            f"tokens a row, {shape.train_flops(3 * LENGTH) / 1e9:,.3f} at {3 * LENGTH}; {args.start_seconds:g} s a run for starting.",
-            table(["runs", "how many", "M tokens trained on", "PFLOP", *(f"GPU time {rate}" for rate in rates)], lines)]
-    walls = [[f"{gpus} GPU" + "s" * (gpus > 1), *(hours(makespan(runs, seconds, gpus)) for seconds in costs.values())]
-             for gpus in args.gpus]
+    text = [
+        f"{shape.parameters / 1e6:,.1f} M parameters, {shape.train_flops(LENGTH) / 1e9:,.3f} GFLOP a token in "
+        f"training at {LENGTH} tokens a row, {shape.train_flops(3 * LENGTH) / 1e9:,.3f} at {3 * LENGTH}; "
+        f"{args.start_seconds:g} s a run for starting.",
+        table(["runs", "how many", "M tokens trained on", "PFLOP", *(f"GPU time {rate}" for rate in rates)], lines),
+    ]
+    walls = [
+        [f"{gpus} GPU" + "s" * (gpus > 1), *(hours(makespan(runs, seconds, gpus)) for seconds in costs.values())]
+        for gpus in args.gpus
+    ]
     if args.price_per_hour:
         prices = (f"{sum(seconds) / 3600 * args.price_per_hour:,.0f}" for seconds in costs.values())
         walls.append([f"cost at {args.price_per_hour:g} a GPU-hour", *prices])
     text.append(table(["wall time, a run on each GPU", *rates], walls))
-    gib = [(batch, length, gpus, shape.memory(batch * length, gpus))
-           for gpus in (1, 8) for batch, length in ((8, 256), (8, 384), (32, 256), (32, 384))]
-    text.append(table(["memory of a GPU (GiB)", "weights, gradients, Adam", "activations", "together"],
-                      [[f"{batch} x {length} tokens" + (f", weights cut among {gpus}" if gpus > 1 else ""),
-                        *(f"{part / 2**30:.1f}" for part in (*parts, sum(parts)))] for batch, length, gpus, parts in gib]))
+    gib = [
+        (batch, length, gpus, shape.memory(batch * length, gpus))
+        for gpus in (1, 8)
+        for batch, length in ((8, 256), (8, 384), (32, 256), (32, 384))
+    ]
+    text.append(
+        table(
+            ["memory of a GPU (GiB)", "weights, gradients, Adam", "activations", "together"],
+            [
+                [
+                    f"{batch} x {length} tokens" + (f", weights cut among {gpus}" if gpus > 1 else ""),
+                    *(f"{part / 2**30:.1f}" for part in (*parts, sum(parts))),
+                ]
+                for batch, length, gpus, parts in gib
+            ],
+        )
+    )
     checkpoints = sum(bool(run.train) and run.kind.startswith(("phase", "model")) for run in runs)
     models = sum(bool(run.train) for run in runs) - checkpoints
     one = 4 * shape.parameters / 1e9
-    text.append(f"Storage: {checkpoints} checkpoints that go on to a next phase, {checkpoints * one:,.1f} GB; {models} fine-tuned models, "
-                f"{models * one:,.1f} GB, or none with --keep_checkpoint False; a run that trains keeps {3 * one:,.1f} GB more to resume "
-                "from.")
+    text.append(
+        f"Storage: {checkpoints} checkpoints that go on to a next phase, {checkpoints * one:,.1f} GB; {models} "
+        f"fine-tuned models, {models * one:,.1f} GB, or none with --keep_checkpoint False; a run that trains keeps "
+        f"{3 * one:,.1f} GB more to resume from."
+    )
     return "\n\n".join(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("variables", nargs="*", metavar="VARIABLE=VALUE", help="of make matrix: PRESET, ARMS, TARGETS, SEEDS ...")
-    parser.add_argument("--tokens_per_second", type=int, nargs="+", required=True, help="real ones, in training on one GPU")
+    parser.add_argument(
+        "variables", nargs="*", metavar="VARIABLE=VALUE", help="of make matrix: PRESET, ARMS, TARGETS, SEEDS ..."
+    )
+    parser.add_argument(
+        "--tokens_per_second", type=int, nargs="+", required=True, help="real ones, in training on one GPU"
+    )
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--price_per_hour", type=float, help="of one GPU")
     parser.add_argument("--model", default="xlm-r-large", help=f"{', '.join(SHAPES)}, or a checkpoint folder")
-    parser.add_argument("--start_seconds", type=float, default=60, help="of each run: imports, loading, features (assumed: 60)")
-    parser.add_argument("--count", action="store_true", help="count rows and tokens in the folder of rows, with the tokenizer of --model")
+    parser.add_argument(
+        "--start_seconds", type=float, default=60, help="of each run: imports, loading, features (assumed: 60)"
+    )
+    parser.add_argument(
+        "--count",
+        action="store_true",
+        help="count rows and tokens in the folder of rows, with the tokenizer of --model",
+    )
     args = parser.parse_args()
     from xstilts.errors import UserError
 

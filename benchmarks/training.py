@@ -1,23 +1,27 @@
-"""Speed of training beside what a user would run instead, on the same model, rows and settings; the losses stand beside it.
+"""Speed of training beside what a user would run instead, on the same model, rows and settings; the losses stand
+beside it.
 
-    python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] [--rows 2000] [--runs 3]
-    python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] [--steps 8] [--runs 3]
+    python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] \\
+        [--rows 2000] [--runs 3]
+    python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] \\
+        [--steps 8] [--runs 3]
     python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
-    python benchmarks/training.py gpu --data_root data/world [--shapes xlm-r-base mmbert-base] [--attention sdpa eager] [--rows 4000]
+    python benchmarks/training.py gpu --data_root data/world [--shapes xlm-r-base mmbert-base] \\
+        [--attention sdpa eager] [--rows 4000]
 
-`tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and run_ner.py
-make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row to the maximal
-length, run_ner to the longest of its batch; batches at random, fp32), and with their best flags (padding to the longest,
-group_by_length, and bf16 where we use it). Rates are real tokens (padding aside) a second of training alone, from the first
-step to the last. The sides alternate, each round with another seed and the same initial weights for all; ratios are medians
-over rounds. Losses are the means of each quarter of the epoch, and afterwards on dev rows, measured in one way for all (in
-training run_qa.py's counts padding among the places where an answer may lie, so that its curve begins higher).
-`processes`: run_intermediate.py as one process beside two that share the same batches, one thread each. Wants two idle cores.
-`resume`: run_mlm.py as the preset world has it, killed (-9) between two checkpoints and started again: the time to the first
-new step beside the time from one checkpoint to the next.
-`gpu`: `tasks` for models of the size of XLM-R Large, XLM-R Base or mmBERT-base with random weights in bf16, beside the example
-scripts' best flags, with the share of the card's own matmul rate (measured just before) and peak memory; for each kind of attention
-asked for. Says so and ends where there is no GPU.
+`tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and
+run_ner.py make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row
+to the maximal length, run_ner to the longest of its batch; batches at random, fp32), and with their best flags
+(padding to the longest, group_by_length, and bf16 where we use it). Rates are real tokens (padding aside) a second of
+training alone, from the first step to the last. The sides alternate, each round with another seed and the same initial
+weights for all; ratios are medians over rounds. Losses are the means of each quarter of the epoch, and afterwards on
+dev rows, measured in one way for all (in training run_qa.py's counts padding among the places where an answer may lie,
+so that its curve begins higher). `processes`: run_intermediate.py as one process beside two that share the same
+batches, one thread each. Wants two idle cores. `resume`: run_mlm.py as the preset world has it, killed (-9) between
+two checkpoints and started again: the time to the first new step beside the time from one checkpoint to the next.
+`gpu`: `tasks` for models of the size of XLM-R Large, XLM-R Base or mmBERT-base with random weights in bf16, beside the
+example scripts' best flags, with the share of the card's own matmul rate (measured just before) and peak memory; for
+each kind of attention asked for. Says so and ends where there is no GPU.
 Set OMP_NUM_THREADS for the threads all sides use.
 """
 
@@ -51,8 +55,8 @@ from scaling import SHAPES  # noqa: E402
 class Run:
     """One training.
 
-    lengths: tokens of each row, padding aside; seconds: from the first step to the last; losses: mean of each quarter of the steps;
-    dev_loss: afterwards, by our loss; memory: bytes of GPU memory at most, 0 on a CPU.
+    lengths: tokens of each row, padding aside; seconds: from the first step to the last; losses: mean of each quarter
+    of the steps; dev_loss: afterwards, by our loss; memory: bytes of GPU memory at most, 0 on a CPU.
     """
 
     lengths: list[int]
@@ -74,7 +78,9 @@ class Run:
 
 def example_tags(batch, indices, tokenizer, max_length, padding):
     """The recipe of run_ner.py's features: a word's tag on its first token, -100 on all others."""
-    encoded = tokenizer(batch["tokens"], padding=padding, truncation=True, max_length=max_length, is_split_into_words=True)
+    encoded = tokenizer(
+        batch["tokens"], padding=padding, truncation=True, max_length=max_length, is_split_into_words=True
+    )
     rows = []
     for i, tags in enumerate(batch["tags"]):
         words = encoded.word_ids(i)
@@ -84,31 +90,49 @@ def example_tags(batch, indices, tokenizer, max_length, padding):
 
 TAGS = "AutoModelForTokenClassification"
 # by the head that the example script trains
-EXAMPLES = {"AutoModelForSequenceClassification": example_pair, "AutoModelForQuestionAnswering": example_qa, TAGS: example_tags}
+EXAMPLES = {
+    "AutoModelForSequenceClassification": example_pair,
+    "AutoModelForQuestionAnswering": example_qa,
+    TAGS: example_tags,
+}
 
 
 def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Callable]:
-    """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's two."""
+    """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's
+    two."""
     import torch
     import transformers
 
-    from xstilts import runner
-    from xstilts.arguments import RunArguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.cli.arguments import RunArguments
+    from xstilts.train import featurizing, trainers
+    from xstilts.train.training_arguments import training_arguments
 
     cpu = not torch.cuda.is_available()
-    dynamic = transformers.DataCollatorForTokenClassification if task.auto_class == TAGS else transformers.DataCollatorWithPadding
+    dynamic = (
+        transformers.DataCollatorForTokenClassification
+        if task.auto_class == TAGS
+        else transformers.DataCollatorWithPadding
+    )
 
     def ours(settings, folder, seed):
         args = training_arguments(RunArguments(output_dir=folder, seed=seed), ["--bf16", str(bf16)], settings)
-        features = runner.featurize(task, examples, tokenizer, length, True, task.name)
-        return runner.TaskTrainer, {"args": args, "train_dataset": features, "data_collator": task.collator(tokenizer)}
+        features = featurizing.featurize(task, examples, tokenizer, length, True, task.name)
+        return trainers.TaskTrainer, {
+            "args": args,
+            "train_dataset": features,
+            "data_collator": task.collator(tokenizer),
+        }
 
     def example(padding, collator, **flags):
         def build(settings, folder, seed):
             args = transformers.TrainingArguments(output_dir=folder, seed=seed, use_cpu=cpu, **settings, **flags)
-            features = examples.map(EXAMPLES[task.auto_class], batched=True, with_indices=True, remove_columns=examples.column_names,
-                                    fn_kwargs={"tokenizer": tokenizer, "max_length": length, "padding": padding})
+            features = examples.map(
+                EXAMPLES[task.auto_class],
+                batched=True,
+                with_indices=True,
+                remove_columns=examples.column_names,
+                fn_kwargs={"tokenizer": tokenizer, "max_length": length, "padding": padding},
+            )
             return transformers.Trainer, {"args": args, "train_dataset": features, "data_collator": collator}
 
         return build
@@ -122,7 +146,8 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
 
 
 def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
-    """Trains a copy of `model`; loading, features and the order of the rows are not in the time, which `watch` tells."""
+    """Trains a copy of `model`; loading, features and the order of the rows are not in the time, which `watch`
+    tells."""
     import torch
     import transformers
 
@@ -145,28 +170,44 @@ def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
 
 
 def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, list[Run]]:
-    """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps of each to warm up."""
+    """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps of each to warm
+    up."""
     import transformers
 
-    from xstilts import heads, runner
-    from xstilts.arguments import RunArguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
+    from xstilts.cli.arguments import RunArguments
+    from xstilts.run import inputs
+    from xstilts.train import featurizing, trainers
+    from xstilts.train.training_arguments import training_arguments
 
-    tokenizer, watch = heads.load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
+    tokenizer, watch = load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
     length = args.max_seq_length or task.defaults["max_seq_length"]
     batch = args.batch_size or task.defaults["per_device_train_batch_size"]
-    examples = runner.first(task.load("train", "en", rows), args.rows)
-    dev = runner.featurize(task, runner.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev")
-    print(f"{task.name}: {len(examples)} rows in batches of {batch}, at most {length} tokens, {'bf16' if args.bf16 else 'fp32'}, "
-          f"{args.runs} rounds")
-    settings = {"learning_rate": args.learning_rate, "warmup_steps": 0.1, "num_train_epochs": 1, "per_device_train_batch_size": batch,
-                "save_strategy": "no", "disable_tqdm": True}
+    examples = inputs.first(task.load("train", "en", rows), args.rows)
+    dev = featurizing.featurize(
+        task, inputs.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev"
+    )
+    print(
+        f"{task.name}: {len(examples)} rows in batches of {batch}, at most {length} tokens, "
+        f"{'bf16' if args.bf16 else 'fp32'}, {args.runs} rounds"
+    )
+    settings = {
+        "learning_rate": args.learning_rate,
+        "warmup_steps": 0.1,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": batch,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
     found: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as folder:
 
         def dev_loss(model) -> float:
             plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
-            judge = runner.TaskTrainer(model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer)
+            judge = trainers.TaskTrainer(
+                model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer
+            )
             return judge.evaluate(dev)["eval_loss"]
 
         for seed in range(-1, args.runs):  # -1: warming up
@@ -191,26 +232,40 @@ def show(found: dict[str, list[Run]]) -> None:
     for name, rounds in found.items():
         ratios = [mine.rate / run.rate for mine, run in zip(ours, rounds, strict=True)]
         quarters = [statistics.mean(values) for values in zip(*(run.losses for run in rounds), strict=True)]
-        print(f"  {name:20s} {statistics.median(run.rate for run in rounds):9.0f} tokens/s, ours {statistics.median(ratios):5.2f}x "
-              f"({min(ratios):.2f} to {max(ratios):.2f}); loss " + " ".join(f"{q:.3f}" for q in quarters)
-              + f", on dev {statistics.mean(run.dev_loss for run in rounds):.3f}")
+        print(
+            f"  {name:20s} {statistics.median(run.rate for run in rounds):9.0f} tokens/s, ours "
+            f"{statistics.median(ratios):5.2f}x ({min(ratios):.2f} to {max(ratios):.2f}); loss "
+            + " ".join(f"{q:.3f}" for q in quarters)
+            + f", on dev {statistics.mean(run.dev_loss for run in rounds):.3f}"
+        )
     if len(ours) > 1:
         for name, rounds in list(found.items())[1:]:
             gaps = [run.dev_loss - mine.dev_loss for mine, run in zip(ours, rounds, strict=True)]
-            print(f"  dev loss of {name} minus ours: {statistics.mean(gaps):+.3f}, standard deviation over seeds "
-                  f"{statistics.stdev(gaps):.3f} of that difference, {statistics.stdev(run.dev_loss for run in ours):.3f} of ours")
+            print(
+                f"  dev loss of {name} minus ours: {statistics.mean(gaps):+.3f}, standard deviation over seeds "
+                f"{statistics.stdev(gaps):.3f} of that difference, "
+                f"{statistics.stdev(run.dev_loss for run in ours):.3f} of ours"
+            )
 
 
 def benchmark_tasks(args: argparse.Namespace) -> None:
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts.training_arguments import has_bf16
+    from xstilts.train.training_arguments import has_bf16
 
     quiet()
     if args.bf16 is None:
         args.bf16 = has_bf16()
     for name in args.tasks:
-        show(race(get_task(name), Rows(args.data_root, args.splits), args.model, args, ("example, defaults",) if args.best else ()))
+        show(
+            race(
+                get_task(name),
+                Rows(args.data_root, args.splits),
+                args.model,
+                args,
+                ("example, defaults",) if args.best else (),
+            )
+        )
 
 
 def quiet() -> None:
@@ -233,11 +288,14 @@ def texts_of(data_root: str) -> list[str]:
     return [*examples["text_a"][:2000], *examples["text_b"][:2000]]
 
 
-# ---- more than one process -------------------------------------------------------------------------------------------
+# ---- more than one process ------------------------------------------------------------------------------------------
 
 
 def benchmark_processes(args: argparse.Namespace) -> None:
-    launch = {1: [sys.executable], 2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]}
+    launch = {
+        1: [sys.executable],
+        2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    }
     rates: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         model = untrained_checkpoint(f"{folder}/model", texts_of(args.data_root), args.layers, args.hidden)
@@ -245,39 +303,101 @@ def benchmark_processes(args: argparse.Namespace) -> None:
             for world, command in launch.items():
                 out = f"{folder}/{world}-{run}"
                 done = subprocess.run(
-                    [*command, "run_intermediate.py", "--tasks", "mnli", "--model_name_or_path", model, "--data_root", args.data_root,
-                     "--output_dir", out, "--max_steps", str(args.steps), "--per_device_train_batch_size", str(args.batch_size // world),
-                     "--bf16", "False", "--save_strategy", "no", "--max_eval_samples", "16", "--max_seq_length", "128",
-                     "--logging_steps", "1", "--disable_tqdm", "True"],
-                    cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+                    [
+                        *command,
+                        "run_intermediate.py",
+                        "--tasks",
+                        "mnli",
+                        "--model_name_or_path",
+                        model,
+                        "--data_root",
+                        args.data_root,
+                        "--output_dir",
+                        out,
+                        "--max_steps",
+                        str(args.steps),
+                        "--per_device_train_batch_size",
+                        str(args.batch_size // world),
+                        "--bf16",
+                        "False",
+                        "--save_strategy",
+                        "no",
+                        "--max_eval_samples",
+                        "16",
+                        "--max_seq_length",
+                        "128",
+                        "--logging_steps",
+                        "1",
+                        "--disable_tqdm",
+                        "True",
+                    ],
+                    cwd=ROOT,
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                    capture_output=True,
+                    text=True,
+                )
                 if done.returncode:
                     sys.exit(f"{world} processes failed:\n{done.stderr[-2000:]}")
                 record = json.loads(Path(out, "results.json").read_text(encoding="utf-8"))
                 rates[world].append(record["measures"]["tokens"] / record["seconds"])
-                print(f"  {world} processes: {rates[world][-1]:7.0f} tokens/s, last loss {record['measures']['last_loss']:.4f}")
+                print(
+                    f"  {world} processes: {rates[world][-1]:7.0f} tokens/s, last loss "
+                    f"{record['measures']['last_loss']:.4f}"
+                )
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    print(f"processes: {args.layers} x {args.hidden}, batch {args.batch_size}, {args.steps} steps, fp32, a thread each: 2 processes are "
-          f"{statistics.median(ratios):.2f}x as fast as 1 ({min(ratios):.2f} to {max(ratios):.2f}, rounds: {args.runs})")
+    print(
+        f"processes: {args.layers} x {args.hidden}, batch {args.batch_size}, {args.steps} steps, fp32, a thread each: "
+        f"2 processes are {statistics.median(ratios):.2f}x as fast as 1 ({min(ratios):.2f} to {max(ratios):.2f}, "
+        f"rounds: {args.runs})"
+    )
 
 
-# ---- resuming --------------------------------------------------------------------------------------------------------
+# ---- resuming -------------------------------------------------------------------------------------------------------
 
 
 def benchmark_resume(args: argparse.Namespace) -> None:
     steps = 3 * args.save_steps
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, "run_mlm.py", "--data_root", args.data_root, "--output_dir", f"{folder}/model", "--config_name",
-            "recipes/models/xlmr-tiny.json", "--vocab_size", "2000", "--mlm_probability", "0.2", "--learning_rate", "2e-3",
-            "--per_device_train_batch_size", "32", "--max_steps", str(steps), "--bf16", "False", "--save_strategy", "steps",
-            "--save_steps", str(args.save_steps), "--logging_steps", "1", "--disable_tqdm", "True"]
+            sys.executable,
+            "run_mlm.py",
+            "--data_root",
+            args.data_root,
+            "--output_dir",
+            f"{folder}/model",
+            "--config_name",
+            "recipes/models/xlmr-tiny.json",
+            "--vocab_size",
+            "2000",
+            "--mlm_probability",
+            "0.2",
+            "--learning_rate",
+            "2e-3",
+            "--per_device_train_batch_size",
+            "32",
+            "--max_steps",
+            str(steps),
+            "--bf16",
+            "False",
+            "--save_strategy",
+            "steps",
+            "--save_steps",
+            str(args.save_steps),
+            "--logging_steps",
+            "1",
+            "--disable_tqdm",
+            "True",
+        ]
         first, times, _ = steps_of(command, until=2 * args.save_steps + args.save_steps // 2)
         interval = times[2 * args.save_steps] - times[args.save_steps]
         again, _, said = steps_of(command, until=1)
     if f"checkpoint-{2 * args.save_steps}" not in said:
         sys.exit(f"It did not go on from the second checkpoint:\n{said[-2000:]}")
-    print(f"resume: {first:.1f} s from the command to the first step, {again:.1f} s when started again; {args.save_steps} steps from one "
-          f"checkpoint to the next {interval:.1f} s: {again / interval:.2f} of an interval")
+    print(
+        f"resume: {first:.1f} s from the command to the first step, {again:.1f} s when started again; "
+        f"{args.save_steps} steps from one checkpoint to the next {interval:.1f} s: {again / interval:.2f} of an "
+        "interval"
+    )
 
 
 def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
@@ -287,8 +407,14 @@ def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
         (seconds from the command to the end of its first step, the seconds at which each step ended, all it said).
     """
     start, times, said = time.perf_counter(), [], []
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     for line in process.stdout:
         said.append(line)
         if "'loss'" in line:
@@ -303,7 +429,7 @@ def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
     return times[0], times, "".join(said)
 
 
-# ---- a GPU -----------------------------------------------------------------------------------------------------------
+# ---- a GPU ----------------------------------------------------------------------------------------------------------
 
 
 def benchmark_gpu(args: argparse.Namespace) -> None:
@@ -317,23 +443,32 @@ def benchmark_gpu(args: argparse.Namespace) -> None:
 
     quiet()
     peak, rows = matmul_rate(), Rows(args.data_root)
-    print(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192; torch {torch.__version__}")
+    print(
+        f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192; torch "
+        f"{torch.__version__}"
+    )
     for name, attention, task in itertools.product(args.shapes, args.attention, map(get_task, args.tasks)):
         args.kind, shape = attention, SHAPES[name]
         print(f"{name}, attention {attention}:")
         with tempfile.TemporaryDirectory() as folder:
             kind = "modernbert" if name.startswith("mmbert") else "xlm-roberta"
-            model = untrained_checkpoint(folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary, kind)
+            model = untrained_checkpoint(
+                folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary, kind
+            )
             found = race(task, rows, model, args, without=("example, defaults",))
             show(found)
             for name, rounds in found.items():
                 rate, run = statistics.median(run.rate for run in rounds), rounds[0]
                 share = rate * shape.train_flops(run.mean_length) / peak
-                print(f"  {name:20s} {100 * share:5.1f} % of that rate, {max(run.memory for run in rounds) / 2**30:.1f} GiB")
+                print(
+                    f"  {name:20s} {100 * share:5.1f} % of that rate, {max(run.memory for run in rounds) / 2**30:.1f} "
+                    "GiB"
+                )
 
 
 def matmul_rate(size: int = 8192, repeats: int = 50) -> float:
-    """Floating-point operations a second of the GPU in a square bf16 matmul: the best that a model of matmuls could have."""
+    """Floating-point operations a second of the GPU in a square bf16 matmul: the best that a model of matmuls could
+    have."""
     import torch
 
     a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
@@ -358,13 +493,21 @@ def main() -> None:
 
     command = commands.add_parser("tasks", parents=[common, training])
     command.add_argument("--model", required=True)
-    command.add_argument("--splits", nargs="*", default=[], help="as the scripts' argument, e.g. xnli.train=validation")
+    command.add_argument(
+        "--splits", nargs="*", default=[], help="as the scripts' argument, e.g. xnli.train=validation"
+    )
     command.add_argument("--tasks", nargs="+", default=["xnli", "squad", "udpos"])
     command.add_argument("--rows", type=int, default=2000)
     command.add_argument("--batch_size", type=int, help="default: the task's")
-    command.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="ours and best flags; default: where the machine has it")
-    command.add_argument("--cpu_time", action="store_true", help="seconds of the processor, where other jobs run beside; not with a GPU")
-    command.add_argument("--best", action="store_true", help="beside the best flags only: the defaults take many times as long")
+    command.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction, help="ours and best flags; default: where the machine has it"
+    )
+    command.add_argument(
+        "--cpu_time", action="store_true", help="seconds of the processor, where other jobs run beside; not with a GPU"
+    )
+    command.add_argument(
+        "--best", action="store_true", help="beside the best flags only: the defaults take many times as long"
+    )
     command.set_defaults(run=benchmark_tasks)
 
     command = commands.add_parser("processes", parents=[common])
@@ -383,7 +526,9 @@ def main() -> None:
     command.add_argument("--rows", type=int, default=4000)
     command.add_argument("--batch_size", type=int, default=32)
     command.add_argument("--shapes", nargs="+", default=["xlm-r-large"], choices=sorted(SHAPES))
-    command.add_argument("--attention", nargs="+", default=["sdpa"], help="kinds of attention, e.g. sdpa eager flash_attention_2")
+    command.add_argument(
+        "--attention", nargs="+", default=["sdpa"], help="kinds of attention, e.g. sdpa eager flash_attention_2"
+    )
     command.set_defaults(run=benchmark_gpu, bf16=True, cpu_time=False)
 
     args = parser.parse_args()

@@ -1,4 +1,5 @@
-"""What is wrong in a `make` command, before anything is built: one line that says it, or "checked" and how each arm is trained.
+"""What is wrong in a `make` command, before anything is built: one line that says it, or "checked" and how each arm is
+trained.
 
     check.py NAME=VALUE ... --command_line NAME ... --presets FILE ...
 
@@ -18,15 +19,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # python -I leaves
 
 from tasks import RETRIEVAL, TASKS, UNTESTED
 from tasks.errors import UserError
-from xstilts import arms
+from xstilts.cli import arms
 
 PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
 NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")
 SPECIAL = set(":;%=~*?[]\\'\"`&|<>(){}!^$#")  # make takes them for its own in a target's name, or the shell does
 MAKES_OWN = {"KEPT_GOING", "SHELL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}
 # what the scripts call it
-OF_SCRIPTS = {"TASK": "TARGETS or RETRIEVAL", "TASKS": "TARGETS or RETRIEVAL", "MODEL_NAME_OR_PATH": "MODEL", "OUTPUT_DIR": "OUT",
-              "RUNS_DIR": "OUT"}
+OF_SCRIPTS = {
+    "TASK": "TARGETS or RETRIEVAL",
+    "TASKS": "TARGETS or RETRIEVAL",
+    "MODEL_NAME_OR_PATH": "MODEL",
+    "OUTPUT_DIR": "OUT",
+    "RUNS_DIR": "OUT",
+}
 LAST_SEED = 2**32 - 1
 
 
@@ -56,7 +62,9 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
                 continue
             except UserError as error:
                 raise Wrong(f"{name}=: {error}") from error
-        near = nearest(name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY", "SEEDS") and of else own)
+        near = nearest(
+            name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY", "SEEDS") and of else own
+        )
         raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
 
 
@@ -65,7 +73,10 @@ def check_path(name: str, path: str) -> None:
     found = next((f"the character {letter}" for letter in path if letter in SPECIAL), "")
     found = "blanks" if path.split() not in ([], [path]) else "a - at its beginning" if path.startswith("-") else found
     if found:
-        raise Wrong(f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link with a plain name")
+        raise Wrong(
+            f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link with a "
+            "plain name"
+        )
 
 
 def check_arms(names: list[str]) -> dict[str, arms.Arm]:
@@ -109,8 +120,10 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
     for name in seeds:
         for seed in words[name]:
             if not is_whole(seed) or int(seed) > LAST_SEED:
-                raise Wrong(f'{name}: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: '
-                            f'{name}="0 1 2".')
+                raise Wrong(
+                    f"{name}: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: "
+                    f'{name}="0 1 2".'
+                )
     for name, given in words.items():
         if twice := [word for word, n in Counter(given).items() if n > 1]:
             raise Wrong(f"{name}: {twice[0]} is there twice.")
@@ -132,9 +145,13 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
     if model and (both := [name for name in builds if name in typed]):
         raise Wrong(f"MODEL={model} is only read, and {both[0]} builds a model: give one of them.")
     package = values["MODEL_FROM_PACKAGE"]
-    known = re.findall(r'^ *(?:SOURCES = {)?"(\w+)": Source\($', Path("xstilts/dequantise.py").read_text(encoding="utf-8"), re.M)
+    known = re.findall(
+        r'^ *(?:SOURCES = {)?"(\w+)": Source\($', Path("xstilts/dequantise.py").read_text(encoding="utf-8"), re.M
+    )
     if package and "/" not in package and package not in known:
-        raise Wrong(f"MODEL_FROM_PACKAGE={package}: give PACKAGE/FOLDER of an installed package, or one of: {' '.join(known)}")
+        raise Wrong(
+            f"MODEL_FROM_PACKAGE={package}: give PACKAGE/FOLDER of an installed package, or one of: {' '.join(known)}"
+        )
     path = Path(model)
     if model and (path.is_dir() or model.startswith((".", "/"))) and not (path / "config.json").is_file():
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
@@ -148,7 +165,9 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
         typed: names on make's command line.
         presets: files of variables that make has read.
     """
-    in_presets = [name for path in presets for name in re.findall(r"^ *([\w+]+) \?=", path.read_text(encoding="utf-8"), re.M)]
+    in_presets = [
+        name for path in presets for name in re.findall(r"^ *([\w+]+) \?=", path.read_text(encoding="utf-8"), re.M)
+    ]
     check_names([*sorted(typed), *in_presets], Path("Makefile").read_text(encoding="utf-8"))
     for name in PATHS:
         check_path(name, values[name])

@@ -8,7 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-RUN = ("run.json", "results.json", "failed.json", ".lock", ".unpacked", "cells.csv")  # one of these lies in all that was written
+# one of these lies in all that was written
+RUN = ("run.json", "results.json", "failed.json", ".lock", ".unpacked", "cells.csv")
 
 
 def delete(folder: Path) -> None:
@@ -26,7 +27,11 @@ def remove(folder: Path) -> None:
         return
     for vectors in folder.glob(".vectors-*"):  # of processes that were killed while they shared them
         shutil.rmtree(vectors)
-    written = [one for one in (folder, *sorted(folder.iterdir())) if one.is_dir() and any((one / name).exists() for name in RUN)]
+    written = [
+        one
+        for one in (folder, *sorted(folder.iterdir()))
+        if one.is_dir() and any((one / name).exists() for name in RUN)
+    ]
     for one in written[:1] if folder in written else written:
         delete(one)
     if folder.is_dir() and not any(folder.iterdir()):

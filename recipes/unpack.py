@@ -21,7 +21,10 @@ if not names:
 if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
     # a second process may just have put its own there, and runs may be reading it
     if not destination.is_dir() or filecmp.cmpfiles(source, destination, names, shallow=False)[1:] != ([], []):
-        sys.exit(f"unpack.py: {destination} holds other files than {sys.argv[1]}. Give a new folder (make: another OUT), or remove it.")
+        sys.exit(
+            f"unpack.py: {destination} holds other files than {sys.argv[1]}. Give a new folder (make: another OUT), "
+            "or remove it."
+        )
 else:
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
     temporary.parent.mkdir(parents=True, exist_ok=True)

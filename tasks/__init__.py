@@ -52,8 +52,8 @@ TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
 # what make takes in RETRIEVAL, and what it takes in ARMS alone: tasks without test rows
 RETRIEVAL = "tatoeba bucc ntrex flores lareqa mewslix"
 UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
-# What an arm can do with train rows (xstilts/arms.py), here too because make asks before there is an environment. Of tasks and pairs.
-# Rows in other languages: the English ones, or a language's own
+# What an arm can do with train rows (xstilts/cli/arms.py), here too because make asks before there is an environment.
+# Of tasks and pairs. Rows in other languages: the English ones, or a language's own
 PARALLEL = "squad xnli pawsx xquad sib200 squad_dual lareqa_dual xquad_dual xnli_dual"
 NATIVE = "udpos panx tydiqa"
 ONE_TEXT = "ccg udpos panx sib200"

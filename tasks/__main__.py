@@ -1,7 +1,7 @@
 """The registry's names in one line, for make. Needs no package.
 
-    python -m tasks --names
-    python -m tasks --names targets
+python -m tasks --names
+python -m tasks --names targets
 """
 
 import argparse

@@ -37,7 +37,8 @@ class Source:
         config: may hold ``{language}`` (twice, if the source writes it twice), filled with `code(language)`.
         splits: train/dev/test -> the source's name, or several joined by ``+`` whose rows are taken together.
         revision: a commit of the Hub repository; None: `main`, whose commit is looked up and recorded.
-        columns: what its rows must have, where that is not the task's `columns`; or a function that picks them from all names.
+        columns: what its rows must have, where that is not the task's `columns`; or a function that picks them from
+            all names.
         shape: (rows, language) -> the rows of that language in the task's columns, where they are not so already.
         inside: rows -> the language codes in them, for a config that holds several languages.
         only: the languages the Hub has here (empty: all of the task's); a folder may hold others.
@@ -78,8 +79,8 @@ class Source:
 class Task:
     """One data set in one task form; stateless and cheap to build.
 
-    A subclass states where rows lie and which columns mean what. Its form gives features, decoding, score, and the files of
-    predictions; nothing outside this package asks for a form by its name. Scores are 0-100.
+    A subclass states where rows lie and which columns mean what. Its form gives features, decoding, score, and the
+    files of predictions; nothing outside this package asks for a form by its name. Scores are 0-100.
     """
 
     name: ClassVar[str]
@@ -90,18 +91,24 @@ class Task:
     optional: ClassVar[tuple[str, ...]] = ()  # columns that are read if the source has them; all others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
-    masks: ClassVar[bool] = False  # whether it is masked language modelling: text of any language, and the checkpoint's own head
-    mines: ClassVar[bool] = False  # whether it finds pairs, any number of them, in two pools that are never cut, of dev and of test
+    # whether it is masked language modelling: text of any language, and the checkpoint's own head
+    masks: ClassVar[bool] = False
+    # whether it finds pairs, any number of them, in two pools that are never cut, of dev and of test
+    mines: ClassVar[bool] = False
     ranks: ClassVar[bool] = False  # whether the candidates are one pool for the queries of all languages
     chooses_layer: ClassVar[bool] = False  # whether a layer may be chosen by its scores (--select_on)
-    search_options: ClassVar[tuple[str, ...]] = ()  # the arguments of run_retrieval.py that its measurement uses, of those some do
+    # the arguments of run_retrieval.py that its measurement uses, of those some do
+    search_options: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
-    fields: ClassVar[tuple[tuple[str, ...], ...]] = ()  # columns of an example that are in one language together, first field first
-    same_sentences: ClassVar[tuple[str, ...]] = ()  # Hub ids whose rows hold sentences of this test: not to be trained on
+    # columns of an example that are in one language together, first field first
+    fields: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # Hub ids whose rows hold sentences of this test: not to be trained on
+    same_sentences: ClassVar[tuple[str, ...]] = ()
     parallel: ClassVar[bool] = False  # whether the test asks the same in every language, query by query
-    other_languages: ClassVar[str] = ""  # train rows not in English: "parallel" (the same rows), "native" (others), "" (none)
+    # train rows not in English: "parallel" (the same rows), "native" (others), "" (none)
+    other_languages: ClassVar[str] = ""
     languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
     dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, where they do: then dev is no blind choice
@@ -121,7 +128,9 @@ class Task:
         for source in self.sources:
             expression = rows.expression(self.name, "test", source.splits.get("test", ""))
             for config in rows.configs(source.id):
-                language = source.language_of(config) if "{language}" in source.config else source.config == config and "en"
+                language = (
+                    source.language_of(config) if "{language}" in source.config else source.config == config and "en"
+                )
                 if language and not source.inside and expression and rows.has(source.id, config, expression):
                     found[language] = True
             # a file of several languages has to be read to know them, and only if no other source says
@@ -130,8 +139,10 @@ class Task:
                 with self.reading(seen.where):
                     found = dict.fromkeys(map(codes.normalize, source.inside(seen.data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
-            raise UserError(f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
-                            f"(--splits {self.name}.test=... makes another split the test).")
+            raise UserError(
+                f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
+                f"(--splits {self.name}.test=... makes another split the test)."
+            )
         if not found:
             looked = ", ".join(dict.fromkeys(str(rows.folder(source.id)) for source in self.sources))
             raise UserError(f"{self.name}: no test rows below {rows.root} (looked in {looked}).")
@@ -153,8 +164,12 @@ class Task:
     def notes(self, data: Dataset) -> list[str]:
         """What a reader of a score on these source rows has to know; kept with the data in results.json."""
         named = {column: class_names(feature) for column, feature in data.features.items()}
-        return [f"column {column!r}: labels were mapped by the file's own names, whose order differs from ours: {', '.join(names)}"
-                for column, names in named.items() if names and not same_numbers(self.label_names, names)]
+        return [
+            f"column {column!r}: labels were mapped by the file's own names, whose order differs from ours: "
+            f"{', '.join(names)}"
+            for column, names in named.items()
+            if names and not same_numbers(self.label_names, names)
+        ]
 
     def mended(self, data: Dataset, examples: Dataset) -> list[str]:
         """What `examples` had to mend in these source rows, and how often; kept with the data in results.json."""
@@ -186,7 +201,9 @@ class Task:
         loaded, reads = [], []
         for part in expression.split("+"):
             url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-            read = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
+            read = rows.read(
+                source.id, config, part, source.revision, source.columns or self.columns, url, self.optional
+            )
             reads.append(read)
             data, where, size = read.data, read.where, len(read.data)
             for note in self.notes(data):
@@ -207,7 +224,8 @@ class Task:
 
     @contextmanager
     def reading(self, where: str) -> Iterator[None]:
-        """Makes one line of what goes wrong in a row: a null in a list, another type. The error itself is its cause."""
+        """Makes one line of what goes wrong in a row: a null in a list, another type. The error itself is its
+        cause."""
         try:
             yield
         except UserError:
@@ -230,7 +248,8 @@ class Task:
         return None
 
     def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
-        """The examples with their labels dealt out anew at random: as many of each, and nothing to be learnt from the text."""
+        """The examples with their labels dealt out anew at random: as many of each, and nothing to be learnt from the
+        text."""
         if (labels := self.shared_labels(examples)) is None:
             raise UserError(f"{self.name}: its labels cannot be shuffled.")
         return put(examples, label=rng.permutation(labels).tolist())
@@ -245,15 +264,18 @@ class Task:
         return tuple(column for columns in self.fields for column in columns)
 
     def places(self, row: dict) -> dict[str, tuple[int, int]]:
-        """{column: (start, end)} of the characters of an example's texts that a translation must keep together and find again."""
+        """{column: (start, end)} of the characters of an example's texts that a translation must keep together and
+        find again."""
         return {}
 
     def replaced(self, row: dict, places: dict[str, list[tuple[int, str]]]) -> dict:
-        """The translated example, with what its `places` became: {column: [(start, text)], empty where it has none}."""
+        """The translated example, with what its `places` became: {column: [(start, text)], empty where it has
+        none}."""
         return row
 
     def to_texts(self, examples: Dataset) -> Dataset:
-        """The examples' texts, whose words may be replaced: columns that begin with the field they are in, first or second."""
+        """The examples' texts, whose words may be replaced: columns that begin with the field they are in, first or
+        second."""
         raise UserError(f"{self.name}: words of its texts cannot be replaced.")
 
     def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
@@ -262,15 +284,19 @@ class Task:
 
     def locate(self, split: str, language: str, rows: Rows) -> tuple[Source, str, str]:
         """The source, config and split expression that hold a split; of several sources the first present."""
-        named = [(s, s.config_of(language), rows.expression(self.name, split, s.splits.get(split, "")))
-                 for s in self.sources]
+        named = [
+            (s, s.config_of(language), rows.expression(self.name, split, s.splits.get(split, "")))
+            for s in self.sources
+        ]
         named = [n for n in named if n[2]]
         if not named:
             raise UserError(f"{self.name} has no {split} split. Its source has {', '.join(self.sources[0].splits)}.")
         able = [n for n in named if n[0].serves(language, rows.local)]
         if not able:
-            raise UserError(f"{self.name}: {named[0][0].id} has no {codes.ud_name(language)} ({language}). Give --data_root a folder "
-                            f"with {rows.folder(named[0][0].id).name}/{named[0][1]}, or name the --languages you want.")
+            raise UserError(
+                f"{self.name}: {named[0][0].id} has no {codes.ud_name(language)} ({language}). Give --data_root a "
+                f"folder with {rows.folder(named[0][0].id).name}/{named[0][1]}, or name the --languages you want."
+            )
         return next((n for n in able if rows.has(n[0].id, n[1], n[2])), able[0])
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
@@ -355,7 +381,8 @@ class Task:
         raise NotImplementedError
 
     def gold_lines(self, examples: Dataset) -> list[str]:
-        """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller file."""
+        """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller
+        file."""
         return self.lines(self.gold(examples), examples)
 
     def read_lines(self, path: Path) -> Any:
@@ -367,7 +394,8 @@ class Task:
         raise NotImplementedError
 
     def compare(self, files: Submitted) -> Scorer:
-        """Read and check predictions and labels; return the function that then scores them as the benchmark does, 0-100.
+        """Read and check predictions and labels; return the function that then scores them as the benchmark does,
+        0-100.
 
         Raises:
             UserError: naming the file and the line, where one is broken, empty, or does not belong to the other.
@@ -380,11 +408,16 @@ class Task:
 
 
 def join(data: list[Dataset]) -> Dataset:
-    """Several sets of examples of one form as one, in the first one's column types (sources differ in integer widths)."""
+    """Several sets of examples of one form as one, in the first one's column types (sources differ in integer
+    widths)."""
     from datasets import concatenate_datasets
 
     types = data[0].features
-    return concatenate_datasets([part if part.features == types else part.cast(types) for part in data]) if len(data) > 1 else data[0]
+    return (
+        concatenate_datasets([part if part.features == types else part.cast(types) for part in data])
+        if len(data) > 1
+        else data[0]
+    )
 
 
 def put(data: Dataset, **columns: list) -> Dataset:

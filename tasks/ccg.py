@@ -21,9 +21,12 @@ NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
 HIDDEN = ("", "-1")  # how hidden gold is written
 LEAF = re.compile(r"\(<L (\S+) \S+ \S+ (\S+) \S+>\)")
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}", "-LSB-": "[", "-RSB-": "]"}
-HINT = ("CCGbank is sold by the Linguistic Data Consortium (catalogue number LDC2005T13, catalog.ldc.upenn.edu) and may not be passed "
-        "on. Put your copy below the --data_root folder as ccgbank/: either its AUTO tree (data/AUTO/02/*.auto ...), or files "
-        "train.*, dev.* and test.* with one sentence a line, `words<TAB>categories` or `word|POS|category` for each word.")
+HINT = (
+    "CCGbank is sold by the Linguistic Data Consortium (catalogue number LDC2005T13, catalog.ldc.upenn.edu) and may "
+    "not be passed on. Put your copy below the --data_root folder as ccgbank/: either its AUTO tree "
+    "(data/AUTO/02/*.auto ...), or files train.*, dev.* and test.* with one sentence a line, `words<TAB>categories` "
+    "or `word|POS|category` for each word."
+)
 
 
 class CCG(Tagging):
@@ -40,8 +43,14 @@ class CCG(Tagging):
     splits = {"train": "train", "dev": "validation", "test": "test"}
     sources = ()
     # jiant's phase 2 (protocol 2.1); the paper's own settings are unconfirmed
-    defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
-                "warmup_steps": 0.1, "weight_decay": 0.01}
+    defaults = {
+        "learning_rate": 1e-5,
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 32,
+        "max_seq_length": 256,
+        "warmup_steps": 0.1,
+        "weight_decay": 0.01,
+    }
 
     def where(self):
         return "CCGbank (local files)"
@@ -51,7 +60,8 @@ class CCG(Tagging):
         return ["en"]
 
     def refuse_hub(self, rows):
-        """Raises UserError, saying what CCGbank is and where it comes from, for anything but a folder that holds it."""
+        """Raises UserError, saying what CCGbank is and where it comes from, for anything but a folder that holds
+        it."""
         if not rows.local:
             raise UserError(f"ccg is not on the Hub. {HINT}")
         if not rows.folder("ccgbank").is_dir():
@@ -80,8 +90,19 @@ class CCG(Tagging):
         paths = self._files(split, rows)
         data = columns_of([sentence for path in paths for sentence in sentences_of(path)])
         config = str(paths[0].parent.relative_to(rows.folder("ccgbank")))
-        read = rows.keep(Read(data, {"id": "ccgbank", "config": config, "split": paths[0].name, "sha256": sha256(paths[0]),
-                                     "rows": len(data), "file": str(paths[0])}))
+        read = rows.keep(
+            Read(
+                data,
+                {
+                    "id": "ccgbank",
+                    "config": config,
+                    "split": paths[0].name,
+                    "sha256": sha256(paths[0]),
+                    "rows": len(data),
+                    "file": str(paths[0]),
+                },
+            )
+        )
         if len(paths) > 1:
             read.note(f"{len(paths)} files; the checksum is the first one's")
         return Loaded(data, (read,))
@@ -91,7 +112,9 @@ class CCG(Tagging):
         found = sorted(p for name in NAMES[split] for p in folder.rglob(f"{name}.*") if p.is_file())
         if len(found) > 1:
             raise UserError(f"ccg: {found[0]} and {found[1]} could both be the {split} split; keep one.")
-        tree = sorted(p for p in folder.rglob("*.auto") if p.parent.name.isdigit() and int(p.parent.name) in SECTIONS[split])
+        tree = sorted(
+            p for p in folder.rglob("*.auto") if p.parent.name.isdigit() and int(p.parent.name) in SECTIONS[split]
+        )
         if not found and not tree:
             raise UserError(f"ccg: {folder} has no {split} split. {HINT}")
         return found or tree
@@ -107,8 +130,12 @@ class CCG(Tagging):
         from tasks.metrics import compute
 
         number = {tag: i for i, tag in enumerate(self.labels)}
-        pairs = [(number[guess], gold) for guesses, tags in zip(predictions, examples["tags"], strict=True)
-                 for guess, gold in zip(guesses, tags, strict=True) if gold != -100]
+        pairs = [
+            (number[guess], gold)
+            for guesses, tags in zip(predictions, examples["tags"], strict=True)
+            for guess, gold in zip(guesses, tags, strict=True)
+            if gold != -100
+        ]
         return compute("accuracy", predictions=[g for g, _ in pairs], references=[g for _, g in pairs])
 
 
@@ -131,8 +158,10 @@ def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
         tags = [names.get(tag, tag) for tag in tags]
         for number, tag in enumerate(tags, 1):
             if not isinstance(tag, str) or tag in HIDDEN:
-                raise UserError(f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is no category such as N or S\\NP; a "
-                                "split without gold cannot be trained on or scored.")
+                raise UserError(
+                    f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is no category such as N or "
+                    "S\\NP; a split without gold cannot be trained on or scored."
+                )
         sentences.append((tokens, tags))
     return sentences
 
@@ -158,7 +187,10 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         elif "\t" in line:
             words, _, tags = line.partition("\t")
             if len(words.split()) != len(tags.split()):
-                raise UserError(f"{path}, line {number}: {len(words.split())} words, {len(tags.split())} categories; expected one a word.")
+                raise UserError(
+                    f"{path}, line {number}: {len(words.split())} words, {len(tags.split())} categories; expected "
+                    "one a word."
+                )
             pairs = list(zip(words.split(), tags.split(), strict=True))
         else:
             # from the right, because a word may hold a bar itself
@@ -167,11 +199,15 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
             if len(pairs) != len(split):
                 pairs = []
         if not pairs:
-            raise UserError(f"{path}, line {number}: {line[:60]!r} is neither `words<TAB>categories`, nor `word|POS|category`, nor an "
-                            "AUTO derivation.")
+            raise UserError(
+                f"{path}, line {number}: {line[:60]!r} is neither `words<TAB>categories`, nor `word|POS|category`, "
+                "nor an AUTO derivation."
+            )
         if odd := [word for word, tag in pairs if tag in HIDDEN]:
-            raise UserError(f"{path}, line {number}: the word {odd[0]!r} has no category; a split without gold cannot be trained on or "
-                            "scored.")
+            raise UserError(
+                f"{path}, line {number}: the word {odd[0]!r} has no category; a split without gold cannot be trained "
+                "on or scored."
+            )
         sentences.append(([w for w, _ in pairs], [t for _, t in pairs]))
     if not sentences:
         raise UserError(f"{path}: no sentence.")

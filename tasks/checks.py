@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-
 @contextmanager
 def at_row(number: int, row: Any, what: str = "row") -> Iterator[None]:
     """Re-raise an error from inside this block as a RowError that names the row."""
     try:
         yield
     except (RowError, UserError) as error:
-        raise RowError(f"{what} {number}, {error}" if str(error).startswith("column") else f"{what} {number}: {error}") from error
+        raise RowError(
+            f"{what} {number}, {error}" if str(error).startswith("column") else f"{what} {number}: {error}"
+        ) from error
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         empty = next(null_paths(row), "")
-        raise RowError(f"{what} {number}: not as expected ({one_line(error)})"
-                       + (f"; {empty} is empty (null)." if empty else ".")) from error
+        raise RowError(
+            f"{what} {number}: not as expected ({one_line(error)})" + (f"; {empty} is empty (null)." if empty else ".")
+        ) from error
 
 
 def null_paths(value: Any, at: str = "") -> Iterator[str]:
@@ -47,6 +49,7 @@ def whole_number(value: Any, what: str) -> int:
 
 def map_rows(data: Dataset, function: Callable[[dict], dict], **options: Any) -> Dataset:
     """`data.map`, row by row, with errors that name the row."""
+
     def one(row: dict, index: int) -> dict:
         with at_row(index + 1, row):
             return function(row)
@@ -57,8 +60,8 @@ def map_rows(data: Dataset, function: Callable[[dict], dict], **options: Any) ->
 def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[Any, int]:
     """Map every spelling of a label in rows to its number, and those of hidden gold to -1.
 
-    A label may be written as its name, its number, or its number as digits. Names that are digits themselves ("1", "2",
-    "3" of Social IQa) are names, not numbers.
+    A label may be written as its name, its number, or its number as digits. Names that are digits themselves ("1",
+    "2", "3" of Social IQa) are names, not numbers.
 
     Args:
         stored: the names of a ClassLabel. Integers are then looked up among these names.
@@ -78,7 +81,9 @@ def same_numbers(names: tuple[str, ...], stored: tuple[str, ...]) -> bool:
     return all(table.get(name) == number for number, name in enumerate(stored))
 
 
-def check_labels(values: list, names: tuple[str, ...], where: str, column: str = "label", stored: tuple[str, ...] = ()) -> list[int]:
+def check_labels(
+    values: list, names: tuple[str, ...], where: str, column: str = "label", stored: tuple[str, ...] = ()
+) -> list[int]:
     """Return the numbers of labels, see `label_numbers`; -1 for hidden gold (-1 or an empty string).
 
     Raises:
@@ -103,7 +108,9 @@ def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()
     """The error message for a value that is not a label."""
     if value is None:
         return "empty (null), expected a label."
-    meant = f" ({stored[value]!r} by the file's own names)" if isinstance(value, int) and 0 <= value < len(stored) else ""
+    meant = (
+        f" ({stored[value]!r} by the file's own names)" if isinstance(value, int) and 0 <= value < len(stored) else ""
+    )
     numbers = "" if names[0].isdigit() or stored else f" (or 0..{len(names) - 1})"
     return f"{value!r}{meant} is no label; expected one of {', '.join(names)}{numbers}."
 
@@ -111,7 +118,9 @@ def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()
 def check_placeholder(gold: list, where: str) -> None:
     """Raise if all gold labels are equal: some copies hide the gold of a test set behind one class."""
     if len(gold) >= PLACEHOLDER and len(set(gold)) == 1:
-        raise UserError(f"{where}: all {len(gold)} gold labels are {gold[0]}, a placeholder; this split cannot be scored.")
+        raise UserError(
+            f"{where}: all {len(gold)} gold labels are {gold[0]}, a placeholder; this split cannot be scored."
+        )
 
 
 def check_ids(ids: list[str], where: str, column: str = "id") -> None:
@@ -127,7 +136,9 @@ def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
     for column in columns:
         kind = getattr(data.features[column], "dtype", "")
         if kind not in ("string", "large_string", "string_view", "null"):
-            row, value = next(((row, value) for row, value in enumerate(data[column], 1) if value is not None), (1, None))
+            row, value = next(
+                ((row, value) for row, value in enumerate(data[column], 1) if value is not None), (1, None)
+            )
             raise UserError(f"{where}, row {row}, column {column!r}: {describe(value)}, expected text.")
         if data.data.column(column).null_count and None in (values := data[column][:]):
             row = values.index(None) + 1
@@ -136,7 +147,11 @@ def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
 
 def describe(value: Any) -> str:
     """A value and its type for an error message: "5 (a number)"."""
-    return "empty (null)" if value is None else f"{repr(value)[:60]} ({TYPE_NAMES.get(type(value), type(value).__name__)})"
+    return (
+        "empty (null)"
+        if value is None
+        else f"{repr(value)[:60]} ({TYPE_NAMES.get(type(value), type(value).__name__)})"
+    )
 
 
 def languages_in(values: Iterable[Any], column: str) -> dict[Any, str]:

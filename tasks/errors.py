@@ -6,8 +6,10 @@ import re
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
 # Libraries in Rust and C++ raise errors without a number: the system's words, and what torch.save says instead of them
-FULL = (*(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
-        "not enough disk space")
+FULL = (
+    *(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
+    "not enough disk space",
+)
 TORCH_SAVE = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
 
 
@@ -26,8 +28,8 @@ class RowError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first sentence of a library's error, in one line; the error's name where it says nothing.
 
-    Some messages go on in a list ("but found", "one of:"). The number that the Hub gives a request stands first, alone,
-    where it refuses one (403, 429), and says nothing.
+    Some messages go on in a list ("but found", "one of:"). The number that the Hub gives a request stands first,
+    alone, where it refuses one (403, 429), and says nothing.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)] or [type(error).__name__]
@@ -45,7 +47,8 @@ def one_line(error: BaseException) -> str:
 
 
 def full_disk(error: BaseException | None) -> str | None:
-    """What the system said, if an error or what it came from is that nothing could be written (no room, read-only); else None."""
+    """What the system said, if an error or what it came from is that nothing could be written (no room, read-only);
+    else None."""
     while error is not None:
         said = str(error).lower()
         if (isinstance(error, OSError) and error.errno in DISK) or any(words in said for words in FULL):
@@ -57,5 +60,6 @@ def full_disk(error: BaseException | None) -> str | None:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a Rust library (tokenizers) has panicked: such an error is no Exception, and `except Exception` lets it pass."""
+    """Whether a Rust library (tokenizers) has panicked: such an error is no Exception, and `except Exception` lets it
+    pass."""
     return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit)

@@ -27,7 +27,14 @@ SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
 CHUNK = 10_000  # rows parsed at a time
 MIXED = "mixed"  # the type of an optional column whose rows have different types
 DEPTH = 32  # how deep lists and objects may be nested in a column that is read
-TYPE_NAMES = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+TYPE_NAMES = {
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> Dataset:
@@ -47,8 +54,10 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
 
     folder = str(config.HF_DATASETS_CACHE)
     if "::" in folder or "://" in folder:
-        raise UserError(f"HF_HOME (or HF_DATASETS_CACHE) is {folder}, and the datasets library reads '::' and '://' as an "
-                        "address. Name a folder without them.")
+        raise UserError(
+            f"HF_HOME (or HF_DATASETS_CACHE) is {folder}, and the datasets library reads '::' and '://' as an "
+            "address. Name a folder without them."
+        )
     code = inspect.getsource(sys.modules[__name__])
     cached = Path(folder, "rows", f"{Hasher.hash((digest, path.suffix, columns, optional, code))}.arrow")
     try:
@@ -57,8 +66,9 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
             return _cached(cached, path) or _write(cached, *_read(path, columns, optional))
     except OSError as error:
         if said := full_disk(error):
-            raise UserError(f"{path} cannot be read into the cache of rows ({said}). Make room, or set HF_HOME to another "
-                            "folder.") from error
+            raise UserError(
+                f"{path} cannot be read into the cache of rows ({said}). Make room, or set HF_HOME to another folder."
+            ) from error
         raise UserError(f"{path}: {one_line(error)}") from error
 
 
@@ -114,7 +124,9 @@ def _read(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) -> tu
     return (_parquet if path.suffix == ".parquet" else _json_lines)(path, columns, optional)
 
 
-def columns_to_read(names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str) -> list[str]:
+def columns_to_read(
+    names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str
+) -> list[str]:
     """Return the names in `columns` and, where present, in `optional`.
 
     Raises:
@@ -136,7 +148,8 @@ def columns_to_read(names: Iterable[str], columns: tuple[str, ...], optional: tu
     return found
 
 
-# ---- parquet ---------------------------------------------------------------------------------------------------------
+# ---- parquet --------------------------------------------------------------------------------------------------------
+
 
 def _parquet(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[pa.Schema, Iterator[pa.Table]]:
     import pyarrow as pa
@@ -180,8 +193,10 @@ def _stored_features(metadata: dict[bytes, bytes], names: list[str]) -> dict[str
         stored = (json.loads(metadata.get(b"huggingface", b"{}")).get("info") or {}).get("features") or {}
         return dict(Features.from_dict({name: stored[name] for name in names if name in stored}))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"the metadata 'huggingface' cannot be read ({one_line(error)}), so the names of the labels are unknown. "
-                         "Write the file again without it.") from error
+        raise ValueError(
+            f"the metadata 'huggingface' cannot be read ({one_line(error)}), so the names of the labels are unknown. "
+            "Write the file again without it."
+        ) from error
 
 
 def _feature(field: pa.Field, stored: Any) -> Any:
@@ -216,15 +231,18 @@ def _check_bytes(batch: pa.RecordBatch, path: Path, before: int) -> None:
             raise UserError(f"{path}, column {name!r}: {one_line(error)}") from error
 
 
-# ---- JSON Lines ------------------------------------------------------------------------------------------------------
-# Parsed by Python's json module. pyarrow's reader turns text into dates, infers types from the first megabytes only, and crashes the
-# process on deep nesting.
+# ---- JSON Lines -----------------------------------------------------------------------------------------------------
+# Parsed by Python's json module. pyarrow's reader turns text into dates, infers types from the first megabytes only,
+# and crashes the process on deep nesting.
+
 
 class Clash(Exception):
     """Values have no common type."""
 
 
-def _json_lines(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) -> tuple[pa.Schema, Iterator[pa.Table]]:
+def _json_lines(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...]
+) -> tuple[pa.Schema, Iterator[pa.Table]]:
     import pyarrow as pa
 
     wanted = tuple(dict.fromkeys((*columns, *optional)))
@@ -289,7 +307,8 @@ def _chunks(path: Path, wanted: Iterable[str]) -> Iterator[list[dict]]:
 
 
 def _parse(line: bytes, decode, where: str) -> dict:
-    text = line.decode("utf-8", "surrogateescape")  # `_array` raises on invalid bytes, but only in columns that are read
+    # `_array` raises on invalid bytes, but only in columns that are read
+    text = line.decode("utf-8", "surrogateescape")
     try:
         value = decode(text)
     except json.JSONDecodeError as error:
@@ -300,7 +319,9 @@ def _parse(line: bytes, decode, where: str) -> dict:
     except ValueError as error:  # a number of thousands of digits
         raise UserError(f"{where} cannot be read ({one_line(error)}).") from error
     if not isinstance(value, dict):
-        raise UserError(f"{where} is not a JSON object but {TYPE_NAMES.get(type(value), 'null')}; expected one object a line.")
+        raise UserError(
+            f"{where} is not a JSON object but {TYPE_NAMES.get(type(value), 'null')}; expected one object a line."
+        )
     return value
 
 
@@ -308,7 +329,9 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _check_repeated_names(row: dict, repeated: list[tuple[dict, list[str]]], wanted: Iterable[str], where: str) -> None:
+def _check_repeated_names(
+    row: dict, repeated: list[tuple[dict, list[str]]], wanted: Iterable[str], where: str
+) -> None:
     """Raise if an object in a column that is read has the same name twice: it is unclear which value counts."""
     for found, names in repeated:
         for column in wanted:
@@ -322,7 +345,8 @@ def _contains(value: Any, some: dict) -> bool:
     return value is some or any(_contains(one, some) for one in inside)
 
 
-# ---- types: None (only nulls), a Python type, (list, type of the items), or {name: type} for objects -----------------------
+# ---- types: None (only nulls), a Python type, (list, type of the items), or {name: type} for objects ----------------
+
 
 def _kind_after(kind: Any, values: list, path: Path, before: int, column: str, mixed: bool) -> Any:
     """The common type of a column's values so far and these; MIXED if there is none and `mixed` allows it."""
@@ -385,7 +409,14 @@ def _arrow_type(kind: Any) -> pa.DataType:
         return pa.list_(_arrow_type(kind[1]))
     if isinstance(kind, dict):
         return pa.struct([(name, _arrow_type(one)) for name, one in kind.items()])
-    return {None: pa.null(), str: pa.string(), MIXED: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
+    return {
+        None: pa.null(),
+        str: pa.string(),
+        MIXED: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+    }[kind]
 
 
 def _array(values: list, kind: pa.DataType, path: Path, before: int, column: str) -> pa.Array:

@@ -1,13 +1,14 @@
 """The project's only list of languages: which a task has, and what each source calls them.
 
 Our code for a language is its ISO 639-1 code where it has one (`de`), else its ISO 639-3 code (`ceb`). A second script
-or a regional variant that a source tells apart has a subtag, as in BCP 47: `zh` is Chinese in simplified characters and
-`zh-Hant` in traditional ones, `sr` Serbian in Cyrillic and `sr-Latn` in Latin letters, `pt-BR` the Portuguese of Brazil.
+or a regional variant that a source tells apart has a subtag, as in BCP 47: `zh` is Chinese in simplified characters
+and `zh-Hant` in traditional ones, `sr` Serbian in Cyrillic and `sr-Latn` in Latin letters, `pt-BR` the Portuguese of
+Brazil.
 
 Sources write the same language as `deu` (Tatoeba), `German` (google/xtreme's udpos, Universal Dependencies), `german`
-(TyDiQA's ids) or `deu_Latn` (FLORES, SIB-200, Belebele, NTREX): `normalize` takes any of them, `tatoeba_code`, `ud_name`,
-`tydiqa_name`, `flores_code` and `ntrex_code` go the other way. ISO 639's private-use codes `qaa`..`qtz` stand for
-invented languages and are written alike everywhere.
+(TyDiQA's ids) or `deu_Latn` (FLORES, SIB-200, Belebele, NTREX): `normalize` takes any of them, `tatoeba_code`,
+`ud_name`, `tydiqa_name`, `flores_code` and `ntrex_code` go the other way. ISO 639's private-use codes `qaa`..`qtz`
+stand for invented languages and are written alike everywhere.
 
 Which languages a model was pretrained on: tasks/coverage.py.
 """
@@ -100,58 +101,64 @@ _NOT_IN_TATOEBA = {"en", "gu", "ht", "my", "pa", "qu", "wo", "yo"}  # in the ben
 # in WikiANN.
 _MACRO = {"zho": "zh", "fas": "fa", "swa": "sw", "msa": "ms", "lav": "lv", "arb": "ar"}
 
-# FLORES-200 (NLLB Team 2022): our code, FLORES' code (the list of github.com/facebookresearch/flores, flores200/README.md, with
-# `sat_Olck` for its `sat_Beng`, as in all data), the English name where the table above has none. FLORES names members of a
-# macro-language (`azj`, `pbt`, `plt`); our code is that of the macro-language, as elsewhere (`az`, `ps`, `mg`), where only one
-# member is there. The other members keep theirs: `azb`, `prs`, the spoken Arabics, `ak` and `tw`.
+# FLORES-200 (NLLB Team 2022): our code, FLORES' code (the list of github.com/facebookresearch/flores,
+# flores200/README.md, with `sat_Olck` for its `sat_Beng`, as in all data), the English name where the table above has
+# none. FLORES names members of a macro-language (`azj`, `pbt`, `plt`); our code is that of the macro-language, as
+# elsewhere (`az`, `ps`, `mg`), where only one member is there. The other members keep theirs: `azb`, `prs`, the spoken
+# Arabics, `ak` and `tw`.
 _FLORES_200 = """
-ace-Arab/ace_Arab/Acehnese_(Arabic_script) ace/ace_Latn/Acehnese acm/acm_Arab/Mesopotamian_Arabic acq/acq_Arab/Ta'izzi-Adeni_Arabic
-aeb/aeb_Arab/Tunisian_Arabic af/afr_Latn ajp/ajp_Arab/South_Levantine_Arabic ak/aka_Latn/Akan sq/als_Latn am/amh_Ethi
-apc/apc_Arab/North_Levantine_Arabic ar/arb_Arab ar-Latn/arb_Latn/Arabic_(Latin_script) ars/ars_Arab/Najdi_Arabic
-ary/ary_Arab/Moroccan_Arabic arz/arz_Arab as/asm_Beng/Assamese ast/ast_Latn awa/awa_Deva ay/ayr_Latn/Aymara azb/azb_Arab/South_Azerbaijani
-az/azj_Latn ba/bak_Cyrl/Bashkir bm/bam_Latn/Bambara ban/ban_Latn/Balinese be/bel_Cyrl bem/bem_Latn/Bemba bn/ben_Beng bho/bho_Deva/Bhojpuri
-bjn-Arab/bjn_Arab/Banjar_(Arabic_script) bjn/bjn_Latn/Banjar bo/bod_Tibt/Tibetan bs/bos_Latn bug/bug_Latn/Buginese bg/bul_Cyrl ca/cat_Latn
-ceb/ceb_Latn cs/ces_Latn cjk/cjk_Latn/Chokwe ckb/ckb_Arab/Central_Kurdish crh/crh_Latn/Crimean_Tatar cy/cym_Latn da/dan_Latn de/deu_Latn
-dik/dik_Latn/Southwestern_Dinka dyu/dyu_Latn/Dyula dz/dzo_Tibt/Dzongkha el/ell_Grek en/eng_Latn eo/epo_Latn et/est_Latn eu/eus_Latn
-ee/ewe_Latn/Ewe fo/fao_Latn fj/fij_Latn/Fijian fi/fin_Latn fon/fon_Latn/Fon fr/fra_Latn fur/fur_Latn/Friulian
-fuv/fuv_Latn/Nigerian_Fulfulde om/gaz_Latn/Oromo gd/gla_Latn ga/gle_Latn gl/glg_Latn gn/grn_Latn/Guarani gu/guj_Gujr ht/hat_Latn
-ha/hau_Latn/Hausa he/heb_Hebr hi/hin_Deva hne/hne_Deva/Chhattisgarhi hr/hrv_Latn hu/hun_Latn hy/hye_Armn ig/ibo_Latn/Igbo
-ilo/ilo_Latn/Ilocano id/ind_Latn is/isl_Latn it/ita_Latn jv/jav_Latn ja/jpn_Jpan kab/kab_Latn kac/kac_Latn/Jingpho kam/kam_Latn/Kamba
-kn/kan_Knda/Kannada ks/kas_Arab/Kashmiri ks-Deva/kas_Deva/Kashmiri_(Devanagari) ka/kat_Geor kk/kaz_Cyrl kbp/kbp_Latn/Kabiyè
-kea/kea_Latn/Kabuverdianu mn/khk_Cyrl km/khm_Khmr ki/kik_Latn/Kikuyu rw/kin_Latn/Kinyarwanda ky/kir_Cyrl/Kyrgyz kmb/kmb_Latn/Kimbundu
-ku/kmr_Latn kr-Arab/knc_Arab/Kanuri_(Arabic_script) kr/knc_Latn/Kanuri kg/kon_Latn/Kikongo ko/kor_Hang lo/lao_Laoo/Lao
-lij/lij_Latn/Ligurian li/lim_Latn/Limburgish ln/lin_Latn/Lingala lt/lit_Latn lmo/lmo_Latn/Lombard ltg/ltg_Latn/Latgalian
-lb/ltz_Latn/Luxembourgish lua/lua_Latn/Luba-Kasai lg/lug_Latn/Ganda luo/luo_Latn/Luo lus/lus_Latn/Mizo lv/lvs_Latn mag/mag_Deva/Magahi
-mai/mai_Deva/Maithili ml/mal_Mlym mr/mar_Deva min-Arab/min_Arab/Minangkabau_(Arabic_script) min/min_Latn/Minangkabau mk/mkd_Cyrl
-mt/mlt_Latn/Maltese mni/mni_Beng/Meitei mos/mos_Latn/Mossi mi/mri_Latn/Maori my/mya_Mymr nl/nld_Latn nn/nno_Latn nb/nob_Latn
-ne/npi_Deva/Nepali nso/nso_Latn/Northern_Sotho nus/nus_Latn/Nuer ny/nya_Latn/Nyanja oc/oci_Latn or/ory_Orya/Odia pag/pag_Latn/Pangasinan
-pa/pan_Guru pap/pap_Latn/Papiamento ps/pbt_Arab/Pashto fa/pes_Arab mg/plt_Latn/Malagasy pl/pol_Latn pt/por_Latn prs/prs_Arab/Dari
-qu/quy_Latn ro/ron_Latn rn/run_Latn/Rundi ru/rus_Cyrl sg/sag_Latn/Sango sa/san_Deva/Sanskrit sat/sat_Olck/Santali scn/scn_Latn/Sicilian
-shn/shn_Mymr/Shan si/sin_Sinh/Sinhala sk/slk_Latn sl/slv_Latn sm/smo_Latn/Samoan sn/sna_Latn/Shona sd/snd_Arab/Sindhi so/som_Latn/Somali
-st/sot_Latn/Southern_Sotho es/spa_Latn sc/srd_Latn/Sardinian sr/srp_Cyrl ss/ssw_Latn/Swati su/sun_Latn/Sundanese sv/swe_Latn sw/swh_Latn
-szl/szl_Latn/Silesian ta/tam_Taml taq/taq_Latn/Tamasheq taq-Tfng/taq_Tfng/Tamasheq_(Tifinagh) tt/tat_Cyrl te/tel_Telu tg/tgk_Cyrl/Tajik
-tl/tgl_Latn th/tha_Thai ti/tir_Ethi/Tigrinya tpi/tpi_Latn/Tok_Pisin tn/tsn_Latn/Tswana ts/tso_Latn/Tsonga tk/tuk_Latn tum/tum_Latn/Tumbuka
-tr/tur_Latn tw/twi_Latn/Twi tzm/tzm_Tfng/Central_Atlas_Tamazight ug/uig_Arab uk/ukr_Cyrl umb/umb_Latn/Umbundu ur/urd_Arab uz/uzn_Latn
+ace-Arab/ace_Arab/Acehnese_(Arabic_script) ace/ace_Latn/Acehnese acm/acm_Arab/Mesopotamian_Arabic
+acq/acq_Arab/Ta'izzi-Adeni_Arabic aeb/aeb_Arab/Tunisian_Arabic af/afr_Latn ajp/ajp_Arab/South_Levantine_Arabic
+ak/aka_Latn/Akan sq/als_Latn am/amh_Ethi apc/apc_Arab/North_Levantine_Arabic ar/arb_Arab
+ar-Latn/arb_Latn/Arabic_(Latin_script) ars/ars_Arab/Najdi_Arabic ary/ary_Arab/Moroccan_Arabic arz/arz_Arab
+as/asm_Beng/Assamese ast/ast_Latn awa/awa_Deva ay/ayr_Latn/Aymara azb/azb_Arab/South_Azerbaijani az/azj_Latn
+ba/bak_Cyrl/Bashkir bm/bam_Latn/Bambara ban/ban_Latn/Balinese be/bel_Cyrl bem/bem_Latn/Bemba bn/ben_Beng
+bho/bho_Deva/Bhojpuri bjn-Arab/bjn_Arab/Banjar_(Arabic_script) bjn/bjn_Latn/Banjar bo/bod_Tibt/Tibetan bs/bos_Latn
+bug/bug_Latn/Buginese bg/bul_Cyrl ca/cat_Latn ceb/ceb_Latn cs/ces_Latn cjk/cjk_Latn/Chokwe ckb/ckb_Arab/Central_Kurdish
+crh/crh_Latn/Crimean_Tatar cy/cym_Latn da/dan_Latn de/deu_Latn dik/dik_Latn/Southwestern_Dinka dyu/dyu_Latn/Dyula
+dz/dzo_Tibt/Dzongkha el/ell_Grek en/eng_Latn eo/epo_Latn et/est_Latn eu/eus_Latn ee/ewe_Latn/Ewe fo/fao_Latn
+fj/fij_Latn/Fijian fi/fin_Latn fon/fon_Latn/Fon fr/fra_Latn fur/fur_Latn/Friulian fuv/fuv_Latn/Nigerian_Fulfulde
+om/gaz_Latn/Oromo gd/gla_Latn ga/gle_Latn gl/glg_Latn gn/grn_Latn/Guarani gu/guj_Gujr ht/hat_Latn ha/hau_Latn/Hausa
+he/heb_Hebr hi/hin_Deva hne/hne_Deva/Chhattisgarhi hr/hrv_Latn hu/hun_Latn hy/hye_Armn ig/ibo_Latn/Igbo
+ilo/ilo_Latn/Ilocano id/ind_Latn is/isl_Latn it/ita_Latn jv/jav_Latn ja/jpn_Jpan kab/kab_Latn kac/kac_Latn/Jingpho
+kam/kam_Latn/Kamba kn/kan_Knda/Kannada ks/kas_Arab/Kashmiri ks-Deva/kas_Deva/Kashmiri_(Devanagari) ka/kat_Geor
+kk/kaz_Cyrl kbp/kbp_Latn/Kabiyè kea/kea_Latn/Kabuverdianu mn/khk_Cyrl km/khm_Khmr ki/kik_Latn/Kikuyu
+rw/kin_Latn/Kinyarwanda ky/kir_Cyrl/Kyrgyz kmb/kmb_Latn/Kimbundu ku/kmr_Latn kr-Arab/knc_Arab/Kanuri_(Arabic_script)
+kr/knc_Latn/Kanuri kg/kon_Latn/Kikongo ko/kor_Hang lo/lao_Laoo/Lao lij/lij_Latn/Ligurian li/lim_Latn/Limburgish
+ln/lin_Latn/Lingala lt/lit_Latn lmo/lmo_Latn/Lombard ltg/ltg_Latn/Latgalian lb/ltz_Latn/Luxembourgish
+lua/lua_Latn/Luba-Kasai lg/lug_Latn/Ganda luo/luo_Latn/Luo lus/lus_Latn/Mizo lv/lvs_Latn mag/mag_Deva/Magahi
+mai/mai_Deva/Maithili ml/mal_Mlym mr/mar_Deva min-Arab/min_Arab/Minangkabau_(Arabic_script) min/min_Latn/Minangkabau
+mk/mkd_Cyrl mt/mlt_Latn/Maltese mni/mni_Beng/Meitei mos/mos_Latn/Mossi mi/mri_Latn/Maori my/mya_Mymr nl/nld_Latn
+nn/nno_Latn nb/nob_Latn ne/npi_Deva/Nepali nso/nso_Latn/Northern_Sotho nus/nus_Latn/Nuer ny/nya_Latn/Nyanja oc/oci_Latn
+or/ory_Orya/Odia pag/pag_Latn/Pangasinan pa/pan_Guru pap/pap_Latn/Papiamento ps/pbt_Arab/Pashto fa/pes_Arab
+mg/plt_Latn/Malagasy pl/pol_Latn pt/por_Latn prs/prs_Arab/Dari qu/quy_Latn ro/ron_Latn rn/run_Latn/Rundi ru/rus_Cyrl
+sg/sag_Latn/Sango sa/san_Deva/Sanskrit sat/sat_Olck/Santali scn/scn_Latn/Sicilian shn/shn_Mymr/Shan si/sin_Sinh/Sinhala
+sk/slk_Latn sl/slv_Latn sm/smo_Latn/Samoan sn/sna_Latn/Shona sd/snd_Arab/Sindhi so/som_Latn/Somali
+st/sot_Latn/Southern_Sotho es/spa_Latn sc/srd_Latn/Sardinian sr/srp_Cyrl ss/ssw_Latn/Swati su/sun_Latn/Sundanese
+sv/swe_Latn sw/swh_Latn szl/szl_Latn/Silesian ta/tam_Taml taq/taq_Latn/Tamasheq taq-Tfng/taq_Tfng/Tamasheq_(Tifinagh)
+tt/tat_Cyrl te/tel_Telu tg/tgk_Cyrl/Tajik tl/tgl_Latn th/tha_Thai ti/tir_Ethi/Tigrinya tpi/tpi_Latn/Tok_Pisin
+tn/tsn_Latn/Tswana ts/tso_Latn/Tsonga tk/tuk_Latn tum/tum_Latn/Tumbuka tr/tur_Latn tw/twi_Latn/Twi
+tzm/tzm_Tfng/Central_Atlas_Tamazight ug/uig_Arab uk/ukr_Cyrl umb/umb_Latn/Umbundu ur/urd_Arab uz/uzn_Latn
 vec/vec_Latn/Venetian vi/vie_Latn war/war_Latn wo/wol_Latn xh/xho_Latn yi/ydd_Hebr yo/yor_Latn yue/yue_Hant zh/zho_Hans
 zh-Hant/zho_Hant/Traditional_Chinese ms/zsm_Latn zu/zul_Latn/Zulu
 """
 # What SIB-200 and Belebele have besides: N'Ko, and five languages in Latin letters.
 _BESIDE_FLORES = """
-nqo/nqo_Nkoo/N'Ko bn-Latn/ben_Latn/Bengali_(Latin_script) hi-Latn/hin_Latn/Hindi_(Latin_script) ne-Latn/npi_Latn/Nepali_(Latin_script)
-si-Latn/sin_Latn/Sinhala_(Latin_script) ur-Latn/urd_Latn/Urdu_(Latin_script)
+nqo/nqo_Nkoo/N'Ko bn-Latn/ben_Latn/Bengali_(Latin_script) hi-Latn/hin_Latn/Hindi_(Latin_script)
+ne-Latn/npi_Latn/Nepali_(Latin_script) si-Latn/sin_Latn/Sinhala_(Latin_script) ur-Latn/urd_Latn/Urdu_(Latin_script)
 """
-# NTREX-128 (Federmann et al. 2022): our code, the column in the Hub's copy where it is not FLORES' code, the English name.
-# The columns `mon_Mong` and `orm_Ethi` are named for other scripts than they hold: Cyrillic and Latin.
+# NTREX-128 (Federmann et al. 2022): our code, the column in the Hub's copy where it is not FLORES' code, the English
+# name. The columns `mon_Mong` and `orm_Ethi` are named for other scripts than they hold: Cyrillic and Latin.
 _NTREX = """
-az/aze_Latn fa/fas_Arab tl/fil_Latn lv/lav_Latn mg/mlg_Latn mn/mon_Mong ms/msa_Latn ne/nep_Deva om/orm_Ethi ps/pus_Arab sq/sqi_Latn
-sw/swa_Latn uz/uzb_Latn dv/div_Thaa/Dhivehi fuc/fuc_Latn/Pulaar hmn/hmn_Latn/Hmong mey/mey_Arab/Hassaniya_Arabic
-nd/nde_Latn/Northern_Ndebele shi/shi_Arab/Tashelhiyt sr-Latn/srp_Latn/Serbian_(Latin_script) ty/tah_Latn/Tahitian to/ton_Latn/Tongan
-ve/ven_Latn/Venda
+az/aze_Latn fa/fas_Arab tl/fil_Latn lv/lav_Latn mg/mlg_Latn mn/mon_Mong ms/msa_Latn ne/nep_Deva om/orm_Ethi ps/pus_Arab
+sq/sqi_Latn sw/swa_Latn uz/uzb_Latn dv/div_Thaa/Dhivehi fuc/fuc_Latn/Pulaar hmn/hmn_Latn/Hmong
+mey/mey_Arab/Hassaniya_Arabic nd/nde_Latn/Northern_Ndebele shi/shi_Arab/Tashelhiyt
+sr-Latn/srp_Latn/Serbian_(Latin_script) ty/tah_Latn/Tahitian to/ton_Latn/Tongan ve/ven_Latn/Venda
 """
 # NTREX-128's files themselves (github.com/MicrosoftTranslator/NTREX) have variants that the Hub's copy leaves out.
 _NTREX_VARIANTS = """
-en-GB/eng-GB/English_(United_Kingdom) en-IN/eng-IN/English_(India) en-US/eng-US/English_(United_States) es-MX/spa-MX/Spanish_(Mexico)
-fr-CA/fra-CA/French_(Canada) pt-BR/por-BR/Portuguese_(Brazil) zh/zho-CN zh-Hant/zho-TW
+en-GB/eng-GB/English_(United_Kingdom) en-IN/eng-IN/English_(India) en-US/eng-US/English_(United_States)
+es-MX/spa-MX/Spanish_(Mexico) fr-CA/fra-CA/French_(Canada) pt-BR/por-BR/Portuguese_(Brazil) zh/zho-CN zh-Hant/zho-TW
 """
 
 
@@ -165,23 +172,24 @@ _NTREX_CODE = _FLORES_CODE | {ours: theirs for ours, theirs, _ in _columns(_NTRE
 _WIDER = _columns(_FLORES_200 + _BESIDE_FLORES + _NTREX + _NTREX_VARIANTS)
 _NAME |= {ours: name for ours, _, name in _WIDER if name}
 
-# Tasks of no benchmark: the languages as published, English first where it is one of them. NTREX and FLORES: those that are
-# compared with English. NTREX' are the columns of mteb/NTREXBitextMining (mteb's task), Belebele's those of
+# Tasks of no benchmark: the languages as published, English first where it is one of them. NTREX and FLORES: those
+# that are compared with English. NTREX' are the columns of mteb/NTREXBitextMining (mteb's task), Belebele's those of
 # github.com/facebookresearch/belebele's README.
 OTHERS = _split(
     {
         "ntrex": """
-af am ar az ba be bem bn bo bs bg ca cs ckb cy da de dv dz el eu ee fo fa fj tl fi fr fuc ga gl gu ha he hi hmn hr hu hy ig id is it ja kn
-ka kk km rw ky ku ko lo lv lt lb ml mr mey mk mg mt mn mi ms my nd ne nl nn nb nso ny om pa pl pt prs ps ro ru shi si sk sl sm sn sd so es
-sq sr sr-Latn ss sw sv ty ta tt te tg th ti to tn tk tr ug uk ur uz ve vi wo xh yo yue zh zh-Hant zu
+af am ar az ba be bem bn bo bs bg ca cs ckb cy da de dv dz el eu ee fo fa fj tl fi fr fuc ga gl gu ha he hi hmn hr hu
+hy ig id is it ja kn ka kk km rw ky ku ko lo lv lt lb ml mr mey mk mg mt mn mi ms my nd ne nl nn nb nso ny om pa pl pt
+prs ps ro ru shi si sk sl sm sn sd so es sq sr sr-Latn ss sw sv ty ta tt te tg th ti to tn tk tr ug uk ur uz ve vi wo
+xh yo yue zh zh-Hant zu
 """,
         "flores": " ".join(ours for ours, _, _ in _columns(_FLORES_200) if ours != "en"),
         "sib200": " ".join(["en", *(ours for ours, _, _ in _columns(_FLORES_200) if ours != "en"), "nqo"]),
         "belebele": """
-en acm af sq am apc ar ar-Latn ars ary arz as az bm bn bn-Latn bo bg ca ceb cs ckb da de el et eu fi fr fuv om gn gu ht ha he hi hi-Latn
-hr hu hy ig ilo id is it jv ja kac kn ka kk kea mn km rw ky ko lo ln lt lg luo lv ml mr mk mt mi my nl nb ne ne-Latn nso ny or pa ps fa mg
-pl pt ro ru shn si-Latn si sk sl sn sd so st es sr ss su sv sw ta te tg tl th ti tn ts tr uk ur ur-Latn uz vi war wo xh yo zh zh-Hant ms
-zu
+en acm af sq am apc ar ar-Latn ars ary arz as az bm bn bn-Latn bo bg ca ceb cs ckb da de el et eu fi fr fuv om gn gu ht
+ha he hi hi-Latn hr hu hy ig ilo id is it jv ja kac kn ka kk kea mn km rw ky ko lo ln lt lg luo lv ml mr mk mt mi my nl
+nb ne ne-Latn nso ny or pa ps fa mg pl pt ro ru shn si-Latn si sk sl sn sd so st es sr ss su sv sw ta te tg tl th ti tn
+ts tr uk ur ur-Latn uz vi war wo xh yo zh zh-Hant ms zu
 """,
     }
 )
@@ -202,7 +210,8 @@ _PRIVATE_USE = re.compile(r"q[a-t][a-z]")
 
 
 def languages(task: str, benchmark: str = "xtreme") -> tuple[str, ...]:
-    """Returns our codes of the languages `task` is scored in, in the benchmark's order; of a task of `OTHERS` those published.
+    """Returns our codes of the languages `task` is scored in, in the benchmark's order; of a task of `OTHERS` those
+    published.
 
     Retrieval and mining: the foreign side only, English being the other.
     Raises UserError if the benchmark ("xtreme" or "xtreme-r") or the task is unknown.
@@ -211,7 +220,10 @@ def languages(task: str, benchmark: str = "xtreme") -> tuple[str, ...]:
         raise UserError(f"Benchmark {benchmark!r} is unknown. Use one of: {', '.join(BENCHMARKS)}.")
     tasks = BENCHMARKS[benchmark] | OTHERS
     if task not in tasks:
-        raise UserError(f"Task {task!r} is not in {benchmark}.{_nearest(task, tasks)} Its tasks: {', '.join(BENCHMARKS[benchmark])}.")
+        raise UserError(
+            f"Task {task!r} is not in {benchmark}.{_nearest(task, tasks)} Its tasks: "
+            f"{', '.join(BENCHMARKS[benchmark])}."
+        )
     return tasks[task]
 
 

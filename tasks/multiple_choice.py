@@ -36,18 +36,32 @@ class MultipleChoice(OneClass):
         raise NotImplementedError
 
     def examples(self, data, language, where):
-        texts = (c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer))
+        texts = (
+            c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer)
+        )
         check_text(data, tuple(texts), where)  # lists of choices are looked at below
-        labels = check_labels(data[self.answer][:], self.label_names, where, self.answer, class_names(data.features[self.answer]))
+        labels = check_labels(
+            data[self.answer][:], self.label_names, where, self.answer, class_names(data.features[self.answer])
+        )
         if -1 in labels:
             row = labels.index(-1)
-            raise UserError(f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold); this split "
-                            "cannot be trained on or scored.")
-        rows = map_rows(data, self.row, remove_columns=data.column_names, desc=f"{self.name} rows",
-                    new_fingerprint=fingerprint(self, data))
+            raise UserError(
+                f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold); this "
+                "split cannot be trained on or scored."
+            )
+        rows = map_rows(
+            data,
+            self.row,
+            remove_columns=data.column_names,
+            desc=f"{self.name} rows",
+            new_fingerprint=fingerprint(self, data),
+        )
         for i, choices in enumerate(rows["choices"][:], 1):
             if len(choices) != self.n_choices or not all(isinstance(choice, str) and choice for choice in choices):
-                raise UserError(f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices} texts, none empty.")
+                raise UserError(
+                    f"{where}, row {i}: {len(choices)} choices {choices!r}; expected {self.n_choices} texts, none "
+                    "empty."
+                )
         check_text(rows, ("prompt",), where)
         return rows.add_column("label", labels)
 
@@ -99,8 +113,14 @@ def check_list(value: list) -> list:
 
 
 # epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
-INTERMEDIATE = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
-                "warmup_steps": 0.1, "weight_decay": 0.01}
+INTERMEDIATE = {
+    "learning_rate": 1e-5,
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 32,
+    "max_seq_length": 256,
+    "warmup_steps": 0.1,
+    "weight_decay": 0.01,
+}
 SUPER_GLUE_REVISION = "3de24cf8022e94f4ee4b9d55a6f539891524d646"
 # XTREME-R's script, for each of the two stages (protocol 4)
 XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
@@ -117,8 +137,14 @@ class HellaSwag(MultipleChoice):
     n_choices = 4
     columns = ("ctx_a", "ctx_b", "ctx", "endings", "label")
     may_be_null = ("ctx_a", "ctx_b", "ctx")  # ctx is ctx_a and ctx_b again
-    sources = (Source("Rowan/hellaswag", "default", {"train": "train", "dev": "validation"},
-                      "218ec52e09a7e7462a5400043bb9a69a41d06b76"),)
+    sources = (
+        Source(
+            "Rowan/hellaswag",
+            "default",
+            {"train": "train", "dev": "validation"},
+            "218ec52e09a7e7462a5400043bb9a69a41d06b76",
+        ),
+    )
     defaults = INTERMEDIATE
 
     def row(self, row):
@@ -139,10 +165,18 @@ class CosmosQA(MultipleChoice):
     train_rows = 25262
     n_choices = 4
     columns = ("context", "question", "answer0", "answer1", "answer2", "answer3", "label")
-    sources = (Source("allenai/cosmos_qa", "default", {"train": "train", "dev": "validation"},
-                      "b6eb99cca4e2a51dd28a9a6f562534872d851639",  # of github.com/wilburOne/cosmosqa
-                      files={split: f"https://github.com/wilburOne/cosmosqa/raw/{{revision}}/data/{name}.csv"
-                             for split, name in (("train", "train"), ("validation", "valid"))}),)
+    sources = (
+        Source(
+            "allenai/cosmos_qa",
+            "default",
+            {"train": "train", "dev": "validation"},
+            "b6eb99cca4e2a51dd28a9a6f562534872d851639",  # of github.com/wilburOne/cosmosqa
+            files={
+                split: f"https://github.com/wilburOne/cosmosqa/raw/{{revision}}/data/{name}.csv"
+                for split, name in (("train", "train"), ("validation", "valid"))
+            },
+        ),
+    )
     defaults = INTERMEDIATE
 
     def row(self, row):
@@ -158,14 +192,23 @@ class CommonsenseQA(MultipleChoice):
     columns = ("question", "choices", "answerKey")
     answer = "answerKey"
     answers = ("A", "B", "C", "D", "E")
-    sources = (Source("tau/commonsense_qa", "default", {"train": "train", "dev": "validation"},
-                      "94630fe30dad47192a8546eb75f094926d47e155"),)
+    sources = (
+        Source(
+            "tau/commonsense_qa",
+            "default",
+            {"train": "train", "dev": "validation"},
+            "94630fe30dad47192a8546eb75f094926d47e155",
+        ),
+    )
     defaults = INTERMEDIATE
 
     def row(self, row):
         letters, texts = check_list(row["choices"]["label"]), check_list(row["choices"]["text"])
         if sorted(letters) != list(self.answers) or len(texts) != len(letters):
-            raise UserError(f"column 'choices': {len(texts)} texts for {letters}; expected one for each of {', '.join(self.answers)}.")
+            raise UserError(
+                f"column 'choices': {len(texts)} texts for {letters}; expected one for each of "
+                f"{', '.join(self.answers)}."
+            )
         by_letter = dict(zip(letters, texts, strict=True))
         return {"prompt": row["question"], "choices": [by_letter[letter] for letter in self.answers]}
 
@@ -178,17 +221,28 @@ class SocialIQA(MultipleChoice):
     n_choices = 3
     columns = ("context", "question", "answerA", "answerB", "answerC", "label")
     answers = ("1", "2", "3")
-    sources = (Source("lighteval/siqa", "default", {"train": "train", "dev": "validation"},
-                      "54c6a1f8cb6daf4f5abf24a601852612fb35eb25"),
-               Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}))  # a script on the Hub: folders only
+    sources = (
+        Source(
+            "lighteval/siqa",
+            "default",
+            {"train": "train", "dev": "validation"},
+            "54c6a1f8cb6daf4f5abf24a601852612fb35eb25",
+        ),
+        # a script on the Hub: folders only
+        Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}),
+    )
     defaults = XCOPA_SCRIPT
 
     def row(self, row):
-        return {"prompt": f"{row['context']} {row['question']}", "choices": [row["answerA"], row["answerB"], row["answerC"]]}
+        return {
+            "prompt": f"{row['context']} {row['question']}",
+            "choices": [row["answerA"], row["answerB"], row["answerC"]],
+        }
 
 
 class COPA(MultipleChoice):
-    """COPA (Roemmele et al. 2011), SuperGLUE's copy: what was the cause, or the effect? The Hub hides the test gold."""
+    """COPA (Roemmele et al. 2011), SuperGLUE's copy: what was the cause, or the effect? The Hub hides the test
+    gold."""
 
     name = "copa"
     train_rows = 400
@@ -201,7 +255,10 @@ class COPA(MultipleChoice):
     def row(self, row):
         if row["question"] not in ("cause", "effect"):
             raise UserError(f"column 'question': {row['question']!r}; expected cause or effect.")
-        return {"prompt": f"{row['premise']} What was the {row['question']}?", "choices": [row["choice1"], row["choice2"]]}
+        return {
+            "prompt": f"{row['premise']} What was the {row['question']}?",
+            "choices": [row["choice1"], row["choice2"]],
+        }
 
 
 class XCOPA(COPA):
@@ -215,9 +272,16 @@ class XCOPA(COPA):
     dev_in_test = "English, where it is scored, is COPA's dev"
     languages_in = "xcopa"
     train_from = ("siqa", "copa")
-    sources = (Source("cambridgeltl/xcopa", "{language}", {"test": "test"}, "042f78955ba48e6404616762fa6e05e839c3907a",
-                      only=codes.XTREME_R["xcopa"]),
-               Source("aps/super_glue", "copa", {"test": "validation"}, SUPER_GLUE_REVISION))
+    sources = (
+        Source(
+            "cambridgeltl/xcopa",
+            "{language}",
+            {"test": "test"},
+            "042f78955ba48e6404616762fa6e05e839c3907a",
+            only=codes.XTREME_R["xcopa"],
+        ),
+        Source("aps/super_glue", "copa", {"test": "validation"}, SUPER_GLUE_REVISION),
+    )
 
     def predictions_file(self, language):
         return f"{self.name}/test-{language}.jsonl"
@@ -238,24 +302,44 @@ class XCOPA(COPA):
 
 
 class Belebele(MultipleChoice):
-    """Belebele (Bandarkar et al. 2024): a passage of FLORES, a question, four answers, in 122 languages; 900 test rows and no others.
+    """Belebele (Bandarkar et al. 2024): a passage of FLORES, a question, four answers, in 122 languages; 900 test rows
+    and no others.
 
-    Its authors train on an English collection (RACE, SciQ, MultiRC, MCTest, MCScript2.0, ReClor) that is not here. Ours is trained
-    on Cosmos QA, the one task here with a passage, a question and four answers, and its dev is Cosmos QA's: our choice, so
-    figures are not the paper's. `--splits belebele.train=train belebele.dev=dev` reads such a collection from files in
-    Belebele's own columns beside the English test rows (facebook__belebele/eng_Latn).
+    Its authors train on an English collection (RACE, SciQ, MultiRC, MCTest, MCScript2.0, ReClor) that is not here.
+    Ours is trained on Cosmos QA, the one task here with a passage, a question and four answers, and its dev is Cosmos
+    QA's: our choice, so figures are not the paper's. `--splits belebele.train=train belebele.dev=dev` reads such a
+    collection from files in Belebele's own columns beside the English test rows (facebook__belebele/eng_Latn).
     """
 
     name = "belebele"
     train_rows = 25262
     n_choices = 4
-    columns = ("flores_passage", "question", "mc_answer1", "mc_answer2", "mc_answer3", "mc_answer4", "correct_answer_num")
+    columns = (
+        "flores_passage",
+        "question",
+        "mc_answer1",
+        "mc_answer2",
+        "mc_answer3",
+        "mc_answer4",
+        "correct_answer_num",
+    )
     answer = "correct_answer_num"
     answers = ("1", "2", "3", "4")
     languages_in = "belebele"
     train_from = ("cosmosqa",)
-    sources = (Source("facebook/belebele", "{language}", {"test": "test"}, "75b399394a9803252cfec289d103de462763db7c", codes.flores_code),)
+    sources = (
+        Source(
+            "facebook/belebele",
+            "{language}",
+            {"test": "test"},
+            "75b399394a9803252cfec289d103de462763db7c",
+            codes.flores_code,
+        ),
+    )
     defaults = INTERMEDIATE
 
     def row(self, row):
-        return {"prompt": f"{row['flores_passage']} {row['question']}", "choices": [row[f"mc_answer{i}"] for i in range(1, 5)]}
+        return {
+            "prompt": f"{row['flores_passage']} {row['question']}",
+            "choices": [row[f"mc_answer{i}"] for i in range(1, 5)],
+        }

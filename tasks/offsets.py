@@ -1,4 +1,5 @@
-"""Where answers stand in their contexts. A given offset counts characters; one that counted otherwise is mended or refused."""
+"""Where answers stand in their contexts. A given offset counts characters; one that counted otherwise is mended or
+refused."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from collections.abc import Callable, Iterable
 from tasks.checks import at_row
 from tasks.errors import RowError
 
-# Characters that may have been cut off the start of a context without moving its answers: the copies known to us lack up
-# to 9 blanks (TyDiQA). A text that occurs several times is not looked for farther than that from where it should be.
+# Characters that may have been cut off the start of a context without moving its answers: the copies known to us lack
+# up to 9 blanks (TyDiQA). A text that occurs several times is not looked for farther than that from where it should
+# be.
 CUT = 16
 CUT_OFF, ONLY_PLACE = "characters cut off the start of the context", "the only place in the context"
 
@@ -33,7 +35,10 @@ def _lf_as_two(context: str, start: int) -> int:
 
 # what else an offset may count -> (context, offset) -> the offset in characters
 UNITS: dict[str, Callable[[str, int], int]] = {
-    "UTF-8 bytes": _bytes, "UTF-16 units": _utf16, "CR LF as one character": _crlf_as_one, "LF as two characters": _lf_as_two,
+    "UTF-8 bytes": _bytes,
+    "UTF-16 units": _utf16,
+    "CR LF as one character": _crlf_as_one,
+    "LF as two characters": _lf_as_two,
 }
 
 
@@ -41,17 +46,21 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
     """The right offsets, in characters, of the rows that give others, by row (from 0).
 
     Rows whose answers stand where they say are left alone, unless every answer of the file stands where it says in
-    another unit (`UNITS`), and not every one in characters: then all offsets of the file count that unit. Otherwise each
-    wrong row is read in every way there is: its answers in a unit, or as many characters too far on, all of them (at most
-    `CUT`), because the context lost its first blanks. Where no reading holds, an answer that occurs once stands there.
+    another unit (`UNITS`), and not every one in characters: then all offsets of the file count that unit. Otherwise
+    each wrong row is read in every way there is: its answers in a unit, or as many characters too far on, all of them
+    (at most `CUT`), because the context lost its first blanks. Where no reading holds, an answer that occurs once
+    stands there.
 
     Args:
         answers: of each row {"text": [...], "answer_start": [...]}, no start below 0.
 
     Raises:
-        RowError: an answer is not in its context, or occurs several times and the readings lead nowhere or to several places.
+        RowError: an answer is not in its context, or occurs several times and the readings lead nowhere or to several
+            places.
     """
-    rows = [(context, answer["text"], answer["answer_start"]) for context, answer in zip(contexts, answers, strict=True)]
+    rows = [
+        (context, answer["text"], answer["answer_start"]) for context, answer in zip(contexts, answers, strict=True)
+    ]
     wrong = [row for row, (context, texts, starts) in enumerate(rows) if not _stand(context, texts, starts)]
     if not wrong:
         return {}
@@ -77,7 +86,9 @@ def other_unit(rows: Iterable[tuple[str, list[str], list[int]]]) -> str | None:
     rows = list(itertools.islice(rows, 1000))
     for name, unit in UNITS.items():
         readings = [_read(row, unit) for row in rows]
-        if all(_stand(*reading) for reading in readings) and any(a[2] != b[2] for a, b in zip(readings, rows, strict=True)):
+        if all(_stand(*reading) for reading in readings) and any(
+            a[2] != b[2] for a, b in zip(readings, rows, strict=True)
+        ):
             return name
     return None
 
@@ -104,7 +115,10 @@ def _mend_row(context: str, texts: list[str], starts: list[int]) -> list[int]:
                 raise RowError(f"{said}, nor anywhere else in it.")
             if found or len(places) > 1:
                 shown = ", ".join(map(str, places[:5])) + (", ..." if len(places) > 5 else "")
-                raise RowError(f"{said}. It stands at {shown}, and nothing tells which is meant: give its start in characters, from 0.")
+                raise RowError(
+                    f"{said}. It stands at {shown}, and nothing tells which is meant: give its start in characters, "
+                    "from 0."
+                )
             start = places[0]
         mended.append(start)
     return mended

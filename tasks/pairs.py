@@ -26,17 +26,23 @@ if TYPE_CHECKING:
 class Pairs(Task):
     """Columns after loading: query, passage, id (text, all three).
 
-    An id means the same pair in every language the task has; it does not repeat. The score is accuracy: of all different
-    passages of the split, is the one nearest to the query its own?
+    An id means the same pair in every language the task has; it does not repeat. The score is accuracy: of all
+    different passages of the split, is the one nearest to the query its own?
     """
 
-    of: ClassVar[str] = ""  # the task whose rows these are, if they are another's: --splits <of>.train=... applies here too
+    # the task whose rows these are, if they are another's: --splits <of>.train=... applies here too
+    of: ClassVar[str] = ""
     form = "pairs"
     metric = "accuracy"
     select = "last"
-    # rate and epochs: XTREME-R's LAReQA recipe (protocol 4). Its batch of 4 is ours 32: all negatives come from the batch.
-    defaults: ClassVar[dict] = {"learning_rate": 2e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32,
-                                "max_seq_length": 256}
+    # rate and epochs: XTREME-R's LAReQA recipe (protocol 4). Its batch of 4 is ours 32: all negatives come from the
+    # batch.
+    defaults: ClassVar[dict] = {
+        "learning_rate": 2e-5,
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 32,
+        "max_seq_length": 256,
+    }
 
     def read(self, split: str, language: str, rows: Rows) -> Loaded:
         """The pairs of one split and language, and where they came from.
@@ -93,11 +99,20 @@ class SquadDual(Pairs):
 
     def pairs(self, examples, where):
         """Span examples (id, context, question, answers) -> pairs."""
-        def pair(row):
-            return {"query": row["question"].strip(), "passage": self.passage(row["context"], row["answers"]["answer_start"][0])}
 
-        return map_rows(examples, pair, remove_columns=[c for c in examples.column_names if c != "id"], desc=f"{self.name}: sentences",
-                    new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)))
+        def pair(row):
+            return {
+                "query": row["question"].strip(),
+                "passage": self.passage(row["context"], row["answers"]["answer_start"][0]),
+            }
+
+        return map_rows(
+            examples,
+            pair,
+            remove_columns=[c for c in examples.column_names if c != "id"],
+            desc=f"{self.name}: sentences",
+            new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)),
+        )
 
     def passage(self, context: str, start: int) -> str:
         """What stands for the answer that begins at this character."""
@@ -128,15 +143,18 @@ class XquadDual(SquadDual):
 
         expression = rows.expression(self.name, split, "")
         if not expression:
-            raise UserError(f"{self.name}: XQuAD is a test set. To train on a part of it all the same, say which: "
-                            "--splits xquad_dual.train=validation[:800] xquad_dual.dev=validation[800:].")
+            raise UserError(
+                f"{self.name}: XQuAD is a test set. To train on a part of it all the same, say which: "
+                "--splits xquad_dual.train=validation[:800] xquad_dual.dev=validation[800:]."
+            )
         squad = SQuAD(self.benchmark)
         squad.sources = tuple(replace(source, splits={split: expression}) for source in XQuAD.sources)
         return squad.read(split, language, rows)
 
 
 class PositivePairs(Pairs):
-    """The pairs of a sentence-pair task that carry its positive label. The id is the row's number in the source, from 0."""
+    """The pairs of a sentence-pair task that carry its positive label. The id is the row's number in the source, from
+    0."""
 
     positive: ClassVar[str]  # the label of a pair that means the same
 
@@ -209,8 +227,13 @@ class MewslixDual(Pairs):
             query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
-        pairs = map_rows(examples, pair, remove_columns=examples.column_names, desc=self.name,
-                         new_fingerprint=fingerprint(self, examples, inspect.getsource(ranking)))
+        pairs = map_rows(
+            examples,
+            pair,
+            remove_columns=examples.column_names,
+            desc=self.name,
+            new_fingerprint=fingerprint(self, examples, inspect.getsource(ranking)),
+        )
         check_text(pairs, ("id",), where)
         check_ids(pairs["id"][:], where, "contextual_mention")
         return pairs

@@ -23,8 +23,8 @@ K = 20  # XTREME-R looks at the first twenty (protocol 4)
 class Pool:
     """The queries of one language and the candidates of all. `gold` holds the ids of each query's right candidates.
 
-    The candidates are the same, in the same order, for every language of a task. `contexts` has the paragraph each stands
-    in (LAReQA) or the title of what it describes (Mewsli-X), `candidate_languages` what it is written in.
+    The candidates are the same, in the same order, for every language of a task. `contexts` has the paragraph each
+    stands in (LAReQA) or the title of what it describes (Mewsli-X), `candidate_languages` what it is written in.
     """
 
     query_ids: list[str]
@@ -67,7 +67,8 @@ class Ranking(Task):
         return compute("mean_average_precision", predictions=predictions, references=examples.gold, k=K)
 
     def hits(self, predictions, examples):
-        """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the metric."""
+        """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the
+        metric."""
         from tasks.metrics.mean_average_precision import per_query
 
         return [per_query(ranked, gold, K)[0] for ranked, gold in zip(predictions, examples.gold, strict=True)]
@@ -78,7 +79,8 @@ class Ranking(Task):
     def chance(self, examples, language="en"):
         """What a random order of the n candidates is expected to score, with m right ones a query.
 
-        The r-th place is right with probability m / n, and each of the r - 1 before it, given that, with (m - 1) / (n - 1).
+        The r-th place is right with probability m / n, and each of the r - 1 before it, given that, with (m - 1) / (n
+        - 1).
         """
         n = len(examples.candidates)
 
@@ -100,7 +102,9 @@ class Ranking(Task):
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
     def read_lines(self, path):
-        return read_entries(path, lambda ids: isinstance(ids, list) and all(isinstance(one, str) for one in ids), "a list of ids")
+        return read_entries(
+            path, lambda ids: isinstance(ids, list) and all(isinstance(one, str) for one in ids), "a list of ids"
+        )
 
     def compare(self, files):
         found, gold = files.read(self.read_lines)
@@ -109,7 +113,9 @@ class Ranking(Task):
             if not ids or not all(ids):
                 raise UserError(f"{files.labels}: entry {row}, id {key!r}, has no gold id. Give the gold labels.")
         ranked, right = [found.get(key, []) for key in gold], [[one.strip() for one in ids] for ids in gold.values()]
-        return lambda: {f"map@{K}": compute("mean_average_precision", predictions=ranked, references=right, k=K)[f"map@{K}"]}
+        return lambda: {
+            f"map@{K}": compute("mean_average_precision", predictions=ranked, references=right, k=K)[f"map@{K}"]
+        }
 
     def sides(self, examples):
         return examples.queries, examples.candidates
@@ -128,8 +134,17 @@ class LAReQA(Ranking):
     languages_in = "lareqa"
     parallel = True  # and a question has right candidates in every language
     search_options = (*Ranking.search_options, "candidate_text")
-    sources = (Source("lareqa/xquad-r", "{language}", {"test": "test"}, "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
-                      files={"test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"}),)
+    sources = (
+        Source(
+            "lareqa/xquad-r",
+            "{language}",
+            {"test": "test"},
+            "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
+            files={
+                "test": "https://github.com/google-research-datasets/lareqa/raw/{revision}/xquad-r/{language}.json"
+            },
+        ),
+    )
     columns = ("context", "sentence_breaks", "qas")
 
     def shared_query(self, query_id, language):
@@ -144,8 +159,12 @@ class LAReQA(Ranking):
                 right.setdefault(question, []).extend(ids)
         questions = parsed[language][1]
         sentences = [(*row, code) for code, (*_, candidates) in parsed.items() for row in candidates]
-        pool = Pool([f"{i}_{language}" for i in questions], list(questions.values()), [right[i] for i in questions],
-                    *map(list, zip(*sentences, strict=True)))
+        pool = Pool(
+            [f"{i}_{language}" for i in questions],
+            list(questions.values()),
+            [right[i] for i in questions],
+            *map(list, zip(*sentences, strict=True)),
+        )
         return Loaded(pool, tuple(read for read, *_ in parsed.values()))
 
     def texts(self, pool, kind):
@@ -156,7 +175,8 @@ class LAReQA(Ranking):
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
     def _parsed(self, split, language, rows):
-        """(the read, {question id: question}, {question id: gold candidate ids}, [(candidate id, sentence, paragraph)])."""
+        """(the read, {question id: question}, {question id: gold candidate ids}, [(candidate id, sentence,
+        paragraph)])."""
         source, config, expression = self.locate(split, language, rows)
         url = source.files["test"].format(revision=source.revision, language=language)
         # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
@@ -164,8 +184,10 @@ class LAReQA(Ranking):
         try:
             read = rows.read(source.id, config, expression, source.revision, columns, url)
         except MissingColumn as error:
-            raise UserError(f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks; take "
-                            "github.com/google-research-datasets/lareqa.)") from error
+            raise UserError(
+                f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks; take "
+                "github.com/google-research-datasets/lareqa.)"
+            ) from error
         with self.reading(read.where):
             return read, *self._parse(read, language, "row" if rows.local else "paragraph")
 
@@ -183,7 +205,9 @@ class LAReQA(Ranking):
                 sentences += zip(ids, texts, [context] * len(ids), strict=True)
                 for question in paragraph["qas"]:
                     name, at = _answer_start(question, context, questions)
-                    answer = next((text for text, (start, end) in zip(texts, places, strict=True) if start <= at < end), None)
+                    answer = next(
+                        (text for text, (start, end) in zip(texts, places, strict=True) if start <= at < end), None
+                    )
                     if answer is None:
                         unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
                         continue
@@ -200,28 +224,38 @@ def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
     """(start, end) of each sentence of a paragraph. Raise if one is outside the text or overlaps the one before."""
     if not isinstance(context, str):
         raise RowError(f"column 'context': {describe(context)}, expected text.")
-    places = [tuple(whole_number(place, "column 'sentence_breaks': a place") for place in (start, end)) for start, end in breaks]
+    places = [
+        tuple(whole_number(place, "column 'sentence_breaks': a place") for place in (start, end))
+        for start, end in breaks
+    ]
     before = 0
     for start, end in places:
         if not before <= start < end <= len(context):
-            raise RowError(f"column 'sentence_breaks': no sentence from {start} to {end}; expected places in order, from {before} to "
-                           f"{len(context)}.")
+            raise RowError(
+                f"column 'sentence_breaks': no sentence from {start} to {end}; expected places in order, from "
+                f"{before} to {len(context)}."
+            )
         before = end
     return places
 
 
 def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[str, int]:
-    """(id, start of the first answer) of a question. Raise if the id is in `known`, or the answer is not at its place."""
+    """(id, start of the first answer) of a question. Raise if the id is in `known`, or the answer is not at its
+    place."""
     name, answers = question["id"], question["answers"]
     if not isinstance(name, str) or not isinstance(question["question"], str):
-        raise RowError(f"column 'qas': the id is {describe(name)}, the question {describe(question['question'])}; expected text.")
+        raise RowError(
+            f"column 'qas': the id is {describe(name)}, the question {describe(question['question'])}; expected text."
+        )
     if name in known:
         raise RowError(f"column 'qas': the question id {name!r} stands twice.")
     if not answers or not answers[0]["text"]:
         raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?); this split cannot be scored.")
     text, at = answers[0]["text"], whole_number(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")
     if at < 0 or context[at : at + len(text)] != text:
-        raise RowError(f"column 'qas': the answer of {name!r}, {text[:60]!r}, does not stand at character {at} of the context.")
+        raise RowError(
+            f"column 'qas': the answer of {name!r}, {text[:60]!r}, does not stand at character {at} of the context."
+        )
     return name, at
 
 
@@ -243,14 +277,20 @@ class MewsliX(Ranking):
         read, ids, queries, gold = rows.read(source.id, config, expression, source.revision, self.columns), [], [], []
         described, *candidates, known = self._candidates(rows)
         with self.reading(read.where):
-            for row, (context, mentions) in enumerate(zip(read.data["context"], read.data["mentions"], strict=True), 1):
+            for row, (context, mentions) in enumerate(
+                zip(read.data["context"], read.data["mentions"], strict=True), 1
+            ):
                 with at_row(row, {"context": context, "mentions": mentions}):
                     for mention in mentions:
                         name, entity = mention["example_id"], mention["entity_id"]
                         if not isinstance(name, str):
                             raise RowError(f"column 'mentions': example_id is {describe(name)}, expected text.")
                         if entity not in known:
-                            what = f"the entity {entity!r}, which is no candidate" if entity else "no entity_id (stripped gold)"
+                            what = (
+                                f"the entity {entity!r}, which is no candidate"
+                                if entity
+                                else "no entity_id (stripped gold)"
+                            )
                             raise RowError(f"column 'mentions': {name!r} has {what}; this split cannot be scored.")
                         ids.append(name)
                         queries.append(_query(context, mention["mention_span"]))
@@ -272,7 +312,9 @@ class MewsliX(Ranking):
         return read, *values, frozenset(values[0])
 
     def languages(self, rows):
-        return [code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)]
+        return [
+            code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)
+        ]
 
     def score(self, predictions, examples, language):
         return {self.metric: super().score(predictions, examples, language)[self.metric]}
@@ -283,11 +325,17 @@ class MewsliX(Ranking):
 
 def _query(context: dict, span: dict) -> str:
     """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
-    text, start, end = context["text"], whole_number(span["start"], "a mention's start"), whole_number(span["end"], "a mention's end")
+    text, start, end = (
+        context["text"],
+        whole_number(span["start"], "a mention's start"),
+        whole_number(span["end"], "a mention's end"),
+    )
     if start < 0 or not span["text"] or text[start:end] != span["text"]:
         raise RowError(f"column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
-    first, last = next(((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text)))
+    first, last = next(
+        ((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text))
+    )
     # braces mark the mention, so those of the text become parentheses
     left, right = (re.sub(r"\{(.*?)\}", r"(\1)", part) for part in (text[first:start], text[end:last]))
     query = f"{span['text']}: {left} {{ {span['text']} }} {right}"

@@ -56,8 +56,8 @@ def read_json(path: str | os.PathLike, advice: str, constant: Callable[[str], An
         constant: as `parse_constant` of `json.loads`, for NaN and the infinities.
 
     Raises:
-        UserError: the file cannot be opened, is no regular file, is too large, is not UTF-8, is no JSON, has a key twice
-            in one object, or is nested too deeply.
+        UserError: the file cannot be opened, is no regular file, is too large, is not UTF-8, is no JSON, has a key
+            twice in one object, or is nested too deeply.
     """
     try:
         return parse_json(read_bytes(path).decode("utf-8"), constant)
@@ -75,15 +75,20 @@ def read_object(path: str | os.PathLike, advice: str, constant: Callable[[str], 
 
 
 def parse_json(text: str, constant: Callable[[str], Any] | None = None) -> Any:
-    """Return the JSON value in `text`; raise ValueError where there is none, a key stands twice, or it is nested too deeply."""
+    """Return the JSON value in `text`; raise ValueError where there is none, a key stands twice, or it is nested too
+    deeply."""
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
     except RecursionError:
         raise ValueError(f"nested more than {DEEPEST} levels deep") from None
     level = [value]
     for _ in range(DEEPEST):
-        level = [inner for outer in level if isinstance(outer, dict | list)
-                 for inner in (outer.values() if isinstance(outer, dict) else outer)]  # fmt: skip
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
     if level:
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     return value

@@ -15,7 +15,8 @@ from tasks.submitted import compute, read_matches
 
 
 class Tatoeba(Task):
-    """Tatoeba (Artetxe & Schwenk 2019): for each sentence the nearest of the other language. Accuracy, gold = same row.
+    """Tatoeba (Artetxe & Schwenk 2019): for each sentence the nearest of the other language. Accuracy, gold = same
+    row.
 
     Columns after loading: source (foreign), target (English). All 112 pairs; XTREME reports 36 of them.
     Duplicated sentences exist; as in every published figure, only the same row counts as right.
@@ -29,11 +30,25 @@ class Tatoeba(Task):
     languages_in = "tatoeba"
     columns = ("sentence1", "sentence2")
     sources = (
-        Source("mteb/tatoeba-bitext-mining", "{language}-eng", {"test": "test"}, "69e8f12da6e31d59addadda9a9c8a2e601a0e282",
-               codes.tatoeba_code),
-        Source("google/xtreme", "tatoeba.{language}", {"test": "validation"}, XTREME_REVISION, codes.tatoeba_code,
-               columns=("source_sentence", "target_sentence"), only=codes.XTREME["tatoeba"],
-               shape=lambda data, _: data.rename_columns({"source_sentence": "sentence1", "target_sentence": "sentence2"})),
+        Source(
+            "mteb/tatoeba-bitext-mining",
+            "{language}-eng",
+            {"test": "test"},
+            "69e8f12da6e31d59addadda9a9c8a2e601a0e282",
+            codes.tatoeba_code,
+        ),
+        Source(
+            "google/xtreme",
+            "tatoeba.{language}",
+            {"test": "validation"},
+            XTREME_REVISION,
+            codes.tatoeba_code,
+            columns=("source_sentence", "target_sentence"),
+            only=codes.XTREME["tatoeba"],
+            shape=lambda data, _: data.rename_columns(
+                {"source_sentence": "sentence1", "target_sentence": "sentence2"}
+            ),
+        ),
     )
 
     def examples(self, data, language, where):
@@ -45,7 +60,9 @@ class Tatoeba(Task):
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
 
     def notes(self, data):
-        ends = count_line_ends(data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string"))
+        ends = count_line_ends(
+            data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string")
+        )
         return [f"{ends} sentences without the line end they have in the file"] if ends else []
 
     def available(self, rows):
@@ -63,7 +80,9 @@ class Tatoeba(Task):
     def main_score(self, predictions, examples, language):
         from tasks.metrics import compute
 
-        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples), f1=False)[self.metric]
+        return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples), f1=False)[
+            self.metric
+        ]
 
     def hits(self, predictions, examples):
         """1 for each query that found its own row, else 0. Their mean is the accuracy."""
@@ -82,13 +101,17 @@ class Tatoeba(Task):
         return [str(p) for p in predictions]
 
     def read_lines(self, path):
-        return [int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")]
+        return [
+            int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")
+        ]
 
     def compare(self, files):
         found, gold = files.read(self.read_lines)
         files.check_number(found, gold)
         if hidden := [row for row, index in enumerate(gold, 1) if index < 0]:
-            raise UserError(f"{files.labels}: line {hidden[0]} is {gold[hidden[0] - 1]}, a placeholder. Give the gold labels.")
+            raise UserError(
+                f"{files.labels}: line {hidden[0]} is {gold[hidden[0] - 1]}, a placeholder. Give the gold labels."
+            )
         # mteb's F1 is left out: the benchmark has none here
         return lambda: {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
 
@@ -96,7 +119,7 @@ class Tatoeba(Task):
         return examples["source"][:], examples["target"][:]
 
 
-# ---- one sentence in many languages ------------------------------------------------------------------------------------
+# ---- one sentence in many languages ---------------------------------------------------------------------------------
 
 _COLUMN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")  # FLORES' way; a column `id` is no Indonesian
 
@@ -112,7 +135,10 @@ def _by_language(names: Iterable[str]) -> dict[str, str]:
         except UserError:
             continue  # as a config of an unknown language: it can be asked for once tasks/languages.py has it
         if language in found:
-            raise RowError(f"columns {found[language]!r} and {name!r} are both {codes.ud_name(language)} ({language}): leave one out.")
+            raise RowError(
+                f"columns {found[language]!r} and {name!r} are both {codes.ud_name(language)} ({language}): leave "
+                "one out."
+            )
         found[language] = name
     return found
 
@@ -127,7 +153,10 @@ def _language_columns(names: list[str]) -> tuple[str, ...]:
 def _two_columns(data, language):
     columns = _by_language(data.column_names)
     if language not in columns:
-        raise RowError(f"no column is {codes.ud_name(language)} ({codes.flores_code(language)!r}); it has {', '.join(data.column_names)}.")
+        raise RowError(
+            f"no column is {codes.ud_name(language)} ({codes.flores_code(language)!r}); it has "
+            f"{', '.join(data.column_names)}."
+        )
     return data.select_columns([columns[language], columns["en"]])
 
 
@@ -158,8 +187,17 @@ class ParallelText(Tatoeba):
 
 
 def _one_file(source: str, split: str, revision: str) -> tuple[Source]:
-    return (Source(source, "default", {"test": split}, revision, columns=_language_columns, shape=_two_columns,
-                   inside=lambda data: data.column_names),)
+    return (
+        Source(
+            source,
+            "default",
+            {"test": split},
+            revision,
+            columns=_language_columns,
+            shape=_two_columns,
+            inside=lambda data: data.column_names,
+        ),
+    )
 
 
 class NTREX(ParallelText):
@@ -175,10 +213,12 @@ class NTREX(ParallelText):
 
 
 class FLORES(ParallelText):
-    """FLORES-200 (NLLB Team 2022), devtest: 1,012 sentences of Wikimedia's projects in 204 languages, translated by people.
+    """FLORES-200 (NLLB Team 2022), devtest: 1,012 sentences of Wikimedia's projects in 204 languages, translated by
+    people.
 
-    mteb's copy. Its columns are known from mteb's task alone (a language each, as in NTREX'); openlanguagedata/flores_plus
-    asks for a login. SIB-200's sentences are among those of FLORES, and Belebele's passages are made of them.
+    mteb's copy. Its columns are known from mteb's task alone (a language each, as in NTREX');
+    openlanguagedata/flores_plus asks for a login. SIB-200's sentences are among those of FLORES, and Belebele's
+    passages are made of them.
     """
 
     name = "flores"
@@ -218,7 +258,8 @@ class BUCC(Task):
 
     XTREME's dev is the shared task's sample set and its test the shared task's training set. The Hub's copies hold the
     gold pairs alone, or the test pools without dev; mining needs both pools of both splits, so only a folder will do:
-    ``bucc2018__<language>-en/{source,target}/{validation,test}`` (id, text) and ``.../gold/...`` (source_id, target_id).
+    ``bucc2018__<language>-en/{source,target}/{validation,test}`` (id, text) and ``.../gold/...`` (source_id,
+    target_id).
     """
 
     name = "bucc"
@@ -240,7 +281,11 @@ class BUCC(Task):
         languages = [codes.normalize(m[1]) for m in found if m]
         if not languages:
             pairs = [config for config in rows.configs("google/xtreme") if config.startswith("bucc18.")]
-            alone = f" ({rows.folder('google/xtreme') / pairs[0]} holds gold pairs alone: finding those is no mining)" if pairs else ""
+            alone = (
+                f" ({rows.folder('google/xtreme') / pairs[0]} holds gold pairs alone: finding those is no mining)"
+                if pairs
+                else ""
+            )
             raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{alone}.")
         return languages
 
@@ -248,7 +293,11 @@ class BUCC(Task):
         self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
         parts, reads = {}, {}
-        for part, columns in (("source", ("id", "text")), ("target", ("id", "text")), ("gold", ("source_id", "target_id"))):
+        for part, columns in (
+            ("source", ("id", "text")),
+            ("target", ("id", "text")),
+            ("gold", ("source_id", "target_id")),
+        ):
             read = reads[part] = rows.read(source, part, expression, None, columns)
             check_text(read.data, columns, read.where)
             parts[part] = [read.data[c][:] for c in columns]
@@ -257,21 +306,28 @@ class BUCC(Task):
             check_ids(ids, reads[part].where)
             for row, i in enumerate(ids, 1):
                 if i.split() != [i]:
-                    raise UserError(f"{reads[part].where}, row {row}, column 'id': {i!r} is empty or holds white space.")
+                    raise UserError(
+                        f"{reads[part].where}, row {row}, column 'id': {i!r} is empty or holds white space."
+                    )
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
             known = set(parts[column][0])
             if unknown := [(row, i) for row, i in enumerate(parts["gold"][side], 1) if i not in known]:
                 row, i = unknown[0]
-                raise UserError(f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} names no sentence of the {column} pool.")
+                raise UserError(
+                    f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} names no sentence of the "
+                    f"{column} pool."
+                )
         return Loaded(Pools(*parts["source"], *parts["target"], gold), tuple(reads.values()))
 
     def refuse_hub(self, rows):
         """Raises UserError for the Hub: the pools are not on it."""
         if not rows.local:
-            raise UserError("bucc cannot be mined from the Hub: its copies lack the pools of one split or both. Get the "
-                            "corpora from the BUCC 2018 shared task (comparable.limsi.fr/bucc2018) and give --data_root a "
-                            "folder with bucc2018__de-en/{source,target,gold}/{validation,test}.jsonl.")
+            raise UserError(
+                "bucc cannot be mined from the Hub: its copies lack the pools of one split or both. Get the "
+                "corpora from the BUCC 2018 shared task (comparable.limsi.fr/bucc2018) and give --data_root a "
+                "folder with bucc2018__de-en/{source,target,gold}/{validation,test}.jsonl."
+            )
 
     def gold(self, examples):
         return sorted(examples.gold)
@@ -279,8 +335,11 @@ class BUCC(Task):
     def score(self, predictions, examples, language):
         from tasks.metrics import compute
 
-        return compute("mining", predictions=[["\t".join(p) for p in predictions]],
-                       references=[["\t".join(p) for p in self.gold(examples)]])
+        return compute(
+            "mining",
+            predictions=[["\t".join(p) for p in predictions]],
+            references=[["\t".join(p) for p in self.gold(examples)]],
+        )
 
     def chance(self, examples, language="en"):
         """Pairs drawn blindly: as many as there are gold ones, each right with probability |gold| / (n m)."""

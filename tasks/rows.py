@@ -18,7 +18,8 @@ from tasks.reading import read_object
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Columns = tuple[str, ...] | Callable[[list[str]], tuple[str, ...]]  # names, or a function that picks them from the names of all
+# names, or a function that picks them from the names of all
+Columns = tuple[str, ...] | Callable[[list[str]], tuple[str, ...]]
 ROUND_TRIP = ".roundtrip"  # ends the config of English rows that went into another language and back
 
 
@@ -89,7 +90,12 @@ class Rows:
         UserError: a folder does not exist, or an override is not of that form.
     """
 
-    def __init__(self, root: str | Path = "hub", splits: list[str] | tuple[str, ...] = (), translations: str | Path | None = None):
+    def __init__(
+        self,
+        root: str | Path = "hub",
+        splits: list[str] | tuple[str, ...] = (),
+        translations: str | Path | None = None,
+    ):
         self.local = str(root) != "hub"
         self.root = Path(root)
         self.translations = Path(translations) if translations else None
@@ -106,12 +112,16 @@ class Rows:
         for text in splits:
             match = re.fullmatch(r"(\w+)\.(train|dev|test)=(.+)", text)
             if not match:
-                raise UserError(f"--splits {text!r} is not of the form task.split=source, e.g. "
-                                "hellaswag.train=validation[:8000] (split is train, dev or test).")
+                raise UserError(
+                    f"--splits {text!r} is not of the form task.split=source, e.g. "
+                    "hellaswag.train=validation[:8000] (split is train, dev or test)."
+                )
             self.overrides[match[1], match[2]] = match[3]
         self.records: list[dict] = []
-        self._last: tuple[tuple, Dataset, str] | None = None  # a file of many languages is asked for again and again: key, rows, sha256
-        self._loaded: dict[tuple, tuple[Dataset, dict]] = {}  # splits of the Hub: a file of many languages is asked for once
+        # a file of many languages is asked for again and again: key, rows, sha256
+        self._last: tuple[tuple, Dataset, str] | None = None
+        # splits of the Hub: a file of many languages is asked for once
+        self._loaded: dict[tuple, tuple[Dataset, dict]] = {}
 
     # ---- what is there -------------------------------------------------------------------------------------------
 
@@ -122,7 +132,9 @@ class Rows:
             UserError: there is no folder of translations.
         """
         if not self.translations:
-            raise UserError("English rows that went into another language and back: say where they are with --translations FOLDER.")
+            raise UserError(
+                "English rows that went into another language and back: say where they are with --translations FOLDER."
+            )
         other = copy.copy(self)
         other.suffix = ROUND_TRIP
         return other
@@ -154,14 +166,25 @@ class Rows:
 
     def has(self, source: str, config: str, expression: str) -> bool:
         """Whether the folders have one of the expression's splits (always True for the Hub, which is not asked)."""
-        return not self.local or all(any(self.file(source, config + self.suffix, base) for base, _ in alternatives(part))
-                                     for part in expression.split("+"))
+        return not self.local or all(
+            any(self.file(source, config + self.suffix, base) for base, _ in alternatives(part))
+            for part in expression.split("+")
+        )
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def read(self, source: str, config: str, expression: str, revision: str | None,
-             columns: Columns, url: str = "", optional: tuple[str, ...] = ()) -> Read:
-        """The rows of one split: `columns`, and `optional` ones that are there. Other columns are ignored, whatever they hold.
+    def read(
+        self,
+        source: str,
+        config: str,
+        expression: str,
+        revision: str | None,
+        columns: Columns,
+        url: str = "",
+        optional: tuple[str, ...] = (),
+    ) -> Read:
+        """The rows of one split: `columns`, and `optional` ones that are there. Other columns are ignored, whatever
+        they hold.
 
         Args:
             columns: their names, or a function that picks them from the names of all columns there are.
@@ -177,8 +200,16 @@ class Rows:
         self.records.append(read.record)
         return read
 
-    def peek(self, source: str, config: str, expression: str, revision: str | None,
-             columns: Columns, url: str = "", optional: tuple[str, ...] = ()) -> Read:
+    def peek(
+        self,
+        source: str,
+        config: str,
+        expression: str,
+        revision: str | None,
+        columns: Columns,
+        url: str = "",
+        optional: tuple[str, ...] = (),
+    ) -> Read:
         """`read` of rows that are only looked at: they do not join the records."""
         config += self.suffix
         if self.local or self.suffix or any(self.file(source, config, base) for base, _ in alternatives(expression)):
@@ -186,12 +217,16 @@ class Rows:
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
             columns = picked(columns, data.column_names, f"{source} ({config})") if callable(columns) else columns
-            data = data.select_columns(files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})"))
+            data = data.select_columns(
+                files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})")
+            )
         if not len(data):
             raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
         return Read(data, {"id": source, "config": config, **record, "rows": len(data)})
 
-    def _read_file(self, source: str, config: str, expression: str, columns: Columns, optional: tuple[str, ...]) -> tuple[Dataset, dict]:
+    def _read_file(
+        self, source: str, config: str, expression: str, columns: Columns, optional: tuple[str, ...]
+    ) -> tuple[Dataset, dict]:
         for base, cut in alternatives(expression):
             path = self.file(source, config, base)
             if path is None:
@@ -208,14 +243,22 @@ class Rows:
         near = difflib.get_close_matches(config, have, 3)
         raise UserError(
             f"No rows at {wanted} (.jsonl and .jsonl.gz are read too). "
-            + (f"{folder} has {', '.join(near or have[:8])}." if have else "" if folder.is_dir() else f"{folder} is absent.")
+            + (
+                f"{folder} has {', '.join(near or have[:8])}."
+                if have
+                else ""
+                if folder.is_dir()
+                else f"{folder} is absent."
+            )
             + (f" Nor are they below --translations {self.translations}." if self.local and self.translations else "")
             + " If another split holds them, say so with --splits task.split=validation[:8000]."
         )
 
-    def _load_file(self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]],
-                   optional: tuple[str, ...]) -> tuple[Dataset, str]:
-        """Return the rows of a file and its sha256; of the file read last, if it has not changed, without reading it again."""
+    def _load_file(
+        self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]], optional: tuple[str, ...]
+    ) -> tuple[Dataset, str]:
+        """Return the rows of a file and its sha256; of the file read last, if it has not changed, without reading it
+        again."""
         stat = path.stat()
         key = path, stat.st_mtime_ns, stat.st_size, columns, optional
         if self._last is None or self._last[0] != key:
@@ -224,7 +267,9 @@ class Rows:
             self._last = key, files.load(path, digest, names, optional), digest
         return self._last[1:]
 
-    def _read_hub(self, source: str, config: str, expression: str, revision: str | None, url: str) -> tuple[Dataset, dict]:
+    def _read_hub(
+        self, source: str, config: str, expression: str, revision: str | None, url: str
+    ) -> tuple[Dataset, dict]:
         from datasets import load_dataset
         from huggingface_hub import HfApi
 
@@ -236,14 +281,17 @@ class Rows:
             if url:
                 kind = "csv" if url.endswith(".csv") else "json"
                 # GitHub's SQuAD-like files are one object whose rows stand under "data"
-                data = load_dataset(kind, data_files={base: url}, split=base + cut, **({"field": "data"} if kind == "json" else {}))
+                data = load_dataset(
+                    kind, data_files={base: url}, split=base + cut, **({"field": "data"} if kind == "json" else {})
+                )
             else:
                 # what `main` is today is written down, so that the result can be made again
                 revision = revision or HfApi().dataset_info(source).sha
                 data = load_dataset(source, config, split=base + cut, revision=revision)
         except Exception as error:
-            raise UserError(f"Could not load {name} from the Hub: {one_line(error)} "
-                            "Without a network give --data_root FOLDER.") from error
+            raise UserError(
+                f"Could not load {name} from the Hub: {one_line(error)} Without a network give --data_root FOLDER."
+            ) from error
         record = {"split": base + cut, "revision": revision} | ({"url": url} if url else {})
         self._loaded[key] = data, record
         return data, dict(record)
@@ -293,6 +341,8 @@ def alternatives(expression: str) -> list[tuple[str, str]]:
     for part in expression.split(","):
         match = re.fullmatch(r"\s*([\w.\-]+)(\[[^\]]*\])?\s*", part)
         if not match:
-            raise UserError(f"{expression!r} is not a split: write validation, or validation[:8000], or validation[80%:].")
+            raise UserError(
+                f"{expression!r} is not a split: write validation, or validation[:8000], or validation[80%:]."
+            )
         found.append((match[1], match[2] or ""))
     return found

@@ -1,4 +1,5 @@
-"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``: one label, head on the first token."""
+"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``: one label, head on the first
+token."""
 
 from __future__ import annotations
 
@@ -33,8 +34,10 @@ class SentencePair(OneClass):
         check_text(data, tuple(texts), where)
         labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
         if -1 in labels and not self.drop_unlabelled:
-            raise UserError(f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
-                            "this split cannot be trained on or scored.")
+            raise UserError(
+                f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
+                "this split cannot be trained on or scored."
+            )
         data = data.select_columns([*texts, label] + [c for c in ("id",) if c in data.column_names])
         data = data.rename_columns(dict(zip([*texts, label], [*self.texts, "label"], strict=True)))
         if data.features["label"] != Value("int64"):  # text, a narrower integer, or the Hub's ClassLabel
@@ -45,21 +48,29 @@ class SentencePair(OneClass):
         if "id" not in examples.column_names:
             return None
         if None in (ids := examples["id"][:]):
-            raise UserError(f"{self.name}: row {ids.index(None) + 1} has no id, and other languages' rows are found by it.")
+            raise UserError(
+                f"{self.name}: row {ids.index(None) + 1} has no id, and other languages' rows are found by it."
+            )
         return [str(i) for i in ids]
 
     def to_rows(self, examples):
         return examples.rename_columns(dict(zip((*self.texts, "label"), self.columns, strict=True)))
 
     def to_texts(self, examples):
-        return examples.select_columns(list(self.texts)).rename_columns(dict(zip(self.texts, ("first", "second"), strict=False)))
+        return examples.select_columns(list(self.texts)).rename_columns(
+            dict(zip(self.texts, ("first", "second"), strict=False))
+        )
 
     def from_texts(self, examples, texts):
-        return put(examples, **{column: texts[part][:] for column, part in zip(self.texts, ("first", "second"), strict=False)})
+        return put(
+            examples, **{column: texts[part][:] for column, part in zip(self.texts, ("first", "second"), strict=False)}
+        )
 
     def featurize(self, batch, indices, tokenizer, max_length, train):
         # longest_first, as the benchmark: an over-long pair loses tokens from its longer side, never a whole side
-        features = tokenizer(*(batch[column] for column in self.texts), truncation="longest_first", max_length=max_length)
+        features = tokenizer(
+            *(batch[column] for column in self.texts), truncation="longest_first", max_length=max_length
+        )
         features["example"] = indices
         if train:
             features["labels"] = batch["label"]
@@ -81,8 +92,14 @@ class SentencePair(OneClass):
 
 
 # epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
-INTERMEDIATE = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 32, "max_seq_length": 256,
-                "warmup_steps": 0.1, "weight_decay": 0.01}
+INTERMEDIATE = {
+    "learning_rate": 1e-5,
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 32,
+    "max_seq_length": 256,
+    "warmup_steps": 0.1,
+    "weight_decay": 0.01,
+}
 # XTREME's script of May 2020 (protocol 3.2)
 TARGET = {"learning_rate": 2e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
 GLUE_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -105,8 +122,14 @@ class SNLI(SentencePair):
     train_rows = 550152  # with the pairs that are dropped
     labels = NLI
     drop_unlabelled = True
-    sources = (Source("stanfordnlp/snli", "plain_text", {"train": "train", "dev": "validation"},
-                      "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b"),)
+    sources = (
+        Source(
+            "stanfordnlp/snli",
+            "plain_text",
+            {"train": "train", "dev": "validation"},
+            "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b",
+        ),
+    )
     defaults = INTERMEDIATE
 
 
@@ -116,15 +139,22 @@ class ANLI(SentencePair):
     name = "anli"
     train_rows = 162865
     labels = NLI
-    sources = (Source("facebook/anli", "plain_text", {s: "+".join(f"{s}_r{i}" for i in (1, 2, 3)) for s in ("train", "dev")},
-                      "8e4813d81f46d313dac7892e1c28076917cfcdf9"),)
+    sources = (
+        Source(
+            "facebook/anli",
+            "plain_text",
+            {s: "+".join(f"{s}_r{i}" for i in (1, 2, 3)) for s in ("train", "dev")},
+            "8e4813d81f46d313dac7892e1c28076917cfcdf9",
+        ),
+    )
     defaults = INTERMEDIATE
 
 
 class ANLIPlus(SentencePair):
     """ANLI, MNLI and SNLI as one task with one head: the paper's ANLI+.
 
-    jiant samples them in proportion to their sizes (protocol 2); taking all rows together and shuffling comes to the same.
+    jiant samples them in proportion to their sizes (protocol 2); taking all rows together and shuffling comes to the
+    same.
     """
 
     name = "anli_plus"
@@ -203,7 +233,8 @@ def _nested_rows(data, language):
 class XNLI(SentencePair):
     """XNLI (Conneau et al. 2018): trained on its English train split, which is MultiNLI's.
 
-    Every language is a config of its own; two copies that hold all fifteen in one are read too, if a folder has only them.
+    Every language is a config of its own; two copies that hold all fifteen in one are read too, if a folder has only
+    them.
     """
 
     name = "xnli"
@@ -212,13 +243,29 @@ class XNLI(SentencePair):
     languages_in = "xnli"
     other_languages = "parallel"  # XNLI-MT, and dev and test by translators; no ids, the same order everywhere
     sources = (
-        Source("facebook/xnli", "{language}", {"train": "train", "dev": "validation", "test": "test"},
-               "b8dd5d7af51114dbda02c0e3f6133f332186418e"),
-        Source("google/xtreme", "XNLI", {"dev": "validation", "test": "test"}, XTREME_REVISION, shape=_xtreme_rows,
-               columns=("language", "sentence1", "sentence2", "gold_label"), inside=_xtreme_languages),
-        Source("facebook/xnli", "all_languages", {"train": "train", "dev": "validation", "test": "test"},
-               "b8dd5d7af51114dbda02c0e3f6133f332186418e", shape=_nested_rows,
-               inside=_nested_languages),
+        Source(
+            "facebook/xnli",
+            "{language}",
+            {"train": "train", "dev": "validation", "test": "test"},
+            "b8dd5d7af51114dbda02c0e3f6133f332186418e",
+        ),
+        Source(
+            "google/xtreme",
+            "XNLI",
+            {"dev": "validation", "test": "test"},
+            XTREME_REVISION,
+            shape=_xtreme_rows,
+            columns=("language", "sentence1", "sentence2", "gold_label"),
+            inside=_xtreme_languages,
+        ),
+        Source(
+            "facebook/xnli",
+            "all_languages",
+            {"train": "train", "dev": "validation", "test": "test"},
+            "b8dd5d7af51114dbda02c0e3f6133f332186418e",
+            shape=_nested_rows,
+            inside=_nested_languages,
+        ),
     )
     defaults = TARGET
 
@@ -226,8 +273,8 @@ class XNLI(SentencePair):
 class PAWSX(SentencePair):
     """PAWS-X (Yang et al. 2019): trained on English PAWS. The other languages' train splits are machine translation.
 
-    Rows align across languages by their id. google/xtreme's copy has none (and text for labels), and lost some dev rows
-    of es and fr, and test rows of ko: there nothing aligns them.
+    Rows align across languages by their id. google/xtreme's copy has none (and text for labels), and lost some dev
+    rows of es and fr, and test rows of ko: there nothing aligns them.
     """
 
     name = "pawsx"
@@ -237,9 +284,18 @@ class PAWSX(SentencePair):
     languages_in = "pawsx"
     other_languages = "parallel"
     sources = (
-        Source("google-research-datasets/paws-x", "{language}", {"train": "train", "dev": "validation", "test": "test"},
-               "4cd8187c404bda33cb1f62b49b001115862acf37"),
-        Source("google/xtreme", "PAWS-X.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION),
+        Source(
+            "google-research-datasets/paws-x",
+            "{language}",
+            {"train": "train", "dev": "validation", "test": "test"},
+            "4cd8187c404bda33cb1f62b49b001115862acf37",
+        ),
+        Source(
+            "google/xtreme",
+            "PAWS-X.{language}",
+            {"train": "train", "dev": "validation", "test": "test"},
+            XTREME_REVISION,
+        ),
     )
     defaults = TARGET
 

@@ -9,9 +9,9 @@ import re
 _END = re.compile(r"""[.!?…؟۔]+["'”’»)\]]*(?=\s)|[。！？।॥]+["'”’»」』）)\]]*""")
 # What carries a full stop in the middle of a sentence. A single capital is an initial (J. Smith, U.S. troops).
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof rev fr hon st sr jr gen col capt cmdr lt sgt maj gov sen rep pres ft mt no nos vol vols ed eds pp "
-    "fig figs ch sec art approx cf v vs etc e.g i.e al inc ltd co corp dept univ assoc bros c ca jan feb mar apr jun jul aug sep "
-    "sept oct nov dec a.m p.m a.d b.c".split()
+    "mr mrs ms dr prof rev fr hon st sr jr gen col capt cmdr lt sgt maj gov sen rep pres ft mt no nos vol vols ed eds "
+    "pp fig figs ch sec art approx cf v vs etc e.g i.e al inc ltd co corp dept univ assoc bros c ca jan feb mar apr "
+    "jun jul aug sep sept oct nov dec a.m p.m a.d b.c".split()
 )
 _WORD_BEFORE = re.compile(r"""(?:^|[\s("'“‘«\[])([^\W_]+(?:\.[^\W_]+)*)$""")
 
@@ -61,5 +61,6 @@ def sentence_at(text: str, position: int) -> str:
 
 
 def with_paragraph(sentence: str, paragraph: str) -> str:
-    """A LAReQA answer as XTREME-R's dual encoder reads it: the sentence, then at once its paragraph, without line ends in either."""
+    """A LAReQA answer as XTREME-R's dual encoder reads it: the sentence, then at once its paragraph, without line ends
+    in either."""
     return (sentence + paragraph).replace("\n", "")

@@ -1,9 +1,10 @@
 """Span extraction: the answer to a question is a stretch of the context. Long contexts become overlapping windows.
 
-DOC_STRIDE is the number of tokens that a window shares with the next one, as in Hugging Face's run_qa.py. XTREME and jiant
-take the same 128 as the step from window to window: at 384 tokens their windows share 188 to 251, and an answer may start
-only in the window that has most of the context around it. benchmarks/README.md says what the difference makes. How many
-tokens of a question and of an answer count, and how many best starts and ends, is as in XTREME and jiant.
+DOC_STRIDE is the number of tokens that a window shares with the next one, as in Hugging Face's run_qa.py. XTREME and
+jiant take the same 128 as the step from window to window: at 384 tokens their windows share 188 to 251, and an answer
+may start only in the window that has most of the context around it. benchmarks/README.md says what the difference
+makes. How many tokens of a question and of an answer count, and how many best starts and ends, is as in XTREME and
+jiant.
 """
 
 from __future__ import annotations
@@ -53,21 +54,28 @@ class Span(Task):
                 answers.append(self._with_gold(texts_and_starts(given)))
         feature = data.features["answers"]
         starts = getattr(feature.get("answer_start"), "feature", None) if isinstance(feature, dict) else None
-        if not getattr(starts, "dtype", "").startswith(("int", "uint")):  # [{text, answer_start}] of raw SQuAD files, or 8.0
+        if not getattr(starts, "dtype", "").startswith(("int", "uint")):
+            # [{text, answer_start}] of raw SQuAD files, or 8.0
             data = data.remove_columns("answers").add_column("answers", answers)
         moved = offsets.mend(data["context"][:], answers)
         data = data.select_columns(["id", "context", "question", "answers"])
         if moved:
-            data = data.map(lambda _, i: {"answers": answers[i] | ({"answer_start": moved[i]} if i in moved else {})},
-                            with_indices=True, desc=f"{self.name}: mending {len(moved)} offsets",
-                            new_fingerprint=fingerprint(self, data, moved))
+            data = data.map(
+                lambda _, i: {"answers": answers[i] | ({"answer_start": moved[i]} if i in moved else {})},
+                with_indices=True,
+                desc=f"{self.name}: mending {len(moved)} offsets",
+                new_fingerprint=fingerprint(self, data, moved),
+            )
         return data
 
     def mended(self, data, examples):
         if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
             rows = zip(examples["context"], examples["answers"], strict=True)
             unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
-            said = f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as characters"
+            said = (
+                f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as "
+                "characters"
+            )
             return [said] if unit else []
         why = Counter()
         for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
@@ -76,14 +84,17 @@ class Span(Task):
         return [f"{n} answer offsets mended: {reason}" for reason, n in why.most_common()]
 
     def _with_gold(self, answers):
-        """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below 0."""
+        """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below
+        0."""
         texts, starts = answers["text"], answers["answer_start"]
         if (not texts and not self.no_answer) or (starts == [0] and texts == [""]):
             raise RowError(f"column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
         for text, start in zip(texts, starts, strict=True):
             if not text or start < 0:
-                raise RowError(f"column 'answers': {text!r} at answer_start {start}; expected text and the number of its first character, "
-                               "from 0.")
+                raise RowError(
+                    f"column 'answers': {text!r} at answer_start {start}; expected text and the number of its first "
+                    "character, from 0."
+                )
         return answers
 
     def ids(self, examples):
@@ -107,18 +118,29 @@ class Span(Task):
         return {"context": (starts[0], starts[0] + len(texts[0]))} if texts else {}
 
     def replaced(self, row, places):
-        return row | {"answers": {"text": [text for _, text in places["context"]], "answer_start": [at for at, _ in places["context"]]}}
+        return row | {
+            "answers": {
+                "text": [text for _, text in places["context"]],
+                "answer_start": [at for at, _ in places["context"]],
+            }
+        }
 
     def to_texts(self, examples):
-        """The context in three parts, so that its (first) answer can be found again; without an answer all is before it."""
+        """The context in three parts, so that its (first) answer can be found again; without an answer all is before
+        it."""
+
         def parts(row):
             context, answers = row["context"], row["answers"]
             start = answers["answer_start"][0] if answers["text"] else len(context)
             end = start + len(answers["text"][0]) if answers["text"] else start
             return dict(zip(PARTS, (context[:start], context[start:end], context[end:], row["question"]), strict=True))
 
-        return examples.map(parts, remove_columns=examples.column_names, desc=f"{self.name}: texts",
-                            new_fingerprint=fingerprint(self, examples, "texts"))
+        return examples.map(
+            parts,
+            remove_columns=examples.column_names,
+            desc=f"{self.name}: texts",
+            new_fingerprint=fingerprint(self, examples, "texts"),
+        )
 
     def from_texts(self, examples, texts):
         contexts, answers = [], []
@@ -131,12 +153,15 @@ class Span(Task):
         frame = Frame.of(tokenizer, 2)
         room = max_length - frame.size
         # leading blanks of a question would count against its room
-        questions = tokenizer([q.lstrip() for q in batch["question"]], add_special_tokens=False, verbose=False)["input_ids"]
+        questions = tokenizer([q.lstrip() for q in batch["question"]], add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
         contexts = tokenizer(batch["context"], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         features = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
         features |= {key: [] for key in (("labels",) if train else ("first", "offsets"))}
         for n, index in enumerate(indices):
-            question = questions[n][: min(MAX_QUERY, max_length // 3, room - 1)]  # so that a window has room for context
+            # so that a window has room for context
+            question = questions[n][: min(MAX_QUERY, max_length // 3, room - 1)]
             ids, places, size = contexts["input_ids"][n], contexts["offset_mapping"][n], room - len(question)
             first = len(frame.ids[0]) + len(question) + len(frame.ids[1])  # of the context's tokens, in every window
             for start in range(0, max(1, len(ids) - overlap(size)), size - overlap(size)):
@@ -157,12 +182,14 @@ class Span(Task):
 
     @staticmethod
     def _label(places, first, answers):
-        """[start, end] token of the first answer in this window, whose tokens begin at `first`; [0, 0] if it is not in it."""
+        """[start, end] token of the first answer in this window, whose tokens begin at `first`; [0, 0] if it is not in
+        it."""
         start_char = answers["answer_start"][0] if answers["text"] else -1
         end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
         if not places or start_char < places[0][0] or end_char > places[-1][1]:
             return [0, 0]
-        # the last token that begins at or before the answer, the first from there that ends at or after it; places ascend
+        # the last token that begins at or before the answer, the first from there that ends at or after it; places
+        # ascend
         start = bisect_right(places, start_char, key=lambda pair: pair[0]) - 1
         return [first + start, first + bisect_left(places, end_char, start, key=lambda pair: pair[1])]
 
@@ -204,8 +231,10 @@ class Span(Task):
                 text = contexts[example][places[starts[s]][0] : places[ends[e]][1]]
                 best[example] = (float(sums[s, e]), text)
         # without any span, no answer wins by as much as a number can say
-        return [(text, float(nothing - score) if text else float(np.finfo("float32").max))
-                for (score, text), nothing in zip(best, null, strict=True)]
+        return [
+            (text, float(nothing - score) if text else float(np.finfo("float32").max))
+            for (score, text), nothing in zip(best, null, strict=True)
+        ]
 
     def gold(self, examples):
         return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
@@ -252,7 +281,9 @@ class Span(Task):
         if rules[""] == "squad":  # English, whatever the language: beside it ours
             rules["language_"] = "language"
         elif rules[""] == "language":
-            files.notes.append(f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used.")
+            files.notes.append(
+                f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used."
+            )
 
         def scorer():
             figures = {}
@@ -283,14 +314,30 @@ class SQuAD(Span):
     name = "squad"
     train_rows = 87599
     other_languages = "parallel"
-    sources = (Source("rajpurkar/squad", "plain_text", {"train": "train", "dev": "validation"},
-                      "7b6d24c440a36b6815f21b70d25016731768db1f"),
-               # its main branch is a loading script; the Hub's own conversion to parquet has no commit known to us
-               Source("juletxara/xquad_xtreme", "{language}", {"train": "translate_train", "dev": "translate_dev"},
-                      "refs/convert/parquet"))
+    sources = (
+        Source(
+            "rajpurkar/squad",
+            "plain_text",
+            {"train": "train", "dev": "validation"},
+            "7b6d24c440a36b6815f21b70d25016731768db1f",
+        ),
+        # its main branch is a loading script; the Hub's own conversion to parquet has no commit known to us
+        Source(
+            "juletxara/xquad_xtreme",
+            "{language}",
+            {"train": "translate_train", "dev": "translate_dev"},
+            "refs/convert/parquet",
+        ),
+    )
     # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
-    defaults = {"learning_rate": 1e-5, "num_train_epochs": 3, "per_device_train_batch_size": 16, "max_seq_length": 384,
-                "warmup_steps": 0.1, "weight_decay": 0.01}
+    defaults = {
+        "learning_rate": 1e-5,
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 16,
+        "max_seq_length": 384,
+        "warmup_steps": 0.1,
+        "weight_decay": 0.01,
+    }
 
 
 class SQuADv2(Span):
@@ -304,8 +351,14 @@ class SQuADv2(Span):
     train_rows = 130319
     no_answer = True
     metric = "best_f1"
-    sources = (Source("rajpurkar/squad_v2", "squad_v2", {"train": "train", "dev": "validation"},
-                      "3ffb306f725f7d2ce8394bc1873b24868140c412"),)
+    sources = (
+        Source(
+            "rajpurkar/squad_v2",
+            "squad_v2",
+            {"train": "train", "dev": "validation"},
+            "3ffb306f725f7d2ce8394bc1873b24868140c412",
+        ),
+    )
     defaults = SQuAD.defaults
 
     def decode(self, logits, features, examples):
@@ -352,10 +405,18 @@ class XQuAD(Span):
     other_languages = "parallel"  # where --splits make its rows train rows
     train_from = ("squad",)
     # google/xquad first: google/xtreme strips contexts without moving the offsets
-    sources = (Source("google/xquad", "xquad.{language}", {"test": "validation"}, "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"),
-               Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}, XTREME_REVISION))
-    defaults = {"learning_rate": 3e-5, "num_train_epochs": 2, "per_device_train_batch_size": 16, "max_seq_length": 384,
-                "warmup_steps": 500, "weight_decay": 1e-4}
+    sources = (
+        Source("google/xquad", "xquad.{language}", {"test": "validation"}, "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"),
+        Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}, XTREME_REVISION),
+    )
+    defaults = {
+        "learning_rate": 3e-5,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 16,
+        "max_seq_length": 384,
+        "warmup_steps": 500,
+        "weight_decay": 1e-4,
+    }
 
 
 def _name_in(example_id: str) -> str:
@@ -385,11 +446,20 @@ class TyDiQA(Span):
     languages_in = "tydiqa"
     other_languages = "native"
     sources = tuple(
-        Source(id, config, {"train": "train", "dev": "validation", "test": "validation"}, revision, shape=_tydiqa_rows,
-               inside=_tydiqa_languages)
+        Source(
+            id,
+            config,
+            {"train": "train", "dev": "validation", "test": "validation"},
+            revision,
+            shape=_tydiqa_rows,
+            inside=_tydiqa_languages,
+        )
         # google/xtreme's copy strips contexts without moving the offsets
-        for id, config, revision in (("google-research-datasets/tydiqa", "secondary_task", "da78f23f9119363459acbaf46bf89426ff26c259"),
-                                     ("google/xtreme", "tydiqa", XTREME_REVISION)))
+        for id, config, revision in (
+            ("google-research-datasets/tydiqa", "secondary_task", "da78f23f9119363459acbaf46bf89426ff26c259"),
+            ("google/xtreme", "tydiqa", XTREME_REVISION),
+        )
+    )
     defaults = XQuAD.defaults
 
     @staticmethod

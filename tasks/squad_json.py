@@ -21,15 +21,23 @@ def texts_and_starts(answers: dict | list) -> dict[str, list]:
     """
     if not isinstance(answers, dict | list):
         raise RowError(f"column 'answers': {describe(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
-    found = {key: [one[key] for one in answers] if isinstance(answers, list) else answers[key] for key in ("text", "answer_start")}
+    found = {
+        key: [one[key] for one in answers] if isinstance(answers, list) else answers[key]
+        for key in ("text", "answer_start")
+    }
     for key, values in found.items():
         if not isinstance(values, list):
             raise RowError(f"column 'answers': {key} is {describe(values)}, expected a list.")
     if len(found["text"]) != len(found["answer_start"]):
-        raise RowError(f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected as many.")
+        raise RowError(
+            f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected "
+            "as many."
+        )
     if odd := [text for text in found["text"] if not isinstance(text, str)]:
         raise RowError(f"column 'answers': text is {describe(odd[0])}, expected text.")
-    return found | {"answer_start": [whole_number(start, "column 'answers': answer_start") for start in found["answer_start"]]}
+    return found | {
+        "answer_start": [whole_number(start, "column 'answers': answer_start") for start in found["answer_start"]]
+    }
 
 
 def written(title: str, examples: Iterable[dict]) -> str:
@@ -38,7 +46,9 @@ def written(title: str, examples: Iterable[dict]) -> str:
     for row in examples:
         starts = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
         answers = [{"text": text, "answer_start": start} for text, start in starts]
-        questions.setdefault(row["context"], []).append({"id": row["id"], "question": row["question"], "answers": answers})
+        questions.setdefault(row["context"], []).append(
+            {"id": row["id"], "question": row["question"], "answers": answers}
+        )
     paragraphs = [{"context": context, "qas": qas} for context, qas in questions.items()]
     return json.dumps({"version": "1.1", "data": [{"title": title, "paragraphs": paragraphs}]}, ensure_ascii=False)
 
@@ -58,7 +68,9 @@ def read_gold(path: Path) -> dict[str, list[str]]:
         raise UserError(f"{path}: not in SQuAD's format (data, paragraphs, qas, answers): {error!r}.") from None
     for row, (key, answers) in enumerate(questions, 1):
         if not isinstance(key, str) or not all(isinstance(answer, str) for answer in answers):
-            raise UserError(f"{path}: question {row}: id {reprlib.repr(key)} and answers {reprlib.repr(answers)} must be text.")
+            raise UserError(
+                f"{path}: question {row}: id {reprlib.repr(key)} and answers {reprlib.repr(answers)} must be text."
+            )
         if key in gold:
             raise UserError(f"{path}: question {row}: id {key!r} stands twice.")
         if not any(answers):

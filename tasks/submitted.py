@@ -1,4 +1,5 @@
-"""Files of predictions and of labels in XTREME's layout: reading them back, for the forms' `read_lines` and `compare`."""
+"""Files of predictions and of labels in XTREME's layout: reading them back, for the forms' `read_lines` and
+`compare`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from tasks.reading import open_file, parse_json
 Scorer = Callable[[], dict[str, float]]  # {metric: 0-100}
 
 
-# ---- one file ----------------------------------------------------------------------------------------------------------
+# ---- one file -------------------------------------------------------------------------------------------------------
+
 
 @contextlib.contextmanager
 def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
@@ -62,7 +64,9 @@ def parse(text: str, where: str) -> Any:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
     except UnicodeEncodeError as error:
-        raise UserError(f"{where}: {error.object[error.start]!r} is half a character. Write the text as UTF-8.") from None
+        raise UserError(
+            f"{where}: {error.object[error.start]!r} is half a character. Write the text as UTF-8."
+        ) from None
     except ValueError as error:
         raise UserError(f"{where}: no valid JSON: {error}.") from None
 
@@ -74,7 +78,8 @@ def read_value(path: Path) -> Any:
 
 
 def read_entries(path: Path, is_right: Callable[[Any], bool], expected: str) -> dict[str, Any]:
-    """The JSON object of a file, from id to prediction. Raise UserError if a prediction is not `is_right`: it must be `expected`."""
+    """The JSON object of a file, from id to prediction. Raise UserError if a prediction is not `is_right`: it must be
+    `expected`."""
     found = read_value(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds a {type(found).__name__}. Give one object, from id to prediction.")
@@ -84,7 +89,8 @@ def read_entries(path: Path, is_right: Callable[[Any], bool], expected: str) -> 
     return found
 
 
-# ---- predictions beside labels -----------------------------------------------------------------------------------------
+# ---- predictions beside labels --------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Submitted:

@@ -12,14 +12,33 @@ from tasks.files import class_names
 from tasks.frame import Frame
 from tasks.submitted import class_number, compute, read_stripped
 
-UPOS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
-        "SYM", "VERB", "X")  # the order of the Hub's integers
+UPOS = (
+    "ADJ",
+    "ADP",
+    "ADV",
+    "AUX",
+    "CCONJ",
+    "DET",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PART",
+    "PRON",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "SYM",
+    "VERB",
+    "X",
+)  # the order of the Hub's integers
 
 
 def words_need_space(tokenizer) -> bool:
-    """Whether words given one by one need a space before all but the first, to become the tokens they are in running text.
+    """Whether words given one by one need a space before all but the first, to become the tokens they are in running
+    text.
 
-    Byte-level tokenizers (RoBERTa, ModernBERT) take the space as part of the word; XLM-R's and BERT's know a word without it.
+    Byte-level tokenizers (RoBERTa, ModernBERT) take the space as part of the word; XLM-R's and BERT's know a word
+    without it.
     """
     words = ["the", "bird", "sees"]
 
@@ -31,8 +50,10 @@ def words_need_space(tokenizer) -> bool:
         return False
     if ids([words[0], *(f" {word}" for word in words[1:])], is_split_into_words=True) == running:
         return True
-    raise UserError(f"the tokenizer cuts {' '.join(words)!r} otherwise than its three words, with or without a space before each: it "
-                    "cannot be used for tagging.")
+    raise UserError(
+        f"the tokenizer cuts {' '.join(words)!r} otherwise than its three words, with or without a space before each: "
+        "it cannot be used for tagging."
+    )
 
 
 class Tagging(Task):
@@ -56,13 +77,19 @@ class Tagging(Task):
             check_words(w, t, self.columns, f"{where}, row {row}")
             for number, tag in enumerate(t, 1):
                 if is_no_label(tag, table) or table[tag] == -1:
-                    what = label_error(tag, self.labels, stored) if is_no_label(tag, table) else (
-                        f"{tag!r} (hidden or no gold); this split cannot be trained on or scored.")
+                    what = (
+                        label_error(tag, self.labels, stored)
+                        if is_no_label(tag, table)
+                        else (f"{tag!r} (hidden or no gold); this split cannot be trained on or scored.")
+                    )
                     raise UserError(f"{where}, row {row}, column {tags!r}, word {number}: {what}")
             numbers.append([table[tag] for tag in t])
         # always our numbers: a file may hold names, digits, or numbers in another order
-        return data.select_columns([words]).rename_columns({words: "tokens"} if words != "tokens" else {}).add_column(
-            "tags", numbers, feature=List(Value("int64")))
+        return (
+            data.select_columns([words])
+            .rename_columns({words: "tokens"} if words != "tokens" else {})
+            .add_column("tags", numbers, feature=List(Value("int64")))
+        )
 
     def shuffle_labels(self, examples, rng):
         """All tags of all sentences in random order."""
@@ -98,13 +125,15 @@ class Tagging(Task):
 
     @staticmethod
     def _by_word(encoding, words, tokenizer):
-        """The tokens of each word. One of which nothing is left (control characters) is unknown, as XTREME has it (protocol 3.3)."""
+        """The tokens of each word. One of which nothing is left (control characters) is unknown, as XTREME has it
+        (protocol 3.3)."""
         tokens = [[] for _ in words]
         for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
             tokens[word].append(token)
         if all(tokens):
             return tokens
-        unknown = tokenizer.mask_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id  # byte-level: none is unknown
+        # byte-level: none is unknown
+        unknown = tokenizer.mask_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
         if unknown is None:
             empty = words[tokens.index([])]
             raise UserError(f"the tokenizer makes no token of the word {empty!r}, and has no token for unknown words.")
@@ -112,7 +141,8 @@ class Tagging(Task):
 
     @staticmethod
     def _pieces(words, room):
-        """Yields (index of its first word, its words): one piece for most sentences, several for one that is too long."""
+        """Yields (index of its first word, its words): one piece for most sentences, several for one that is too
+        long."""
         start = used = 0
         words = [word[:room] for word in words]  # one word longer than a whole input keeps its first sub-tokens
         for i, word in enumerate(words):
@@ -136,8 +166,10 @@ class Tagging(Task):
                     tags[example][word] = self.labels[row[position]]
         for row, sentence in enumerate(tags, 1):
             if None in sentence:
-                raise UserError(f"{self.name}: sentence {row} got {len(sentence) - sentence.count(None)} tags for "
-                                f"{len(sentence)} words; refusing to score a shortened prediction.")
+                raise UserError(
+                    f"{self.name}: sentence {row} got {len(sentence) - sentence.count(None)} tags for "
+                    f"{len(sentence)} words; refusing to score a shortened prediction."
+                )
         return tags
 
     def gold(self, examples):
@@ -177,8 +209,10 @@ class Tagging(Task):
         files.check_number(found, gold, "sentences")
         for row, ((line, tags), (_, answers)) in enumerate(zip(found, gold, strict=True), 1):
             if len(tags) != len(answers):
-                raise UserError(f"{files.predictions}: sentence {row}, from line {line}, has {len(tags)} tags, "
-                                f"but {len(answers)} in {files.labels}.")
+                raise UserError(
+                    f"{files.predictions}: sentence {row}, from line {line}, has {len(tags)} tags, "
+                    f"but {len(answers)} in {files.labels}."
+                )
         return lambda: self.official_scores([tags for _, tags in found], [tags for _, tags in gold])
 
     def official_scores(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
@@ -192,7 +226,9 @@ def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -
         if not isinstance(values, list):
             raise UserError(f"{where}, column {column!r}: {describe(values)}, expected a list.")
     if not words or len(words) != len(tags):
-        raise UserError(f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word.")
+        raise UserError(
+            f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word."
+        )
     if odd := [word for word in words if not isinstance(word, str)]:
         raise UserError(f"{where}, column {columns[0]!r}: {describe(odd[0])}, expected a word.")
 
@@ -200,8 +236,13 @@ def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -
 # XTREME's script of May 2020 (protocol 3.2)
 TARGET = {"learning_rate": 2e-5, "num_train_epochs": 10, "per_device_train_batch_size": 32, "max_seq_length": 128}
 # whose Hub configs also hold rows of an old or regional variety: the loader matched the name anywhere in the path
-OLD_VARIETIES = {"udpos.Greek": "Ancient Greek", "udpos.Chinese": "Classical Chinese", "udpos.French": "Old French",
-                 "udpos.Russian": "Old Russian", "udpos.German": "Swiss German"}
+OLD_VARIETIES = {
+    "udpos.Greek": "Ancient Greek",
+    "udpos.Chinese": "Classical Chinese",
+    "udpos.French": "Old French",
+    "udpos.Russian": "Old Russian",
+    "udpos.German": "Swiss German",
+}
 
 
 class UDPOS(Tagging):
@@ -217,16 +258,27 @@ class UDPOS(Tagging):
     labels = UPOS
     languages_in = "udpos"
     other_languages = "native"
-    sources = (Source("google/xtreme", "udpos.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
-                      code=codes.ud_name, only=codes.XTREME["udpos"]),)
+    sources = (
+        Source(
+            "google/xtreme",
+            "udpos.{language}",
+            {"train": "train", "dev": "validation", "test": "test"},
+            XTREME_REVISION,
+            code=codes.ud_name,
+            only=codes.XTREME["udpos"],
+        ),
+    )
     defaults = TARGET
     other_tags = ("_",)  # XTREME's own files tag a fused form ("du") that stands for two words so
 
     def official_scores(self, predictions, references):
-        """Beside the form's, the F1 of the seqeval of 2020: the UDPOS figures in the benchmark's own evaluate_test.py are of that."""
+        """Beside the form's, the F1 of the seqeval of 2020: the UDPOS figures in the benchmark's own evaluate_test.py
+        are of that."""
         from tasks.metrics.tagging import f1_of_seqeval_0_0_12
 
-        return super().official_scores(predictions, references) | {"whole_tag_f1": f1_of_seqeval_0_0_12(predictions, references)}
+        return super().official_scores(predictions, references) | {
+            "whole_tag_f1": f1_of_seqeval_0_0_12(predictions, references)
+        }
 
     def read(self, split, language, rows):
         loaded = super().read(split, language, rows)
@@ -237,7 +289,8 @@ class UDPOS(Tagging):
 
 
 class PANX(Tagging):
-    """PAN-X, or WikiANN (Pan et al. 2017), in the balanced splits of Rahimi et al. 2019: persons, organisations, places."""
+    """PAN-X, or WikiANN (Pan et al. 2017), in the balanced splits of Rahimi et al. 2019: persons, organisations,
+    places."""
 
     name = "panx"
     train_rows = 20000
@@ -246,8 +299,13 @@ class PANX(Tagging):
     languages_in = "panx"
     other_languages = "native"
     sources = (
-        Source("google/xtreme", "PAN-X.{language}", {"train": "train", "dev": "validation", "test": "test"}, XTREME_REVISION,
-               only=codes.XTREME["panx"]),
+        Source(
+            "google/xtreme",
+            "PAN-X.{language}",
+            {"train": "train", "dev": "validation", "test": "test"},
+            XTREME_REVISION,
+            only=codes.XTREME["panx"],
+        ),
         # XTREME-R's az gu lt pa pl qu ro uk
         Source("unimelb-nlp/wikiann", "{language}", {"train": "train", "dev": "validation", "test": "test"}),
     )
@@ -259,11 +317,18 @@ class PANX(Tagging):
         prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))
         prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"]]
         if not all(prefixed):
-            if prefixed[0] or any(whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"], strict=True)):
+            if prefixed[0] or any(
+                whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"], strict=True)
+            ):
                 row = prefixed.index(False)
                 odd = next(token for token in data["tokens"][row] if not token.startswith(prefixes))
-                raise UserError(f"{where}, row {row + 1}, column 'tokens': {odd!r} lacks the prefix {prefixes[0]!r} that row "
-                                f"{prefixed.index(True) + 1} has.")
+                raise UserError(
+                    f"{where}, row {row + 1}, column 'tokens': {odd!r} lacks the prefix {prefixes[0]!r} that row "
+                    f"{prefixed.index(True) + 1} has."
+                )
             return data  # a sentence of one word may begin like that by chance
-        return data.map(lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]}, desc=f"panx {language}: prefixes",
-                        new_fingerprint=fingerprint(self, data, prefixes))
+        return data.map(
+            lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]},
+            desc=f"panx {language}: prefixes",
+            new_fingerprint=fingerprint(self, data, prefixes),
+        )

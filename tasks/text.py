@@ -22,14 +22,26 @@ class Wikipedia(Task):
     pipeline_tag = "fill-mask"
     masks = True
     columns = ("text",)
-    sources = (Source("wikimedia/wikipedia", "20231101.{language}", {"train": "train", "dev": "train", "test": "train"},
-                      "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"),)
+    sources = (
+        Source(
+            "wikimedia/wikipedia",
+            "20231101.{language}",
+            {"train": "train", "dev": "train", "test": "train"},
+            "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
+        ),
+    )
     # masking rate and one line an example: jiant's mlm_simple (protocol 1.2)
-    defaults = {"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 32, "max_seq_length": 256,
-                "warmup_steps": 0.1, "weight_decay": 0.01,
-                # not by length as elsewhere: batches of one length are of few languages and word orders, and in the world
-                # the loss then stood on its first plateau for 2,000 steps instead of 400
-                "train_sampling_strategy": "random"}
+    defaults = {
+        "learning_rate": 1e-5,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 32,
+        "max_seq_length": 256,
+        "warmup_steps": 0.1,
+        "weight_decay": 0.01,
+        # not by length as elsewhere: batches of one length are of few languages and word orders, and in the
+        # world the loss then stood on its first plateau for 2,000 steps instead of 400
+        "train_sampling_strategy": "random",
+    }
 
     def languages(self, rows):
         if not rows.local:
@@ -40,12 +52,16 @@ class Wikipedia(Task):
         loaded = super().read("train", language, rows)
         data = loaded.examples
         # an article of blanks alone has nothing to predict, and as the one that is held out it would measure nothing
-        written = np.flatnonzero(pc.match_substring_regex(data.with_format("arrow")[:]["text"], r"\S").to_numpy(zero_copy_only=False))
+        written = np.flatnonzero(
+            pc.match_substring_regex(data.with_format("arrow")[:]["text"], r"\S").to_numpy(zero_copy_only=False)
+        )
         if len(written) < len(data):
             loaded.note(f"{len(data) - len(written)} empty texts left out")
             data = data.select(written)
         if len(data) < 2:
-            raise UserError(f"{loaded.where}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out.")
+            raise UserError(
+                f"{loaded.where}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out."
+            )
         held_out = min(1000, max(1, len(data) // 100))
         kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))
         return replace(loaded, examples=data.select(kept))

@@ -22,11 +22,11 @@ class Sentence(SentencePair):
 class SIB200(Sentence):
     """SIB-200 (Adelani et al. 2024): what a sentence is about, one of seven topics, in 205 languages.
 
-    The sentences are FLORES', translated by people; `index_id` is the same sentence in every language, with the same topic. So
-    train rows are there in every language, and an arm may have any number of them.
+    The sentences are FLORES', translated by people; `index_id` is the same sentence in every language, with the same
+    topic. So train rows are there in every language, and an arm may have any number of them.
 
-    The published test file is sorted by topic, so that its first rows are all of one. Ours are in the order of a hash of
-    `index_id`, the same in every language: the first n are a fair share.
+    The published test file is sorted by topic, so that its first rows are all of one. Ours are in the order of a hash
+    of `index_id`, the same in every language: the first n are a fair share.
     """
 
     name = "sib200"
@@ -35,11 +35,25 @@ class SIB200(Sentence):
     columns = ("text", "category")
     languages_in = "sib200"
     other_languages = "parallel"
-    sources = (Source("Davlan/sib200", "{language}", {"train": "train", "dev": "validation", "test": "test"},
-                      "38977a667f6fc264d5c26ec57a01e16db040b358", codes.flores_code, columns=("index_id", "category", "text"),
-                      shape=lambda data, _: data.rename_columns({"index_id": "id"})),)
-    # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): 16 rows, 2 steps accumulated
-    defaults = {"learning_rate": 1e-5, "num_train_epochs": 20, "per_device_train_batch_size": 32, "max_seq_length": 164}
+    sources = (
+        Source(
+            "Davlan/sib200",
+            "{language}",
+            {"train": "train", "dev": "validation", "test": "test"},
+            "38977a667f6fc264d5c26ec57a01e16db040b358",
+            codes.flores_code,
+            columns=("index_id", "category", "text"),
+            shape=lambda data, _: data.rename_columns({"index_id": "id"}),
+        ),
+    )
+    # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): 16 rows, 2
+    # steps accumulated
+    defaults = {
+        "learning_rate": 1e-5,
+        "num_train_epochs": 20,
+        "per_device_train_batch_size": 32,
+        "max_seq_length": 164,
+    }
 
     def read(self, split, language, rows):
         loaded = super().read(split, language, rows)

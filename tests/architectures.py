@@ -1,4 +1,5 @@
-"""Tiny checkpoints with random weights, one for each architecture, and what each step makes of them: the table of docs/models.md.
+"""Tiny checkpoints with random weights, one for each architecture, and what each step makes of them: the table of
+docs/models.md.
 
     python -m tests.architectures            # compare with docs/models.md
     python -m tests.architectures --write    # write it anew
@@ -22,19 +23,25 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 LAYERS, LENGTH = 3, 128
 SIZES = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 64}
-WORDS = "the small boat was early and the old bird sees a river under two bridges before the rain comes back to town".split()
+WORDS = (
+    "the small boat was early and the old bird sees a river under two bridges before the rain comes back to town"
+).split()
 TEXTS = [" ".join(WORDS[i % 7 :: 1 + i % 3]) for i in range(40)]
 SENTENCES = [" ".join(WORDS[:n]) for n in (2, 9, 20, 5, 14)]
 
 
-# ---- tokenizers of each kind ---------------------------------------------------------------------------------------------
+# ---- tokenizers of each kind ----------------------------------------------------------------------------------------
+
 
 def _wrap(tokenizer: Tokenizer, template: tuple[str, str], special: dict[str, str], types: bool, longest: int):
     names = [name for name in dict.fromkeys(special.values()) if any(name in part for part in template)]
-    tokenizer.post_processor = processors.TemplateProcessing(single=template[0], pair=template[1],
-                                                             special_tokens=[(name, tokenizer.token_to_id(name)) for name in names])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template[0], pair=template[1], special_tokens=[(name, tokenizer.token_to_id(name)) for name in names]
+    )
     inputs = ["input_ids", *(["token_type_ids"] if types else []), "attention_mask"]
-    return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, model_input_names=inputs, **special)
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=longest, model_input_names=inputs, **special
+    )
 
 
 def sentencepiece(template: str = "roberta", longest: int = LENGTH):
@@ -42,8 +49,9 @@ def sentencepiece(template: str = "roberta", longest: int = LENGTH):
     cls, sep = ("<s>", "</s>") if template == "roberta" else ("[CLS]", "[SEP]")
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=[cls, "<pad>", sep, "<unk>", "<mask>"], unk_token="<unk>",
-                                      show_progress=False)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=[cls, "<pad>", sep, "<unk>", "<mask>"], unk_token="<unk>", show_progress=False
+    )
     tokenizer.train_from_iterator(TEXTS, trainer)
     return _finish(tokenizer, cls, sep, template, longest)
 
@@ -53,8 +61,12 @@ def bytes_bpe(template: str = "roberta", longest: int = LENGTH):
     cls, sep = ("<s>", "</s>") if template == "roberta" else ("[CLS]", "[SEP]")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=[cls, "<pad>", sep, "<unk>", "<mask>"], show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=[cls, "<pad>", sep, "<unk>", "<mask>"],
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator(TEXTS, trainer)
     return _finish(tokenizer, cls, sep, template, longest)
 
@@ -64,24 +76,40 @@ def wordpiece(template: str = "bert", longest: int = LENGTH):
     tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[CLS]", "<pad>", "[SEP]", "<unk>", "<mask>"], show_progress=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=120, special_tokens=["[CLS]", "<pad>", "[SEP]", "<unk>", "<mask>"], show_progress=False
+    )
     tokenizer.train_from_iterator(TEXTS, trainer)
     return _finish(tokenizer, "[CLS]", "[SEP]", template, longest)
 
 
 def _finish(tokenizer: Tokenizer, cls: str, sep: str, template: str, longest: int):
-    templates = {"roberta": (f"{cls} $A {sep}", f"{cls} $A {sep} {sep} $B {sep}"),
-                 "bert": (f"{cls}:0 $A:0 {sep}:0", f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1"),
-                 "one": (f"{cls} $A {sep}", f"{cls} $A {sep} $B {sep}")}
-    special = {"bos_token": cls, "cls_token": cls, "eos_token": sep, "sep_token": sep, "pad_token": "<pad>", "unk_token": "<unk>",
-               "mask_token": "<mask>"}
+    templates = {
+        "roberta": (f"{cls} $A {sep}", f"{cls} $A {sep} {sep} $B {sep}"),
+        "bert": (f"{cls}:0 $A:0 {sep}:0", f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1"),
+        "one": (f"{cls} $A {sep}", f"{cls} $A {sep} $B {sep}"),
+    }
+    special = {
+        "bos_token": cls,
+        "cls_token": cls,
+        "eos_token": sep,
+        "sep_token": sep,
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
     return _wrap(tokenizer, templates[template], special, template == "bert", longest)
 
 
-# ---- architectures -------------------------------------------------------------------------------------------------------
+# ---- architectures --------------------------------------------------------------------------------------------------
+
 
 def _sizes(config: type, tokenizer, **more) -> hf.PretrainedConfig:
-    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
     values = {"vocab_size": len(tokenizer), "max_position_embeddings": LENGTH} | SIZES | ids | more
     return config(**{key: value for key, value in values.items() if value is not None})
 
@@ -96,51 +124,185 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
     "xlm-roberta": ("XLM-R, multilingual-e5-large, bge-m3", sentencepiece, "roberta", "XLMRobertaConfig", _from_two()),
     "xlm-roberta-xl": ("XLM-R XL, XXL", sentencepiece, "roberta", "XLMRobertaXLConfig", _from_two()),
     "bert": ("mBERT, LaBSE, multilingual-e5-small", wordpiece, "bert", "BertConfig", {}),
-    "distilbert": ("DistilmBERT", wordpiece, "bert", "DistilBertConfig", {"dim": 32, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 64}),
-    "deberta-v2": ("mDeBERTa-v3, DeBERTa-v2, -v3", sentencepiece, "bert", "DebertaV2Config",
-                   {"type_vocab_size": 0, "relative_attention": True, "position_buckets": 32, "norm_rel_ebd": "layer_norm",
-                    "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}),
-    "deberta": ("DeBERTa v1", bytes_bpe, "one", "DebertaConfig", {"type_vocab_size": 0, "relative_attention": True,
-                                                                 "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}),
-    "rembert": ("RemBERT", sentencepiece, "bert", "RemBertConfig", {"input_embedding_size": 16, "output_embedding_size": 24}),
+    "distilbert": (
+        "DistilmBERT",
+        wordpiece,
+        "bert",
+        "DistilBertConfig",
+        {"dim": 32, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 64},
+    ),
+    "deberta-v2": (
+        "mDeBERTa-v3, DeBERTa-v2, -v3",
+        sentencepiece,
+        "bert",
+        "DebertaV2Config",
+        {
+            "type_vocab_size": 0,
+            "relative_attention": True,
+            "position_buckets": 32,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+        },
+    ),
+    "deberta": (
+        "DeBERTa v1",
+        bytes_bpe,
+        "one",
+        "DebertaConfig",
+        {
+            "type_vocab_size": 0,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+        },
+    ),
+    "rembert": (
+        "RemBERT",
+        sentencepiece,
+        "bert",
+        "RemBertConfig",
+        {"input_embedding_size": 16, "output_embedding_size": 24},
+    ),
     "albert": ("ALBERT, IndicBERT", sentencepiece, "bert", "AlbertConfig", {"embedding_size": 16}),
     "electra": ("ELECTRA", wordpiece, "bert", "ElectraConfig", {"embedding_size": 16}),
     "roberta": ("RoBERTa", bytes_bpe, "roberta", "RobertaConfig", _from_two()),
     "roberta-prelayernorm": ("RoBERTa-PreLayerNorm", bytes_bpe, "roberta", "RobertaPreLayerNormConfig", _from_two()),
     "camembert": ("CamemBERT", sentencepiece, "roberta", "CamembertConfig", _from_two()),
-    "mpnet": ("paraphrase-multilingual-mpnet", sentencepiece, "roberta", "MPNetConfig", {"max_position_embeddings": LENGTH + 2}),
-    "xmod": ("X-MOD, default_language set", sentencepiece, "roberta", "XmodConfig",
-             _from_two(languages=["en_XX", "de_DE"], default_language="en_XX")),
+    "mpnet": (
+        "paraphrase-multilingual-mpnet",
+        sentencepiece,
+        "roberta",
+        "MPNetConfig",
+        {"max_position_embeddings": LENGTH + 2},
+    ),
+    "xmod": (
+        "X-MOD, default_language set",
+        sentencepiece,
+        "roberta",
+        "XmodConfig",
+        _from_two(languages=["en_XX", "de_DE"], default_language="en_XX"),
+    ),
     "big_bird": ("BigBird", sentencepiece, "bert", "BigBirdConfig", {"block_size": 16, "num_random_blocks": 1}),
-    "longformer": ("Longformer, XLM-R-Longformer", bytes_bpe, "roberta", "LongformerConfig",
-                   _from_two(attention_window=32, sep_token_id=2)),
-    "modernbert": ("ModernBERT, mmBERT", bytes_bpe, "one", "ModernBertConfig",
-                   {"max_position_embeddings": 8192, "global_attn_every_n_layers": 2, "local_attention": 16, "cls_token_id": 0,
-                    "sep_token_id": 2}),
-    "eurobert": ("EuroBERT", bytes_bpe, "one", "EuroBertConfig", {"max_position_embeddings": 8192, "num_key_value_heads": 2}),
+    "longformer": (
+        "Longformer, XLM-R-Longformer",
+        bytes_bpe,
+        "roberta",
+        "LongformerConfig",
+        _from_two(attention_window=32, sep_token_id=2),
+    ),
+    "modernbert": (
+        "ModernBERT, mmBERT",
+        bytes_bpe,
+        "one",
+        "ModernBertConfig",
+        {
+            "max_position_embeddings": 8192,
+            "global_attn_every_n_layers": 2,
+            "local_attention": 16,
+            "cls_token_id": 0,
+            "sep_token_id": 2,
+        },
+    ),
+    "eurobert": (
+        "EuroBERT",
+        bytes_bpe,
+        "one",
+        "EuroBertConfig",
+        {"max_position_embeddings": 8192, "num_key_value_heads": 2},
+    ),
     "nomic_bert": ("nomic-embed-text, as transformers has it", wordpiece, "bert", "NomicBertConfig", {}),
-    "gte": ("mGTE, as transformers has it", sentencepiece, "roberta", "GteConfig",
-            {"max_position_embeddings": 8192, "type_vocab_size": 1}),
-    "jina_embeddings_v3": ("jina-embeddings-v3, as transformers has it", sentencepiece, "roberta", "JinaEmbeddingsV3Config",
-                           {"max_position_embeddings": 8194, "type_vocab_size": 1}),
+    "gte": (
+        "mGTE, as transformers has it",
+        sentencepiece,
+        "roberta",
+        "GteConfig",
+        {"max_position_embeddings": 8192, "type_vocab_size": 1},
+    ),
+    "jina_embeddings_v3": (
+        "jina-embeddings-v3, as transformers has it",
+        sentencepiece,
+        "roberta",
+        "JinaEmbeddingsV3Config",
+        {"max_position_embeddings": 8194, "type_vocab_size": 1},
+    ),
     "ernie": ("ERNIE", wordpiece, "bert", "ErnieConfig", {}),
-    "luke": ("mLUKE, without entities", sentencepiece, "roberta", "LukeConfig", _from_two(entity_vocab_size=10, entity_emb_size=16)),
+    "luke": (
+        "mLUKE, without entities",
+        sentencepiece,
+        "roberta",
+        "LukeConfig",
+        _from_two(entity_vocab_size=10, entity_emb_size=16),
+    ),
     "roformer": ("RoFormer", wordpiece, "bert", "RoFormerConfig", {"embedding_size": 32}),
-    "xlm": ("XLM-17, XLM-100", wordpiece, "bert", "XLMConfig", {"emb_dim": 32, "n_layers": LAYERS, "n_heads": 2, "pad_index": 1,
-                                                               "bos_index": 0, "eos_index": 2, "unk_index": 3, "mask_index": 4}),
+    "xlm": (
+        "XLM-17, XLM-100",
+        wordpiece,
+        "bert",
+        "XLMConfig",
+        {
+            "emb_dim": 32,
+            "n_layers": LAYERS,
+            "n_heads": 2,
+            "pad_index": 1,
+            "bos_index": 0,
+            "eos_index": 2,
+            "unk_index": 3,
+            "mask_index": 4,
+        },
+    ),
     "convbert": ("ConvBERT", wordpiece, "bert", "ConvBertConfig", {"embedding_size": 32, "num_attention_heads": 4}),
     "fnet": ("FNet", sentencepiece, "bert", "FNetConfig", {}),
-    "funnel": ("Funnel", wordpiece, "bert", "FunnelConfig", {"block_sizes": [1, 1, 1], "d_model": 32, "n_head": 2, "d_head": 16,
-                                                            "d_inner": 64, "num_hidden_layers": None}),
-    "nystromformer": ("Nyströmformer", sentencepiece, "bert", "NystromformerConfig", {"segment_means_seq_len": 64, "num_landmarks": 8}),
-    "xmod without language": ("X-MOD as it is on the Hub", sentencepiece, "roberta", "XmodConfig",
-                              _from_two(languages=["en_XX", "de_DE"])),
-    "mt5": ("mT5, ByT5, NLLB: encoder-decoders", sentencepiece, "roberta", "MT5Config", {"d_model": 32, "d_kv": 16, "d_ff": 64,
-                                                                                        "num_layers": 2, "num_heads": 2}),
-    "qwen3": ("Qwen3-Embedding, and other decoders", bytes_bpe, "one", "Qwen3Config", {"num_key_value_heads": 2, "head_dim": 16}),
-    "gemma3_text": ("EmbeddingGemma", sentencepiece, "one", "Gemma3TextConfig", {"num_key_value_heads": 1, "head_dim": 16,
-                                                                                "use_bidirectional_attention": True}),
-    "canine": ("CANINE", sentencepiece, "bert", "CanineConfig", {"local_transformer_stride": 16, "num_hash_buckets": 64}),
+    "funnel": (
+        "Funnel",
+        wordpiece,
+        "bert",
+        "FunnelConfig",
+        {"block_sizes": [1, 1, 1], "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 64, "num_hidden_layers": None},
+    ),
+    "nystromformer": (
+        "Nyströmformer",
+        sentencepiece,
+        "bert",
+        "NystromformerConfig",
+        {"segment_means_seq_len": 64, "num_landmarks": 8},
+    ),
+    "xmod without language": (
+        "X-MOD as it is on the Hub",
+        sentencepiece,
+        "roberta",
+        "XmodConfig",
+        _from_two(languages=["en_XX", "de_DE"]),
+    ),
+    "mt5": (
+        "mT5, ByT5, NLLB: encoder-decoders",
+        sentencepiece,
+        "roberta",
+        "MT5Config",
+        {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+    ),
+    "qwen3": (
+        "Qwen3-Embedding, and other decoders",
+        bytes_bpe,
+        "one",
+        "Qwen3Config",
+        {"num_key_value_heads": 2, "head_dim": 16},
+    ),
+    "gemma3_text": (
+        "EmbeddingGemma",
+        sentencepiece,
+        "one",
+        "Gemma3TextConfig",
+        {"num_key_value_heads": 1, "head_dim": 16, "use_bidirectional_attention": True},
+    ),
+    "canine": (
+        "CANINE",
+        sentencepiece,
+        "bert",
+        "CanineConfig",
+        {"local_transformer_stride": 16, "num_hash_buckets": 64},
+    ),
 }
 
 
@@ -156,13 +318,20 @@ def build(name: str, folder: Path) -> None:
     made.save_pretrained(folder)
 
 
-# ---- steps ---------------------------------------------------------------------------------------------------------------
+# ---- steps ----------------------------------------------------------------------------------------------------------
 
 NLI = {"text_a": TEXTS[:4], "text_b": TEXTS[4:8], "label": [0, 1, 2, 0]}
-SPANS = {"id": list("abcd"), "context": TEXTS[8:12], "question": ["the boat ?"] * 4,
-         "answers": [{"text": [text.split()[1]], "answer_start": [text.index(text.split()[1])]} for text in TEXTS[8:12]]}
+SPANS = {
+    "id": list("abcd"),
+    "context": TEXTS[8:12],
+    "question": ["the boat ?"] * 4,
+    "answers": [{"text": [text.split()[1]], "answer_start": [text.index(text.split()[1])]} for text in TEXTS[8:12]],
+}
 CHOICES = {"prompt": TEXTS[:4], "choices": [TEXTS[i : i + 4] for i in range(4)], "label": [0, 1, 2, 3]}
-TAGS = {"tokens": [text.split() for text in TEXTS[:4]], "tags": [[i % 17 for i, _ in enumerate(text.split())] for text in TEXTS[:4]]}
+TAGS = {
+    "tokens": [text.split() for text in TEXTS[:4]],
+    "tags": [[i % 17 for i, _ in enumerate(text.split())] for text in TEXTS[:4]],
+}
 ROWS = {"mnli": NLI, "squad": SPANS, "hellaswag": CHOICES, "udpos": TAGS}
 
 
@@ -177,37 +346,46 @@ def _batch(name: str, tokenizer) -> tuple[dict, torch.Tensor]:
 
 
 def _backward(model, batch: dict, labels: torch.Tensor, **more) -> None:
-    from xstilts import runner
+    from xstilts.train import trainers
 
-    loss = runner.token_mean(model(**batch, **more), labels, attention_mask=batch["attention_mask"])
+    loss = trainers.token_mean(model(**batch, **more), labels, attention_mask=batch["attention_mask"])
     loss.backward()
     assert torch.isfinite(loss)
 
 
 def _plain(folder: str, tokenizer) -> list[np.ndarray]:
-    """The mean over tokens of hidden_states[k] for every k, one sentence at a time, by transformers alone: (sentences, 32) each."""
+    """The mean over tokens of hidden_states[k] for every k, one sentence at a time, by transformers alone: (sentences,
+    32) each."""
     from xstilts.checkpoint.encoder import load_encoder
 
     load_encoder(folder)  # refused, it needs no comparison
     model = hf.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
-        states = [[state[0].mean(0).numpy() for state in model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
-                   .hidden_states] for text in SENTENCES]
+        states = [
+            [
+                state[0].mean(0).numpy()
+                for state in model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states
+            ]
+            for text in SENTENCES
+        ]
     return [np.stack(layer) for layer in zip(*states, strict=True)]
 
 
 def _equal(given: np.ndarray, expected: np.ndarray) -> None:
-    assert np.abs(given - expected).max() <= 1e-4 * np.abs(expected).max(), f"differs by {np.abs(given - expected).max():.1g}"
+    assert np.abs(given - expected).max() <= 1e-4 * np.abs(expected).max(), (
+        f"differs by {np.abs(given - expected).max():.1g}"
+    )
 
 
 def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     """{column of the table: what it runs}."""
     from tasks import get_task
-    from xstilts import dual_encoder, lora, mixture, runner
-    from xstilts.arguments import PeftArguments
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
-    from xstilts.embedding import Encoder, export_sentence_transformers
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.retrieve.embedding import Encoder
+    from xstilts.retrieve.export import export_sentence_transformers
+    from xstilts.train import dual_encoder, lora, mixture, trainers
 
     def head(name: str) -> None:
         model = heads.fresh_head(get_task(name), folder)
@@ -220,7 +398,9 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
         tokenizer = load_tokenizer(folder, mask=True)
         encoded = [tokenizer(text, return_special_tokens_mask=True) for text in TEXTS[:4]]
         keep = (*tokenizer.model_input_names, "special_tokens_mask")
-        batch = dict(runner.Masking(tokenizer, 0.5, 0)([{key: one[key] for key in one if key in keep} for one in encoded]))
+        batch = dict(
+            trainers.Masking(tokenizer, 0.5, 0)([{key: one[key] for key in one if key in keep} for one in encoded])
+        )
         _backward(heads.masked_lm(folder), batch, batch.pop("labels"))
 
     def mixed() -> None:
@@ -254,11 +434,20 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
         for layer in range(LAYERS + 1):
             out = scratch / f"layer{layer}"
             export_sentence_transformers(folder, layer, "mean", out)
-            _equal(SentenceTransformer(str(out), device="cpu").encode(SENTENCES, show_progress_bar=False), expected[layer])
+            _equal(
+                SentenceTransformer(str(out), device="cpu").encode(SENTENCES, show_progress_bar=False), expected[layer]
+            )
 
     forms = {"pairs": "mnli", "tags": "udpos", "spans": "squad", "choices": "hellaswag"}
-    return {"masked LM": masked, **{form: functools.partial(head, task) for form, task in forms.items()}, "mixture": mixed,
-            "LoRA, freezing": adapters, "every layer": layers, "dual encoder": dual, "export": exported}
+    return {
+        "masked LM": masked,
+        **{form: functools.partial(head, task) for form, task in forms.items()},
+        "mixture": mixed,
+        "LoRA, freezing": adapters,
+        "every layer": layers,
+        "dual encoder": dual,
+        "export": exported,
+    }
 
 
 def outcome(name: str, scratch: Path) -> dict[str, str]:
@@ -277,7 +466,7 @@ def outcome(name: str, scratch: Path) -> dict[str, str]:
     return found
 
 
-# ---- the page ------------------------------------------------------------------------------------------------------------
+# ---- the page -------------------------------------------------------------------------------------------------------
 
 HEAD = """# Which encoders work
 
@@ -295,7 +484,7 @@ loaded. So a checkpoint of a type that is not listed works too, or is refused in
   `AutoModel.from_pretrained(folder)` loads the encoder as always.
 - X-MOD needs its language: set `default_language` in its config.json.
 
-"""
+"""  # noqa: E501
 
 
 def rows(name: str, found: dict[str, str]) -> tuple[str | None, str | None]:
@@ -310,10 +499,20 @@ def page(found: dict[str, dict[str, str]]) -> str:
     """The text of docs/models.md."""
     columns = list(next(iter(found.values())))
     lines = [rows(name, by_column) for name, by_column in found.items()]
-    return HEAD + "\n".join([
-        f"| model type | such as | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|", *(works for works, _ in lines if works),
-        "", "## Refused, with these words", "", "| model type | such as | what it says |", "|---|---|---|",
-        *(refused for _, refused in lines if refused), ""])
+    return HEAD + "\n".join(
+        [
+            f"| model type | such as | {' | '.join(columns)} |",
+            "|---" * (len(columns) + 2) + "|",
+            *(works for works, _ in lines if works),
+            "",
+            "## Refused, with these words",
+            "",
+            "| model type | such as | what it says |",
+            "|---|---|---|",
+            *(refused for _, refused in lines if refused),
+            "",
+        ]
+    )
 
 
 def main() -> None:

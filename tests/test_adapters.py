@@ -17,7 +17,8 @@ from tasks.rows import Rows
 
 @pytest.fixture
 def load(tmp_path):
-    """`load(task, split, language, files, splits=...)` writes {path: rows} as JSON Lines and loads -> (examples, records)."""
+    """`load(task, split, language, files, splits=...)` writes {path: rows} as JSON Lines and loads -> (examples,
+    records)."""
 
     def go(name, split, language, files, splits=(), benchmark="xtreme"):
         for where, rows in files.items():
@@ -63,18 +64,25 @@ def nli(label, premise="a man walks", hypothesis="somebody moves"):
 
 
 def qa(context, text, start, count=itertools.count()):  # noqa: B008 - ids that never repeat
-    return {"id": f"q{next(count)}", "title": "", "context": context, "question": "what?",
-            "answers": {"text": text, "answer_start": start}}
+    return {
+        "id": f"q{next(count)}",
+        "title": "",
+        "context": context,
+        "question": "what?",
+        "answers": {"text": text, "answer_start": start},
+    }
 
 
-# ---- registry --------------------------------------------------------------------------------------------------------
+# ---- registry -------------------------------------------------------------------------------------------------------
+
 
 def test_targets_are_the_trained_tasks_of_the_benchmarks():
     reported = {name for tasks in BENCHMARKS.values() for name in tasks}
     assert TARGETS.split() == [n for n in TASKS if get_task(n).auto_class and get_task(n).languages_in in reported]
 
 
-# ---- sentence pairs --------------------------------------------------------------------------------------------------
+# ---- sentence pairs -------------------------------------------------------------------------------------------------
+
 
 def test_snli_pairs_without_gold_are_dropped_and_counted(load):
     files = {"stanfordnlp__snli/plain_text/train": [nli(0), nli(-1), nli(2), nli(-1)]}
@@ -124,33 +132,43 @@ def test_qqp_scores_accuracy_and_f1(load):
 
 
 def test_paws_labels_are_text_on_one_source_and_lines_are_digits(load):
-    files = {"google__xtreme/PAWS-X.de/test": [{"sentence1": "x", "sentence2": "y", "label": label} for label in "011"]}
+    files = {
+        "google__xtreme/PAWS-X.de/test": [{"sentence1": "x", "sentence2": "y", "label": label} for label in "011"]
+    }
     examples, _ = load("pawsx", "test", "de", files)
     assert examples["label"][:] == [0, 1, 1]
     assert get_task("pawsx").lines([0, 1, 1], examples) == ["0", "1", "1"]
 
 
 def test_xnli_in_one_config_with_labels_as_words(load):
-    rows = [{"language": code, "sentence1": f"{code} a", "sentence2": f"{code} b", "gold_label": word}
-            for code in ("de", "en") for word in ("neutral", "contradiction")]
+    rows = [
+        {"language": code, "sentence1": f"{code} a", "sentence2": f"{code} b", "gold_label": word}
+        for code in ("de", "en")
+        for word in ("neutral", "contradiction")
+    ]
     examples, _ = load("xnli", "test", "de", {"google__xtreme/XNLI/test": rows})
     assert examples["text_a"][:] == ["de a", "de a"] and examples["label"][:] == [1, 2]
 
 
 def test_xnli_nested_by_language(load, tmp_path):
-    row = {"premise": {"de": "ein Mann", "en": "a man"},
-           "hypothesis": {"language": ["en", "de"], "translation": ["somebody", "jemand"]}, "label": 0}
+    row = {
+        "premise": {"de": "ein Mann", "en": "a man"},
+        "hypothesis": {"language": ["en", "de"], "translation": ["somebody", "jemand"]},
+        "label": 0,
+    }
     examples, _ = load("xnli", "test", "de", {"facebook__xnli/all_languages/test": [row]})
     assert examples[0] == {"text_a": "ein Mann", "text_b": "jemand", "label": 0}
     assert get_task("xnli").languages(Rows(tmp_path)) == ["en", "de"]
 
 
 def test_overlong_pairs_lose_tokens_of_the_longer_side_only(load, tokenizer):
-    examples, _ = load("mnli", "train", "en", {"nyu-mll__glue/mnli/train": [nli(0, "the man sees " * 200, "a short end")]})
+    examples, _ = load(
+        "mnli", "train", "en", {"nyu-mll__glue/mnli/train": [nli(0, "the man sees " * 200, "a short end")]}
+    )
     (ids,) = featurize(get_task("mnli"), examples, tokenizer, 40)["input_ids"]
     assert len(ids) == 40 and ids[-1] == tokenizer.sep_token_id
     hypothesis = tokenizer("a short end", add_special_tokens=False)["input_ids"]
-    assert ids[-1 - len(hypothesis):-1] == hypothesis
+    assert ids[-1 - len(hypothesis) : -1] == hypothesis
 
 
 def test_one_label_throughout_is_a_placeholder(load):
@@ -159,10 +177,15 @@ def test_one_label_throughout_is_a_placeholder(load):
         get_task("xnli").score([0] * 300, examples, "de")
 
 
-# ---- spans -----------------------------------------------------------------------------------------------------------
+# ---- spans ----------------------------------------------------------------------------------------------------------
+
 
 def test_offsets_that_did_not_move_with_a_stripped_context_are_mended(load):
-    rows = [qa("Ada met Ada here.", ["Ada"], [9]), qa("Ada met Ada here.", ["Ada"], [2]), qa("Ada met Ada.", ["Ada"], [8])]
+    rows = [
+        qa("Ada met Ada here.", ["Ada"], [9]),
+        qa("Ada met Ada here.", ["Ada"], [2]),
+        qa("Ada met Ada.", ["Ada"], [8]),
+    ]
     examples, (record,) = load("xquad", "test", "de", {"google__xtreme/XQuAD.de/validation": rows})
     assert [a["answer_start"] for a in examples["answers"]] == [[8], [0], [8]]  # of a repeated answer the nearer one
     (note,) = record["notes"]
@@ -171,11 +194,20 @@ def test_offsets_that_did_not_move_with_a_stripped_context_are_mended(load):
 
 THAI = "โครงการเริ่มในปี 2003 ที่กรุงเทพ แล้วหยุดไปหลายปีก่อนจะเริ่มใหม่ในปี 2003 อีกครั้ง"
 CRLF = "Line one.\r\nBob ran.\r\nBob fell.\r\nBob."
-OTHER_UNITS = {  # what the file's offsets count -> (contexts, answer, the number that the file gives for a character's)
+# what the file's offsets count -> (contexts, answer, the number that the file gives for a character's)
+OTHER_UNITS = {
     "UTF-8 bytes": ([THAI, "2003", "é 2003 2003"], "2003", lambda context, at: len(context[:at].encode())),
-    "UTF-16 units": (["😀😀 in 1 and 1 and 11", "1", "😀1 1 1"], "1", lambda context, at: len(context[:at].encode("utf-16-le")) // 2),
+    "UTF-16 units": (
+        ["😀😀 in 1 and 1 and 11", "1", "😀1 1 1"],
+        "1",
+        lambda context, at: len(context[:at].encode("utf-16-le")) // 2,
+    ),
     "CR LF as one character": ([CRLF, "Bob"], "Bob", lambda context, at: len(context[:at].replace("\r\n", "\n"))),
-    "LF as two characters": ([CRLF.replace("\r", ""), "Bob"], "Bob", lambda context, at: len(context[:at].replace("\n", "\r\n"))),
+    "LF as two characters": (
+        [CRLF.replace("\r", ""), "Bob"],
+        "Bob",
+        lambda context, at: len(context[:at].replace("\n", "\r\n")),
+    ),
 }
 
 
@@ -193,26 +225,38 @@ def test_offsets_in_another_unit_are_converted_and_counted(load, unit):
 
 def test_one_row_with_an_offset_in_bytes_among_others_is_mended(load):
     at = THAI.index("2003")
-    rows = [qa("Ulm 2003 2003", ["2003"], [9]), qa("ä 2003", ["2003"], [2]), qa(THAI, ["2003"], [len(THAI[:at].encode())])]
+    rows = [
+        qa("Ulm 2003 2003", ["2003"], [9]),
+        qa("ä 2003", ["2003"], [2]),
+        qa(THAI, ["2003"], [len(THAI[:at].encode())]),
+    ]
     examples, (record,) = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
-    assert examples["answers"][2]["answer_start"] == [at] and record["notes"] == ["1 answer offsets mended: UTF-8 bytes"]
+    assert examples["answers"][2]["answer_start"] == [at] and record["notes"] == [
+        "1 answer offsets mended: UTF-8 bytes"
+    ]
 
 
 def test_offsets_that_are_right_in_two_units_are_noted(load):
     """So few rows that nothing tells which unit they count: characters, as documented, but not in silence."""
-    for rows, noted in (([qa("éé1 1 1", ["1"], [4])], True), ([qa("éé1 1 1", ["1"], [4]), qa("é 1", ["1"], [2])], False)):
+    for rows, noted in (
+        ([qa("éé1 1 1", ["1"], [4])], True),
+        ([qa("éé1 1 1", ["1"], [4]), qa("é 1", ["1"], [2])], False),
+    ):
         examples, (record,) = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
         assert examples["answers"][0]["answer_start"] == [4]
         assert ["UTF-8 bytes" in note for note in record.get("notes", [])] == [True] * noted
 
 
-@pytest.mark.parametrize("context, start, named", [
-    ("Bob and " * 3 + "x" * 40, 50, "character 50"),  # several, none near
-    ("x" * 40 + " Bob Bob", 20, "41, 45"),  # near, but behind
-    ("x" * 40 + "Bob Bob" + "x" * 40, 61, "40, 44"),  # 17 behind the last
-    ("Bob was it, Bob", -3, "answer_start -3"),
-    ("Bob and Bob", -1, "answer_start -1"),
-])
+@pytest.mark.parametrize(
+    "context, start, named",
+    [
+        ("Bob and " * 3 + "x" * 40, 50, "character 50"),  # several, none near
+        ("x" * 40 + " Bob Bob", 20, "41, 45"),  # near, but behind
+        ("x" * 40 + "Bob Bob" + "x" * 40, 61, "40, 44"),  # 17 behind the last
+        ("Bob was it, Bob", -3, "answer_start -3"),
+        ("Bob and Bob", -1, "answer_start -1"),
+    ],
+)
 def test_an_offset_that_leads_to_several_places_is_refused(load, context, start, named):
     """Also where the nearest place would be one of them; a negative start is no way to count from the end."""
     rows = [qa("Bob.", ["Bob"], [0]), qa(context, ["Bob"], [start])]
@@ -222,7 +266,8 @@ def test_an_offset_that_leads_to_several_places_is_refused(load, context, start,
 
 
 def test_two_readings_of_an_offset_that_differ_are_refused(load):
-    """In bytes it is the first Bob; if two characters were cut off it is the second. The other row is right as it is."""
+    """In bytes it is the first Bob; if two characters were cut off it is the second. The other row is right as it
+    is."""
     context = "äääääBobBob"
     assert context.encode()[10:13] == b"Bob" and context[10 - 2 :][:3] == "Bob"
     with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' .* 5, 8"):
@@ -238,10 +283,17 @@ def test_an_empty_answer_names_its_row(load):
 
 def test_an_answer_that_is_not_there_is_refused(load):
     with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' does not stand at character 0"):
-        load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": [qa("Ada.", ["Ada"], [0]), qa("Ada.", ["Bob"], [0])]})
+        load(
+            "squad",
+            "train",
+            "en",
+            {"rajpurkar__squad/plain_text/train": [qa("Ada.", ["Ada"], [0]), qa("Ada.", ["Bob"], [0])]},
+        )
 
 
-@pytest.mark.parametrize("name, path", [("xquad", "google__xquad/xquad.de/validation"), ("mlqa", "google__xtreme/MLQA.de.de/test")])
+@pytest.mark.parametrize(
+    "name, path", [("xquad", "google__xquad/xquad.de/validation"), ("mlqa", "google__xtreme/MLQA.de.de/test")]
+)
 def test_stripped_gold_of_qa_is_refused(load, name, path):
     with pytest.raises(UserError, match="stripped"):
         load(name, "test", "de", {path: [qa("Ada.", [""], [0])]})
@@ -277,7 +329,10 @@ def test_tydiqa_language_is_in_the_id_and_training_is_english_only(load, tmp_pat
 
 
 def test_mlqa_names_the_context_language_first(load, tmp_path):
-    files = {f"google__xtreme/MLQA.{pair}/test": [qa(f"{pair} Ada.", ["Ada"], [6])] for pair in ("de.de", "de.en", "en.de", "en.en")}
+    files = {
+        f"google__xtreme/MLQA.{pair}/test": [qa(f"{pair} Ada.", ["Ada"], [6])]
+        for pair in ("de.de", "de.en", "en.de", "en.en")
+    }
     examples, _ = load("mlqa", "test", "de", files)
     assert examples["context"][:] == ["de.de Ada."]
     assert get_task("mlqa").languages(Rows(tmp_path)) == ["en", "de"]
@@ -291,8 +346,12 @@ def test_mlqa_drops_the_articles_of_the_language(load):
 
 
 def v2_rows():
-    return [qa("Ada lives in Ulm.", ["Ulm"], [13]) | {"id": "1"}, qa("Ada lives in Ulm.", [], []) | {"id": "2"},
-            qa("Bob lives in Bonn.", ["Bonn"], [13]) | {"id": "3"}, qa("Bob lives in Bonn.", [], []) | {"id": "4"}]
+    return [
+        qa("Ada lives in Ulm.", ["Ulm"], [13]) | {"id": "1"},
+        qa("Ada lives in Ulm.", [], []) | {"id": "2"},
+        qa("Bob lives in Bonn.", ["Bonn"], [13]) | {"id": "3"},
+        qa("Bob lives in Bonn.", [], []) | {"id": "4"},
+    ]
 
 
 def test_squad_v2_trains_no_answer_on_the_first_token_and_squad_refuses_it(load, tokenizer):
@@ -306,7 +365,8 @@ def test_squad_v2_trains_no_answer_on_the_first_token_and_squad_refuses_it(load,
 def test_squad_v2_cuts_at_zero_and_at_the_best_threshold(load):
     examples, _ = load("squad_v2", "dev", "en", {"rajpurkar__squad_v2/squad_v2/validation": v2_rows()})
     task = get_task("squad_v2")
-    # sure of 1, wrongly unsure of 3, 2 rightly none, 4 wrongly answered by a little: the cut between -1 and 0.5 is worse
+    # sure of 1, wrongly unsure of 3, 2 rightly none, 4 wrongly answered by a little: the cut between -1 and 0.5 is
+    # worse
     predictions = [("Ulm", -3.0), ("Ada", 2.0), ("Bonn", 0.5), ("Bob", 1.0)]
     scores = task.score(predictions, examples, "en")
     assert scores["exact_match"] == 75 and scores["best_exact_match"] == 100 and scores["best_f1"] == 100
@@ -315,7 +375,8 @@ def test_squad_v2_cuts_at_zero_and_at_the_best_threshold(load):
 
 
 def reference_decode(start, end, offsets, contexts, n_best=20, longest=30):
-    """The published procedure, word for word slow: per window all pairs of the best starts and ends, then the best of all.
+    """The published procedure, word for word slow: per window all pairs of the best starts and ends, then the best of
+    all.
 
     offsets: per window, a list with None outside the context. Returns (text, null score minus the text's).
     """
@@ -325,9 +386,16 @@ def reference_decode(start, end, offsets, contexts, n_best=20, longest=30):
         null = score if null is None or score < null else null
         for i in sorted(range(len(s)), key=lambda t: -s[t])[:n_best]:
             for j in sorted(range(len(e)), key=lambda t: -e[t])[:n_best]:
-                if i >= len(spans) or j >= len(spans) or spans[i] is None or spans[j] is None or j < i or j - i + 1 > longest:
+                if (
+                    i >= len(spans)
+                    or j >= len(spans)
+                    or spans[i] is None
+                    or spans[j] is None
+                    or j < i
+                    or j - i + 1 > longest
+                ):
                     continue
-                found.append((s[i] + e[j], contexts[spans[i][0]:spans[j][1]]))
+                found.append((s[i] + e[j], contexts[spans[i][0] : spans[j][1]]))
     if not found:
         return "", float(np.finfo("float32").max)
     score, text = max(found, key=lambda pair: pair[0])
@@ -360,17 +428,27 @@ def test_decoding_agrees_with_hugging_faces_own_code_on_frozen_logits():
     examples = Dataset.from_dict(frozen["examples"])
     logits = np.array(frozen["start"], np.float32), np.array(frozen["end"], np.float32)
     ids = frozen["examples"]["id"]
-    assert dict(zip(ids, get_task("squad").decode(logits, frozen["features"], examples), strict=True)) == frozen["predictions"]
+    assert (
+        dict(zip(ids, get_task("squad").decode(logits, frozen["features"], examples), strict=True))
+        == frozen["predictions"]
+    )
     task = get_task("squad_v2")
     found = task.decode(logits, frozen["features"], examples)
     assert json.loads(task.lines(found, examples)[0]) == frozen["predictions_v2"]
     assert {i: odds for i, (_, odds) in zip(ids, found, strict=True)} == pytest.approx(frozen["null_odds"], abs=1e-5)
 
 
-# ---- multiple choice -------------------------------------------------------------------------------------------------
+# ---- multiple choice ------------------------------------------------------------------------------------------------
+
 
 def copa(label=0, question="cause"):
-    return {"premise": "The cup fell.", "choice1": "It broke.", "choice2": "Tom pushed it.", "question": question, "label": label}
+    return {
+        "premise": "The cup fell.",
+        "choice1": "It broke.",
+        "choice2": "Tom pushed it.",
+        "question": question,
+        "label": label,
+    }
 
 
 def siqa(label):
@@ -378,12 +456,23 @@ def siqa(label):
 
 
 def csqa(key):
-    return {"id": "1", "question": "Where?", "question_concept": "x", "answerKey": key,
-            "choices": {"label": list("BACDE"), "text": ["bank", "attic", "cave", "den", "eave"]}}
+    return {
+        "id": "1",
+        "question": "Where?",
+        "question_concept": "x",
+        "answerKey": key,
+        "choices": {"label": list("BACDE"), "text": ["bank", "attic", "cave", "den", "eave"]},
+    }
 
 
 def hellaswag(label, **more):
-    return {"ctx_a": "A man sits.", "ctx_b": "he", "ctx": "A man sits. he", "endings": ["a", "b", "c", "d"], "label": label} | more
+    return {
+        "ctx_a": "A man sits.",
+        "ctx_b": "he",
+        "ctx": "A man sits. he",
+        "endings": ["a", "b", "c", "d"],
+        "label": label,
+    } | more
 
 
 def test_social_iqa_counts_from_one(load):
@@ -399,11 +488,14 @@ def test_commonsense_qa_goes_by_the_letter(load):
     assert examples["label"][:] == [0, 4] and examples[0]["choices"] == ["attic", "bank", "cave", "den", "eave"]
 
 
-@pytest.mark.parametrize("name, path, row", [
-    ("csqa", "tau__commonsense_qa/default/validation", csqa("")),
-    ("hellaswag", "Rowan__hellaswag/default/validation", hellaswag("")),
-    ("copa", "aps__super_glue/copa/validation", copa(-1)),
-])
+@pytest.mark.parametrize(
+    "name, path, row",
+    [
+        ("csqa", "tau__commonsense_qa/default/validation", csqa("")),
+        ("hellaswag", "Rowan__hellaswag/default/validation", hellaswag("")),
+        ("copa", "aps__super_glue/copa/validation", copa(-1)),
+    ],
+)
 def test_hidden_answers_are_refused(load, name, path, row):
     with pytest.raises(UserError, match=r"row 1, column '\w+': ('|-1).*hidden gold"):
         load(name, "dev", "en", {path: [row]})
@@ -417,7 +509,13 @@ def test_hellaswag_without_its_two_halves_uses_the_whole(load):
 
 
 def test_cosmos_qa_prompt_is_context_and_question(load):
-    row = {"id": "1", "context": "It rained.", "question": "Why?", **{f"answer{i}": "abcd"[i] for i in range(4)}, "label": 3}
+    row = {
+        "id": "1",
+        "context": "It rained.",
+        "question": "Why?",
+        **{f"answer{i}": "abcd"[i] for i in range(4)},
+        "label": 3,
+    }
     examples, _ = load("cosmosqa", "dev", "en", {"allenai__cosmos_qa/default/validation": [row]})
     assert examples[0] == {"prompt": "It rained. Why?", "choices": ["a", "b", "c", "d"], "label": 3}
 
@@ -430,8 +528,11 @@ def test_copa_asks_for_the_cause_or_the_effect(load):
 
 
 def test_xcopa_trains_on_two_tasks_and_is_scored_in_english_on_copa(load, tmp_path):
-    files = {"aps__super_glue/copa/train": [copa(0)], "aps__super_glue/copa/validation": [copa(1)] * 2,
-             "cambridgeltl__xcopa/et/test": [copa(0) | {"premise": "Tass kukkus.", "changed": False}]}
+    files = {
+        "aps__super_glue/copa/train": [copa(0)],
+        "aps__super_glue/copa/validation": [copa(1)] * 2,
+        "cambridgeltl__xcopa/et/test": [copa(0) | {"premise": "Tass kukkus.", "changed": False}],
+    }
     assert get_task("xcopa").train_from == ("siqa", "copa")
     assert len(load("xcopa", "train", "en", files)[0]) == 1 and len(load("xcopa", "dev", "en", {})[0]) == 2
     assert len(load("xcopa", "test", "en", {})[0]) == 2
@@ -442,7 +543,8 @@ def test_xcopa_trains_on_two_tasks_and_is_scored_in_english_on_copa(load, tmp_pa
     assert "en" not in get_task("xcopa").languages(Rows("hub"))
 
 
-# ---- tagging ---------------------------------------------------------------------------------------------------------
+# ---- tagging --------------------------------------------------------------------------------------------------------
+
 
 def ner(tokens, tags=None):
     return {"tokens": tokens, "ner_tags": tags or [0] * len(tokens), "langs": ["de"] * len(tokens)}
@@ -491,7 +593,9 @@ def pos(tokens, tags=None):
 
 def test_words_of_several_parts_get_one_tag(load, tokenizer):
     """Vietnamese and French words may hold blanks; fused forms ("du") are one word in XTREME's files."""
-    examples, _ = load("udpos", "test", "vi", {"google__xtreme/udpos.Vietnamese/test": [pos(["Việt Nam", "du", "10 000", "x"])]})
+    examples, _ = load(
+        "udpos", "test", "vi", {"google__xtreme/udpos.Vietnamese/test": [pos(["Việt Nam", "du", "10 000", "x"])]}
+    )
     task = get_task("udpos")
     features = featurize(task, examples, tokenizer)
     (words,), (labels,) = features["words"][:], features["labels"][:]
@@ -499,7 +603,9 @@ def test_words_of_several_parts_get_one_tag(load, tokenizer):
 
 
 def test_only_the_first_sub_word_has_a_label(load, tokenizer):
-    examples, _ = load("udpos", "test", "de", {"google__xtreme/udpos.German/test": [pos(["Donaudampfschifffahrt", "fährt"], [7, 15])]})
+    examples, _ = load(
+        "udpos", "test", "de", {"google__xtreme/udpos.German/test": [pos(["Donaudampfschifffahrt", "fährt"], [7, 15])]}
+    )
     features = featurize(get_task("udpos"), examples, tokenizer)
     ids = tokenizer([["Donaudampfschifffahrt", "fährt"]], is_split_into_words=True)
     first = [ids.word_ids().index(w) for w in (0, 1)]
@@ -514,7 +620,9 @@ def test_long_sentences_are_split_and_rejoined(load, tokenizer):
     features = featurize(task, examples, tokenizer, 32)
     assert len(features) > 10 and max(map(len, features["input_ids"])) <= 32
     width = max(map(len, features["input_ids"]))
-    logits = np.array([[np.eye(17)[max(t, 0)] for t in [*row, *[-100] * (width - len(row))]] for row in features["labels"]])
+    logits = np.array(
+        [[np.eye(17)[max(t, 0)] for t in [*row, *[-100] * (width - len(row))]] for row in features["labels"]]
+    )
     predictions = task.decode(logits, features, examples)
     assert predictions == task.gold(examples)
     with pytest.raises(UserError, match="refusing to score a shortened prediction"):
@@ -526,13 +634,13 @@ def test_a_tag_too_few_is_refused(load):
         load("udpos", "test", "de", {"google__xtreme/udpos.German/test": [{"tokens": ["a", "b"], "pos_tags": [7]}]})
 
 
-# ---- CCG: made-up sentences, none from CCGbank -----------------------------------------------------------------------
+# ---- CCG: made-up sentences, none from CCGbank ----------------------------------------------------------------------
 
 CCG = {
     "jiant": "Cats sleep (\tN S\\NP (\nDogs a|b\tN N\n",
     "stagged": "Cats|NNS|N sleep|VBP|S\\NP (|(|(\nDogs|NNS|N a|b|XX|N\n",
     "auto": "ID=made_up.1 PARSER=GOLD NUMPARSE=1\n(<T S 0 2> (<L N NNS NNS Cats N>) (<L S\\NP VBP VBP sleep S\\NP>) "
-            "(<L ( -LRB- -LRB- -LRB- (>) )\nID=made_up.2\n(<T N 0 2> (<L N NNS NNS Dogs N>) (<L N XX XX a|b N>) )\n",
+    "(<L ( -LRB- -LRB- -LRB- (>) )\nID=made_up.2\n(<T N 0 2> (<L N NNS NNS Dogs N>) (<L N XX XX a|b N>) )\n",
 }
 
 
@@ -555,7 +663,9 @@ def test_ccg_auto_tree_by_sections(tmp_path):
         (folder / f"wsj_{section}01.auto").write_text(f"ID=made_up\n(<L N NNS NNS {word} N>)\n")
     rows = Rows(tmp_path)
     task = get_task("ccg")
-    words = {split: [w for s in task.load(split, "en", rows)["tokens"] for w in s] for split in ("train", "dev", "test")}
+    words = {
+        split: [w for s in task.load(split, "en", rows)["tokens"] for w in s] for split in ("train", "dev", "test")
+    }
     assert words == {"train": ["Cats", "Dogs"], "dev": ["Birds"], "test": ["Fish"]}
     assert all(rows.file(r["id"], r["config"], r["split"]) for r in rows.records), "records must find their file again"
 
@@ -568,18 +678,23 @@ def test_ccg_categories_not_in_train_are_neither_labels_nor_scored(tmp_path, tok
     task.prepare(rows)
     assert task.labels == ("N", "S")
     examples = task.load("dev", "en", rows)
-    assert examples["tags"][:] == [[0, 1, -100]] and rows.records[-1]["notes"] == ["1 words whose category is not in train are not scored"]
+    assert examples["tags"][:] == [[0, 1, -100]] and rows.records[-1]["notes"] == [
+        "1 words whose category is not in train are not scored"
+    ]
     assert [t for t in featurize(task, examples, tokenizer)["labels"][0] if t != -100] == [0, 1]
     assert task.score([["N", "N", "S"]], examples, "en") == {"accuracy": 50}
 
 
-@pytest.mark.parametrize("text, message", [
-    ("Cats sleep\tN\n", "line 1: 2 words, 1 categories"),
-    ("Cats|NNS|N sleep\n", "line 1: .*is neither"),
-    ("no form at all\n", "line 1: .*is neither"),
-    ("\n", "no sentence"),
-    (b"\xff\xfe\n", "byte 0 is not UTF-8"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("Cats sleep\tN\n", "line 1: 2 words, 1 categories"),
+        ("Cats|NNS|N sleep\n", "line 1: .*is neither"),
+        ("no form at all\n", "line 1: .*is neither"),
+        ("\n", "no sentence"),
+        (b"\xff\xfe\n", "byte 0 is not UTF-8"),
+    ],
+)
 def test_ccg_broken_files_are_named(tmp_path, text, message):
     (tmp_path / "ccgbank").mkdir()
     path = tmp_path / "ccgbank" / "train.tsv"
@@ -594,7 +709,8 @@ def test_without_ccgbank_one_is_told_what_it_is(tmp_path):
             get_task("ccg").load("train", "en", rows)
 
 
-# ---- retrieval -------------------------------------------------------------------------------------------------------
+# ---- retrieval ------------------------------------------------------------------------------------------------------
+
 
 def test_tatoeba_line_ends_go(load):
     row = {"source_sentence": "Ja.\n", "target_sentence": "Yes.\r\n", "source_lang": "deu", "target_lang": "eng"}
@@ -609,13 +725,19 @@ def test_gold_pairs_alone_are_no_mining(tmp_path):
 
 
 def lareqa_row(context, breaks, *questions):
-    qas = [{"id": i, "question": f"{i}?", "answers": [{"answer_start": at, "text": context[at]}]} for i, at in questions]
+    qas = [
+        {"id": i, "question": f"{i}?", "answers": [{"answer_start": at, "text": context[at]}]} for i, at in questions
+    ]
     return {"title": "", "context": context, "sentences": [], "sentence_breaks": breaks, "qas": qas}
 
 
 def test_lareqa_candidates_are_every_sentence_of_every_language(load):
-    files = {"lareqa__xquad-r/en/test": [lareqa_row("One. Two. Three.", [[0, 4], [5, 9], [10, 16]], ("q1", 5), ("q2", 4))],
-             "lareqa__xquad-r/de/test": [lareqa_row("Eins. Zwei. Zwei.", [[0, 5], [6, 11], [12, 17]], ("q1", 6), ("q2", 0))]}
+    files = {
+        "lareqa__xquad-r/en/test": [lareqa_row("One. Two. Three.", [[0, 4], [5, 9], [10, 16]], ("q1", 5), ("q2", 4))],
+        "lareqa__xquad-r/de/test": [
+            lareqa_row("Eins. Zwei. Zwei.", [[0, 5], [6, 11], [12, 17]], ("q1", 6), ("q2", 0))
+        ],
+    }
     pool, records = load("lareqa", "test", "en", files)
     assert pool.candidate_ids == ["en_1_0", "en_1_1", "en_1_2", "de_1_0", "de_1_1", "de_1_2"]
     assert pool.candidates[1] == "Two." and pool.contexts[1] == "One. Two. Three."
@@ -623,7 +745,9 @@ def test_lareqa_candidates_are_every_sentence_of_every_language(load):
     assert pool.query_ids == ["q1_en"] and pool.gold == [["en_1_1", "de_1_1", "de_1_2"]]
     assert any("1 questions left out" in note for r in records for note in r.get("notes", []))
     task = get_task("lareqa")
-    assert task.score([["en_1_1", "x", "de_1_1", "de_1_2"]], pool, "en")["map@20"] == pytest.approx(100 * (1 + 2 / 3 + 3 / 4) / 3)
+    assert task.score([["en_1_1", "x", "de_1_1", "de_1_2"]], pool, "en")["map@20"] == pytest.approx(
+        100 * (1 + 2 / 3 + 3 / 4) / 3
+    )
     assert task.metric == "map@20" and json.loads(task.lines([["de_1_0"]], pool)[0]) == {"q1_en": ["de_1_0"]}
     with pytest.raises(UserError, match="'sentence_breaks' is missing.*github.com"):
         load("lareqa", "test", "fr", {"lareqa__xquad-r/fr/test": [{"context": "x", "qas": []}]})
@@ -643,33 +767,53 @@ def test_mewslix_marks_the_mention_and_is_scored_by_reciprocal_rank(load):
     text = "First one. Ada {x} met Ada\nhere. Last."
     spans = [{"start": start, "end": end} for start, end in ((0, 10), (11, 32), (33, 38))]
     context = {"language": "de", "text": text, "sentence_spans": spans}
-    mentions = [{"example_id": f"m{i}", "entity_id": "Q7", "mention_span": {"start": at, "end": at + 3, "text": "Ada"}}
-                for i, at in enumerate((11, 23))]
-    entities = [{"entity_id": f"Q{i}", "title": f"t{i}", "description": f"d{i}", "description_language": "de"} for i in range(9)]
-    files = {"izhx__mewsli-x/de/test": [{"context": context, "mentions": mentions}],
-             "izhx__mewsli-x/candidate_entities/test": entities}
+    mentions = [
+        {"example_id": f"m{i}", "entity_id": "Q7", "mention_span": {"start": at, "end": at + 3, "text": "Ada"}}
+        for i, at in enumerate((11, 23))
+    ]
+    entities = [
+        {"entity_id": f"Q{i}", "title": f"t{i}", "description": f"d{i}", "description_language": "de"}
+        for i in range(9)
+    ]
+    files = {
+        "izhx__mewsli-x/de/test": [{"context": context, "mentions": mentions}],
+        "izhx__mewsli-x/candidate_entities/test": entities,
+    }
     pool, _ = load("mewslix", "test", "de", files)
     assert pool.queries == ["Ada: { Ada } (x) met Ada here.", "Ada: Ada (x) met { Ada } here."]
     assert pool.query_ids == ["m0", "m1"] and pool.gold == [["Q7"], ["Q7"]] and len(pool.candidates) == 9
     task = get_task("mewslix")
     scores = task.score([["Q1", "Q7"], ["Q7"]], pool, "de")
     assert task.metric == "mrr@20" and scores == {"mrr@20": 75}
-    for entity, message in (("", "'m0' has no entity_id"), ("Q99", "'m0' has the entity 'Q99', which is no candidate")):
+    for entity, message in (
+        ("", "'m0' has no entity_id"),
+        ("Q99", "'m0' has the entity 'Q99', which is no candidate"),
+    ):
         wrong = [mention | {"entity_id": entity} for mention in mentions]
         with pytest.raises(UserError, match=f"row 1, column 'mentions': {message}"):
-            load("mewslix", "test", "de", files | {"izhx__mewsli-x/de/test": [{"context": context, "mentions": wrong}]})
+            load(
+                "mewslix", "test", "de", files | {"izhx__mewsli-x/de/test": [{"context": context, "mentions": wrong}]}
+            )
 
 
-# ---- the Hub ---------------------------------------------------------------------------------------------------------
+# ---- the Hub --------------------------------------------------------------------------------------------------------
+
 
 def test_every_pinned_revision_is_a_whole_commit():
     """But for the Hub's own conversion of a repository that is a loading script: a branch."""
-    revisions = [s.revision for name in TASKS for s in get_task(name).sources if s.revision not in (None, "refs/convert/parquet")]
+    revisions = [
+        s.revision
+        for name in TASKS
+        for s in get_task(name).sources
+        if s.revision not in (None, "refs/convert/parquet")
+    ]
     assert len(revisions) > 20 and all(len(r) == 40 and int(r, 16) >= 0 for r in revisions)
 
 
 def test_cosmos_qa_is_read_from_its_authors(hub):
-    asked = hub([{"context": "c", "question": "q", "answer0": "a", "answer1": "b", "answer2": "c", "answer3": "d", "label": 0}])
+    asked = hub(
+        [{"context": "c", "question": "q", "answer0": "a", "answer1": "b", "answer2": "c", "answer3": "d", "label": 0}]
+    )
     rows = Rows("hub")
     get_task("cosmosqa").load("dev", "en", rows)
     (url,) = asked[0]["data_files"].values()
@@ -679,7 +823,8 @@ def test_cosmos_qa_is_read_from_its_authors(hub):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in TASKS if get_task(n).sources])
 def test_every_hub_id_opens_at_its_revision(name, monkeypatch):
-    """Needs a network. Opens every source of every split (the first rows), and asks for the columns the adapter reads."""
+    """Needs a network. Opens every source of every split (the first rows), and asks for the columns the adapter
+    reads."""
     from datasets import config, load_dataset
     from huggingface_hub import HfApi, constants
 
@@ -694,23 +839,31 @@ def test_every_hub_id_opens_at_its_revision(name, monkeypatch):
             for split in expression.split("+"):
                 if source.files:
                     url = source.files[split].format(revision=source.revision, language=language)
-                    data = load_dataset("csv" if url.endswith("csv") else "json", data_files=url, split="train", streaming=True)
+                    data = load_dataset(
+                        "csv" if url.endswith("csv") else "json", data_files=url, split="train", streaming=True
+                    )
                 else:
                     revision = source.revision or HfApi().dataset_info(source.id).sha
-                    data = load_dataset(source.id, source.config_of(language), split=split, revision=revision, streaming=True)
+                    data = load_dataset(
+                        source.id, source.config_of(language), split=split, revision=revision, streaming=True
+                    )
                 row = next(iter(data))
                 assert source.files or set(source.columns or task.columns) <= set(row)
 
 
-# ---- topics, and reading in many languages ---------------------------------------------------------------------------------
+# ---- topics, and reading in many languages --------------------------------------------------------------------------
+
 
 def topic(number, category="travel", text="We flew to Ulm."):
     return {"index_id": number, "category": category, "text": text}
 
 
 def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
-    files = {f"Davlan__sib200/{code}/{split}": [topic(7), topic(3, "science/technology", "Atoms are small.")]
-             for code in ("eng_Latn", "zho_Hant", "xho_Latn") for split in ("train", "validation", "test")}
+    files = {
+        f"Davlan__sib200/{code}/{split}": [topic(7), topic(3, "science/technology", "Atoms are small.")]
+        for code in ("eng_Latn", "zho_Hant", "xho_Latn")
+        for split in ("train", "validation", "test")
+    }
     task = get_task("sib200")
     for split in ("train", "dev", "test"):
         examples, (record,) = load("sib200", split, "zh-Hant", files)
@@ -718,16 +871,25 @@ def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
         assert (record["config"], record["rows"]) == ("zho_Hant", 2)
     assert task.languages(Rows(tmp_path)) == ["en", "xh", "zh-Hant"] and len(task.languages(Rows("hub"))) == 205
     assert task.lines([0, 1], examples) == ["science/technology", "travel"]
-    assert set(task.to_rows(examples).column_names) == {"text", "category", "index_id"}  # what a translation of them is written as
+    # what a translation of them is written as
+    assert set(task.to_rows(examples).column_names) == {"text", "category", "index_id"}
     features = featurize(task, examples, tokenizer)
     assert [tokenizer.decode(ids) for ids in features["input_ids"]] == [
-        tokenizer.decode(tokenizer(text)["input_ids"]) for text in examples["text_a"]]
+        tokenizer.decode(tokenizer(text)["input_ids"]) for text in examples["text_a"]
+    ]
 
 
-@pytest.mark.parametrize("row, told", [
-    (topic(1, "weather"), "row 2, column 'category': 'weather' is no label; expected one of science/technology, travel"),
-    (topic(1, None), "row 2, column 'category'"), (topic(1, text=None), "row 2, column 'text': empty (null)"),
-])
+@pytest.mark.parametrize(
+    "row, told",
+    [
+        (
+            topic(1, "weather"),
+            "row 2, column 'category': 'weather' is no label; expected one of science/technology, travel",
+        ),
+        (topic(1, None), "row 2, column 'category'"),
+        (topic(1, text=None), "row 2, column 'text': empty (null)"),
+    ],
+)
 def test_sib200_refuses_what_is_no_row_of_it(load, row, told):
     with pytest.raises(UserError) as error:
         load("sib200", "test", "en", {"Davlan__sib200/eng_Latn/test": [topic(0), row]})
@@ -735,7 +897,8 @@ def test_sib200_refuses_what_is_no_row_of_it(load, row, told):
 
 
 def test_the_first_rows_of_sib200_are_no_one_topic(load):
-    """Its test file is sorted by topic, and --max_eval_samples takes the first rows: the same ones in every language."""
+    """Its test file is sorted by topic, and --max_eval_samples takes the first rows: the same ones in every
+    language."""
     labels = get_task("sib200").labels
     rows = [topic(number, labels[number // 30], f"number {number}") for number in range(210)]
     files = {"Davlan__sib200/eng_Latn/test": rows, "Davlan__sib200/xho_Latn/test": rows[::-1]}
@@ -747,20 +910,41 @@ def test_the_first_rows_of_sib200_are_no_one_topic(load):
 
 
 def reading(answer, text="Bob lives in Ulm."):
-    return {"link": "x", "question_number": 1, "flores_passage": text, "question": "Where?", "correct_answer_num": answer, "dialect": "x",
-            "ds": "2023-05-03", **{f"mc_answer{i}": place for i, place in enumerate(("Ulm", "Bonn", "Rome", "Oslo"), 1)}}
+    return {
+        "link": "x",
+        "question_number": 1,
+        "flores_passage": text,
+        "question": "Where?",
+        "correct_answer_num": answer,
+        "dialect": "x",
+        "ds": "2023-05-03",
+        **{f"mc_answer{i}": place for i, place in enumerate(("Ulm", "Bonn", "Rome", "Oslo"), 1)},
+    }
 
 
 def test_belebele_is_trained_on_cosmosqa_unless_rows_of_its_own_are_named(load, tmp_path):
     cosmos = {"context": "It rains.", "question": "Why?", "label": 2} | {f"answer{i}": f"a{i}" for i in range(4)}
-    files = {"allenai__cosmos_qa/default/train": [cosmos] * 3, "allenai__cosmos_qa/default/validation": [cosmos],
-             "facebook__belebele/eng_Latn/test": [reading("1"), reading("4")], "facebook__belebele/als_Latn/test": [reading("2")],
-             "facebook__belebele/eng_Latn/collected": [reading("3", "Ada lives in Rome.")]}
+    files = {
+        "allenai__cosmos_qa/default/train": [cosmos] * 3,
+        "allenai__cosmos_qa/default/validation": [cosmos],
+        "facebook__belebele/eng_Latn/test": [reading("1"), reading("4")],
+        "facebook__belebele/als_Latn/test": [reading("2")],
+        "facebook__belebele/eng_Latn/collected": [reading("3", "Ada lives in Rome.")],
+    }
     examples, (record,) = load("belebele", "train", "en", files)
-    assert len(examples) == 3 and record["id"] == "allenai/cosmos_qa" and len(load("belebele", "dev", "en", {})[0]) == 1
+    assert (
+        len(examples) == 3 and record["id"] == "allenai/cosmos_qa" and len(load("belebele", "dev", "en", {})[0]) == 1
+    )
     examples, _ = load("belebele", "test", "en", {})
-    assert examples[1] == {"prompt": "Bob lives in Ulm. Where?", "choices": ["Ulm", "Bonn", "Rome", "Oslo"], "label": 3}
-    assert get_task("belebele").languages(Rows(tmp_path)) == ["en", "sq"] and len(get_task("belebele").languages(Rows("hub"))) == 122
+    assert examples[1] == {
+        "prompt": "Bob lives in Ulm. Where?",
+        "choices": ["Ulm", "Bonn", "Rome", "Oslo"],
+        "label": 3,
+    }
+    assert (
+        get_task("belebele").languages(Rows(tmp_path)) == ["en", "sq"]
+        and len(get_task("belebele").languages(Rows("hub"))) == 122
+    )
     examples, (record,) = load("belebele", "train", "en", {}, splits=["belebele.train=collected"])
     assert examples["prompt"][:] == ["Ada lives in Rome. Where?"] and examples["label"][:] == [2]
     assert (record["id"], record["split"]) == ("facebook/belebele", "collected")
@@ -770,7 +954,7 @@ def test_belebele_is_trained_on_cosmosqa_unless_rows_of_its_own_are_named(load, 
 
 def test_the_wide_tasks_are_no_part_of_a_submission(tmp_path, tiny_world):
     """Gold of a benchmark's layout holds the benchmarks' tasks alone, unless another is named."""
-    from xstilts import submission
+    from xstilts.xtreme import submission
 
     wide = {"ntrex", "flores", "sib200", "belebele"}
     assert not wide & set(TARGETS.split()) and not wide & set(submission.gold(Rows(tiny_world), tmp_path / "gold"))

@@ -58,8 +58,25 @@ def test_it_is_listed_and_loads(scitail):
 
 def test_it_trains_as_a_target(scitail, tiny_model, cli, tmp_path):
     out = tmp_path / "out"
-    done = cli("run_target.py", "--task", "scitail", "--model_name_or_path", tiny_model, "--data_root", scitail, "--output_dir", out,
-               "--max_steps", 2, "--per_device_train_batch_size", 8, "--max_seq_length", 32, "--learning_rate", "1e-3")
+    done = cli(
+        "run_target.py",
+        "--task",
+        "scitail",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        scitail,
+        "--output_dir",
+        out,
+        "--max_steps",
+        2,
+        "--per_device_train_batch_size",
+        8,
+        "--max_seq_length",
+        32,
+        "--learning_rate",
+        "1e-3",
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "results.json").read_text())
     assert record["task"] == "scitail" and set(record["scores"]) == {"en"} and record["n"] == {"en": 16}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import arguments
-from xstilts.arguments import DataArguments, RunArguments, parse
+from xstilts.cli import arguments
+from xstilts.cli.arguments import DataArguments, RunArguments, parse
 from xstilts.errors import UserError
 
-ROOT = Path(arguments.__file__).parents[1]
+ROOT = Path(arguments.__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes" / "arms").glob("*.yaml"))
 
 
@@ -56,7 +56,7 @@ def test_training_arguments_pass_through_yaml_first(recipe):
     path = recipe("learning_rate: 2e-5\nlogging_steps: 7\n")
     _, rest = read(["--config", path, "--learning_rate", "3e-5"])
     run = RunArguments(output_dir="out")
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train.training_arguments import training_arguments
 
     args = training_arguments(run, rest, {"learning_rate": 1e-3, "weight_decay": 0.5})
     assert (args.learning_rate, args.logging_steps, args.weight_decay) == (3e-5, 7, 0.5)
@@ -72,14 +72,19 @@ def test_unknown_key_of_ours_names_the_nearest(recipe, key, near):
         read(["--config", recipe(f"{key}: 1\n")], training=False)
 
 
-@pytest.mark.parametrize("flag, near", [
-    ("--learning_rat=1", "learning_rate"), ("--num_train_epoch=1", "num_train_epochs"),
-    # with training a key that is nobody's may be one of ours, misspelt
-    ("--temprature=1", "temperature"), ("--max_train_sample=1", "max_train_samples"),
-])
+@pytest.mark.parametrize(
+    "flag, near",
+    [
+        ("--learning_rat=1", "learning_rate"),
+        ("--num_train_epoch=1", "num_train_epochs"),
+        # with training a key that is nobody's may be one of ours, misspelt
+        ("--temprature=1", "temperature"),
+        ("--max_train_sample=1", "max_train_samples"),
+    ],
+)
 @pytest.mark.parametrize("way", ["command line", "yaml"])
 def test_unknown_key_of_training_names_the_nearest(recipe, flag, near, way):
-    from xstilts.training_arguments import training_arguments
+    from xstilts.train.training_arguments import training_arguments
 
     key = flag.lstrip("-").partition("=")[0]
     argv = [flag] if way == "command line" else ["--config", recipe(f"{key}: 1\n")]
@@ -92,39 +97,64 @@ def test_flags_are_not_abbreviated():
         read(["--temp", "2"], training=False)
 
 
-@pytest.mark.parametrize("argv, told", [
-    (["--temperature", "warm"], "temperature"), (["--temperature", "wa\nrm"], "temperature"),
-    (["--examples_cap", "1.5"], "examples_cap"), (["--benchmark", "glue"], "xtreme"),
-])
+@pytest.mark.parametrize(
+    "argv, told",
+    [
+        (["--temperature", "warm"], "temperature"),
+        (["--temperature", "wa\nrm"], "temperature"),
+        (["--examples_cap", "1.5"], "examples_cap"),
+        (["--benchmark", "glue"], "xtreme"),
+    ],
+)
 def test_wrong_value_names_its_argument(argv, told):
     with pytest.raises(UserError, match=told) as caught:
         read(argv)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text, told", [
-    ("temperature: [1, 2]\n", "temperature takes one value"), ("a: [1\n", "not valid YAML"), ("- mnli\n", "key: value"),
-    ("temperature: warm\n", "temperature"),
-    ("seeds: [1, two]\n", "--seeds: invalid int value: 'two'"), ("seeds: {one: 1}\n", "seeds takes one value, or a list"),
-])
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("temperature: [1, 2]\n", "temperature takes one value"),
+        ("a: [1\n", "not valid YAML"),
+        ("- mnli\n", "key: value"),
+        ("temperature: warm\n", "temperature"),
+        ("seeds: [1, two]\n", "--seeds: invalid int value: 'two'"),
+        ("seeds: {one: 1}\n", "seeds takes one value, or a list"),
+    ],
+)
 def test_wrong_yaml_is_one_line(recipe, text, told):
     with pytest.raises(UserError, match=told) as caught:
         read(["--config", recipe(text)])
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text, told", [
-    ("seed: 1\nseed: 2\n", "line 2: .*'seed' is given twice"), ("max-seq-length: 8\nmax_seq_length: 8\n", "max_seq_length is given twice"),
-    ("help: true\n", "help belongs on the command line"), ("config: x.yaml\n", "config belongs on the command line"),
-    ("temperature: null\n", "temperature has no value"), ("learning_rate: ~\n", "learning_rate has no value"),
-    ("benchmark: glue\n", "xtreme-r"), ("keep: maybe\n", "--keep"), ("tasks: []\n", "tasks takes a list"),
-    ("tasks: [mnli, null]\n", "tasks takes a list"), ("tasks: [mnli, --keep]\n", "tasks takes a list"),
-    ("lr_scheduler_kwargs: {num_cycles: 3}\n", "JSON goes in quotes"), ("learning_rate: fast\n", "--learning_rate: invalid float value"),
-    ("logging_steps: 1e309\n", "--logging_steps inf"), ("temperature: .nan\n", "invalid float value"),
-    ("temperature: nan\n", "temperature nan"),
-    ("max_train_samples: 1.0\n", "invalid int value"), ("seeds: [1_0, x]\n", "'x'"), ("1: 2\n", "'1' is unknown"),
-    ("<<: {seed: 1}\n", "'<<' is unknown"), ("max_train_samples: 2001-99-99\n", "invalid int value: '2001-99-99'"),
-])
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("seed: 1\nseed: 2\n", "line 2: .*'seed' is given twice"),
+        ("max-seq-length: 8\nmax_seq_length: 8\n", "max_seq_length is given twice"),
+        ("help: true\n", "help belongs on the command line"),
+        ("config: x.yaml\n", "config belongs on the command line"),
+        ("temperature: null\n", "temperature has no value"),
+        ("learning_rate: ~\n", "learning_rate has no value"),
+        ("benchmark: glue\n", "xtreme-r"),
+        ("keep: maybe\n", "--keep"),
+        ("tasks: []\n", "tasks takes a list"),
+        ("tasks: [mnli, null]\n", "tasks takes a list"),
+        ("tasks: [mnli, --keep]\n", "tasks takes a list"),
+        ("lr_scheduler_kwargs: {num_cycles: 3}\n", "JSON goes in quotes"),
+        ("learning_rate: fast\n", "--learning_rate: invalid float value"),
+        ("logging_steps: 1e309\n", "--logging_steps inf"),
+        ("temperature: .nan\n", "invalid float value"),
+        ("temperature: nan\n", "temperature nan"),
+        ("max_train_samples: 1.0\n", "invalid int value"),
+        ("seeds: [1_0, x]\n", "'x'"),
+        ("1: 2\n", "'1' is unknown"),
+        ("<<: {seed: 1}\n", "'<<' is unknown"),
+        ("max_train_samples: 2001-99-99\n", "invalid int value: '2001-99-99'"),
+    ],
+)
 def test_yaml_that_would_be_taken_for_something_else_is_refused(recipe, text, told):
     with pytest.raises(UserError, match=f"recipe.yaml.*{told}") as caught:
         read(["--config", recipe(text)])
@@ -144,11 +174,18 @@ def test_a_list_of_yaml_takes_no_word_of_the_command_line(recipe):
         read(["stray", "--config", recipe("tasks: [a]\n")])
 
 
-@pytest.mark.parametrize("argv, told", [
-    (["--config", "a", "--config", "b"], "given 2 times"), (["--temperature", "1", "2"], "'2' belongs to no argument"),
-    (["--tasks=--"], "no value"), (["--data_root=~/rows"], "the shell replaces ~"), (["--logging_steps", "1e309"], "--logging_steps inf"),
-    (["--deepspeed", "none.json"], "--deepspeed none.json: no such file"), (["--fsdp_config", "."], "is a folder"),
-])
+@pytest.mark.parametrize(
+    "argv, told",
+    [
+        (["--config", "a", "--config", "b"], "given 2 times"),
+        (["--temperature", "1", "2"], "'2' belongs to no argument"),
+        (["--tasks=--"], "no value"),
+        (["--data_root=~/rows"], "the shell replaces ~"),
+        (["--logging_steps", "1e309"], "--logging_steps inf"),
+        (["--deepspeed", "none.json"], "--deepspeed none.json: no such file"),
+        (["--fsdp_config", "."], "is a folder"),
+    ],
+)
 def test_words_that_mean_nothing_are_refused(argv, told):
     with pytest.raises(UserError, match=told):
         read(argv)
@@ -156,8 +193,15 @@ def test_words_that_mean_nothing_are_refused(argv, told):
 
 def test_a_name_with_dashes_is_the_same_argument(recipe):
     from_line, _ = read(["--examples-cap=3", "--data-root", "x"])
-    assert from_line == read(["--config", recipe("examples-cap: 3\ndata-root: x\n")])[0] and from_line[0].examples_cap == 3
-    assert read(["--learning-rate=1", "--num-train-epochs", "2"])[1] == ["--learning_rate=1", "--num_train_epochs", "2"]
+    assert (
+        from_line == read(["--config", recipe("examples-cap: 3\ndata-root: x\n")])[0]
+        and from_line[0].examples_cap == 3
+    )
+    assert read(["--learning-rate=1", "--num-train-epochs", "2"])[1] == [
+        "--learning_rate=1",
+        "--num_train_epochs",
+        "2",
+    ]
 
 
 def test_the_fields_of_training_arguments_are_read_from_their_source():
@@ -166,10 +210,14 @@ def test_the_fields_of_training_arguments_are_read_from_their_source():
 
     from transformers import TrainingArguments
 
-    from xstilts.words import training_fields
+    from xstilts.cli.words import training_fields
 
     assert list(training_fields()) == [f.name for f in fields(TrainingArguments) if f.init]
-    found = {name: getattr(TrainingArguments(output_dir="x"), name) for name, kind in training_fields().items() if kind is not str}
+    found = {
+        name: getattr(TrainingArguments(output_dir="x"), name)
+        for name, kind in training_fields().items()
+        if kind is not str
+    }
     assert {"learning_rate", "max_steps", "logging_steps"} <= found.keys()
     assert all(value is None or isinstance(value, int | float) for value in found.values())
 
@@ -198,21 +246,61 @@ def test_every_arm_parses_with_its_script(path, parsed_by):
     assert set(values.get("tasks", [])) <= set(TASKS)
 
 
-@pytest.mark.parametrize("argv", [
-    "--max_train_samples 0", "--max_train_samples -4", "--max_eval_samples 0", "--max_seq_length 0", "--max_seq_length -5",
-    "--max_seq_length 5", "--seed -1", "--seed 4294967296", "--learning_rate nan", "--learning_rate -1", "--max_steps 0", "--max_steps -7",
-    "--num_train_epochs 0", "--num_train_epochs nan", "--num_train_epochs inf", "--per_device_train_batch_size 0",
-    "--per_device_eval_batch_size 0", "--gradient_accumulation_steps -2", "--warmup_steps nan", "--logging_steps nan",
-    "--logging_steps -1",
-    "--max_grad_norm nan", "--dataloader_num_workers -1", "--adam_beta1 2", "--report_to bogus", "--fsdp full_shard",
-    "--label_smoothing_factor 0.1", "--prediction_loss_only true", "--dataloader_drop_last true", "--resume_from_checkpoint x",
-    "--metric_for_best_model bogus", "--lr_scheduler_type cosine_with_restarts --lr_scheduler_kwargs {\"a\":1}", "--arm \udcff",
-])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--max_train_samples 0",
+        "--max_train_samples -4",
+        "--max_eval_samples 0",
+        "--max_seq_length 0",
+        "--max_seq_length -5",
+        "--max_seq_length 5",
+        "--seed -1",
+        "--seed 4294967296",
+        "--learning_rate nan",
+        "--learning_rate -1",
+        "--max_steps 0",
+        "--max_steps -7",
+        "--num_train_epochs 0",
+        "--num_train_epochs nan",
+        "--num_train_epochs inf",
+        "--per_device_train_batch_size 0",
+        "--per_device_eval_batch_size 0",
+        "--gradient_accumulation_steps -2",
+        "--warmup_steps nan",
+        "--logging_steps nan",
+        "--logging_steps -1",
+        "--max_grad_norm nan",
+        "--dataloader_num_workers -1",
+        "--adam_beta1 2",
+        "--report_to bogus",
+        "--fsdp full_shard",
+        "--label_smoothing_factor 0.1",
+        "--prediction_loss_only true",
+        "--dataloader_drop_last true",
+        "--resume_from_checkpoint x",
+        "--metric_for_best_model bogus",
+        '--lr_scheduler_type cosine_with_restarts --lr_scheduler_kwargs {"a":1}',
+        "--arm \udcff",
+    ],
+)
 def test_a_value_nothing_can_be_done_with_is_refused_before_the_work(argv, cli, tiny_model, tiny_world, tmp_path):
-    """Such were a traceback after rows and model, or worse: no training, a length that did not cut, a smoothing that was none."""
+    """Such were a traceback after rows and model, or worse: no training, a length that did not cut, a smoothing that
+    was none."""
     more = [] if "epochs" in argv else ["--max_steps", 2]
-    found = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, *more,
-                "--output_dir", tmp_path, *argv.split(" "))
+    found = cli(
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        *more,
+        "--output_dir",
+        tmp_path,
+        *argv.split(" "),
+    )
     assert found.returncode == 2 and "Traceback" not in found.stderr, found.stderr
     said = found.stderr.strip().splitlines()[-1]
     assert argv.split(" ")[0].rstrip("12") in said or "arm" in argv or "adam" in argv or "scheduler" in argv, said

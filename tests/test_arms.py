@@ -1,4 +1,5 @@
-"""The arms of a family: the same rows, order, batches and steps in whatever language; what cannot be matched is refused."""
+"""The arms of a family: the same rows, order, batches and steps in whatever language; what cannot be matched is
+refused."""
 
 import json
 import math
@@ -15,10 +16,11 @@ from tasks import get_task
 from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import batching, code_switch, families, multilingual, results, runner
-from xstilts.arguments import ArmArguments, FamilyArguments
-from xstilts.arms import read_arm
+from xstilts.cli.arguments import ArmArguments, FamilyArguments
+from xstilts.cli.arms import read_arm
+from xstilts.run import results
 from xstilts.run.settings import outdated
+from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -63,7 +65,8 @@ def arm(rows, lexicons):
 
 @pytest.fixture
 def languages_of(rows):
-    """`languages_of("xnli", examples)`: for each row the languages that its first and its second field may be in, by their texts."""
+    """`languages_of("xnli", examples)`: for each row the languages that its first and its second field may be in, by
+    their texts."""
     texts = {}
 
     def find(task, examples):
@@ -71,15 +74,21 @@ def languages_of(rows):
         if task not in texts:
             found = multilingual.parallel(get_task(task), LANGUAGES, False, rows, None)[0]
             texts[task] = {field: {code: data[field][:] for code, data in found.items()} for field in fields}
-        drawn = [[{code for code, of in texts[task][field].items() if of[number] == text} for number, text in enumerate(examples[field])]
-                 for field in fields]
+        drawn = [
+            [
+                {code for code, of in texts[task][field].items() if of[number] == text}
+                for number, text in enumerate(examples[field])
+            ]
+            for field in fields
+        ]
         assert all(map(all, drawn)), "a text of another row"
         return list(zip(*drawn, strict=True))
 
     return find
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("task", ["xnli", "squad", "pawsx"])  # by number, by id and with answers, by id
 def test_every_arm_has_the_same_rows_in_the_same_order(task, arm):
@@ -105,9 +114,17 @@ def test_topics_in_any_number_of_languages(languages, arm, rows):
     for mode in ("multilingual", "translated") if len(languages) > 1 else ():
         other = arm("sib200", mode, family=family)
         assert not other.notes and other.english.to_dict() == english.examples.to_dict()
-        assert task.ids(other.examples) == task.ids(english.examples) and other.examples["label"][:] == english.examples["label"][:]
+        assert (
+            task.ids(other.examples) == task.ids(english.examples)
+            and other.examples["label"][:] == english.examples["label"][:]
+        )
         of_language = {code: task.load("train", code, rows)["text_a"][:] for code in LANGUAGES}
-        drawn = {code for row, text in enumerate(other.examples["text_a"]) for code in LANGUAGES if of_language[code][row] == text}
+        drawn = {
+            code
+            for row, text in enumerate(other.examples["text_a"])
+            for code in LANGUAGES
+            if of_language[code][row] == text
+        }
         assert drawn == set(languages) - ({"en"} if mode == "translated" else set())
     shuffled = arm("sib200", family=family, shuffle_labels=True)
     assert Counter(shuffled.examples["label"]) == Counter(english.examples["label"])
@@ -125,7 +142,10 @@ def test_rows_whose_answer_is_lost_in_one_language_are_in_no_arm(arm, rows):
     english = arm("squad")
     assert set(english.examples["id"]) == shared
     (note,) = english.notes
-    assert note.startswith(f"squad: {len(shared)} of {len(ids['en'])} English rows") and f"qab {len(ids['en'] - ids['qab'])}" in note
+    assert (
+        note.startswith(f"squad: {len(shared)} of {len(ids['en'])} English rows")
+        and f"qab {len(ids['en'] - ids['qab'])}" in note
+    )
     with_back = arm("squad", family=replace(FAMILY, match_roundtrip=True))
     assert set(with_back.examples["id"]) == shared & back
     assert arm("squad", limit=7).examples["id"][:] == english.examples["id"][:7], "the first of the shared rows"
@@ -133,8 +153,10 @@ def test_rows_whose_answer_is_lost_in_one_language_are_in_no_arm(arm, rows):
 
 @pytest.mark.parametrize("task", ["xnli", "squad"])
 def test_languages_are_drawn_as_the_arm_says(task, arm, languages_of):
-    seen = {mode: [languages_of(task, arm(task, mode, seed=seed).examples) for seed in range(2)]
-            for mode in ("multilingual", "translated", "cross", "hybrid")}  # each row, each field
+    seen = {
+        mode: [languages_of(task, arm(task, mode, seed=seed).examples) for seed in range(2)]
+        for mode in ("multilingual", "translated", "cross", "hybrid")
+    }  # each row, each field
     for mode, by_seed in seen.items():
         together = []
         for drawn in by_seed:
@@ -154,7 +176,9 @@ def test_languages_are_drawn_as_the_arm_says(task, arm, languages_of):
 
 def test_answers_stand_where_the_arm_says_they_do(arm):
     given = {mode: arm("squad", mode) for mode in MODES} | {
-        "codeswitched": arm("squad", code_switch="multilingual", switch_probability=0.7), "shuffled": arm("squad", shuffle_labels=True)}
+        "codeswitched": arm("squad", code_switch="multilingual", switch_probability=0.7),
+        "shuffled": arm("squad", shuffle_labels=True),
+    }
     for name, one in given.items():
         for row in one.examples:
             for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True):
@@ -167,7 +191,15 @@ def test_answers_stand_where_the_arm_says_they_do(arm):
     assert moved.remove_columns("answers").to_dict() == english.remove_columns("answers").to_dict()
     for old, new in zip(english["answers"], moved["answers"], strict=True):
         assert [len(text) for text in new["text"]] == [len(old["text"][0])]
-    assert np.mean([a["answer_start"][0] != b["answer_start"][0] for a, b in zip(english["answers"], moved["answers"], strict=True)]) > 0.8
+    assert (
+        np.mean(
+            [
+                a["answer_start"][0] != b["answer_start"][0]
+                for a, b in zip(english["answers"], moved["answers"], strict=True)
+            ]
+        )
+        > 0.8
+    )
 
 
 def test_shuffled_labels_are_as_many_of_each(arm):
@@ -177,12 +209,20 @@ def test_shuffled_labels_are_as_many_of_each(arm):
     assert english.examples["label"][:] != shuffled.examples["label"][:] != other.examples["label"][:]
     tags, dealt = arm("udpos", family=FamilyArguments()), arm("udpos", family=FamilyArguments(), shuffle_labels=True)
     assert [len(row) for row in tags.examples["tags"]] == [len(row) for row in dealt.examples["tags"]]
-    assert Counter(t for row in tags.examples["tags"] for t in row) == Counter(t for row in dealt.examples["tags"] for t in row)
+    assert Counter(t for row in tags.examples["tags"] for t in row) == Counter(
+        t for row in dealt.examples["tags"] for t in row
+    )
 
 
 def test_choices_are_code_switched(arm):
-    plain, switched = arm("hellaswag", family=FamilyArguments()), arm("hellaswag", code_switch="multilingual", family=FamilyArguments())
-    assert plain.examples["label"][:] == switched.examples["label"][:] and plain.examples["choices"][:] != switched.examples["choices"][:]
+    plain, switched = (
+        arm("hellaswag", family=FamilyArguments()),
+        arm("hellaswag", code_switch="multilingual", family=FamilyArguments()),
+    )
+    assert (
+        plain.examples["label"][:] == switched.examples["label"][:]
+        and plain.examples["choices"][:] != switched.examples["choices"][:]
+    )
     assert all(len(choices) == 4 for choices in switched.examples["choices"])
 
 
@@ -203,7 +243,8 @@ def test_a_mixture_keeps_english_what_has_no_other_languages(rows):
     assert one.notes == ["mnli: English rows only, there are no others"] and len(one.examples) > 20
 
 
-# ---- what cannot be matched -------------------------------------------------------------------------------------------
+# ---- what cannot be matched -----------------------------------------------------------------------------------------
+
 
 def pairs(texts, labels, ids=None):
     data = Dataset.from_dict({"text_a": texts, "text_b": texts, "label": labels})
@@ -222,10 +263,13 @@ def made():
     return make
 
 
-@pytest.mark.parametrize("foreign, message", [
-    (pairs(["x"] * 19, [0, 1] * 9 + [0]), "not as many in each language: en 20, de 19"),
-    (pairs(["x"] * 20, [1, 0] * 10), "other labels than in English: de 20 of 20. They are not the same rows"),
-])
+@pytest.mark.parametrize(
+    "foreign, message",
+    [
+        (pairs(["x"] * 19, [0, 1] * 9 + [0]), "not as many in each language: en 20, de 19"),
+        (pairs(["x"] * 20, [1, 0] * 10), "other labels than in English: de 20 of 20. They are not the same rows"),
+    ],
+)
 def test_rows_without_ids_that_are_not_the_same_rows_are_refused(made, foreign, message):
     task = made(en=pairs(["x"] * 20, [0, 1] * 10), de=foreign)
     with pytest.raises(UserError, match=message):
@@ -234,9 +278,13 @@ def test_rows_without_ids_that_are_not_the_same_rows_are_refused(made, foreign, 
 
 def test_rows_whose_label_differs_in_one_language_are_left_out(made):
     labels = [0, 1] * 10
-    task = made(en=pairs(list("abcdefghijklmnopqrst"), labels), de=pairs(list("ABCDEFGHIJKLMNOPQRST"), [1, *labels[1:]]))
+    task = made(
+        en=pairs(list("abcdefghijklmnopqrst"), labels), de=pairs(list("ABCDEFGHIJKLMNOPQRST"), [1, *labels[1:]])
+    )
     found, notes = multilingual.parallel(task, ["en", "de"], False, None, None)
-    assert found["en"]["text_a"][:] == list("bcdefghijklmnopqrst") and found["de"]["text_a"][:] == list("BCDEFGHIJKLMNOPQRST")
+    assert found["en"]["text_a"][:] == list("bcdefghijklmnopqrst") and found["de"]["text_a"][:] == list(
+        "BCDEFGHIJKLMNOPQRST"
+    )
     assert notes == ["xnli: 1 rows left out whose label is not the same in all; other than in English: de 1"]
 
 
@@ -250,47 +298,67 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
     def of(n):
         return Dataset.from_dict({"tokens": [["a"]] * n, "tags": [[0]] * n})
 
-    with pytest.raises(UserError, match="20 rows in 2 languages are 10 of each, but there are only jv 4.*--max_train_samples 8 or less"):
+    with pytest.raises(
+        UserError,
+        match="20 rows in 2 languages are 10 of each, but there are only jv 4.*--max_train_samples 8 or less",
+    ):
         multilingual.native(made("panx", en=of(20), jv=of(4)), ["en", "jv"], None, None)
     with pytest.raises(UserError, match="panx's rows in other languages are not its English ones"):
         task = made("panx", en=of(4), jv=of(4))
-        multilingual.load(task, FamilyArguments(train_languages=["en", "jv"]), ArmArguments(language_mode="cross"), None, None, 0, {})
+        multilingual.load(
+            task, FamilyArguments(train_languages=["en", "jv"]), ArmArguments(language_mode="cross"), None, None, 0, {}
+        )
 
 
-@pytest.mark.parametrize("family, given, message", [
-    ({}, {"language_mode": "multilingual"}, "multilingual needs --train_languages with one beside English"),
-    ({"train_languages": ["en"]}, {"language_mode": "translated"}, "translated needs --train_languages with one beside English"),
-    ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs two --train_languages"),
-    ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip, in every arm"),
-    ({"train_languages": ["en", "de"]}, {"language_mode": "hybrid", "alpha": 1.5}, "--alpha 1.5"),
-    ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
-    ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),
-    ({"lexicon": "x"}, {"code_switch": "multilingual", "switch_probability": 0.0}, "--switch_probability 0.0"),
-    ({"train_languages": ["de"], "lexicon": "x"}, {"code_switch": "bilingual", "language_mode": "translated"}, "not translated"),
-    ({}, {"switch_languages": ["de"]}, "--switch_languages goes with --code_switch"),
-    ({}, {"switch_treebank": True}, "--switch_treebank goes with --code_switch"),
-    ({}, {"skip_identities": True}, "--skip_identities goes with --code_switch"),
-])
+@pytest.mark.parametrize(
+    "family, given, message",
+    [
+        ({}, {"language_mode": "multilingual"}, "multilingual needs --train_languages with one beside English"),
+        (
+            {"train_languages": ["en"]},
+            {"language_mode": "translated"},
+            "translated needs --train_languages with one beside English",
+        ),
+        ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs two --train_languages"),
+        ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip, in every arm"),
+        ({"train_languages": ["en", "de"]}, {"language_mode": "hybrid", "alpha": 1.5}, "--alpha 1.5"),
+        ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
+        ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),
+        ({"lexicon": "x"}, {"code_switch": "multilingual", "switch_probability": 0.0}, "--switch_probability 0.0"),
+        (
+            {"train_languages": ["de"], "lexicon": "x"},
+            {"code_switch": "bilingual", "language_mode": "translated"},
+            "not translated",
+        ),
+        ({}, {"switch_languages": ["de"]}, "--switch_languages goes with --code_switch"),
+        ({}, {"switch_treebank": True}, "--switch_treebank goes with --code_switch"),
+        ({}, {"skip_identities": True}, "--skip_identities goes with --code_switch"),
+    ],
+)
 def test_arguments_that_cannot_go_together(family, given, message):
     with pytest.raises(UserError, match=message):
         families.check(FamilyArguments(**family), ArmArguments(**given))
 
 
-@pytest.mark.parametrize("task, given, message", [
-    ("mnli", {"language_mode": "multilingual"}, "mnli has English train rows only"),
-    ("panx", {"code_switch": "multilingual"}, "words of its texts cannot be replaced"),
-    ("squad_v2", {"shuffle_labels": True}, "some questions have no answer"),
-    ("xnli", {"language_mode": "multilingual"}, r"No rows at .*facebook__xnli/qaa/train.parquet"),
-    ("sib200", {"language_mode": "cross"}, "sib200 has one text a row, which cannot be in two languages"),
-    ("sib200", {"language_mode": "hybrid"}, "sib200 has one text a row, which cannot be in two languages"),
-])
+@pytest.mark.parametrize(
+    "task, given, message",
+    [
+        ("mnli", {"language_mode": "multilingual"}, "mnli has English train rows only"),
+        ("panx", {"code_switch": "multilingual"}, "words of its texts cannot be replaced"),
+        ("squad_v2", {"shuffle_labels": True}, "some questions have no answer"),
+        ("xnli", {"language_mode": "multilingual"}, r"No rows at .*facebook__xnli/qaa/train.parquet"),
+        ("sib200", {"language_mode": "cross"}, "sib200 has one text a row, which cannot be in two languages"),
+        ("sib200", {"language_mode": "hybrid"}, "sib200 has one text a row, which cannot be in two languages"),
+    ],
+)
 def test_tasks_that_an_arm_does_not_fit(task, given, message, tiny_world, lexicons):
     family = FAMILY if "language_mode" in given else FamilyArguments()
     with pytest.raises(UserError, match=message):
         multilingual.load(get_task(task), family, ArmArguments(**given), Rows(tiny_world), None, 0, lexicons)
 
 
-# ---- features ----------------------------------------------------------------------------------------------------------
+# ---- features -------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("task, length", [("xnli", 60), ("squad", 48)])
 def test_batches_hold_the_same_rows_in_every_arm(task, length, arm, tokenizer):
@@ -303,14 +371,15 @@ def test_batches_hold_the_same_rows_in_every_arm(task, length, arm, tokenizer):
         assert features["example"][:] == list(range(len(one.examples)))
         sampler = batching.EpochSampler(features["length"][:], 4, seed=0)
         order[name] = list(sampler)
-        windows[name] = len(runner.featurize(get_task(task), one.examples, tokenizer, length, True, "all"))
+        windows[name] = len(featurizing.featurize(get_task(task), one.examples, tokenizer, length, True, "all"))
         if task == "squad":
             assert sum(label != [0, 0] for label in features["labels"]) > 0.9 * len(features)
     assert len(set(map(tuple, order.values()))) == 1
     assert (len(set(windows.values())) > 1) == (task == "squad"), "no context was cut: the test says nothing"
 
 
-# ---- translations beside the rows ---------------------------------------------------------------------------------------
+# ---- translations beside the rows -----------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def two(tmp_path):
@@ -319,7 +388,9 @@ def two(tmp_path):
         for code in codes:
             folder = tmp_path / root / "facebook__xnli" / code
             folder.mkdir(parents=True)
-            (folder / "train.jsonl").write_text(json.dumps({"premise": f"{root} {code}", "hypothesis": "x", "label": 0}) + "\n")
+            (folder / "train.jsonl").write_text(
+                json.dumps({"premise": f"{root} {code}", "hypothesis": "x", "label": 0}) + "\n"
+            )
             if root == "more":
                 (folder / "train.translation.json").write_text(json.dumps({"model": "me/mt"}))
     return tmp_path / "rows", tmp_path / "more"
@@ -327,7 +398,11 @@ def two(tmp_path):
 
 def test_translations_are_read_where_the_rows_have_none_and_named(two):
     rows, task = Rows(two[0], translations=two[1]), get_task("xnli")
-    assert [task.load("train", code, rows)["text_a"][0] for code in ("en", "de", "fr")] == ["rows en", "rows de", "more fr"]
+    assert [task.load("train", code, rows)["text_a"][0] for code in ("en", "de", "fr")] == [
+        "rows en",
+        "rows de",
+        "more fr",
+    ]
     assert [record.get("translated_by") for record in rows.records] == [None, None, "me/mt"]
     record = SimpleNamespace(data=rows.records, finished="")
     assert outdated(record, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
@@ -368,27 +443,63 @@ def test_a_source_of_several_languages_is_not_asked_for_english():
     assert task.locate("train", "de", Rows("hub"))[:2] == (task.sources[1], "de")
 
 
-# ---- through the scripts --------------------------------------------------------------------------------------------------
+# ---- through the scripts --------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def train(cli, tiny_model, tiny_world, translations, tmp_path):
-    """`train("xnli+cross", *more)`: an arm by its recipe, as make calls it -> (what the script did, its record or None)."""
+    """`train("xnli+cross", *more)`: an arm by its recipe, as make calls it -> (what the script did, its record or
+    None)."""
 
     def run(arm, *more, out=None):
         found = read_arm(arm)
         folder = tmp_path / (out or arm)
-        done = cli(found.script, *found.words, "--arm", arm, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
-                   folder, "--train_languages", *LANGUAGES, "--match_roundtrip", "--translations", translations, "--lexicon",
-                   tiny_world / "bilingual-lexicons__world", "--max_train_samples", 24, "--max_eval_samples", 6, "--max_seq_length", 48,
-                   "--num_train_epochs", 1, "--per_device_train_batch_size", 8, "--learning_rate", 1e-3, "--bf16", "False",
-                   "--disable_tqdm", "True", *more)
+        done = cli(
+            found.script,
+            *found.words,
+            "--arm",
+            arm,
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            "--output_dir",
+            folder,
+            "--train_languages",
+            *LANGUAGES,
+            "--match_roundtrip",
+            "--translations",
+            translations,
+            "--lexicon",
+            tiny_world / "bilingual-lexicons__world",
+            "--max_train_samples",
+            24,
+            "--max_eval_samples",
+            6,
+            "--max_seq_length",
+            48,
+            "--num_train_epochs",
+            1,
+            "--per_device_train_batch_size",
+            8,
+            "--learning_rate",
+            1e-3,
+            "--bf16",
+            "False",
+            "--disable_tqdm",
+            "True",
+            *more,
+        )
         return done, results.read(folder / "results.json") if done.returncode == 0 else None
 
     return run
 
 
-MATCHED = {"xnli": ["hybrid", "roundtrip", "shuffled"], "squad": ["multilingual", "codeswitched"],
-           "squad_dual": ["cross", "codeswitched", "shuffled"]}
+MATCHED = {
+    "xnli": ["hybrid", "roundtrip", "shuffled"],
+    "squad": ["multilingual", "codeswitched"],
+    "squad_dual": ["cross", "codeswitched", "shuffled"],
+}
 
 
 @pytest.mark.parametrize("family", MATCHED)
@@ -403,10 +514,19 @@ def test_the_arms_of_a_family_are_matched_in_rows_and_steps(family, train, tmp_p
     other_tokens = 0
     for arm, record in found.items():
         assert [record["measures"][key] for key in ("rows", "steps", "epochs")] == [24, 3, 1.0], arm
-        settings = {key: (english["settings"].get(key), record["settings"].get(key))
-                    for key in english["settings"].keys() | record["settings"].keys()}
+        settings = {
+            key: (english["settings"].get(key), record["settings"].get(key))
+            for key in english["settings"].keys() | record["settings"].keys()
+        }
         differ = {key for key, (one, other) in settings.items() if one != other}
-        assert differ <= {"language_mode", "batch_languages", "code_switch", "shuffle_labels", "seen_languages", "lexicon_sha256"}, arm
+        assert differ <= {
+            "language_mode",
+            "batch_languages",
+            "code_switch",
+            "shuffle_labels",
+            "seen_languages",
+            "lexicon_sha256",
+        }, arm
         seen = [] if arm.endswith(("roundtrip", "shuffled")) else LANGUAGES[1:]
         assert sorted(record["settings"]["seen_languages"]) == seen, arm
         other_tokens += record["measures"]["tokens"] != english["measures"]["tokens"]
@@ -425,7 +545,8 @@ def test_native_families_have_as_many_rows(train):
     assert done.returncode == 2 and "PAN-X.qaa/train.parquet" in done.stderr
 
 
-# ---- masked LM alongside ----------------------------------------------------------------------------------------------------
+# ---- masked LM alongside --------------------------------------------------------------------------------------------
+
 
 def parts(sampler, ends):
     """[(part, rows)] of one epoch's batches; a batch of rows that are not one part's fails."""
@@ -438,7 +559,7 @@ def parts(sampler, ends):
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 0.8])
 def test_text_has_its_rate_of_the_steps_and_the_task_its_rows_in_their_order(rate):
-    from xstilts.mixture import MixtureSampler
+    from xstilts.train.mixture import MixtureSampler
 
     lengths = [1 + (7 * k) % 50 for k in range(203)]
     one = MixtureSampler({"task": lengths, "text": [0] * 1000}, 4, 2, None, 1.0, seed=3, mlm_rate=rate)
@@ -461,15 +582,25 @@ def test_a_task_with_masked_lm_alongside(peft, train, tmp_path, tiny_model):
     from safetensors.torch import load_file
     from transformers import AutoModel
 
-    done, record = train("xnli+mlm+lora" if peft else "xnli+mlm", "--save_strategy", "steps", "--save_steps", 2, out="out")
+    done, record = train(
+        "xnli+mlm+lora" if peft else "xnli+mlm", "--save_strategy", "steps", "--save_steps", 2, out="out"
+    )
     assert done.returncode == 0, done.stderr
-    assert (record["form"], record["task"], record["metric"]) == ("mixture", "xnli", "accuracy") and "accuracy" in record["dev"]["en"]
+    assert (record["form"], record["task"], record["metric"]) == (
+        "mixture",
+        "xnli",
+        "accuracy",
+    ) and "accuracy" in record["dev"]["en"]
     assert record["measures"]["rows"] == 24 and record["measures"]["steps"] == 6  # half of them text
-    assert {d["config"] for d in record["data"] if "wikipedia" in d["id"]} == {f"20231101.{code}" for code in LANGUAGES}
+    assert {d["config"] for d in record["data"] if "wikipedia" in d["id"]} == {
+        f"20231101.{code}" for code in LANGUAGES
+    }
     heads = load_file(tmp_path / "out/heads.safetensors")
     assert any(name.startswith("heads.wikipedia.lm_head.dense") for name in heads)
     assert not any("decoder" in name for name in heads), "the embeddings once more"
-    before, after = (AutoModel.from_pretrained(f, add_pooling_layer=False).state_dict() for f in (tiny_model, tmp_path / "out"))
+    before, after = (
+        AutoModel.from_pretrained(f, add_pooling_layer=False).state_dict() for f in (tiny_model, tmp_path / "out")
+    )
     changed = {name for name in before if not before[name].equal(after[name])}
     targets = {name for name in before if name.endswith(("query.weight", "value.weight"))}
     assert changed == targets if peft else changed > targets | {"embeddings.word_embeddings.weight"}
@@ -509,12 +640,13 @@ def test_the_texts_are_those_of_the_arms_rows(rows, arm):
     assert len(dev["en"]) == 5
 
 
-# ---- adapters -------------------------------------------------------------------------------------------------------------
+# ---- adapters -------------------------------------------------------------------------------------------------------
+
 
 def fresh(task, tiny_model, seed=0):
     import torch
 
-    from xstilts import heads
+    from xstilts.checkpoint import heads
 
     torch.manual_seed(seed)
     return heads.fresh_head(get_task(task), str(tiny_model)) if task else heads.masked_lm(str(tiny_model))
@@ -525,8 +657,8 @@ def test_an_adapter_trains_targets_and_head_alone_and_is_merged(task, tiny_model
     import torch
     from peft import PeftModel
 
-    from xstilts import lora
-    from xstilts.arguments import PeftArguments
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.train import lora
 
     model = fresh(task, tiny_model)
     base = {name: value.clone() for name, value in model.state_dict().items()}
@@ -561,9 +693,9 @@ def test_an_adapter_trains_targets_and_head_alone_and_is_merged(task, tiny_model
 def test_a_mixture_trains_its_heads_beside_the_adapter(tiny_model, tmp_path):
     import torch
 
-    from xstilts import lora
-    from xstilts.arguments import PeftArguments
-    from xstilts.mixture import MixtureModel
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.train import lora
+    from xstilts.train.mixture import MixtureModel
 
     tasks = [get_task("xnli"), get_task("squad")]
     torch.manual_seed(0)
@@ -581,7 +713,9 @@ def test_a_mixture_trains_its_heads_beside_the_adapter(tiny_model, tmp_path):
     merged = lora.finish(SimpleNamespace(model=wrapped, is_world_process_zero=lambda: True), tmp_path)
     torch.testing.assert_close(expected, merged(task="xnli", input_ids=inputs).logits, rtol=0, atol=2e-5)
     changed = {name for name, value in merged.state_dict().items() if not value.equal(before[name])}
-    assert {name for name in changed if name.startswith("heads.")} == {name for name in before if name.startswith("heads.xnli.")}
+    assert {name for name in changed if name.startswith("heads.")} == {
+        name for name in before if name.startswith("heads.xnli.")
+    }
     inside = {name.rpartition(".attention.self.")[2] for name in changed if not name.startswith("heads.")}
     assert inside == {"query.weight", "value.weight"}
 
@@ -594,7 +728,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
     done, record = train(*recipe, out="whole")
     assert done.returncode == 0, done.stderr
     assert record["settings"]["peft"] == "lora" and (tmp_path / "whole/adapter/adapter_model.safetensors").is_file()
-    calls, step = [], runner.TaskTrainer.training_step
+    calls, step = [], trainers.TaskTrainer.training_step
 
     def stopping(*args, **kwargs):
         calls.append(1)
@@ -603,11 +737,11 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
         return step(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", stopping)
+        patch.setattr(trainers.TaskTrainer, "training_step", stopping)
         assert train(*recipe, out="stopped")[0].returncode != 0
     assert (tmp_path / "stopped/checkpoint-2/adapter_model.safetensors").is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", lambda *a, **k: (calls.append(1), step(*a, **k))[1])
+        patch.setattr(trainers.TaskTrainer, "training_step", lambda *a, **k: (calls.append(1), step(*a, **k))[1])
         done, other = train(*recipe, out="stopped")
     assert len(calls) == 4, "it did not go on from the checkpoint"
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
@@ -617,10 +751,17 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
     assert not info["missing_keys"] and not info["unexpected_keys"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--lora_rank", 0], "--lora_rank 0: give 1 to 65536"), (["--lora_dropout", 1], "--lora_dropout 1.0 in 0..1"),
-    (["--lora_targets", "querry"], "--lora_targets querry: the encoder has no such module. It has dense key query value"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--lora_rank", 0], "--lora_rank 0: give 1 to 65536"),
+        (["--lora_dropout", 1], "--lora_dropout 1.0 in 0..1"),
+        (
+            ["--lora_targets", "querry"],
+            "--lora_targets querry: the encoder has no such module. It has dense key query value",
+        ),
+    ],
+)
 def test_adapters_that_cannot_be(train, arguments, message):
     done, _ = train("xnli+translated+lora", *arguments)
     assert done.returncode == 2 and message in done.stderr
@@ -635,21 +776,30 @@ def test_masked_lm_by_an_adapter(train, tmp_path, tiny_model):
     before, after = load_file(tiny_model / "model.safetensors"), load_file(tmp_path / "mlm+lora/model.safetensors")
     changed = {name for name in before if not before[name].equal(after[name])}
     assert {name for name in changed if name.startswith("roberta.")} == {
-        name for name in before if name.endswith(("query.weight", "value.weight"))}
+        name for name in before if name.endswith(("query.weight", "value.weight"))
+    }
     assert any(name.startswith("lm_head.dense") for name in changed)
 
 
-# ---- real rows ---------------------------------------------------------------------------------------------------------------
+# ---- real rows ------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("task, splits, languages, expected", [
-    ("xnli", ["xnli.train=validation+test"], "en de sw zh", 7500), ("pawsx", ["pawsx.train=validation"], "en de es fr ja ko zh", 1928),
-    ("xquad", ["xquad.train=validation"], "en ar de es hi ru tr vi zh", 1190)])
+
+@pytest.mark.parametrize(
+    "task, splits, languages, expected",
+    [
+        ("xnli", ["xnli.train=validation+test"], "en de sw zh", 7500),
+        ("pawsx", ["pawsx.train=validation"], "en de es fr ja ko zh", 1928),
+        ("xquad", ["xquad.train=validation"], "en ar de es hi ru tr vi zh", 1190),
+    ],
+)
 def test_real_parallel_rows_are_matched(task, splits, languages, expected, real_data):
     """XNLI goes by number, PAWS-X too where a copy lacks ids, and loses the rows whose label differs; XQuAD by id."""
     family = FamilyArguments(train_languages=languages.split())
     rows = Rows(real_data, splits)
-    one, other = (multilingual.load(get_task(task), family, ArmArguments(language_mode=mode), rows, None, 0, {})
-                  for mode in ("english", "cross"))
+    one, other = (
+        multilingual.load(get_task(task), family, ArmArguments(language_mode=mode), rows, None, 0, {})
+        for mode in ("english", "cross")
+    )
     assert len(one.examples) == len(other.examples) == expected
     assert get_task(task).ids(one.examples) == get_task(task).ids(other.examples)
 
@@ -659,4 +809,6 @@ def test_real_native_rows(real_data):
     found = multilingual.load(get_task("tydiqa"), family, given, Rows(real_data), 900, 0, {}).examples
     assert Counter(i.partition("-")[0] for i in found["id"]) == {"english": 300, "korean": 300, "swahili": 300}
     with pytest.raises(UserError, match="4000 rows in 2 languages are 2000 of each, but there are only"):
-        multilingual.load(get_task("panx"), FamilyArguments(train_languages=["en", "sw"]), given, Rows(real_data), 4000, 0, {})
+        multilingual.load(
+            get_task("panx"), FamilyArguments(train_languages=["en", "sw"]), given, Rows(real_data), 4000, 0, {}
+        )

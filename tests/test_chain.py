@@ -1,4 +1,5 @@
-"""The whole chain through real make: world, model, an arm, a target, retrieval, report; and the Makefile's own answers."""
+"""The whole chain through real make: world, model, an arm, a target, retrieval, report; and the Makefile's own
+answers."""
 
 import json
 import os
@@ -12,7 +13,7 @@ from test_contract import splits_of
 
 from tasks import RETRIEVAL, TASKS, UNTESTED, get_task
 from tasks.rows import Rows
-from xstilts import results
+from xstilts.run import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
@@ -21,9 +22,19 @@ ARMS, CELLS = ["none", "squad"], ["udpos", "tatoeba"]
 
 def begin(*arguments, **environment):
     """make in the repository, with this Python; nothing of a make that may have started the tests gets through."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in ("PY", "PRESET", "OUT", "THREADS")}
-    return subprocess.Popen(["make", f"PY={sys.executable}", *arguments], cwd=ROOT, env=kept | environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MAKE", "MFLAGS")) and k not in ("PY", "PRESET", "OUT", "THREADS")
+    }
+    return subprocess.Popen(
+        ["make", f"PY={sys.executable}", *arguments],
+        cwd=ROOT,
+        env=kept | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def ended(process):
@@ -38,15 +49,33 @@ def make(*arguments, **environment):
 @pytest.fixture
 def tiny(tmp_path):
     """The variables of a preset as small as can be."""
-    sizes = {"model_type": "xlm-roberta", "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16,
-             "max_position_embeddings": 130}
+    sizes = {
+        "model_type": "xlm-roberta",
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 130,
+    }
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False"
-    return ["PRESET=world", f"OUT={tmp_path}/runs", f"DATA_ROOT={tmp_path}/world", "WORLD_ARGS=--seed 0 --size 0.02 --languages 2",
-            f"MLM_ARGS=--config_name {tmp_path}/sizes.json --vocab_size 300 {few}", f"ARMS={' '.join(ARMS)}",
-            "TARGETS=udpos", "RETRIEVAL=tatoeba", "SEEDS=0", "ARGS_tatoeba=", "ARGS_udpos=", "ARGS_squad=",
-            f"INTERMEDIATE_ARGS={few} --max_train_samples 20 --max_eval_samples 8",
-            f"TARGET_ARGS={few} --max_eval_samples 8", "RETRIEVAL_ARGS=--layer all --report_layer 1"]
+    return [
+        "PRESET=world",
+        f"OUT={tmp_path}/runs",
+        f"DATA_ROOT={tmp_path}/world",
+        "WORLD_ARGS=--seed 0 --size 0.02 --languages 2",
+        f"MLM_ARGS=--config_name {tmp_path}/sizes.json --vocab_size 300 {few}",
+        f"ARMS={' '.join(ARMS)}",
+        "TARGETS=udpos",
+        "RETRIEVAL=tatoeba",
+        "SEEDS=0",
+        "ARGS_tatoeba=",
+        "ARGS_udpos=",
+        "ARGS_squad=",
+        f"INTERMEDIATE_ARGS={few} --max_train_samples 20 --max_eval_samples 8",
+        f"TARGET_ARGS={few} --max_eval_samples 8",
+        "RETRIEVAL_ARGS=--layer all --report_layer 1",
+    ]
 
 
 def stamps(out):
@@ -83,17 +112,28 @@ def test_the_chain(tiny, tmp_path):
         mean = sum(s[task.metric] for s in record["scores"].values()) / len(record["scores"])
         assert record["mean"][task.metric] == pytest.approx(mean)
         assert f"{mean:.1f}" in table
-        chain = [".../model", ".../seed0"] if cell.startswith("squad") else [".../model"]  # no path of this machine is written
+        # no path of this machine is written
+        chain = [".../model", ".../seed0"] if cell.startswith("squad") else [".../model"]
         assert record["parents"][-len(chain) :] == chain and record["arm"] == cell.split("/")[0]
     for file in out.rglob("tokenizer.json"):  # not cut to the length that was trained with
         assert json.loads(file.read_text())["truncation"] is None, file
         assert "is_local" not in file.with_name("tokenizer_config.json").read_text()  # nor where it was loaded from
     record = results.read(out / "none/seed0/tatoeba/results.json")
     assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
-    for name in ("matrix.md", "matrix.csv", "cells.csv", "index.html", "differences.png", "layers.png", "languages.png"):
+    for name in (
+        "matrix.md",
+        "matrix.csv",
+        "cells.csv",
+        "index.html",
+        "differences.png",
+        "layers.png",
+        "languages.png",
+    ):
         assert (out / "report" / name).stat().st_size > 100
     page = (out / "report" / "index.html").read_text()
-    assert "<script src" not in page and not re.search(r'(src|href)="(https?:|[^#"]*\.(png|css|js))', page), "the page needs other files"
+    assert "<script src" not in page and not re.search(r'(src|href)="(https?:|[^#"]*\.(png|css|js))', page), (
+        "the page needs other files"
+    )
 
     # ---- again: nothing; a cell deleted: that one ------------------------------------------------------------------
     again = make("-j2", "matrix", *tiny)
@@ -109,7 +149,11 @@ def test_the_chain(tiny, tmp_path):
     assert redone.returncode == 0, redone.stderr[-3000:]
     assert {path for path, when in stamps(out).items() if when != built[path]} == {lost}
     assert results.read(out / lost)["scores"] == old["scores"]
-    assert "run_mlm" not in redone.stdout and "run_target" not in redone.stdout and "run_intermediate" not in redone.stdout
+    assert (
+        "run_mlm" not in redone.stdout
+        and "run_target" not in redone.stdout
+        and "run_intermediate" not in redone.stdout
+    )
 
 
 def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
@@ -125,12 +169,12 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
     assert make("matrix", *tiny).stdout.startswith("Nothing to do: all 1 cells are done.")
 
 
-# ---- a cell that fails -------------------------------------------------------------------------------------------------
+# ---- a cell that fails ----------------------------------------------------------------------------------------------
 
 STUB = """
 import os, sys
-from xstilts import results
-from xstilts.arguments import command
+from xstilts.run import results
+from xstilts.run.endings import command
 from xstilts.errors import UserError
 
 def main(argv):
@@ -140,8 +184,10 @@ def main(argv):
         raise UserError(f"{arm} {task} cannot be done.")
     scores = {"en": {"f1": 50}} if task else {}
     results.write(f"{given['--output_dir']}/results.json", {
-        "phase": "target" if task else "intermediate", "task": task or arm, "form": "tagging", "arm": arm, "seed": 0, "model": "m",
-        "parents": [], "metric": "f1", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5),
+        "phase": "target" if task else "intermediate", "task": task or arm, "form": "tagging", "arm": arm,
+        "seed": 0, "model": "m",
+        "parents": [], "metric": "f1", "chance": None, "at_chance": False, "dev": {}, "scores": scores,
+        "n": dict.fromkeys(scores, 5),
         "settings": {}, "data": [], "seconds": 1})
 
 command(main)
@@ -151,25 +197,46 @@ command(main)
 def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
     """With a program in the scripts' place; an arm fails, and a cell of another."""
     (tmp_path / "stub.py").write_text(STUB)
-    tiny = ["PRESET=world", f"OUT={tmp_path}/runs", "MODEL=m", "MLM_ARGS=", "WORLD_ARGS=", "ARMS=none squad mnli", "TARGETS=udpos panx",
-            "RETRIEVAL=", f"RUN={sys.executable} {tmp_path}/stub.py"]
+    tiny = [
+        "PRESET=world",
+        f"OUT={tmp_path}/runs",
+        "MODEL=m",
+        "MLM_ARGS=",
+        "WORLD_ARGS=",
+        "ARMS=none squad mnli",
+        "TARGETS=udpos panx",
+        "RETRIEVAL=",
+        f"RUN={sys.executable} {tmp_path}/stub.py",
+    ]
     done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=str(ROOT))
     assert done.returncode == 2 and "Done:" not in done.stdout
-    assert sorted(stamps(tmp_path / "runs")) == [f"{place}/results.json" for place in (
-        "mnli/seed0", "mnli/seed0/udpos", "none/seed0/panx", "none/seed0/udpos")]
+    assert sorted(stamps(tmp_path / "runs")) == [
+        f"{place}/results.json" for place in ("mnli/seed0", "mnli/seed0/udpos", "none/seed0/panx", "none/seed0/udpos")
+    ]
     page = (tmp_path / "runs/report/matrix.md").read_text()
-    assert "mnli/seed0/panx failed: mnli panx cannot be done." in page and "squad/seed0 failed: squad None cannot be done." in page
+    assert (
+        "mnli/seed0/panx failed: mnli panx cannot be done." in page
+        and "squad/seed0 failed: squad None cannot be done." in page
+    )
     assert "Missing cells: 3." in done.stdout and (tmp_path / "runs/report/index.html").is_file()
     built = stamps(tmp_path / "runs")
     done = make("-k", "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
     assert done.returncode == 0 and "Done: 6 cells." in done.stdout, done.stderr
-    assert "failed" not in (tmp_path / "runs/report/matrix.md").read_text() and built.items() <= stamps(tmp_path / "runs").items()
+    assert (
+        "failed" not in (tmp_path / "runs/report/matrix.md").read_text()
+        and built.items() <= stamps(tmp_path / "runs").items()
+    )
     for flags in (["-k"], ["-j2"]):
         done = make(*flags, "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
-        assert done.returncode == 0 and done.stdout.startswith("Nothing to do: all 6 cells are done.") and done.stdout.count("\n") == 1
+        assert (
+            done.returncode == 0
+            and done.stdout.startswith("Nothing to do: all 6 cells are done.")
+            and done.stdout.count("\n") == 1
+        )
 
 
-# ---- the Makefile's own answers --------------------------------------------------------------------------------------
+# ---- the Makefile's own answers -------------------------------------------------------------------------------------
+
 
 def dry(*arguments):
     done = make("-n", "matrix", f"OUT={ROOT}/runs/never", *arguments)
@@ -181,8 +248,14 @@ def dry(*arguments):
 def test_dry_run_of_every_preset(preset, parsed_by):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
     text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text().replace("\\\n", " ")
-    arms, *tasks = (re.search(rf"^{name} \?= ?(.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL"))
-    commands = [line.split() for line in dry(f"PRESET={preset}", "SEEDS=0").splitlines() if "run_" in line and "--output_dir" in line]
+    arms, *tasks = (
+        re.search(rf"^{name} \?= ?(.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL")
+    )
+    commands = [
+        line.split()
+        for line in dry(f"PRESET={preset}", "SEEDS=0").splitlines()
+        if "run_" in line and "--output_dir" in line
+    ]
     found = []
     for words in commands:
         at = next(i for i, word in enumerate(words) if word.startswith("run_"))
@@ -194,7 +267,8 @@ def test_dry_run_of_every_preset(preset, parsed_by):
 
 
 def test_question_is_a_matrix_of_matched_arms(parsed_by):
-    """`make question` takes its own preset; all arms of a family get the same languages, and differ in nothing they should not."""
+    """`make question` takes its own preset; all arms of a family get the same languages, and differ in nothing they
+    should not."""
     done = make("-n", "question", f"OUT={ROOT}/runs/never", "SEEDS=0", "FAMILY_squad=--train_languages en qab")
     assert done.returncode == 0, done.stderr
     trained = {}
@@ -206,8 +280,18 @@ def test_question_is_a_matrix_of_matched_arms(parsed_by):
     assert len(trained) > 15 and "--translate data/world9 --out data/world9-translated" in done.stdout
     for arm, values in trained.items():
         english = trained[arm.split("+")[0]]
-        assert values["train_languages"] == (["en", "qab"] if arm.startswith("squad+") or arm == "squad" else ["en", "qaa", "qad", "qae"])
-        same = set(values) - {"language_mode", "batch_languages", "code_switch", "shuffle_labels", "arm", "output_dir", "config"}
+        assert values["train_languages"] == (
+            ["en", "qab"] if arm.startswith("squad+") or arm == "squad" else ["en", "qaa", "qad", "qae"]
+        )
+        same = set(values) - {
+            "language_mode",
+            "batch_languages",
+            "code_switch",
+            "shuffle_labels",
+            "arm",
+            "output_dir",
+            "config",
+        }
         assert {key: values[key] for key in same} == {key: english[key] for key in same}, arm
     done = make("-n", "question", "PRESET=world")
     assert done.returncode == 2 and "PRESET=world asks no question: give PRESET=question" in done.stderr
@@ -221,11 +305,15 @@ def test_seeds_launch_and_arms_multiply():
     assert not (ROOT / "runs" / "never").exists()
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["ARMS=none mnly"], "ARMS: mnly is unknown. Did you mean mnli? Known: none"),
-    (["TARGETS=xnil"], "xnil is unknown. Did you mean xnli?"),
-    (["RETRIEVAL=tatoebe"], "tatoebe is unknown"), (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: human"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["ARMS=none mnly"], "ARMS: mnly is unknown. Did you mean mnli? Known: none"),
+        (["TARGETS=xnil"], "xnil is unknown. Did you mean xnli?"),
+        (["RETRIEVAL=tatoebe"], "tatoebe is unknown"),
+        (["PRESET=wolrd"], "PRESET=wolrd is unknown. Choose one of: human"),
+    ],
+)
 def test_wrong_names_are_one_line(arguments, told):
     done = make("-n", "matrix", *arguments)
     assert done.returncode == 2 and done.stdout == ""
@@ -262,11 +350,42 @@ def test_centred_and_csls_stand_beside_the_plain_figure(tiny_model, tiny_world, 
 
     import run_retrieval
 
-    run_retrieval.main(["--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--tasks", "tatoeba", "bucc",
-                        "--languages", "qaa", "--center", "language", "--csls", "2", "--output_dir", str(tmp_path / "both")])
-    run_retrieval.main(["--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--tasks", "tatoeba",
-                        "--languages", "qaa", "--output_dir", str(tmp_path / "plain")])
-    both, plain = (json.loads((tmp_path / d / "tatoeba" / "results.json").read_text())["scores"]["qaa"] for d in ("both", "plain"))
+    run_retrieval.main(
+        [
+            "--model_name_or_path",
+            str(tiny_model),
+            "--data_root",
+            str(tiny_world),
+            "--tasks",
+            "tatoeba",
+            "bucc",
+            "--languages",
+            "qaa",
+            "--center",
+            "language",
+            "--csls",
+            "2",
+            "--output_dir",
+            str(tmp_path / "both"),
+        ]
+    )
+    run_retrieval.main(
+        [
+            "--model_name_or_path",
+            str(tiny_model),
+            "--data_root",
+            str(tiny_world),
+            "--tasks",
+            "tatoeba",
+            "--languages",
+            "qaa",
+            "--output_dir",
+            str(tmp_path / "plain"),
+        ]
+    )
+    both, plain = (
+        json.loads((tmp_path / d / "tatoeba" / "results.json").read_text())["scores"]["qaa"] for d in ("both", "plain")
+    )
     assert {"accuracy_centered", "accuracy_csls"} <= set(both) and plain.items() <= both.items()
     mined = json.loads((tmp_path / "both" / "bucc" / "results.json").read_text())
     assert mined["model"] == mined["parents"][-1] == f".../{tiny_model.name}"

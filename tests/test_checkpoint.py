@@ -1,4 +1,5 @@
-"""What a checkpoint may be: any encoder, or a refusal in one line with the reason. tests/test_models.py has the architectures."""
+"""What a checkpoint may be: any encoder, or a refusal in one line with the reason. tests/test_models.py has the
+architectures."""
 
 import json
 import shutil
@@ -14,8 +15,8 @@ from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import Cut, depth, load_encoder, position_limit
 from xstilts.checkpoint.heads import fresh_head, masked_lm
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.embedding import Encoder
 from xstilts.errors import UserError
+from xstilts.retrieve.embedding import Encoder
 
 
 @pytest.fixture
@@ -32,7 +33,12 @@ def change(folder: Path, file: str = "config.json", **values) -> None:
 def ways(folder: Path):
     """Every way a checkpoint is loaded."""
     name = str(folder)
-    return [lambda: load_encoder(name), lambda: fresh_head(get_task("xnli"), name), lambda: masked_lm(name), lambda: Encoder.load(name)]
+    return [
+        lambda: load_encoder(name),
+        lambda: fresh_head(get_task("xnli"), name),
+        lambda: masked_lm(name),
+        lambda: Encoder.load(name),
+    ]
 
 
 def test_fewer_layers_in_the_config_than_in_the_weights_is_refused(model):
@@ -54,14 +60,20 @@ def test_a_head_in_the_checkpoint_is_left_out_without_a_word(model, tmp_path):
     head.save_pretrained(tmp_path / "with_head")
     shutil.copy(model / "tokenizer.json", tmp_path / "with_head")
     encoder, missing = load_encoder(str(tmp_path / "with_head"))
-    assert not missing and torch.equal(encoder.embeddings.word_embeddings.weight, head.base_model.embeddings.word_embeddings.weight)
+    assert not missing and torch.equal(
+        encoder.embeddings.word_embeddings.weight, head.base_model.embeddings.word_embeddings.weight
+    )
 
 
 @pytest.mark.parametrize("kind", ["evil", "xlm-roberta"])
 def test_code_of_a_checkpoint_is_never_run(kind, model, tmp_path, monkeypatch):
     """transformers would ask y/N, and `yes |` would answer; a type that transformers has itself needs no such code."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    change(model, model_type=kind, auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoModelForMaskedLM": "evil.M"})
+    change(
+        model,
+        model_type=kind,
+        auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoModelForMaskedLM": "evil.M"},
+    )
     ran = tmp_path / "ran"
     (model / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
     for load in [*ways(model), lambda: load_tokenizer(str(model)), lambda: read_config(str(model))]:
@@ -106,13 +118,27 @@ def byte_level(folder: Path):
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                                  show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(["the bird sees the bird and the bird sees"] * 5, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>",
-                                                             special_tokens=[("<s>", 0), ("</s>", 2)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
-                                   pad_token="<pad>", unk_token="<unk>", mask_token="<mask>", model_max_length=128)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=128,
+    )
     fast.save_pretrained(folder)
     return fast
 
@@ -162,7 +188,10 @@ def test_a_cut_encoder_is_whole_while_it_is_saved(model, tmp_path):
     assert cut.exact and depth(encoder) == 1 and sum(p.numel() for p in encoder.parameters()) < whole
     with cut.restored():
         encoder.save_pretrained(tmp_path / "out")
-    assert sum(p.numel() for p in AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False).parameters()) == whole
+    assert (
+        sum(p.numel() for p in AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False).parameters())
+        == whole
+    )
     assert depth(encoder) == 1
 
 

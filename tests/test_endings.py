@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from tasks.errors import full_disk
-from xstilts import endings, results, runner
-from xstilts.arguments import RunArguments
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import causes, checkpoints, lifecycle
+from xstilts.run import causes, checkpoints, endings, lifecycle, results
+from xstilts.train import featurizing, runner, trainers
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = ["--max_train_samples", "16", "--max_eval_samples", "4"]
@@ -34,9 +34,32 @@ def train(cli, tiny_model, tiny_world, tmp_path):
     """`train(script)`: a training of 6 steps with a checkpoint each third one, in tmp_path / "run"."""
 
     def run(script, *more):
-        return cli(script, *TRAINING[script], "--model_name_or_path", tiny_model, "--data_root", tiny_world, *FEW,
-                   "--per_device_train_batch_size", "4", "--save_strategy", "steps", "--save_steps", "3", "--max_steps", "6",
-                   "--logging_steps", "3", "--bf16", "false", "--disable_tqdm", "true", "--output_dir", tmp_path / "run", *more)
+        return cli(
+            script,
+            *TRAINING[script],
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            *FEW,
+            "--per_device_train_batch_size",
+            "4",
+            "--save_strategy",
+            "steps",
+            "--save_steps",
+            "3",
+            "--max_steps",
+            "6",
+            "--logging_steps",
+            "3",
+            "--bf16",
+            "false",
+            "--disable_tqdm",
+            "true",
+            "--output_dir",
+            tmp_path / "run",
+            *more,
+        )
 
     return run
 
@@ -51,11 +74,13 @@ def line(done):
     return found
 
 
-# ---- a disk that takes no more -----------------------------------------------------------------------------------------
+# ---- a disk that takes no more --------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def largest_file():
-    """`largest_file(bytes)`: a longer one is refused by the system, as on a full disk, also to libraries in C++ and Rust."""
+    """`largest_file(bytes)`: a longer one is refused by the system, as on a full disk, also to libraries in C++ and
+    Rust."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -63,7 +88,9 @@ def largest_file():
 
 @pytest.mark.parametrize("size", [3_000, 50_000, 120_000])
 @pytest.mark.parametrize("script", TRAINING)
-def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(script, size, train, largest_file, tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(
+    script, size, train, largest_file, tmp_path, monkeypatch
+):
     """Weights, the optimizer's state, the tokenizer: each library has its own words for it."""
     monkeypatch.setattr(sys, "argv", [script])
     assert train(script, "--max_steps", "1").returncode == 0  # rows and features are in the cache
@@ -72,13 +99,20 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(script, s
     largest_file(size)
     done = train(script)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "the disk may be full" in line(done) and "Last good checkpoint: none; the same command begins anew" in line(done)
-    assert "the disk may be full" in failure(tmp_path / "run")["cause"] and failure(tmp_path / "run")["checkpoint"] is None
+    assert "the disk may be full" in line(done) and "Last good checkpoint: none; the same command begins anew" in line(
+        done
+    )
+    assert (
+        "the disk may be full" in failure(tmp_path / "run")["cause"]
+        and failure(tmp_path / "run")["checkpoint"] is None
+    )
 
 
-@pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "broken", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+)
 def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_path, monkeypatch):
-    plain, failing = runner.Watched._save_checkpoint, []
+    plain, failing = trainers.Watched._save_checkpoint, []
 
     def save(self, *args):
         plain(self, *args)
@@ -88,7 +122,7 @@ def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_pa
             failing.append(torn)
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
     monkeypatch.setattr(checkpoints, "rotate", lambda *_: None)
     done = train("run_target.py")
     good = str(tmp_path / "run" / "checkpoint-3")
@@ -110,17 +144,30 @@ def test_a_torn_checkpoint_makes_room_for_the_cause(train, tmp_path, monkeypatch
         raise RuntimeError("basic_ios::clear: iostream error")  # torch.save's
 
     monkeypatch.setattr(results, "write_text", write)
-    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
     assert train("run_target.py").returncode == 2
-    assert "torch.save could not write" in failure(tmp_path / "run")["cause"] and not (tmp_path / "run" / "checkpoint-3").exists()
+    assert (
+        "torch.save could not write" in failure(tmp_path / "run")["cause"]
+        and not (tmp_path / "run" / "checkpoint-3").exists()
+    )
 
 
-@pytest.mark.parametrize("error, full", [
-    (RuntimeError("basic_ios::clear: iostream error"), True), (OSError(27, "File too large"), True),
-    (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), True),
-    (Exception("I/O error: No space left on device (os error 28)"), True), (Exception("Disk quota exceeded (os error 122)"), True),
-    (RuntimeError("PytorchStreamReader failed reading zip archive: [enforce fail at inline_container.cc:325]"), False),
-    (OSError(2, "No such file or directory"), False), (RuntimeError("shape mismatch"), False)])
+@pytest.mark.parametrize(
+    "error, full",
+    [
+        (RuntimeError("basic_ios::clear: iostream error"), True),
+        (OSError(27, "File too large"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), True),
+        (Exception("I/O error: No space left on device (os error 28)"), True),
+        (Exception("Disk quota exceeded (os error 122)"), True),
+        (
+            RuntimeError("PytorchStreamReader failed reading zip archive: [enforce fail at inline_container.cc:325]"),
+            False,
+        ),
+        (OSError(2, "No such file or directory"), False),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
 def test_what_a_full_disk_is_called(error, full):
     assert bool(full_disk(error)) == full
 
@@ -136,14 +183,16 @@ def test_what_a_full_disk_led_to_is_one_too():
 
 
 def test_vectors_on_disk_have_their_room_at_once(tmp_path):
-    """A hole in a file costs nothing until it is written, and on a disk that is full then that ends the process (SIGBUS)."""
-    from xstilts.embedding import new_array
+    """A hole in a file costs nothing until it is written, and on a disk that is full then that ends the process
+    (SIGBUS)."""
+    from xstilts.retrieve.vectors import new_array
 
     new_array(tmp_path / "vectors.npy", (1000, 256))
     assert (tmp_path / "vectors.npy").stat().st_blocks * 512 >= 1000 * 256 * 4
 
 
-# ---- faults, panics, interrupts --------------------------------------------------------------------------------------
+# ---- faults, panics, interrupts -------------------------------------------------------------------------------------
+
 
 class Panic(BaseException):
     """As pyo3_runtime.PanicException, which a library in Rust raises: no Exception."""
@@ -157,8 +206,11 @@ def broken(request, monkeypatch):
         def stop(*_, **__):
             raise error
 
-        place = {"before the training": (runner, "max_length"), "in it": (runner.Watched, "training_step"),
-                 "after it": (runner, "measures")}[request.param]
+        place = {
+            "before the training": (featurizing, "max_length"),
+            "in it": (trainers.Watched, "training_step"),
+            "after it": (runner, "measures"),
+        }[request.param]
         monkeypatch.setattr(*place, stop)
 
     return set_to
@@ -168,7 +220,11 @@ def broken(request, monkeypatch):
 def test_a_panic_leaves_its_cause_and_one_line(script, train, broken, tmp_path):
     broken(Panic("stride must be less than max_len"))
     done = train(script)
-    assert done.returncode == 1 and "Panic: stride must be less than max_len" in line(done) and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and "Panic: stride must be less than max_len" in line(done)
+        and "Traceback" not in done.stderr
+    )
     assert failure(tmp_path / "run")["cause"] == "Panic: stride must be less than max_len"
 
 
@@ -177,9 +233,19 @@ def test_a_panic_of_a_library_in_rust(train, tmp_path, monkeypatch, tokenizer):
     monkeypatch.setenv("RUST_BACKTRACE", "0")
 
     def judge(*_, **__):
-        room = len(tokenizer("the bird", add_special_tokens=False)["input_ids"]) + tokenizer.num_special_tokens_to_add(pair=True) + 1
-        tokenizer(["the bird"], ["the other bird sees"], max_length=room, stride=3, truncation="only_second",
-                  return_overflowing_tokens=True)
+        room = (
+            len(tokenizer("the bird", add_special_tokens=False)["input_ids"])
+            + tokenizer.num_special_tokens_to_add(pair=True)
+            + 1
+        )
+        tokenizer(
+            ["the bird"],
+            ["the other bird sees"],
+            max_length=room,
+            stride=3,
+            truncation="only_second",
+            return_overflowing_tokens=True,
+        )
         raise UserError("no panic")
 
     monkeypatch.setattr(runner, "judge", judge)
@@ -191,7 +257,7 @@ def test_a_panic_of_a_library_in_rust(train, tmp_path, monkeypatch, tokenizer):
 
 
 def test_a_panic_while_measuring(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts import measure
+    from xstilts.retrieve import measure
 
     def stop(*_):
         raise Panic("index out of bounds")
@@ -202,8 +268,16 @@ def test_a_panic_while_measuring(cli, tiny_model, tiny_world, tmp_path, monkeypa
     assert failure(tmp_path / "tatoeba")["cause"] == "Panic: index out of bounds"
 
 
-@pytest.mark.parametrize("error, code", [(IndexError("list index out of range"), None), (UserError("no such rows"), 2), (MemoryError(), 2),
-                                         (RuntimeError("Cannot allocate memory"), 2), (OSError(28, "No space left on device"), 2)])
+@pytest.mark.parametrize(
+    "error, code",
+    [
+        (IndexError("list index out of range"), None),
+        (UserError("no such rows"), 2),
+        (MemoryError(), 2),
+        (RuntimeError("Cannot allocate memory"), 2),
+        (OSError(28, "No space left on device"), 2),
+    ],
+)
 def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise error
@@ -214,7 +288,9 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
             train("run_target.py")
     else:
         done = train("run_target.py")
-        assert done.returncode == code and line(done).endswith(f"{tmp_path / 'run' / 'checkpoint-6'}; the same command goes on from it.")
+        assert done.returncode == code and line(done).endswith(
+            f"{tmp_path / 'run' / 'checkpoint-6'}; the same command goes on from it."
+        )
     kept = failure(tmp_path / "run")
     assert kept["checkpoint"] == str(tmp_path / "run" / "checkpoint-6") and kept["cause"]
     monkeypatch.undo()
@@ -223,7 +299,10 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
 
 def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_script, tmp_path):
     broken = tmp_path / "broken.py"
-    broken.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom xstilts.arguments import command\ncommand(lambda _: [][0])\n")
+    broken.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from xstilts.run.endings import command\ncommand(lambda _: [][0])\n"
+    )
     done = run_script(str(broken))
     ours, rest = done.stderr.split("\n", 1)
     assert ours.startswith("broken.py: error: IndexError: list index out of range.") and "please report it" in ours
@@ -231,16 +310,19 @@ def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_scrip
 
 
 def test_an_interrupt_says_from_where_it_goes_on(train, tmp_path, monkeypatch):
-    plain = runner.Watched.training_step
+    plain = trainers.Watched.training_step
 
     def step(self, *args, **kwargs):
         if self.state.global_step == 5:
             raise KeyboardInterrupt
         return plain(self, *args, **kwargs)
 
-    monkeypatch.setattr(runner.Watched, "training_step", step)
+    monkeypatch.setattr(trainers.Watched, "training_step", step)
     done = train("run_target.py")
-    assert done.returncode == 130 and f"interrupted (Ctrl-C). Last good checkpoint: {tmp_path / 'run' / 'checkpoint-3'};" in line(done)
+    assert (
+        done.returncode == 130
+        and f"interrupted (Ctrl-C). Last good checkpoint: {tmp_path / 'run' / 'checkpoint-3'};" in line(done)
+    )
     assert failure(tmp_path / "run")["cause"] == "interrupted (Ctrl-C)"
 
 
@@ -250,13 +332,13 @@ def test_what_was_refused_before_it_began_leaves_nothing(train, tmp_path):
 
 
 def test_a_finished_run_has_not_failed_whatever_comes_then(train, tmp_path, monkeypatch):
-    from xstilts import cards
+    from xstilts.run import card
 
     def stop(*_, **__):
         raise UserError("the Hub does not answer")
 
-    monkeypatch.setattr(cards, "check_push", lambda run: None)
-    monkeypatch.setattr(cards, "push", stop)
+    monkeypatch.setattr(card, "check_push", lambda run: None)
+    monkeypatch.setattr(card, "push", stop)
     done = train("run_target.py", "--push_to_hub", "--hub_model_id", "me/it")
     assert done.returncode == 2 and line(done).endswith("error: the Hub does not answer.")
     assert (tmp_path / "run" / results.FILE_NAME).exists() and not (tmp_path / "run" / results.FAILED).exists()
@@ -274,11 +356,17 @@ def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkey
     assert failure(tmp_path)["cause"] == "of another process of the run"
 
 
-@pytest.mark.parametrize("error, words", [
-    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "lower --dataloader_num_workers"),
-    (BrokenPipeError(32, "Broken pipe"), "the program that reads its output has ended"),
-    (OSError(12, "Cannot allocate memory"), "out of memory"), (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
-    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out of memory"), (IndexError("4"), None)])
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "lower --dataloader_num_workers"),
+        (BrokenPipeError(32, "Broken pipe"), "the program that reads its output has ended"),
+        (OSError(12, "Cannot allocate memory"), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "out of memory"),
+        (IndexError("4"), None),
+    ],
+)
 def test_what_a_user_can_change_is_no_fault_of_the_program(error, words):
     cause = causes.cause_of(error)
     assert cause is None if words is None else words in cause
@@ -296,12 +384,13 @@ def test_the_line_does_not_stand_behind_a_progress_bar(capsys, monkeypatch):
     bar.close()
 
 
-# ---- numbers that are none ----------------------------------------------------------------------------------------------
+# ---- numbers that are none ------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, monkeypatch):
     """The first label would be taken for each of them, in silence."""
-    plain = runner.TaskTrainer.predict
+    plain = trainers.TaskTrainer.predict
 
     def predict(self, *args, **kwargs):
         output = plain(self, *args, **kwargs)
@@ -309,14 +398,15 @@ def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, 
             output.predictions[0] = float(value)
         return output
 
-    monkeypatch.setattr(runner.TaskTrainer, "predict", predict)
+    monkeypatch.setattr(trainers.TaskTrainer, "predict", predict)
     done = train("run_target.py")
     assert done.returncode == 2 and "predictions are no longer finite numbers" in line(done)
     assert "predictions are no longer finite" in failure(tmp_path / "run")["cause"]
     assert not (tmp_path / "run" / results.FILE_NAME).exists()
 
 
-# ---- signals ---------------------------------------------------------------------------------------------------------
+# ---- signals --------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def started(tiny_model, tiny_world, tmp_path):
@@ -325,12 +415,44 @@ def started(tiny_model, tiny_world, tmp_path):
 
     def start(*launcher, **environment):
         folder = tmp_path / "run"
-        command = [sys.executable, *launcher, "run_target.py", "--task", "xnli", "--languages", "en", "--model_name_or_path", tiny_model,
-                   "--data_root", tiny_world, *FEW, "--per_device_train_batch_size", "2", "--max_steps", "5000", "--save_strategy",
-                   "steps", "--save_steps", "20", "--eval_strategy", "no", "--load_best_model_at_end", "false", "--bf16", "false",
-                   "--disable_tqdm", "true", "--output_dir", folder]
+        command = [
+            sys.executable,
+            *launcher,
+            "run_target.py",
+            "--task",
+            "xnli",
+            "--languages",
+            "en",
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            *FEW,
+            "--per_device_train_batch_size",
+            "2",
+            "--max_steps",
+            "5000",
+            "--save_strategy",
+            "steps",
+            "--save_steps",
+            "20",
+            "--eval_strategy",
+            "no",
+            "--load_best_model_at_end",
+            "false",
+            "--bf16",
+            "false",
+            "--disable_tqdm",
+            "true",
+            "--output_dir",
+            folder,
+        ]
         with open(tmp_path / "log", "w") as log:
-            running.append(subprocess.Popen(list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log))
+            running.append(
+                subprocess.Popen(
+                    list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log
+                )
+            )
         end = time.monotonic() + 300
         while not list(folder.glob("checkpoint-*/trainer_state.json")):
             assert time.monotonic() < end and running[0].poll() is None, (tmp_path / "log").read_text()[-3000:]
@@ -380,21 +502,33 @@ def test_the_other_process_says_that_one_is_gone(rank, one, started):
 def test_a_signal_is_heard_while_the_main_thread_waits_in_a_library(tmp_path):
     """As in a collective of a process that is gone: Python's own handlers do not come to their turn there."""
     script = tmp_path / "waits.py"
-    script.write_text("import ctypes, sys\nfrom xstilts.arguments import command\n"
-                      "command(lambda _: (print('there', flush=True), ctypes.CDLL(None).sleep(60), ctypes.CDLL(None).sleep(60)))\n")
-    process = subprocess.Popen([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    script.write_text(
+        "import ctypes, sys\nfrom xstilts.run.endings import command\n"
+        "command(lambda _: (print('there', flush=True), ctypes.CDLL(None).sleep(60), ctypes.CDLL(None).sleep(60)))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout.readline() == "there\n"
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(timeout=20) == 128 + signal.SIGUSR1 and process.stderr.read() == "waits.py: error: ended by SIGUSR1.\n"
+    assert (
+        process.wait(timeout=20) == 128 + signal.SIGUSR1
+        and process.stderr.read() == "waits.py: error: ended by SIGUSR1.\n"
+    )
 
 
 def test_what_a_process_forks_has_signals_of_its_own(tmp_path):
-    """The worker of a data loader that is ended is no end of the run; nor are signals that somebody else handles, or nohup ignores."""
+    """The worker of a data loader that is ended is no end of the run; nor are signals that somebody else handles, or
+    nohup ignores."""
     script = tmp_path / "forks.py"
     script.write_text("""
 import os, signal, sys, time
-from xstilts.arguments import command
+from xstilts.run.endings import command
 def main(_):
     child = os.fork()
     if not child:
@@ -411,8 +545,14 @@ def main(_):
 command(main)
 print("done")
 """)
-    done = subprocess.run([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True,
-                          preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
@@ -422,12 +562,13 @@ def test_handlers_are_as_before_when_a_script_has_ended(cli, tmp_path):
     assert [signal.getsignal(one) for one in endings.SIGNALS] == before
 
 
-# ---- checkpoints of several processes ----------------------------------------------------------------------------------
+# ---- checkpoints of several processes -------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def trained_by_two(train, tmp_path, monkeypatch):
     """A checkpoint as two processes leave it, and its run.json."""
-    plain = runner.Watched.training_step
+    plain = trainers.Watched.training_step
 
     def step(self, *args, **kwargs):
         if self.state.global_step == 5:
@@ -435,7 +576,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
         return plain(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Watched, "training_step", step)
+        patch.setattr(trainers.Watched, "training_step", step)
         assert train("run_target.py").returncode == 130
     checkpoint, note = tmp_path / "run" / "checkpoint-3", tmp_path / "run" / "run.json"
     state = (checkpoint / "rng_state.pth").read_bytes()
@@ -448,7 +589,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_part(trained_by_two, monkeypatch):
-    monkeypatch.setattr("xstilts.processes.world_size", lambda: 2)
+    monkeypatch.setattr("xstilts.run.processes.world_size", lambda: 2)
     assert checkpoints.is_whole(trained_by_two)
     (trained_by_two / "rng_state_1.pth").unlink()
     assert not checkpoints.is_whole(trained_by_two)
@@ -456,4 +597,6 @@ def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_
 
 def test_other_numbers_of_processes_do_not_go_on_with_each_others_checkpoints(trained_by_two, train):
     done = train("run_target.py")
-    assert done.returncode == 2 and "was begun on 2 processes, now there are 1" in line(done) and trained_by_two.is_dir()
+    assert (
+        done.returncode == 2 and "was begun on 2 processes, now there are 1" in line(done) and trained_by_two.is_dir()
+    )

@@ -1,4 +1,5 @@
-"""Files of rows: read under their own name, whatever it is; only what is read can stop a run, and each fault has its row."""
+"""Files of rows: read under their own name, whatever it is; only what is read can stop a run, and each fault has its
+row."""
 
 import gzip
 import json
@@ -12,7 +13,7 @@ from pyarrow import parquet
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts.code_switch import read_lexicons
+from xstilts.train.code_switch import read_lexicons
 
 PAIRS = [{"sentence1": f"Satz {i}", "sentence2": f"sentence {i}"} for i in range(3)]
 TATOEBA = "mteb__tatoeba-bitext-mining/deu-eng/test"
@@ -43,10 +44,28 @@ def refused(root, *told, **options):
     assert "\n" not in str(caught.value)
 
 
-# ---- names of folders ------------------------------------------------------------------------------------------------
+# ---- names of folders -----------------------------------------------------------------------------------------------
 
-ODD = ["rows[1]", "rows*", "rows?", "rows{1}", "[!x]rows", "a::b", "zip://x::y", "file:x", "s3:x", "~", "~root", "**", "a#b", "100%25",
-       "-rows", "räume und ß", "new\nline", "x=1"]
+ODD = [
+    "rows[1]",
+    "rows*",
+    "rows?",
+    "rows{1}",
+    "[!x]rows",
+    "a::b",
+    "zip://x::y",
+    "file:x",
+    "s3:x",
+    "~",
+    "~root",
+    "**",
+    "a#b",
+    "100%25",
+    "-rows",
+    "räume und ß",
+    "new\nline",
+    "x=1",
+]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
@@ -76,7 +95,10 @@ def test_translations_and_lexicons_are_read_by_their_own_name(name, tmp_path):
     for folder in ("rows1", name):
         write(tmp_path / folder / "facebook__xnli/de/train.jsonl", NLI[:2] if folder == name else NLI)
         (tmp_path / folder / "facebook__xnli/de/train.translation.json").write_text('{"model": "m"}')
-        write(tmp_path / folder / "en-de/train.jsonl", [{"source": "dog", "target": "Hund" if folder == name else "falsch"}])
+        write(
+            tmp_path / folder / "en-de/train.jsonl",
+            [{"source": "dog", "target": "Hund" if folder == name else "falsch"}],
+        )
     rows = Rows(tmp_path / "rows", translations=tmp_path / name)
     assert len(get_task("xnli").load("train", "de", rows)) == 2 and rows.records[0]["translated_by"] == "m"
     assert read_lexicons(str(tmp_path / name))[0]["de"] == {"dog": ["Hund"]}
@@ -116,7 +138,9 @@ def test_a_file_is_read_anew_by_its_content_not_its_time(tmp_path):
     assert load(tmp_path)["label"][:] == [(label + 1) % 3 for label in before]
 
 
-@pytest.mark.parametrize("cut, numbers", [("[:2]", [0, 1]), ("[4:]", [4, 5]), ("[-1:]", [5]), ("[:50%]", [0, 1, 2]), ("[4:99]", [4, 5])])
+@pytest.mark.parametrize(
+    "cut, numbers", [("[:2]", [0, 1]), ("[4:]", [4, 5]), ("[-1:]", [5]), ("[:50%]", [0, 1, 2]), ("[4:99]", [4, 5])]
+)
 def test_slices(cut, numbers, tmp_path):
     write(tmp_path / "facebook__xnli/en/validation.jsonl", NLI)
     assert load(tmp_path, splits=[f"xnli.test=validation{cut}"])["text_a"][:] == [NLI[i]["premise"] for i in numbers]
@@ -128,20 +152,45 @@ def test_slices_that_hold_nothing(cut, tmp_path):
     refused(tmp_path, "validation.jsonl", cut, splits=[f"xnli.test=validation{cut}"])
 
 
-# ---- JSON Lines ------------------------------------------------------------------------------------------------------
+# ---- JSON Lines -----------------------------------------------------------------------------------------------------
+
 
 def line(**values):
     return json.dumps({"premise": "a", "hypothesis": "b", "label": 0} | values).encode() + b"\n"
 
 
-@pytest.mark.parametrize("text", ["2003-01-02", "2003-01-02T10:00:00Z", "12:30", "5", "true", "null", "1e5", "0012", "[1]", '{"a": 1}',
-                                  "NaN", "a\tb"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2003-01-02",
+        "2003-01-02T10:00:00Z",
+        "12:30",
+        "5",
+        "true",
+        "null",
+        "1e5",
+        "0012",
+        "[1]",
+        '{"a": 1}',
+        "NaN",
+        "a\tb",
+    ],
+)
 def test_text_is_text(text, tmp_path):
     """A column of dates became times, one of mixed types lost its quotes."""
     write(tmp_path / f"{TATOEBA}.jsonl", [{"sentence1": text, "sentence2": text}] * 2)
     assert load(tmp_path, "tatoeba", language="de")[:] == {"source": [text] * 2, "target": [text] * 2}
-    write(tmp_path / "rajpurkar__squad/plain_text/train.jsonl",
-          [{"id": text, "context": f"so {text} it is", "question": text, "answers": {"text": [text], "answer_start": [3]}}])
+    write(
+        tmp_path / "rajpurkar__squad/plain_text/train.jsonl",
+        [
+            {
+                "id": text,
+                "context": f"so {text} it is",
+                "question": text,
+                "answers": {"text": [text], "answer_start": [3]},
+            }
+        ],
+    )
     assert load(tmp_path, "squad", "train")[0]["answers"] == {"text": [text], "answer_start": [3]}
 
 
@@ -155,19 +204,36 @@ def test_more_than_the_first_megabytes_decide_a_type(tmp_path):
     refused(tmp_path, path, "row 30002", "'label'", "text", "number")
 
 
-@pytest.mark.parametrize("unread", [{"x": 1}, {"x": {"y": []}}, {"x": "\ud800"}, {"x": "2003-01-02"}, {"x": None}, {"id": [1]},
-                                    {"pairID": 5}, {"type": "user", "message": {"role": "user"}, "sessionId": "s", "timestamp": "t"}])
+@pytest.mark.parametrize(
+    "unread",
+    [
+        {"x": 1},
+        {"x": {"y": []}},
+        {"x": "\ud800"},
+        {"x": "2003-01-02"},
+        {"x": None},
+        {"id": [1]},
+        {"pairID": 5},
+        {"type": "user", "message": {"role": "user"}, "sessionId": "s", "timestamp": "t"},
+    ],
+)
 def test_a_column_nobody_reads_stops_nothing(unread, tmp_path):
     write(tmp_path / f"{XNLI}.jsonl", line(x="text", id="a") + line(label=1, **unread) + line(label=2))
     assert load(tmp_path)["label"][:] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("content", [
-    b"\xef\xbb\xbf" + line() + line(label=1), line() + b"\n  \r\n" + line(label=1), line().replace(b"\n", b"\r\n") + line(label=1),
-    line() + line(label=1)[:-1], line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": "\xff", "\xfe": 1}\n',
-    line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": 1, "x": 2, "y": {"z": 1, "z": 2}}\n',
-    line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": ' + b"[" * 400 + b"]" * 400 + b"}\n",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + line() + line(label=1),
+        line() + b"\n  \r\n" + line(label=1),
+        line().replace(b"\n", b"\r\n") + line(label=1),
+        line() + line(label=1)[:-1],
+        line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": "\xff", "\xfe": 1}\n',
+        line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": 1, "x": 2, "y": {"z": 1, "z": 2}}\n',
+        line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": ' + b"[" * 400 + b"]" * 400 + b"}\n",
+    ],
+)
 def test_what_is_no_fault(content, tmp_path):
     for suffix in ("jsonl", "jsonl.gz"):
         (tmp_path / f"{XNLI}.jsonl").unlink(missing_ok=True)
@@ -175,24 +241,35 @@ def test_what_is_no_fault(content, tmp_path):
         assert load(tmp_path)[:] == {"text_a": ["a", "a"], "text_b": ["b", "b"], "label": [0, 1]}
 
 
-@pytest.mark.parametrize("second, told", [
-    (b'\n{"premise": "a", "hypothesis": \n', ["row 2 (line 3)", "not valid JSON"]),
-    (line(premise=5), ["row 2", "'premise'", "number", "text"]),
-    (line(premise=["a"]), ["row 2", "'premise'", "list"]),
-    (line(premise=None), ["row 2", "'premise'", "null"]),
-    (b'{"hypothesis": "b", "label": 1}\n', ["row 2", "'premise'", "null"]),
-    (line(label=None), ["row 2", "'label'", "null"]), (line(label=0.5), ["row 2", "'label'", "0.5"]),
-    (line(label=True), ["row 2", "'label'", "true or false"]), (line(label=2**70), ["row 2", "'label'", "64 bits"]),
-    (line(premise="\ud800"), ["row 2", "'premise'", "UTF-8"]),
-    (b'{"premise": "\xff", "hypothesis": "b", "label": 0}\n', ["row 2", "'premise'", "UTF-8"]),
-    (b'{"premise": "a", "premise": "c", "hypothesis": "b", "label": 0}\n', ["row 2", "'premise'", "twice"]),
-    (b"null\n", ["row 2", "not a JSON object", "null"]), (b"[1]\n", ["row 2", "not a JSON object", "list"]),
-    (line()[:-1] + line(), ["row 2", "Extra data"]), (line().replace(b"}", b"},"), ["row 2", "Extra data"]),
-    (b"[" * 100_000 + b"\n", ["row 2", "too deep"]), (b'{"x": ' + b'{"a":' * 100_000 + b"\n", ["row 2", "too deep"]),
-    (b'{"premise": ' + b"[" * 400 + b"]" * 400 + b', "hypothesis": "b", "label": 0}\n', ["row 2", "'premise'", "deep"]),
-    (b'{"x": 1' + b"0" * 5000 + b"}\n", ["row 2", "digits"]),
-    (line().decode().encode("utf-16"), ["row 2", "UTF-8"]),
-])
+@pytest.mark.parametrize(
+    "second, told",
+    [
+        (b'\n{"premise": "a", "hypothesis": \n', ["row 2 (line 3)", "not valid JSON"]),
+        (line(premise=5), ["row 2", "'premise'", "number", "text"]),
+        (line(premise=["a"]), ["row 2", "'premise'", "list"]),
+        (line(premise=None), ["row 2", "'premise'", "null"]),
+        (b'{"hypothesis": "b", "label": 1}\n', ["row 2", "'premise'", "null"]),
+        (line(label=None), ["row 2", "'label'", "null"]),
+        (line(label=0.5), ["row 2", "'label'", "0.5"]),
+        (line(label=True), ["row 2", "'label'", "true or false"]),
+        (line(label=2**70), ["row 2", "'label'", "64 bits"]),
+        (line(premise="\ud800"), ["row 2", "'premise'", "UTF-8"]),
+        (b'{"premise": "\xff", "hypothesis": "b", "label": 0}\n', ["row 2", "'premise'", "UTF-8"]),
+        (b'{"premise": "a", "premise": "c", "hypothesis": "b", "label": 0}\n', ["row 2", "'premise'", "twice"]),
+        (b"null\n", ["row 2", "not a JSON object", "null"]),
+        (b"[1]\n", ["row 2", "not a JSON object", "list"]),
+        (line()[:-1] + line(), ["row 2", "Extra data"]),
+        (line().replace(b"}", b"},"), ["row 2", "Extra data"]),
+        (b"[" * 100_000 + b"\n", ["row 2", "too deep"]),
+        (b'{"x": ' + b'{"a":' * 100_000 + b"\n", ["row 2", "too deep"]),
+        (
+            b'{"premise": ' + b"[" * 400 + b"]" * 400 + b', "hypothesis": "b", "label": 0}\n',
+            ["row 2", "'premise'", "deep"],
+        ),
+        (b'{"x": 1' + b"0" * 5000 + b"}\n", ["row 2", "digits"]),
+        (line().decode().encode("utf-16"), ["row 2", "UTF-8"]),
+    ],
+)
 def test_a_fault_is_told_with_its_row(second, told, tmp_path):
     """Before this, some ended the process by a signal, some said `an error occurred while generating the dataset`."""
     for suffix in ("jsonl", "jsonl.gz"):
@@ -205,33 +282,50 @@ def test_a_whole_file_of_numbers_with_a_point_and_one_null(tmp_path):
     """pandas writes labels so where one is missing; the row without one was not the one that was named."""
     write(tmp_path / f"{XNLI}.jsonl", [{**row, "label": float(row["label"])} for row in NLI])
     assert load(tmp_path)["label"][:] == [row["label"] for row in NLI]
-    write(tmp_path / f"{XNLI}.jsonl", [{**row, "label": float(i)} for i, row in enumerate(NLI[:2])] + [{**NLI[0], "label": None}])
+    write(
+        tmp_path / f"{XNLI}.jsonl",
+        [{**row, "label": float(i)} for i, row in enumerate(NLI[:2])] + [{**NLI[0], "label": None}],
+    )
     refused(tmp_path, "row 3", "'label'", "null")
 
 
-# ---- parquet ---------------------------------------------------------------------------------------------------------
+# ---- parquet --------------------------------------------------------------------------------------------------------
 
 COLUMNS = {"premise": ["a", "b", "c"], "hypothesis": ["x", "y", "z"], "label": [0, 1, 2]}
 
 
-@pytest.mark.parametrize("changes", [
-    {"premise": pa.array(["a", "b", "c"]).dictionary_encode()}, {"premise": pa.array(["a", "b", "c"], pa.large_string())},
-    {"premise": pa.array(["a", "b", "c"], pa.string_view())}, {"label": pa.array([0, 1, 2], pa.uint8())},
-    {"label": pa.array(["entailment", "neutral", "contradiction"]).dictionary_encode()}, {"label": ["0", "1", "2"]},
-    {"x": pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int64()))}, {"x": pa.array([b"\xff"] * 3)},
-    {"x": pa.array([b"0123456789abcdef"] * 3, pa.uuid())}, {"x": pa.array([1, 2, 3], pa.duration("s"))},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"premise": pa.array(["a", "b", "c"]).dictionary_encode()},
+        {"premise": pa.array(["a", "b", "c"], pa.large_string())},
+        {"premise": pa.array(["a", "b", "c"], pa.string_view())},
+        {"label": pa.array([0, 1, 2], pa.uint8())},
+        {"label": pa.array(["entailment", "neutral", "contradiction"]).dictionary_encode()},
+        {"label": ["0", "1", "2"]},
+        {"x": pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int64()))},
+        {"x": pa.array([b"\xff"] * 3)},
+        {"x": pa.array([b"0123456789abcdef"] * 3, pa.uuid())},
+        {"x": pa.array([1, 2, 3], pa.duration("s"))},
+    ],
+)
 def test_columns_of_other_types(changes, tmp_path):
     write(tmp_path / f"{XNLI}.parquet", pa.table(COLUMNS | changes))
     assert load(tmp_path)[:] == {"text_a": ["a", "b", "c"], "text_b": ["x", "y", "z"], "label": [0, 1, 2]}
 
 
-@pytest.mark.parametrize("changes, told", [
-    ({"premise": [b"a"] * 3}, ["row 1", "'premise'"]), ({"premise": [["a"]] * 3}, ["row 1", "'premise'", "list"]),
-    ({"premise": [None, None, None]}, ["row 1", "'premise'", "null"]), ({"label": [True, False, True]}, ["row 1", "'label'", "True"]),
-    ({"premise": pa.array([b"0123456789abcdef"] * 3, pa.uuid())}, ["'premise'", "uuid"]),
-    ({"label": pa.array([0, 1, 2], pa.date32())}, ["row 1", "'label'"]), ({"label": [{"a": 1}] * 3}, ["row 1", "'label'"]),
-])
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"premise": [b"a"] * 3}, ["row 1", "'premise'"]),
+        ({"premise": [["a"]] * 3}, ["row 1", "'premise'", "list"]),
+        ({"premise": [None, None, None]}, ["row 1", "'premise'", "null"]),
+        ({"label": [True, False, True]}, ["row 1", "'label'", "True"]),
+        ({"premise": pa.array([b"0123456789abcdef"] * 3, pa.uuid())}, ["'premise'", "uuid"]),
+        ({"label": pa.array([0, 1, 2], pa.date32())}, ["row 1", "'label'"]),
+        ({"label": [{"a": 1}] * 3}, ["row 1", "'label'"]),
+    ],
+)
 def test_columns_of_wrong_types(changes, told, tmp_path):
     write(tmp_path / f"{XNLI}.parquet", pa.table(COLUMNS | changes))
     refused(tmp_path, "test.parquet", *told)
@@ -239,5 +333,8 @@ def test_columns_of_wrong_types(changes, told, tmp_path):
 
 def test_a_column_that_stands_twice(tmp_path):
     names = ["premise", "premise", "hypothesis", "label"]
-    write(tmp_path / f"{XNLI}.parquet", pa.Table.from_arrays([pa.array(v) for v in (["a"], ["b"], ["x"], [0])], names=names))
+    write(
+        tmp_path / f"{XNLI}.parquet",
+        pa.Table.from_arrays([pa.array(v) for v in (["a"], ["b"], ["x"], [0])], names=names),
+    )
     refused(tmp_path, "two columns 'premise'")

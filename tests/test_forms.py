@@ -1,4 +1,5 @@
-"""A form owns its whole contract: a new one is a file in tasks/, and nothing outside that package asks for a form by its name."""
+"""A form owns its whole contract: a new one is a file in tasks/, and nothing outside that package asks for a form by
+its name."""
 
 import ast
 import json
@@ -14,13 +15,15 @@ from tasks.pairs import PAIRS
 from tasks.rows import Rows
 from tasks.submitted import read_entries
 from tasks.text import Wikipedia
-from xstilts import scoring, submission
 from xstilts.errors import UserError
+from xstilts.xtreme import scoring, submission
 
-# ---- nothing dispatches on a form's name -------------------------------------------------------------------------------
+# ---- nothing dispatches on a form's name ----------------------------------------------------------------------------
 
 FORMS = {get_task(name).form for name in tasks.TASKS} | {Wikipedia.form} | {pairs.form for pairs in PAIRS.values()}
-PLACES = sorted(path for pattern in ("*.py", "xstilts/**/*.py", "benchmarks/*.py", "recipes/*.py") for path in ROOT.glob(pattern))
+PLACES = sorted(
+    path for pattern in ("*.py", "xstilts/**/*.py", "benchmarks/*.py", "recipes/*.py") for path in ROOT.glob(pattern)
+)
 
 
 def dispatches(source: str) -> list[int]:
@@ -42,23 +45,40 @@ def dispatches(source: str) -> list[int]:
             names = node.elts
         values = [one.value for one in names if isinstance(one, ast.Constant)]
         by_name = len(values) > 1 and len(values) == len(names) and FORMS.issuperset(values)
-        if by_name or any(isinstance(one, ast.Attribute) and "form" in (one.attr, getattr(one.value, "attr", "")) for one in asked):
+        if by_name or any(
+            isinstance(one, ast.Attribute) and "form" in (one.attr, getattr(one.value, "attr", "")) for one in asked
+        ):
             found.append(node.lineno)
     return found
 
 
-@pytest.mark.parametrize("line", [
-    'task.form == "span"', '"span" != task.form', 'task.form in ("span", "x")', "READERS[task.form]", "READERS.get(task.form)",
-    "head_of(task.form)",
-    'task.form.startswith("s")', 'match task.form:\n    case "span": pass', '{"span": 1, "tagging": 2}', 'kind in ("span", "tagging")',
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        'task.form == "span"',
+        '"span" != task.form',
+        'task.form in ("span", "x")',
+        "READERS[task.form]",
+        "READERS.get(task.form)",
+        "head_of(task.form)",
+        'task.form.startswith("s")',
+        'match task.form:\n    case "span": pass',
+        '{"span": 1, "tagging": 2}',
+        'kind in ("span", "tagging")',
+    ],
+)
 def test_a_dispatch_is_found(line):
     assert dispatches(line)
 
 
-@pytest.mark.parametrize("line", [
-    "Record.new(form=task.form)", 'Record.new(form=task.form if one else "mixture")', "rows.append((arm, record.form))",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Record.new(form=task.form)",
+        'Record.new(form=task.form if one else "mixture")',
+        "rows.append((arm, record.form))",
+    ],
+)
 def test_writing_a_form_down_is_no_dispatch(line):
     assert not dispatches(line)
 
@@ -68,13 +88,19 @@ def test_nothing_outside_tasks_asks_for_a_form_by_its_name(path):
     assert not dispatches(path.read_text(encoding="utf-8"))
 
 
-# ---- a form that only this file knows ----------------------------------------------------------------------------------
+# ---- a form that only this file knows -------------------------------------------------------------------------------
+
 
 class Mood(Task):
-    """Yes or no about a text, in a file of its own layout: {"row number": true or false}. The benchmark counts errors."""
+    """Yes or no about a text, in a file of its own layout: {"row number": true or false}. The benchmark counts
+    errors."""
 
     name, form, metric = "mood", "yes_no", "accuracy"
-    auto_class, pipeline_tag, official_metrics = "AutoModelForSequenceClassification", "text-classification", ("right", "sure")
+    auto_class, pipeline_tag, official_metrics = (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        ("right", "sure"),
+    )
     languages_in = "mood"
     columns, labels = ("text", "label"), ("no", "yes")
     sources = (Source("me/mood", "{language}", {"train": "train", "dev": "validation", "test": "test"}),)
@@ -132,8 +158,23 @@ def moods(tmp_path, monkeypatch):
 
 def test_a_new_form_is_trained_written_and_scored_from_its_own_file_alone(moods, tiny_model, cli, tmp_path):
     cell = tmp_path / "runs" / "none" / "seed0" / "mood"
-    done = cli("run_target.py", "--task", "mood", "--model_name_or_path", tiny_model, "--data_root", moods, "--output_dir", cell,
-               "--max_steps", 2, "--per_device_train_batch_size", 8, "--learning_rate", "1e-3")
+    done = cli(
+        "run_target.py",
+        "--task",
+        "mood",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        moods,
+        "--output_dir",
+        cell,
+        "--max_steps",
+        2,
+        "--per_device_train_batch_size",
+        8,
+        "--learning_rate",
+        "1e-3",
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((cell / "results.json").read_text())
     assert record["form"] == "yes_no" and set(record["scores"]) == {"en", "de"}
@@ -154,11 +195,16 @@ def test_a_new_form_is_trained_written_and_scored_from_its_own_file_alone(moods,
         scoring.score(tmp_path / "system", tmp_path / "gold")
 
 
-# ---- rows and where they came from -------------------------------------------------------------------------------------
+# ---- rows and where they came from ----------------------------------------------------------------------------------
+
 
 def test_what_was_read_keeps_its_place_whatever_is_read_next(tiny_world):
     task, rows = get_task("lareqa"), Rows(tiny_world)
-    first, between, again = task.read("test", "qaa", rows), get_task("xnli").read("test", "en", rows), task.read("test", "qaa", rows)
+    first, between, again = (
+        task.read("test", "qaa", rows),
+        get_task("xnli").read("test", "en", rows),
+        task.read("test", "qaa", rows),
+    )
     assert "facebook__xnli/en/test" in between.where and "xnli" not in again.where
     assert again.where == first.where and again.reads == first.reads
     first.note("a note")
@@ -166,7 +212,7 @@ def test_what_was_read_keeps_its_place_whatever_is_read_next(tiny_world):
 
 
 def test_a_placeholder_names_all_files_its_gold_is_from(tmp_path):
-    from xstilts.runner import load_scored
+    from xstilts.train.featurizing import load_scored
 
     folder = tmp_path / "facebook__anli" / "plain_text"
     folder.mkdir(parents=True)
@@ -186,7 +232,8 @@ def test_rows_that_are_only_looked_at_are_in_no_record(tmp_path):
     assert get_task("xnli").languages(rows) == ["de"] and rows.records == []
 
 
-# ---- what a form says of its features and its translations ---------------------------------------------------------------
+# ---- what a form says of its features and its translations ----------------------------------------------------------
+
 
 def test_the_length_of_a_feature_is_the_form_s_to_say():
     assert get_task("xnli").lengths([[1, 2], [1, 2, 3]]) == [2, 3]
@@ -197,7 +244,10 @@ def test_what_a_translation_must_find_again_is_the_form_s_to_say():
     answers = {"text": ["Ulm", "in Ulm"], "answer_start": [13, 10]}
     row = {"id": "1", "context": "Ada lives in Ulm.", "question": "Where?", "answers": answers}
     assert get_task("squad").places(row) == {"context": (13, 16)} and get_task("xnli").places({"text_a": "a"}) == {}
-    assert get_task("squad").replaced(row, {"context": [(4, "Ulm")], "question": []})["answers"] == {"text": ["Ulm"], "answer_start": [4]}
+    assert get_task("squad").replaced(row, {"context": [(4, "Ulm")], "question": []})["answers"] == {
+        "text": ["Ulm"],
+        "answer_start": [4],
+    }
     empty = {**row, "answers": {"text": [], "answer_start": []}}
     assert get_task("squad_v2").places(empty) == {}
     assert get_task("squad_v2").replaced(row, {"context": [], "question": []})["answers"] == empty["answers"]

@@ -1,4 +1,5 @@
-"""Approximate search: exact scores of what an index finds, recall as defined, bad input named, --index from rows to results.json."""
+"""Approximate search: exact scores of what an index finds, recall as defined, bad input named, --index from rows to
+results.json."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from tasks.retrieval import BUCC, Pools
-from xstilts import index, measure, mining
-from xstilts.embedding import normalize
 from xstilts.errors import UserError
-from xstilts.index import Index
+from xstilts.retrieve import index, measure, mining, neighbours
+from xstilts.retrieve.index import Index
+from xstilts.retrieve.vectors import normalize
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def mapped(pools, tmp_path) -> list[np.ndarray]:
 def test_an_index_that_finds_all_gives_the_exact_neighbours(shard, pools, mapped, monkeypatch):
     for name in ("QUERIES_AT_ONCE", "ROWS_AT_ONCE"):
         monkeypatch.setattr(index, name, 128)
-    found, expected = index.knn(*mapped, 4, Index("Flat"), shard), mining.knn(*pools, 4)
+    found, expected = index.knn(*mapped, 4, Index("Flat"), shard), neighbours.knn(*pools, 4)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     near, recalls = index.bidirectional_knn(*mapped, 4, Index("Flat"))
     assert recalls == {"forward": 100, "backward": 100}
@@ -45,7 +46,9 @@ def test_an_index_that_finds_all_gives_the_exact_neighbours(shard, pools, mapped
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize(("factory", "nprobe"), [("IVF16,Flat", 2), ("IVF4,PQ8", 4), ("PCA16,IVF16,SQ8", None), ("HNSW8", None)])
+@pytest.mark.parametrize(
+    ("factory", "nprobe"), [("IVF16,Flat", 2), ("IVF4,PQ8", 4), ("PCA16,IVF16,SQ8", None), ("HNSW8", None)]
+)
 def test_what_is_found_is_scored_exactly_and_recall_is_the_share_found(factory, nprobe, pools):
     source, target = pools
     how = Index(factory, nprobe)
@@ -77,7 +80,7 @@ def test_shards_of_one_trained_index_find_what_it_finds_whole(pools):
 
 def test_recall_is_measured_on_a_sample_against_the_pool_in_blocks(pools, monkeypatch):
     source, target = pools
-    expected = mining.knn(source, target, 4)
+    expected = neighbours.knn(source, target, 4)
     for a, b in zip(index.exact_knn(source, target, 4, block=333), expected, strict=True):
         assert np.array_equal(a, b)
     monkeypatch.setattr(index, "RECALL_QUERIES", 50)
@@ -89,16 +92,25 @@ def test_recall_is_measured_on_a_sample_against_the_pool_in_blocks(pools, monkey
     assert index.recall(same, same, index.knn(same, same, 4, Index("Flat"))[0]) == 100
 
 
-@pytest.mark.parametrize(("how", "message"), [
-    (Index("nonsense"), "--index 'nonsense' for vectors of 32 dimensions: could not parse index string nonsense.$"),
-    (Index("IVF4,PQ7"), "should be a multiple of the number of subquantizers"),
-    (Index("IVF1024,Flat"), "needs at least 39,936 vectors to train on .39 for each list, .* the pool has 900: take fewer"),
-    (Index("IVF16,Flat", 17), "--nprobe 17 with --index 'IVF16,Flat': give 1 to 16"),
-    (Index("IVF16,Flat", 0), "--nprobe 0 with"),
-    (Index("Flat", 4), "--nprobe 4 with --index 'Flat': it has no lists"),
-    (Index("Flat", candidates=0), "--index_candidates 0: give at least 1"),
-    (Index("PQ8x12"), "cannot be trained on 900 vectors: .*at least as large as number of clusters"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            Index("nonsense"),
+            "--index 'nonsense' for vectors of 32 dimensions: could not parse index string nonsense.$",
+        ),
+        (Index("IVF4,PQ7"), "should be a multiple of the number of subquantizers"),
+        (
+            Index("IVF1024,Flat"),
+            "needs at least 39,936 vectors to train on .39 for each list, .* the pool has 900: take fewer",
+        ),
+        (Index("IVF16,Flat", 17), "--nprobe 17 with --index 'IVF16,Flat': give 1 to 16"),
+        (Index("IVF16,Flat", 0), "--nprobe 0 with"),
+        (Index("Flat", 4), "--nprobe 4 with --index 'Flat': it has no lists"),
+        (Index("Flat", candidates=0), "--index_candidates 0: give at least 1"),
+        (Index("PQ8x12"), "cannot be trained on 900 vectors: .*at least as large as number of clusters"),
+    ],
+)
 def test_indices_that_cannot_be_are_refused_in_one_line(how, message, pools):
     with pytest.raises(UserError, match=message) as error:
         index.knn(*pools, 4, how)
@@ -118,21 +130,36 @@ def test_vectors_are_checked(pools):
         index.knn(source, target, 901, Index("Flat"))
 
 
-# ---- from rows to results.json ---------------------------------------------------------------------------------------
+# ---- from rows to results.json --------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def retrieval(cli, tiny_model, tiny_world, tmp_path):
     """`retrieval("tatoeba", ...)`: what the script made of it on the tiny world."""
 
     def run(task, *arguments, folder="out"):
-        done = cli("run_retrieval.py", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--tasks", task, "--layer", 1,
-                   "--output_dir", tmp_path / folder, *arguments)
+        done = cli(
+            "run_retrieval.py",
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            "--tasks",
+            task,
+            "--layer",
+            1,
+            "--output_dir",
+            tmp_path / folder,
+            *arguments,
+        )
         return done, tmp_path / folder / task / "results.json"
 
     return run
 
 
-@pytest.mark.parametrize(("task", "measure_name"), [("tatoeba", "recall@1 qaa plain"), ("bucc", "recall@4 bucc qaa test backward")])
+@pytest.mark.parametrize(
+    ("task", "measure_name"), [("tatoeba", "recall@1 qaa plain"), ("bucc", "recall@4 bucc qaa test backward")]
+)
 def test_an_exact_index_changes_no_score_and_its_recall_is_reported(task, measure_name, retrieval, tmp_path, caplog):
     caplog.set_level("INFO")
     done, path = retrieval(task, "--index", "Flat", "--cache_dir", tmp_path / "cache")
@@ -142,16 +169,26 @@ def test_an_exact_index_changes_no_score_and_its_recall_is_reported(task, measur
     assert indexed["scores"] == plain["scores"]
     assert indexed["measures"][measure_name] == 100 and "measures" not in plain
     assert f"{measure_name} 100.0" in caplog.text
-    assert all(path.suffix == ".npy" for path in (tmp_path / "cache").iterdir())  # what lay there for the search is gone
+    # what lay there for the search is gone
+    assert all(path.suffix == ".npy" for path in (tmp_path / "cache").iterdir())
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["bucc", "--index", "Flat"], "--index searches vectors on disk: give --cache_dir"),
-    (["bucc", "--nprobe", 4], "--nprobe goes with --index"),
-    (["tatoeba", "--index", "Flat", "--csls", 2, "--cache_dir", "c"], "--index is for tatoeba and bucc, without --csls"),
-    (["lareqa", "--index", "Flat", "--cache_dir", "c"], "lareqa is searched exactly"),
-    (["bucc", "--index", "IVF4,Flat", "--cache_dir", "c"], "bucc qaa: --index 'IVF4,Flat' needs at least 256 vectors"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bucc", "--index", "Flat"], "--index searches vectors on disk: give --cache_dir"),
+        (["bucc", "--nprobe", 4], "--nprobe goes with --index"),
+        (
+            ["tatoeba", "--index", "Flat", "--csls", 2, "--cache_dir", "c"],
+            "--index is for tatoeba and bucc, without --csls",
+        ),
+        (["lareqa", "--index", "Flat", "--cache_dir", "c"], "lareqa is searched exactly"),
+        (
+            ["bucc", "--index", "IVF4,Flat", "--cache_dir", "c"],
+            "bucc qaa: --index 'IVF4,Flat' needs at least 256 vectors",
+        ),
+    ],
+)
 def test_what_index_cannot_do_is_said_before_embedding(arguments, message, retrieval, monkeypatch):
     monkeypatch.setattr(measure, "embedder", lambda *_: pytest.fail("embedding began"))
     done, path = retrieval(*arguments)
@@ -172,9 +209,13 @@ def test_a_dev_pool_too_small_for_the_index_is_searched_exactly_and_that_is_said
             vectors[text] = vectors.get("s" + text[1:], draw.standard_normal(16)) + 0.1 * draw.standard_normal(16)
         return {3: np.array([vectors[text] for text in sentences], dtype=np.float32)}
 
-    how = SimpleNamespace(index="IVF4,Flat", nprobe=4, index_candidates=None, cache_dir=tmp_path, margin="ratio", mining="max")
+    how = SimpleNamespace(
+        index="IVF4,Flat", nprobe=4, index_candidates=None, cache_dir=tmp_path, margin="ratio", mining="max"
+    )
     found = measure.mine(BUCC(), {"qaa": {"dev": made(100), "test": made(400)}}, embed, how, 3)
     assert found.layers[3]["qaa"]["f1"] > 90
-    assert found.notes == ["bucc qaa dev: searched exactly: too few to train the index",
-                           "bucc qaa test: searched with IVF4,Flat, nprobe 4, 64 candidates, trained on 400 of 400"]
+    assert found.notes == [
+        "bucc qaa dev: searched exactly: too few to train the index",
+        "bucc qaa test: searched with IVF4,Flat, nprobe 4, 64 candidates, trained on 400 of 400",
+    ]
     assert found.measures == {3: {"recall@4 bucc qaa test forward": 100, "recall@4 bucc qaa test backward": 100}}

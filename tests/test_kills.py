@@ -14,13 +14,29 @@ import transformers.trainer
 from safetensors.torch import load_file
 
 from world.files import WorldError, write
-from xstilts import results, runner
 from xstilts.errors import UserError
-from xstilts.run import checkpoints
+from xstilts.run import checkpoints, results
 from xstilts.run.lifecycle import Run
+from xstilts.train import runner, trainers
 
-ARGUMENTS = ["--task", "xnli", "--max_train_samples", "16", "--max_eval_samples", "4", "--per_device_train_batch_size", "4",
-             "--logging_steps", "3", "--num_train_epochs", "2", "--disable_tqdm", "true", "--languages", "en"]
+ARGUMENTS = [
+    "--task",
+    "xnli",
+    "--max_train_samples",
+    "16",
+    "--max_eval_samples",
+    "4",
+    "--per_device_train_batch_size",
+    "4",
+    "--logging_steps",
+    "3",
+    "--num_train_epochs",
+    "2",
+    "--disable_tqdm",
+    "true",
+    "--languages",
+    "en",
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +44,17 @@ def start(tiny_model, tiny_world):
     """`start(folder)`: trains xnli, 8 steps with a checkpoint after the fourth and the eighth."""
 
     def run(folder):
-        importlib.import_module("run_target").main([*ARGUMENTS, "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world),
-                                                    "--output_dir", str(folder)])
+        importlib.import_module("run_target").main(
+            [
+                *ARGUMENTS,
+                "--model_name_or_path",
+                str(tiny_model),
+                "--data_root",
+                str(tiny_world),
+                "--output_dir",
+                str(folder),
+            ]
+        )
 
     return run
 
@@ -57,9 +82,12 @@ def killed(work):
 
 def weights_without_optimizer(patch):
     """The second checkpoint is half written."""
-    plain = runner.TaskTrainer._save_optimizer_and_scheduler
-    patch.setattr(runner.TaskTrainer, "_save_optimizer_and_scheduler",
-                  lambda self, folder: kill() if folder.endswith("checkpoint-8") else plain(self, folder))
+    plain = trainers.TaskTrainer._save_optimizer_and_scheduler
+    patch.setattr(
+        trainers.TaskTrainer,
+        "_save_optimizer_and_scheduler",
+        lambda self, folder: kill() if folder.endswith("checkpoint-8") else plain(self, folder),
+    )
 
 
 def old_checkpoint_half_deleted(patch):
@@ -71,8 +99,13 @@ def old_checkpoint_half_deleted(patch):
             kill()
         plain(path, *args, **kwargs)
 
-    patch.setattr(transformers.trainer, "rotate_checkpoints", lambda output_dir, **_: delete(f"{output_dir}/checkpoint-4")
-                  if os.path.isdir(f"{output_dir}/checkpoint-8") else None)
+    patch.setattr(
+        transformers.trainer,
+        "rotate_checkpoints",
+        lambda output_dir, **_: (
+            delete(f"{output_dir}/checkpoint-4") if os.path.isdir(f"{output_dir}/checkpoint-8") else None
+        ),
+    )
 
 
 def result_not_renamed(patch):
@@ -85,8 +118,11 @@ def result_there_but_not_cleaned_up(patch):
     patch.setattr(checkpoints, "clean", lambda folder: kill())
 
 
-@pytest.mark.parametrize("moment", [weights_without_optimizer, old_checkpoint_half_deleted, result_not_renamed,
-                                    result_there_but_not_cleaned_up], ids=lambda moment: moment.__name__)
+@pytest.mark.parametrize(
+    "moment",
+    [weights_without_optimizer, old_checkpoint_half_deleted, result_not_renamed, result_there_but_not_cleaned_up],
+    ids=lambda moment: moment.__name__,
+)
 def test_killed_at_that_moment_it_ends_as_undisturbed(moment, start, undisturbed, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         moment(patch)
@@ -103,20 +139,41 @@ def test_killed_at_that_moment_it_ends_as_undisturbed(moment, start, undisturbed
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
-# ---- between the last checkpoint and results.json --------------------------------------------------------------------
+# ---- between the last checkpoint and results.json -------------------------------------------------------------------
 
 FEW = ["--max_train_samples", "16", "--max_eval_samples", "4"]
 # trainings whose last step lies within an epoch: 4 steps make one
 SHORT = {
     "target": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--max_steps", "6"],
     "a share of an epoch": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--num_train_epochs", "1.6"],
-    "the last is not the best": ["run_target.py", "--task", "xnli", "--languages", "en", *FEW, "--max_steps", "6",
-                                 "--metric_for_best_model", "eval_accuracy", "--greater_is_better", "false"],
+    "the last is not the best": [
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--languages",
+        "en",
+        *FEW,
+        "--max_steps",
+        "6",
+        "--metric_for_best_model",
+        "eval_accuracy",
+        "--greater_is_better",
+        "false",
+    ],
     "stages": ["run_target.py", "--task", "xcopa", "--languages", "en", *FEW, "--max_steps", "5"],
     "phase 2": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "6"],
     "LoRA": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "6", "--peft", "lora"],
     "mixture": ["run_intermediate.py", "--tasks", "mnli", "squad", "--mlm_rate", "0.2", *FEW, "--max_steps", "9"],
-    "accumulation": ["run_intermediate.py", "--tasks", "mnli", *FEW, "--max_steps", "3", "--gradient_accumulation_steps", "2"],
+    "accumulation": [
+        "run_intermediate.py",
+        "--tasks",
+        "mnli",
+        *FEW,
+        "--max_steps",
+        "3",
+        "--gradient_accumulation_steps",
+        "2",
+    ],
     "dual encoder": ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", *FEW, "--max_steps", "6"],
     "masked LM": ["run_mlm.py", "--text_languages", "en", *FEW, "--max_steps", "7"],
 }
@@ -126,15 +183,37 @@ SHORT = {
 def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tmp_path, monkeypatch):
     """transformers trains one step more each time; with a constant rate the weights are others then."""
     script, *words = SHORT[kind]
-    steps, plain = [], runner.Watched.training_step
-    monkeypatch.setattr(runner.Watched, "training_step",
-                        lambda self, *a, **k: steps.append(self.state.global_step) or plain(self, *a, **k))
+    steps, plain = [], trainers.Watched.training_step
+    monkeypatch.setattr(
+        trainers.Watched,
+        "training_step",
+        lambda self, *a, **k: steps.append(self.state.global_step) or plain(self, *a, **k),
+    )
 
     def start(folder):
-        importlib.import_module(script.removesuffix(".py")).main([
-            "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--per_device_train_batch_size", "4",
-            "--lr_scheduler_type", "constant", "--learning_rate", "1e-3", "--logging_steps", "2", "--disable_tqdm", "true",
-            "--save_strategy", "epoch", *words, "--output_dir", str(folder)])
+        importlib.import_module(script.removesuffix(".py")).main(
+            [
+                "--model_name_or_path",
+                str(tiny_model),
+                "--data_root",
+                str(tiny_world),
+                "--per_device_train_batch_size",
+                "4",
+                "--lr_scheduler_type",
+                "constant",
+                "--learning_rate",
+                "1e-3",
+                "--logging_steps",
+                "2",
+                "--disable_tqdm",
+                "true",
+                "--save_strategy",
+                "epoch",
+                *words,
+                "--output_dir",
+                str(folder),
+            ]
+        )
 
     def killed_at_its_end():
         monkeypatch.setattr(Run, "finish", lambda *a, **k: kill())
@@ -163,26 +242,32 @@ def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog)
 
 def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_path, monkeypatch):
     """So --enable_jit_checkpoint does at a SIGTERM."""
-    plain = runner.Watched.training_step
+    plain = trainers.Watched.training_step
 
     def step(self, *args, **kwargs):
         self.control.should_training_stop = self.state.global_step == 5
         return plain(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Watched, "training_step", step)
-        with pytest.raises(UserError, match="stopped at step 6: the training was ended before its last step, 8.*checkpoint-6"):
+        patch.setattr(trainers.Watched, "training_step", step)
+        with pytest.raises(
+            UserError, match="stopped at step 6: the training was ended before its last step, 8.*checkpoint-6"
+        ):
             start(tmp_path)
     assert not (tmp_path / "results.json").exists()
 
 
-# ---- the best checkpoint ---------------------------------------------------------------------------------------------
+# ---- the best checkpoint --------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def best_is_first(start, undisturbed, tmp_path, monkeypatch):
-    """Two runs, killed when they score, whose best checkpoint is the first of two: `one`, and `two`, which is a copy of it."""
+    """Two runs, killed when they score, whose best checkpoint is the first of two: `one`, and `two`, which is a copy
+    of it."""
     numbers = iter([60.0, 50.0])
-    monkeypatch.setattr(runner.TaskTrainer, "evaluate", lambda self, *a, **k: self.control and {"eval_accuracy": next(numbers)})
+    monkeypatch.setattr(
+        trainers.TaskTrainer, "evaluate", lambda self, *a, **k: self.control and {"eval_accuracy": next(numbers)}
+    )
 
     def work():
         monkeypatch.setattr(runner, "score_languages", lambda *a, **k: kill())
@@ -199,7 +284,8 @@ def test_the_best_checkpoint_is_that_of_the_folder_itself(there, best_is_first, 
     start(best_is_first / "one")
     expected = load_file(best_is_first / "one" / "model.safetensors")
     if there:
-        shutil.copytree(best_is_first / "two" / "checkpoint-8", best_is_first / "one" / "checkpoint-4")  # other weights
+        # other weights
+        shutil.copytree(best_is_first / "two" / "checkpoint-8", best_is_first / "one" / "checkpoint-4")
     start(best_is_first / "two")
     found = load_file(best_is_first / "two" / "model.safetensors")
     assert all(weight.equal(found[name]) for name, weight in expected.items())
@@ -223,27 +309,46 @@ def test_old_checkpoints_go_but_no_stage_does(tmp_path):
 
 
 def test_the_first_stage_outlives_the_checkpoints_of_the_second(tiny_model, tiny_world, tmp_path, monkeypatch):
-    plain = runner.Watched._save_checkpoint
+    plain = trainers.Watched._save_checkpoint
 
     def save(self, *args):
         for folder in tmp_path.rglob("checkpoint-*"):
             os.utime(folder, (folder.stat().st_mtime - 100,) * 2)  # hours between them
         plain(self, *args)
 
-    monkeypatch.setattr(runner.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
     monkeypatch.setattr(Run, "finish", lambda *a, **k: None)
-    importlib.import_module("run_target").main([
-        "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world), "--task", "xcopa", "--languages", "en", *FEW,
-        "--per_device_train_batch_size", "4", "--num_train_epochs", "3", "--disable_tqdm", "true", "--output_dir", str(tmp_path)])
+    importlib.import_module("run_target").main(
+        [
+            "--model_name_or_path",
+            str(tiny_model),
+            "--data_root",
+            str(tiny_world),
+            "--task",
+            "xcopa",
+            "--languages",
+            "en",
+            *FEW,
+            "--per_device_train_batch_size",
+            "4",
+            "--num_train_epochs",
+            "3",
+            "--disable_tqdm",
+            "true",
+            "--output_dir",
+            str(tmp_path),
+        ]
+    )
     assert [path.parent.name for path in tmp_path.glob("*/done")] == ["checkpoint-siqa"]
 
 
-# ---- what has changed between a kill and the next start ----------------------------------------------------------------
+# ---- what has changed between a kill and the next start -------------------------------------------------------------
+
 
 @pytest.fixture
 def broken_off(start, tmp_path, monkeypatch):
     """A run killed after its first checkpoint, by an interrupt."""
-    step = runner.TaskTrainer.training_step
+    step = trainers.TaskTrainer.training_step
 
     def interrupted(self, *args, **kwargs):
         if self.state.global_step == 5:
@@ -251,7 +356,7 @@ def broken_off(start, tmp_path, monkeypatch):
         return step(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", interrupted)
+        patch.setattr(trainers.TaskTrainer, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint-4").is_dir()
@@ -263,16 +368,35 @@ def test_other_rows_are_not_mixed_with_those_it_was_begun_with(broken_off, start
     assert '"sha256"' in begun
     (broken_off / "run.json").write_text(begun.replace('"sha256": "', '"sha256": "0'))
     start(broken_off)
-    assert "or its rows, are others since it was begun; beginning anew" in caplog.text and "Going on" not in caplog.text
+    assert (
+        "or its rows, are others since it was begun; beginning anew" in caplog.text and "Going on" not in caplog.text
+    )
     assert (broken_off / "results.json").is_file()
 
 
 def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts.dual_encoder import PairTrainer
+    from xstilts.train.dual_encoder import PairTrainer
 
-    command = ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", "--model_name_or_path", tiny_model, "--data_root",
-               tiny_world, "--max_train_samples", "16", "--per_device_train_batch_size", "4", "--save_strategy", "steps", "--save_steps",
-               "2", "--output_dir", tmp_path]
+    command = [
+        "run_retrieval.py",
+        "--do_train",
+        "--train_tasks",
+        "squad_dual",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--max_train_samples",
+        "16",
+        "--per_device_train_batch_size",
+        "4",
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "2",
+        "--output_dir",
+        tmp_path,
+    ]
     step = PairTrainer.training_step
 
     def interrupted(self, *args, **kwargs):
@@ -297,7 +421,7 @@ def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start
 
 def test_a_clock_that_was_set_back_does_not_make_the_newest_checkpoint_the_oldest(start, tmp_path, monkeypatch):
     """transformers keeps the checkpoint that is newest by the clock."""
-    plain, kept = runner.Watched._save_checkpoint, []
+    plain, kept = trainers.Watched._save_checkpoint, []
 
     def save(self, *args):
         plain(self, *args)
@@ -305,7 +429,7 @@ def test_a_clock_that_was_set_back_does_not_make_the_newest_checkpoint_the_oldes
         for path in tmp_path.glob("checkpoint-*"):
             os.utime(path, (4e9, 4e9))  # written before the clock was set back
 
-    monkeypatch.setattr(runner.TaskTrainer, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.TaskTrainer, "_save_checkpoint", save)
     start(tmp_path)
     assert len(kept) == 2 and all(f"checkpoint-{step}" in there for step, there in zip((4, 8), kept, strict=True))
 
@@ -319,13 +443,18 @@ def test_a_result_of_a_newer_version_is_left_alone(undisturbed, start, tmp_path)
     assert (folder / "results.json").read_text() == newer
 
 
-# ---- the world -----------------------------------------------------------------------------------------------------------
+# ---- the world ------------------------------------------------------------------------------------------------------
+
 
 def test_a_world_killed_while_it_takes_the_place_of_another(tmp_path, monkeypatch):
     out = tmp_path / "world"
     write(out, size=0.02, languages=1)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["world.files"].Path, "rename", lambda self, to: os.rename(self, to) if ".old" in str(to) else kill())
+        patch.setattr(
+            sys.modules["world.files"].Path,
+            "rename",
+            lambda self, to: os.rename(self, to) if ".old" in str(to) else kill(),
+        )
         killed(lambda: write(out, size=0.02, languages=2, force=True))
     assert write(out, size=0.02, languages=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["world"]

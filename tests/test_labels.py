@@ -1,4 +1,5 @@
-"""Gold of every form: a file's own names for its numbers are obeyed, and hidden, missing or strange gold is refused with its row."""
+"""Gold of every form: a file's own names for its numbers are obeyed, and hidden, missing or strange gold is refused
+with its row."""
 
 import json
 import shutil
@@ -13,7 +14,7 @@ from tasks.errors import UserError
 from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
-from xstilts import runner
+from xstilts.train import featurizing
 
 NLI = ["entailment", "neutral", "contradiction"]
 NER = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
@@ -28,9 +29,18 @@ CHOICES = {
     ("mnli", "dev"): ("nyu-mll__glue/mnli/validation_matched", PAIR, "label", NLI),
     ("pawsx", "test"): ("google-research-datasets__paws-x/en/test", SENTENCES, "label", ["0", "1"]),
     ("rte", "dev"): ("nyu-mll__glue/rte/validation", SENTENCES, "label", ["entailment", "not_entailment"]),
-    ("qqp", "dev"): ("nyu-mll__glue/qqp/validation", {"question1": "a", "question2": "b"}, "label", ["not_duplicate", "duplicate"]),
-    ("copa", "dev"): ("aps__super_glue/copa/validation", {"premise": "p", "choice1": "a", "choice2": "b", "question": "cause"}, "label",
-                      ["choice1", "choice2"]),
+    ("qqp", "dev"): (
+        "nyu-mll__glue/qqp/validation",
+        {"question1": "a", "question2": "b"},
+        "label",
+        ["not_duplicate", "duplicate"],
+    ),
+    ("copa", "dev"): (
+        "aps__super_glue/copa/validation",
+        {"premise": "p", "choice1": "a", "choice2": "b", "question": "cause"},
+        "label",
+        ["choice1", "choice2"],
+    ),
     ("siqa", "dev"): ("lighteval__siqa/default/validation", SIQA, "label", ["1", "2", "3"]),
     ("hellaswag", "dev"): ("Rowan__hellaswag/default/validation", ENDINGS, "label", ["0", "1", "2", "3"]),
     ("csqa", "dev"): ("tau__commonsense_qa/default/validation", LETTERS, "answerKey", list("ABCDE")),
@@ -47,7 +57,10 @@ def rows_of(name, split, numbers, spell=lambda number: number):
     """Rows with these labels, in turn; of a tagging task sentences of two words."""
     _, row, column, _ = FORMS[name, split]
     if (name, split) in TAGS:
-        return [{"tokens": ["dogs", "run"], column: [spell(a), spell(b)]} for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+        return [
+            {"tokens": ["dogs", "run"], column: [spell(a), spell(b)]}
+            for a, b in zip(numbers[::2], numbers[1::2], strict=True)
+        ]
     return [row | {column: spell(number)} for number in numbers]
 
 
@@ -56,7 +69,9 @@ def gold_of(name, split, root):
     rows = Rows(root)
     examples = get_task(name).load(split, "en", rows)
     gold = examples["tags" if "tags" in examples.column_names else "label"][:]
-    return [n for tags in gold for n in tags] if gold and isinstance(gold[0], list) else gold, rows.records[-1].get("notes", [])
+    return [n for tags in gold for n in tags] if gold and isinstance(gold[0], list) else gold, rows.records[-1].get(
+        "notes", []
+    )
 
 
 def write(root, name, split, rows, names=None, width="int64"):
@@ -82,10 +97,14 @@ def test_a_files_own_names_are_obeyed(name, split, width, tmp_path):
     names = FORMS[name, split][3]
     numbers = [i % len(names) for i in range(2 * len(names))]
     other = names[1:] + names[:1]
-    write(tmp_path, name, split, rows_of(name, split, numbers, lambda number: other.index(names[number])), other, width)
+    write(
+        tmp_path, name, split, rows_of(name, split, numbers, lambda number: other.index(names[number])), other, width
+    )
     gold, notes = gold_of(name, split, tmp_path)
     assert gold == numbers
-    assert any(FORMS[name, split][2] in note and ", ".join(other) in note for note in notes), "what was mended is written down"
+    assert any(FORMS[name, split][2] in note and ", ".join(other) in note for note in notes), (
+        "what was mended is written down"
+    )
     write(tmp_path, name, split, rows_of(name, split, numbers, lambda number: number), names, width)
     assert gold_of(name, split, tmp_path) == (numbers, [] if name != "qqp" else notes[-1:])
 
@@ -98,9 +117,14 @@ def test_names_of_the_hub_are_obeyed(name, split, monkeypatch):
     numbers, other = [i % len(names) for i in range(2 * len(names))], names[::-1]
     plain = Dataset.from_list(rows_of(name, split, numbers, lambda number: other.index(names[number])))
     label = ClassLabel(names=other)
-    data = plain.cast(Features(plain.features | {FORMS[name, split][2]: List(label) if (name, split) in TAGS else label}))
+    data = plain.cast(
+        Features(plain.features | {FORMS[name, split][2]: List(label) if (name, split) in TAGS else label})
+    )
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: data)
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: type("Api", (), {"dataset_info": lambda self, name: type("I", (), {"sha": "0"})}))
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi",
+        lambda: type("Api", (), {"dataset_info": lambda self, name: type("I", (), {"sha": "0"})}),
+    )
     assert gold_of(name, split, "hub")[0] == numbers
 
 
@@ -122,15 +146,26 @@ def test_a_name_too_many_hurts_only_where_it_is_used(tmp_path):
         gold_of("udpos", "test", tmp_path)
 
 
-@pytest.mark.parametrize("metadata, told", [
-    (b"{not json", "names of the labels are unknown"), (b"[1]", "names of the labels are unknown"),
-    (b'{"info": {"features": {"label": {"_type": "Nothing"}}}}', "names of the labels are unknown"),
-    (b'{"info": {"features": {"label": {"names": ["a", "a", "b"], "_type": "ClassLabel"}}}}', "names of the labels are unknown"),
-    (b'{"info": {"features": {"x": {"_type": "Nothing"}}}}', None), (b'{"info": {"features": {}}}', None), (b'{"info": null}', None),
-    (b'{"info": {"features": {"gone": {"dtype": "string", "_type": "Value"}}}}', None), (b"{}", None),
-])
+@pytest.mark.parametrize(
+    "metadata, told",
+    [
+        (b"{not json", "names of the labels are unknown"),
+        (b"[1]", "names of the labels are unknown"),
+        (b'{"info": {"features": {"label": {"_type": "Nothing"}}}}', "names of the labels are unknown"),
+        (
+            b'{"info": {"features": {"label": {"names": ["a", "a", "b"], "_type": "ClassLabel"}}}}',
+            "names of the labels are unknown",
+        ),
+        (b'{"info": {"features": {"x": {"_type": "Nothing"}}}}', None),
+        (b'{"info": {"features": {}}}', None),
+        (b'{"info": null}', None),
+        (b'{"info": {"features": {"gone": {"dtype": "string", "_type": "Value"}}}}', None),
+        (b"{}", None),
+    ],
+)
 def test_what_a_file_says_of_itself(metadata, told, tmp_path):
-    """Damaged, of columns that are not there, of a later version: refused only where the labels' names may be in it."""
+    """Damaged, of columns that are not there, of a later version: refused only where the labels' names may be in
+    it."""
     path = tmp_path / "facebook__xnli/en/test.parquet"
     path.parent.mkdir(parents=True)
     table = pa.table({"premise": ["a"] * 3, "hypothesis": ["b"] * 3, "label": [0, 1, 2], "x": [1, 2, 3]})
@@ -157,22 +192,30 @@ def test_every_spelling_is_the_same_label(name, split, tmp_path, tokenizer):
     names = FORMS[name, split][3]
     digits = names[0].isdigit()  # then names are the numbers themselves
     numbers = [i % len(names) for i in range(2 * len(names))]
-    spellings = [lambda n: names[n], lambda n: int(names[n]) if digits else n, lambda n: float(names[n]) if digits else float(n),
-                 lambda n: names[n] if digits else str(n)]
+    spellings = [
+        lambda n: names[n],
+        lambda n: int(names[n]) if digits else n,
+        lambda n: float(names[n]) if digits else float(n),
+        lambda n: names[n] if digits else str(n),
+    ]
     for spell in spellings:
         write(tmp_path, name, split, rows_of(name, split, numbers, spell))
         assert gold_of(name, split, tmp_path)[0] == numbers
         task = get_task(name)
         examples = task.load(split, "en", Rows(tmp_path))
-        features = runner.featurize(task, examples, tokenizer, 48, True, "spelling")
-        labels = [label for row in features["labels"] for label in (row if isinstance(row, list) else [row]) if label != -100]
+        features = featurizing.featurize(task, examples, tokenizer, 48, True, "spelling")
+        labels = [
+            label for row in features["labels"] for label in (row if isinstance(row, list) else [row]) if label != -100
+        ]
         assert labels == numbers and {type(label) for label in labels} == {int}
         assert task.score(task.gold(examples), examples, "en")["accuracy"] == 100
 
 
 @one_of_each
-@pytest.mark.parametrize("value", [-1, "-1", "", None, True, "no label", " ", 0.5, float("nan"), -2, 99, -100, [0], {"a": 0}, "Entailment",
-                                   "0.0"])
+@pytest.mark.parametrize(
+    "value",
+    [-1, "-1", "", None, True, "no label", " ", 0.5, float("nan"), -2, 99, -100, [0], {"a": 0}, "Entailment", "0.0"],
+)
 def test_what_is_no_gold_is_refused_with_its_row(name, split, value, tmp_path):
     """Of tags -1 and "" became gold of the last label, and were scored."""
     fine = FORMS[name, split][3][0] if isinstance(value, str) else 1.0 if name == "siqa" else 0.0
@@ -204,13 +247,21 @@ def test_snli_drops_and_counts_pairs_without_gold(tmp_path):
             get_task("snli").load("train", "en", rows)
 
 
-@pytest.mark.parametrize("words, tags, told", [
-    ("ab", [7, 7], "row 1, column 'tokens': 'ab' .text., expected a list"), (["a", "b"], "77", "row 1, column 'pos_tags'.*a list"),
-    (None, [7], "row 1, column 'tokens'.*null"), (["a"], None, "row 1, column 'pos_tags'.*null"),
-    (["a", None], [7, 7], "row 1, column 'tokens'.*null"),
-    ([], [], "row 1"), (["a", "b"], [7], "row 1.*one tag a word"), ([["a"], ["b"]], [7, 7], "row 1, column 'tokens'"),
-    ([1, 2], [7, 7], "row 1, column 'tokens'.*expected a word"), (["a", "b"], [[7], [7]], "row 1, column 'pos_tags', word 1"),
-])
+@pytest.mark.parametrize(
+    "words, tags, told",
+    [
+        ("ab", [7, 7], "row 1, column 'tokens': 'ab' .text., expected a list"),
+        (["a", "b"], "77", "row 1, column 'pos_tags'.*a list"),
+        (None, [7], "row 1, column 'tokens'.*null"),
+        (["a"], None, "row 1, column 'pos_tags'.*null"),
+        (["a", None], [7, 7], "row 1, column 'tokens'.*null"),
+        ([], [], "row 1"),
+        (["a", "b"], [7], "row 1.*one tag a word"),
+        ([["a"], ["b"]], [7, 7], "row 1, column 'tokens'"),
+        ([1, 2], [7, 7], "row 1, column 'tokens'.*expected a word"),
+        (["a", "b"], [[7], [7]], "row 1, column 'pos_tags', word 1"),
+    ],
+)
 def test_sentences_that_are_none(words, tags, told, tmp_path):
     """The letters of a text were taken for words."""
     write(tmp_path, "udpos", "test", [{"tokens": words, "pos_tags": tags}])
@@ -218,7 +269,8 @@ def test_sentences_that_are_none(words, tags, told, tmp_path):
         gold_of("udpos", "test", tmp_path)
 
 
-# ---- CCG -------------------------------------------------------------------------------------------------------------
+# ---- CCG ------------------------------------------------------------------------------------------------------------
+
 
 def ccg(root, content, suffix="txt", split="train"):
     path = root / f"ccgbank/{split}.{suffix}"
@@ -257,17 +309,30 @@ def test_categories_by_the_files_own_names(tmp_path):
     assert task.gold(task.load("train", "en", Rows(tmp_path))) == [["NP/N", "N"]]
 
 
-# ---- retrieval and ranking -------------------------------------------------------------------------------------------
+# ---- retrieval and ranking ------------------------------------------------------------------------------------------
+
 
 def paragraph(i, **question):
-    return {"context": "Ada ran. Bob fell.", "sentence_breaks": [[0, 8], [9, 18]],
-            "qas": [{"id": f"q{i}", "question": "who ?", "answers": [{"text": "Bob", "answer_start": 9}]} | question]}
+    return {
+        "context": "Ada ran. Bob fell.",
+        "sentence_breaks": [[0, 8], [9, 18]],
+        "qas": [{"id": f"q{i}", "question": "who ?", "answers": [{"text": "Bob", "answer_start": 9}]} | question],
+    }
 
 
-@pytest.mark.parametrize("answers", [
-    [{"text": "", "answer_start": 0}], [], None, [{"text": "Bob", "answer_start": -1}], [{"text": "Bob", "answer_start": 3}],
-    [{"text": "Bob", "answer_start": 9.5}], [{"text": "Bob", "answer_start": None}], [{"text": None, "answer_start": 9}],
-])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"text": "", "answer_start": 0}],
+        [],
+        None,
+        [{"text": "Bob", "answer_start": -1}],
+        [{"text": "Bob", "answer_start": 3}],
+        [{"text": "Bob", "answer_start": 9.5}],
+        [{"text": "Bob", "answer_start": None}],
+        [{"text": None, "answer_start": 9}],
+    ],
+)
 def test_lareqa_without_gold_is_refused(answers, tmp_path):
     """The first sentence was the gold of a question whose answer was stripped."""
     path = tmp_path / "lareqa__xquad-r/en/test.jsonl"
@@ -277,24 +342,42 @@ def test_lareqa_without_gold_is_refused(answers, tmp_path):
         get_task("lareqa").load("test", "en", Rows(tmp_path))
 
 
-@pytest.mark.parametrize("breaks", [[[-9, 8], [9, 18]], [[0, 8], [9, 99]], [[0, 18], [9, 18]], [[9, 9]], None, [0, 8], "ab", [[0, 8, 9]]])
+@pytest.mark.parametrize(
+    "breaks", [[[-9, 8], [9, 18]], [[0, 8], [9, 99]], [[0, 18], [9, 18]], [[9, 9]], None, [0, 8], "ab", [[0, 8, 9]]]
+)
 def test_lareqa_sentences_lie_in_the_context_one_after_the_other(breaks, tmp_path):
     path = tmp_path / "lareqa__xquad-r/en/test.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in [paragraph(1), paragraph(2) | {"sentence_breaks": breaks}]))
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in [paragraph(1), paragraph(2) | {"sentence_breaks": breaks}])
+    )
     with pytest.raises(UserError, match="test.jsonl, row 2"):
         get_task("lareqa").load("test", "en", Rows(tmp_path))
 
 
 def mention(i, **changes):
-    return {"example_id": f"m{i}", "entity_id": "Q1", "mention_span": {"text": "Bonn", "start": 6, "end": 10}} | changes
+    return {
+        "example_id": f"m{i}",
+        "entity_id": "Q1",
+        "mention_span": {"text": "Bonn", "start": 6, "end": 10},
+    } | changes
 
 
-@pytest.mark.parametrize("changes", [
-    {"entity_id": ""}, {"entity_id": None}, {"entity_id": "-1"}, {"example_id": None}, {"example_id": "m1"}, {"mention_span": None},
-    {"mention_span": {"text": "Bonn", "start": -11, "end": -7}}, {"mention_span": {"text": "Bonn", "start": 5, "end": 9}},
-    {"mention_span": {"text": "", "start": 0, "end": 0}}, {"mention_span": {"text": "Bonn", "start": 6.5, "end": 10}},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"entity_id": ""},
+        {"entity_id": None},
+        {"entity_id": "-1"},
+        {"example_id": None},
+        {"example_id": "m1"},
+        {"mention_span": None},
+        {"mention_span": {"text": "Bonn", "start": -11, "end": -7}},
+        {"mention_span": {"text": "Bonn", "start": 5, "end": 9}},
+        {"mention_span": {"text": "", "start": 0, "end": 0}},
+        {"mention_span": {"text": "Bonn", "start": 6.5, "end": 10}},
+    ],
+)
 def test_mentions_without_gold_or_place_are_refused(changes, tmp_path):
     context = {"text": "I saw Bonn today.", "sentence_spans": [{"start": 0, "end": 17}]}
     entity = {"entity_id": "Q1", "description": "a city", "title": "Bonn", "description_language": "en"}
@@ -307,7 +390,9 @@ def test_mentions_without_gold_or_place_are_refused(changes, tmp_path):
         get_task("mewslix").load("test", "en", Rows(tmp_path))
     train = tmp_path / "izhx__mewsli-x/wikipedia_pairs/train.jsonl"
     train.parent.mkdir()
-    pair = [{"contextual_mention": {"context": context, "mention": row["mentions"][0]}, "entity": entity} for row in rows]
+    pair = [
+        {"contextual_mention": {"context": context, "mention": row["mentions"][0]}, "entity": entity} for row in rows
+    ]
     train.write_text("".join(json.dumps(row) + "\n" for row in pair))
     if "entity_id" not in changes:  # training pairs name the entity by its description
         with pytest.raises(UserError, match="wikipedia_pairs/train.jsonl, row 2"):
@@ -329,7 +414,9 @@ def test_pairs_to_mine_that_are_none(source, target, tmp_path):
 def test_sentences_of_blanks(one, other, tmp_path):
     path = tmp_path / "mteb__tatoeba-bitext-mining/deu-eng/test.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps({"sentence1": a, "sentence2": b}) + "\n" for a, b in (("a", "b"), (one, other))))
+    path.write_text(
+        "".join(json.dumps({"sentence1": a, "sentence2": b}) + "\n" for a, b in (("a", "b"), (one, other)))
+    )
     with pytest.raises(UserError, match="test.jsonl, row 2, column 'sentence"):
         get_task("tatoeba").load("test", "de", Rows(tmp_path))
 
@@ -337,20 +424,28 @@ def test_sentences_of_blanks(one, other, tmp_path):
 def test_line_ends_that_are_taken_off_are_counted(tmp_path):
     path = tmp_path / "google__xtreme/tatoeba.deu/validation.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps({"source_sentence": a, "target_sentence": b}) + "\n" for a, b in [("a\r", "b\n"), ("c", "d\r\n")]))
+    path.write_text(
+        "".join(
+            json.dumps({"source_sentence": a, "target_sentence": b}) + "\n"
+            for a, b in [("a\r", "b\n"), ("c", "d\r\n")]
+        )
+    )
     rows = Rows(tmp_path)
     assert get_task("tatoeba").load("test", "de", rows)[:] == {"source": ["a", "c"], "target": ["b", "d"]}
     assert rows.records[0]["notes"] == ["3 sentences without the line end they have in the file"]
 
 
-# ---- placeholders that look like gold --------------------------------------------------------------------------------
+# ---- placeholders that look like gold -------------------------------------------------------------------------------
+
 
 @one_of_each
 def test_the_same_gold_throughout_is_a_placeholder_before_anything_is_trained(name, split, tmp_path):
     label = FORMS[name, split][3][0]
     write(tmp_path, name, split, rows_of(name, split, [0] * checks.PLACEHOLDER, lambda number: label))
-    with pytest.raises(UserError, match=f"{FORMS[name, split][0]}.jsonl: all {checks.PLACEHOLDER} gold labels .* placeholder"):
-        runner.load_scored(get_task(name), split, "en", Rows(tmp_path), None)
+    with pytest.raises(
+        UserError, match=f"{FORMS[name, split][0]}.jsonl: all {checks.PLACEHOLDER} gold labels .* placeholder"
+    ):
+        featurizing.load_scored(get_task(name), split, "en", Rows(tmp_path), None)
 
 
 def test_a_placeholder_stops_a_run_before_it_trains(cli, tiny_model, tiny_world, tmp_path):
@@ -358,13 +453,29 @@ def test_a_placeholder_stops_a_run_before_it_trains(cli, tiny_model, tiny_world,
     shutil.copytree(tiny_world / "facebook__xnli", tmp_path / "rows" / "facebook__xnli")
     (tmp_path / "rows/facebook__xnli/qaa/test.parquet").unlink()
     (tmp_path / "rows/facebook__xnli/qaa/test.jsonl").write_text((json.dumps(PAIR | {"label": 0}) + "\n") * 200)
-    done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tmp_path / "rows", "--max_steps", 1,
-               "--max_eval_samples", 4, "--max_train_samples", 4, "--output_dir", tmp_path / "out")
+    done = cli(
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tmp_path / "rows",
+        "--max_steps",
+        1,
+        "--max_eval_samples",
+        4,
+        "--max_train_samples",
+        4,
+        "--output_dir",
+        tmp_path / "out",
+    )
     assert done.returncode == 2 and "qaa/test.jsonl" in done.stderr and "placeholder" in done.stderr
     assert not (tmp_path / "out/run.json").exists()
 
 
-# ---- languages in one file -------------------------------------------------------------------------------------------
+# ---- languages in one file ------------------------------------------------------------------------------------------
+
 
 def in_language(code, label="neutral"):
     return {"language": code, "sentence1": "a", "sentence2": "b", "gold_label": label}
@@ -374,17 +485,31 @@ def question(name):
     return {"id": name, "context": "Ada ran", "question": "who ?", "answers": {"text": ["Ada"], "answer_start": [0]}}
 
 
-@pytest.mark.parametrize("name, file, rows", [
-    ("xnli", "google__xtreme/XNLI/test", [in_language("en"), in_language(None)]),
-    ("xnli", "google__xtreme/XNLI/test", [in_language("en"), in_language("xx")]),
-    ("tydiqa", "google-research-datasets__tydiqa/secondary_task/validation", [question("english-1"), question("xx-1")]),
-    ("tydiqa", "google-research-datasets__tydiqa/secondary_task/validation", [question("english-1"), question(None)]),
-])
+@pytest.mark.parametrize(
+    "name, file, rows",
+    [
+        ("xnli", "google__xtreme/XNLI/test", [in_language("en"), in_language(None)]),
+        ("xnli", "google__xtreme/XNLI/test", [in_language("en"), in_language("xx")]),
+        (
+            "tydiqa",
+            "google-research-datasets__tydiqa/secondary_task/validation",
+            [question("english-1"), question("xx-1")],
+        ),
+        (
+            "tydiqa",
+            "google-research-datasets__tydiqa/secondary_task/validation",
+            [question("english-1"), question(None)],
+        ),
+    ],
+)
 def test_a_row_in_no_known_language_is_refused_not_left_out(name, file, rows, tmp_path):
     path = tmp_path / f"{file}.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for read in (lambda: get_task(name).load("test", "en", Rows(tmp_path)), lambda: get_task(name).languages(Rows(tmp_path))):
+    for read in (
+        lambda: get_task(name).load("test", "en", Rows(tmp_path)),
+        lambda: get_task(name).languages(Rows(tmp_path)),
+    ):
         with pytest.raises(UserError, match=f"{file}.jsonl, row 2"):
             read()
 

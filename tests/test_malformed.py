@@ -1,4 +1,5 @@
-"""Input made by a generator: rows, YAML, arguments, checkpoints, results. Each is taken, or refused in one line; no traceback.
+"""Input made by a generator: rows, YAML, arguments, checkpoints, results. Each is taken, or refused in one line; no
+traceback.
 
 The cases are the same in every run; HYPOTHESIS_SEED=n draws others.
 """
@@ -16,12 +17,19 @@ from hypothesis import strategies as st
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import arguments, contrasts, heads, results, runner
-from xstilts.embedding import Encoder
+from xstilts.checkpoint import heads
+from xstilts.checkpoint.config import check_checkpoint
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.tokenizer import load_tokenizer
+from xstilts.cli import arguments
 from xstilts.errors import UserError
-from xstilts.matrix import collect
+from xstilts.report import contrasts
+from xstilts.report.matrix import collect
+from xstilts.retrieve.embedding import Encoder
+from xstilts.run import results
 from xstilts.run.lifecycle import Run
-from xstilts.training_arguments import training_arguments
+from xstilts.train import featurizing
+from xstilts.train.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,8 +38,15 @@ def cases(number):
     """`number` drawn cases of a test that may use fixtures (they are made once for all cases)."""
 
     def decorate(test):
-        fixed = settings(max_examples=number, deadline=None, database=None, phases=[Phase.generate],  # to shrink a case takes minutes
-                         derandomize="HYPOTHESIS_SEED" not in os.environ, suppress_health_check=list(HealthCheck))
+        # to shrink a case takes minutes
+        fixed = settings(
+            max_examples=number,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            derandomize="HYPOTHESIS_SEED" not in os.environ,
+            suppress_health_check=list(HealthCheck),
+        )
         return fixed(seed(int(os.environ["HYPOTHESIS_SEED"]))(test) if "HYPOTHESIS_SEED" in os.environ else test)
 
     return decorate
@@ -46,10 +61,19 @@ def judged():
         assert str(error).strip() and "\n" not in str(error).strip(), str(error)
 
 
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8),
-                    st.sampled_from(["", " ", "nan", "\u0000", "\ud7ff", "0", "-1", "[]", "é" * 300, "None"]))
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-                      max_leaves=5)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["", " ", "nan", "\u0000", "\ud7ff", "0", "-1", "[]", "é" * 300, "None"]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
 
 
 def spoil(data, value):
@@ -60,7 +84,9 @@ def spoil(data, value):
         rest = {k: v for k, v in value.items() if k != key}
         if how == "add":
             return value | {data.draw(st.text(max_size=5)): data.draw(VALUES)}
-        return rest if how == "drop" else rest | {key: spoil(data, value[key]) if how == "deeper" else data.draw(VALUES)}
+        return (
+            rest if how == "drop" else rest | {key: spoil(data, value[key]) if how == "deeper" else data.draw(VALUES)}
+        )
     if isinstance(value, list) and value:
         at = data.draw(st.integers(0, len(value) - 1))
         how = data.draw(st.sampled_from(["deeper", "drop", "replace"]))
@@ -79,9 +105,11 @@ def damage(data, content):
     return content[:at] + extra + content[at + (len(extra) if how == "exchange" else 0) :]
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
 
-FORMS = "xnli mnli pawsx udpos panx tatoeba squad squad_v2 tydiqa hellaswag copa csqa siqa cosmosqa lareqa mewslix".split()
+FORMS = (
+    "xnli mnli pawsx udpos panx tatoeba squad squad_v2 tydiqa hellaswag copa csqa siqa cosmosqa lareqa mewslix".split()
+)
 
 
 @functools.cache
@@ -111,7 +139,7 @@ def read_all(name, split, language, root, tokenizer):
     examples = task.load(split, language, rows)
     if task.auto_class:
         task.prepare(rows)
-        runner.featurize(task, examples, tokenizer, 48, False, "malformed")
+        featurizing.featurize(task, examples, tokenizer, 48, False, "malformed")
         task.score(task.gold(examples), examples, language)
 
 
@@ -124,8 +152,11 @@ def test_rows_with_other_values(data, tiny_world, tokenizer, tmp_path_factory):
     path = (root / file).with_suffix(".jsonl")
     path.parent.mkdir(parents=True)
     rows = spoil(data, table.to_pylist())
-    path.write_bytes(b"".join(json.dumps(row, default=str).encode("utf-8", "surrogatepass") + b"\n" for row in rows)
-                     if isinstance(rows, list) else b"")
+    path.write_bytes(
+        b"".join(json.dumps(row, default=str).encode("utf-8", "surrogatepass") + b"\n" for row in rows)
+        if isinstance(rows, list)
+        else b""
+    )
     with judged():
         read_all(name, split, language, root, tokenizer)
     shutil.rmtree(root)
@@ -152,14 +183,15 @@ def test_files_with_other_bytes(data, tiny_world, tokenizer, tmp_path_factory):
     shutil.rmtree(root)
 
 
-# ---- YAML and arguments ----------------------------------------------------------------------------------------------
+# ---- YAML and arguments ---------------------------------------------------------------------------------------------
 
 SCRIPTS = ["run_intermediate.py", "run_mlm.py", "run_target.py", "run_retrieval.py", "run_report.py"]
 
 
 @functools.cache
 def kinds(script):
-    """(the argument classes a script parses, whether TrainingArguments follow), as the script itself gives them to `parse`."""
+    """(the argument classes a script parses, whether TrainingArguments follow), as the script itself gives them to
+    `parse`."""
     import importlib
 
     caught = {}
@@ -184,7 +216,9 @@ def flags(script):
     from transformers import TrainingArguments
 
     classes, training = kinds(script)
-    return sorted({name for one in (*classes, *([TrainingArguments] if training else [])) for name in one.__dataclass_fields__})
+    return sorted(
+        {name for one in (*classes, *([TrainingArguments] if training else [])) for name in one.__dataclass_fields__}
+    )
 
 
 def parsed(script, argv, folder):
@@ -221,8 +255,12 @@ def test_yaml(data, tmp_path_factory):
 @given(data=st.data())
 def test_arguments(data, tmp_path_factory):
     script = data.draw(st.sampled_from(SCRIPTS))
-    values = st.one_of(st.integers(-3, 10**12).map(str), st.floats().map(str), st.text(max_size=6),
-                       st.sampled_from(["true", "no", "", "-1", "{", "[]", "cuda", "steps", "epoch", "nowhere/at/all"]))
+    values = st.one_of(
+        st.integers(-3, 10**12).map(str),
+        st.floats().map(str),
+        st.text(max_size=6),
+        st.sampled_from(["true", "no", "", "-1", "{", "[]", "cuda", "steps", "epoch", "nowhere/at/all"]),
+    )
     argv = []
     for _ in range(data.draw(st.integers(1, 3))):
         flag = data.draw(st.sampled_from(flags(script)) | st.text(max_size=6))
@@ -232,49 +270,86 @@ def test_arguments(data, tmp_path_factory):
         parsed(script, argv, tmp_path_factory.mktemp("arguments"))
 
 
-@pytest.mark.parametrize("argv, told", [
-    ("--layer ²", "--layer ²: give a number"), ("--splits nope.test=test", "there is no task 'nope'"),
-    ("--splits tatoeb.test=test", "Did you mean tatoeba?"), ("--cache_dir CACHE --index IVF0,Flat", "has 0 lists"),
-])
+@pytest.mark.parametrize(
+    "argv, told",
+    [
+        ("--layer ²", "--layer ²: give a number"),
+        ("--splits nope.test=test", "there is no task 'nope'"),
+        ("--splits tatoeb.test=test", "Did you mean tatoeba?"),
+        ("--cache_dir CACHE --index IVF0,Flat", "has 0 lists"),
+    ],
+)
 def test_retrieval_arguments_that_mean_nothing(argv, told, cli, tiny_model, tiny_world, tmp_path):
     """A traceback each, but --splits: a misspelt task left the split as it was, unseen."""
-    found = cli("run_retrieval.py", "--tasks", "tatoeba", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
-                tmp_path / "out", *(str(tmp_path / "cache") if word == "CACHE" else word for word in argv.split()))
+    found = cli(
+        "run_retrieval.py",
+        "--tasks",
+        "tatoeba",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "out",
+        *(str(tmp_path / "cache") if word == "CACHE" else word for word in argv.split()),
+    )
     assert found.returncode == 2 and told in found.stderr and "Traceback" not in found.stderr, found.stderr
 
 
 def test_a_file_where_the_folder_of_a_cell_belongs(cli, tiny_model, tiny_world, tmp_path):
     (tmp_path / "tatoeba").touch()
-    found = cli("run_retrieval.py", "--tasks", "tatoeba", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
-                tmp_path)
+    found = cli(
+        "run_retrieval.py",
+        "--tasks",
+        "tatoeba",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path,
+    )
     assert found.returncode == 2 and f"{tmp_path}/tatoeba cannot be written" in found.stderr, found.stderr
 
 
-# ---- checkpoints -----------------------------------------------------------------------------------------------------
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("file, key, value, told", [
-    ("config.json", "hidden_size", [], "no usable config.json|does not load"), ("config.json", "hidden_act", "nope", "be loaded|load as"),
-    ("tokenizer_config.json", "model_max_length", {}, "model_max_length"),
-    ("tokenizer_config.json", "model_max_length", -1, "model_max_length"),
-    *(("tokenizer_config.json", "model_input_names", value, "model_input_names") for value in (
-        [["input_ids"]], [None], [], {}, "input_ids", ["attention_mask"])),
-    ("tokenizer.json", "model", None, "tokenizer"),
-])
-def test_a_checkpoint_with_one_wrong_field_is_refused_by_both_ways_to_load_it(file, key, value, told, tiny_model, tmp_path):
+
+@pytest.mark.parametrize(
+    "file, key, value, told",
+    [
+        ("config.json", "hidden_size", [], "no usable config.json|does not load"),
+        ("config.json", "hidden_act", "nope", "be loaded|load as"),
+        ("tokenizer_config.json", "model_max_length", {}, "model_max_length"),
+        ("tokenizer_config.json", "model_max_length", -1, "model_max_length"),
+        *(
+            ("tokenizer_config.json", "model_input_names", value, "model_input_names")
+            for value in ([["input_ids"]], [None], [], {}, "input_ids", ["attention_mask"])
+        ),
+        ("tokenizer.json", "model", None, "tokenizer"),
+    ],
+)
+def test_a_checkpoint_with_one_wrong_field_is_refused_by_both_ways_to_load_it(
+    file, key, value, told, tiny_model, tmp_path
+):
     shutil.copytree(tiny_model, tmp_path / "model")
     path = tmp_path / "model" / file
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(UserError, match=told):
         Encoder.load(tmp_path / "model")
     with pytest.raises(UserError, match=told):
-        heads.load_tokenizer(str(tmp_path / "model"))
-        heads.load_encoder(str(tmp_path / "model"))
+        load_tokenizer(str(tmp_path / "model"))
+        load_encoder(str(tmp_path / "model"))
 
 
-@pytest.mark.parametrize("script, more", [
-    ("run_target.py", ["--task", "xnli"]), ("run_mlm.py", ["--text_languages", "en"]),
-    ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual", "--per_device_train_batch_size", 4]),
-])
+@pytest.mark.parametrize(
+    "script, more",
+    [
+        ("run_target.py", ["--task", "xnli"]),
+        ("run_mlm.py", ["--text_languages", "en"]),
+        ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual", "--per_device_train_batch_size", 4]),
+    ],
+)
 def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, tiny_world, tmp_path):
     """It has more pieces than the model has embeddings: an IndexError in mid-training, a CUDA assertion on a GPU."""
     from safetensors.torch import load_file, save_file
@@ -286,8 +361,18 @@ def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, 
     config.write_text(json.dumps(told | {"vocab_size": rows}))
     tensors = {name: (t[:rows].clone() if len(t) == rows + 50 else t) for name, t in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
-    found = cli(script, "--model_name_or_path", tmp_path / "model", "--data_root", tiny_world, "--output_dir", tmp_path / "out",
-                "--max_steps", 1, *more)
+    found = cli(
+        script,
+        "--model_name_or_path",
+        tmp_path / "model",
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "out",
+        "--max_steps",
+        1,
+        *more,
+    )
     assert found.returncode == 2 and "do not belong together" in found.stderr, found.stderr
     assert not (tmp_path / "out/run.json").exists()
 
@@ -297,7 +382,9 @@ def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, 
 def test_checkpoints(data, tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
     shutil.copytree(tiny_model, folder)
-    path = folder / data.draw(st.sampled_from(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]))
+    path = folder / data.draw(
+        st.sampled_from(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+    )
     if path.suffix == ".json" and data.draw(st.booleans()):
         path.write_bytes(json.dumps(spoil(data, json.loads(path.read_text()))).encode("utf-8", "surrogatepass"))
     elif data.draw(st.booleans()):
@@ -305,10 +392,10 @@ def test_checkpoints(data, tiny_model, tmp_path_factory):
     else:
         path.unlink()
     with judged():
-        name = heads.check_checkpoint(str(folder))
-        tokenizer = heads.load_tokenizer(name)
+        name = check_checkpoint(str(folder))
+        tokenizer = load_tokenizer(name)
         model = heads.fresh_head(get_task("xnli"), name)
-        runner.max_length(arguments.DataArguments(), 64, tokenizer, model.config)
+        featurizing.max_length(arguments.DataArguments(), 64, tokenizer, model.config)
     with judged():
         Encoder.load(folder, layers="all").embed(["two words", "one"])
     shutil.rmtree(folder.parent)
@@ -334,15 +421,36 @@ def test_a_run_that_was_broken_off(data, tmp_path_factory):
     shutil.rmtree(folder)
 
 
-# ---- results ---------------------------------------------------------------------------------------------------------
+# ---- results --------------------------------------------------------------------------------------------------------
 
-RECORD = {"schema": 1, "phase": "retrieval", "task": "tatoeba", "form": "retrieval", "arm": "none", "seed": 0, "model": "m",
-          "parents": ["m"], "metric": "accuracy", "chance": {"accuracy": 20.0}, "at_chance": False, "dev": {},
-          "scores": {"qaa": {"accuracy": 60.0}, "qab": {"accuracy": 40.0}}, "n": {"qaa": 5, "qab": 5}, "mean": {"accuracy": 50.0},
-          "layer": 1, "pooling": "mean", "layers": {"1": {"qaa": {"accuracy": 60.0}, "qab": {"accuracy": 40.0}}},
-          "measures": {"bias": 1.0}, "notes": ["a note"],
-          "settings": {"layer": "all"}, "data": [{"id": "a", "config": "b", "split": "test", "sha256": "0" * 64, "rows": 5}],
-          "versions": {"python": "3.11"}, "command": "python run_retrieval.py", "seconds": 3.5, "finished": "2026-01-01T00:00:00+00:00"}
+RECORD = {
+    "schema": 1,
+    "phase": "retrieval",
+    "task": "tatoeba",
+    "form": "retrieval",
+    "arm": "none",
+    "seed": 0,
+    "model": "m",
+    "parents": ["m"],
+    "metric": "accuracy",
+    "chance": {"accuracy": 20.0},
+    "at_chance": False,
+    "dev": {},
+    "scores": {"qaa": {"accuracy": 60.0}, "qab": {"accuracy": 40.0}},
+    "n": {"qaa": 5, "qab": 5},
+    "mean": {"accuracy": 50.0},
+    "layer": 1,
+    "pooling": "mean",
+    "layers": {"1": {"qaa": {"accuracy": 60.0}, "qab": {"accuracy": 40.0}}},
+    "measures": {"bias": 1.0},
+    "notes": ["a note"],
+    "settings": {"layer": "all"},
+    "data": [{"id": "a", "config": "b", "split": "test", "sha256": "0" * 64, "rows": 5}],
+    "versions": {"python": "3.11"},
+    "command": "python run_retrieval.py",
+    "seconds": 3.5,
+    "finished": "2026-01-01T00:00:00+00:00",
+}
 
 
 @cases(120)

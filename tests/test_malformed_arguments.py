@@ -1,4 +1,5 @@
-"""Hundreds of malformed command lines for every script and tool, drawn with a seed: one line and exit code 2, or the work begins.
+"""Hundreds of malformed command lines for every script and tool, drawn with a seed: one line and exit code 2, or the
+work begins.
 
 Where the work would begin it is stopped: what is tested is all that comes before. A case is run again by its id.
 """
@@ -11,24 +12,115 @@ from dataclasses import fields
 
 import pytest
 
-from xstilts import arguments, words
+from xstilts.cli import arguments, words
 
 CASES = 40  # of each script
-VALUES = ["", " ", "-1", "0", "-0.0", "nan", "inf", "-inf", "1e309", "1" + "0" * 30, "9" * 5000, "0.5", "true", "null", "None", "[]", "{}",
-          "{", "a\nb", "é", "😀", "../..", "/", "~", "/dev/null", "FIFO", "FOLDER", "FILE", "FILE/x", "--", "-", "=", "x" * 6000, "en",
-          "1,2", "tatoeba:ces", "bucc:dev", "%s", "{source}", "\udcff", "0x10", "qaa", "xnli", "all", '{"a": 1}', '{"a": NaN}', "'", '"',
-          "a b", "no", "steps", "best", "a=b", "xnli.test=dev", "\x07", "https://host/x?token=abc", "hf_" + "a" * 30]
-YAML = ["a: [", "seed: null", "seed: 1\nseed: 2", "help: true", "config: x", "seed: !!int x", "x: &a [1]\ny: *a", "- a", "a",
-        "seed: {a: 1}", "seed: [1, 2]", "languages: [no]", "languages: []", "languages: [[a]]", "languages: [null]", "--seed: 1",
-        "seed=3: 1", "run_name: --hub_token=x", "hub-token: x", "script: run_x.py", "script: [a]", "learning_rate: .nan",
-        "logging_steps: 1e309", "1: 2", "? [a]\n: 1", 'arm: "\\ud800"', 'arm: "\\0"', "arm: |\n  a\n  b", "a: " + "[" * 3000,
-        "\t- a", "---\na: 1\n---\nb: 2", "pooling: max", "benchmark: glue", "report_to: [a, --x]", "lr_scheduler_kwargs: {a: 1}",
-        "bf16: maybe", "arm: 2001-99-99"]
+VALUES = [
+    "",
+    " ",
+    "-1",
+    "0",
+    "-0.0",
+    "nan",
+    "inf",
+    "-inf",
+    "1e309",
+    "1" + "0" * 30,
+    "9" * 5000,
+    "0.5",
+    "true",
+    "null",
+    "None",
+    "[]",
+    "{}",
+    "{",
+    "a\nb",
+    "é",
+    "😀",
+    "../..",
+    "/",
+    "~",
+    "/dev/null",
+    "FIFO",
+    "FOLDER",
+    "FILE",
+    "FILE/x",
+    "--",
+    "-",
+    "=",
+    "x" * 6000,
+    "en",
+    "1,2",
+    "tatoeba:ces",
+    "bucc:dev",
+    "%s",
+    "{source}",
+    "\udcff",
+    "0x10",
+    "qaa",
+    "xnli",
+    "all",
+    '{"a": 1}',
+    '{"a": NaN}',
+    "'",
+    '"',
+    "a b",
+    "no",
+    "steps",
+    "best",
+    "a=b",
+    "xnli.test=dev",
+    "\x07",
+    "https://host/x?token=abc",
+    "hf_" + "a" * 30,
+]
+YAML = [
+    "a: [",
+    "seed: null",
+    "seed: 1\nseed: 2",
+    "help: true",
+    "config: x",
+    "seed: !!int x",
+    "x: &a [1]\ny: *a",
+    "- a",
+    "a",
+    "seed: {a: 1}",
+    "seed: [1, 2]",
+    "languages: [no]",
+    "languages: []",
+    "languages: [[a]]",
+    "languages: [null]",
+    "--seed: 1",
+    "seed=3: 1",
+    "run_name: --hub_token=x",
+    "hub-token: x",
+    "script: run_x.py",
+    "script: [a]",
+    "learning_rate: .nan",
+    "logging_steps: 1e309",
+    "1: 2",
+    "? [a]\n: 1",
+    'arm: "\\ud800"',
+    'arm: "\\0"',
+    "arm: |\n  a\n  b",
+    "a: " + "[" * 3000,
+    "\t- a",
+    "---\na: 1\n---\nb: 2",
+    "pooling: max",
+    "benchmark: glue",
+    "report_to: [a, --x]",
+    "lr_scheduler_kwargs: {a: 1}",
+    "bf16: maybe",
+    "arm: 2001-99-99",
+]
 SCRIPTS = {
-    "target": ("run_target.py", ["--task", "xnli"]), "intermediate": ("run_intermediate.py", ["--tasks", "mnli"]),
+    "target": ("run_target.py", ["--task", "xnli"]),
+    "intermediate": ("run_intermediate.py", ["--tasks", "mnli"]),
     "mlm": ("run_mlm.py", []),
-    "retrieval": ("run_retrieval.py", ["--tasks", "tatoeba"]), "dual": ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual"]),
-    "report": ("run_report.py", []), "translate": ("xstilts.translate", ["--task", "xnli", "--languages", "qaa"]),
+    "retrieval": ("run_retrieval.py", ["--tasks", "tatoeba"]),
+    "dual": ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual"]),
+    "report": ("run_report.py", []),
+    "translate": ("xstilts.translate", ["--task", "xnli", "--languages", "qaa"]),
 }
 
 
@@ -40,7 +132,8 @@ def begins(*args, **options):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working folder beside one with a FIFO, a folder and a file; the scripts stop before their work."""
-    from xstilts import embedding, translate
+    from xstilts import translate
+    from xstilts.retrieve import embedding
     from xstilts.run.lifecycle import Run
 
     monkeypatch.setattr(Run, "open", begins)
@@ -74,6 +167,7 @@ def flags(module) -> list[str]:
 
 def malformed(rng, given: list[str], names: list[str], place) -> list[str]:
     """A command line with one to three things done to it."""
+
     def value():
         text = rng.choice(VALUES)
         return str(place / "given" / text) if text.startswith(("FIFO", "FOLDER", "FILE")) else text
@@ -103,10 +197,17 @@ def malformed(rng, given: list[str], names: list[str], place) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_malformed_arguments_are_refused_in_one_line_and_nothing_is_left(name, place, tiny_model, tiny_world, monkeypatch, capsys):
+def test_malformed_arguments_are_refused_in_one_line_and_nothing_is_left(
+    name, place, tiny_model, tiny_world, monkeypatch, capsys
+):
     script, given = SCRIPTS[name]
     module = importlib.import_module(script.removesuffix(".py"))
-    model = ["--model" if name == "translate" else "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world)]
+    model = [
+        "--model" if name == "translate" else "--model_name_or_path",
+        str(tiny_model),
+        "--data_root",
+        str(tiny_world),
+    ]
     output = ["--output_root" if name == "translate" else "--output_dir", str(place / "out/run")]
     given = ["--runs_dir", str(place), *output] if name == "report" else [*given, *model, *output]
     names, refused = flags(module), 0
@@ -129,9 +230,13 @@ def test_malformed_arguments_are_refused_in_one_line_and_nothing_is_left(name, p
     assert not os.listdir(place / "given/FOLDER")
 
 
-TOOLS = {"push": ["--hub", "me", "--matrix", "m"], "plan": [], "submission": ["gold", "--data_root", "nowhere", "--output", "out"],
-         "submission score": ["score", "--predictions", "nowhere", "--labels", "nowhere"],
-         "submission write": ["write", "nowhere", "--output", "out"]}
+TOOLS = {
+    "push": ["--hub", "me", "--matrix", "m"],
+    "plan": [],
+    "xtreme.submission": ["gold", "--data_root", "nowhere", "--output", "out"],
+    "xtreme.submission score": ["score", "--predictions", "nowhere", "--labels", "nowhere"],
+    "xtreme.submission write": ["write", "nowhere", "--output", "out"],
+}
 
 
 @pytest.mark.parametrize("name", TOOLS)

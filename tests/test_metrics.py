@@ -36,7 +36,9 @@ def test_no_module_is_forgotten():
 
 @pytest.mark.parametrize("name", metrics.NAMES)
 def test_the_example_in_the_docstring_is_right(name):
-    test = doctest.DocTestParser().get_doctest(metrics.function(name).__doc__, {name: metrics.function(name)}, name, None, 0)
+    test = doctest.DocTestParser().get_doctest(
+        metrics.function(name).__doc__, {name: metrics.function(name)}, name, None, 0
+    )
     assert test.examples and doctest.DocTestRunner().run(test).failed == 0
 
 
@@ -50,7 +52,8 @@ def test_metrics_load_by_path_from_outside_offline(tmp_path):
         "    metric = evaluate.load('a_copy/metrics', name)\n"
         "    assert metric.info.description.strip() and '20' in metric.info.citation\n"
         "    text = metric.info.inputs_description\n"
-        "    assert all(part in text for part in ('Args:', 'predictions:', 'references:', 'Returns:', 'Raises:', 'Examples:'))\n"
+        "    assert all(part in text for part in ('Args:', 'predictions:', 'references:', 'Returns:', 'Raises:', "
+        "'Examples:'))\n"
         "    runner.run(parser.get_doctest(text, {name: metric.compute}, name, name, 0))\n"
         "    try:\n"
         "        metric.compute(predictions=[], references=[])\n"
@@ -74,15 +77,19 @@ def test_metrics_load_by_path_from_outside_offline(tmp_path):
 
 
 def test_importing_the_functions_is_cheap():
-    code = ("import sys; from tasks import metrics; [metrics.function(name) for name in metrics.NAMES]; "
-            "assert not {'evaluate', 'datasets', 'sklearn', 'seqeval', 'numpy'} & set(sys.modules)")
+    code = (
+        "import sys; from tasks import metrics; [metrics.function(name) for name in metrics.NAMES]; "
+        "assert not {'evaluate', 'datasets', 'sklearn', 'seqeval', 'numpy'} & set(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=METRICS.parents[1]).returncode == 0
 
 
 def test_scores_need_no_evaluate():
-    code = ("import sys; from tasks.metrics import compute; "
-            "compute('retrieval_accuracy', predictions=[0], references=[0]); compute('tagging', predictions=[['O']], references=[['O']]); "
-            "assert not {'evaluate', 'datasets'} & set(sys.modules)")
+    code = (
+        "import sys; from tasks.metrics import compute; compute('retrieval_accuracy', predictions=[0], "
+        "references=[0]); compute('tagging', predictions=[['O']], references=[['O']]); assert not {'evaluate', "
+        "'datasets'} & set(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=METRICS.parents[1]).returncode == 0
 
 
@@ -100,7 +107,9 @@ def test_what_is_no_text_is_refused_with_its_row(value):
         qa(["a", value], [["a"], ["b"]])
     for name in ("qa", "mean_average_precision", "tagging", "mining"):
         with pytest.raises(UserError, match="references, row 2, entry 1"):
-            metrics.compute(name, predictions=["a", "b"] if name == "qa" else [["a"], ["b"]], references=[["a"], [value]])
+            metrics.compute(
+                name, predictions=["a", "b"] if name == "qa" else [["a"], ["b"]], references=[["a"], [value]]
+            )
 
 
 @pytest.mark.parametrize("value", ["ab", {"a": 1}, {"a", "b"}, None, 5])
@@ -117,7 +126,10 @@ def test_arrays_score_as_lists_do():
         scores = metrics.compute("accuracy", predictions=given, references=[0, 1, 2])
         assert scores == metrics.compute("accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
         assert type(scores["accuracy"]) is float
-    assert metrics.compute("mean_average_precision", predictions=rows, references=list(rows)) == {"map@20": 100, "mrr@20": 100}
+    assert metrics.compute("mean_average_precision", predictions=rows, references=list(rows)) == {
+        "map@20": 100,
+        "mrr@20": 100,
+    }
 
 
 def test_a_failed_score_does_not_touch_the_next():
@@ -194,14 +206,17 @@ def test_tagging_reads_bare_tags_as_the_pinned_seqeval_does():
     assert (scores["f1"], scores["accuracy"]) == (close(100), close(50))
 
 
-@pytest.mark.parametrize("gold, tags, score", [
-    ([["NOUN", "_"]], [["NOUN", "SYM"]], 50),  # 1.2.2 loses a span of "_" at the end of a sentence
-    ([["_"], ["_"]], [["_"], ["X"]], 50),
-    ([["DET", "CCONJ"]], [["DET", "SCONJ"]], 50),
-    ([["B-A-B", "I-B"]], [["B-B", "I-A-B"]], 100),  # the type is what follows the last hyphen
-    ([["NOUN", "NOUN"], ["NOUN"]], [["NOUN", "NOUN"], ["X"]], 50),  # a span ends with its sentence
-    ([["O"]], [["O"]], 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "gold, tags, score",
+    [
+        ([["NOUN", "_"]], [["NOUN", "SYM"]], 50),  # 1.2.2 loses a span of "_" at the end of a sentence
+        ([["_"], ["_"]], [["_"], ["X"]], 50),
+        ([["DET", "CCONJ"]], [["DET", "SCONJ"]], 50),
+        ([["B-A-B", "I-B"]], [["B-B", "I-A-B"]], 100),  # the type is what follows the last hyphen
+        ([["NOUN", "NOUN"], ["NOUN"]], [["NOUN", "NOUN"], ["X"]], 50),  # a span ends with its sentence
+        ([["O"]], [["O"]], 0),
+    ],
+)
 def test_f1_of_seqeval_0_0_12(gold, tags, score):
     assert f1_of_seqeval_0_0_12(tags, gold) == close(score)
 
@@ -321,7 +336,9 @@ def normalize_answer(text):
 
 
 def official_scores(predictions, references, version, probabilities=()):
-    """What SQuAD's own scripts give, restated: exact match and F1, and for 2.0 the best of each over all thresholds."""
+    """What SQuAD's own scripts give, restated: exact match and F1, and for 2.0 the best of each over all
+    thresholds."""
+
     def f1(prediction, gold):
         guess, right = normalize_answer(prediction).split(), normalize_answer(gold).split()
         same = sum((Counter(guess) & Counter(right)).values())
@@ -348,7 +365,10 @@ def official_scores(predictions, references, version, probabilities=()):
 @pytest.mark.parametrize("version, unanswerable", [(1, 0), (2, 0), (2, 0.4)])
 def test_qa_agrees_with_squads_own_scripts(version, unanswerable):
     """On 3,000 random rows each, of words most of which normalise to nothing."""
-    draw, words = random.Random(version), ["the", "a", "An", "!", "...", "-", "river", "Lake", "lake.", "2", "the-river", ""]
+    draw, words = (
+        random.Random(version),
+        ["the", "a", "An", "!", "...", "-", "river", "Lake", "lake.", "2", "the-river", ""],
+    )
 
     def text():
         return " ".join(draw.choice(words) for _ in range(draw.randint(0, 3)))
@@ -364,7 +384,10 @@ def test_qa_agrees_with_squads_own_scripts(version, unanswerable):
         if version == 2:
             best = qa(predictions, references, **more, no_answer_probabilities=probabilities)
             found |= {name: best[name] for name in ("best_exact_match", "best_f1")}
-        assert found == {name: close(value) for name, value in official_scores(predictions, references, version, probabilities).items()}
+        assert found == {
+            name: close(value)
+            for name, value in official_scores(predictions, references, version, probabilities).items()
+        }
 
 
 def test_squad_2_scores_by_its_own_rules_also_without_an_unanswerable_question():
@@ -372,7 +395,9 @@ def test_squad_2_scores_by_its_own_rules_also_without_an_unanswerable_question()
 
     from tasks import get_task
 
-    examples = Dataset.from_dict({"answers": [{"text": ["the"], "answer_start": [0]}, {"text": ["Ulm", "a"], "answer_start": [0, 3]}]})
+    examples = Dataset.from_dict(
+        {"answers": [{"text": ["the"], "answer_start": [0]}, {"text": ["Ulm", "a"], "answer_start": [0, 3]}]}
+    )
     scores = get_task("squad_v2").score([("a", -1.0), ("an", -1.0)], examples, "en")
     assert scores["f1"] == scores["best_f1"] == 50  # the second has gold that does not normalise to nothing
     assert get_task("squad").score(["a", "an"], examples, "en") == {"exact_match": 100, "f1": 0}
@@ -414,7 +439,9 @@ def test_retrieval_accuracy_and_mtebs_f1():
     scores = metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2])
     assert scores == {"accuracy": close(200 / 3), "f1": close(100 * (1 + 2 / 3) / 3)}
     assert metrics.compute("retrieval_accuracy", predictions=[-1], references=[0]) == {"accuracy": 0.0, "f1": 0.0}
-    assert metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2], f1=False) == {"accuracy": scores["accuracy"]}
+    assert metrics.compute("retrieval_accuracy", predictions=[0, 1, 1], references=[0, 1, 2], f1=False) == {
+        "accuracy": scores["accuracy"]
+    }
 
 
 @pytest.mark.parametrize("name", ["tatoeba", "ntrex"])

@@ -8,9 +8,10 @@ from operator import mul
 import numpy as np
 import pytest
 
-from xstilts import mining
 from xstilts.errors import UserError
-from xstilts.mining import best_threshold, bidirectional_knn, deduplicate, id_pairs, knn, mine, nearest, pairs_above
+from xstilts.retrieve import mining, neighbours
+from xstilts.retrieve.mining import best_threshold, deduplicate, id_pairs, mine, pairs_above
+from xstilts.retrieve.neighbours import bidirectional_knn, knn, nearest
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def pools(kind: str, n: int = 180, m: int = 150, dim: int = 24, seed: int = 0) -
 KINDS = ("random", "crowded", "clusters", "duplicates", "signs")
 
 
-def neighbours(source: np.ndarray, target: np.ndarray, k: int) -> tuple[list[list[float]], list[list[int]]]:
+def plain_neighbours(source: np.ndarray, target: np.ndarray, k: int) -> tuple[list[list[float]], list[list[int]]]:
     """The definition in plain Python: float64 inner products, rounded to float32, best first, ties by lower index."""
     scores, indices = [], []
     others = target.tolist()
@@ -55,7 +56,7 @@ def small_tiles(monkeypatch):
     """Many tiles, prunings and crowded rows from a few hundred vectors."""
     sizes = {"TILE": 64, "GROUP": 4, "CROWD": 9, "PRUNE": 500, "PLAIN_ROWS": 50, "PLAIN_COLUMNS": 70}
     for name, value in sizes.items():
-        monkeypatch.setattr(mining, name, value)
+        monkeypatch.setattr(neighbours, name, value)
 
 
 @pytest.mark.parametrize("engine", ["bf16", "fp32", "plain"])
@@ -67,7 +68,7 @@ def test_neighbours_are_exact(kind, engine, small_tiles):
         (source, target, found.forward_scores, found.forward_indices),
         (target, source, found.backward_scores, found.backward_indices),
     ):
-        expected_scores, expected_indices = neighbours(x, y, 4)
+        expected_scores, expected_indices = plain_neighbours(x, y, 4)
         assert indices.tolist() == expected_indices
         assert scores.tolist() == expected_scores
         assert indices.dtype == np.int64 and scores.dtype == np.float32
@@ -97,8 +98,8 @@ def test_no_product_is_further_from_the_truth_than_its_slack(kind, dtype):
     source, target = pools(kind, 400, 300, 96)
     number = getattr(torch, dtype)
     means = [torch.tensor(pool.mean(axis=0)) for pool in (source, target)]
-    left = mining._Operand(source, means[0], means[1], number, is_left=True)
-    right = mining._Operand(target, means[1], means[0], number, is_left=False)
+    left = neighbours._Operand(source, means[0], means[1], number, is_left=True)
+    right = neighbours._Operand(target, means[1], means[0], number, is_left=False)
     stored = (left.block(0) @ right.block(0).T)[: len(source), : len(target)].double().numpy()
     constant = means[0].double() @ means[1].double()
     truth = source.astype(np.float64) @ target.T.astype(np.float64) - constant.item()
@@ -110,7 +111,7 @@ def test_no_product_is_further_from_the_truth_than_its_slack(kind, dtype):
 def test_the_cut_leaves_out_only_what_cannot_be_among_the_best():
     torch = pytest.importorskip("torch")
     rounding, slack = 0.05, torch.rand(1000)
-    side = mining._Side(1, slack, rounding)
+    side = neighbours._Side(1, slack, rounding)
     side.best = torch.randn(1000, 1)
     worst = side.best[:, 0]
     surely = worst - rounding * worst.abs() - slack  # what the best found is at least, in truth
@@ -124,8 +125,8 @@ def published(
     source: np.ndarray, target: np.ndarray, k: int, margin: str, retrieval: str
 ) -> list[tuple[int, int, float]]:
     """The mining that LASER and XTREME publish for BUCC, restated; ties, which it leaves open, as we document them."""
-    forward_cosine, forward_index = neighbours(source, target, k)
-    backward_cosine, backward_index = neighbours(target, source, k)
+    forward_cosine, forward_index = plain_neighbours(source, target, k)
+    backward_cosine, backward_index = plain_neighbours(target, source, k)
     forward_mean = [sum(row) / k for row in forward_cosine]
     backward_mean = [sum(row) / k for row in backward_cosine]
 
@@ -186,7 +187,8 @@ def published_threshold(scores: list[float], is_gold: list[bool], n_gold: int) -
 
 
 def test_threshold_is_the_benchmarks():
-    """The same bits, also where several cuts have the same F1 as a fraction and rounding decides: 17 of these 2,000."""
+    """The same bits, also where several cuts have the same F1 as a fraction and rounding decides: 17 of these
+    2,000."""
     draw, by_rounding = np.random.default_rng(0), 0
     for number in range(2000):
         size = int(draw.integers(1, 40))
@@ -202,7 +204,9 @@ def test_threshold_is_the_benchmarks():
         walk = sorted(zip(scores.tolist(), is_gold.tolist(), strict=True), key=lambda item: -item[0])
         fractions = [Fraction(2 * sum(gold for _, gold in walk[:n]), n + n_gold) for n in range(1, size + 1)]
         first = fractions.index(max(fractions))
-        by_rounding += threshold != (walk[first][0] if first + 1 == size else (walk[first][0] + walk[first + 1][0]) / 2)
+        by_rounding += threshold != (
+            walk[first][0] if first + 1 == size else (walk[first][0] + walk[first + 1][0]) / 2
+        )
     assert by_rounding == 17
 
 
@@ -218,9 +222,12 @@ def test_f1_is_the_benchmarks(kind, margin):
     hits = [pair in gold for pair in pairs[0]]
     threshold, _ = best_threshold(found[0][2], hits, len(gold))
     kept = set(pairs_above(pairs[1], found[1][2], threshold))
-    expected_threshold, _ = published_threshold([s for *_, s in plain[0]], [(i, j) in gold for i, j, _ in plain[0]], len(gold))
+    expected_threshold, _ = published_threshold(
+        [s for *_, s in plain[0]], [(i, j) in gold for i, j, _ in plain[0]], len(gold)
+    )
     expected = {(i, j) for i, j, s in plain[1] if s >= expected_threshold}
-    assert kept == expected and kept & gold and len(kept) < len(pairs[1])  # some are right, and the threshold leaves some out
+    # some are right, and the threshold leaves some out
+    assert kept == expected and kept & gold and len(kept) < len(pairs[1])
 
 
 def test_threshold_after_the_last_candidate():
@@ -245,9 +252,7 @@ def test_max_is_one_to_one_order_free_and_symmetric(margin, seed):
 
     rows, columns = draw.permutation(len(source)), draw.permutation(len(target))
     i, j, score = mine(source[rows], target[columns], 4, margin)
-    assert {
-        (a, b): s for a, b, s in zip(rows[i].tolist(), columns[j].tolist(), score.tolist(), strict=True)
-    } == pairs
+    assert {(a, b): s for a, b, s in zip(rows[i].tolist(), columns[j].tolist(), score.tolist(), strict=True)} == pairs
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -260,7 +265,9 @@ def test_one_sided_and_intersected_pairs_are_order_free_and_mirror_each_other(se
         i, j, score = mine(x, y, 4, retrieval=retrieval)
         return {(a, b): s for a, b, s in zip(i.tolist(), j.tolist(), score.tolist(), strict=True)}
 
-    forward, backward, both, one_to_one = (pairs(retrieval) for retrieval in ("forward", "backward", "intersect", "max"))
+    forward, backward, both, one_to_one = (
+        pairs(retrieval) for retrieval in ("forward", "backward", "intersect", "max")
+    )
     assert len({i for i, _ in forward}) == len(source) and len({j for _, j in backward}) == len(target)
     assert both.keys() == forward.keys() & backward.keys() and one_to_one.keys() <= forward.keys() | backward.keys()
     for retrieval, mirrored, found in (("forward", "backward", forward), ("intersect", "intersect", both)):
@@ -271,12 +278,13 @@ def test_one_sided_and_intersected_pairs_are_order_free_and_mirror_each_other(se
 
 def test_pools_on_disk_are_read_where_they_lie(tmp_path, small_tiles, monkeypatch):
     source, target = pools("random")
-    monkeypatch.setattr(mining, "PLAIN_PRODUCT", 0)
+    monkeypatch.setattr(neighbours, "PLAIN_PRODUCT", 0)
     mapped = []
     for name, vectors in (("source", source), ("target", target)):
         np.save(tmp_path / f"{name}.npy", vectors)
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
-        assert np.shares_memory(mining.check_pools(mapped[-1], mapped[-1], 1, both=True)[0], mapped[-1])  # no copy of the whole
+        # no copy of the whole
+        assert np.shares_memory(neighbours.check_pools(mapped[-1], mapped[-1], 1, both=True)[0], mapped[-1])
     for a, b in zip(mine(*mapped), mine(source, target), strict=True):
         assert np.array_equal(a, b)
 
@@ -297,17 +305,17 @@ def test_products_are_as_accurate_as_the_bound_assumes_whatever_torch_was_told(s
 
 def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
     source, target = pools("duplicates")
-    monkeypatch.setattr(mining, "PLAIN_PRODUCT", 0)
+    monkeypatch.setattr(neighbours, "PLAIN_PRODUCT", 0)
     answers = []
     for engine in ("bf16", "fp32"):
-        monkeypatch.setattr(mining, "_fastest_engine", lambda device, engine=engine: engine)
+        monkeypatch.setattr(neighbours, "_fastest_engine", lambda device, engine=engine: engine)
         answers.append(mine(source, target))
     for a, b in zip(*answers, strict=True):
         assert np.array_equal(a, b)
 
 
 def test_self_measurement_chooses_an_engine():
-    assert mining._fastest_engine() in ("bf16", "fp32")
+    assert neighbours._fastest_engine() in ("bf16", "fp32")
 
 
 def test_max_keeps_what_scores_above_min_score():

@@ -9,7 +9,9 @@ from tests import architectures
 def test_an_architecture_does_what_the_page_says(name, tmp_path):
     lines = architectures.PAGE.read_text(encoding="utf-8").splitlines()
     for line in architectures.rows(name, architectures.outcome(name, tmp_path)):
-        assert line is None or line in lines, f"{line}\nis not in docs/models.md: python -m tests.architectures --write"
+        assert line is None or line in lines, (
+            f"{line}\nis not in docs/models.md: python -m tests.architectures --write"
+        )
     mentioned = [line for line in lines if line.startswith(f"| `{name}` |")]
     assert 1 <= len(mentioned) <= 2
 

@@ -1,4 +1,5 @@
-"""Every script refuses an output folder that holds files it did not write, before its work, and leaves them as they are."""
+"""Every script refuses an output folder that holds files it did not write, before its work, and leaves them as they
+are."""
 
 import json
 import shutil
@@ -9,17 +10,37 @@ import pytest
 from conftest import ROOT
 
 from world.files import WorldError, translate, write
-from xstilts import results, submission
 from xstilts.errors import UserError
-from xstilts.matrix import collect, long_table
+from xstilts.report.matrix import collect, long_table
+from xstilts.run import results
+from xstilts.xtreme import submission
 
-RECORD = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
-          "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},
-          "settings": {}, "data": [], "seconds": 1}
+RECORD = {
+    "phase": "target",
+    "task": "xnli",
+    "form": "sentence_pair",
+    "arm": "none",
+    "seed": 0,
+    "model": "m",
+    "parents": [],
+    "metric": "accuracy",
+    "chance": None,
+    "at_chance": False,
+    "dev": {},
+    "scores": {"en": {"accuracy": 60}},
+    "n": {"en": 5},
+    "settings": {},
+    "data": [],
+    "seconds": 1,
+}
 FEW = ["--max_steps", "1", "--max_train_samples", "8", "--max_eval_samples", "4"]
-RUNS = {"run_target.py": ["--task", "xnli", "--languages", "en", *FEW], "run_intermediate.py": ["--tasks", "mnli", *FEW],
-        "run_mlm.py": FEW, "run_retrieval.py": ["--tasks", "tatoeba", "--max_eval_samples", "4"],
-        "run_retrieval.py --do_train": ["--do_train", "--train_tasks", "squad_dual", *FEW]}
+RUNS = {
+    "run_target.py": ["--task", "xnli", "--languages", "en", *FEW],
+    "run_intermediate.py": ["--tasks", "mnli", *FEW],
+    "run_mlm.py": FEW,
+    "run_retrieval.py": ["--tasks", "tatoeba", "--max_eval_samples", "4"],
+    "run_retrieval.py --do_train": ["--do_train", "--train_tasks", "squad_dual", *FEW],
+}
 
 
 def content(folder):
@@ -48,8 +69,16 @@ def mine(tmp_path, tiny_model):
 @pytest.fixture
 def ask(cli, tiny_model, tiny_world, tmp_path):
     """`ask(script, folder)`: the script of `RUNS` with the tiny model and world, writing to `folder` (tmp_path)."""
-    return lambda script, folder=tmp_path: cli(script.split()[0], *RUNS[script], "--model_name_or_path", tiny_model, "--data_root",
-                                               tiny_world, "--output_dir", folder)
+    return lambda script, folder=tmp_path: cli(
+        script.split()[0],
+        *RUNS[script],
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        folder,
+    )
 
 
 KINDS = ["checkpoint", "notes.txt", "run.json", "README.md", "inside"]
@@ -71,14 +100,17 @@ def test_a_run_refuses_it(script, kind, mine, ask):
 
 
 def test_a_run_goes_on_in_its_own_folder_and_beside_other_runs(ask, tmp_path):
-    """After a refusal under make, with cells of other runs in it, and with files of a user's that it does not write."""
+    """After a refusal under make, with cells of other runs in it, and with files of a user's that it does not
+    write."""
     results.write_failure(tmp_path, "refused", None)
     results.write(tmp_path / "udpos/results.json", RECORD)
     assert ask("run_target.py").returncode == 0
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "results.json").unlink()
     assert ask("run_target.py").returncode == 0
-    assert (tmp_path / "notes.txt").read_text() == "mine" and results.read(tmp_path / "udpos/results.json")["seed"] == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine" and results.read(tmp_path / "udpos/results.json")[
+        "seed"
+    ] == 0
 
 
 def test_a_copy_of_a_checkpoint_is_not_deleted(ask, tmp_path):
@@ -89,12 +121,14 @@ def test_a_copy_of_a_checkpoint_is_not_deleted(ask, tmp_path):
     assert ask("run_target.py").returncode == 0  # nothing to do
     (tmp_path / "results.json").unlink()
     done = ask("run_target.py")
-    assert done.returncode == 2 and "holds checkpoint-best, which this run did not write and would delete" in done.stderr
+    assert (
+        done.returncode == 2 and "holds checkpoint-best, which this run did not write and would delete" in done.stderr
+    )
     assert (copy / "model.safetensors").read_text() == "mine"
 
 
 def test_a_measurement_that_was_killed_goes_on_in_its_folder(ask, tmp_path, monkeypatch):
-    from xstilts.measure import Found
+    from xstilts.retrieve.measure import Found
 
     plain = Found.write
     with monkeypatch.context() as patch:
@@ -147,19 +181,34 @@ def test_translations_are_not_written_among_other_files(file, tiny_model, tiny_w
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     with pytest.raises(UserError, match=f"--output_root .*mt holds {file}, which this script did not write"):
-        script.main(["--model", str(tiny_model), "--task", "xnli", "--languages", "de", "--data_root", str(tiny_world), "--output_root",
-                     str(tmp_path / "mt")])
+        script.main(
+            [
+                "--model",
+                str(tiny_model),
+                "--task",
+                "xnli",
+                "--languages",
+                "de",
+                "--data_root",
+                str(tiny_world),
+                "--output_root",
+                str(tmp_path / "mt"),
+            ]
+        )
     assert path.read_text() == "{}"
 
 
 def test_slurm_on_one_machine_does_not_write_over_a_cluster_s_files(tmp_path):
     (tmp_path / "slurm.conf").write_text("ClusterName=ours\n")
-    done = subprocess.run(["bash", "recipes/slurm/one-machine.sh", "start", tmp_path], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "recipes/slurm/one-machine.sh", "start", tmp_path], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "holds files that this script did not write" in done.stderr
     assert content(tmp_path) == {Path("slurm.conf"): b"ClusterName=ours\n"}
 
 
-# ---- worlds ----------------------------------------------------------------------------------------------------------------
+# ---- worlds ---------------------------------------------------------------------------------------------------------
+
 
 def test_a_world_is_not_replaced_where_other_files_lie(tmp_path):
     write(tmp_path / "w", size=0.02, languages=1)

@@ -9,9 +9,9 @@ from scipy import stats
 
 import run_report
 from tests.test_report import put, put_retrieval
-from xstilts import matrix as mx
-from xstilts import paper
 from xstilts.errors import UserError
+from xstilts.report import matrix as mx
+from xstilts.report import paper
 
 CLAIMS = Path(run_report.__file__).parent / "recipes/claims"
 SQUAD = {"xnli": (62, 63, 62.5), "udpos": (71, 72, 71)}  # scores by seed
@@ -38,7 +38,9 @@ def asked(folder, **claims):
     """A file of claims; each is `arms against tasks expect [pick]`."""
     text = "about: nobody\nclaims:\n"
     for name, (arms, against, tasks, expect, *pick) in claims.items():
-        text += f"  {name}: {{claim: c, paper: p, arms: [{arms}], against: [{against}], tasks: {tasks}, expect: {expect}"
+        text += (
+            f"  {name}: {{claim: c, paper: p, arms: [{arms}], against: [{against}], tasks: {tasks}, expect: {expect}"
+        )
         text += (f", pick: {pick[0]}" if pick else "") + "}\n"
     path = folder / "claims.yaml"
     path.write_text(text)
@@ -62,17 +64,20 @@ def test_a_difference_is_paired_over_seeds_and_its_interval_is_the_paired_t(runs
     assert found.interval("squad") == pytest.approx(expected) and expected[0] > 0 and found.verdict == "repeats"
 
 
-@pytest.mark.parametrize("claim, verdict", [
-    (("squad", "none", "targets", "not higher"), "contradicts"),
-    (("none", "squad", "targets", "higher"), "contradicts"),
-    (("none", "squad", "targets", "not higher"), "repeats"),
-    (("hellaswag", "none", "[xnli]", "higher"), "undecided"),       # 0, 0, +0.5
-    (("hellaswag", "none", "[xnli]", "not higher"), "repeats"),     # ends below the margin of 1 point
-    (("'squad', 'hellaswag'", "none", "[udpos]", "each higher"), "contradicts"),
-    (("'squad', 'hellaswag'", "none", "[udpos]", "not each higher"), "repeats"),
-    (("squad", "none", "[xnli]", "each higher"), "repeats"),
-    (("squad", "none", "[xnli]", "not each higher"), "contradicts"),
-])
+@pytest.mark.parametrize(
+    "claim, verdict",
+    [
+        (("squad", "none", "targets", "not higher"), "contradicts"),
+        (("none", "squad", "targets", "higher"), "contradicts"),
+        (("none", "squad", "targets", "not higher"), "repeats"),
+        (("hellaswag", "none", "[xnli]", "higher"), "undecided"),  # 0, 0, +0.5
+        (("hellaswag", "none", "[xnli]", "not higher"), "repeats"),  # ends below the margin of 1 point
+        (("'squad', 'hellaswag'", "none", "[udpos]", "each higher"), "contradicts"),
+        (("'squad', 'hellaswag'", "none", "[udpos]", "not each higher"), "repeats"),
+        (("squad", "none", "[xnli]", "each higher"), "repeats"),
+        (("squad", "none", "[xnli]", "not each higher"), "contradicts"),
+    ],
+)
 def test_the_verdict(claim, verdict, runs, tmp_path):
     assert judged(runs, tmp_path, a=claim)["a"].verdict == verdict
 
@@ -86,11 +91,21 @@ def test_the_arm_picked_on_english_dev_is_the_one_scored(runs, tmp_path):
 
 def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
     put(runs, "squad", 1, "xnli", {"en": 33, "de": 33}, at_chance=True, dev=33)
-    found = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"), b=("qqp", "none", "targets", "higher"),
-                   c=("squad", "none", "retrieval", "higher"), d=("squad", "none", "[mlqa]", "higher"))
+    found = judged(
+        runs,
+        tmp_path,
+        a=("squad", "none", "targets", "higher"),
+        b=("qqp", "none", "targets", "higher"),
+        c=("squad", "none", "retrieval", "higher"),
+        d=("squad", "none", "[mlqa]", "higher"),
+    )
     assert len(next(iter(found["a"].differences.values()))) == 2
     assert "seed 1" in found["a"].notes[0] and "squad xnli" in found["a"].notes[0]
-    assert found["b"].verdict == found["d"].verdict == "not run" and "qqp" in found["b"].notes[0] and "mlqa" in found["d"].notes[0]
+    assert (
+        found["b"].verdict == found["d"].verdict == "not run"
+        and "qqp" in found["b"].notes[0]
+        and "mlqa" in found["d"].notes[0]
+    )
     assert found["c"].differences["squad"] == pytest.approx((-10, -10))
 
 
@@ -107,19 +122,27 @@ def test_the_report_writes_the_claims(runs, tmp_path):
     by_seed = [float(value) for value in squad["by_seed"].split()]
     assert squad["verdict"] == "repeats" and float(squad["difference"]) == pytest.approx(np.mean(by_seed))
     assert {row["claim"] for row in rows} == set(paper.user_files.read_yaml(CLAIMS / "x-stilts.yaml", "")["claims"])
-    assert 'id="claims"' in (runs / "report/index.html").read_text() and "repeats" in (runs / "report/claims.md").read_text()
+    assert (
+        'id="claims"' in (runs / "report/index.html").read_text()
+        and "repeats" in (runs / "report/claims.md").read_text()
+    )
 
 
-@pytest.mark.parametrize("text, told", [
-    ("claims: {}", "about"), ("about: x\nclaims: {a: {claim: b}}", "paper, arms, expect, tasks missing"),
-    ("about: x\nclams: {}", "claims"),
-    ("about: x\nmargin: -1\nclaims: {}", "margin"), ("about: x\nclaims: {a: b}", "a: expected"),
-    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: lower, tasks: all}}", "lower"),
-    ("about: x\nclaims: {a: {claim: b, paper: c, arms: d, expect: higher, tasks: all}}", "arms"),
-    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: some}}", "tasks"),
-    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: all, pick: test}}", "pick"),
-    ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: all, than: [e]}}", "than"),
-])
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("claims: {}", "about"),
+        ("about: x\nclaims: {a: {claim: b}}", "paper, arms, expect, tasks missing"),
+        ("about: x\nclams: {}", "claims"),
+        ("about: x\nmargin: -1\nclaims: {}", "margin"),
+        ("about: x\nclaims: {a: b}", "a: expected"),
+        ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: lower, tasks: all}}", "lower"),
+        ("about: x\nclaims: {a: {claim: b, paper: c, arms: d, expect: higher, tasks: all}}", "arms"),
+        ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: some}}", "tasks"),
+        ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: all, pick: test}}", "pick"),
+        ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: higher, tasks: all, than: [e]}}", "than"),
+    ],
+)
 def test_a_file_of_claims_that_cannot_be_read_is_refused_by_name(text, told, tmp_path):
     path = tmp_path / "claims.yaml"
     path.write_text(text)

@@ -13,8 +13,10 @@ from test_retrieval import no_embedding, refused, retrieval  # noqa: F401 - fixt
 from tasks import files, get_task
 from tasks.errors import UserError
 from tasks.rows import Rows, sha256
-from xstilts import contrasts, measure, nway, statistics
-from xstilts.embedding import Encoder, normalize
+from xstilts.report import contrasts, statistics
+from xstilts.retrieve import measure, nway
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.vectors import normalize
 
 PATH = "mteb__NTREXBitextMining/default/test.jsonl"
 
@@ -33,12 +35,23 @@ def rows(tmp_path):
     return write
 
 
-# ---- rows ----------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
 
 def test_a_column_is_a_language(rows):
-    """Whatever else the file holds, a column `id` is not Indonesian, and a language that is not known here is not read."""
-    task, there = rows({"id": [7, 8], "zho_Hant": ["甲", "乙"], "eng_Latn": ["a", "b"], "pes_Arab": ["آ", "ب"], "qaa": ["x", "y"],
-                        "xyz_Latn": [None, "?"], "bo": ["no", "no"]})
+    """Whatever else the file holds, a column `id` is not Indonesian, and a language that is not known here is not
+    read."""
+    task, there = rows(
+        {
+            "id": [7, 8],
+            "zho_Hant": ["甲", "乙"],
+            "eng_Latn": ["a", "b"],
+            "pes_Arab": ["آ", "ب"],
+            "qaa": ["x", "y"],
+            "xyz_Latn": [None, "?"],
+            "bo": ["no", "no"],
+        }
+    )
     assert task.languages(there) == ["fa", "qaa", "zh-Hant"]
     assert task.load("test", "zh-Hant", there).to_dict() == {"source": ["甲", "乙"], "target": ["a", "b"]}
     assert there.records[-1]["rows"] == 2
@@ -59,15 +72,30 @@ def test_a_file_of_many_languages_is_read_once_unless_it_changes(rows, tmp_path,
     assert there.records[-1]["sha256"] == sha256(path) != there.records[0]["sha256"]
 
 
-@pytest.mark.parametrize("columns, language, told", [
-    ({"eng_Latn": ["a", "b"], "fas_Arab": ["1", "2"], "pes_Arab": ["1", "2"]}, "fa", "'fas_Arab' and 'pes_Arab' are both Persian"),
-    ({"deu_Latn": ["a", "b"], "fra_Latn": ["c", "d"]}, "fr", "no column is English ('eng_Latn'); it has deu_Latn, fra_Latn"),
-    ({"eng_Latn": ["a", "b"], "fra_Latn": ["c", "d"]}, "de", "no column is German ('deu_Latn'); it has"),
-    ({"eng_Latn": ["a", "b"], "deu_Latn": ["c", None]}, "de", "row 2, column 'deu_Latn': empty (null)"),
-    ({"eng_Latn": ["a", "b"], "deu_Latn": ["c", " \u3000"]}, "de", "row 2, column 'deu_Latn': no sentence"),
-    ({"eng_Latn": ["a", ""], "deu_Latn": ["c", "d"]}, "de", "row 2, column 'eng_Latn': no sentence"),
-    ({"eng_Latn": ["a", "b"], "deu_Latn": ["c", 5]}, "de", "row 2, column 'deu_Latn': a number, but the rows before have text"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "columns, language, told",
+    [
+        (
+            {"eng_Latn": ["a", "b"], "fas_Arab": ["1", "2"], "pes_Arab": ["1", "2"]},
+            "fa",
+            "'fas_Arab' and 'pes_Arab' are both Persian",
+        ),
+        (
+            {"deu_Latn": ["a", "b"], "fra_Latn": ["c", "d"]},
+            "fr",
+            "no column is English ('eng_Latn'); it has deu_Latn, fra_Latn",
+        ),
+        ({"eng_Latn": ["a", "b"], "fra_Latn": ["c", "d"]}, "de", "no column is German ('deu_Latn'); it has"),
+        ({"eng_Latn": ["a", "b"], "deu_Latn": ["c", None]}, "de", "row 2, column 'deu_Latn': empty (null)"),
+        ({"eng_Latn": ["a", "b"], "deu_Latn": ["c", " \u3000"]}, "de", "row 2, column 'deu_Latn': no sentence"),
+        ({"eng_Latn": ["a", ""], "deu_Latn": ["c", "d"]}, "de", "row 2, column 'eng_Latn': no sentence"),
+        (
+            {"eng_Latn": ["a", "b"], "deu_Latn": ["c", 5]},
+            "de",
+            "row 2, column 'deu_Latn': a number, but the rows before have text",
+        ),
+    ],
+)
 def test_what_is_no_parallel_text_is_refused(rows, columns, language, told):
     task, there = rows(columns)
     with pytest.raises(UserError) as error:
@@ -94,7 +122,8 @@ def test_the_hub_is_asked_for_its_one_file_once(monkeypatch):
     assert [record["rows"] for record in hub.records] == [2, 2, 2]
 
 
-# ---- any two languages ---------------------------------------------------------------------------------------------------
+# ---- any two languages ----------------------------------------------------------------------------------------------
+
 
 def drawn(languages, n, seed=0, dim=8):
     """{language: unit vectors}: of few values, so that some are equal."""
@@ -119,11 +148,14 @@ def test_every_pair_is_every_pair(n):
         for code, of_query in values.items():
             both = [hit for pair, hit in hits.items() if code in pair]
             assert len(both) == 6 and of_query == pytest.approx(np.mean(both, axis=0))
-        assert np.mean([100 * value.mean() for value in values.values()]) == pytest.approx(np.mean(list(accuracies.values())))
+        assert np.mean([100 * value.mean() for value in values.values()]) == pytest.approx(
+            np.mean(list(accuracies.values()))
+        )
     assert 0 < np.mean(list(accuracies.values())) < 100
 
 
-# ---- through the script --------------------------------------------------------------------------------------------------
+# ---- through the script ---------------------------------------------------------------------------------------------
+
 
 def vectors_of(model, texts, layer):
     encoder = Encoder.load(str(model), layers=layer)
@@ -131,7 +163,9 @@ def vectors_of(model, texts, layer):
 
 
 def test_scores_are_those_of_the_plain_search(retrieval, tiny_model, tiny_world, tmp_path):  # noqa: F811
-    found = retrieval("--tasks", "ntrex", "flores", "--pairs", "all", "--layer", "all", "--report_layer", "1", "--center", "language")
+    found = retrieval(
+        "--tasks", "ntrex", "flores", "--pairs", "all", "--layer", "all", "--report_layer", "1", "--center", "language"
+    )
     for name, record in found.items():
         rows, task = Rows(tiny_world), get_task(name)
         texts = {code: task.load("test", code, rows)["source"][:] for code in ("qaa", "qab")}
@@ -140,27 +174,45 @@ def test_scores_are_those_of_the_plain_search(retrieval, tiny_model, tiny_world,
         unit = vectors_of(tiny_model, [text for code in texts for text in texts[code]], 1)
         unit = {code: unit[i * n : (i + 1) * n] for i, code in enumerate(texts)}
         between = {(a, b): 100 * plain(unit[a], unit[b]).mean() for a, b in itertools.permutations(unit, 2)}
-        expected = {code: {"accuracy": between["en", code], "accuracy_reverse": between[code, "en"],
-                           "accuracy_without_english": (between["qaa", "qab"] + between["qab", "qaa"]) / 2} for code in ("qaa", "qab")}
+        expected = {
+            code: {
+                "accuracy": between["en", code],
+                "accuracy_reverse": between[code, "en"],
+                "accuracy_without_english": (between["qaa", "qab"] + between["qab", "qaa"]) / 2,
+            }
+            for code in ("qaa", "qab")
+        }
         for code, by_metric in expected.items():
             assert {metric: record["scores"][code][metric] for metric in by_metric} == pytest.approx(by_metric)
-        assert record["mean"]["accuracy_without_english"] == pytest.approx((between["qaa", "qab"] + between["qab", "qaa"]) / 2)
-        layers = {layer: {metric for by in scores.values() for metric in by} for layer, scores in record["layers"].items()}
+        assert record["mean"]["accuracy_without_english"] == pytest.approx(
+            (between["qaa", "qab"] + between["qab", "qaa"]) / 2
+        )
+        layers = {
+            layer: {metric for by in scores.values() for metric in by} for layer, scores in record["layers"].items()
+        }
         assert {"accuracy", "accuracy_reverse", "accuracy_centered"} <= layers["0"] & layers["2"]
         assert [layer for layer, metrics in layers.items() if "accuracy_without_english" in metrics] == ["1"]
         pairs = [line.split("\t") for line in (tmp_path / "out" / name / "pairs.tsv").read_text().splitlines()[1:]]
         assert {(a, b): float(value) for a, b, value in pairs} == pytest.approx(
-            {pair: value for pair, value in between.items() if "en" not in pair}, abs=1e-4)
+            {pair: value for pair, value in between.items() if "en" not in pair}, abs=1e-4
+        )
         hits = pq.read_table(tmp_path / "out" / name / "hits.parquet").to_pandas()
-        for (layer, language, variant), mean in (100 * hits.groupby(["layer", "language", "variant"])["value"].mean()).items():
+        for (layer, language, variant), mean in (
+            100 * hits.groupby(["layer", "language", "variant"])["value"].mean()
+        ).items():
             metric = "accuracy" if variant == "plain" else f"accuracy_{variant}"
             assert record["layers"][str(layer)][language][metric] == pytest.approx(mean, abs=1e-4)
         assert hits[hits["layer"] == 1].groupby(["language", "variant"]).size().to_dict() == {
-            (code, variant): n for code in ("qaa", "qab") for variant in ("plain", "centered", "reverse", "without_english")}
+            (code, variant): n
+            for code in ("qaa", "qab")
+            for variant in ("plain", "centered", "reverse", "without_english")
+        }
 
 
 def test_the_other_side_asks(retrieval):  # noqa: F811
-    english, foreign = (retrieval("--tasks", "ntrex", "--query_side", side, folder=side)["ntrex"] for side in ("english", "foreign"))
+    english, foreign = (
+        retrieval("--tasks", "ntrex", "--query_side", side, folder=side)["ntrex"] for side in ("english", "foreign")
+    )
     for code, by in english["scores"].items():
         other = foreign["scores"][code]
         assert (by["accuracy"], by["accuracy_reverse"]) == (other["accuracy_reverse"], other["accuracy"])
@@ -169,12 +221,26 @@ def test_the_other_side_asks(retrieval):  # noqa: F811
 
 def test_each_language_is_embedded_once(retrieval, tiny_world, monkeypatch):  # noqa: F811
     embed, calls = Encoder.embed, []
-    monkeypatch.setattr(Encoder, "embed", lambda self, texts, **more: calls.append(list(texts)) or embed(self, texts, **more))
+    monkeypatch.setattr(
+        Encoder, "embed", lambda self, texts, **more: calls.append(list(texts)) or embed(self, texts, **more)
+    )
     n = len(get_task("ntrex").load("test", "qaa", Rows(tiny_world)))
-    retrieval("--tasks", "ntrex", "--pairs", "all", "--query_prompt", "query: ", "--passage_prompt", "query: ", folder="same")
+    retrieval(
+        "--tasks", "ntrex", "--pairs", "all", "--query_prompt", "query: ", "--passage_prompt", "query: ", folder="same"
+    )
     assert [len(texts) for texts in calls] == [3 * n] and all(text.startswith("query: ") for text in calls[0])
     calls.clear()
-    retrieval("--tasks", "ntrex", "--pairs", "all", "--query_prompt", "query: ", "--passage_prompt", "passage: ", folder="two")
+    retrieval(
+        "--tasks",
+        "ntrex",
+        "--pairs",
+        "all",
+        "--query_prompt",
+        "query: ",
+        "--passage_prompt",
+        "passage: ",
+        folder="two",
+    )
     assert [len(texts) for texts in calls] == [2 * 3 * n]  # each asks and is asked, as other texts
     assert sum(text.startswith("passage: ") for text in calls[0]) == 3 * n
 
@@ -191,14 +257,22 @@ def test_prompts_go_to_the_side_that_asks():
 
     embed.prompts = {"query": "q ", "passage": "p "}
     how = type("How", (), {"query_side": "english", "pairs": "all", "center": "none", "csls": None, "index": None})
-    examples = {code: Dataset.from_dict({"source": [f"{code}{i}" for i in range(30)], "target": [f"en{i}" for i in range(30)]})
-                for code in ("de", "xh")}
+    examples = {
+        code: Dataset.from_dict({"source": [f"{code}{i}" for i in range(30)], "target": [f"en{i}" for i in range(30)]})
+        for code in ("de", "xh")
+    }
     found = measure.retrieve(get_task("ntrex"), examples, embed, how, 0)
-    unit = {side: {code: normalize(np.stack([known[f"{side} {code}{i}"] for i in range(30)])) for code in ("en", "de", "xh")}
-            for side in "qp"}
+    unit = {
+        side: {
+            code: normalize(np.stack([known[f"{side} {code}{i}"] for i in range(30)])) for code in ("en", "de", "xh")
+        }
+        for side in "qp"
+    }
     for code, other in (("de", "xh"), ("xh", "de")):
         assert found.layers[0][code]["accuracy"] == pytest.approx(100 * plain(unit["q"]["en"], unit["p"][code]).mean())
-        assert found.layers[0][code]["accuracy_reverse"] == pytest.approx(100 * plain(unit["q"][code], unit["p"]["en"]).mean())
+        assert found.layers[0][code]["accuracy_reverse"] == pytest.approx(
+            100 * plain(unit["q"][code], unit["p"]["en"]).mean()
+        )
         both = [plain(unit["q"][a], unit["p"][b]).mean() for a, b in ((code, other), (other, code))]
         assert found.layers[0][code]["accuracy_without_english"] == pytest.approx(100 * np.mean(both))
 
@@ -209,22 +283,37 @@ def test_layer_chosen_on_a_language_that_is_not_reported(retrieval):  # noqa: F8
     assert any(note.startswith(f"layer {record['layer']} chosen on ntrex qab") for note in record["notes"])
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["--tasks", "tatoeba", "--pairs", "all"], "--pairs all goes with --tasks ntrex or flores"),
-    (["--tasks", "lareqa", "--pairs", "all"], "--pairs all goes with --tasks ntrex or flores"),
-    (["--tasks", "ntrex", "--pairs", "all", "--languages", "qaa"], "--pairs all: ntrex has qaa alone"),
-    (["--tasks", "ntrex", "--index", "Flat", "--cache_dir", "/tmp"], "ntrex is searched exactly"),
-    (["--tasks", "ntrex", "--languages", "en"], "ntrex has no such test rows here"),
-    (["--tasks", "ntrex", "--csls", "99"], "--csls 99: ntrex qaa: queries are"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--tasks", "tatoeba", "--pairs", "all"], "--pairs all goes with --tasks ntrex or flores"),
+        (["--tasks", "lareqa", "--pairs", "all"], "--pairs all goes with --tasks ntrex or flores"),
+        (["--tasks", "ntrex", "--pairs", "all", "--languages", "qaa"], "--pairs all: ntrex has qaa alone"),
+        (["--tasks", "ntrex", "--index", "Flat", "--cache_dir", "/tmp"], "ntrex is searched exactly"),
+        (["--tasks", "ntrex", "--languages", "en"], "ntrex has no such test rows here"),
+        (["--tasks", "ntrex", "--csls", "99"], "--csls 99: ntrex qaa: queries are"),
+    ],
+)
 def test_what_cannot_be_measured(arguments, told, refused, no_embedding):  # noqa: F811
     assert told in refused(*arguments)
 
 
 def test_flores_is_not_measured_after_sib200(tiny_model, tiny_world, refused, no_embedding, retrieval, cli, tmp_path):  # noqa: F811
-    """SIB-200's train sentences are FLORES' own: refused, of a checkpoint and of one trained on from it; NTREX is not."""
+    """SIB-200's train sentences are FLORES' own: refused, of a checkpoint and of one trained on from it; NTREX is
+    not."""
     first, second = tmp_path / "runs/sib200/seed0", tmp_path / "runs/more/seed0"
-    few = ("--data_root", tiny_world, "--max_steps", 1, "--per_device_train_batch_size", 4, "--max_seq_length", 32, "--bf16", "False")
+    few = (
+        "--data_root",
+        tiny_world,
+        "--max_steps",
+        1,
+        "--per_device_train_batch_size",
+        4,
+        "--max_seq_length",
+        32,
+        "--bf16",
+        "False",
+    )
     for task, model, folder in (("sib200", tiny_model, first), ("copa", first, second)):
         done = cli("run_intermediate.py", "--tasks", task, "--model_name_or_path", model, "--output_dir", folder, *few)
         assert done.returncode == 0, done.stderr
@@ -232,14 +321,19 @@ def test_flores_is_not_measured_after_sib200(tiny_model, tiny_world, refused, no
         assert "was trained on Davlan/sib200" in refused("--tasks", "ntrex", "flores", model=model)
 
 
-# ---- intervals -----------------------------------------------------------------------------------------------------------
+# ---- intervals ------------------------------------------------------------------------------------------------------
+
 
 def test_languages_that_are_asked_the_same_do_not_make_the_interval_narrower():
     """Twenty languages in which every query is gained and lost alike say no more than one."""
     rng = np.random.default_rng(0)
     one = rng.normal(1, 1, (3, 1)) + rng.normal(0, 30, 200) + rng.normal(0, 10, (3, 200))
     same = {f"l{i}": one for i in range(20)}
-    alone, shared, apart = statistics.estimate({"l": one}), statistics.estimate(same, shared=True), statistics.estimate(same)
+    alone, shared, apart = (
+        statistics.estimate({"l": one}),
+        statistics.estimate(same, shared=True),
+        statistics.estimate(same),
+    )
     for name in ("interval", "t_interval", "bootstrap_interval", "p"):
         assert getattr(shared, name) == pytest.approx(getattr(alone, name), rel=0.03, abs=0.02), name
     assert (shared.n_queries, apart.n_queries) == (200, 4000)
@@ -252,7 +346,9 @@ def test_shared_intervals_cover():
     rng, inside = np.random.default_rng(1), 0
     for _ in range(400):
         of_seed, of_query = 1.5 * rng.standard_normal((3, 1)), rng.normal(0, 20, 100)
-        sample = {code: of_seed + of_query + rng.normal(0, 15, 100) + rng.normal(0, 10, (3, 100)) for code in "abcdefgh"}
+        sample = {
+            code: of_seed + of_query + rng.normal(0, 15, 100) + rng.normal(0, 10, (3, 100)) for code in "abcdefgh"
+        }
         low, high = statistics.estimate(sample, shared=True, draws=2).interval
         inside += low <= 0 <= high
     assert 0.92 < inside / 400 < 0.98

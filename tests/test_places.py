@@ -1,17 +1,33 @@
-"""Arm and seed of a run: as given, as its checkpoint's record says, as its folder is named; what contradicts is refused before work."""
+"""Arm and seed of a run: as given, as its checkpoint's record says, as its folder is named; what contradicts is
+refused before work."""
 
 import shutil
 from types import SimpleNamespace
 
 import pytest
 
-from xstilts import places, results
 from xstilts.errors import UserError
-from xstilts.matrix import PLAIN, collect
+from xstilts.report.matrix import PLAIN, collect
+from xstilts.run import places, results
 
-RECORD = {"phase": "intermediate", "task": "mnli", "form": "sentence_pair", "arm": "mnli", "seed": 3, "model": "m", "parents": [],
-          "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {}, "n": {}, "settings": {}, "data": [],
-          "seconds": 1}
+RECORD = {
+    "phase": "intermediate",
+    "task": "mnli",
+    "form": "sentence_pair",
+    "arm": "mnli",
+    "seed": 3,
+    "model": "m",
+    "parents": [],
+    "metric": "accuracy",
+    "chance": None,
+    "at_chance": False,
+    "dev": {},
+    "scores": {},
+    "n": {},
+    "settings": {},
+    "data": [],
+    "seconds": 1,
+}
 
 
 def run(**given):
@@ -35,14 +51,20 @@ def test_the_report_and_the_runs_mean_the_same_plain_arm():
 
 
 def test_arm_and_seed_are_those_of_the_checkpoint(parent, tmp_path):
-    assert measured(parent) == measured(parent, parent / "xnli") == measured(parent, tmp_path / "anywhere") == ("mnli", 3)
+    assert (
+        measured(parent) == measured(parent, parent / "xnli") == measured(parent, tmp_path / "anywhere") == ("mnli", 3)
+    )
     assert measured(parent, arm="mnli", seed=3) == ("mnli", 3)
     # a target's checkpoint, measured in its turn
-    results.write(tmp_path / "cell/results.json", RECORD | {"phase": "target", "scores": {"en": {"accuracy": 1}}, "n": {"en": 1}})
+    results.write(
+        tmp_path / "cell/results.json", RECORD | {"phase": "target", "scores": {"en": {"accuracy": 1}}, "n": {"en": 1}}
+    )
     assert measured(tmp_path / "cell") == ("mnli", 3)
 
 
-@pytest.mark.parametrize("given, told", [({"arm": "squad"}, "--arm squad"), ({"arm": "none"}, "--arm none"), ({"seed": 0}, "--seed 0")])
+@pytest.mark.parametrize(
+    "given, told", [({"arm": "squad"}, "--arm squad"), ({"arm": "none"}, "--arm none"), ({"seed": 0}, "--seed 0")]
+)
 def test_a_contradiction_is_refused(parent, given, told):
     with pytest.raises(UserError, match=f"{told}: .*mnli/seed3/results.json says {told.split()[0][2:]} (mnli|3)"):
         measured(parent, **given)
@@ -68,7 +90,9 @@ def test_an_arm_that_was_trained_elsewhere_can_be_said(tmp_path):
         measured("me/xlmr-mnli", arm="mnli", plain_model=True)
 
 
-@pytest.mark.parametrize("place, given", [("squad/seed3/xnli", {}), ("mnli/seed0/xnli", {}), ("mnli/seed03/xnli", None)])
+@pytest.mark.parametrize(
+    "place, given", [("squad/seed3/xnli", {}), ("mnli/seed0/xnli", {}), ("mnli/seed03/xnli", None)]
+)
 def test_a_cell_of_another_arm_or_seed_is_refused_before_the_work(place, given, parent, tmp_path):
     if given is None:  # no name of a seed's folder; the report says what it makes of it
         assert measured(parent, tmp_path / place) == ("mnli", 3)
@@ -78,8 +102,12 @@ def test_a_cell_of_another_arm_or_seed_is_refused_before_the_work(place, given, 
 
 
 def test_a_training_takes_arm_and_seed_of_its_folder(tmp_path):
-    for folder, given, expected in (("xnli+cross/seed2", {}, ("xnli+cross", 2)), ("elsewhere", {}, (None, 0)),
-                                    ("elsewhere", {"seed": 4}, (None, 4)), ("a/seed1", {"arm": "a", "seed": 1}, ("a", 1))):
+    for folder, given, expected in (
+        ("xnli+cross/seed2", {}, ("xnli+cross", 2)),
+        ("elsewhere", {}, (None, 0)),
+        ("elsewhere", {"seed": 4}, (None, 4)),
+        ("a/seed1", {"arm": "a", "seed": 1}, ("a", 1)),
+    ):
         asked = run(output_dir=str(tmp_path / folder), **given)
         places.settle_training(asked)
         assert (asked.arm, asked.seed) == expected
@@ -92,19 +120,51 @@ def test_every_script_settles_it_before_its_work(cli, parent, tiny_model, tiny_w
     shutil.copytree(tiny_model, parent, dirs_exist_ok=True)
     few = ["--data_root", tiny_world, "--max_eval_samples", "4"]
     training = ["--max_steps", "1", "--max_train_samples", "8"]
-    for script, task, out in (("run_target.py", ["--task", "xnli", "--languages", "en", *training], parent / "xnli"),
-                              ("run_retrieval.py", ["--tasks", "tatoeba"], parent)):
+    for script, task, out in (
+        ("run_target.py", ["--task", "xnli", "--languages", "en", *training], parent / "xnli"),
+        ("run_retrieval.py", ["--tasks", "tatoeba"], parent),
+    ):
         asked = [script, *task, *few, "--model_name_or_path", parent, "--output_dir", out]
         done = cli(*asked, "--arm", "none")
         assert done.returncode == 2 and "--arm none" in done.stderr and not list(parent.glob("*/*"))
         assert cli(*asked).returncode == 0
         shutil.rmtree(out) if script == "run_target.py" else None
     assert {cell[:1] + cell[2:] for cell in collect(tmp_path).records} == {("mnli", 3)}
-    for script, task in (("run_mlm.py", []), ("run_intermediate.py", ["--tasks", "mnli"]),
-                         ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual"])):
-        done = cli(script, *task, *few, *training, "--model_name_or_path", tiny_model, "--output_dir", tmp_path / "a/seed1", "--seed", "0")
-        assert done.returncode == 2 and "a folder a/seed1 is of arm a, seed 1" in done.stderr and not (tmp_path / "a").exists()
-    done = cli("run_intermediate.py", "--tasks", "mnli", *few, *training, "--model_name_or_path", tiny_model, "--output_dir",
-               tmp_path / "a/seed1")
+    for script, task in (
+        ("run_mlm.py", []),
+        ("run_intermediate.py", ["--tasks", "mnli"]),
+        ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual"]),
+    ):
+        done = cli(
+            script,
+            *task,
+            *few,
+            *training,
+            "--model_name_or_path",
+            tiny_model,
+            "--output_dir",
+            tmp_path / "a/seed1",
+            "--seed",
+            "0",
+        )
+        assert (
+            done.returncode == 2
+            and "a folder a/seed1 is of arm a, seed 1" in done.stderr
+            and not (tmp_path / "a").exists()
+        )
+    done = cli(
+        "run_intermediate.py",
+        "--tasks",
+        "mnli",
+        *few,
+        *training,
+        "--model_name_or_path",
+        tiny_model,
+        "--output_dir",
+        tmp_path / "a/seed1",
+    )
     assert done.returncode == 0, done.stderr[-500:]
-    assert (results.read(tmp_path / "a/seed1/results.json")["arm"], results.read(tmp_path / "a/seed1/results.json")["seed"]) == ("a", 1)
+    assert (
+        results.read(tmp_path / "a/seed1/results.json")["arm"],
+        results.read(tmp_path / "a/seed1/results.json")["seed"],
+    ) == ("a", 1)

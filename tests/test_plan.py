@@ -2,11 +2,26 @@
 
 import pytest
 
-from xstilts import plan, results
+from xstilts import plan
+from xstilts.run import results
 
-RECORD = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
-          "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},
-          "settings": {}, "data": []}
+RECORD = {
+    "phase": "target",
+    "task": "xnli",
+    "form": "sentence_pair",
+    "arm": "none",
+    "seed": 0,
+    "model": "m",
+    "parents": [],
+    "metric": "accuracy",
+    "chance": None,
+    "at_chance": False,
+    "dev": {},
+    "scores": {"en": {"accuracy": 60}},
+    "n": {"en": 5},
+    "settings": {},
+    "data": [],
+}
 
 
 @pytest.fixture
@@ -22,7 +37,10 @@ def stamps(tmp_path):
 def test_each_kind_is_estimated_from_its_own(stamps):
     found = plan.groups(stamps)
     assert {kind: (len(g.seconds), g.total, g.estimate) for kind, g in found.items()} == {
-        "phase 2: mnli": (1, 2, 3600), "xnli": (2, 4, 240), "udpos": (0, 4, None)}
+        "phase 2: mnli": (1, 2, 3600),
+        "xnli": (2, 4, 240),
+        "udpos": (0, 4, None),
+    }
 
 
 def test_the_text_says_from_how_many_and_what_is_unknown(stamps):

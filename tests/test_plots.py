@@ -9,10 +9,11 @@ from PIL import Image
 from test_report import put_retrieval, report
 from test_spoilt import BASE
 
-from xstilts import matrix as mx
-from xstilts import page, plots, results
-from xstilts import question as qs
-from xstilts.contrasts import Family, Question, ReadOut, Spec
+from xstilts.report import matrix as mx
+from xstilts.report import page, plots
+from xstilts.report import question as qs
+from xstilts.report.contrasts import Family, Question, ReadOut, Spec
+from xstilts.run import results
 
 
 def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
@@ -21,10 +22,24 @@ def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
     for a, arm in enumerate(["none", *(f"arm{i:03d}" for i in range(arms))]):
         place = BASE | {"arm": arm, "seed": 0, "settings": {}}
         for t in range(tasks):
-            scores = {str(layer): {name: {"accuracy": (7 * a + 3 * i + layer) % 100} for i, name in enumerate(names)}
-                      for layer in range(layers)}  # fmt: skip
-            save(root, place | {"phase": "retrieval", "task": f"retrieval{t:02d}", "form": "x", "dev": {}, "layer": layers - 1,
-                                "pooling": "mean", "layers": scores, "scores": scores[str(layers - 1)]})  # fmt: skip
+            scores = {
+                str(layer): {name: {"accuracy": (7 * a + 3 * i + layer) % 100} for i, name in enumerate(names)}
+                for layer in range(layers)
+            }
+            save(
+                root,
+                place
+                | {
+                    "phase": "retrieval",
+                    "task": f"retrieval{t:02d}",
+                    "form": "x",
+                    "dev": {},
+                    "layer": layers - 1,
+                    "pooling": "mean",
+                    "layers": scores,
+                    "scores": scores[str(layers - 1)],
+                },
+            )
         for t in range(targets):
             scores = {"en": {"accuracy": (11 * a + t) % 100}}
             save(root, place | {"phase": "target", "task": f"task{t:02d}", "form": "x", "dev": {}, "scores": scores})

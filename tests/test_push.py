@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import results
-from xstilts.run import checkpoints
+from xstilts.run import checkpoints, results
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
@@ -46,8 +45,8 @@ class Hub:
     """What the client asked for, and how the double answers.
 
     `files`: the last pushed content of each path in whatever repository; `repositories`: {name: {path: content}};
-    `sent`: paths in the order they came; `tokens`: with which it was called; `refuse`: {part of a call's path: status};
-    `silent`: part of a path that is never answered.
+    `sent`: paths in the order they came; `tokens`: with which it was called; `refuse`: {part of a call's path:
+    status}; `silent`: part of a path that is never answered.
     """
 
     def __init__(self):
@@ -88,15 +87,34 @@ class Hub:
                     return self.answer({"errors": [], "warnings": []})
                 if path.endswith("/preupload/main"):
                     files, there = json.loads(body)["files"], hub.repositories.get("/".join(path.split("/")[3:5]), {})
-                    return self.answer({"files": [{"path": f["path"], "shouldIgnore": False,
-                                                   "oid": oid(there[f["path"]]) if f["path"] in there else None,
-                                                   "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular"}
-                                                  for f in files]})
+                    return self.answer(
+                        {
+                            "files": [
+                                {
+                                    "path": f["path"],
+                                    "shouldIgnore": False,
+                                    "oid": oid(there[f["path"]]) if f["path"] in there else None,
+                                    "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular",
+                                }
+                                for f in files
+                            ]
+                        }
+                    )
                 if path.endswith("/info/lfs/objects/batch"):
                     objects = json.loads(body)["objects"]
-                    return self.answer({"transfer": "basic", "objects": [
-                        {"oid": o["oid"], "size": o["size"], "actions": {"upload": {"href": f"{hub.url}/put/{o['oid']}"}}}
-                        for o in objects]})
+                    return self.answer(
+                        {
+                            "transfer": "basic",
+                            "objects": [
+                                {
+                                    "oid": o["oid"],
+                                    "size": o["size"],
+                                    "actions": {"upload": {"href": f"{hub.url}/put/{o['oid']}"}},
+                                }
+                                for o in objects
+                            ],
+                        }
+                    )
                 if path.startswith("/put/"):
                     hub.files[path[5:]] = body
                     return self.answer({})
@@ -110,9 +128,13 @@ class Hub:
                             content = hub.files[value["oid"]]
                         else:
                             continue
-                        hub.files[value["path"]] = hub.repositories.setdefault("/".join(path.split("/")[3:5]), {})[value["path"]] = content
+                        hub.files[value["path"]] = hub.repositories.setdefault("/".join(path.split("/")[3:5]), {})[
+                            value["path"]
+                        ] = content
                         hub.sent.append(value["path"])
-                    return self.answer({"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/me/arm/commit/{'0' * 40}"})
+                    return self.answer(
+                        {"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/me/arm/commit/{'0' * 40}"}
+                    )
                 if path.endswith("/revision/main"):
                     return self.answer({"id": "/".join(path.split("/")[3:5]), "sha": "0" * 40, "siblings": []})
                 return self.answer({"error": "not here"}, 404)
@@ -133,9 +155,15 @@ def hub():
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, text in (("config.json", "{}"), ("model.safetensors", "weights"), ("results.json", "{}"),
-                       ("README.md", "---\nlicense: other\n---\n# card\n"),
-                       ("checkpoint-5/optimizer.pt", "old"), ("xnli/results.json", "{}"), ("xnli/model.safetensors", "other")):
+    for name, text in (
+        ("config.json", "{}"),
+        ("model.safetensors", "weights"),
+        ("results.json", "{}"),
+        ("README.md", "---\nlicense: other\n---\n# card\n"),
+        ("checkpoint-5/optimizer.pt", "old"),
+        ("xnli/results.json", "{}"),
+        ("xnli/model.safetensors", "other"),
+    ):
         path = tmp_path / "arm" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -143,9 +171,15 @@ def folder(tmp_path):
 
 
 def run(hub, *command):
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_secretsecretsecret", "HF_HUB_DISABLE_XET": "1",
-                                "HF_HUB_OFFLINE": "0"}
-    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "hf_secretsecretsecret",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def push(hub, folder):
@@ -161,9 +195,15 @@ def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, folder):
     assert not any(name.startswith(("checkpoint-5", "xnli")) for name in hub.files)
 
 
-@pytest.mark.parametrize("part, code, said", [
-    ("/api/repos/create", 401, "hf auth login"), ("/api/repos/create", 403, "403 Forbidden"), ("/api/repos/create", 429, "429 Too Many"),
-    ("/commit/main", 500, "was not pushed")])
+@pytest.mark.parametrize(
+    "part, code, said",
+    [
+        ("/api/repos/create", 401, "hf auth login"),
+        ("/api/repos/create", 403, "403 Forbidden"),
+        ("/api/repos/create", 429, "429 Too Many"),
+        ("/commit/main", 500, "was not pushed"),
+    ],
+)
 def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, part, code, said):
     hub.refuse[part] = code
     done = push(hub, folder)
@@ -173,10 +213,17 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
     assert (folder / "model.safetensors").read_text() == "weights"
 
 
-@pytest.mark.parametrize("part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")])
+@pytest.mark.parametrize(
+    "part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")]
+)
 def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
     hub.silent = part
-    done = run(hub, "-c", PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; cards.SILENCE = 0.3; run = ", 1), folder)
+    done = run(
+        hub,
+        "-c",
+        PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; cards.SILENCE = 0.3; run = ", 1),
+        folder,
+    )
     assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr
 
 
@@ -194,17 +241,39 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
         clean(folder)
 
     monkeypatch.setattr(checkpoints, "clean", look)
-    done = cli("run_target.py", "--task", "xnli", "--languages", "en", "--max_train_samples", "8", "--max_eval_samples", "4",
-               "--max_steps", "2", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run",
-               "--push_to_hub", "--hub_model_id", "me/arm")
+    done = cli(
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--languages",
+        "en",
+        "--max_train_samples",
+        "8",
+        "--max_eval_samples",
+        "4",
+        "--max_steps",
+        "2",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "run",
+        "--push_to_hub",
+        "--hub_model_id",
+        "me/arm",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert f"Bearer {token}" in hub.tokens and {"README.md", "model.safetensors", "results.json"} <= set(hub.repositories["me/arm"])
+    assert f"Bearer {token}" in hub.tokens and {"README.md", "model.safetensors", "results.json"} <= set(
+        hub.repositories["me/arm"]
+    )
     assert not [name for name in hub.repositories["me/arm"] if name.endswith((".bin", ".pt", ".pth"))]
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert len(seen) > 5 and len(files) > 5
     assert not [part for part in [*seen, *files, *hub.files.values()] if token.encode() in part]
     assert token not in done.stdout + done.stderr + caplog.text
-    assert "/put/" not in caplog.text  # where a file goes: on the Hub an address that is signed, and open to whoever reads it
+    # where a file goes: on the Hub an address that is signed, and open to whoever reads it
+    assert "/put/" not in caplog.text
 
 
 @pytest.fixture
@@ -218,9 +287,26 @@ def online(hub, monkeypatch):
 
 def test_the_same_command_sends_what_could_not_be_sent(online, cli, tiny_model, tiny_world, tmp_path):
     """A finished run has nothing else to do, but it is not to say that all is well while the Hub has nothing."""
-    asked = ("run_target.py", "--task", "xnli", "--languages", "en", "--max_train_samples", "8", "--max_eval_samples", "4",
-             "--max_steps", "1", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run",
-             "--push_to_hub")
+    asked = (
+        "run_target.py",
+        "--task",
+        "xnli",
+        "--languages",
+        "en",
+        "--max_train_samples",
+        "8",
+        "--max_eval_samples",
+        "4",
+        "--max_steps",
+        "1",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "run",
+        "--push_to_hub",
+    )
     online.refuse["/commit/main"] = 403
     assert cli(*asked, "--hub_model_id", "arm").returncode == 2 and not online.sent
     assert cli(*asked, "--hub_model_id", "arm").returncode == 2
@@ -231,12 +317,28 @@ def test_the_same_command_sends_what_could_not_be_sent(online, cli, tiny_model, 
 
 
 def test_measurements_do_not_overwrite_each_other_nor_the_checkpoint(online, cli, tiny_model, tiny_world, tmp_path):
-    asked = ("run_retrieval.py", "--tasks", "tatoeba", "lareqa", "--max_eval_samples", "4", "--model_name_or_path", tiny_model,
-             "--data_root", tiny_world, "--output_dir", tmp_path / "run", "--push_to_hub", "--hub_model_id", "arm")
+    asked = (
+        "run_retrieval.py",
+        "--tasks",
+        "tatoeba",
+        "lareqa",
+        "--max_eval_samples",
+        "4",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "run",
+        "--push_to_hub",
+        "--hub_model_id",
+        "arm",
+    )
     online.repositories["me/arm"] = {"README.md": b"card of the checkpoint"}
     online.refuse["/commit/main"] = 403
     assert cli(*asked).returncode == 2
-    assert len(list((tmp_path / "run").glob("*/results.json"))) == 2  # both measured, though the first could not be sent
+    # both measured, though the first could not be sent
+    assert len(list((tmp_path / "run").glob("*/results.json"))) == 2
     online.refuse.clear()
     assert cli(*asked).returncode == 0
     there = online.repositories["me/arm"]
@@ -248,19 +350,35 @@ def test_measurements_do_not_overwrite_each_other_nor_the_checkpoint(online, cli
 def test_a_token_as_an_argument_is_refused(cli, tiny_model, tiny_world, tmp_path):
     """transformers would write it into a file of every checkpoint."""
     for flag in (["--hub_token", "hf_secretsecretsecret"], ["--hub_token=hf_secretsecretsecret"]):
-        done = cli("run_target.py", "--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir",
-                   tmp_path / "run", *flag)
+        done = cli(
+            "run_target.py",
+            "--task",
+            "xnli",
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            "--output_dir",
+            tmp_path / "run",
+            *flag,
+        )
         assert done.returncode == 2 and "--hub_token is not taken" in done.stderr and "hf_secret" not in done.stderr
 
 
-# ---- a whole matrix --------------------------------------------------------------------------------------------------
+# ---- a whole matrix -------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def matrix(tmp_path):
-    """An arm, two of its targets, and what is not pushed: a target that is not finished, a measurement without weights."""
-    cells = {"xnli+mlm/seed0": ("intermediate", "xnli"), "xnli+mlm/seed0/udpos": ("target", "udpos"),
-             "none/seed0/xnli": ("target", "xnli"), "none/seed0/tatoeba": ("retrieval", "tatoeba"),
-             "none/seed0/squad": ("target", "squad")}
+    """An arm, two of its targets, and what is not pushed: a target that is not finished, a measurement without
+    weights."""
+    cells = {
+        "xnli+mlm/seed0": ("intermediate", "xnli"),
+        "xnli+mlm/seed0/udpos": ("target", "udpos"),
+        "none/seed0/xnli": ("target", "xnli"),
+        "none/seed0/tatoeba": ("retrieval", "tatoeba"),
+        "none/seed0/squad": ("target", "squad"),
+    }
     for place, (phase, task) in cells.items():
         folder = tmp_path / "big" / place
         folder.mkdir(parents=True, exist_ok=True)
@@ -269,10 +387,28 @@ def matrix(tmp_path):
             (folder / "model.safetensors").write_text("weights" if task == "xnli" else "other")
         if task != "squad":
             scores = {} if phase == "intermediate" else {"en": {"accuracy": 61.25}}
-            results.write(folder / "results.json", {
-                "phase": phase, "task": task, "form": "sentence_pair", "arm": place.split("/")[0], "seed": 0, "model": "m", "parents": [],
-                "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": scores, "n": dict.fromkeys(scores, 5),
-                "settings": {}, "data": [], "seconds": 1, **({"layer": 1, "pooling": "mean"} if phase == "retrieval" else {})})
+            results.write(
+                folder / "results.json",
+                {
+                    "phase": phase,
+                    "task": task,
+                    "form": "sentence_pair",
+                    "arm": place.split("/")[0],
+                    "seed": 0,
+                    "model": "m",
+                    "parents": [],
+                    "metric": "accuracy",
+                    "chance": None,
+                    "at_chance": False,
+                    "dev": {},
+                    "scores": scores,
+                    "n": dict.fromkeys(scores, 5),
+                    "settings": {},
+                    "data": [],
+                    "seconds": 1,
+                    **({"layer": 1, "pooling": "mean"} if phase == "retrieval" else {}),
+                },
+            )
     return tmp_path / "big"
 
 
@@ -300,12 +436,17 @@ def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, mat
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert NAMES[0] in line and str(matrix / "xnli+mlm/seed0") in line
-    assert set(hub.repositories[NAMES[1]]) == set(hub.repositories[NAMES[2]]) == {"README.md", "model.safetensors", "results.json"}
+    assert (
+        set(hub.repositories[NAMES[1]])
+        == set(hub.repositories[NAMES[2]])
+        == {"README.md", "model.safetensors", "results.json"}
+    )
     assert "1 more could not be pushed" in hub.repositories["me/big"]["README.md"].decode()
     hub.refuse.clear(), hub.sent.clear()
     done = push_matrix(hub, matrix)
     assert done.returncode == 0, done.stderr
-    assert sorted(hub.sent) == ["README.md", "README.md", "model.safetensors", "results.json"]  # the missing one, and the list
+    # the missing one, and the list
+    assert sorted(hub.sent) == ["README.md", "README.md", "model.safetensors", "results.json"]
     assert "could not be pushed" not in hub.repositories["me/big"]["README.md"].decode()
     hub.sent.clear()
     assert push_matrix(hub, matrix).returncode == 0 and hub.sent == []
@@ -313,5 +454,8 @@ def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, mat
 
 def test_nothing_to_push_is_said(hub, matrix):
     done = push_matrix(hub, matrix, "--arms", "none", "--tasks", "tatoeba", "squad", "--seeds", "0")
-    assert done.returncode == 2 and done.stderr == "error: there is no finished checkpoint to push; run `make matrix` first.\n"
+    assert (
+        done.returncode == 2
+        and done.stderr == "error: there is no finished checkpoint to push; run `make matrix` first.\n"
+    )
     assert not hub.calls

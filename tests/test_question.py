@@ -14,26 +14,45 @@ import pytest
 import yaml
 
 from tasks import coverage
-from xstilts import contrasts as cs
-from xstilts import curve, question, results, statistics
-from xstilts import matrix as mx
-from xstilts.arms import read_arm
-from xstilts.contrasts import SEEN, UNSEEN
+from xstilts.cli.arms import read_arm
 from xstilts.errors import UserError
+from xstilts.report import contrasts as cs
+from xstilts.report import curve, question, statistics
+from xstilts.report import matrix as mx
+from xstilts.report.contrasts import SEEN, UNSEEN
+from xstilts.run import results
 
 ROOT = Path(__file__).parents[1]
 SEEN_LANGUAGES, UNSEEN_LANGUAGES, SELECT = ["qaa", "qab"], ["qac", "qad"], ["qae"]
 QUERIES, LAYERS = 400, (0, 1, 2)
 SPEC = {
-    "families": {"nli": {"E": "mnli", "M": "mnli_multilingual", "shuffled": "mnli_shuffled"}, "mlm": {"E": "mlm_en", "M": "mlm"}},
+    "families": {
+        "nli": {"E": "mnli", "M": "mnli_multilingual", "shuffled": "mnli_shuffled"},
+        "mlm": {"E": "mlm_en", "M": "mlm"},
+    },
     "primary": {"family": "nli", "role": "M"},
     "select_languages": SELECT,
     "fixed_layer": 2,
 }
-SMALL = {"families": {"nli": {"E": "mnli", "M": "mnli_multilingual"}}, "fixed_layer": None}  # where the rest does not matter
-TRAINED = {"mnli": [], "mnli_multilingual": SEEN_LANGUAGES, "mnli_shuffled": [], "mlm_en": ["en"], "mlm": ["en", *SEEN_LANGUAGES]}
-RECORD = {"chance": None, "at_chance": False, "settings": {}, "model": "tiny", "parents": ["tiny"], "seconds": 1.0, "metric": "accuracy",
-          "data": [{"id": "some/tatoeba", "config": "x", "split": "test", "rows": 400, "revision": "r1"}]}  # fmt: skip
+# where the rest does not matter
+SMALL = {"families": {"nli": {"E": "mnli", "M": "mnli_multilingual"}}, "fixed_layer": None}
+TRAINED = {
+    "mnli": [],
+    "mnli_multilingual": SEEN_LANGUAGES,
+    "mnli_shuffled": [],
+    "mlm_en": ["en"],
+    "mlm": ["en", *SEEN_LANGUAGES],
+}
+RECORD = {
+    "chance": None,
+    "at_chance": False,
+    "settings": {},
+    "model": "tiny",
+    "parents": ["tiny"],
+    "seconds": 1.0,
+    "metric": "accuracy",
+    "data": [{"id": "some/tatoeba", "config": "x", "split": "test", "rows": 400, "revision": "r1"}],
+}
 
 
 def put_training(root, arm, seed, languages, **changes):
@@ -41,14 +60,23 @@ def put_training(root, arm, seed, languages, **changes):
     phase = "mlm" if arm.startswith("mlm") else "intermediate"
     settings = {"text_languages": languages} if phase == "mlm" else {"seen_languages": languages}
     record = RECORD | {
-        "phase": phase, "task": arm, "form": "some", "arm": arm, "seed": seed, "dev": {"en": {"accuracy": 60.0}}, "scores": {}, "n": {},
-        "settings": settings, "measures": {"rows": 1000, "steps": 50, "tokens": 12345 + seed},
-    }  # fmt: skip
+        "phase": phase,
+        "task": arm,
+        "form": "some",
+        "arm": arm,
+        "seed": seed,
+        "dev": {"en": {"accuracy": 60.0}},
+        "scores": {},
+        "n": {},
+        "settings": settings,
+        "measures": {"rows": 1000, "steps": 50, "tokens": 12345 + seed},
+    }
     results.write(root / arm / f"seed{seed}" / "results.json", record | changes)
 
 
 def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
-    """Retrieval: hits whose rate is 40 % at layer 1 plus the gain of the language, in points; 10 less at the other layers.
+    """Retrieval: hits whose rate is 40 % at layer 1 plus the gain of the language, in points; 10 less at the other
+    layers.
 
     The queries and their ease are the same everywhere. Centred accuracy is 20 above the plain one.
     """
@@ -62,15 +90,35 @@ def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
             of_layer = {0: -10, 1: 0, 2: -10}[layer] + gains.get(language, gains.get("all", 0))
             for variant, more in (("plain", 0), ("centered", 20)):
                 hit = ease < (40 + of_layer + more) / 100 + noise.normal(0, 0.005, QUERIES)
-                frames.append(pd.DataFrame({"language": language, "layer": layer, "variant": variant, "value": hit.astype("float32"),
-                                            "query": (ids or {}).get(language) or [f"s{i}" for i in range(QUERIES)]}))  # fmt: skip
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "language": language,
+                            "layer": layer,
+                            "variant": variant,
+                            "value": hit.astype("float32"),
+                            "query": (ids or {}).get(language) or [f"s{i}" for i in range(QUERIES)],
+                        }
+                    )
+                )
                 metric = "accuracy" if variant == "plain" else "accuracy_centered"
                 layers.setdefault(str(layer), {}).setdefault(language, {})[metric] = 100 * hit.mean()
     folder = root / arm / f"seed{seed}" / "tatoeba"
     folder.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).astype({"layer": "int16"}).to_parquet(folder / "hits.parquet", index=False)
-    record = RECORD | {"phase": "retrieval", "task": "tatoeba", "form": "retrieval", "arm": arm, "seed": seed, "dev": {}, "layer": 2,
-                       "scores": layers["2"], "n": dict.fromkeys(layers["2"], QUERIES), "pooling": "mean", "layers": layers}  # fmt: skip
+    record = RECORD | {
+        "phase": "retrieval",
+        "task": "tatoeba",
+        "form": "retrieval",
+        "arm": arm,
+        "seed": seed,
+        "dev": {},
+        "layer": 2,
+        "scores": layers["2"],
+        "n": dict.fromkeys(layers["2"], QUERIES),
+        "pooling": "mean",
+        "layers": layers,
+    }
     results.write(folder / "results.json", record | changes)
     return folder
 
@@ -83,8 +131,14 @@ def made(tmp_path_factory):
     """
     root = tmp_path_factory.mktemp("question")
     for seed, moved in enumerate((0.0, 1.0, -1.0)):
-        arms = {"none": {"all": 0.0}, "mnli": {"all": 3.0}, "mnli_shuffled": {"all": -2.0}, "mlm_en": {"all": 0.0},
-                "mnli_multilingual": {"all": 3.0, **dict.fromkeys(SEEN_LANGUAGES, 9.0)}, "mlm": {"all": 5.0}}  # fmt: skip
+        arms = {
+            "none": {"all": 0.0},
+            "mnli": {"all": 3.0},
+            "mnli_shuffled": {"all": -2.0},
+            "mlm_en": {"all": 0.0},
+            "mnli_multilingual": {"all": 3.0, **dict.fromkeys(SEEN_LANGUAGES, 9.0)},
+            "mlm": {"all": 5.0},
+        }
         for arm, gains in arms.items():
             put_cell(root, arm, seed, {language: gain + moved for language, gain in gains.items()})
             if arm != "none":
@@ -188,7 +242,11 @@ def test_other_readouts_stand_beside_without_a_verdict(runs, ask):
     asked = ask(runs)
     assert {str(c.readout) for c in asked.others} == {"layer 1, centered", "layer 2"}
     assert all(c.verdict == "" and not c.primary for c in asked.others)
-    [centred] = [c for c in asked.others if c.readout.variant == "centered" and c.name == "M − E" and (c.family, c.kind) == ("nli", SEEN)]
+    [centred] = [
+        c
+        for c in asked.others
+        if c.readout.variant == "centered" and c.name == "M − E" and (c.family, c.kind) == ("nli", SEEN)
+    ]
     assert centred.means[1] == pytest.approx(find(asked, "nli", "M", SEEN).means[1] + 20, abs=1)
 
 
@@ -318,7 +376,8 @@ def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
 
 
 def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, ask):
-    """Without a plan a lacking seed is one that may have failed; with one, more seeds of some arms take nothing from the others."""
+    """Without a plan a lacking seed is one that may have failed; with one, more seeds of some arms take nothing from
+    the others."""
     (runs / "mnli/seed2/tatoeba/results.json").unlink()
     asked = ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1]}, **SMALL)
     found = find(asked, "nli", "M", SEEN)
@@ -327,7 +386,12 @@ def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, a
     gaps = mx.differences(asked.matrix)
     assert (gaps.loc[("mnli", "tatoeba"), "n"], gaps.loc[("mnli_multilingual", "tatoeba"), "n"]) == (2, 3)
     (runs / "mnli_multilingual/seed1/tatoeba/results.json").unlink()
-    refused(ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1]}, **SMALL), "different seeds", "mnli_multilingual has 0", "mnli has 0 1")
+    refused(
+        ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1]}, **SMALL),
+        "different seeds",
+        "mnli_multilingual has 0",
+        "mnli has 0 1",
+    )
 
 
 def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):
@@ -342,7 +406,10 @@ def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):
 def test_arms_that_are_not_matched(runs, ask):
     put_training(runs, "mnli", 0, [], measures={"rows": 900, "steps": 45, "tokens": 10})
     asked = ask(runs, **SMALL)
-    assert any("mnli 900 rows, 45 steps and 1000 rows, 50 steps; mnli_multilingual 1000 rows" in problem for problem in asked.problems)
+    assert any(
+        "mnli 900 rows, 45 steps and 1000 rows, 50 steps; mnli_multilingual 1000 rows" in problem
+        for problem in asked.problems
+    )
 
 
 def changed(path, **columns):
@@ -377,8 +444,23 @@ def changed(path, **columns):
         (lambda path: (path.unlink(), path.mkdir()), "a folder, expected a file"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "a named pipe, expected a file"),
     ],
-    ids=["missing", "broken", "columns", "twice", "other scores", "text", "null", "list", "nan", "two", "layer", "query", "language",
-         "folder", "pipe"],
+    ids=[
+        "missing",
+        "broken",
+        "columns",
+        "twice",
+        "other scores",
+        "text",
+        "null",
+        "list",
+        "nan",
+        "two",
+        "layer",
+        "query",
+        "language",
+        "folder",
+        "pipe",
+    ],
 )
 def test_hits_that_do_not_fit(runs, ask, spoil, told):
     spoil(runs / "mnli/seed1/tatoeba/hits.parquet")
@@ -387,7 +469,8 @@ def test_hits_that_do_not_fit(runs, ask, spoil, told):
 
 def test_one_seed(runs, ask):
     asked = ask(runs, seeds=[0], **SMALL)
-    assert asked.primary.verdict == "undecided (one seed) [warning: M without seed 1 2, E without seed 1 2]"  # they are there
+    # they are there
+    assert asked.primary.verdict == "undecided (one seed) [warning: M without seed 1 2, E without seed 1 2]"
     text = question.words(asked)
     assert "undecided (one seed)" in text and "95 % interval" not in text and "another seed" in text
 
@@ -424,7 +507,9 @@ def test_words_hold_what_the_numbers_say(runs, ask):
     asked = ask(runs)
     text = question.words(asked)
     read = 0
-    for treated, against, kind, rest in re.findall(r"(\w+) against (\w+) in (unseen|seen) languages: ([^:]*?)\.(?= |$)", text):
+    for treated, against, kind, rest in re.findall(
+        r"(\w+) against (\w+) in (unseen|seen) languages: ([^:]*?)\.(?= |$)", text
+    ):
         for verdict, families in (part.rsplit(" in ", 1) for part in rest.split("; ")):
             for family, shown in re.findall(r"(\w+) \(([+−]?[\d.]+)\)", families):
                 contrast = find(asked, family, treated, kind, against)
@@ -433,9 +518,11 @@ def test_words_hold_what_the_numbers_say(runs, ask):
                 read += 1
     assert read == sum(c.kind == UNSEEN or c.roles[0] == "M" for c in asked.contrasts) == 7
     low, high = asked.primary.found.interval
-    assert text.startswith("The contrast fixed in advance is nli, M (mnli_multilingual) against E (mnli), in 2 unseen languages: "
-                           f"undecided (within 1 point in 3 seeds), {page_number(asked.primary.found.difference)} points, 95 % interval "
-                           f"{page_number(low)} to {page_number(high)}, 3 seeds, 800 queries.")  # fmt: skip
+    assert text.startswith(
+        "The contrast fixed in advance is nli, M (mnli_multilingual) against E (mnli), in 2 unseen languages: "
+        f"undecided (within 1 point in 3 seeds), {page_number(asked.primary.found.difference)} points, 95 % interval "
+        f"{page_number(low)} to {page_number(high)}, 3 seeds, 800 queries."
+    )
     assert "Undecided means" in text and "is no equivalence" in text and "warning" not in text.lower()
 
 
@@ -463,12 +550,20 @@ def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
     assert question.words(asked) in page and page.count("data:image/png;base64,") >= 3
     assert (out / "question-forest.png").stat().st_size > 5000 and (out / "question-layers.png").stat().st_size > 5000
     panels = question.layer_curves(asked).axes
-    assert all(max(line.get_ydata(), default=0) <= axes.get_ylim()[1] for axes in panels for line in axes.lines)  # none is cut off
+    # none is cut off
+    assert all(max(line.get_ydata(), default=0) <= axes.get_ylim()[1] for axes in panels for line in axes.lines)
     # The table of families, cell by cell.
     row = next(line for line in text.splitlines() if line.startswith("| nli "))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    scores = [np.mean([asked.matrix.records["mnli", "tatoeba", seed].layers["1"][language]["accuracy"]
-                       for language in asked.reported]) for seed in range(3)]  # fmt: skip
+    scores = [
+        np.mean(
+            [
+                asked.matrix.records["mnli", "tatoeba", seed].layers["1"][language]["accuracy"]
+                for language in asked.reported
+            ]
+        )
+        for seed in range(3)
+    ]
     assert cells[:2] == ["nli", "1,000"] and cells[3] == f"{np.mean(scores):.1f} ± {np.std(scores, ddof=1):.1f}"
     assert cells[-1].startswith(page_number(find(asked, "nli", "M", SEEN).found.difference) + " [")
     assert "Difference to arm none" in text and "| mnli_multilingual | en qaa qab " in text
@@ -500,9 +595,18 @@ def test_questions_of_the_recipes_name_arms_that_there_are(monkeypatch):
 def test_broken_question_file(tmp_path):
     with pytest.raises(UserError, match="none.yaml: no such file"):
         cs.read_spec(tmp_path / "none.yaml")
-    bomb = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)) + "families: *a11\n"
-    for text in ("task: 2001-99-99\n", "task: !!int x\n", "[" * 10**5, bomb + "primary: {family: a, role: b}\n",
-                 "families: {a: {E: x, M: y}}\nprimary: {family: [a], role: M}\n"):  # fmt: skip
+    bomb = (
+        "a0: &a0 [x]\n"
+        + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+        + "families: *a11\n"
+    )
+    for text in (
+        "task: 2001-99-99\n",
+        "task: !!int x\n",
+        "[" * 10**5,
+        bomb + "primary: {family: a, role: b}\n",
+        "families: {a: {E: x, M: y}}\nprimary: {family: [a], role: M}\n",
+    ):
         (tmp_path / "odd.yaml").write_text(text)
         with pytest.raises(UserError, match="odd.yaml") as error:
             cs.read_spec(tmp_path / "odd.yaml")
@@ -542,12 +646,20 @@ def test_seen_and_unseen_are_split_by_what_pretraining_covers(runs, ask, covers)
     asked = ask(runs, **covers)
     of_nli = {c.kind: c for c in asked.groups if (c.family, c.roles) == ("nli", ("M", "E"))}
     assert {kind: c.languages for kind, c in of_nli.items()} == {
-        "unseen, covered": ("qac",), "unseen, not covered": ("qad",), "seen, covered": ("qaa",), "seen, not covered": ("qab",)}
+        "unseen, covered": ("qac",),
+        "unseen, not covered": ("qad",),
+        "seen, covered": ("qaa",),
+        "seen, not covered": ("qab",),
+    }
     assert {kind: c.verdict for kind, c in of_nli.items() if kind.startswith("seen")} == {
-        "seen, covered": "M better", "seen, not covered": "M better"}
+        "seen, covered": "M better",
+        "seen, not covered": "M better",
+    }
     assert not any("better" in c.verdict for kind, c in of_nli.items() if kind.startswith("unseen"))
     whole = find(asked, "nli", "M", SEEN).found.difference
-    assert np.mean([of_nli[kind].found.difference for kind in of_nli if kind.startswith("seen")]) == pytest.approx(whole)
+    assert np.mean([of_nli[kind].found.difference for kind in of_nli if kind.startswith("seen")]) == pytest.approx(
+        whole
+    )
     assert not any(c.primary for c in asked.groups)
     row = next(cells for name, cells in question.group_table(asked).rows if name == "nli: M − E")
     assert [cell.bold for cell in row] == [False, False, True, True] and row[2].text.endswith(", 1")
@@ -567,9 +679,15 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert (runs / "report/question-languages.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("changes, told", [
-    ({"coverage": "bert"}, "coverage"), ({"curve": {"nli": ["Q"]}}, "curve names nli Q"), ({"curve": {"qa": ["E"]}}, "curve names qa E"),
-    ({"curve": ["E"]}, "curve is")])
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"coverage": "bert"}, "coverage"),
+        ({"curve": {"nli": ["Q"]}}, "curve names nli Q"),
+        ({"curve": {"qa": ["E"]}}, "curve names qa E"),
+        ({"curve": ["E"]}, "curve is"),
+    ],
+)
 def test_a_coverage_or_curve_that_is_not_there_is_refused(changes, told, runs, ask):
     with pytest.raises(UserError, match=told):
         ask(runs, **changes)

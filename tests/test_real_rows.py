@@ -16,7 +16,7 @@ from tasks import TASKS, get_task
 from tasks import languages as codes
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import runner
+from xstilts.train import featurizing
 
 FOLDER = Path(os.environ.get("XSTILTS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SCORED, FEATURISED = 1000, 60  # rows of each file
@@ -47,18 +47,27 @@ def listed() -> dict[str, int]:
 
 
 def readings() -> list[tuple[str, int, str, str, str]]:
-    """(task, number of its source, config, split, language or "" for a file of several) for every file a source reads."""
+    """(task, number of its source, config, split, language or "" for a file of several) for every file a source
+    reads."""
     found, rows = [], Rows(FOLDER)
     for name in TASKS:
         if name in WIDE:
             continue
         for number, source in enumerate(get_task(name).sources):
             for config in rows.configs(source.id):
-                language = source.language_of(config) if "{language}" in source.config else "en" if config == source.config else None
+                language = (
+                    source.language_of(config)
+                    if "{language}" in source.config
+                    else "en"
+                    if config == source.config
+                    else None
+                )
                 if language is None or (config == "all_languages" and not source.inside):
                     continue
                 for path in sorted((rows.folder(source.id) / config).iterdir()):
-                    found.append((name, number, config, path.name.partition(".")[0], "" if source.inside else language))
+                    found.append(
+                        (name, number, config, path.name.partition(".")[0], "" if source.inside else language)
+                    )
     return found
 
 
@@ -84,7 +93,7 @@ def big_tokenizer(once):
     def build(folder):
         from datasets import load_dataset
 
-        from xstilts.tokenizer import train_tokenizer
+        from xstilts.train.tokenizer import train_tokenizer
 
         texts = []
         for path in sorted(FOLDER.glob("mteb__tatoeba-bitext-mining/*/test.jsonl.gz")):
@@ -123,7 +132,7 @@ def test_file(name, number, config, split, language, big_tokenizer):
             with pytest.raises(UserError, match="placeholder"):
                 task.score(task.gold(some), some, code)
             with pytest.raises(UserError, match="placeholder"):
-                runner.load_scored(task, "test", code, rows, None)
+                featurizing.load_scored(task, "test", code, rows, None)
             return
         assert task.score(task.gold(some), some, code)[task.metric] == BELOW_100.get(path, 100)
         if task.auto_class:
@@ -155,7 +164,9 @@ def can_be_told(task, examples, with_labels, plain, predictions):
     The others a model cannot get right, whatever it says; they must be few. What is said of them holds the answer.
     """
     told = {}
-    for label, owner, first, offsets in zip(with_labels["labels"], plain["example"], plain["first"], plain["offsets"], strict=True):
+    for label, owner, first, offsets in zip(
+        with_labels["labels"], plain["example"], plain["first"], plain["offsets"], strict=True
+    ):
         answers = examples[owner]["answers"]
         if label == [0, 0]:
             told[owner] = told.get(owner, False) or not answers["text"]
@@ -163,30 +174,43 @@ def can_be_told(task, examples, with_labels, plain, predictions):
         (start, _), (_, end) = offsets[label[0] - first], offsets[label[1] - first]
         said = examples[owner]["context"][start:end]
         assert answers["text"][0] in said
-        told[owner] = told.get(owner, False) or (said.strip() == answers["text"][0].strip() and label[1] - label[0] < 30)
+        told[owner] = told.get(owner, False) or (
+            said.strip() == answers["text"][0].strip() and label[1] - label[0] < 30
+        )
     kept = [i for i in range(len(examples)) if told[i]]
     assert len(kept) >= 0.5 * len(examples)
     return examples.select(kept), [predictions[i] for i in kept]
 
 
-@pytest.mark.parametrize("name, language", [("tydiqa", "ar"), ("tydiqa", "bn"), ("xquad", "zh"), ("xquad", "ru"), ("squad", "en")])
+@pytest.mark.parametrize(
+    "name, language", [("tydiqa", "ar"), ("tydiqa", "bn"), ("xquad", "zh"), ("xquad", "ru"), ("squad", "en")]
+)
 def test_answers_of_stripped_contexts_and_of_bytes_are_found_again(name, language, real_data):
-    """The copies of google/xtreme strip contexts and leave the offsets; TyDiQA's own files count bytes. None is refused or misplaced."""
+    """The copies of google/xtreme strip contexts and leave the offsets; TyDiQA's own files count bytes. None is
+    refused or misplaced."""
     from tasks import offsets
 
     split = "test" if name != "squad" else "dev"
     examples = get_task(name).load(split, language, Rows(real_data))
     contexts, answers = examples["context"][:], examples["answers"][:]
-    assert offsets.mend(contexts, answers) == {} and offsets.other_unit(
-        (context, a["text"], a["answer_start"]) for context, a in zip(contexts, answers, strict=True)) is None
+    assert (
+        offsets.mend(contexts, answers) == {}
+        and offsets.other_unit(
+            (context, a["text"], a["answer_start"]) for context, a in zip(contexts, answers, strict=True)
+        )
+        is None
+    )
 
     def starts(given):
-        found = offsets.mend([context for context, _, _ in given], [{"text": t, "answer_start": s} for _, t, s in given])
+        found = offsets.mend(
+            [context for context, _, _ in given], [{"text": t, "answer_start": s} for _, t, s in given]
+        )
         return [found.get(row, s) for row, (_, _, s) in enumerate(given)]
 
     pairs = list(zip(contexts, answers, strict=True))
     assert starts([(c.strip(), a["text"], a["answer_start"]) for c, a in pairs]) == [
-        [s - (len(c) - len(c.lstrip())) for s in a["answer_start"]] for c, a in pairs]
+        [s - (len(c) - len(c.lstrip())) for s in a["answer_start"]] for c, a in pairs
+    ]
     in_bytes = [(c, a["text"], [len(c[:s].encode()) for s in a["answer_start"]]) for c, a in pairs]
     assert starts(in_bytes) == [a["answer_start"] for _, a in pairs]
 
@@ -196,10 +220,23 @@ def test_lareqa(real_data):
     languages = task.languages(rows)
     pool = task.load("test", "en", rows)
     assert {f"lareqa__xquad-r/{r['config']}/{r['split']}.jsonl.gz": r["rows"] for r in rows.records} == {
-        path: n for path, n in listed().items() if path.startswith("lareqa")}
+        path: n for path, n in listed().items() if path.startswith("lareqa")
+    }
     # 1,190 questions in each language; sentences as counted in the files of the LAReQA repository
-    sentences = {"ar": 1222, "de": 1276, "en": 1180, "es": 1215, "hi": 1244, "ru": 1219, "tr": 1167, "vi": 1209, "zh": 1196}
-    assert len(pool) == 1190 and len(pool.candidates) == len(set(pool.candidate_ids)) == sum(sentences[code] for code in languages)
+    sentences = {
+        "ar": 1222,
+        "de": 1276,
+        "en": 1180,
+        "es": 1215,
+        "hi": 1244,
+        "ru": 1219,
+        "tr": 1167,
+        "vi": 1209,
+        "zh": 1196,
+    }
+    assert len(pool) == 1190 and len(pool.candidates) == len(set(pool.candidate_ids)) == sum(
+        sentences[code] for code in languages
+    )
     assert min(map(len, pool.gold)) >= len(languages)
     texts = task.texts(pool, "sentence_context")  # XTREME-R takes (sentence + context).replace("\n", "")
     assert sum("\n" in text for text in pool.candidates) == 25 and not any("\n" in text for text in texts)
@@ -227,19 +264,27 @@ def test_sib200_is_the_same_rows_in_every_language(real_data, big_tokenizer):
 
 def test_sib200_is_matched_in_many_languages(real_data):
     """A family of 64 languages has all 701 rows, each in one of them."""
-    from xstilts import multilingual
-    from xstilts.arguments import ArmArguments, FamilyArguments
+    from xstilts.cli.arguments import ArmArguments, FamilyArguments
+    from xstilts.train import multilingual
 
     task, rows = get_task("sib200"), Rows(real_data)
     languages = task.languages(rows)[:64]
     family = FamilyArguments(train_languages=languages)
-    english, several = (multilingual.load(task, family, ArmArguments(language_mode=mode), rows, None, 0, {}) for mode in
-                        ("english", "multilingual"))
+    english, several = (
+        multilingual.load(task, family, ArmArguments(language_mode=mode), rows, None, 0, {})
+        for mode in ("english", "multilingual")
+    )
     assert len(english.examples) == len(several.examples) == 701 and not several.notes
-    assert task.ids(english.examples) == task.ids(several.examples) and english.examples["label"][:] == several.examples["label"][:]
+    assert (
+        task.ids(english.examples) == task.ids(several.examples)
+        and english.examples["label"][:] == several.examples["label"][:]
+    )
     assert several.english.to_dict() == english.examples.to_dict()
     of_language = {code: task.load("train", code, rows)["text_a"][:] for code in languages}
-    drawn = [{code for code in languages if of_language[code][row] == text} for row, text in enumerate(several.examples["text_a"])]
+    drawn = [
+        {code for code in languages if of_language[code][row] == text}
+        for row, text in enumerate(several.examples["text_a"])
+    ]
     assert all(drawn) and len(set().union(*drawn)) == 64
 
 
@@ -254,7 +299,8 @@ def test_ntrex(real_data):
         english.add(tuple(examples["target"]))
     assert len(english) == 1
     assert {(r["rows"], r["sha256"]) for r in rows.records} == {
-        (1997, "feb82d5d67c3ceb4be07e5272fa2d4021f27a20c0a79156e616c622837fe0108")}
+        (1997, "feb82d5d67c3ceb4be07e5272fa2d4021f27a20c0a79156e616c622837fe0108")
+    }
 
 
 def test_bucc(real_data):
@@ -274,9 +320,25 @@ def test_qqp_and_copies_of_another_split_say_so(real_data):
 @pytest.mark.parametrize("preset", ["human", "question-human"])
 def test_the_languages_that_a_preset_measures_are_there(preset, real_data):
     """A language that is not would stop the cell, and that only once everything before it has run."""
-    done = subprocess.run(["make", "-n", "matrix", f"PRESET={preset}", f"DATA_ROOT={real_data}", "ARMS=none", "SEEDS=0", "OUT=runs/never"],
-                          cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
-    asked = re.findall(r"run_retrieval\.py --tasks (\w+) .*?--languages ((?:[\w-]+ ?)+)", done.stdout.replace("\\\n", " "))
+    done = subprocess.run(
+        [
+            "make",
+            "-n",
+            "matrix",
+            f"PRESET={preset}",
+            f"DATA_ROOT={real_data}",
+            "ARMS=none",
+            "SEEDS=0",
+            "OUT=runs/never",
+        ],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked = re.findall(
+        r"run_retrieval\.py --tasks (\w+) .*?--languages ((?:[\w-]+ ?)+)", done.stdout.replace("\\\n", " ")
+    )
     assert asked
     for task, languages in asked:
         assert set(languages.split()) <= set(get_task(task).languages(Rows(real_data))), task
@@ -284,8 +346,13 @@ def test_the_languages_that_a_preset_measures_are_there(preset, real_data):
 
 @pytest.mark.parametrize("preset", ["human", "question-human"])
 def test_the_languages_that_a_preset_trains_on_are_there(preset, real_data):
-    done = subprocess.run(["make", "-n", "matrix", f"PRESET={preset}", f"DATA_ROOT={real_data}", "SEEDS=0", "OUT=runs/never"],
-                          cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "-n", "matrix", f"PRESET={preset}", f"DATA_ROOT={real_data}", "SEEDS=0", "OUT=runs/never"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     asked = set()
     for line in done.stdout.replace("\\\n", " ").splitlines():
         if trained := re.findall(r"--train_languages ((?:[a-z]+ ?)+)", line):  # the last one given counts

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import run_report
-from xstilts import matrix as mx
-from xstilts import page, plots, results
 from xstilts.errors import UserError
+from xstilts.report import matrix as mx
+from xstilts.report import page, plots
+from xstilts.run import results
 
 REPO = Path(run_report.__file__).parent
 
@@ -297,10 +298,23 @@ def test_layer_curves_of_each_language(runs):
 
 def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
     for seed, shift in ((0, 0), (1, 10)):
-        scores = {language: {"map@20": x + shift, "map@20_centered": 2 * x, "map_monolingual": 3 * x}
-                  for language, x in (("qaa", 10), ("qab", 20))}
-        put(runs, "none", seed, "lareqa", scores, metric="map@20", phase="retrieval", layer=1, pooling="mean",
-            layers={"1": scores}, measures={"language_bias": 40 + seed, "layer1/language_bias": 40 + seed})
+        scores = {
+            language: {"map@20": x + shift, "map@20_centered": 2 * x, "map_monolingual": 3 * x}
+            for language, x in (("qaa", 10), ("qab", 20))
+        }
+        put(
+            runs,
+            "none",
+            seed,
+            "lareqa",
+            scores,
+            metric="map@20",
+            phase="retrieval",
+            layer=1,
+            pooling="mean",
+            layers={"1": scores},
+            measures={"language_bias": 40 + seed, "layer1/language_bias": 40 + seed},
+        )
     _, text = tables(runs)
     cells = row_of(text, "none", "lareqa: map@20")
     assert cells[:4] == ["20.0 ± 7.1", "30.0 ± 0.0", "45.0 ± 0.0", "40.5 ± 0.7"]
@@ -346,6 +360,8 @@ def test_script_as_a_user_runs_it(tmp_path):
     assert time.perf_counter() - started < 5  # 1 s is what we want; the margin is for busy machines
     typo = subprocess.run(
         [sys.executable, "run_report.py", "--runs_dir", str(tmp_path), "--sedes", "0"],
-        cwd=REPO, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
     assert typo.returncode != 0 and "Did you mean --seeds?" in typo.stderr and "Traceback" not in typo.stderr

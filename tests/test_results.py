@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from xstilts import results
 from xstilts.errors import UserError
+from xstilts.run import results
 
 
 def make_result(**changes):

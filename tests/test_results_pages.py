@@ -45,14 +45,43 @@ def test_a_figure_changed_by_hand_is_found(place):
 
 
 def test_the_answer_is_made_of_the_primary_contrast(place):
-    row = {"family": "nli", "contrast": "M-E", "arm": "m", "against": "e", "on": "unseen", "languages": "a b", "layer": 3,
-           "variant": "plain", "primary": True, "verdict": "undecided", "why": "", "score": 61.234, "score_against": 60.0,
-           "difference": 1.234, "interval_low": -2.0, "interval_high": 4.5, "p_judged": 0.2, "seeds": 3}
-    plain = row | {"contrast": "E-none", "arm": "e", "against": "none", "primary": False, "score": 60.0, "score_against": 90.0,
-                   "difference": -30.0, "interval_low": -31.0, "interval_high": -29.0, "verdict": "none better"}
+    row = {
+        "family": "nli",
+        "contrast": "M-E",
+        "arm": "m",
+        "against": "e",
+        "on": "unseen",
+        "languages": "a b",
+        "layer": 3,
+        "variant": "plain",
+        "primary": True,
+        "verdict": "undecided",
+        "why": "",
+        "score": 61.234,
+        "score_against": 60.0,
+        "difference": 1.234,
+        "interval_low": -2.0,
+        "interval_high": 4.5,
+        "p_judged": 0.2,
+        "seeds": 3,
+    }
+    plain = row | {
+        "contrast": "E-none",
+        "arm": "e",
+        "against": "none",
+        "primary": False,
+        "score": 60.0,
+        "score_against": 90.0,
+        "difference": -30.0,
+        "interval_low": -31.0,
+        "interval_high": -29.0,
+        "verdict": "none better",
+    }
     pd.DataFrame([row, plain]).to_csv(place / "docs/results/some/question.csv", index=False)
     (place / "README.md").write_text("# Head\n<!-- answer: some -->\nold\n<!-- end of answer -->\n")
     assert kept.main(["pages"]) == 0
     text = (place / "README.md").read_text()
-    assert "old" not in text and all(part in text for part in ("2 languages", "61.2", "+1.2 [", "3 seeds", "undecided", "90.0", "30.0 ["))
+    assert "old" not in text and all(
+        part in text for part in ("2 languages", "61.2", "+1.2 [", "3 seeds", "undecided", "90.0", "30.0 [")
+    )
     assert "| nli: M-E (primary) |" in (place / "docs/results/some.md").read_text()

@@ -1,4 +1,5 @@
-"""run_retrieval.py: every task's figures against plain restatements, the layer chosen, the hits kept, and what is refused."""
+"""run_retrieval.py: every task's figures against plain restatements, the layer chosen, the hits kept, and what is
+refused."""
 
 from __future__ import annotations
 
@@ -14,19 +15,31 @@ from tasks import get_task
 from tasks import languages as codes
 from tasks.ranking import Pool
 from tasks.rows import Rows
-from xstilts import measure, ranks, scoring, submission
-from xstilts.embedding import Encoder, normalize
 from xstilts.errors import UserError
+from xstilts.retrieve import measure, ranks
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.vectors import normalize
+from xstilts.xtreme import scoring, submission
 
 RANKED = ("lareqa", "mewslix")
 
 
 @pytest.fixture
 def retrieval(cli, tiny_model, tiny_world, tmp_path):
-    """`retrieval("--tasks", "tatoeba", ...)`: runs the script on the tiny world -> {task: results.json}; `folder=` for another one."""
+    """`retrieval("--tasks", "tatoeba", ...)`: runs the script on the tiny world -> {task: results.json}; `folder=` for
+    another one."""
 
     def run(*arguments, folder="out", model=tiny_model, root=tiny_world):
-        done = cli("run_retrieval.py", "--model_name_or_path", model, "--data_root", root, "--output_dir", tmp_path / folder, *arguments)
+        done = cli(
+            "run_retrieval.py",
+            "--model_name_or_path",
+            model,
+            "--data_root",
+            root,
+            "--output_dir",
+            tmp_path / folder,
+            *arguments,
+        )
         assert done.returncode == 0, done.stderr
         return {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / folder).glob("*/results.json")}
 
@@ -39,9 +52,14 @@ def refused(cli, tiny_model, tiny_world, tmp_path):
 
     def run(*arguments, model=tiny_model, root=tiny_world):
         folder = tmp_path / "refused"
-        done = cli("run_retrieval.py", "--model_name_or_path", model, "--data_root", root, "--output_dir", folder, *arguments)
-        lines = [line for line in done.stderr.split("\n") if line and "sentence/s" not in line]  # progress bars are no message
-        assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("run_retrieval.py: error: "), done.stderr
+        done = cli(
+            "run_retrieval.py", "--model_name_or_path", model, "--data_root", root, "--output_dir", folder, *arguments
+        )
+        # progress bars are no message
+        lines = [line for line in done.stderr.split("\n") if line and "sentence/s" not in line]
+        assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("run_retrieval.py: error: "), (
+            done.stderr
+        )
         assert not list(folder.rglob("results.json"))
         return lines[0]
 
@@ -71,31 +89,47 @@ def broken(world, folder, file, change):
     return folder
 
 
-# ---- hits ------------------------------------------------------------------------------------------------------------
+# ---- hits -----------------------------------------------------------------------------------------------------------
+
 
 def test_scores_follow_from_the_hits(retrieval, tmp_path, tiny_world):
     """hits.parquet has every query of every layer and variant; 100 times their mean is what results.json says."""
     import pyarrow.parquet as pq
 
     found = retrieval("--tasks", "tatoeba", "bucc", *RANKED, "--layer", "all", "--center", "language", "--csls", "2")
-    assert set(found) == {"tatoeba", "bucc", *RANKED} and not (tmp_path / "out/bucc/hits.parquet").exists()  # F1 is no mean over queries
+    # F1 is no mean over queries
+    assert set(found) == {"tatoeba", "bucc", *RANKED} and not (tmp_path / "out/bucc/hits.parquet").exists()
     for name in ("tatoeba", *RANKED):
         table = pq.read_table(tmp_path / "out" / name / "hits.parquet")
         assert {field.name: str(field.type) for field in table.schema} == {
-            "language": "string", "layer": "int16", "variant": "string", "query": "string", "value": "float"}
+            "language": "string",
+            "layer": "int16",
+            "variant": "string",
+            "query": "string",
+            "value": "float",
+        }
         hits, record, task, rows = table.to_pandas(), found[name], get_task(name), Rows(tiny_world)
         assert list(record["layers"]) == ["0", "1", "2"]
         means = 100 * hits.groupby(["layer", "language", "variant"])["value"].mean()
         assert len(means) == 3 * len(record["scores"]) * 3
         for (layer, language, variant), mean in means.items():
             metric = record["metric"] if variant == "plain" else f"{record['metric']}_{variant}"
-            assert record["layers"][str(layer)][language][metric] == pytest.approx(mean, abs=1e-4), (layer, language, variant)
+            assert record["layers"][str(layer)][language][metric] == pytest.approx(mean, abs=1e-4), (
+                layer,
+                language,
+                variant,
+            )
         assert record["scores"] == record["layers"]["2"]
         for language, n in record["n"].items():
-            asked = hits[(hits["language"] == language) & (hits["layer"] == 1) & (hits["variant"] == "csls")]["query"].tolist()
+            asked = hits[(hits["language"] == language) & (hits["layer"] == 1) & (hits["variant"] == "csls")][
+                "query"
+            ].tolist()
             examples = task.load("test", language, rows)
             assert asked == ([str(i) for i in range(n)] if name == "tatoeba" else examples.query_ids)
-        note = f"{record['metric']}_centered and {record['metric']}_csls: means and neighbours are those of the searched sentences alone"
+        note = (
+            f"{record['metric']}_centered and {record['metric']}_csls: means and neighbours are those of the "
+            "searched sentences alone"
+        )
         assert note in record["notes"]
 
 
@@ -108,7 +142,8 @@ def test_one_layer_has_hits_too(retrieval, tmp_path):
     assert record["scores"]["qab"]["accuracy"] == pytest.approx(100 * hits["value"].mean(), abs=1e-4)
 
 
-# ---- ranking ---------------------------------------------------------------------------------------------------------
+# ---- ranking --------------------------------------------------------------------------------------------------------
+
 
 def test_ranks_are_those_of_a_plain_sort():
     draw = np.random.default_rng(0)
@@ -118,10 +153,14 @@ def test_ranks_are_those_of_a_plain_sort():
     gold = np.array([[*draw.choice(90, k, replace=False), *[-1] * (5 - k)] for k in draw.integers(1, 6, 150)])
     pooled, within = ranks.gold_ranks(queries, candidates, gold, languages)
     for row, query in enumerate(queries.tolist()):
-        order = sorted(range(90), key=lambda j: (-sum(a * b for a, b in zip(query, candidates[j].tolist(), strict=True)), j))
+        order = sorted(
+            range(90), key=lambda j: (-sum(a * b for a, b in zip(query, candidates[j].tolist(), strict=True)), j)
+        )
         for place, j in enumerate(gold[row].tolist()):
             assert pooled[row, place] == (order.index(j) + 1 if j >= 0 else 0)
-            assert within[row, place] == ([i for i in order if languages[i] == languages[j]].index(j) + 1 if j >= 0 else 0)
+            assert within[row, place] == (
+                [i for i in order if languages[i] == languages[j]].index(j) + 1 if j >= 0 else 0
+            )
 
 
 def test_language_figures_by_hand():
@@ -132,7 +171,8 @@ def test_language_figures_by_hand():
     assert scores == {
         "map_multilingual": pytest.approx(100 * ((1 + 2 / 4 + 3 / 9) / 3 + (1 / 2 + 2 / 3 + 3 / 8) / 3) / 2),
         "map_monolingual": pytest.approx(100 * (1 + (1 + 2 / 4) / 2) / 2),
-        "map_crosslingual": pytest.approx(100 * ((1 / 2 + 1) / 2 + 1 / 2) / 2),  # language 2 answers the first question alone
+        # language 2 answers the first question alone
+        "map_crosslingual": pytest.approx(100 * ((1 / 2 + 1) / 2 + 1 / 2) / 2),
     }
     assert bias == ((9 - 1) + (3 - 2)) / 2  # the better of the two sentences stands for language 0
     alone, bias = ranks.by_language(pooled[:, :1], within[:, :1], spoken[:, :1], own=0)
@@ -140,7 +180,9 @@ def test_language_figures_by_hand():
 
 
 def plain_figures(queries, candidates, pool, own):
-    """LAReQA's figures of one language from whole rankings: (map@20, multilingual, monolingual, cross-lingual mAP, spreads)."""
+    """LAReQA's figures of one language from whole rankings: (map@20, multilingual, monolingual, cross-lingual mAP,
+    spreads)."""
+
     def precision(order, gold, cut=None):
         hits = [rank for rank, name in enumerate(order[:cut], 1) if name in gold]
         return sum(n / rank for n, rank in enumerate(hits, 1)) / min(len(gold), cut or len(gold))
@@ -152,8 +194,10 @@ def plain_figures(queries, candidates, pool, own):
         order = [pool.candidate_ids[j] for j in np.argsort(-scores, kind="stable")]
         cut.append(precision(order, gold, 20))
         multi.append(precision(order, gold))
-        maps = {code: precision([c for c in order if spoken[c] == code], [g for g in gold if spoken[g] == code])
-                for code in dict.fromkeys(spoken.values())}
+        maps = {
+            code: precision([c for c in order if spoken[c] == code], [g for g in gold if spoken[g] == code])
+            for code in dict.fromkeys(spoken.values())
+        }
         mono.append(maps.pop(own))
         cross.append(np.mean(list(maps.values())))
         best = [min(order.index(g) for g in gold if spoken[g] == code) for code in dict.fromkeys(spoken.values())]
@@ -163,12 +207,16 @@ def plain_figures(queries, candidates, pool, own):
 
 @pytest.mark.parametrize("text", ["sentence", "sentence_context"])
 def test_lareqa_is_one_pool_of_all_languages(text, retrieval, tiny_model, tiny_world):
-    record = retrieval("--tasks", "lareqa", "--layer", "all", "--report_layer", "1", "--candidate_text", text)["lareqa"]
+    record = retrieval("--tasks", "lareqa", "--layer", "all", "--report_layer", "1", "--candidate_text", text)[
+        "lareqa"
+    ]
     encoder, task, rows = Encoder.load(tiny_model, layers=1), get_task("lareqa"), Rows(tiny_world)
     biases = []
     for language, scores in record["scores"].items():
         pool = task.load("test", language, rows)
-        texts = [a + b if text == "sentence_context" else a for a, b in zip(pool.candidates, pool.contexts, strict=True)]
+        texts = [
+            a + b if text == "sentence_context" else a for a, b in zip(pool.candidates, pool.contexts, strict=True)
+        ]
         queries, candidates = (normalize(encoder.embed(side)[1]) for side in (pool.queries, texts))
         figures, bias = plain_figures(queries, candidates, pool, language)
         names = ("map@20", "map_multilingual", "map_monolingual", "map_crosslingual")
@@ -221,9 +269,14 @@ def test_a_pool_smaller_than_the_benchmarks_is_noted(retrieval, real_pools):
     few = retrieval("--tasks", "tatoeba", "--max_eval_samples", "3", "--languages", "qaa")["tatoeba"]
     assert "qaa: only the first 3 sentences are searched (--max_eval_samples)" in few["notes"]
     whole = retrieval("--tasks", "tatoeba", "lareqa", "--max_eval_samples", "1000", folder="whole")
-    assert not any("sentences" in note or "candidates are" in note for record in whole.values() for note in record["notes"])
+    assert not any(
+        "sentences" in note or "candidates are" in note for record in whole.values() for note in record["notes"]
+    )
     record = retrieval("--tasks", "lareqa", root=real_pools, folder="two")["lareqa"]
-    assert any(note.startswith("candidates are in 2 languages, the benchmark's in 11: without ar, de") for note in record["notes"])
+    assert any(
+        note.startswith("candidates are in 2 languages, the benchmark's in 11: without ar, de")
+        for note in record["notes"]
+    )
 
 
 def test_submission_files_of_ranking_score_the_same(retrieval, tiny_world, tmp_path):
@@ -248,10 +301,14 @@ def test_centring_takes_the_mean_of_each_language_away():
     assert name == "centered" and queries == pytest.approx(measure._centered(vectors, languages), abs=1e-4)
 
 
-# ---- the headline layer ----------------------------------------------------------------------------------------------
+# ---- the headline layer ---------------------------------------------------------------------------------------------
+
 
 def test_best_layer_is_the_lower_of_equals():
-    layers = {layer: {"qaa": {"f1": one}, "qab": {"f1": other}} for layer, one, other in (("2", 30, 10), ("10", 40, 0), ("11", 5, 20))}
+    layers = {
+        layer: {"qaa": {"f1": one}, "qab": {"f1": other}}
+        for layer, one, other in (("2", 30, 10), ("10", 40, 0), ("11", 5, 20))
+    }
     assert measure.best_layer(layers, ["qaa", "qab"], "f1") == (2, 20)
     assert measure.best_layer(layers, ["qaa"], "f1") == (10, 40)
     assert measure.best_layer({int(k): v for k, v in layers.items()}, ["qab"], "f1") == (11, 20)
@@ -265,13 +322,21 @@ def test_best_layer_is_the_lower_of_equals():
 def test_layer_chosen_on_languages_that_are_left_out(retrieval):
     whole = retrieval("--tasks", "tatoeba", "--layer", "all", folder="whole")["tatoeba"]
     layer, mean = measure.best_layer(whole["layers"], ["qaa"], "accuracy")
-    chosen = retrieval("--tasks", "tatoeba", "lareqa", "--layer", "all", "--select_on", "tatoeba:qaa", "--center", "language")
+    chosen = retrieval(
+        "--tasks", "tatoeba", "lareqa", "--layer", "all", "--select_on", "tatoeba:qaa", "--center", "language"
+    )
     assert set(chosen) == {"tatoeba", "lareqa"}
     for name, record in chosen.items():
         assert record["layer"] == layer and record["scores"] == record["layers"][str(layer)]
-        assert record["settings"]["select_on"] == "tatoeba:qaa" and "qaa" not in record["scores"] and "qab" in record["scores"]
-        assert record["notes"][:2] == [f"layer {layer} chosen on tatoeba qaa: mean accuracy {mean:.2f}, the best of all layers",
-                                       "qaa left out: the layer was chosen on it"]
+        assert (
+            record["settings"]["select_on"] == "tatoeba:qaa"
+            and "qaa" not in record["scores"]
+            and "qab" in record["scores"]
+        )
+        assert record["notes"][:2] == [
+            f"layer {layer} chosen on tatoeba qaa: mean accuracy {mean:.2f}, the best of all layers",
+            "qaa left out: the layer was chosen on it",
+        ]
         assert [entry["config"] for entry in record["data"]].count("qaa-eng") == 1, name
     assert chosen["tatoeba"]["scores"]["qab"]["f1"] == whole["layers"][str(layer)]["qab"]["f1"]
 
@@ -280,41 +345,64 @@ def test_layer_chosen_on_a_dev_split(retrieval):
     found = retrieval("--tasks", "bucc", "tatoeba", "--layer", "all", "--select_on", "bucc:dev")
     layer, mean = measure.best_layer(found["bucc"]["layers"], ["qaa", "qab"], "dev_f1")
     for record in found.values():
-        assert record["layer"] == layer and set(record["scores"]) == {"qaa", "qab"}  # dev is not reported, its languages are
-        assert record["notes"][0] == f"layer {layer} chosen on bucc qaa qab dev: mean f1 {mean:.2f}, the best of all layers"
+        # dev is not reported, its languages are
+        assert record["layer"] == layer and set(record["scores"]) == {"qaa", "qab"}
+        assert (
+            record["notes"][0]
+            == f"layer {layer} chosen on bucc qaa qab dev: mean f1 {mean:.2f}, the best of all layers"
+        )
 
 
 def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    done = cli("run_retrieval.py", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--layer", "all", "--select_on",
-               "tatoeba:qaa,qab", "--export_sentence_transformers", tmp_path / "encoder")
+    done = cli(
+        "run_retrieval.py",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--layer",
+        "all",
+        "--select_on",
+        "tatoeba:qaa,qab",
+        "--export_sentence_transformers",
+        tmp_path / "encoder",
+    )
     assert done.returncode == 0, done.stderr
     card = (tmp_path / "encoder/README.md").read_text()
     layer = next(k for k in range(3) if f"layer {k}," in card)
     vectors = SentenceTransformer(str(tmp_path / "encoder"), device="cpu").encode(["one sentence", "another"])
-    np.testing.assert_allclose(vectors, Encoder.load(tiny_model, layers=layer).embed(["one sentence", "another"])[layer], atol=1e-5)
+    np.testing.assert_allclose(
+        vectors, Encoder.load(tiny_model, layers=layer).embed(["one sentence", "another"])[layer], atol=1e-5
+    )
 
 
 ALL = ["--tasks", "tatoeba", "--layer", "all"]
 
 
-@pytest.mark.parametrize("arguments, told", [
-    ([*ALL, "--select_on", "tatoba:qaa"], "Did you mean 'tatoeba'"),
-    ([*ALL, "--select_on", "lareqa:qaa"], "give tatoeba:<languages>"),
-    ([*ALL, "--select_on", "xnli:qaa"], "give tatoeba:<languages>"),
-    ([*ALL, "--select_on", "tatoeba"], "give tatoeba:<languages>"),
-    ([*ALL, "--select_on", "bucc:test"], "or bucc:dev"),
-    ([*ALL, "--select_on", "tatoeba:"], "names no language"),
-    ([*ALL, "--select_on", "tatoeba: ,"], "names no language"),
-    ([*ALL, "--select_on", "tatoeba:de"], "--select_on de: tatoeba has no such test rows here; it has qaa qab"),
-    ([*ALL, "--select_on", "tatoeba:xx9"], "xx9"),
-    ([*ALL, "--select_on", "tatoeba:qaa", "--languages", "qaa", "qab"], "--select_on tatoeba:qaa: qaa would be reported too (tatoeba)"),
-    ([*ALL, "--select_on", "tatoeba:qaa,qab"], "qaa, qab would be reported too (tatoeba)"),
-    ([*ALL, "--select_on", "tatoeba:qaa", "--report_layer", "1"], "give one of them"),
-    (["--tasks", "tatoeba", "--select_on", "tatoeba:qaa"], "--select_on goes with --layer all"),
-    (["--tasks", "tatoeba", "--layer", "1", "--select_on", "bucc:dev"], "--select_on goes with --layer all"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ([*ALL, "--select_on", "tatoba:qaa"], "Did you mean 'tatoeba'"),
+        ([*ALL, "--select_on", "lareqa:qaa"], "give tatoeba:<languages>"),
+        ([*ALL, "--select_on", "xnli:qaa"], "give tatoeba:<languages>"),
+        ([*ALL, "--select_on", "tatoeba"], "give tatoeba:<languages>"),
+        ([*ALL, "--select_on", "bucc:test"], "or bucc:dev"),
+        ([*ALL, "--select_on", "tatoeba:"], "names no language"),
+        ([*ALL, "--select_on", "tatoeba: ,"], "names no language"),
+        ([*ALL, "--select_on", "tatoeba:de"], "--select_on de: tatoeba has no such test rows here; it has qaa qab"),
+        ([*ALL, "--select_on", "tatoeba:xx9"], "xx9"),
+        (
+            [*ALL, "--select_on", "tatoeba:qaa", "--languages", "qaa", "qab"],
+            "--select_on tatoeba:qaa: qaa would be reported too (tatoeba)",
+        ),
+        ([*ALL, "--select_on", "tatoeba:qaa,qab"], "qaa, qab would be reported too (tatoeba)"),
+        ([*ALL, "--select_on", "tatoeba:qaa", "--report_layer", "1"], "give one of them"),
+        (["--tasks", "tatoeba", "--select_on", "tatoeba:qaa"], "--select_on goes with --layer all"),
+        (["--tasks", "tatoeba", "--layer", "1", "--select_on", "bucc:dev"], "--select_on goes with --layer all"),
+    ],
+)
 def test_layers_that_cannot_be_chosen(arguments, told, refused, no_embedding):
     assert told in refused(*arguments)
 
@@ -332,38 +420,61 @@ def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
             headline.reported(get_task("tatoeba"), hub, wanted)
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["--tasks", "tatoeba", "--code_switch", "bilingual"], "--code_switch changes nothing here: it goes with --do_train"),
-    (["--tasks", "tatoeba", "--train_languages", "en", "qaa"], "--train_languages changes nothing here: it goes with --do_train"),
-    (["--do_train", "--train_tasks", "squad_dual", "--csls", "10"], "--csls changes nothing here: --do_train measures nothing"),
-    (["--do_train", "--train_tasks", "squad_dual", "--index", "Flat"], "--index changes nothing here: --do_train measures nothing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (
+            ["--tasks", "tatoeba", "--code_switch", "bilingual"],
+            "--code_switch changes nothing here: it goes with --do_train",
+        ),
+        (
+            ["--tasks", "tatoeba", "--train_languages", "en", "qaa"],
+            "--train_languages changes nothing here: it goes with --do_train",
+        ),
+        (
+            ["--do_train", "--train_tasks", "squad_dual", "--csls", "10"],
+            "--csls changes nothing here: --do_train measures nothing",
+        ),
+        (
+            ["--do_train", "--train_tasks", "squad_dual", "--index", "Flat"],
+            "--index changes nothing here: --do_train measures nothing",
+        ),
+    ],
+)
 def test_arguments_that_would_do_nothing(arguments, told, refused, no_embedding):
     assert told in refused(*arguments)
 
 
-# ---- special tokens --------------------------------------------------------------------------------------------------
+# ---- special tokens -------------------------------------------------------------------------------------------------
+
 
 def test_mean_without_special_tokens(retrieval, tiny_model, tiny_world):
     record = retrieval("--tasks", "tatoeba", "--no_include_special")["tatoeba"]
     assert record["settings"]["include_special"] is False
-    encoder, rows = Encoder.load(tiny_model, include_special=False), get_task("tatoeba").load("test", "qaa", Rows(tiny_world))
+    encoder, rows = (
+        Encoder.load(tiny_model, include_special=False),
+        get_task("tatoeba").load("test", "qaa", Rows(tiny_world)),
+    )
     english, foreign = (normalize(encoder.embed(rows[side])[2]) for side in ("target", "source"))
     hits = (english @ foreign.T).argmax(axis=1) == np.arange(len(rows))
     assert record["scores"]["qaa"]["accuracy"] == pytest.approx(100 * hits.mean())
     assert retrieval("--tasks", "tatoeba", folder="with")["tatoeba"]["settings"]["include_special"] is True
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["--tasks", "tatoeba", "--pooling", "cls"], "--pooling cls takes <s> itself"),
-    (["--export_sentence_transformers", "unused"], "cannot leave out <s> and </s>"),
-    (["--do_train", "--train_tasks", "squad_dual"], "counts <s> and </s>"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--tasks", "tatoeba", "--pooling", "cls"], "--pooling cls takes <s> itself"),
+        (["--export_sentence_transformers", "unused"], "cannot leave out <s> and </s>"),
+        (["--do_train", "--train_tasks", "squad_dual"], "counts <s> and </s>"),
+    ],
+)
 def test_special_tokens_that_must_count(arguments, told, refused, no_embedding):
     assert told in refused("--no_include_special", *arguments)
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("value, told", [(float("nan"), "hold NaN"), (3e38, "too large"), (0.0, "is zero")])
 @pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa"])
@@ -376,7 +487,11 @@ def test_vectors_without_a_direction(task, value, told, refused, tiny_model, tmp
     weights = load_file(model / "model.safetensors")
     last = [key for key in weights if "layer.1.output.LayerNorm" in key]
     assert last
-    save_file(weights | {key: weights[key] * 0 + value for key in last}, model / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        weights | {key: weights[key] * 0 + value for key in last},
+        model / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     message = refused("--tasks", task, model=model)
     assert told in message and (value != 0 or (task in message and "layer 2" in message))
 
@@ -393,25 +508,52 @@ def from_the_end(rows):
 
 
 BAD_ROWS = [
-    ("tatoeba", "mteb__tatoeba-bitext-mining/qab-eng/test", lambda rows: rows[1].update(sentence2=None), "row 2, column 'sentence2'"),
+    (
+        "tatoeba",
+        "mteb__tatoeba-bitext-mining/qab-eng/test",
+        lambda rows: rows[1].update(sentence2=None),
+        "row 2, column 'sentence2'",
+    ),
     ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[3].update(id=rows[0]["id"]), "row 4, column 'id'"),
-    ("bucc", "bucc2018__qab-en/gold/test", lambda rows: rows[0].update(source_id="qab-9"), "'qab-9' names no sentence of the source pool"),
+    (
+        "bucc",
+        "bucc2018__qab-en/gold/test",
+        lambda rows: rows[0].update(source_id="qab-9"),
+        "'qab-9' names no sentence of the source pool",
+    ),
     ("bucc", "bucc2018__qab-en/gold/validation", lambda rows: rows.clear(), "it is empty"),
     ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[1]["qas"][0]), "stands twice"),
     ("lareqa", "lareqa__xquad-r/qab/test", every(qas=[]), "no question has its answer"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1].update(context=" "), "row 2"),
-    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][0].__setitem__(0, -4),
-     "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][0].__setitem__(0, -4), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][-1].__setitem__(1, 10**6), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"].append([0, 3]), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=None), "row 2"),
-    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(answer_start=-1),
-     "row 2"),
-    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0]["answers"][0].update(text="elsewhere"),
-     "row 2"),
-    ("mewslix", "izhx__mewsli-x/candidate_entities/test", lambda rows: rows[1].update(entity_id="Q1"), "row 2, column 'entity_id': 'Q1'"),
-    ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"), "'Q999', which is no candidate"),
+    (
+        "lareqa",
+        "lareqa__xquad-r/qab/test",
+        lambda rows: rows[1]["qas"][0]["answers"][0].update(answer_start=-1),
+        "row 2",
+    ),
+    (
+        "lareqa",
+        "lareqa__xquad-r/qab/test",
+        lambda rows: rows[1]["qas"][0]["answers"][0].update(text="elsewhere"),
+        "row 2",
+    ),
+    (
+        "mewslix",
+        "izhx__mewsli-x/candidate_entities/test",
+        lambda rows: rows[1].update(entity_id="Q1"),
+        "row 2, column 'entity_id': 'Q1'",
+    ),
+    (
+        "mewslix",
+        "izhx__mewsli-x/qab/test",
+        lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"),
+        "'Q999', which is no candidate",
+    ),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(rows[0]), "column 'example_id of mentions': "),
     ("mewslix", "izhx__mewsli-x/qab/test", every(mentions=[]), "no row has a mention"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1]["mentions"][0].update(example_id=[]), "row 2"),
@@ -430,26 +572,38 @@ def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
     assert told in message, message
 
 
-@pytest.mark.parametrize("arguments, told", [
-    (["--tasks", "tatoeba", "--csls", "0"], "--csls 0: give at least 1"),
-    (["--tasks", "tatoeba", "--csls", "11"], "--csls 11: tatoeba qaa: queries are 10, at least 11"),
-    (["--tasks", "mewslix", "--csls", "11"], "--csls 11: mewslix: candidates are 8, at least 11"),
-    (["--tasks", "tatoeba", "--max_eval_samples", "0"], "--max_eval_samples 0: give 1 at least"),
-    (["--tasks", "tatoeba", "--max_eval_samples", "1", "--center", "language"], "tatoeba qaa: queries are 1, at least 2"),
-    (["--tasks", "lareqa", "--max_eval_samples", "1", "--center", "language"], "--center language: lareqa en: queries are 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--tasks", "tatoeba", "--csls", "0"], "--csls 0: give at least 1"),
+        (["--tasks", "tatoeba", "--csls", "11"], "--csls 11: tatoeba qaa: queries are 10, at least 11"),
+        (["--tasks", "mewslix", "--csls", "11"], "--csls 11: mewslix: candidates are 8, at least 11"),
+        (["--tasks", "tatoeba", "--max_eval_samples", "0"], "--max_eval_samples 0: give 1 at least"),
+        (
+            ["--tasks", "tatoeba", "--max_eval_samples", "1", "--center", "language"],
+            "tatoeba qaa: queries are 1, at least 2",
+        ),
+        (
+            ["--tasks", "lareqa", "--max_eval_samples", "1", "--center", "language"],
+            "--center language: lareqa en: queries are 1",
+        ),
+    ],
+)
 def test_pools_too_small_for_what_is_asked(arguments, told, refused, no_embedding):
     assert told in refused(*arguments)
 
 
 def test_without_a_hit_on_dev_the_threshold_is_zero(retrieval, tiny_world, tmp_path):
-    """Dev's gold pairs are of sentences that stand twice, so none can be found. XTREME then extracts every test candidate."""
+    """Dev's gold pairs are of sentences that stand twice, so none can be found. XTREME then extracts every test
+    candidate."""
 
     def unfindable(rows):
         return [{"source_id": rows[0]["source_id"], "target_id": rows[0]["target_id"]}]
 
     root = broken(tiny_world, tmp_path / "rows", "bucc2018__qab-en/gold/validation", unfindable)
-    twice = unfindable([json.loads(line) for line in (root / "bucc2018__qab-en/gold/validation.jsonl").read_text().splitlines()])[0]
+    twice = unfindable(
+        [json.loads(line) for line in (root / "bucc2018__qab-en/gold/validation.jsonl").read_text().splitlines()]
+    )[0]
 
     def double(rows):
         row = next(row for row in rows if row["id"] == twice["source_id"])
@@ -461,7 +615,11 @@ def test_without_a_hit_on_dev_the_threshold_is_zero(retrieval, tiny_world, tmp_p
     assert "qab, layer 2: no dev candidate is a gold pair, so the threshold is 0, as in XTREME" in record["notes"]
     candidates = (tmp_path / "out/bucc/candidates/qab.tsv").read_text().splitlines()
     assert candidates[0].endswith("score >= 0.000000 (best F1 on dev)")
-    assert len((tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text().splitlines()) == len(candidates) - 1 > 0
+    assert (
+        len((tmp_path / "out/bucc/predictions/bucc2018/test-qab.tsv").read_text().splitlines())
+        == len(candidates) - 1
+        > 0
+    )
 
 
 def test_a_damaged_cache_is_computed_again(retrieval, tmp_path):
@@ -489,7 +647,8 @@ def test_the_benchmarks_mean_stands_beside_that_of_more_languages():
         assert found.measures.get(0, {}) == ({"accuracy_xtreme": 50.0} if more else {})
 
 
-# ---- a model of the Hub ----------------------------------------------------------------------------------------------
+# ---- a model of the Hub ---------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def revisions(tiny_model, tmp_path, monkeypatch):
@@ -514,7 +673,10 @@ def test_the_revision_that_was_asked_for_is_measured(revisions, retrieval, cli, 
     assert old["scores"] == folder != retrieval(*asked, folder="main", model=revisions)["tatoeba"]["scores"]
     assert old["settings"]["model_revision"] == "old"
     few = ("--max_train_samples", "8", "--max_eval_samples", "4", "--max_steps", "1")
-    for script, *more in (["run_retrieval.py", *asked], ["run_target.py", "--task", "xnli", "--languages", "en", *few]):
+    for script, *more in (
+        ["run_retrieval.py", *asked],
+        ["run_target.py", "--task", "xnli", "--languages", "en", *few],
+    ):
         more += ["--model_name_or_path", revisions, "--data_root", tiny_world, "--output_dir", tmp_path / "old"]
         assert cli(script, *more, "--model_revision", "old").returncode == 0
         done = cli(script, *more)

@@ -1,4 +1,5 @@
-"""Rows from a folder: its formats, slices and provenance, and every way a file can be wrong: file, row and column are named."""
+"""Rows from a folder: its formats, slices and provenance, and every way a file can be wrong: file, row and column are
+named."""
 
 import gzip
 import hashlib
@@ -13,11 +14,28 @@ from tasks.errors import UserError
 from tasks.rows import Rows, alternatives
 
 NLI = [{"premise": f"a man number {i} walks", "hypothesis": f"somebody {i} moves", "label": i % 3} for i in range(6)]
-QA = [{"id": str(i), "title": "t", "context": f"Ada has {i} cats.", "question": "how many?",
-       "answers": {"text": [str(i)], "answer_start": [8]}} for i in range(4)]
+QA = [
+    {
+        "id": str(i),
+        "title": "t",
+        "context": f"Ada has {i} cats.",
+        "question": "how many?",
+        "answers": {"text": [str(i)], "answer_start": [8]},
+    }
+    for i in range(4)
+]
 POS = [{"tokens": ["cats", "sleep"], "pos_tags": [7, 15]} for _ in range(4)]
-MC = [{"ind": i, "ctx_a": "A man sits.", "ctx_b": "he", "ctx": "A man sits. he", "endings": ["a", "b", "c", "d"], "label": str(i % 4)}
-      for i in range(4)]
+MC = [
+    {
+        "ind": i,
+        "ctx_a": "A man sits.",
+        "ctx_b": "he",
+        "ctx": "A man sits. he",
+        "endings": ["a", "b", "c", "d"],
+        "label": str(i % 4),
+    }
+    for i in range(4)
+]
 PAIRS = [{"sentence1": f"ein Satz {i}", "sentence2": f"a sentence {i}", "lang": "deu-eng"} for i in range(4)]
 
 
@@ -56,7 +74,8 @@ def failing(tmp_path, name, split="train", language="en"):
     return message
 
 
-# ---- what is read ----------------------------------------------------------------------------------------------------
+# ---- what is read ---------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "jsonl.gz"])
 def test_formats_hold_the_same_rows(folder, tmp_path, suffix):
@@ -65,8 +84,14 @@ def test_formats_hold_the_same_rows(folder, tmp_path, suffix):
     data = get_task("xnli").load("train", "en", rows)
     assert data["text_a"][:] == [r["premise"] for r in NLI] and data["label"][:] == [0, 1, 2, 0, 1, 2]
     (record,) = rows.records
-    assert record == {"id": "facebook/xnli", "config": "en", "split": "train", "file": str(path), "rows": 6,
-                      "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert record == {
+        "id": "facebook/xnli",
+        "config": "en",
+        "split": "train",
+        "file": str(path),
+        "rows": 6,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def test_a_changed_file_is_read_anew(folder, tmp_path):
@@ -149,7 +174,8 @@ def test_bucc_pools(folder, tmp_path):
     assert "'target-0' stands twice" in failing(tmp_path, "bucc", "test", "de")
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
 
 def without(rows, column):
     return [{k: v for k, v in row.items() if k != column} for row in rows]
@@ -160,27 +186,98 @@ def changed(rows, row, **values):
 
 
 BAD = {  # what is wrong: (file, rows, task, split, what must be named)
-    "missing column": ("facebook__xnli/en/train", without(NLI, "premise"), "xnli", "train", ["'premise' is missing", "hypothesis"]),
-    "unknown label": ("facebook__xnli/en/train", changed(NLI, 3, label=7), "xnli", "train", ["row 3", "'label'", "7", "entailment"]),
-    "unknown label word": ("facebook__xnli/en/train", [{**r, "label": "entails"} for r in NLI], "xnli", "train",
-                           ["row 1", "'label'", "'entails'", "entailment"]),
+    "missing column": (
+        "facebook__xnli/en/train",
+        without(NLI, "premise"),
+        "xnli",
+        "train",
+        ["'premise' is missing", "hypothesis"],
+    ),
+    "unknown label": (
+        "facebook__xnli/en/train",
+        changed(NLI, 3, label=7),
+        "xnli",
+        "train",
+        ["row 3", "'label'", "7", "entailment"],
+    ),
+    "unknown label word": (
+        "facebook__xnli/en/train",
+        [{**r, "label": "entails"} for r in NLI],
+        "xnli",
+        "train",
+        ["row 1", "'label'", "'entails'", "entailment"],
+    ),
     "hidden label": ("facebook__xnli/en/test", changed(NLI, 2, label=-1), "xnli", "test", ["row 2", "'label'", "-1"]),
-    "null text": ("facebook__xnli/en/train", changed(NLI, 4, hypothesis=None), "xnli", "train", ["row 4", "'hypothesis'", "null"]),
-    "answer elsewhere": ("rajpurkar__squad/plain_text/train", changed(QA, 2, answers={"text": ["dogs"], "answer_start": [8]}), "squad",
-                         "train", ["row 2", "'answers'", "'dogs'", "character 8"]),
-    "no answer": ("rajpurkar__squad/plain_text/validation", changed(QA, 3, answers={"text": [], "answer_start": []}), "squad", "dev",
-                  ["row 3", "'answers'", "no answer"]),
-    "a tag too few": ("google__xtreme/udpos.English/train", changed(POS, 2, pos_tags=[7]), "udpos", "train", ["row 2", "one tag a word"]),
-    "a sentence without words": ("google__xtreme/udpos.English/train", changed(POS, 2, tokens=[], pos_tags=[]), "udpos", "train",
-                                 ["row 2"]),
-    "unknown tag": ("google__xtreme/udpos.English/train", changed(POS, 2, pos_tags=[7, 40]), "udpos", "train",
-                    ["row 2", "'pos_tags'", "word 2", "40"]),
-    "a choice too few": ("Rowan__hellaswag/default/train", changed(MC, 2, endings=["a", "b", "c"]), "hellaswag", "train",
-                         ["row 2", "3 choices", "expected 4"]),
-    "no prompt": ("Rowan__hellaswag/default/train", changed(MC, 2, ctx_a=None, ctx=None), "hellaswag", "train", ["row 2"]),
-    "null ending": ("Rowan__hellaswag/default/train", changed(MC, 2, endings=["a", None, "c", "d"]), "hellaswag", "train", ["row 2"]),
-    "null sentence": ("mteb__tatoeba-bitext-mining/deu-eng/test", changed(PAIRS, 2, sentence1=None), "tatoeba", "test",
-                      ["row 2", "'sentence1'"]),
+    "null text": (
+        "facebook__xnli/en/train",
+        changed(NLI, 4, hypothesis=None),
+        "xnli",
+        "train",
+        ["row 4", "'hypothesis'", "null"],
+    ),
+    "answer elsewhere": (
+        "rajpurkar__squad/plain_text/train",
+        changed(QA, 2, answers={"text": ["dogs"], "answer_start": [8]}),
+        "squad",
+        "train",
+        ["row 2", "'answers'", "'dogs'", "character 8"],
+    ),
+    "no answer": (
+        "rajpurkar__squad/plain_text/validation",
+        changed(QA, 3, answers={"text": [], "answer_start": []}),
+        "squad",
+        "dev",
+        ["row 3", "'answers'", "no answer"],
+    ),
+    "a tag too few": (
+        "google__xtreme/udpos.English/train",
+        changed(POS, 2, pos_tags=[7]),
+        "udpos",
+        "train",
+        ["row 2", "one tag a word"],
+    ),
+    "a sentence without words": (
+        "google__xtreme/udpos.English/train",
+        changed(POS, 2, tokens=[], pos_tags=[]),
+        "udpos",
+        "train",
+        ["row 2"],
+    ),
+    "unknown tag": (
+        "google__xtreme/udpos.English/train",
+        changed(POS, 2, pos_tags=[7, 40]),
+        "udpos",
+        "train",
+        ["row 2", "'pos_tags'", "word 2", "40"],
+    ),
+    "a choice too few": (
+        "Rowan__hellaswag/default/train",
+        changed(MC, 2, endings=["a", "b", "c"]),
+        "hellaswag",
+        "train",
+        ["row 2", "3 choices", "expected 4"],
+    ),
+    "no prompt": (
+        "Rowan__hellaswag/default/train",
+        changed(MC, 2, ctx_a=None, ctx=None),
+        "hellaswag",
+        "train",
+        ["row 2"],
+    ),
+    "null ending": (
+        "Rowan__hellaswag/default/train",
+        changed(MC, 2, endings=["a", None, "c", "d"]),
+        "hellaswag",
+        "train",
+        ["row 2"],
+    ),
+    "null sentence": (
+        "mteb__tatoeba-bitext-mining/deu-eng/test",
+        changed(PAIRS, 2, sentence1=None),
+        "tatoeba",
+        "test",
+        ["row 2", "'sentence1'"],
+    ),
 }
 
 
@@ -218,12 +315,17 @@ def test_empty_split(folder, tmp_path):
         load(tmp_path, "xnli", splits=["xnli.train=train[:0]"])
 
 
-@pytest.mark.parametrize("content, told", [
-    (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "\xff", "hypothesis": "b", "label": 0}\n',
-     "row 2, column 'premise': not valid UTF-8"),
-    (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "a", \n', "row 2 is not valid JSON"),
-    (b'["a"]\n', "is not a JSON object"),
-])
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (
+            b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "\xff", "hypothesis": "b", "label": 0}\n',
+            "row 2, column 'premise': not valid UTF-8",
+        ),
+        (b'{"premise": "a", "hypothesis": "b", "label": 0}\n{"premise": "a", \n', "row 2 is not valid JSON"),
+        (b'["a"]\n', "is not a JSON object"),
+    ],
+)
 def test_bytes_that_are_no_rows(folder, tmp_path, content, told):
     for suffix in ("jsonl", "jsonl.gz"):
         shutil.rmtree(tmp_path / "facebook__xnli", ignore_errors=True)

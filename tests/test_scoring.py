@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 
 from tasks.languages import XTREME_R
-from xstilts import scoring, submission
 from xstilts.errors import UserError
+from xstilts.xtreme import scoring, submission
 
-ROOT = Path(submission.__file__).parents[1]
+ROOT = Path(submission.__file__).parents[2]
 MOCK = Path(os.environ.get("XSTILTS_DATA", ROOT.parent / "shared" / "data")) / "xtreme-mock"
+
 
 def squad(gold):
     questions = [
         {"id": key, "question": "?", "answers": [{"text": text, "answer_start": 0} for text in texts]}
         for key, texts in gold.items()
     ]
-    return json.dumps({"version": "1.1", "data": [{"paragraphs": [{"context": "", "qas": questions}]}]}, ensure_ascii=False)
+    return json.dumps(
+        {"version": "1.1", "data": [{"paragraphs": [{"context": "", "qas": questions}]}]}, ensure_ascii=False
+    )
 
 
 # One language of each form, made up: gold, predictions, and the benchmark's score of them, worked out by hand.
@@ -61,8 +64,13 @@ def score(folder, benchmark="xtreme-r", found_languages=True):
 # --- the benchmark's own figures
 
 # XTREME_R_GROUP2TASK of evaluate.py at 838c13b
-XTREME_R_GROUPS = {"classification": ("xnli", "xcopa"), "tagging": ("udpos", "panx"), "qa": ("xquad", "mlqa", "tydiqa"),
-                   "retrieval": ("tatoeba", "mewslix"), "multi_choice": ("xcopa",)}  # fmt: skip
+XTREME_R_GROUPS = {
+    "classification": ("xnli", "xcopa"),
+    "tagging": ("udpos", "panx"),
+    "qa": ("xquad", "mlqa", "tydiqa"),
+    "retrieval": ("tatoeba", "mewslix"),
+    "multi_choice": ("xcopa",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +199,10 @@ def test_gold_answers_as_datasets_loads_them(toy):
 
 def test_unicode_line_breaks_do_not_break_lines(toy):
     answer = "a\u2028b\x85c"
-    for kind, text in (("labels", squad({"q1": [answer]})), ("predictions", json.dumps({"q1": answer}, ensure_ascii=False))):
+    for kind, text in (
+        ("labels", squad({"q1": [answer]})),
+        ("predictions", json.dumps({"q1": answer}, ensure_ascii=False)),
+    ):
         file(toy, kind, "xquad").write_text(text, encoding="utf-8")
     assert score(toy)["xquad"]["avg_metric"] == 100.0
 
@@ -217,10 +228,25 @@ BROKEN = [
     ("xquad", "predictions", '{"q1": 308}', "entry 1, id 'q1', is 308"),
     ("xquad", "predictions", "[" * 10**5, "test-de.json: no valid JSON: nested more than"),
     ("xquad", "predictions", '{"q1": "\\ud800"}', "test-de.json: .* is half a character"),
-    ("xquad", "labels", squad({"q1": ["\ud800"]}).encode("utf-8", "backslashreplace"), "labels.*test-de.json: .* is half a character"),
+    (
+        "xquad",
+        "labels",
+        squad({"q1": ["\ud800"]}).encode("utf-8", "backslashreplace"),
+        "labels.*test-de.json: .* is half a character",
+    ),
     ("xquad", "labels", squad({"q1": [3]}), "labels.*question 1: id 'q1' and answers .3. must be text"),
-    ("xquad", "labels", squad({"q1": ["x"]}).replace('"q1"', '["q1"]'), "labels.*question 1: id .'q1'. and answers .'x'. must be text"),
-    ("xquad", "labels", '[{"paragraphs": [{"qas": [{"id": "q1", "answers": {"text": "abc"}}]}]}]', "labels.*answers.text is no list"),
+    (
+        "xquad",
+        "labels",
+        squad({"q1": ["x"]}).replace('"q1"', '["q1"]'),
+        "labels.*question 1: id .'q1'. and answers .'x'. must be text",
+    ),
+    (
+        "xquad",
+        "labels",
+        '[{"paragraphs": [{"qas": [{"id": "q1", "answers": {"text": "abc"}}]}]}]',
+        "labels.*answers.text is no list",
+    ),
     ("xquad", "predictions", '{"q1": "a", "q1": "b"}', "'q1' stands twice"),
     ("xquad", "predictions", '{"other": "river"}', "none of the 2 ids"),
     ("mlqa", "labels", squad({"q1": ["x"], "q2": [""]}), "labels.*question 2, id 'q2', has an empty"),
@@ -315,7 +341,7 @@ def test_table_for_people(toy, capsys):
 @pytest.mark.parametrize("arguments, status", [("--help", 0), ("--predictions nowhere --labels nowhere", 2)])
 def test_help_and_errors_load_nothing_heavy(arguments, status):
     code = (
-        "import sys; from xstilts import submission\n"
+        "import sys; from xstilts.xtreme import submission\n"
         "try: status = submission.main(['score', *sys.argv[1:]])\n"
         "except SystemExit as end: status = end.code\n"
         "print(status, sorted({'evaluate', 'datasets', 'transformers', 'torch', 'pandas'} & set(sys.modules)))"

@@ -1,4 +1,5 @@
-"""A matrix through a real Slurm, brought up on this machine as docs/scaling.md says: a run for each srun, and array jobs.
+"""A matrix through a real Slurm, brought up on this machine as docs/scaling.md says: a run for each srun, and array
+jobs.
 
 Needs root and the packages; not part of `make test`: pytest -m slurm.
 """
@@ -16,7 +17,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from xstilts import results
+from xstilts.run import results
 from xstilts.run.checkpoints import is_whole
 
 pytestmark = pytest.mark.slurm
@@ -26,27 +27,45 @@ PROGRAMS = ["slurmctld", "slurmd", "srun", "sbatch", "munged"]
 
 @pytest.fixture(scope="module")
 def slurm():
-    """`slurm("squeue", ..., code=0)`: what a command prints (on stderr, where it is to fail), beside a Slurm of one node.
+    """`slurm("squeue", ..., code=0)`: what a command prints (on stderr, where it is to fail), beside a Slurm of one
+    node.
 
     Skips with the reason where there can be none.
     """
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing or os.geteuid() != 0:
-        pytest.skip(f"no Slurm here: {' '.join(missing)} not installed" if missing else "Slurm's own daemons are started as root only")
+        pytest.skip(
+            f"no Slurm here: {' '.join(missing)} not installed"
+            if missing
+            else "Slurm's own daemons are started as root only"
+        )
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     folder = tempfile.mkdtemp(prefix="xstilts-slurm-")  # not pytest's: munged takes none that others cannot enter
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "SLURM_")) and k not in ("PY", "PRESET", "OUT")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MAKE", "MFLAGS", "SLURM_")) and k not in ("PY", "PRESET", "OUT")
+    }
     environment = kept | {"SLURM_CONF": f"{folder}/slurm.conf", "PORT": str(port)}
 
     def run(*command, code=0):
-        done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, encoding="utf-8",
-                              errors="replace", timeout=300)
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=300,
+        )
         assert done.returncode == code, f"{command}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
         return done.stderr if code else done.stdout
 
-    up = subprocess.run(["recipes/slurm/one-machine.sh", "start", folder], cwd=ROOT, env=environment, capture_output=True, text=True)
+    up = subprocess.run(
+        ["recipes/slurm/one-machine.sh", "start", folder], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     try:
         if up.returncode:
             pytest.skip(f"Slurm does not come up here: {up.stderr.strip()[-500:]}")
@@ -59,13 +78,28 @@ def slurm():
 @pytest.fixture(scope="module")
 def variables(tiny_model, tiny_world):
     """`variables(out, arms)`: make's, of a matrix with one target, and trainings of several checkpoints."""
-    few = ("--max_train_samples 80 --num_train_epochs 15 --max_eval_samples 8 --per_device_train_batch_size 4 --max_seq_length 48 "
-           "--bf16 False")
+    few = (
+        "--max_train_samples 80 --num_train_epochs 15 --max_eval_samples 8 --per_device_train_batch_size 4 "
+        "--max_seq_length 48 --bf16 False"
+    )
 
     def of(out, arms="none mnli"):
-        return [f"PY={sys.executable}", "PRESET=world", f"OUT={out}", f"MODEL={tiny_model}", f"DATA_ROOT={tiny_world}", "WORLD_ARGS=",
-                "MLM_ARGS=", f"ARMS={arms}", "TARGETS=udpos", "RETRIEVAL=", "ARGS_udpos=--languages en qaa", "ARGS_squad=--unheard_of 1",
-                f"INTERMEDIATE_ARGS={few}", f"TARGET_ARGS={few}"]
+        return [
+            f"PY={sys.executable}",
+            "PRESET=world",
+            f"OUT={out}",
+            f"MODEL={tiny_model}",
+            f"DATA_ROOT={tiny_world}",
+            "WORLD_ARGS=",
+            "MLM_ARGS=",
+            f"ARMS={arms}",
+            "TARGETS=udpos",
+            "RETRIEVAL=",
+            "ARGS_udpos=--languages en qaa",
+            "ARGS_squad=--unheard_of 1",
+            f"INTERMEDIATE_ARGS={few}",
+            f"TARGET_ARGS={few}",
+        ]
 
     return of
 
@@ -87,7 +121,8 @@ def until(found, seconds=300):
 
 
 def frozen(run):
-    """Holds the processes of the run as soon as it has a whole checkpoint: it must not be done before Slurm has decided to end it."""
+    """Holds the processes of the run as soon as it has a whole checkpoint: it must not be done before Slurm has
+    decided to end it."""
     until(lambda: any(map(is_whole, run.glob("checkpoint-*"))))
     found = [process for process in psutil.process_iter(["cmdline"]) if str(run) in (process.info["cmdline"] or [])]
     assert found and not (run / "results.json").exists()
@@ -115,7 +150,9 @@ def test_submitted_from_a_job(undisturbed, slurm, variables):
     """The script as a job itself; nothing is left to do, and the report is made again."""
     out = undisturbed[0]
     before = (out / "report" / "index.html").stat().st_mtime_ns
-    slurm("sbatch", "--wait", f"--output={out}/said", "recipes/slurm/matrix.sbatch", "--cpus-per-task=1", *variables(out))
+    slurm(
+        "sbatch", "--wait", f"--output={out}/said", "recipes/slurm/matrix.sbatch", "--cpus-per-task=1", *variables(out)
+    )
     assert "Submitted: 3 runs" in (out / "said").read_text()
     until(lambda: not slurm("squeue", "--noheader"))
     found = jobs(slurm, out)
@@ -124,11 +161,14 @@ def test_submitted_from_a_job(undisturbed, slurm, variables):
 
 
 def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_path):
-    """Jobs that are sent back go on from a checkpoint to the same weights; what starts from a run that failed is not begun."""
+    """Jobs that are sent back go on from a checkpoint to the same weights; what starts from a run that failed is not
+    begun."""
     expected, out = undisturbed[0], tmp_path / "out"
     said = slurm("bash", "recipes/slurm/matrix.sbatch", "--cpus-per-task=1", *variables(out, "none mnli squad"))
     assert "Submitted: 5 runs" in said
-    assert "queued or running already" in slurm("bash", "recipes/slurm/matrix.sbatch", *variables(out, "none mnli squad"), code=2)
+    assert "queued or running already" in slurm(
+        "bash", "recipes/slurm/matrix.sbatch", *variables(out, "none mnli squad"), code=2
+    )
     frozen(out / "mnli/seed0")
     slurm("srun", "--partition=urgent", "--exclusive", "true")  # preempts what runs
     frozen(out / "mnli/seed0/udpos")
@@ -137,7 +177,10 @@ def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_pat
     until(lambda: not slurm("squeue", "--noheader"))
 
     for run in ("none/seed0/udpos", "mnli/seed0", "mnli/seed0/udpos"):
-        assert results.read(out / run / "results.json")["scores"] == results.read(expected / run / "results.json")["scores"]
+        assert (
+            results.read(out / run / "results.json")["scores"]
+            == results.read(expected / run / "results.json")["scores"]
+        )
         one, other = (load_file(folder / run / "model.safetensors") for folder in (expected, out))
         assert all((one[key] == other[key]).all() for key in one)
     logs = {file.stem: file.read_text() for file in (out / "slurm").iterdir()}

@@ -1,4 +1,5 @@
-"""What benchmarks/scaling.py computes against the library and by hand; benchmarks/training.py in small; how much of a batch is padding."""
+"""What benchmarks/scaling.py computes against the library and by hand; benchmarks/training.py in small; how much of a
+batch is padding."""
 
 import math
 from argparse import Namespace
@@ -9,7 +10,7 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from tests.conftest import ROOT
-from xstilts import batching
+from xstilts.train import batching
 
 
 @pytest.fixture
@@ -29,8 +30,15 @@ def training(scaling):
 
 def encoder(shape, device="cpu", **more):
     config = XLMRobertaConfig(
-        vocab_size=shape.vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers, num_attention_heads=shape.hidden // 64,
-        intermediate_size=shape.wide, max_position_embeddings=shape.positions, type_vocab_size=1, **more)
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.hidden // 64,
+        intermediate_size=shape.wide,
+        max_position_embeddings=shape.positions,
+        type_vocab_size=1,
+        **more,
+    )
     with torch.device(device):
         return XLMRobertaModel(config, add_pooling_layer=False)
 
@@ -50,12 +58,15 @@ def test_operations_are_those_that_torch_counts(scaling):
     assert counter.get_total_flops() == rows * length * shape.forward_flops(length)
     with FlopCounterMode(display=False) as counter:
         output.sum().backward()
-    assert counter.get_total_flops() == pytest.approx(rows * length * (shape.train_flops(length) - shape.forward_flops(length)))
+    assert counter.get_total_flops() == pytest.approx(
+        rows * length * (shape.train_flops(length) - shape.forward_flops(length))
+    )
 
 
 def test_activations_are_those_that_torch_keeps(scaling):
     def kept(layers):
-        model = encoder(scaling.Shape(layers, 256, 100), attention_probs_dropout_prob=0.0).train()  # else a CPU keeps attention's scores
+        # else a CPU keeps attention's scores
+        model = encoder(scaling.Shape(layers, 256, 100), attention_probs_dropout_prob=0.0).train()
         weights, found = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
 
         def keep(tensor):
@@ -65,7 +76,10 @@ def test_activations_are_those_that_torch_keeps(scaling):
                 found[storage.data_ptr()] = storage.nbytes(), tensor
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16),
+        ):
             model(torch.full((4, 96), 7))
         return sum(size for size, _ in found.values())
 
@@ -77,7 +91,9 @@ def plan(scaling, monkeypatch):
     """The runs of a matrix that make is asked for."""
     monkeypatch.chdir(ROOT)
     shape = scaling.SHAPES["xlm-r-large"]
-    return lambda *variables: [scaling.run_of(words, scaling.ROWS, shape) for words in scaling.commands(["OUT=none-there", *variables])]
+    return lambda *variables: [
+        scaling.run_of(words, scaling.ROWS, shape) for words in scaling.commands(["OUT=none-there", *variables])
+    ]
 
 
 def test_a_matrix_has_the_tokens_of_its_rows_and_epochs(plan):
@@ -103,8 +119,12 @@ def test_masked_lm_alongside_takes_its_share(scaling, plan):
 
 
 def test_wall_time_waits_for_phase_2(scaling):
-    runs = [scaling.Run("phase 2: a", "a", "model", [], []), scaling.Run("x", "a/x", "a", [], []), scaling.Run("y", "a/y", "a", [], []),
-            scaling.Run("x", "none/x", "model", [], [])]
+    runs = [
+        scaling.Run("phase 2: a", "a", "model", [], []),
+        scaling.Run("x", "a/x", "a", [], []),
+        scaling.Run("y", "a/y", "a", [], []),
+        scaling.Run("x", "none/x", "model", [], []),
+    ]
     seconds = [10.0, 5.0, 4.0, 6.0]
     assert scaling.makespan(runs, seconds, 1) == 25
     assert scaling.makespan(runs, seconds, 2) == 15  # a (10) beside none/x (6), then x beside y
@@ -113,9 +133,26 @@ def test_wall_time_waits_for_phase_2(scaling):
 
 def test_the_report_by_hand(scaling, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["scaling.py", "PRESET=xtreme", "OUT=none-there", "ARMS=none", "TARGETS=", "RETRIEVAL=tatoeba",
-                                     "SEEDS=0", "--tokens_per_second", "1000", "--gpus", "1", "--price_per_hour", "36",
-                                     "--start_seconds", "0"])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "scaling.py",
+            "PRESET=xtreme",
+            "OUT=none-there",
+            "ARMS=none",
+            "TARGETS=",
+            "RETRIEVAL=tatoeba",
+            "SEEDS=0",
+            "--tokens_per_second",
+            "1000",
+            "--gpus",
+            "1",
+            "--price_per_hour",
+            "36",
+            "--start_seconds",
+            "0",
+        ],
+    )
     scaling.main()
     out = capsys.readouterr().out
     # a third of training's operations, 14 of 24 layers, rows of 12 tokens instead of 128
@@ -127,8 +164,19 @@ def test_the_report_by_hand(scaling, monkeypatch, capsys):
 
 def test_a_task_without_known_rows_is_refused(scaling, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["scaling.py", "PRESET=xtreme", "OUT=none-there", "ARMS=copa", "RETRIEVAL=", "TARGETS=",
-                                     "--tokens_per_second", "1000"])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "scaling.py",
+            "PRESET=xtreme",
+            "OUT=none-there",
+            "ARMS=copa",
+            "RETRIEVAL=",
+            "TARGETS=",
+            "--tokens_per_second",
+            "1000",
+        ],
+    )
     with pytest.raises(SystemExit, match="copa: its tokens a row are not known; give --count"):
         scaling.main()
 
@@ -175,4 +223,5 @@ def test_large_epochs_have_little_padding(rows, least, most):
     real = sum(lengths[b].sum().item() for b in drawn) / sum(len(b) * lengths[b].max().item() for b in drawn)
     assert least < real < most
     means = torch.tensor([lengths[b].float().mean() for b in drawn])
-    assert abs(torch.corrcoef(torch.stack((means, torch.arange(len(means)).float())))[0, 1]) < 0.15  # not from long to short
+    # not from long to short
+    assert abs(torch.corrcoef(torch.stack((means, torch.arange(len(means)).float())))[0, 1]) < 0.15

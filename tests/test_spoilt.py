@@ -1,4 +1,5 @@
-"""Files that were spoilt since they were written: each costs its own cell, and is named; nothing else is lost, and nothing waits."""
+"""Files that were spoilt since they were written: each costs its own cell, and is named; nothing else is lost, and
+nothing waits."""
 
 import copy
 import json
@@ -12,18 +13,32 @@ import pytest
 
 from tasks import reading
 from tasks.rows import translator
-from xstilts import contrasts as cs
-from xstilts import matrix as mx
-from xstilts import page, plan, push, question, results, submission
+from xstilts import plan, push
 from xstilts.errors import UserError
+from xstilts.report import contrasts as cs
+from xstilts.report import matrix as mx
+from xstilts.report import page, question
+from xstilts.run import results
+from xstilts.xtreme import submission
 
 LANGUAGES = ("en", "de", "sw")
 ARMS, SEEDS = ("none", "mnli", "squad"), (0, 1)
-BASE = {"schema": 1, "model": "tiny", "parents": ["tiny"], "metric": "accuracy", "chance": {"accuracy": 33.3}, "at_chance": False,
-        "settings": {"model": "tiny", "model_finished": "2026-01-01", "seen_languages": ["de"], "learning_rate": 1e-5},
-        "data": [{"id": "a/b", "config": "c", "split": "test", "rows": 2, "revision": "r"}], "versions": {"python": "3.11"},
-        "command": "python run_target.py", "seconds": 1.5, "finished": "2026-01-01T00:00:00+00:00", "notes": ["a note"],
-        "measures": {"rows": 10, "steps": 3}}  # fmt: skip
+BASE = {
+    "schema": 1,
+    "model": "tiny",
+    "parents": ["tiny"],
+    "metric": "accuracy",
+    "chance": {"accuracy": 33.3},
+    "at_chance": False,
+    "settings": {"model": "tiny", "model_finished": "2026-01-01", "seen_languages": ["de"], "learning_rate": 1e-5},
+    "data": [{"id": "a/b", "config": "c", "split": "test", "rows": 2, "revision": "r"}],
+    "versions": {"python": "3.11"},
+    "command": "python run_target.py",
+    "seconds": 1.5,
+    "finished": "2026-01-01T00:00:00+00:00",
+    "notes": ["a note"],
+    "measures": {"rows": 10, "steps": 3},
+}
 PREDICTIONS = {"xnli": "neutral\nentailment\n", "tatoeba": "1\n0\n"}
 
 
@@ -35,15 +50,35 @@ def records():
             place = BASE | {"arm": arm, "seed": seed}
             if arm != "none":
                 found[f"{arm}/seed{seed}/results.json"] = place | {
-                    "phase": "intermediate", "task": arm, "form": "x", "dev": {"en": {"accuracy": 60.0}}, "scores": {}, "n": {},
-                    "mean": {}}  # fmt: skip
+                    "phase": "intermediate",
+                    "task": arm,
+                    "form": "x",
+                    "dev": {"en": {"accuracy": 60.0}},
+                    "scores": {},
+                    "n": {},
+                    "mean": {},
+                }
             scores = {language: {"accuracy": 40.0 + 5 * i + seed} for language in LANGUAGES}
-            cell = place | {"scores": scores, "n": dict.fromkeys(LANGUAGES, 2), "mean": {"accuracy": 40.0 + 5 * i + seed}}
+            cell = place | {
+                "scores": scores,
+                "n": dict.fromkeys(LANGUAGES, 2),
+                "mean": {"accuracy": 40.0 + 5 * i + seed},
+            }
             found[f"{arm}/seed{seed}/xnli/results.json"] = cell | {
-                "phase": "target", "task": "xnli", "form": "sentence_pair", "dev": {"en": {"accuracy": 50.0 + i}}}
+                "phase": "target",
+                "task": "xnli",
+                "form": "sentence_pair",
+                "dev": {"en": {"accuracy": 50.0 + i}},
+            }
             found[f"{arm}/seed{seed}/tatoeba/results.json"] = cell | {
-                "phase": "retrieval", "task": "tatoeba", "form": "retrieval", "dev": {}, "layer": 1, "pooling": "mean",
-                "layers": {str(layer): scores for layer in range(3)}}
+                "phase": "retrieval",
+                "task": "tatoeba",
+                "form": "retrieval",
+                "dev": {},
+                "layer": 1,
+                "pooling": "mean",
+                "layers": {str(layer): scores for layer in range(3)},
+            }
     return found
 
 
@@ -63,7 +98,8 @@ def lay_out(root, found):
 
 
 def read_all(root, output, plots=False):
-    """All that reads a matrix: the report, the plan, the question, the submission, the card of the push; the matrix read."""
+    """All that reads a matrix: the report, the plan, the question, the submission, the card of the push; the matrix
+    read."""
     matrix = mx.collect(root)
     if plots:
         page.write_report(matrix, output / "report", "title")
@@ -72,8 +108,10 @@ def read_all(root, output, plots=False):
         page.markdown_page(matrix, "title").encode(), page.html_page(matrix, "title", {}).encode()
     plan.report(sorted(Path(root, name) for name in records())).encode()
     spec = cs.Spec({"nli": {"E": "mnli", "M": "squad"}}, ("nli", "M"), select_languages=("en",))
-    for act in (lambda: submission.write(root, output / "submission", allow_missing=True),
-                lambda: question.words(asked := cs.ask(matrix, spec)) + str(question.tables(asked))):  # fmt: skip
+    for act in (
+        lambda: submission.write(root, output / "submission", allow_missing=True),
+        lambda: question.words(asked := cs.ask(matrix, spec)) + str(question.tables(asked)),
+    ):
         try:
             act()
         except UserError as error:
@@ -82,9 +120,38 @@ def read_all(root, output, plots=False):
 
 
 DEEP = json.loads("[" * 20 + "]" * 20)
-ODD = [None, True, -1, 0, 3, 10**400, -(10**30), 2**63, 1e308, 0.5, "", "x", "x" * 5000, "\ud800", "\0", "$a_b^$", "_x",
-       "a\nb|c", "Infinity", [], {}, [None], ["x", 3], [["x"]], {"x": None}, {"x": {"y": "z"}}, {"": []}, {"en": {"accuracy": 10**400}},
-       DEEP, {"x": DEEP}]  # fmt: skip
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    3,
+    10**400,
+    -(10**30),
+    2**63,
+    1e308,
+    0.5,
+    "",
+    "x",
+    "x" * 5000,
+    "\ud800",
+    "\0",
+    "$a_b^$",
+    "_x",
+    "a\nb|c",
+    "Infinity",
+    [],
+    {},
+    [None],
+    ["x", 3],
+    [["x"]],
+    {"x": None},
+    {"x": {"y": "z"}},
+    {"": []},
+    {"en": {"accuracy": 10**400}},
+    DEEP,
+    {"x": DEEP},
+]
 KEYS = ["x", "", "en", "0", "01", "-1", "9" * 300, "٣", "$x$", "_x", "a\nb", "\ud800", "accuracy"]
 
 
@@ -186,8 +253,12 @@ def test_whatever_lies_in_place_of_a_result_costs_its_cell_alone(tmp_path, kind)
     put(kind, root / "squad/seed0/results.json")
     matrix = read_all(root, tmp_path / "out", plots=True)
     assert len(matrix.records) == 11 and matrix.missing == [("mnli", "xnli", 1)] and len(matrix.trainings) == 3
-    assert [str(root / name) in problem for problem, name in
-            zip(matrix.problems, ("mnli/seed1/xnli/results.json", "squad/seed0/results.json"), strict=True)] == [True, True]  # fmt: skip
+    assert [
+        str(root / name) in problem
+        for problem, name in zip(
+            matrix.problems, ("mnli/seed1/xnli/results.json", "squad/seed0/results.json"), strict=True
+        )
+    ] == [True, True]
     assert (tmp_path / "out/report/index.html").is_file() and (tmp_path / "out/submission/system.json").is_file()
 
 
@@ -229,8 +300,8 @@ def test_a_spoilt_result_is_an_error_of_the_push_and_stops_no_other(tmp_path, mo
         (folder / "model.safetensors").touch()
     put("folder", folders[0] / "results.json")
     pushed = []
-    monkeypatch.setattr(push.cards, "check_push", lambda run: None)
-    monkeypatch.setattr(push.cards, "push", lambda repo, folder: pushed.append(folder))
+    monkeypatch.setattr(push.card, "check_push", lambda run: None)
+    monkeypatch.setattr(push.card, "push", lambda repo, folder: pushed.append(folder))
     monkeypatch.setattr(push, "index", lambda *_: None)
     (error,) = push.push_all("me", "matrix", folders)
     assert pushed == folders[1:] and "mnli/seed0/results.json" in error

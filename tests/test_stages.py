@@ -1,4 +1,5 @@
-"""XCOPA's two stages: Social IQa first, then COPA, with one head; begun again, a finished stage is not trained twice."""
+"""XCOPA's two stages: Social IQa first, then COPA, with one head; begun again, a finished stage is not trained
+twice."""
 
 import json
 from types import SimpleNamespace
@@ -8,24 +9,40 @@ import torch
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts.arguments import RunArguments
+from xstilts.cli.arguments import RunArguments
 
 
 @pytest.fixture
 def setting(tiny_world, tiny_model, tokenizer, tmp_path):
-    from xstilts import heads
-    from xstilts.training_arguments import training_arguments
+    from xstilts.checkpoint import heads
+    from xstilts.train.training_arguments import training_arguments
 
     run = SimpleNamespace(output_dir=str(tmp_path / "out"), seed=0)
     task = get_task("xcopa")
-    args = training_arguments(run, ["--max_steps", "2", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2",
-                                           "--report_to", "none", "--disable_tqdm", "True"],
-                                     task.defaults, metric="eval_accuracy", load_best_model_at_end=True)
+    args = training_arguments(
+        run,
+        [
+            "--max_steps",
+            "2",
+            "--per_device_train_batch_size",
+            "4",
+            "--learning_rate",
+            "1e-2",
+            "--report_to",
+            "none",
+            "--disable_tqdm",
+            "True",
+        ],
+        task.defaults,
+        metric="eval_accuracy",
+        load_best_model_at_end=True,
+    )
     torch.manual_seed(0)
     model = heads.fresh_head(task, str(tiny_model))
     data_args = SimpleNamespace(max_train_samples=None, max_eval_samples=8)
-    model_args = SimpleNamespace(model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False,
-                                 attn_implementation=None)
+    model_args = SimpleNamespace(
+        model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False, attn_implementation=None
+    )
     return task, model, args, Rows(tiny_world), tokenizer, 64, data_args, model_args
 
 
@@ -38,13 +55,15 @@ def same(one, other):
 
 
 def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting):
-    from xstilts import stages
+    from xstilts.train import stages
 
     _, model, _, rows, *_ = setting
     before = weights(model)
     assert stages.train_before(SimpleNamespace(), *setting) > 0
     after = weights(model)
-    assert not torch.equal(before["classifier.weight"], after["classifier.weight"]), "the head must be trained and handed on"
+    assert not torch.equal(before["classifier.weight"], after["classifier.weight"]), (
+        "the head must be trained and handed on"
+    )
     assert {r["id"] for r in rows.records} == {"lighteval/siqa"}
     model.load_state_dict(before)
     assert stages.train_before(SimpleNamespace(), *setting) == 0.0
@@ -52,7 +71,7 @@ def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting):
 
 
 def test_a_task_of_one_stage_is_left_alone(setting):
-    from xstilts import stages
+    from xstilts.train import stages
 
     _, model, args, rows, *more = setting
     before = weights(model)
@@ -62,11 +81,32 @@ def test_a_task_of_one_stage_is_left_alone(setting):
 
 def test_the_script_trains_both_and_leaves_no_stage_behind(cli, tiny_world, tiny_model, tmp_path):
     out = tmp_path / "xcopa"
-    done = cli("run_target.py", "--task", "xcopa", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", out,
-               "--max_steps", 2, "--per_device_train_batch_size", 4, "--max_seq_length", 64, "--languages", "en", "qaa")
+    done = cli(
+        "run_target.py",
+        "--task",
+        "xcopa",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        out,
+        "--max_steps",
+        2,
+        "--per_device_train_batch_size",
+        4,
+        "--max_seq_length",
+        64,
+        "--languages",
+        "en",
+        "qaa",
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "results.json").read_text())
-    assert {(d["id"], d["split"]) for d in record["data"]} >= {("lighteval/siqa", "train"), ("aps/super_glue", "train")}
+    assert {(d["id"], d["split"]) for d in record["data"]} >= {
+        ("lighteval/siqa", "train"),
+        ("aps/super_glue", "train"),
+    }
     assert set(record["scores"]) == {"en", "qaa"} and not list(out.glob("checkpoint-*"))
 
 

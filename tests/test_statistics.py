@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstilts import statistics
 from xstilts.errors import UserError
+from xstilts.report import statistics
 
 
 def planted(effect=0.0, seed_sd=1.0, seeds=3, languages=4, queries=300, seed=0):
@@ -48,7 +48,9 @@ def test_bootstrap_equals_the_loop(kind):
     differences = planted(3.0, seed_sd=2.0, languages=2, queries=40)
     if kind == "reciprocal ranks":  # then hardly two queries have the same row of differences
         noise = np.random.default_rng(3)
-        differences = {language: values + noise.normal(0, 20, values.shape) for language, values in differences.items()}
+        differences = {
+            language: values + noise.normal(0, 20, values.shape) for language, values in differences.items()
+        }
     fast, _ = statistics.bootstrap(differences, draws=20_000, seed=1)
     slow = slow_bootstrap(differences, 4000, seed=2)
     assert fast.mean() == pytest.approx(slow.mean(), abs=0.15)
@@ -113,7 +115,10 @@ def test_reported_interval_covers(seed_sd, query_sd):
     rng, inside = np.random.default_rng(1), 0
     for _ in range(600):
         of_seed = seed_sd * rng.standard_normal((3, 1))
-        sample = {language: of_seed + rng.normal(0, query_sd, 100) + rng.normal(0, 10, (3, 100)) for language in ("qaa", "qab")}
+        sample = {
+            language: of_seed + rng.normal(0, query_sd, 100) + rng.normal(0, 10, (3, 100))
+            for language in ("qaa", "qab")
+        }
         low, high = statistics.crossed_interval(sample)
         inside += low <= 0 <= high
     assert 0.925 < inside / 600 < 0.975  # 95 % and three standard errors
@@ -130,7 +135,9 @@ def test_p_belongs_to_its_interval():
 def test_holm_by_hand():
     # Smallest x 3, then x 2, then x 1, never falling, in the order given.
     assert statistics.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
-    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0] and statistics.holm([]) == [] and statistics.holm([0.02]) == [0.02]
+    assert (
+        statistics.holm([0.9, 0.8]) == [1.0, 1.0] and statistics.holm([]) == [] and statistics.holm([0.02]) == [0.02]
+    )
 
 
 def judge(differences, **options):
@@ -161,7 +168,9 @@ def test_a_sure_but_small_difference_is_equivalent_and_the_margin_decides():
 def test_equivalence_takes_enough_seeds_and_none_that_is_doubtful():
     for seeds in (2, 3, 5, statistics.ENOUGH_SEEDS - 1):
         found = statistics.estimate(planted(0.0, seed_sd=0.0, queries=3000, seeds=seeds), draws=200)
-        assert found.within(1.0) and statistics.verdict(found, found.p) == f"undecided (within 1 point in {seeds} seeds)"
+        assert (
+            found.within(1.0) and statistics.verdict(found, found.p) == f"undecided (within 1 point in {seeds} seeds)"
+        )
     found = statistics.estimate(planted(0.0, seed_sd=0.0, queries=1000, seeds=statistics.ENOUGH_SEEDS), draws=200)
     assert statistics.verdict(found, found.p) == "equivalent within 1 point"
     doubtful = statistics.verdict(found, found.p, doubts=["E at chance in seed 3", "M without seed 4"])
@@ -187,7 +196,9 @@ def test_a_seed_that_fails_stands_apart(seeds):
 
 def test_seeds_that_vary_alike_seldom_stand_apart():
     for sd in (0.0, 1.0, 4.0):
-        found = [statistics.stands_apart(planted(1.0, seed_sd=sd, seeds=5, queries=200, seed=seed)) for seed in range(100)]
+        found = [
+            statistics.stands_apart(planted(1.0, seed_sd=sd, seeds=5, queries=200, seed=seed)) for seed in range(100)
+        ]
         assert sum(place is not None for place in found) <= 18  # 10 are expected at most, 16 in one of 40 tries
 
 
@@ -201,7 +212,8 @@ def test_two_seeds_and_seeds_that_answer_alike_do_not_stand_apart():
 
 @pytest.mark.parametrize(("share", "loss"), [(0.0, 0.0), (0.1, 12.0), (0.2, 8.0)])
 def test_equivalence_is_seldom_wrong_where_seeds_fail(share, loss):
-    """One arm's seeds fail in a share of all trainings; the intervals alone would call the arms equivalent in most sets of three."""
+    """One arm's seeds fail in a share of all trainings; the intervals alone would call the arms equivalent in most
+    sets of three."""
     truth, wrong, by_intervals = -share * loss, 0, 0
     for replicate in range(40):
         differences = planted(0.0, seed_sd=0.0, queries=1000, languages=8, seed=replicate)
@@ -248,7 +260,9 @@ def test_every_query_gains_the_same():
 
 
 def test_wilcoxon_is_over_languages():
-    differences = {f"q{c}a": np.full((3, 5), float(gain)) for c, gain in zip("abcdef", (1, 2, 3, 4, 5, -6), strict=False)}
+    differences = {
+        f"q{c}a": np.full((3, 5), float(gain)) for c, gain in zip("abcdef", (1, 2, 3, 4, 5, -6), strict=False)
+    }
     found = statistics.estimate(differences, draws=50)
     assert found.wilcoxon_p == pytest.approx(stats.wilcoxon([1, 2, 3, 4, 5, -6]).pvalue)
 

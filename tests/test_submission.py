@@ -8,7 +8,9 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.retrieval import Pools
 from tasks.rows import Rows
-from xstilts import results, scoring, submission
+from xstilts.run import results
+from xstilts.run.predictions import write_lines
+from xstilts.xtreme import scoring, submission
 
 CONTENT = {
     "xnli": ["neutral", "entailment"],
@@ -22,14 +24,34 @@ CONTENT = {
 def put(root, arm, task, dev=None, seed=0, at_chance=False, scores=None, **changes):
     """A cell of two test rows in language qaa, with its prediction file; bucc mines three pairs of two."""
     adapter = get_task(task)
-    retrieval = {"phase": "retrieval", "layer": 2, "pooling": "mean"} if adapter.form in ("retrieval", "mining") else {}
+    retrieval = (
+        {"phase": "retrieval", "layer": 2, "pooling": "mean"} if adapter.form in ("retrieval", "mining") else {}
+    )
     folder = root / arm / f"seed{seed}" / task
-    results.write(folder / "results.json", {
-        "phase": "target", "task": task, "form": adapter.form, "arm": arm, "seed": seed, "model": f"runs/{arm}/seed{seed}",
-        "parents": ["plain"], "metric": adapter.metric, "chance": None, "at_chance": at_chance,
-        "dev": {} if dev is None else {"en": {adapter.metric: dev}}, "scores": {"qaa": scores or {adapter.metric: 50}},
-        "n": {"qaa": 2}, "settings": {}, "data": [{"id": "a/b", "config": "c", "split": "test", "rows": 2, "revision": "r"}],
-        "command": "python run_target.py", "seconds": 1.0, **retrieval, **changes})
+    results.write(
+        folder / "results.json",
+        {
+            "phase": "target",
+            "task": task,
+            "form": adapter.form,
+            "arm": arm,
+            "seed": seed,
+            "model": f"runs/{arm}/seed{seed}",
+            "parents": ["plain"],
+            "metric": adapter.metric,
+            "chance": None,
+            "at_chance": at_chance,
+            "dev": {} if dev is None else {"en": {adapter.metric: dev}},
+            "scores": {"qaa": scores or {adapter.metric: 50}},
+            "n": {"qaa": 2},
+            "settings": {},
+            "data": [{"id": "a/b", "config": "c", "split": "test", "rows": 2, "revision": "r"}],
+            "command": "python run_target.py",
+            "seconds": 1.0,
+            **retrieval,
+            **changes,
+        },
+    )
     file = folder / "predictions" / adapter.predictions_file("qaa")
     file.parent.mkdir(parents=True)
     file.write_text("\n".join(CONTENT[task]) + "\n", encoding="utf-8")
@@ -56,15 +78,21 @@ def written(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-# ---- write -----------------------------------------------------------------------------------------------------------
+# ---- write ----------------------------------------------------------------------------------------------------------
+
 
 def test_each_task_takes_the_arm_that_is_best_on_dev(runs, tmp_path):
     system = submission.write(runs, tmp_path / "out")
     assert arms(system) == {"udpos": "none", "xnli": "mnli", "bucc": "mnli", "tatoeba": "none"}
     assert system["tasks"]["xnli"]["dev"] == {"metric": "English dev accuracy", "scores": {"none": 60, "mnli": 70}}
     assert system["tasks"]["bucc"]["dev"] == {"metric": "mean dev f1", "scores": {"none": 10, "mnli": 30}}
-    assert written(tmp_path / "out") == ["bucc2018/test-qaa.tsv", "system.json", "tatoeba/test-qaa.tsv", "udpos/test-qaa.tsv",
-                                         "xnli/test-qaa.tsv"]
+    assert written(tmp_path / "out") == [
+        "bucc2018/test-qaa.tsv",
+        "system.json",
+        "tatoeba/test-qaa.tsv",
+        "udpos/test-qaa.tsv",
+        "xnli/test-qaa.tsv",
+    ]
     assert json.loads((tmp_path / "out" / "system.json").read_text()) == system
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -216,7 +244,9 @@ def test_other_tasks_of_the_matrix_are_left_out_and_said(runs, tmp_path):
 
 
 def test_command_line(runs, tmp_path, capsys):
-    assert submission.main(["write", str(runs), "--output", str(tmp_path / "out"), "--arm", "mnli", "tatoeba=none"]) == 0
+    assert (
+        submission.main(["write", str(runs), "--output", str(tmp_path / "out"), "--arm", "mnli", "tatoeba=none"]) == 0
+    )
     shown = capsys.readouterr().out
     assert "English dev accuracy: none 60.0, mnli 70.0" in shown and "4 files, seed 0" in shown
     assert submission.main(["write", str(runs), "--output", str(tmp_path / "out")]) == 2
@@ -224,7 +254,8 @@ def test_command_line(runs, tmp_path, capsys):
     assert shown.out == "" and shown.err.startswith("error: --output") and shown.err.count("\n") == 1
 
 
-# ---- gold ------------------------------------------------------------------------------------------------------------
+# ---- gold -----------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def labels(tiny_world, tmp_path_factory):
@@ -242,7 +273,7 @@ def test_gold_as_predictions_scores_100(labels, tiny_world, tmp_path):
         task = tasks[folder]
         for language in task.languages(rows):
             examples = task.load("test", language, rows)
-            submission.write_lines(tmp_path, task, language, task.lines(task.gold(examples), examples))
+            write_lines(tmp_path, task, language, task.lines(task.gold(examples), examples))
     for benchmark in benchmarks:
         scores = scoring.score(tmp_path, labels, benchmark, found_languages=True)
         for folder in set(present) & set(scoring.adapters(benchmark)):
@@ -252,10 +283,20 @@ def test_gold_as_predictions_scores_100(labels, tiny_world, tmp_path):
 def test_gold_of_answers_keeps_all_of_them_and_the_contexts(labels, tiny_world):
     examples = get_task("tydiqa").load("test", "qaa", Rows(tiny_world))
     data = json.loads((labels / "tydiqa" / "test-qaa.json").read_text())["data"]
-    found = {qa["id"]: (paragraph["context"], qa["question"], [(a["text"], a["answer_start"]) for a in qa["answers"]])
-             for article in data for paragraph in article["paragraphs"] for qa in paragraph["qas"]}
-    assert found == {row["id"]: (row["context"], row["question"],
-                                 list(zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True))) for row in examples}
+    found = {
+        qa["id"]: (paragraph["context"], qa["question"], [(a["text"], a["answer_start"]) for a in qa["answers"]])
+        for article in data
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    }
+    assert found == {
+        row["id"]: (
+            row["context"],
+            row["question"],
+            list(zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)),
+        )
+        for row in examples
+    }
     assert len({p["context"] for a in data for p in a["paragraphs"]}) == sum(len(a["paragraphs"]) for a in data)
 
 
@@ -268,7 +309,10 @@ def test_gold_of_some_tasks_and_rows(tiny_world, tmp_path, capsys):
 
 
 def test_gold_of_a_task_without_test_rows(tiny_world, tmp_path, capsys):
-    assert submission.main(["gold", "--data_root", str(tiny_world), "--output", str(tmp_path / "out"), "--tasks", "mnli"]) == 2
+    assert (
+        submission.main(["gold", "--data_root", str(tiny_world), "--output", str(tmp_path / "out"), "--tasks", "mnli"])
+        == 2
+    )
     assert "mnli: no test rows" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert submission.main(["gold", "--data_root", str(tmp_path / "empty"), "--output", str(tmp_path / "out")]) == 2
@@ -276,17 +320,18 @@ def test_gold_of_a_task_without_test_rows(tiny_world, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
 
 
-# ---- lines -----------------------------------------------------------------------------------------------------------
+# ---- lines ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("line", ["two\nlines", "a\rb", " blank before", "tab after\t"])
 def test_a_line_that_would_be_read_as_another_is_refused(tmp_path, line):
     with pytest.raises(UserError, match="line 2 would be"):
-        submission.write_lines(tmp_path, get_task("xnli"), "en", ["neutral", line])
+        write_lines(tmp_path, get_task("xnli"), "en", ["neutral", line])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_found_is_an_empty_file(tmp_path):
-    path = submission.write_lines(tmp_path, get_task("bucc"), "de", [])
+    path = write_lines(tmp_path, get_task("bucc"), "de", [])
     assert path == tmp_path / "bucc2018" / "test-de.tsv" and path.read_bytes() == b""
     assert get_task("bucc").read_lines(path) == []
 
@@ -301,8 +346,11 @@ def test_pairs_of_unknown_ids_are_refused():
 
 @pytest.mark.parametrize("odd", ["a\tb", "a\nb", "a b", ""])
 def test_ids_with_white_space_are_refused_when_they_are_read(tmp_path, odd):
-    for part, row in (("source", {"id": odd, "text": "x"}), ("target", {"id": "en-1", "text": "y"}),
-                      ("gold", {"source_id": odd, "target_id": "en-1"})):
+    for part, row in (
+        ("source", {"id": odd, "text": "x"}),
+        ("target", {"id": "en-1", "text": "y"}),
+        ("gold", {"source_id": odd, "target_id": "en-1"}),
+    ):
         folder = tmp_path / "bucc2018__qaa-en" / part
         folder.mkdir(parents=True)
         (folder / "test.jsonl").write_text(json.dumps(row) + "\n")

@@ -16,24 +16,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xstilts import results, runner
 from xstilts.errors import UserError
-from xstilts.matrix import collect
+from xstilts.report.matrix import collect
+from xstilts.run import results
 from xstilts.run.checkpoints import is_whole, last_checkpoint
 from xstilts.run.lifecycle import Run
 from xstilts.run.lock import FolderLock
+from xstilts.train import trainers
 
 ROOT = Path(__file__).resolve().parents[1]
-HOLD = ("import sys, time; from xstilts.run.lock import FolderLock; lock = FolderLock(sys.argv[1]); lock.acquire(); "
-        "print('held', flush=True); time.sleep(60)")
+HOLD = (
+    "import sys, time; from xstilts.run.lock import FolderLock; lock = FolderLock(sys.argv[1]); lock.acquire(); "
+    "print('held', flush=True); time.sleep(60)"
+)
 
 
-# ---- one process at a time -------------------------------------------------------------------------------------------
+# ---- one process at a time ------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that is at work in tmp_path."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -64,7 +70,8 @@ def test_patience_ends_and_a_file_left_by_a_killed_process_locks_nothing(holder,
 
 
 def test_a_process_that_waits_takes_no_removed_lock_file_for_its_own(tmp_path):
-    """The one before it removes the file, and a folder that is empty then too; filelock must see that it waits on nothing."""
+    """The one before it removes the file, and a folder that is empty then too; filelock must see that it waits on
+    nothing."""
     first, second, third = (FolderLock(tmp_path / "run") for _ in range(3))
     assert first.acquire(patience=0)
     waiting = threading.Thread(target=second.acquire, daemon=True)
@@ -98,7 +105,10 @@ def test_a_file_system_without_locks_is_said_to_have_none(number, tmp_path, monk
 
 def test_of_two_processes_that_train_together_both_learn_that_another_run_has_finished(holder, tmp_path, monkeypatch):
     """The first waits; the second, left to itself, would not have found a result when it looked, and begun."""
-    args, found = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False), tmp_path.parent / f"{tmp_path.name}.found"
+    args, found = (
+        SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False),
+        tmp_path.parent / f"{tmp_path.name}.found",
+    )
 
     def work(rank):
         monkeypatch.setenv("RANK", str(rank))
@@ -127,14 +137,30 @@ def test_a_released_folder_is_free_for_others(tmp_path):
     lock = FolderLock(tmp_path)
     lock.acquire()
     lock.release()
-    done = subprocess.run([sys.executable, "-c", HOLD.replace("60", "0"), str(tmp_path)], cwd=ROOT, capture_output=True, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD.replace("60", "0"), str(tmp_path)], cwd=ROOT, capture_output=True, timeout=20
+    )
     assert done.returncode == 0
 
 
-# ---- what stops a run ------------------------------------------------------------------------------------------------
+# ---- what stops a run -----------------------------------------------------------------------------------------------
 
-ARGUMENTS = ["--task", "xnli", "--max_train_samples", "16", "--max_eval_samples", "4", "--per_device_train_batch_size", "4",
-             "--num_train_epochs", "2", "--disable_tqdm", "true", "--languages", "en"]
+ARGUMENTS = [
+    "--task",
+    "xnli",
+    "--max_train_samples",
+    "16",
+    "--max_eval_samples",
+    "4",
+    "--per_device_train_batch_size",
+    "4",
+    "--num_train_epochs",
+    "2",
+    "--disable_tqdm",
+    "true",
+    "--languages",
+    "en",
+]
 
 
 @pytest.fixture
@@ -142,15 +168,24 @@ def start(tiny_model, tiny_world):
     """`start(folder)`: trains xnli, 8 steps with a checkpoint after the fourth."""
 
     def run(folder):
-        importlib.import_module("run_target").main([*ARGUMENTS, "--model_name_or_path", str(tiny_model), "--data_root", str(tiny_world),
-                                                    "--output_dir", str(folder)])
+        importlib.import_module("run_target").main(
+            [
+                *ARGUMENTS,
+                "--model_name_or_path",
+                str(tiny_model),
+                "--data_root",
+                str(tiny_world),
+                "--output_dir",
+                str(folder),
+            ]
+        )
 
     return run
 
 
 def stopped(method, at, what):
     """`method` of the trainer, which at its `at`-th call does `what(its result)` in place."""
-    calls, plain = itertools.count(1), getattr(runner.TaskTrainer, method)
+    calls, plain = itertools.count(1), getattr(trainers.TaskTrainer, method)
 
     def call(*args, **kwargs):
         found = plain(*args, **kwargs)
@@ -168,9 +203,20 @@ def fail(error):
 
 CAUSES = {
     "nan": ("compute_loss", 6, lambda loss: loss * float("nan"), "the loss is no longer a number", "step 5"),
-    "memory": ("training_step", 6, fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), "out of memory; lower",
-               "step 5"),
-    "disk": ("_save_checkpoint", 2, fail(OSError(errno.ENOSPC, "No space left on device")), "the disk may be full", "step 8"),
+    "memory": (
+        "training_step",
+        6,
+        fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
+        "out of memory; lower",
+        "step 5",
+    ),
+    "disk": (
+        "_save_checkpoint",
+        2,
+        fail(OSError(errno.ENOSPC, "No space left on device")),
+        "the disk may be full",
+        "step 8",
+    ),
 }
 
 
@@ -179,7 +225,7 @@ def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, 
     method, at, what, told, step = CAUSES[cause]
     folder = tmp_path / "none" / "seed0" / "xnli"
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, method, stopped(method, at, what))
+        patch.setattr(trainers.TaskTrainer, method, stopped(method, at, what))
         with pytest.raises(UserError) as caught:
             start(folder)
     said = str(caught.value)
@@ -187,24 +233,30 @@ def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, 
     last = folder / ("checkpoint-8" if cause == "disk" else "checkpoint-4")
     assert str(last) in said and not (folder / "results.json").exists()
     assert all(torch.isfinite(weight).all() for weight in load_file(last / "model.safetensors").values())
-    (place, kept), = results.failures(tmp_path).items()
+    ((place, kept),) = results.failures(tmp_path).items()
     assert place == "none/seed0/xnli" and told in kept
     start(folder)
     assert results.failures(tmp_path) == {} and not (folder / results.FAILED).exists()
     assert results.read(folder / "results.json")["measures"]["steps"] == 8
 
 
-# ---- file systems that take no more ------------------------------------------------------------------------------------
+# ---- file systems that take no more ---------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def disk(tmp_path):
-    """`disk(options)`: a folder that is a file system of its own; with other options the same one, what it holds kept."""
+    """`disk(options)`: a folder that is a file system of its own; with other options the same one, what it holds
+    kept."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
     def mount(options):
         mounted = folder.is_mount()
-        command = ["mount", "-o", f"remount,{options}", folder] if mounted else ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        command = (
+            ["mount", "-o", f"remount,{options}", folder]
+            if mounted
+            else ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        )
         try:
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         except OSError as error:
@@ -215,7 +267,8 @@ def disk(tmp_path):
 
     yield mount
     if folder.is_mount():
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a run that failed holds its folder until the process ends
+        # a run that failed holds its folder until the process ends
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_stops_it_in_one_line_and_with_room_it_goes_on(disk, start):
@@ -223,9 +276,15 @@ def test_a_full_disk_stops_it_in_one_line_and_with_room_it_goes_on(disk, start):
     other = folder.parent / "udpos" / "results.json"
     other.parent.mkdir(parents=True)
     other.write_text("finished before")
-    with pytest.raises(UserError, match="stopped at step 4: the folder cannot be written, the disk may be full") as caught:
+    with pytest.raises(
+        UserError, match="stopped at step 4: the folder cannot be written, the disk may be full"
+    ) as caught:
         start(folder)
-    assert "\n" not in str(caught.value) and not (folder / "results.json").exists() and other.read_text() == "finished before"
+    assert (
+        "\n" not in str(caught.value)
+        and not (folder / "results.json").exists()
+        and other.read_text() == "finished before"
+    )
     disk("size=30m")
     start(folder)
     assert results.read(folder / "results.json")["measures"]["steps"] == 8
@@ -238,9 +297,22 @@ def test_a_cache_without_room_is_said_to_be_one(size, disk, cli, tiny_model, tin
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", disk(f"size={size}"))
     folder = tmp_path / "run"
-    done = cli("run_target.py", *ARGUMENTS, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder)
+    done = cli(
+        "run_target.py",
+        *ARGUMENTS,
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        folder,
+    )
     (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert done.returncode == 2 and "Make room" in line and ("No space left on device" in line or "Not enough disk space" in line)
+    assert (
+        done.returncode == 2
+        and "Make room" in line
+        and ("No space left on device" in line or "Not enough disk space" in line)
+    )
     assert "Traceback" not in done.stderr and not folder.exists()
 
 
@@ -250,7 +322,11 @@ def test_a_cache_that_was_cut_off_is_made_anew_and_that_is_said(kind, start, tmp
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     start(tmp_path / "one")
-    files = [path for path in (tmp_path / "cache").rglob("*.arrow") if path.name.startswith("cache-") == (kind == "features")]
+    files = [
+        path
+        for path in (tmp_path / "cache").rglob("*.arrow")
+        if path.name.startswith("cache-") == (kind == "features")
+    ]
     assert len(files) > 2
     for path in files:
         os.truncate(path, path.stat().st_size // 2)
@@ -263,25 +339,32 @@ def test_a_cache_that_was_cut_off_is_made_anew_and_that_is_said(kind, start, tmp
     assert "making it anew" not in caplog.text
 
 
-@pytest.mark.parametrize("script", ["run_target.py", "run_mlm.py", "run_intermediate.py", "run_retrieval.py", "run_report.py"])
+@pytest.mark.parametrize(
+    "script", ["run_target.py", "run_mlm.py", "run_intermediate.py", "run_retrieval.py", "run_report.py"]
+)
 def test_a_folder_that_can_only_be_read(script, disk, cli, tiny_model, tiny_world):
     folder = disk("size=1m")
     results.write(folder / "none/seed0/xnli/results.json", RECORD)
     disk("ro")
-    task = {"run_target.py": ["--task", "xnli"], "run_intermediate.py": ["--tasks", "mnli"], "run_retrieval.py": ["--tasks", "tatoeba"]}
+    task = {
+        "run_target.py": ["--task", "xnli"],
+        "run_intermediate.py": ["--tasks", "mnli"],
+        "run_retrieval.py": ["--tasks", "tatoeba"],
+    }
     run = ["--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder / "none/seed0/xnli"]
     done = cli(script, *task.get(script, []), *(["--runs_dir", folder] if script == "run_report.py" else run))
     assert done.returncode == 2 and "cannot be written" in done.stderr and "Read-only file system" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-# ---- checkpoints -----------------------------------------------------------------------------------------------------
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"])
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", stopped("training_step", 6, fail(MemoryError())))
+        patch.setattr(trainers.TaskTrainer, "training_step", stopped("training_step", 6, fail(MemoryError())))
         with pytest.raises(UserError, match="checkpoint-4"):
             start(tmp_path)
     damaged = tmp_path / "checkpoint-4" / file
@@ -295,7 +378,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, t
 
 
 def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path, monkeypatch):
-    step = runner.TaskTrainer.training_step
+    step = trainers.TaskTrainer.training_step
 
     def spoil(self, model, inputs, *args, **kwargs):
         loss = step(self, model, inputs, *args, **kwargs)
@@ -303,34 +386,64 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path
             next(model.parameters()).grad.fill_(float("nan"))
         return loss
 
-    monkeypatch.setattr(runner.TaskTrainer, "training_step", spoil)
+    monkeypatch.setattr(trainers.TaskTrainer, "training_step", spoil)
     with pytest.raises(UserError, match="the weights are no longer finite numbers.*checkpoint: none"):
         start(tmp_path)
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_a_mistake_in_the_program_keeps_its_traceback(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner.TaskTrainer, "training_step", stopped("training_step", 1, fail(IndexError("list index out of range"))))
+    monkeypatch.setattr(
+        trainers.TaskTrainer, "training_step", stopped("training_step", 1, fail(IndexError("list index out of range")))
+    )
     with pytest.raises(IndexError):
         start(tmp_path)
     assert json.loads((tmp_path / results.FAILED).read_text())["cause"] == "IndexError: list index out of range"
 
 
-# ---- what the report says of it --------------------------------------------------------------------------------------
+# ---- what the report says of it -------------------------------------------------------------------------------------
 
-RECORD = {"phase": "target", "task": "xnli", "form": "sentence_pair", "arm": "none", "seed": 0, "model": "m", "parents": [],
-          "metric": "accuracy", "chance": None, "at_chance": False, "dev": {}, "scores": {"en": {"accuracy": 60}}, "n": {"en": 5},
-          "settings": {}, "data": [], "seconds": 1}
+RECORD = {
+    "phase": "target",
+    "task": "xnli",
+    "form": "sentence_pair",
+    "arm": "none",
+    "seed": 0,
+    "model": "m",
+    "parents": [],
+    "metric": "accuracy",
+    "chance": None,
+    "at_chance": False,
+    "dev": {},
+    "scores": {"en": {"accuracy": 60}},
+    "n": {"en": 5},
+    "settings": {},
+    "data": [],
+    "seconds": 1,
+}
 
 
-def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(
+    cli, tiny_model, tiny_world, tmp_path, monkeypatch
+):
     folder = tmp_path / "none/seed0/xnli"
-    command = ["run_target.py", *ARGUMENTS, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder]
+    command = [
+        "run_target.py",
+        *ARGUMENTS,
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        folder,
+    ]
     assert cli(*command, "--languages", "de").returncode == 2 and not list(tmp_path.iterdir())
     monkeypatch.setenv("MAKELEVEL", "1")
     assert cli(*command, "--languages", "de").returncode == 2
     assert [path.name for path in folder.iterdir()] == [results.FAILED]
-    assert results.failures(tmp_path) == {"none/seed0/xnli": "--languages de: xnli has no such test rows here; it has en qaa qab"}
+    assert results.failures(tmp_path) == {
+        "none/seed0/xnli": "--languages de: xnli has no such test rows here; it has en qaa qab"
+    }
     monkeypatch.setattr(sys.modules["run_target"], "parse", lambda *_, **__: [][0])
     with pytest.raises(IndexError):
         cli(*command)
@@ -338,14 +451,28 @@ def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(cli, tin
 
 
 def test_a_measurement_that_failed_says_why_until_it_succeeds(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts import measure
+    from xstilts.retrieve import measure
 
-    command = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "qaa", "--model_name_or_path", tiny_model,
-               "--data_root", tiny_world, "--output_dir", tmp_path]
+    command = [
+        "run_retrieval.py",
+        "--tasks",
+        "tatoeba",
+        "--languages",
+        "qaa",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path,
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(measure, "retrieve", lambda *_: fail(MemoryError())(None))
         done = cli(*command)
-    assert done.returncode == 2 and f"{tmp_path / 'tatoeba'} stopped: out of memory; lower --max_seq_length" in done.stderr
+    assert (
+        done.returncode == 2
+        and f"{tmp_path / 'tatoeba'} stopped: out of memory; lower --max_seq_length" in done.stderr
+    )
     assert list(results.failures(tmp_path)) == ["tatoeba"]
     assert cli(*command).returncode == 0
     assert results.failures(tmp_path) == {} and not (tmp_path / "tatoeba" / results.FAILED).exists()
@@ -358,10 +485,14 @@ def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_trainin
     for task, finished in (("xnli", parent["finished"]), ("udpos", "2001-01-01T00:00:00+00:00")):
         settings = {"model": str(folder), "model_finished": finished}
         results.write(folder / task / "results.json", RECORD | {"arm": "mnli", "task": task, "settings": settings})
-    assert collect(tmp_path).problems == [f"mnli/seed0/udpos started from an earlier training of {folder}; delete its results.json and "
-                                          "run it again."]
+    assert collect(tmp_path).problems == [
+        f"mnli/seed0/udpos started from an earlier training of {folder}; delete its results.json and run it again."
+    ]
     results.write_text(folder / "panx" / "run.json", "{}")
-    assert "mnli/seed0/panx was begun and has no result: it was killed, or is still at work." in collect(tmp_path).problems
+    assert (
+        "mnli/seed0/panx was begun and has no result: it was killed, or is still at work."
+        in collect(tmp_path).problems
+    )
 
 
 def test_the_report_lists_what_failed_and_why(tmp_path):

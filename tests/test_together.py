@@ -1,17 +1,28 @@
-"""Several processes of one measurement: what they embed together is what the measurement will ask for, and nothing is left behind."""
+"""Several processes of one measurement: what they embed together is what the measurement will ask for, and nothing is
+left behind."""
 
 import pytest
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import measure, processes, together
-from xstilts.arguments import DataArguments, RetrievalArguments
-from xstilts.embedding import Encoder
+from xstilts.cli.arguments import DataArguments, RetrievalArguments
+from xstilts.retrieve import measure, together
+from xstilts.retrieve.embedding import Encoder
+from xstilts.run import processes
 
 
-@pytest.mark.parametrize("name, options", [
-    ("tatoeba", {}), ("tatoeba", {"select_on": "tatoeba:qaa"}), ("bucc", {}), ("bucc", {"select_on": "bucc:dev"}), ("lareqa", {}),
-    ("ntrex", {"pairs": "all"}), ("tatoeba", {"index": "Flat"})])
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("tatoeba", {}),
+        ("tatoeba", {"select_on": "tatoeba:qaa"}),
+        ("bucc", {}),
+        ("bucc", {"select_on": "bucc:dev"}),
+        ("lareqa", {}),
+        ("ntrex", {"pairs": "all"}),
+        ("tatoeba", {"index": "Flat"}),
+    ],
+)
 def test_the_plan_is_what_is_embedded(name, options, tiny_model, tiny_world, tmp_path, monkeypatch):
     how = RetrievalArguments(tasks=[name], layer="all", report_layer=1, **options)
     if how.index:
@@ -25,7 +36,9 @@ def test_the_plan_is_what_is_embedded(name, options, tiny_model, tiny_world, tmp
     languages = [language for language in task.languages(rows) if language not in headline.held_out]
     examples = measure.read(task, rows, languages, how)
     planned, asked = [], []
-    monkeypatch.setattr(together, "fill_cache", lambda encoder, sentences, folder, desc: planned.append((sentences, desc)))
+    monkeypatch.setattr(
+        together, "fill_cache", lambda encoder, sentences, folder, desc: planned.append((sentences, desc))
+    )
     together.embed_all(encoder, str(tmp_path), prompts, headline, [(task, examples)], how)
     plain = measure.embedder(encoder, None, prompts)
 

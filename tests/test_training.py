@@ -22,17 +22,21 @@ from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts import heads, mixture, results, runner
-from xstilts.arguments import RunArguments
+from xstilts.checkpoint import heads
+from xstilts.checkpoint.tokenizer import load_tokenizer
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
+from xstilts.run import inputs, results
 from xstilts.run import settings as run_settings
 from xstilts.run.record import Record
-from xstilts.training_arguments import training_arguments
+from xstilts.train import featurizing, mixture, runner, trainers
+from xstilts.train.training_arguments import training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# ---- loss and gradient -----------------------------------------------------------------------------------------------
+# ---- loss and gradient ----------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="session")
 def still_model(once, tiny_model):
@@ -76,25 +80,48 @@ def test_the_step_moves_the_weights(head, still_model, whole_steps):
 
 def test_two_processes_change_neither_loss_nor_gradient(still_model, whole_steps, tmp_path):
     """Two processes of 4 rows, accumulated twice; every head in one start."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tests" / "one_step.py",
-               still_model, "4", "2", tmp_path / "steps.pt"]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        ROOT / "tests" / "one_step.py",
+        still_model,
+        "4",
+        "2",
+        tmp_path / "steps.pt",
+    ]
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for head, step in torch.load(tmp_path / "steps.pt").items():
         assert_same_step(whole_steps[head], step)
 
 
-# ---- heads -----------------------------------------------------------------------------------------------------------
+# ---- heads ----------------------------------------------------------------------------------------------------------
 
-SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-         "max_position_embeddings": 34}
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 34,
+}
 TRANSFERS = {  # what was trained -> what is trained next: all that goes wrong with a plain from_pretrained
     "3 labels -> 3 labels": (SequenceClassification, XLMRobertaConfig(**SIZES, num_labels=3), "xnli"),
     "3 labels -> span": (SequenceClassification, XLMRobertaConfig(**SIZES, num_labels=3), "squad"),
     "tags -> multiple choice": (TokenClassification, XLMRobertaConfig(**SIZES, num_labels=17), "hellaswag"),
     "tags -> tags": (TokenClassification, XLMRobertaConfig(**SIZES, num_labels=17), "udpos"),
     "BERT 17 labels -> 17 tags": (BertForSequenceClassification, BertConfig(**SIZES, num_labels=17), "udpos"),
-    "BERT 3 labels -> multiple choice": (BertForSequenceClassification, BertConfig(**SIZES, num_labels=3), "hellaswag"),
+    "BERT 3 labels -> multiple choice": (
+        BertForSequenceClassification,
+        BertConfig(**SIZES, num_labels=3),
+        "hellaswag",
+    ),
 }
 
 
@@ -114,7 +141,9 @@ def test_fresh_head_on_the_same_encoder(transfer, tmp_path):
     matrices = [k for k in after if not k.startswith(f"{new.base_model_prefix}.") and after[k].dim() > 1]
     assert matrices
     for name in matrices:  # biases begin as zeros anyway
-        assert name not in before or before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
+        assert (
+            name not in before or before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
+        )
     if task.labels:
         assert [new.config.id2label[i] for i in range(task.num_labels)] == list(task.labels)
 
@@ -134,16 +163,47 @@ def test_frozen_embeddings_stay(tiny_model):
     assert frozen and all(".embeddings." in n for n in frozen)
 
 
-# ---- runs ------------------------------------------------------------------------------------------------------------
+# ---- runs -----------------------------------------------------------------------------------------------------------
 
-SMALL = ["--max_train_samples", "24", "--max_eval_samples", "5", "--per_device_train_batch_size", "8", "--num_train_epochs", "2",
-         "--learning_rate", "1e-3", "--disable_tqdm", "true"]
+SMALL = [
+    "--max_train_samples",
+    "24",
+    "--max_eval_samples",
+    "5",
+    "--per_device_train_batch_size",
+    "8",
+    "--num_train_epochs",
+    "2",
+    "--learning_rate",
+    "1e-3",
+    "--disable_tqdm",
+    "true",
+]
 RUNS = {  # script and arguments; 6 steps (12 of the mixture), checkpoints in between
-    "target": ("run_target.py", ["--task", "xquad", "--max_seq_length", "48", "--save_strategy", "steps", "--save_steps", "4"]),
+    "target": (
+        "run_target.py",
+        ["--task", "xquad", "--max_seq_length", "48", "--save_strategy", "steps", "--save_steps", "4"],
+    ),
     "best": ("run_target.py", ["--task", "udpos"]),
-    "mixture": ("run_intermediate.py", ["--tasks", "mnli", "squad", "hellaswag", "--save_strategy", "steps", "--save_steps", "8"]),
-    "mlm": ("run_mlm.py", ["--config_name", "CONFIG", "--vocab_size", "300", "--max_train_samples", "12", "--save_strategy", "steps",
-                            "--save_steps", "4"]),
+    "mixture": (
+        "run_intermediate.py",
+        ["--tasks", "mnli", "squad", "hellaswag", "--save_strategy", "steps", "--save_steps", "8"],
+    ),
+    "mlm": (
+        "run_mlm.py",
+        [
+            "--config_name",
+            "CONFIG",
+            "--vocab_size",
+            "300",
+            "--max_train_samples",
+            "12",
+            "--save_strategy",
+            "steps",
+            "--save_steps",
+            "4",
+        ],
+    ),
 }
 
 
@@ -151,14 +211,33 @@ RUNS = {  # script and arguments; 6 steps (12 of the mixture), checkpoints in be
 def start(tiny_model, tiny_world, tmp_path_factory):
     """`start(run, folder, *more)`: runs one of RUNS in this process."""
     config = tmp_path_factory.mktemp("sizes") / "sizes.json"
-    config.write_text(json.dumps({"model_type": "xlm-roberta", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                                  "intermediate_size": 16, "max_position_embeddings": 66}))
+    config.write_text(
+        json.dumps(
+            {
+                "model_type": "xlm-roberta",
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 16,
+                "max_position_embeddings": 66,
+            }
+        )
+    )
 
     def run(name, folder, *more):
         script, own = RUNS[name]
         own = [str(config) if a == "CONFIG" else a for a in own]
         model = [] if name == "mlm" else ["--model_name_or_path", str(tiny_model)]
-        arguments = [*SMALL, *own, *model, "--data_root", str(tiny_world), "--output_dir", str(folder), *map(str, more)]
+        arguments = [
+            *SMALL,
+            *own,
+            *model,
+            "--data_root",
+            str(tiny_world),
+            "--output_dir",
+            str(folder),
+            *map(str, more),
+        ]
         importlib.import_module(script.removesuffix(".py")).main(arguments)
 
     return run
@@ -188,7 +267,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
     "best" goes on at the beginning of an epoch, "mixture" in the middle of the first, the others of the second.
     """
     calls = itertools.count(1)
-    step = runner.TaskTrainer.training_step
+    step = trainers.TaskTrainer.training_step
 
     def interrupted(*args, **kwargs):
         if next(calls) == stop:
@@ -196,7 +275,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
         return step(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", interrupted)
+        patch.setattr(trainers.TaskTrainer, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             start(name, tmp_path)
     assert list(tmp_path.glob("checkpoint-*")) and not (tmp_path / "results.json").exists()
@@ -204,7 +283,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
         start(name, tmp_path, "--learning_rate", "2e-3")
     begun = next(calls)
     with monkeypatch.context() as patch:
-        patch.setattr(runner.TaskTrainer, "training_step", lambda *a, **k: (next(calls), step(*a, **k))[1])
+        patch.setattr(trainers.TaskTrainer, "training_step", lambda *a, **k: (next(calls), step(*a, **k))[1])
         start(name, tmp_path)
     whole = finished(name)
     record, other = results.read(whole / "results.json"), results.read(tmp_path / "results.json")
@@ -241,9 +320,11 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     assert run_settings.parent(str(parent)) == {} and run_settings.outdated(record, settings) is None
     (parent / "results.json").write_text(json.dumps(record.to_dict() | {"finished": "2999-01-01T00:00:00+00:00"}))
     settings |= run_settings.parent(str(parent))
-    assert "was trained again" in run_settings.outdated(record, settings)  # a record that does not say of when its parent was
+    # a record that does not say of when its parent was
+    assert "was trained again" in run_settings.outdated(record, settings)
     record = replace(record, settings=record.settings | {"model_finished": settings["model_finished"]})
-    assert run_settings.outdated(record, settings) is None  # the clock was ahead when the parent was trained: it is the same one
+    # the clock was ahead when the parent was trained: it is the same one
+    assert run_settings.outdated(record, settings) is None
     record = replace(record, settings=record.settings | {"model_finished": "2998-01-01T00:00:00+00:00"})
     assert "was trained again" in run_settings.outdated(record, settings)
     settings.pop("model_finished")
@@ -267,7 +348,7 @@ def test_scores_follow_from_the_predictions(name, finished, tiny_world):
     record = results.read(folder / "results.json")
     task, rows = get_task(record["task"]), Rows(tiny_world)
     for language, scores in record["scores"].items():
-        examples = runner.first(task.load("test", language, rows), 5)
+        examples = inputs.first(task.load("test", language, rows), 5)
         text = (folder / "predictions" / task.predictions_file(language)).read_text()
         if task.form == "span":
             predictions = [json.loads(text)[i] for i in examples["id"]]
@@ -279,13 +360,14 @@ def test_scores_follow_from_the_predictions(name, finished, tiny_world):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_finished_folder_is_a_plain_checkpoint(name, finished):
-    """config, weights, tokenizer, card, result; AutoModel finds every weight of the encoder and no stranger among them."""
+    """config, weights, tokenizer, card, result; AutoModel finds every weight of the encoder and no stranger among
+    them."""
     folder = finished(name)
     model, info = AutoModel.from_pretrained(folder, add_pooling_layer=name == "mixture", output_loading_info=True)
     assert not info["missing_keys"] and not info["mismatched_keys"]
     if name == "mixture":  # the others carry the head of their own class
         assert not info["unexpected_keys"]
-    assert heads.load_tokenizer(str(folder)).is_fast
+    assert load_tokenizer(str(folder)).is_fast
     assert (folder / "README.md").read_text().startswith("---\n")
     assert not list(folder.glob("*.bin")) and not list(folder.glob("checkpoint-*"))
     record = results.read(folder / "results.json")
@@ -293,9 +375,9 @@ def test_a_finished_folder_is_a_plain_checkpoint(name, finished):
     assert str(ROOT) not in json.dumps(record["data"])
 
 
-# ---- the cache of features -------------------------------------------------------------------------------------------
+# ---- the cache of features ------------------------------------------------------------------------------------------
 
-ADAPTER = '''
+ADAPTER = """
 from tasks.sentence_pair import XNLI
 
 
@@ -305,7 +387,7 @@ class Counting(XNLI):
     def featurize(self, batch, *args, **kwargs):
         Counting.calls += 1
         return super().featurize(PREPARED, *args, **kwargs)
-'''
+"""
 
 
 @pytest.fixture
@@ -328,13 +410,14 @@ def adapter(tmp_path, monkeypatch):
 
 
 def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
-    """A second time from the cache; anew for another length, tokenizer, rows, purpose, or line in the adapter's source."""
+    """A second time from the cache; anew for another length, tokenizer, rows, purpose, or line in the adapter's
+    source."""
     task = adapter("batch")
     rows = Rows(tiny_world)
 
     def made(task, tokenizer=tokenizer, length=60, language="en", train=False):
         before = type(task).calls
-        features = runner.featurize(task, task.load("test", language, rows), tokenizer, length, train, "test")
+        features = featurizing.featurize(task, task.load("test", language, rows), tokenizer, length, train, "test")
         return type(task).calls > before, features
 
     assert made(task)[0] and not made(task)[0]
@@ -342,7 +425,7 @@ def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
     assert not made(task)[0], "what a tokenizer was last used for is no part of what it is"
     assert made(task, length=61)[0] and not made(task, length=61)[0]
     assert made(task, language="qaa")[0] and made(task, train=True)[0]
-    other = heads.load_tokenizer(str(tiny_model))
+    other = load_tokenizer(str(tiny_model))
     other.add_tokens(["Ardale"])
     assert made(task, tokenizer=other)[0] and not made(task)[0]
     plain = made(task)[1]["input_ids"][:]
@@ -352,7 +435,8 @@ def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
     assert not made(adapter("batch"))[0]
 
 
-# ---- mixtures --------------------------------------------------------------------------------------------------------
+# ---- mixtures -------------------------------------------------------------------------------------------------------
+
 
 def sampler(sizes, batch=4, per_step=2, cap=None, temperature=1.0, seed=0):
     lengths = {f"task{i}": [1 + (7 * k) % 50 for k in range(n)] for i, n in enumerate(sizes)}
@@ -375,8 +459,15 @@ def test_every_step_is_wholly_one_task():
     assert len(set().union(*steps)) == 3
 
 
-@pytest.mark.parametrize("cap, temperature, expected", [
-    (None, 1.0, [0.8, 0.2]), (2000, 1.0, [0.5, 0.5]), (None, 2.0, [2 / 3, 1 / 3]), (4000, 2.0, [2**0.5 / (1 + 2**0.5), 1 / (1 + 2**0.5)])])
+@pytest.mark.parametrize(
+    "cap, temperature, expected",
+    [
+        (None, 1.0, [0.8, 0.2]),
+        (2000, 1.0, [0.5, 0.5]),
+        (None, 2.0, [2 / 3, 1 / 3]),
+        (4000, 2.0, [2**0.5 / (1 + 2**0.5), 1 / (1 + 2**0.5)]),
+    ],
+)
 def test_proportions_follow_cap_and_temperature(cap, temperature, expected):
     """p ~ min(n, cap) ** (1 / T), for 8,000 and 2,000 examples."""
     sizes = [8000, 2000]
@@ -405,14 +496,14 @@ def test_a_task_is_gone_through_before_it_repeats():
 def test_mixture_trains_one_task_a_step_in_another_order_each_epoch(start, tmp_path, monkeypatch):
     """As above through the Trainer's own loop, which must tell the sampler its epoch."""
     seen = []
-    compute = runner.TaskTrainer.compute_loss
+    compute = trainers.TaskTrainer.compute_loss
 
     def watch(self, model, inputs, *args, **kwargs):
         if "task" in inputs:  # not the dev scores afterwards
             seen.append((inputs["task"], inputs["input_ids"].flatten().tolist()))
         return compute(self, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(runner.TaskTrainer, "compute_loss", watch)
+    monkeypatch.setattr(trainers.TaskTrainer, "compute_loss", watch)
     start("mixture", tmp_path, "--gradient_accumulation_steps", "3", "--per_device_train_batch_size", "4")
     tasks = [task for task, _ in seen]
     assert len(tasks) == 2 * 3 * 2 * 3  # epochs x tasks x steps of each x accumulation
@@ -439,16 +530,30 @@ def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_pa
 
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts import heads, runner
+    from xstilts.checkpoint import heads
+    from xstilts.checkpoint.tokenizer import load_tokenizer
+    from xstilts.train import featurizing, trainers
 
-    task, tokenizer = get_task("udpos"), heads.load_tokenizer(str(tiny_model))
+    task, tokenizer = get_task("udpos"), load_tokenizer(str(tiny_model))
     model = heads.fresh_head(task, str(tiny_model)).eval()
     examples = task.load("test", "en", Rows(tiny_world))
-    features = runner.featurize(task, examples, tokenizer, 64, False, "order")
-    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, train_sampling_strategy="group_by_length",
-                             per_device_eval_batch_size=3, label_names=["labels"], report_to="none")
-    trainer = runner.TaskTrainer(model=model, args=args, task=task, dev=(examples, features), processing_class=tokenizer,
-                                 data_collator=task.collator(tokenizer))
+    features = featurizing.featurize(task, examples, tokenizer, 64, False, "order")
+    args = TrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        train_sampling_strategy="group_by_length",
+        per_device_eval_batch_size=3,
+        label_names=["labels"],
+        report_to="none",
+    )
+    trainer = trainers.TaskTrainer(
+        model=model,
+        args=args,
+        task=task,
+        dev=(examples, features),
+        processing_class=tokenizer,
+        data_collator=task.collator(tokenizer),
+    )
     logits = trainer.logits(features)
     assert len({len(ids) for ids in features["input_ids"]}) > 3
     for row, ids in zip(logits, features["input_ids"], strict=True):
@@ -462,7 +567,10 @@ def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     run = RunArguments(output_dir=str(tmp_path))
     args = training_arguments(run, ["--bf16", "false"], {})
-    assert args.mixed_precision == "no" and "accelerate was told to train in bf16; --bf16 and --fp16 decide: fp32." in caplog.text
+    assert (
+        args.mixed_precision == "no"
+        and "accelerate was told to train in bf16; --bf16 and --fp16 decide: fp32." in caplog.text
+    )
     assert training_arguments(run, ["--bf16", "true"], {}).mixed_precision == "bf16"
 
 
@@ -471,6 +579,8 @@ def test_checkpoints_by_steps_are_each_scored_where_the_best_is_chosen(tmp_path)
     run, chosen = RunArguments(output_dir=str(tmp_path)), {"metric": "eval_f1", "load_best_model_at_end": True}
     args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40"], {}, **chosen)
     assert (args.eval_strategy, args.eval_steps) == ("steps", 40)
-    args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40", "--eval_steps", "20"], {}, **chosen)
+    args = training_arguments(
+        run, ["--save_strategy", "steps", "--save_steps", "40", "--eval_steps", "20"], {}, **chosen
+    )
     assert (args.save_steps, args.eval_steps) == (40, 20)
     assert training_arguments(run, [], {}, **chosen).eval_strategy == "epoch"

@@ -1,4 +1,5 @@
-"""Every field of transformers' TrainingArguments is taken, refused with a word, or harmless; none does nothing in silence."""
+"""Every field of transformers' TrainingArguments is taken, refused with a word, or harmless; none does nothing in
+silence."""
 
 import contextlib
 import dataclasses
@@ -14,31 +15,35 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from xstilts import dual_encoder, mixture
-from xstilts.arguments import ModelArguments, RunArguments
+from xstilts.cli.arguments import ModelArguments, RunArguments
 from xstilts.errors import UserError, first_line
 from xstilts.run.settings import as_json, compare, settings_of
-from xstilts.training_arguments import NEEDS, OURS, REFUSED, training_arguments
+from xstilts.train import dual_encoder, mixture
+from xstilts.train.training_arguments import NEEDS, OURS, REFUSED, training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# ---- the table: a field that a new version of transformers brings is missing here until somebody has decided ----------------
+# ---- the table: a field that a new version of transformers brings is missing here until somebody has decided --------
 
 TAKEN = """
-per_device_train_batch_size num_train_epochs max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps optim optim_args
-weight_decay adam_beta1 adam_beta2 adam_epsilon optim_target_modules gradient_accumulation_steps average_tokens_across_devices
-max_grad_norm bf16 fp16 tf32 activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing
-gradient_checkpointing_kwargs torch_compile torch_compile_backend torch_compile_mode neftune_noise_alpha torch_empty_cache_steps
-logging_strategy logging_steps logging_first_step log_level log_level_replica log_on_each_node disable_tqdm report_to run_name project
-trackio_space_id trackio_bucket_id trackio_static_space_id eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start
-eval_accumulation_steps save_strategy save_steps save_total_limit load_best_model_at_end metric_for_best_model greater_is_better
-full_determinism data_seed use_cpu dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
-dataloader_multiprocessing_context train_sampling_strategy ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers
-ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed skip_memory_metrics
+per_device_train_batch_size num_train_epochs max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps
+optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon optim_target_modules gradient_accumulation_steps
+average_tokens_across_devices max_grad_norm bf16 fp16 tf32 activation_checkpointing activation_checkpointing_kwargs
+gradient_checkpointing gradient_checkpointing_kwargs torch_compile torch_compile_backend torch_compile_mode
+neftune_noise_alpha torch_empty_cache_steps logging_strategy logging_steps logging_first_step log_level
+log_level_replica log_on_each_node disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id
+trackio_static_space_id eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start
+eval_accumulation_steps save_strategy save_steps save_total_limit load_best_model_at_end metric_for_best_model
+greater_is_better full_determinism data_seed use_cpu dataloader_num_workers dataloader_pin_memory
+dataloader_persistent_workers dataloader_prefetch_factor dataloader_multiprocessing_context train_sampling_strategy
+ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout fsdp
+fsdp_config deepspeed skip_memory_metrics
 """.split()
 HARMLESS = {
     "logging_nan_inf_filter": "a training stops at such a loss, so that none is ever left out of the log",
-    "do_train": "true is what happens; false is refused", "do_eval": "as do_train", "do_predict": "as do_train",
+    "do_train": "true is what happens; false is refused",
+    "do_eval": "as do_train",
+    "do_predict": "as do_train",
     "local_rank": "an old launcher's word, which it gives in the environment too",
 }
 
@@ -47,11 +52,14 @@ def test_every_field_has_been_decided_on():
     fields = {f.name for f in dataclasses.fields(TrainingArguments)}
     decided = [*TAKEN, *HARMLESS, *REFUSED, *OURS]
     assert sorted(decided) == sorted(set(decided)), "decided on twice"
-    assert fields == set(decided), f"undecided: {fields - set(decided)}; gone from transformers: {set(decided) - fields}"
+    assert fields == set(decided), (
+        f"undecided: {fields - set(decided)}; gone from transformers: {set(decided) - fields}"
+    )
     assert set(NEEDS) <= set(TAKEN) and set(mixture.REFUSED) <= set(TAKEN) and set(dual_encoder.REFUSED) <= set(TAKEN)
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------------
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
 
 def made(*argv, metric="eval_f1", defaults=None, **fixed):
     return training_arguments(RunArguments(output_dir="unused"), list(map(str, argv)), defaults or {}, metric, **fixed)
@@ -68,7 +76,8 @@ def another(name: str) -> str:
     """A value that is not the field's default."""
     default = next(f.default for f in dataclasses.fields(TrainingArguments) if f.name == name)
     return {"hub_strategy": "end", "label_smoothing_factor": "0.1", "debug": "underflow_overflow"}.get(
-        name, str(not default) if isinstance(default, bool) else "some")
+        name, str(not default) if isinstance(default, bool) else "some"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if name != "include_num_input_tokens_seen"])
@@ -91,27 +100,55 @@ def test_a_token_is_in_no_message():
 
 
 def test_the_default_of_what_is_not_taken_may_be_given():
-    made("--label_smoothing_factor", "0", "--dataloader_drop_last", "false", "--hub_strategy", "every_save", "--label_names", "labels",
-         "--remove_unused_columns", "true", "--do_train", "--do_eval", "true")
+    made(
+        "--label_smoothing_factor",
+        "0",
+        "--dataloader_drop_last",
+        "false",
+        "--hub_strategy",
+        "every_save",
+        "--label_names",
+        "labels",
+        "--remove_unused_columns",
+        "true",
+        "--do_train",
+        "--do_eval",
+        "true",
+    )
 
 
-@pytest.mark.parametrize("argv, told", [
-    ("--save_steps 3", "--save_strategy steps"), ("--eval_steps 3", "--eval_strategy steps"), ("--eval_delay 1", "--eval_strategy"),
-    ("--logging_steps 3 --logging_strategy epoch", "--logging_strategy steps"),
-    ("--metric_for_best_model f1", "--load_best_model_at_end"), ("--greater_is_better false", "--load_best_model_at_end"),
-    ('--activation_checkpointing_kwargs {"use_reentrant":false}', "--activation_checkpointing"),
-    ('--gradient_checkpointing_kwargs {"use_reentrant":false}', "--activation_checkpointing"),
-    ("--dataloader_persistent_workers true", "--dataloader_num_workers"), ("--dataloader_prefetch_factor 2", "--dataloader_num_workers"),
-    ("--dataloader_multiprocessing_context fork", "--dataloader_num_workers"),
-    ("--warmup_steps 10 --lr_scheduler_type constant", "constant_with_warmup"),
-    ('--lr_scheduler_kwargs {"a":1} --lr_scheduler_type constant', "--lr_scheduler_type"),
-    ("--optim_target_modules query", "--optim"), ("--fsdp_config x.json", "--fsdp"), ("--ddp_timeout 60", "several processes"),
-    ("--fp16 true --use_cpu true", "GPU"), ("--run_name x", "--report_to"), ("--project x", "trackio"),
-    ("--trackio_space_id x", "trackio"), ("--trackio_bucket_id x", "trackio"), ("--trackio_static_space_id x", "trackio"),
-    # what the optimizer does not look at
-    ("--optim adafactor --adam_beta1 0.8", "adafactor"), ("--optim sgd --adam_epsilon 1e-7", "sgd"), ("--optim_args a=1", "a=1"),
-    ("--optim sgd --optim_args momentum=0.5,foo=1", "foo=1"),
-])
+@pytest.mark.parametrize(
+    "argv, told",
+    [
+        ("--save_steps 3", "--save_strategy steps"),
+        ("--eval_steps 3", "--eval_strategy steps"),
+        ("--eval_delay 1", "--eval_strategy"),
+        ("--logging_steps 3 --logging_strategy epoch", "--logging_strategy steps"),
+        ("--metric_for_best_model f1", "--load_best_model_at_end"),
+        ("--greater_is_better false", "--load_best_model_at_end"),
+        ('--activation_checkpointing_kwargs {"use_reentrant":false}', "--activation_checkpointing"),
+        ('--gradient_checkpointing_kwargs {"use_reentrant":false}', "--activation_checkpointing"),
+        ("--dataloader_persistent_workers true", "--dataloader_num_workers"),
+        ("--dataloader_prefetch_factor 2", "--dataloader_num_workers"),
+        ("--dataloader_multiprocessing_context fork", "--dataloader_num_workers"),
+        ("--warmup_steps 10 --lr_scheduler_type constant", "constant_with_warmup"),
+        ('--lr_scheduler_kwargs {"a":1} --lr_scheduler_type constant', "--lr_scheduler_type"),
+        ("--optim_target_modules query", "--optim"),
+        ("--fsdp_config x.json", "--fsdp"),
+        ("--ddp_timeout 60", "several processes"),
+        ("--fp16 true --use_cpu true", "GPU"),
+        ("--run_name x", "--report_to"),
+        ("--project x", "trackio"),
+        ("--trackio_space_id x", "trackio"),
+        ("--trackio_bucket_id x", "trackio"),
+        ("--trackio_static_space_id x", "trackio"),
+        # what the optimizer does not look at
+        ("--optim adafactor --adam_beta1 0.8", "adafactor"),
+        ("--optim sgd --adam_epsilon 1e-7", "sgd"),
+        ("--optim_args a=1", "a=1"),
+        ("--optim sgd --optim_args momentum=0.5,foo=1", "foo=1"),
+    ],
+)
 def test_what_would_do_nothing_says_what_it_needs(argv, told):
     flag, value, *_ = argv.split()
     said = refused(*argv.split())
@@ -124,18 +161,55 @@ def test_every_need_is_tried_above():
     assert [name for name in NEEDS if f"--{name} " not in tried] == []
 
 
-@pytest.mark.parametrize("argv", [
-    "--logging_steps 1e309", "--save_steps 1e309", "--eval_steps -1e309", "--learning_rate inf", "--eval_delay nan", "--eval_delay -3",
-    *(f"--{name} 1000000000000000000000000000000" for name in (
-        "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps", "save_total_limit",
-        "dataloader_num_workers", "eval_accumulation_steps", "data_seed", "torch_empty_cache_steps", "ddp_timeout")),
-    "--num_train_epochs 1e300", "--warmup_steps 1e300", "--weight_decay 1e308", "--neftune_noise_alpha -5", "--ddp_timeout -1",
-    "--lr_scheduler_kwargs {bad", "--lr_scheduler_kwargs [1]", '--lr_scheduler_kwargs {"a":1}',
-    '--activation_checkpointing_kwargs {"nope":1} --activation_checkpointing true', "--activation_checkpointing_kwargs x",
-    "--torch_compile_backend bogus", "--torch_compile_mode bogus", "--report_to bogus", "--dataloader_multiprocessing_context bogus",
-    "--dataloader_prefetch_factor 0 --dataloader_num_workers 1", "--optim_args foo", "--train_sampling_strategy batch_rebalance",
-    "--do_train false", "--do_eval false", "--do_predict false", "--deepspeed nowhere.json", "--fsdp bogus", "--tf32 true",
-])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--logging_steps 1e309",
+        "--save_steps 1e309",
+        "--eval_steps -1e309",
+        "--learning_rate inf",
+        "--eval_delay nan",
+        "--eval_delay -3",
+        *(
+            f"--{name} 1000000000000000000000000000000"
+            for name in (
+                "per_device_train_batch_size",
+                "per_device_eval_batch_size",
+                "gradient_accumulation_steps",
+                "max_steps",
+                "save_total_limit",
+                "dataloader_num_workers",
+                "eval_accumulation_steps",
+                "data_seed",
+                "torch_empty_cache_steps",
+                "ddp_timeout",
+            )
+        ),
+        "--num_train_epochs 1e300",
+        "--warmup_steps 1e300",
+        "--weight_decay 1e308",
+        "--neftune_noise_alpha -5",
+        "--ddp_timeout -1",
+        "--lr_scheduler_kwargs {bad",
+        "--lr_scheduler_kwargs [1]",
+        '--lr_scheduler_kwargs {"a":1}',
+        '--activation_checkpointing_kwargs {"nope":1} --activation_checkpointing true',
+        "--activation_checkpointing_kwargs x",
+        "--torch_compile_backend bogus",
+        "--torch_compile_mode bogus",
+        "--report_to bogus",
+        "--dataloader_multiprocessing_context bogus",
+        "--dataloader_prefetch_factor 0 --dataloader_num_workers 1",
+        "--optim_args foo",
+        "--train_sampling_strategy batch_rebalance",
+        "--do_train false",
+        "--do_eval false",
+        "--do_predict false",
+        "--deepspeed nowhere.json",
+        "--fsdp bogus",
+        "--tf32 true",
+    ],
+)
 def test_what_was_a_traceback_or_no_training_is_refused_by_name(argv):
     if argv == "--tf32 true" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -147,13 +221,19 @@ def test_nested_settings_of_any_depth_are_one_line():
 
 
 def test_a_message_that_goes_on_in_a_list_is_not_cut_off():
-    error = ValueError("the two must match, but found\n- Evaluation strategy: steps\n- Save strategy: epoch\nSee the docs.")
+    error = ValueError(
+        "the two must match, but found\n- Evaluation strategy: steps\n- Save strategy: epoch\nSee the docs."
+    )
     assert first_line(error).endswith("but found - Evaluation strategy: steps - Save strategy: epoch")
-    assert first_line(ValueError("one of:\n(1) a file,\n(2) a slow one.\nYou need more")) == "one of: (1) a file, (2) a slow one."
+    assert (
+        first_line(ValueError("one of:\n(1) a file,\n(2) a slow one.\nYou need more"))
+        == "one of: (1) a file, (2) a slow one."
+    )
     assert first_line(ValueError("done.\nand details")) == "done."
 
 
-# ---- dev scores during a training ----------------------------------------------------------------------------------------
+# ---- dev scores during a training -----------------------------------------------------------------------------------
+
 
 def test_strategies_that_do_not_match_name_both():
     said = refused("--eval_strategy", "steps", load_best_model_at_end=True)
@@ -166,12 +246,24 @@ def test_the_best_checkpoint_goes_by_the_tasks_own_score():
     args = made("--load_best_model_at_end", "true")
     assert (args.eval_strategy, args.metric_for_best_model, args.greater_is_better) == ("epoch", "eval_f1", True)
     assert made("--load_best_model_at_end", "true", metric="eval_loss").greater_is_better is False
-    assert made(load_best_model_at_end=True).metric_for_best_model == "eval_f1" and made().metric_for_best_model is None
-    assert "perplexity" in refused("--load_best_model_at_end", "true", "--metric_for_best_model", "perplexity", metric="eval_loss")
+    assert (
+        made(load_best_model_at_end=True).metric_for_best_model == "eval_f1" and made().metric_for_best_model is None
+    )
+    assert "perplexity" in refused(
+        "--load_best_model_at_end", "true", "--metric_for_best_model", "perplexity", metric="eval_loss"
+    )
 
 
-@pytest.mark.parametrize("argv", ["--eval_strategy epoch", "--load_best_model_at_end true", "--eval_on_start true", "--save_strategy best",
-                                  "--lr_scheduler_type reduce_lr_on_plateau"])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--eval_strategy epoch",
+        "--load_best_model_at_end true",
+        "--eval_on_start true",
+        "--save_strategy best",
+        "--lr_scheduler_type reduce_lr_on_plateau",
+    ],
+)
 def test_a_training_without_dev_scores_refuses_what_needs_them(argv):
     assert argv.split()[0] in refused(*argv.split(), metric=None)
 
@@ -180,7 +272,15 @@ def test_a_rate_that_follows_the_score_follows_it_upwards():
     """transformers lets it go down with every better score, where higher is better."""
     args = made("--lr_scheduler_type", "reduce_lr_on_plateau", "--eval_strategy", "epoch")
     assert args.lr_scheduler_kwargs == {"mode": "max"} and args.metric_for_best_model == "eval_f1"
-    args = made("--lr_scheduler_type", "greedy", "--eval_strategy", "epoch", "--lr_scheduler_kwargs", '{"patience":3}', metric="eval_loss")
+    args = made(
+        "--lr_scheduler_type",
+        "greedy",
+        "--eval_strategy",
+        "epoch",
+        "--lr_scheduler_kwargs",
+        '{"patience":3}',
+        metric="eval_loss",
+    )
     assert args.lr_scheduler_kwargs == {"mode": "min", "patience": 3}
     assert "--eval_strategy" in refused("--lr_scheduler_type", "reduce_lr_on_plateau")
 
@@ -190,7 +290,7 @@ def test_a_constant_rate_records_no_warm_up():
     assert made(defaults={"warmup_steps": 0.1}).warmup_steps == 0.1
 
 
-# ---- in each of the trainings --------------------------------------------------------------------------------------------
+# ---- in each of the trainings ---------------------------------------------------------------------------------------
 
 TRAININGS = {
     "target": ["run_target.py", "--task", "udpos"],
@@ -199,8 +299,24 @@ TRAININGS = {
     "mlm": ["run_mlm.py"],
     "dual": ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual"],
 }
-FEW = ["--max_steps", "4", "--max_train_samples", "40", "--max_eval_samples", "6", "--per_device_train_batch_size", "4", "--bf16", "false",
-       "--max_seq_length", "48", "--learning_rate", "1e-3", "--disable_tqdm", "true"]
+FEW = [
+    "--max_steps",
+    "4",
+    "--max_train_samples",
+    "40",
+    "--max_eval_samples",
+    "6",
+    "--per_device_train_batch_size",
+    "4",
+    "--bf16",
+    "false",
+    "--max_seq_length",
+    "48",
+    "--learning_rate",
+    "1e-3",
+    "--disable_tqdm",
+    "true",
+]
 
 
 @pytest.fixture
@@ -209,7 +325,17 @@ def train(cli, tiny_model, tiny_world, tmp_path):
 
     def run(kind, *argv, out="out"):
         script, *more = TRAININGS[kind]
-        command = [script, *more, "--model_name_or_path", tiny_model, "--data_root", tiny_world, *FEW, "--output_dir", tmp_path / out]
+        command = [
+            script,
+            *more,
+            "--model_name_or_path",
+            tiny_model,
+            "--data_root",
+            tiny_world,
+            *FEW,
+            "--output_dir",
+            tmp_path / out,
+        ]
         return cli(*command, *argv), tmp_path / out
 
     return run
@@ -218,15 +344,37 @@ def train(cli, tiny_model, tiny_world, tmp_path):
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_fields_that_are_taken_work_in_every_training(kind, train, monkeypatch):
     other = {"dual": {"--neftune_noise_alpha", "--eval_accumulation_steps"}}.get(kind, set())
-    given = {"--activation_checkpointing": "true", "--neftune_noise_alpha": "5", "--torch_empty_cache_steps": "1", "--log_level": "error",
-             "--logging_first_step": "true", "--data_seed": "3", "--eval_accumulation_steps": "1", "--skip_memory_metrics": "false",
-             "--optim": "adafactor", "--lr_scheduler_type": "cosine_with_min_lr", "--lr_scheduler_kwargs": '{"min_lr": 0.0001}',
-             "--weight_decay": "0.1", "--max_grad_norm": "0", "--gradient_accumulation_steps": "2", "--per_device_eval_batch_size": "3",
-             "--average_tokens_across_devices": "false", "--ddp_bucket_cap_mb": "1",
-             "--save_strategy": "steps", "--save_steps": "2", "--save_total_limit": "2", "--dataloader_pin_memory": "false",
-             "--full_determinism": "true"}
-    for name in ("CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "ASCEND_LAUNCH_BLOCKING", "HCCL_DETERMINISTIC",
-                 "FLASH_ATTENTION_DETERMINISTIC"):
+    given = {
+        "--activation_checkpointing": "true",
+        "--neftune_noise_alpha": "5",
+        "--torch_empty_cache_steps": "1",
+        "--log_level": "error",
+        "--logging_first_step": "true",
+        "--data_seed": "3",
+        "--eval_accumulation_steps": "1",
+        "--skip_memory_metrics": "false",
+        "--optim": "adafactor",
+        "--lr_scheduler_type": "cosine_with_min_lr",
+        "--lr_scheduler_kwargs": '{"min_lr": 0.0001}',
+        "--weight_decay": "0.1",
+        "--max_grad_norm": "0",
+        "--gradient_accumulation_steps": "2",
+        "--per_device_eval_batch_size": "3",
+        "--average_tokens_across_devices": "false",
+        "--ddp_bucket_cap_mb": "1",
+        "--save_strategy": "steps",
+        "--save_steps": "2",
+        "--save_total_limit": "2",
+        "--dataloader_pin_memory": "false",
+        "--full_determinism": "true",
+    }
+    for name in (
+        "CUDA_LAUNCH_BLOCKING",
+        "CUBLAS_WORKSPACE_CONFIG",
+        "ASCEND_LAUNCH_BLOCKING",
+        "HCCL_DETERMINISTIC",
+        "FLASH_ATTENTION_DETERMINISTIC",
+    ):
         monkeypatch.setenv(name, "")  # full_determinism sets them
     try:
         done, folder = train(kind, *(word for pair in given.items() if pair[0] not in other for word in pair))
@@ -239,7 +387,7 @@ def test_fields_that_are_taken_work_in_every_training(kind, train, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["intermediate", "mlm"])
 def test_the_best_checkpoint_is_kept_where_it_is_asked_for(kind, train, monkeypatch):
-    from xstilts.runner import TaskTrainer
+    from xstilts.train.trainers import TaskTrainer
 
     seen, evaluate = [], TaskTrainer.evaluate
 
@@ -248,21 +396,36 @@ def test_the_best_checkpoint_is_kept_where_it_is_asked_for(kind, train, monkeypa
         return seen[-1]
 
     monkeypatch.setattr(TaskTrainer, "evaluate", watched)
-    done, folder = train(kind, *"--load_best_model_at_end true --save_strategy steps --save_steps 1 --eval_on_start true".split())
+    done, folder = train(
+        kind, *"--load_best_model_at_end true --save_strategy steps --save_steps 1 --eval_on_start true".split()
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((folder / "results.json").read_text())
     if kind == "mlm":  # the last one is the scoring of what is kept
-        assert len(seen) == 6 and record["measures"]["held_out_loss"] == pytest.approx(min(s["eval_loss"] for s in seen[1:]))
+        assert len(seen) == 6 and record["measures"]["held_out_loss"] == pytest.approx(
+            min(s["eval_loss"] for s in seen[1:])
+        )
     else:
         assert len(seen) == 5 and record["dev"]["en"]["accuracy"] == max(s["eval_accuracy"] for s in seen[1:])
 
 
-@pytest.mark.parametrize("kind, argv", [
-    ("mixture", "--eval_strategy epoch"), ("mixture", "--load_best_model_at_end true"), ("mixture", "--train_sampling_strategy random"),
-    ("mixture", "--ddp_find_unused_parameters false"), ("dual", "--eval_strategy steps"), ("dual", "--train_sampling_strategy sequential"),
-    ("dual", "--neftune_noise_alpha 5"), ("dual", "--eval_accumulation_steps 2"), ("target", "--use_liger_kernel true"),
-    ("mlm", "--remove_unused_columns false"), ("intermediate", "--eval_do_concat_batches false"), ("mixture", "--mlm_rate 0.001"),
-])
+@pytest.mark.parametrize(
+    "kind, argv",
+    [
+        ("mixture", "--eval_strategy epoch"),
+        ("mixture", "--load_best_model_at_end true"),
+        ("mixture", "--train_sampling_strategy random"),
+        ("mixture", "--ddp_find_unused_parameters false"),
+        ("dual", "--eval_strategy steps"),
+        ("dual", "--train_sampling_strategy sequential"),
+        ("dual", "--neftune_noise_alpha 5"),
+        ("dual", "--eval_accumulation_steps 2"),
+        ("target", "--use_liger_kernel true"),
+        ("mlm", "--remove_unused_columns false"),
+        ("intermediate", "--eval_do_concat_batches false"),
+        ("mixture", "--mlm_rate 0.001"),
+    ],
+)
 def test_what_a_training_has_no_use_for_is_refused_in_it(kind, argv, train):
     done, folder = train(kind, *argv.split())
     assert done.returncode == 2 and argv.split()[0] in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
@@ -274,8 +437,14 @@ def test_a_score_that_a_task_does_not_have_is_refused_with_those_it_has(train):
     assert done.returncode == 2 and "rouge" in done.stderr and "accuracy" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("kind, sampler", [("target", "xstilts.batching.EpochSampler"), ("mixture", "xstilts.mixture.MixtureSampler"),
-                                           ("dual", "xstilts.dual_encoder.PairSampler")])
+@pytest.mark.parametrize(
+    "kind, sampler",
+    [
+        ("target", "xstilts.train.batching.EpochSampler"),
+        ("mixture", "xstilts.train.mixture.MixtureSampler"),
+        ("dual", "xstilts.train.dual_encoder.PairSampler"),
+    ],
+)
 def test_data_seed_is_the_seed_of_the_order(kind, sampler, train, monkeypatch):
     """It was recorded, and the order was that of --seed."""
     import importlib
@@ -295,7 +464,8 @@ def test_data_seed_is_the_seed_of_the_order(kind, sampler, train, monkeypatch):
     assert orders[2] == orders[1] != orders[0]
 
 
-# ---- workers -------------------------------------------------------------------------------------------------------------
+# ---- workers --------------------------------------------------------------------------------------------------------
+
 
 def test_a_tokenizer_in_a_forked_worker_does_not_wait_for_threads_that_are_not_there(tiny_model):
     """It did for ever, at step 0 of a dual encoder's training: xstilts switches its guard off."""
@@ -305,14 +475,21 @@ from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained({str(tiny_model)!r})
 texts = ["some words to cut into pieces"] * 64
 tokenizer(texts)  # starts the threads
-loader = torch.utils.data.DataLoader(texts, batch_size=32, collate_fn=lambda some: len(tokenizer(some)["input_ids"]), num_workers=2)
-assert list(loader) == [32, 32]
+loader = torch.utils.data.DataLoader(texts, batch_size=32, collate_fn=lambda some: len(tokenizer(some)["input_ids"]),
+num_workers=2) assert list(loader) == [32, 32]
 """
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
     for told in ({}, {"TOKENIZERS_PARALLELISM": "true"}):  # by nobody, by the user
         command = [sys.executable, "-c", program]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment | told, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment | told,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
             _, error = process.communicate(timeout=120)
         finally:  # the workers of a loader that hangs would outlive it
@@ -340,13 +517,22 @@ def test_loaders_of_our_own_take_what_is_said_of_loading(kind, module, train, mo
         return original(*args, **options | {"num_workers": 0, "persistent_workers": False, "prefetch_factor": None})
 
     monkeypatch.setattr(module, "DataLoader", loader)
-    done, _ = train(kind, "--dataloader_num_workers", 2, "--dataloader_persistent_workers", "true", "--dataloader_prefetch_factor", 3)
+    done, _ = train(
+        kind,
+        "--dataloader_num_workers",
+        2,
+        "--dataloader_persistent_workers",
+        "true",
+        "--dataloader_prefetch_factor",
+        3,
+    )
     assert done.returncode == 0, done.stderr
     (options,) = seen
     assert (options["num_workers"], options["persistent_workers"], options["prefetch_factor"]) == (2, True, 3)
 
 
-# ---- what a run was begun with -------------------------------------------------------------------------------------------
+# ---- what a run was begun with --------------------------------------------------------------------------------------
+
 
 def test_a_default_is_named_by_its_value_when_a_resume_is_refused(tmp_path):
     def settings(*argv):

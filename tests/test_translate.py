@@ -13,7 +13,7 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts import translate
-from xstilts.arguments import command
+from xstilts.run.endings import command
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 POSITIONS = 40
@@ -32,14 +32,35 @@ def word_translator(folder, dictionary: dict[str, str], tokenizer=None):
     words = SPECIAL + sorted({*dictionary, *dictionary.values()})
     if tokenizer is None:
         backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")])
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")]
+        )
         backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", pad_token="<pad>", eos_token="</s>",
-                                            unk_token="<unk>", model_max_length=POSITIONS - 4)
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=backend,
+            bos_token="<s>",
+            pad_token="<pad>",
+            eos_token="</s>",
+            unk_token="<unk>",
+            model_max_length=POSITIONS - 4,
+        )
     n, width = len(words), len(words) + POSITIONS
-    config = BartConfig(vocab_size=n, d_model=width, encoder_layers=0, decoder_layers=1, encoder_attention_heads=1,
-                        decoder_attention_heads=1, encoder_ffn_dim=4, decoder_ffn_dim=4, max_position_embeddings=POSITIONS - 2,
-                        pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=0, forced_eos_token_id=None)
+    config = BartConfig(
+        vocab_size=n,
+        d_model=width,
+        encoder_layers=0,
+        decoder_layers=1,
+        encoder_attention_heads=1,
+        decoder_attention_heads=1,
+        encoder_ffn_dim=4,
+        decoder_ffn_dim=4,
+        max_position_embeddings=POSITIONS - 2,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        decoder_start_token_id=0,
+        forced_eos_token_id=None,
+    )
     model = BartForConditionalGeneration(config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -59,24 +80,40 @@ def word_translator(folder, dictionary: dict[str, str], tokenizer=None):
     tokenizer.save_pretrained(folder)
 
 
-ENGLISH = "the cat sat in a house . Anna went to Ulm , she saw 3 dogs where did who it rained [ ] { } < > ? unknown".split()
-GERMAN = "die Katze sass in einem Haus . Anna ging nach Ulm , sie sah 3 Hunde wo hat wer es regnete [ ] { } < > ? <unk>".split()
+ENGLISH = (
+    "the cat sat in a house . Anna went to Ulm , she saw 3 dogs where did who it rained [ ] { } < > ? unknown".split()
+)
+GERMAN = (
+    "die Katze sass in einem Haus . Anna ging nach Ulm , sie sah 3 Hunde wo hat wer es regnete [ ] { } < > ? <unk>"
+).split()
 
 
 @pytest.fixture(scope="module")
 def model(once):
-    return str(once("word_translator", lambda folder: word_translator(folder, dict(zip(ENGLISH, GERMAN, strict=True)))))
+    return str(
+        once("word_translator", lambda folder: word_translator(folder, dict(zip(ENGLISH, GERMAN, strict=True))))
+    )
 
 
 @pytest.fixture(scope="module")
 def back(once):
-    return str(once("word_translator_back", lambda folder: word_translator(folder, dict(zip(GERMAN[:-1], ENGLISH[:-1], strict=True)))))
+    return str(
+        once(
+            "word_translator_back",
+            lambda folder: word_translator(folder, dict(zip(GERMAN[:-1], ENGLISH[:-1], strict=True))),
+        )
+    )
 
 
 def question(number, context, answer, asked="where did Anna sat ?"):
     start = context.index(answer)
-    return {"id": f"q{number}", "title": "t", "context": context, "question": asked,
-            "answers": {"text": [answer], "answer_start": [start]}}
+    return {
+        "id": f"q{number}",
+        "title": "t",
+        "context": context,
+        "question": asked,
+        "answers": {"text": [answer], "answer_start": [start]},
+    }
 
 
 QUESTIONS = [
@@ -92,18 +129,23 @@ QUESTIONS = [
 @pytest.fixture
 def data(tmp_path):
     """A folder with English train rows of SQuAD and XNLI."""
+
     def write(folder, rows):
         (tmp_path / "rows" / folder).mkdir(parents=True)
         (tmp_path / "rows" / folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     write("rajpurkar__squad/plain_text", QUESTIONS)
-    write("facebook__xnli/en", [{"premise": "the cat sat.", "hypothesis": "it rained.", "label": i % 3} for i in range(5)])
+    write(
+        "facebook__xnli/en",
+        [{"premise": "the cat sat.", "hypothesis": "it rained.", "label": i % 3} for i in range(5)],
+    )
     return tmp_path / "rows"
 
 
 @pytest.fixture
 def run(data, tmp_path, monkeypatch, capsys):
     """`run("--task", "xnli", ...)` -> exit code and what it said; output below tmp_path/mt."""
+
     def start(*arguments):
         argv = ["translate", "--data_root", data, "--output_root", tmp_path / "mt", "--batch_size", 2, *arguments]
         monkeypatch.setattr("sys.argv", list(map(str, argv)))
@@ -131,7 +173,10 @@ def test_answers_are_found_again_and_lost_ones_left_out_and_counted(run, data, t
     note = json.loads(path.with_name("translate_train.translation.json").read_text())
     assert (note["model"], note["rows"], note["lost"], note["stopped"], note["english_rows"]) == (model, 4, 2, 0, 6)
     assert note["source"][0]["id"] == "rajpurkar/squad" and len(note["source"][0]["sha256"]) == 64
-    assert sorted(p.name for p in path.parent.iterdir()) == ["translate_train.parquet", "translate_train.translation.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "translate_train.parquet",
+        "translate_train.translation.json",
+    ]
     reader = Rows(data, translations=tmp_path / "mt")
     assert get_task("squad").load("train", "de", reader)["id"][:] == list(rows)
     assert reader.records[-1]["translated_by"] == model
@@ -150,7 +195,10 @@ def test_there_and_back(run, data, tmp_path, model, back):
     assert examples["id"][:] == ["q0", "q1", "q3", "q5"]
     assert examples["context"][0] == "it rained . Anna went to Ulm . the cat sat in a house ."
     assert examples["answers"][1] == {"text": ["a house"], "answer_start": [46]}
-    assert rows.records[-1]["config"] == "plain_text.roundtrip" and rows.records[-1]["translated_by"] == f"{model} + {back}"
+    assert (
+        rows.records[-1]["config"] == "plain_text.roundtrip"
+        and rows.records[-1]["translated_by"] == f"{model} + {back}"
+    )
 
 
 def test_a_stopped_command_goes_on_and_a_finished_one_does_nothing(run, tmp_path, model, monkeypatch):
@@ -181,14 +229,27 @@ def test_long_sentences_are_cut_at_blanks():
     assert translate.fitting("aaaaaaaa", lambda text: False) == ["aaaaaaaa"]
     long, answer = "one two three four five six. The answer is here.", (33, 39)
     assert [text for text, _ in translate.sentences(long, answer, lambda text: len(text) < 22)] == [
-        "one two three", "four five six.", "The [answer] is here."]
+        "one two three",
+        "four five six.",
+        "The [answer] is here.",
+    ]
     assert translate.sentences(long, answer, lambda text: len(text) < 15) is None
 
 
-@pytest.mark.parametrize("text, found", [
-    ("x [y] z", ("x ", "y", " z")), ("x[ y ]z", ("x ", "y", " z")), ("[y]", ("", "y", "")), ("x[y].", ("x", "y", ".")),
-    ("x y z", None), ("x [y z", None), ("] y [", None), ("[y] [z]", None), ("x [ ] z", None),
-])
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("x [y] z", ("x ", "y", " z")),
+        ("x[ y ]z", ("x ", "y", " z")),
+        ("[y]", ("", "y", "")),
+        ("x[y].", ("x", "y", ".")),
+        ("x y z", None),
+        ("x [y z", None),
+        ("] y [", None),
+        ("[y] [z]", None),
+        ("x [ ] z", None),
+    ],
+)
 def test_marks_must_come_back_whole(text, found):
     assert translate.unmarked(text, ("[", "]")) == found
 
@@ -198,7 +259,9 @@ def test_languages_a_model_is_told_of():
 
     tokenizer = NllbTokenizer(vocab={w: i for i, w in enumerate([*SPECIAL, "▁a"])}, merges=[])
     assert translate.language_options(tokenizer, "en", "de", ["en=eng_Latn", "de=deu_Latn"]) == (
-        "eng_Latn", {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")})
+        "eng_Latn",
+        {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")},
+    )
     with pytest.raises(UserError, match="the model does not know de as 'de'; say what it calls it"):
         translate.language_options(tokenizer, "en", "de", ["en=eng_Latn"])
     with pytest.raises(UserError, match="expected ours=theirs"):
@@ -207,19 +270,37 @@ def test_languages_a_model_is_told_of():
         translate.language_options(object(), "en", "de", ["en=eng_Latn"])
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ([], "--model is missing"),
-    (["--model", "nowhere/at/all", "--task", "xnli", "--languages", "de"], "--model nowhere/at/all: no such folder"),
-    (["--model", "MODEL", "--task", "xnli"], "Give --languages to translate into, or --roundtrip"),
-    (["--model", "MODEL", "--task", "mnli", "--languages", "de"], "--task mnli: its train rows are English alone"),
-    (["--model", "MODEL", "--task", "xnli", "--languages", "en"], "name another language"),
-    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--language_codes", "de=deu_Latn"], "no languages to choose from"),
-    (["--model", "MODEL", "--task", "pawsx", "--languages", "de"], "No rows at"),
-    (["--model", "MODEL", "--task", "xnli", "--langages", "de"], "Did you mean --languages?"),
-    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--prefix", "{x}: "], "only {source} and {target} may stand in braces"),
-    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--prefix", "{"], "only {source} and {target} may stand in braces"),
-    (["--model", "MODEL", "--task", "xnli", "--languages", "de", "--max_samples", "0"], "--max_samples 0: give 1 at least"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--model is missing"),
+        (
+            ["--model", "nowhere/at/all", "--task", "xnli", "--languages", "de"],
+            "--model nowhere/at/all: no such folder",
+        ),
+        (["--model", "MODEL", "--task", "xnli"], "Give --languages to translate into, or --roundtrip"),
+        (["--model", "MODEL", "--task", "mnli", "--languages", "de"], "--task mnli: its train rows are English alone"),
+        (["--model", "MODEL", "--task", "xnli", "--languages", "en"], "name another language"),
+        (
+            ["--model", "MODEL", "--task", "xnli", "--languages", "de", "--language_codes", "de=deu_Latn"],
+            "no languages to choose from",
+        ),
+        (["--model", "MODEL", "--task", "pawsx", "--languages", "de"], "No rows at"),
+        (["--model", "MODEL", "--task", "xnli", "--langages", "de"], "Did you mean --languages?"),
+        (
+            ["--model", "MODEL", "--task", "xnli", "--languages", "de", "--prefix", "{x}: "],
+            "only {source} and {target} may stand in braces",
+        ),
+        (
+            ["--model", "MODEL", "--task", "xnli", "--languages", "de", "--prefix", "{"],
+            "only {source} and {target} may stand in braces",
+        ),
+        (
+            ["--model", "MODEL", "--task", "xnli", "--languages", "de", "--max_samples", "0"],
+            "--max_samples 0: give 1 at least",
+        ),
+    ],
+)
 def test_what_cannot_be_is_one_line(run, model, tmp_path, arguments, message):
     code, said = run(*(model if word == "MODEL" else word for word in arguments))
     assert code == 2 and message in said and not list(tmp_path.glob("mt/**/*.parquet"))
@@ -235,8 +316,14 @@ def test_rows_that_somebody_else_translated_are_not_written_over(run, tmp_path, 
     assert note.read_text() == '{"model": "people"}' and len(list(note.parent.iterdir())) == 2
 
 
-@pytest.mark.parametrize("file, told", [("settings.json", "nobody knows how"), ("000000000.json", "nobody knows how"),
-                                        ("000000000.parquet", "a part that cannot be read")])
+@pytest.mark.parametrize(
+    "file, told",
+    [
+        ("settings.json", "nobody knows how"),
+        ("000000000.json", "nobody knows how"),
+        ("000000000.parquet", "a part that cannot be read"),
+    ],
+)
 def test_a_damaged_part_is_one_line(file, told, run, tmp_path, model, monkeypatch):
     monkeypatch.setattr(translate, "ROWS", 2)
     plain, calls = translate.translate, []

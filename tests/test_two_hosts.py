@@ -13,13 +13,32 @@ from pathlib import Path
 
 import pytest
 
-from xstilts import results
+from xstilts.run import results
 
 pytestmark = pytest.mark.hosts
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESSES = ["10.213.7.1", "10.213.7.2"]
-ARGUMENTS = ["--task", "udpos", "--languages", "en", "qaa", "--max_eval_samples", "5", "--num_train_epochs", "10", "--optim", "sgd",
-             "--learning_rate", "0.1", "--bf16", "false", "--disable_tqdm", "true", "--max_seq_length", "48"]
+ARGUMENTS = [
+    "--task",
+    "udpos",
+    "--languages",
+    "en",
+    "qaa",
+    "--max_eval_samples",
+    "5",
+    "--num_train_epochs",
+    "10",
+    "--optim",
+    "sgd",
+    "--learning_rate",
+    "0.1",
+    "--bf16",
+    "false",
+    "--disable_tqdm",
+    "true",
+    "--max_seq_length",
+    "48",
+]
 
 
 def ip(*words):
@@ -28,7 +47,8 @@ def ip(*words):
 
 @pytest.fixture
 def hosts():
-    """Names of two network namespaces, each with an interface of the same name; skips with the reason where there can be none."""
+    """Names of two network namespaces, each with an interface of the same name; skips with the reason where there can
+    be none."""
     if not shutil.which("ip") or os.geteuid() != 0:
         pytest.skip("network namespaces need root and the program ip (package iproute2)")
     names = [f"xs{os.getpid()}{side}" for side in "ab"]
@@ -50,22 +70,68 @@ def hosts():
 
 @pytest.fixture
 def start(hosts, tmp_path):
-    """`start(launcher, output, model, world)`: one process on each host, together 2 x 4 rows a step -> the two launchers, running."""
+    """`start(launcher, output, model, world)`: one process on each host, together 2 x 4 rows a step -> the two
+    launchers, running."""
     launchers = {
-        "torchrun": lambda rank: ["torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--node_rank", str(rank),
-                                  "--master_addr", ADDRESSES[0], "--master_port", "29500"],
-        "accelerate": lambda rank: ["accelerate.commands.launch", "--config_file", "recipes/accelerate/nodes-2.yaml",
-                                    "--num_processes", "2", "--machine_rank", str(rank), "--main_process_ip", ADDRESSES[0]]}
+        "torchrun": lambda rank: [
+            "torch.distributed.run",
+            "--nnodes",
+            "2",
+            "--nproc_per_node",
+            "1",
+            "--node_rank",
+            str(rank),
+            "--master_addr",
+            ADDRESSES[0],
+            "--master_port",
+            "29500",
+        ],
+        "accelerate": lambda rank: [
+            "accelerate.commands.launch",
+            "--config_file",
+            "recipes/accelerate/nodes-2.yaml",
+            "--num_processes",
+            "2",
+            "--machine_rank",
+            str(rank),
+            "--main_process_ip",
+            ADDRESSES[0],
+        ],
+    }
     running = []
 
     def start_both(launcher, output, model, world):
         for rank, host in enumerate(hosts):
-            command = ["ip", "netns", "exec", host, sys.executable, "-m", *launchers[launcher](rank), "run_target.py", *ARGUMENTS,
-                       "--ddp_timeout", "20", "--per_device_train_batch_size", "4", "--model_name_or_path", model,
-                       "--data_root", world, "--output_dir", output]
-            environment = os.environ | {"GLOO_SOCKET_IFNAME": host, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+            command = [
+                "ip",
+                "netns",
+                "exec",
+                host,
+                sys.executable,
+                "-m",
+                *launchers[launcher](rank),
+                "run_target.py",
+                *ARGUMENTS,
+                "--ddp_timeout",
+                "20",
+                "--per_device_train_batch_size",
+                "4",
+                "--model_name_or_path",
+                model,
+                "--data_root",
+                world,
+                "--output_dir",
+                output,
+            ]
+            environment = os.environ | {
+                "GLOO_SOCKET_IFNAME": host,
+                "ACCELERATE_USE_CPU": "true",
+                "PYTHONPATH": str(ROOT),
+            }
             with open(tmp_path / f"{launcher}-{rank}.log", "w") as log:
-                running.append(subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log))
+                running.append(
+                    subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log)
+                )
         return running[-2:]
 
     yield start_both
@@ -75,20 +141,37 @@ def start(hosts, tmp_path):
 
 
 def test_one_host_is_cut_off_and_the_run_goes_on_when_it_is_back(start, hosts, still_model, tiny_world, tmp_path):
-    """Both stop with one line, soon; started again they end with the scores of one process that has the same batches."""
+    """Both stop with one line, soon; started again they end with the scores of one process that has the same
+    batches."""
     importlib.import_module("run_target").main(
-        [*ARGUMENTS, "--per_device_train_batch_size", "8", "--model_name_or_path", str(still_model), "--data_root", str(tiny_world),
-         "--output_dir", str(tmp_path / "one")])
+        [
+            *ARGUMENTS,
+            "--per_device_train_batch_size",
+            "8",
+            "--model_name_or_path",
+            str(still_model),
+            "--data_root",
+            str(tiny_world),
+            "--output_dir",
+            str(tmp_path / "one"),
+        ]
+    )
     out = tmp_path / "two"
     both = start("accelerate", out, still_model, tiny_world)
     end = time.time() + 100
     while not list(out.glob("checkpoint-*/trainer_state.json")):
-        assert time.time() < end and all(process.poll() is None for process in both), (tmp_path / "accelerate-0.log").read_text()[-3000:]
+        assert time.time() < end and all(process.poll() is None for process in both), (
+            tmp_path / "accelerate-0.log"
+        ).read_text()[-3000:]
         time.sleep(0.05)
     ip("-n", hosts[1], "link", "set", hosts[1], "down")
     assert all(process.wait(timeout=60) for process in both)
     for rank in (0, 1):
-        (said,) = [line for line in (tmp_path / f"accelerate-{rank}.log").read_text().splitlines() if "run_target.py: error:" in line]
+        (said,) = [
+            line
+            for line in (tmp_path / f"accelerate-{rank}.log").read_text().splitlines()
+            if "run_target.py: error:" in line
+        ]
         assert "another process of this run has ended, or cannot be reached" in said
     assert not (out / "results.json").exists() and "cannot be reached" in results.failures(tmp_path)["two"]
 

@@ -1,12 +1,13 @@
-"""No argument does nothing in silence: it is honoured, refused before the work, or noted in results.json and logged."""
+"""No argument does nothing in silence: it is honoured, refused before the work, or noted in results.json and
+logged."""
 
 import importlib
 from dataclasses import fields
 
 import pytest
 
-from xstilts import arguments, results
-from xstilts.arguments import (
+from xstilts.cli import arguments
+from xstilts.cli.arguments import (
     ArmArguments,
     ChangeArguments,
     DataArguments,
@@ -19,6 +20,7 @@ from xstilts.arguments import (
     RunArguments,
     TextArguments,
 )
+from xstilts.run import results
 
 ONE = ["--tasks", "mnli"]
 TWO = ["--tasks", "hellaswag", "csqa"]
@@ -27,43 +29,107 @@ SWITCH = ["--code_switch", "bilingual", "--lexicon", "LEXICON"]
 EXPORT = ["--export_sentence_transformers", "OUT/encoder"]
 # (script, what else is given, the argument that does nothing there, with a value)
 REFUSED = [
-    ("run_intermediate.py", ONE, ["--temperature", "2"]), ("run_intermediate.py", ONE, ["--examples_cap", "5"]),
+    ("run_intermediate.py", ONE, ["--temperature", "2"]),
+    ("run_intermediate.py", ONE, ["--examples_cap", "5"]),
     ("run_intermediate.py", [*ONE, "--mlm_rate", "0.5"], ["--temperature", "2"]),
     ("run_intermediate.py", ["--tasks", "mnli", "mnli"], ["--temperature", "2"]),
-    ("run_intermediate.py", ONE, ["--mlm_probability", "0.3"]), ("run_intermediate.py", ONE, ["--text_languages", "en"]),
+    ("run_intermediate.py", ONE, ["--mlm_probability", "0.3"]),
+    ("run_intermediate.py", ONE, ["--text_languages", "en"]),
     ("run_intermediate.py", ONE, ["--text_of", "mnli"]),
-    ("run_intermediate.py", ONE, ["--languages", "en"]), ("run_intermediate.py", ONE, ["--alpha", "0.2"]),
+    ("run_intermediate.py", ONE, ["--languages", "en"]),
+    ("run_intermediate.py", ONE, ["--alpha", "0.2"]),
     ("run_intermediate.py", [*ONE, "--language_mode", "cross", "--train_languages", "en", "qaa"], ["--alpha", "0.2"]),
     ("run_intermediate.py", [*TWO, "--train_languages", "en", "qaa"], ["--language_mode", "multilingual"]),
     ("run_intermediate.py", ["--tasks", "csqa", "--train_languages", "en", "qaa"], ["--language_mode", "cross"]),
-    *(("run_intermediate.py", ONE, more) for more in (
-        ["--switch_probability", "0.3"], ["--switch_languages", "qaa"], ["--switch_treebank"], ["--skip_identities"], ["--lora_rank", "4"],
-        ["--lora_alpha", "4"], ["--lora_targets", "query"], ["--lora_dropout", "0.2"], ["--hub_model_id", "me/it"],
-        ["--hub_private_repo"])),
+    *(
+        ("run_intermediate.py", ONE, more)
+        for more in (
+            ["--switch_probability", "0.3"],
+            ["--switch_languages", "qaa"],
+            ["--switch_treebank"],
+            ["--skip_identities"],
+            ["--lora_rank", "4"],
+            ["--lora_alpha", "4"],
+            ["--lora_targets", "query"],
+            ["--lora_dropout", "0.2"],
+            ["--hub_model_id", "me/it"],
+            ["--hub_private_repo"],
+        )
+    ),
     ("run_intermediate.py", [*ONE, *SWITCH], ["--switch_languages", "en"]),
-    ("run_target.py", ["--task", "xnli"], ["--hub_model_id", "me/it"]), ("run_target.py", ["--task", "xnli"], ["--hub_private_repo"]),
+    ("run_target.py", ["--task", "xnli"], ["--hub_model_id", "me/it"]),
+    ("run_target.py", ["--task", "xnli"], ["--hub_private_repo"]),
     ("run_target.py", ["--task", "xnli"], ["--splits", "anli_plus.train=validation"]),
-    ("run_mlm.py", [], ["--vocab_size", "300"]), ("run_mlm.py", [], ["--lora_rank", "4"]), ("run_mlm.py", [], ["--languages", "en"]),
+    ("run_mlm.py", [], ["--vocab_size", "300"]),
+    ("run_mlm.py", [], ["--lora_rank", "4"]),
+    ("run_mlm.py", [], ["--languages", "en"]),
     ("run_mlm.py", ["--config_name", "SIZES"], ["--model_revision", "old"]),
     ("run_mlm.py", ["--config_name", "SIZES"], ["--attn_implementation", "eager"]),
-    ("run_retrieval.py", DUAL, ["--alpha", "0.2"]), ("run_retrieval.py", DUAL, ["--switch_side", "query"]),
-    ("run_retrieval.py", DUAL, ["--switch_probability", "0.3"]), ("run_retrieval.py", DUAL, ["--batch_languages", "cross"]),
+    ("run_retrieval.py", DUAL, ["--alpha", "0.2"]),
+    ("run_retrieval.py", DUAL, ["--switch_side", "query"]),
+    ("run_retrieval.py", DUAL, ["--switch_probability", "0.3"]),
+    ("run_retrieval.py", DUAL, ["--batch_languages", "cross"]),
     ("run_retrieval.py", [*DUAL, *SWITCH, "--switch_languages", "qaa", "qab"], ["--switch_side", "query"]),
     ("run_retrieval.py", DUAL, ["--splits", "squad_dual.train=validation"]),
     ("run_retrieval.py", DUAL, ["--splits", "nli_dual.dev=validation"]),
-    *(("run_retrieval.py", DUAL, more) for more in (
-        ["--csls", "2"], ["--center", "language"], ["--query_side", "foreign"], ["--margin", "distance"], ["--mining", "forward"],
-        ["--dtype", "bf16"], ["--cache_dir", "OUT/c"], ["--index", "Flat"], ["--nprobe", "4"], ["--index_candidates", "4"],
-        ["--candidate_text", "sentence_context"], ["--languages", "en"], ["--plain_model"], ["--report_layer", "1"], ["--pairs", "all"])),
-    *(("run_retrieval.py", ["--tasks", "tatoeba"], more) for more in (
-        ["--scale", "10"], ["--train_tasks", "squad_dual"], ["--batch_languages", "cross"], ["--cached_loss_mini_batch", "4"],
-        ["--switch_side", "query"], ["--shuffle_labels"], ["--alpha", "0.2"], ["--lexicon", "LEXICON"], ["--match_roundtrip"],
-        ["--train_languages", "en"], ["--translations", "LEXICON"], ["--freeze_embeddings"], ["--nprobe", "4"],
-        ["--report_layer", "1"], ["--hub_model_id", "me/it"], ["--pairs", "all"])),
-    *(("run_retrieval.py", EXPORT, more) for more in (
-        ["--csls", "2"], ["--dtype", "bf16"], ["--margin", "distance"], ["--cache_dir", "OUT/c"], ["--max_eval_samples", "4"],
-        ["--languages", "qaa"], ["--data_root", "hub2"], ["--pairs", "all"], ["--arm", "x"], ["--seed", "1"], ["--plain_model"],
-        ["--push_to_hub", "--hub_model_id", "me/it"])),
+    *(
+        ("run_retrieval.py", DUAL, more)
+        for more in (
+            ["--csls", "2"],
+            ["--center", "language"],
+            ["--query_side", "foreign"],
+            ["--margin", "distance"],
+            ["--mining", "forward"],
+            ["--dtype", "bf16"],
+            ["--cache_dir", "OUT/c"],
+            ["--index", "Flat"],
+            ["--nprobe", "4"],
+            ["--index_candidates", "4"],
+            ["--candidate_text", "sentence_context"],
+            ["--languages", "en"],
+            ["--plain_model"],
+            ["--report_layer", "1"],
+            ["--pairs", "all"],
+        )
+    ),
+    *(
+        ("run_retrieval.py", ["--tasks", "tatoeba"], more)
+        for more in (
+            ["--scale", "10"],
+            ["--train_tasks", "squad_dual"],
+            ["--batch_languages", "cross"],
+            ["--cached_loss_mini_batch", "4"],
+            ["--switch_side", "query"],
+            ["--shuffle_labels"],
+            ["--alpha", "0.2"],
+            ["--lexicon", "LEXICON"],
+            ["--match_roundtrip"],
+            ["--train_languages", "en"],
+            ["--translations", "LEXICON"],
+            ["--freeze_embeddings"],
+            ["--nprobe", "4"],
+            ["--report_layer", "1"],
+            ["--hub_model_id", "me/it"],
+            ["--pairs", "all"],
+        )
+    ),
+    *(
+        ("run_retrieval.py", EXPORT, more)
+        for more in (
+            ["--csls", "2"],
+            ["--dtype", "bf16"],
+            ["--margin", "distance"],
+            ["--cache_dir", "OUT/c"],
+            ["--max_eval_samples", "4"],
+            ["--languages", "qaa"],
+            ["--data_root", "hub2"],
+            ["--pairs", "all"],
+            ["--arm", "x"],
+            ["--seed", "1"],
+            ["--plain_model"],
+            ["--push_to_hub", "--hub_model_id", "me/it"],
+        )
+    ),
     ("xstilts.translate", ["--languages", "qaa"], ["--back_model", "MODEL"]),
     ("xstilts.translate", ["--languages", "qaa"], ["--model_revision", "old"]),
     ("xstilts.translate", ["--languages", "qaa"], ["--language_codes", "qab=x"]),
@@ -73,8 +139,12 @@ REFUSED = [
 @pytest.fixture
 def place(tmp_path, tiny_world, tiny_model):
     """`place(words)`: them with the tests' own paths in place of names in capitals."""
-    paths = {"LEXICON": tiny_world / "bilingual-lexicons__world", "SIZES": arguments.Path("recipes/models/xlmr-tiny.json").absolute(),
-             "MODEL": tiny_model, "WORLD": tiny_world}
+    paths = {
+        "LEXICON": tiny_world / "bilingual-lexicons__world",
+        "SIZES": arguments.Path("recipes/models/xlmr-tiny.json").absolute(),
+        "MODEL": tiny_model,
+        "WORLD": tiny_world,
+    }
 
     def named(words):
         return [str(paths.get(word, word)).replace("OUT", str(tmp_path)) for word in words]
@@ -82,10 +152,16 @@ def place(tmp_path, tiny_world, tiny_model):
     return named
 
 
-@pytest.mark.parametrize("script, given, needless", REFUSED, ids=lambda value: "_".join(value) if isinstance(value, list) else value)
+@pytest.mark.parametrize(
+    "script, given, needless", REFUSED, ids=lambda value: "_".join(value) if isinstance(value, list) else value
+)
 def test_what_would_do_nothing_is_refused_before_the_work(script, given, needless, place, cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(arguments.Path(arguments.__file__).parents[1])
-    model = [] if "--config_name" in given else ["--model" if script == "xstilts.translate" else "--model_name_or_path", "MODEL"]
+    monkeypatch.chdir(arguments.Path(arguments.__file__).parents[2])
+    model = (
+        []
+        if "--config_name" in given
+        else ["--model" if script == "xstilts.translate" else "--model_name_or_path", "MODEL"]
+    )
     rows = [] if given == EXPORT else ["--data_root", "WORLD"]
     if script == "xstilts.translate":
         rows += ["--task", "xnli", "--output_root", "OUT/run"]
@@ -93,7 +169,9 @@ def test_what_would_do_nothing_is_refused_before_the_work(script, given, needles
         rows += ["--output_dir", "OUT/run"]
     done = cli(script, *place([*given, *model, *rows, *needless]))
     said = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and len(said) == 1 and said[0].startswith(f"{script}: error: ") and needless[0] in said[0], done.stderr
+    assert (
+        done.returncode == 2 and len(said) == 1 and said[0].startswith(f"{script}: error: ") and needless[0] in said[0]
+    ), done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -103,21 +181,77 @@ XQUAD = [f"{name}.{split}=validation" for name in ("xquad", "xquad_dual") for sp
 FAMILY = ["--lexicon", "LEXICON", "--translations", "OUT/translations"]
 # (script, its words, the arguments its results.json says do nothing: {name: its value}, what it must not say so of)
 NOTED = {
-    "mining": ("run_retrieval.py", ["--tasks", "bucc"],
-               ["--center", "language", "--csls", "2", "--query_side", "foreign", "--candidate_text", "sentence_context",
-                "--max_eval_samples", "4", "--max_train_samples", "4", "--benchmark", "xtreme-r", "--model_revision", "old"],
-               ["--margin", "distance"]),
-    "retrieval": ("run_retrieval.py", ["--tasks", "tatoeba"], ["--margin", "distance", "--mining", "forward", "--max_train_samples", "4"],
-                  ["--center", "language", "--csls", "2", "--query_side", "foreign", "--max_eval_samples", "4"]),
-    "ranking": ("run_retrieval.py", ["--tasks", "lareqa"], ["--margin", "distance", "--query_side", "foreign"],
-                ["--candidate_text", "sentence_context", "--csls", "2"]),
-    "target": ("run_target.py", ["--task", "xnli", *FEW], ["--model_revision", "old", "--benchmark", "xtreme-r"], ["--languages", "en"]),
-    "phase 2": ("run_intermediate.py", ["--tasks", "csqa", *FEW], [*FAMILY, "--match_roundtrip", "--model_revision", "old"],
-                ["--freeze_embeddings"]),
-    "LoRA": ("run_intermediate.py", [*ONE, *FEW, "--peft", "lora"], ["--freeze_embeddings", *FAMILY], ["--lora_rank", "2"]),
-    "text": ("run_mlm.py", ["--text_languages", "en", *FEW], [*FAMILY, "--match_roundtrip", "--train_languages", "qaa"], []),
-    "text of rows": ("run_mlm.py", ["--text_of", "xquad", "--text_languages", "en", *FEW], FAMILY, ["--train_languages", "en", "qaa"]),
-    "dual": ("run_retrieval.py", ["--do_train", "--train_tasks", "xquad_dual", *FEW], FAMILY, ["--train_languages", "en", "qaa"]),
+    "mining": (
+        "run_retrieval.py",
+        ["--tasks", "bucc"],
+        [
+            "--center",
+            "language",
+            "--csls",
+            "2",
+            "--query_side",
+            "foreign",
+            "--candidate_text",
+            "sentence_context",
+            "--max_eval_samples",
+            "4",
+            "--max_train_samples",
+            "4",
+            "--benchmark",
+            "xtreme-r",
+            "--model_revision",
+            "old",
+        ],
+        ["--margin", "distance"],
+    ),
+    "retrieval": (
+        "run_retrieval.py",
+        ["--tasks", "tatoeba"],
+        ["--margin", "distance", "--mining", "forward", "--max_train_samples", "4"],
+        ["--center", "language", "--csls", "2", "--query_side", "foreign", "--max_eval_samples", "4"],
+    ),
+    "ranking": (
+        "run_retrieval.py",
+        ["--tasks", "lareqa"],
+        ["--margin", "distance", "--query_side", "foreign"],
+        ["--candidate_text", "sentence_context", "--csls", "2"],
+    ),
+    "target": (
+        "run_target.py",
+        ["--task", "xnli", *FEW],
+        ["--model_revision", "old", "--benchmark", "xtreme-r"],
+        ["--languages", "en"],
+    ),
+    "phase 2": (
+        "run_intermediate.py",
+        ["--tasks", "csqa", *FEW],
+        [*FAMILY, "--match_roundtrip", "--model_revision", "old"],
+        ["--freeze_embeddings"],
+    ),
+    "LoRA": (
+        "run_intermediate.py",
+        [*ONE, *FEW, "--peft", "lora"],
+        ["--freeze_embeddings", *FAMILY],
+        ["--lora_rank", "2"],
+    ),
+    "text": (
+        "run_mlm.py",
+        ["--text_languages", "en", *FEW],
+        [*FAMILY, "--match_roundtrip", "--train_languages", "qaa"],
+        [],
+    ),
+    "text of rows": (
+        "run_mlm.py",
+        ["--text_of", "xquad", "--text_languages", "en", *FEW],
+        FAMILY,
+        ["--train_languages", "en", "qaa"],
+    ),
+    "dual": (
+        "run_retrieval.py",
+        ["--do_train", "--train_tasks", "xquad_dual", *FEW],
+        FAMILY,
+        ["--train_languages", "en", "qaa"],
+    ),
 }
 
 
@@ -144,20 +278,27 @@ def test_what_make_gives_to_many_runs_is_noted_where_it_does_nothing(run, place,
 def test_translations_that_are_read_are_not_said_to_do_nothing():
     from types import SimpleNamespace
 
-    from xstilts import unused
+    from xstilts.cli import unused
 
     family = FamilyArguments(translations="mt")
     assert unused.of_translations(family, SimpleNamespace(records=[{"translated_by": "me/mt"}, {}])) == []
     assert len(unused.of_translations(family, SimpleNamespace(records=[{}]))) == 1
 
 
-# What becomes of every argument: a new one has to be put somewhere. "used" are those that change any run of the script that takes
-# them, or say where and as what it runs; all others stand in REFUSED or NOTED, where they do nothing.
+# What becomes of every argument: a new one has to be put somewhere. "used" are those that change any run of the script
+# that takes them, or say where and as what it runs; all others stand in REFUSED or NOTED, where they do nothing.
 USED = {
-    ModelArguments: "model_name_or_path", RunArguments: "output_dir arm seed push_to_hub list_tasks",
-    DataArguments: "data_root max_seq_length", FamilyArguments: "", ChangeArguments: "code_switch", ArmArguments: "", TextArguments: "",
-    PeftArguments: "peft", MeasurementArguments: "", RetrievalArguments: "tasks layer pooling include_special select_on "
-    "export_sentence_transformers", DualEncoderArguments: "do_train query_prompt passage_prompt",
+    ModelArguments: "model_name_or_path",
+    RunArguments: "output_dir arm seed push_to_hub list_tasks",
+    DataArguments: "data_root max_seq_length",
+    FamilyArguments: "",
+    ChangeArguments: "code_switch",
+    ArmArguments: "",
+    TextArguments: "",
+    PeftArguments: "peft",
+    MeasurementArguments: "",
+    RetrievalArguments: "tasks layer pooling include_special select_on export_sentence_transformers",
+    DualEncoderArguments: "do_train query_prompt passage_prompt",
 }
 USED_BY = {"run_intermediate": "tasks mlm_rate", "run_target": "task keep_checkpoint", "run_mlm": "config_name"}
 
@@ -166,16 +307,25 @@ def test_every_argument_has_a_place_in_these_tables():
     tried = {flag.removeprefix("--") for _, _, words in REFUSED for flag in flags(words)}
     tried |= {flag.removeprefix("--") for _, _, words, _ in NOTED.values() for flag in flags(words)}
     for kind, names in USED.items():
-        assert {f.name for f in fields(kind)} - {f.name for base in kind.__bases__ if base in USED for f in fields(base)} \
-            <= tried | set(names.split()), kind
+        assert {f.name for f in fields(kind)} - {
+            f.name for base in kind.__bases__ if base in USED for f in fields(base)
+        } <= tried | set(names.split()), kind
     for script, names in USED_BY.items():
         module = importlib.import_module(script)
         (own,) = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == script]
         assert {f.name for f in fields(own)} <= tried | set(names.split()), script
 
 
-@pytest.mark.parametrize("words", [["--noise", "0.2"], ["--translate", "x", "--seed", "1"], ["--translate", "x", "--size", "0.1"],
-                                   ["--baseline", "x", "--languages", "3"], ["--baseline", "x", "--force"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--noise", "0.2"],
+        ["--translate", "x", "--seed", "1"],
+        ["--translate", "x", "--size", "0.1"],
+        ["--baseline", "x", "--languages", "3"],
+        ["--baseline", "x", "--force"],
+    ],
+)
 def test_the_worlds_command_refuses_what_does_nothing(words, capsys, tmp_path, monkeypatch):
     from world.__main__ import main
 

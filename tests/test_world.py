@@ -84,7 +84,8 @@ def test_a_folder_that_is_no_world_is_left_alone(tmp_path):
         write(tmp_path / "file", size=0.02)
 
 
-# ---- translations --------------------------------------------------------------------------------------------------------
+# ---- translations ---------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def translated(folder, tmp_path_factory):
@@ -99,9 +100,13 @@ def test_translated_rows_are_the_english_ones_with_noise(folder, translated):
         rows = table(translated, f"facebook__xnli/{code}/train")
         assert [row["label"] for row in rows] == [row["label"] for row in english]
         assert json.loads((translated / f"facebook__xnli/{code}/{note}").read_text()) == {
-            "model": "the miniature world's own translator, noise 0.08", "rows": len(english), "lost": 0}
+            "model": "the miniature world's own translator, noise 0.08",
+            "rows": len(english),
+            "lost": 0,
+        }
         assert [row["id"] for row in table(translated, f"google-research-datasets__paws-x/{code}/train")] == [
-            row["id"] for row in table(folder, "google-research-datasets__paws-x/en/train")]
+            row["id"] for row in table(folder, "google-research-datasets__paws-x/en/train")
+        ]
     back = table(translated, "facebook__xnli/en.roundtrip/train")
     # some words are English words that were there, most rows have one that was not or lack one
     gone = [len(set(a["premise"].split()) - set(b["premise"].split())) for a, b in zip(english, back, strict=True)]
@@ -111,15 +116,19 @@ def test_translated_rows_are_the_english_ones_with_noise(folder, translated):
 def test_answers_of_translated_questions_stand_in_them_and_some_are_lost(folder, translated):
     ids = {row["id"] for row in table(folder, "rajpurkar__squad/plain_text/train")}
     lost = {}
-    for code, path in {**{c: f"juletxara__xquad_xtreme/{c}/translate_train" for c in CODES[1:]},
-                       "back": "rajpurkar__squad/plain_text.roundtrip/train"}.items():
+    for code, path in {
+        **{c: f"juletxara__xquad_xtreme/{c}/translate_train" for c in CODES[1:]},
+        "back": "rajpurkar__squad/plain_text.roundtrip/train",
+    }.items():
         rows = table(translated, path)
         for row in rows:
             (answer,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
             assert row["id"] in ids and row["context"][start : start + len(answer)] == answer
         lost[code] = 1 - len(rows) / len(ids)
         assert json.loads((translated / f"{path}.translation.json").read_text())["lost"] == len(ids) - len(rows)
-    assert all(0.01 < share < 0.07 for code, share in lost.items() if code != "back") and lost["back"] > max(lost["qaa"], lost["qab"])
+    assert all(0.01 < share < 0.07 for code, share in lost.items() if code != "back") and lost["back"] > max(
+        lost["qaa"], lost["qab"]
+    )
 
 
 def test_without_noise_the_rows_are_right(folder, tmp_path):
@@ -129,7 +138,10 @@ def test_without_noise_the_rows_are_right(folder, tmp_path):
     assert [row["id"] for row in rows] == [row["id"] for row in english]
     names = set(World(0).names) | set(World(0).towns)
     for row, other in zip(rows, english, strict=True):
-        told, there = (sorted(word.strip(".,?") for word in of["context"].split() if word.strip(".,?") in names) for of in (row, other))
+        told, there = (
+            sorted(word.strip(".,?") for word in of["context"].split() if word.strip(".,?") in names)
+            for of in (row, other)
+        )
         assert told == there
 
 
@@ -174,8 +186,10 @@ def test_the_stamp_counts_every_file(folder):
         ("rajpurkar__squad/plain_text/train", "id title context question answers"),
         ("google__xquad/xquad.qab/validation", "id title context question answers"),
         ("google-research-datasets__tydiqa/secondary_task/train", "id title context question answers"),
-        ("Rowan__hellaswag/default/train",
-         "ind activity_label ctx_a ctx_b ctx endings source_id split split_type label"),
+        (
+            "Rowan__hellaswag/default/train",
+            "ind activity_label ctx_a ctx_b ctx endings source_id split split_type label",
+        ),
         ("google__xtreme/udpos.qaa/validation", "tokens pos_tags"),
         ("mteb__tatoeba-bitext-mining/qaa-eng/test", "sentence1 sentence2 lang"),
         ("bucc2018__qad-en/gold/test", "source_id target_id"),
@@ -195,16 +209,21 @@ def test_the_stamp_counts_every_file(folder):
         ("google-research-datasets__paws-x/qac/test", "id sentence1 sentence2 label"),
         ("google__xtreme/PAN-X.qaa/test", "tokens ner_tags langs"),
         ("izhx__mewsli-x/qaa/test", "context mentions"),
-        ("izhx__mewsli-x/candidate_entities/test",
-         "entity_id title description sentence_spans description_language description_url"),
+        (
+            "izhx__mewsli-x/candidate_entities/test",
+            "entity_id title description sentence_spans description_language description_url",
+        ),
         ("bilingual-lexicons__world/en-qaa/train", "source target"),
         ("mteb__NTREXBitextMining/default/test", "eng_Latn qaa qab qac qad"),
         ("mteb__FloresBitextMining/default/devtest", "eng_Latn qaa qab qac qad"),
         ("Davlan__sib200/qab/train", "index_id category text"),
-        ("facebook__belebele/qac/test", "link question_number flores_passage question mc_answer1 mc_answer2 mc_answer3 mc_answer4 "
-                                        "correct_answer_num dialect ds"),
+        (
+            "facebook__belebele/qac/test",
+            "link question_number flores_passage question mc_answer1 mc_answer2 mc_answer3 mc_answer4 "
+            "correct_answer_num dialect ds",
+        ),
     ],
-)  # fmt: skip
+)
 def test_columns(folder, path, columns):
     schema = pq.read_schema(folder / f"{path}.parquet")
     assert schema.names == columns.split()
@@ -218,8 +237,12 @@ def test_columns(folder, path, columns):
 def test_every_language_has_every_test(folder):
     for code in CODES:
         name = "English" if code == "en" else code
-        for path in (f"facebook__xnli/{code}/test", f"google__xquad/xquad.{code}/validation",
-                     f"google__xtreme/udpos.{name}/test", f"wikimedia__wikipedia/20231101.{code}/train"):  # fmt: skip
+        for path in (
+            f"facebook__xnli/{code}/test",
+            f"google__xquad/xquad.{code}/validation",
+            f"google__xtreme/udpos.{name}/test",
+            f"wikimedia__wikipedia/20231101.{code}/train",
+        ):
             assert (folder / f"{path}.parquet").is_file()
     ids = [row["id"] for row in table(folder, "google-research-datasets__tydiqa/secondary_task/validation")]
     assert Counter(row_id.split("-")[0] for row_id in ids) == {c: 30 for c in ["english", *CODES[1:]]}
@@ -439,8 +462,14 @@ def test_tags_fit_words(folder):
 def test_tested_sentences_are_not_in_the_text(folder):
     """Neither the sentences of retrieval tests nor, for an English sentence, any telling of its pair."""
     for code in CODES[1:]:
-        text = {lang: {re.sub(r"^\S+, ", "", s) for row in table(folder, f"wikimedia__wikipedia/20231101.{lang}/train")
-                       for s in re.split(r"(?<=[.?]) ", row["text"])} for lang in ("en", code)}  # fmt: skip
+        text = {
+            lang: {
+                re.sub(r"^\S+, ", "", s)
+                for row in table(folder, f"wikimedia__wikipedia/20231101.{lang}/train")
+                for s in re.split(r"(?<=[.?]) ", row["text"])
+            }
+            for lang in ("en", code)
+        }
         pairs = table(folder, f"mteb__tatoeba-bitext-mining/{code}-eng/test")
         assert len({row["sentence2"] for row in pairs}) == len(pairs) == 50
         assert text["en"].isdisjoint(row["sentence2"] for row in pairs)
@@ -450,9 +479,16 @@ def test_tested_sentences_are_not_in_the_text(folder):
 
 
 def test_sentences_in_every_language_are_in_no_text(folder):
-    """NTREX and FLORES: drawn after the text was written, from what no language tells in it; the English ones all differ."""
-    text = {lang: {re.sub(r"^\S+, ", "", s) for row in table(folder, f"wikimedia__wikipedia/20231101.{lang}/train")
-                   for s in re.split(r"(?<=[.?]) ", row["text"])} for lang in CODES}  # fmt: skip
+    """NTREX and FLORES: drawn after the text was written, from what no language tells in it; the English ones all
+    differ."""
+    text = {
+        lang: {
+            re.sub(r"^\S+, ", "", s)
+            for row in table(folder, f"wikimedia__wikipedia/20231101.{lang}/train")
+            for s in re.split(r"(?<=[.?]) ", row["text"])
+        }
+        for lang in CODES
+    }
     for path, n in (("NTREX", "test"), 50), (("Flores", "dev"), 50), (("Flores", "devtest"), 50):
         rows = table(folder, "mteb__{}BitextMining/default/{}".format(*path))
         assert len(rows) == len({row["eng_Latn"] for row in rows}) == n
@@ -461,7 +497,9 @@ def test_sentences_in_every_language_are_in_no_text(folder):
 
 
 def test_topics_are_of_the_sentences_of_flores(folder):
-    flores = [row for split in ("dev", "devtest") for row in table(folder, f"mteb__FloresBitextMining/default/{split}")]
+    flores = [
+        row for split in ("dev", "devtest") for row in table(folder, f"mteb__FloresBitextMining/default/{split}")
+    ]
     seen = []
     for split, n in (("train", 70), ("validation", 10), ("test", 20)):
         english = table(folder, f"Davlan__sib200/eng_Latn/{split}")
@@ -470,7 +508,9 @@ def test_topics_are_of_the_sentences_of_flores(folder):
         for code in CODES:
             name = "eng_Latn" if code == "en" else code
             rows = table(folder, f"Davlan__sib200/{name}/{split}")
-            assert [(row["index_id"], row["category"]) for row in rows] == [(row["index_id"], row["category"]) for row in english]
+            assert [(row["index_id"], row["category"]) for row in rows] == [
+                (row["index_id"], row["category"]) for row in english
+            ]
             assert [row["text"] for row in rows] == [flores[row["index_id"]][name] for row in rows]
     assert sorted(seen) == list(range(100)) and seen != sorted(seen)
     assert {row["category"] for row in table(folder, "Davlan__sib200/eng_Latn/train")} <= set(wide.TOPICS.values())
@@ -491,9 +531,13 @@ def test_one_answer_of_four_is_right():
 
 def test_passages_are_parallel(folder):
     english, other = (table(folder, f"facebook__belebele/{code}/test") for code in ("eng_Latn", "qad"))
-    assert len(english) == 40 and [row["correct_answer_num"] for row in english] == [row["correct_answer_num"] for row in other]
-    assert all(len({row[f"mc_answer{i}"] for i in range(1, 5)}) == 4 and all(row[f"mc_answer{i}"] for i in range(1, 5))
-               for row in english + other)
+    assert len(english) == 40 and [row["correct_answer_num"] for row in english] == [
+        row["correct_answer_num"] for row in other
+    ]
+    assert all(
+        len({row[f"mc_answer{i}"] for i in range(1, 5)}) == 4 and all(row[f"mc_answer{i}"] for i in range(1, 5))
+        for row in english + other
+    )
     digits = [[re.findall(r"\d", row["flores_passage"]) for row in rows] for rows in (english, other)]
     assert digits[0] == digits[1]
 
@@ -513,8 +557,10 @@ def test_train_and_test_share_no_row(folder):
 def test_comparable_corpora(folder):
     texts = {}
     for split in ("validation", "test"):
-        side = {name: {r["id"]: r["text"] for r in table(folder, f"bucc2018__qab-en/{name}/{split}")}
-                for name in ("source", "target")}  # fmt: skip
+        side = {
+            name: {r["id"]: r["text"] for r in table(folder, f"bucc2018__qab-en/{name}/{split}")}
+            for name in ("source", "target")
+        }
         gold = table(folder, f"bucc2018__qab-en/gold/{split}")
         assert len(gold) == 15 and len(side["source"]) == len(side["target"]) == 100
         assert gold != sorted(gold, key=lambda pair: pair["source_id"])
@@ -542,9 +588,15 @@ def test_every_typology_says_everything():
     world = World(0)
     base = Clause(Phrase("Anna"), "lift", Phrase("lamp", "old", 3), place="park", time="today")
     changes = [
-        {"future": True}, {"negated": True}, {"place": "Torvik"}, {"time": None}, {"verb": "lower"},
-        {"agent": Phrase("Hugo")}, {"patient": Phrase("lamp", "new", 3)}, {"patient": Phrase("lamp", "old")},
-    ]  # fmt: skip
+        {"future": True},
+        {"negated": True},
+        {"place": "Torvik"},
+        {"time": None},
+        {"verb": "lower"},
+        {"agent": Phrase("Hugo")},
+        {"patient": Phrase("lamp", "new", 3)},
+        {"patient": Phrase("lamp", "old")},
+    ]
     for code in ["en", *INVENTED]:
         language = Language(code, world, 0)
         tellings = {sentence(language, random.Random(0), base._replace(**c)) for c in [{}, *changes]}
@@ -552,15 +604,25 @@ def test_every_typology_says_everything():
         assert all("Anna" in t or "Hugo" in t for t in tellings)
 
 
-@pytest.mark.parametrize("stamp", [
-    "[]", "{}", '{"version": 3}', '{"version": 3, "seed": 0, "languages": ["en", "qaa"], "size": 0.02}',
-    '{"version": 3, "seed": 0, "languages": ["en", "zzz"], "size": 0.02, "files": {}}',
-    '{"version": 3, "seed": 0, "languages": ["en", "qaa"], "size": 0.02, "files": {"a": 1}}',
-])
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "[]",
+        "{}",
+        '{"version": 3}',
+        '{"version": 3, "seed": 0, "languages": ["en", "qaa"], "size": 0.02}',
+        '{"version": 3, "seed": 0, "languages": ["en", "zzz"], "size": 0.02, "files": {}}',
+        '{"version": 3, "seed": 0, "languages": ["en", "qaa"], "size": 0.02, "files": {"a": 1}}',
+    ],
+)
 def test_a_damaged_stamp_is_one_line_whatever_is_done_with_the_world(stamp, tmp_path, capsys):
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / STAMP).write_text(stamp)
-    for argv in (["--out", "w", "--size", "0.02", "--languages", "1"], ["--translate", "w", "--out", "t"], ["--baseline", "w"]):
+    for argv in (
+        ["--out", "w", "--size", "0.02", "--languages", "1"],
+        ["--translate", "w", "--out", "t"],
+        ["--baseline", "w"],
+    ):
         assert main([str(tmp_path / word) if word in "wt" else word for word in argv]) == 2
         assert "no world" in (said := capsys.readouterr().err) and said.count("\n") == 1
 

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from xstilts.arguments import command
+    from xstilts.run.endings import command
 
     command(main)
     threads = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]

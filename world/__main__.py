@@ -15,14 +15,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--languages", type=int, default=4, help="invented languages beside English (default: 4)")
     parser.add_argument("--size", type=float, default=1.0, help="factor on every row count (default: 1)")
     parser.add_argument("--force", action="store_true", help="replace a world with other options")
-    parser.add_argument("--translate", type=Path, metavar="WORLD", help="write to --out the train rows of a world in every language")
-    parser.add_argument("--noise", type=float, default=NOISE, help="share of words that go wrong in translation (default: %(default)s)")
+    parser.add_argument(
+        "--translate", type=Path, metavar="WORLD", help="write to --out the train rows of a world in every language"
+    )
+    parser.add_argument(
+        "--noise", type=float, default=NOISE, help="share of words that go wrong in translation (default: %(default)s)"
+    )
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="print shared-word retrieval in a world")
     if any(word == "--" or word.endswith("=--") for word in (sys.argv[1:] if argv is None else argv)):
         parser.error("-- is no value here")  # argparse would drop it
     options = parser.parse_args(argv)
-    for flag, needless in (("baseline", ("out", "seed", "languages", "size", "force", "translate", "noise")),
-                           ("translate", ("seed", "languages", "size"))):
+    for flag, needless in (
+        ("baseline", ("out", "seed", "languages", "size", "force", "translate", "noise")),
+        ("translate", ("seed", "languages", "size")),
+    ):
         for name in needless if getattr(options, flag) else ():
             if getattr(options, name) != parser.get_default(name):
                 parser.error(f"--{name} changes nothing beside --{flag}: leave it out")

@@ -75,7 +75,8 @@ def table(path: str, types: pa.Schema, rows: Iterable[tuple]) -> Table:
 
 
 def column(code: str) -> str:
-    """What FLORES and its kin call a language: their own code for English, the same as everywhere for invented ones."""
+    """What FLORES and its kin call a language: their own code for English, the same as everywhere for invented
+    ones."""
     return "eng_Latn" if code == "en" else code
 
 

@@ -44,7 +44,9 @@ def report(folder: Path) -> str:
             lines.append(f"{code}  {accuracy(rows['sentence1'], rows['sentence2']):.1f}")
         except (OSError, ValueError, KeyError, AttributeError) as error:  # translations of a world have no Tatoeba
             said = next(iter(str(error).splitlines()), type(error).__name__)
-            raise WorldError(f"{path} cannot be read ({said}): give a whole world, or write it anew with --force") from None
+            raise WorldError(
+                f"{path} cannot be read ({said}): give a whole world, or write it anew with --force"
+            ) from None
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Multiple choice: HellaSwag, Cosmos QA, CommonsenseQA, Social IQa, COPA, XCOPA and Belebele.
 
-All but CommonsenseQA and Belebele ask what happened next or before: the script of the world, two verbs that usually follow each.
+All but CommonsenseQA and Belebele ask what happened next or before: the script of the world, two verbs that usually
+follow each.
 """
 
 import random
@@ -8,7 +9,21 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from .base import DEV, INT32, INT64, STRINGS, TEST, Options, Table, column, even_labels, schema, sentence, table, unlike
+from .base import (
+    DEV,
+    INT32,
+    INT64,
+    STRINGS,
+    TEST,
+    Options,
+    Table,
+    column,
+    even_labels,
+    schema,
+    sentence,
+    table,
+    unlike,
+)
 from .language import QUERY, STOP, Language, Token, text
 from .meaning import Clause, World
 from .spans import answers, qa_meaning
@@ -194,10 +209,13 @@ def copa(options: Options) -> Iterator[Table]:
             yield table(path, others, rows)
 
 
-def reading_meaning(world: World, rng: random.Random) -> tuple[tuple[Clause, ...], Clause, str, tuple[Clause, ...], int]:
+def reading_meaning(
+    world: World, rng: random.Random
+) -> tuple[tuple[Clause, ...], Clause, str, tuple[Clause, ...], int]:
     """(passage, the question's clause, the part asked for, four clauses with their answers in it, the right one).
 
-    Wrong answers are of the passage's other clauses as far as they have any; no other clause of it answers the question.
+    Wrong answers are of the passage's other clauses as far as they have any; no other clause of it answers the
+    question.
     """
     while True:
         passage, told, asked, slot = qa_meaning(world, rng)
@@ -219,9 +237,13 @@ def _name(part) -> str:
 
 
 def belebele(options: Options) -> Iterator[Table]:
-    """A passage, a question for one part of one of its clauses, four answers; parallel in every language, and test rows alone."""
-    types = schema(link="link", question_number=INT64,
-                   a="flores_passage question mc_answer1 mc_answer2 mc_answer3 mc_answer4 correct_answer_num dialect ds")  # fmt: skip
+    """A passage, a question for one part of one of its clauses, four answers; parallel in every language, and test
+    rows alone."""
+    types = schema(
+        link="link",
+        question_number=INT64,
+        a="flores_passage question mc_answer1 mc_answer2 mc_answer3 mc_answer4 correct_answer_num dialect ds",
+    )
     rng, seen = options.rng("belebele"), set()
     meanings = unlike(seen, lambda: reading_meaning(options.world, rng), options.rows(TEST))
     for code, language in options.languages.items():
@@ -230,6 +252,8 @@ def belebele(options: Options) -> Iterator[Table]:
         for i, (passage, asked, slot, choices, label) in enumerate(meanings):
             told = " ".join(sentence(language, words, clause) for clause in passage)
             question = text([*language.question(words, asked, slot), QUERY])
-            given = [text([token for token in language.clause(words, clause) if answers(token, slot)]) for clause in choices]
+            given = [
+                text([token for token in language.clause(words, clause) if answers(token, slot)]) for clause in choices
+            ]
             rows.append((f"https://en.example.org/{i}", 1, told, question, *given, str(label + 1), name, "2023-05-03"))
         yield table(f"facebook__belebele/{name}/test", types, rows)

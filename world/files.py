@@ -51,7 +51,10 @@ def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = Fal
         raise WorldError(f"--noise {noise}: expected a share of words from 0 to below 1, such as {NOISE}")
     stamp = read_stamp(world)
     if stamp.get("version") != VERSION:
-        raise WorldError(f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it anew with --force")
+        raise WorldError(
+            f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it anew with "
+            "--force"
+        )
     if out.resolve() == world.resolve():  # with --force the world would be gone
         raise WorldError(f"--out {out} is the world itself: give another folder for its translations")
     settings = {name: stamp[name] for name in ("version", "seed", "languages", "size")} | {"noise": noise}
@@ -97,13 +100,26 @@ def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iter
 def read_stamp(folder: Path) -> dict:
     """The contents of `world.json`. Raises WorldError where there is none, or not a whole one."""
     try:
-        if not (folder / STAMP).is_file() or (folder / STAMP).stat().st_size > 2**26:  # a named pipe would be waited for
+        if not (folder / STAMP).is_file() or (folder / STAMP).stat().st_size > 2**26:
+            # a named pipe would be waited for
             raise ValueError("no file of ours")
         stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        whole = stamp.keys() <= {*STAMPED, "noise"} and all(_is(stamp.get(name), kind) for name, kind in STAMPED.items())
-        whole = whole and set(stamp["languages"]) <= {"en", *INVENTED} and stamp["languages"][:1] == ["en"] and 0 < stamp["size"] <= 10
-        if not whole or not _is(stamp.get("noise", 0), int | float) or not all(
-                isinstance(facts, dict) and {"rows", "sha256"} <= facts.keys() for facts in stamp["files"].values()):
+        whole = stamp.keys() <= {*STAMPED, "noise"} and all(
+            _is(stamp.get(name), kind) for name, kind in STAMPED.items()
+        )
+        whole = (
+            whole
+            and set(stamp["languages"]) <= {"en", *INVENTED}
+            and stamp["languages"][:1] == ["en"]
+            and 0 < stamp["size"] <= 10
+        )
+        if (
+            not whole
+            or not _is(stamp.get("noise", 0), int | float)
+            or not all(
+                isinstance(facts, dict) and {"rows", "sha256"} <= facts.keys() for facts in stamp["files"].values()
+            )
+        ):
             raise ValueError("not as written here")
         return stamp
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
@@ -125,8 +141,11 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
         return True
     asked, found = ({name: value for name, value in of.items() if name != "files"} for of in (settings, stamp))
     if found != asked:
-        differences = [f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in dict.fromkeys([*asked, *found])
-                       if found.get(name) != asked.get(name)]  # fmt: skip
+        differences = [
+            f"{name} {found.get(name)} there, {asked.get(name)} asked"
+            for name in dict.fromkeys([*asked, *found])
+            if found.get(name) != asked.get(name)
+        ]
         raise WorldError(f"--out {out} holds another world ({'; '.join(differences)}): add --force to write it anew")
     for name, facts in stamp["files"].items():
         if not (out / name).is_file() or _sha256(out / name) != facts["sha256"]:
@@ -135,7 +154,8 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
 
 
 def _refuse_to_replace(out: Path, settings: dict, stamp: dict) -> None:
-    """Raises WorldError where the folder holds more than its stamp says, or translations where a world is asked for."""
+    """Raises WorldError where the folder holds more than its stamp says, or translations where a world is asked
+    for."""
     if ("noise" in stamp) != ("noise" in settings):
         kind = "translations of a world" if "noise" in stamp else "a world, no translations"
         raise WorldError(f"--out {out} holds {kind}: give another folder")
@@ -143,7 +163,9 @@ def _refuse_to_replace(out: Path, settings: dict, stamp: dict) -> None:
     others = [name for name in others if name != STAMP and name not in stamp["files"]]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        raise WorldError(f"--out {out} holds {others[0]}{more}, not of this world: give another folder, or move them away")
+        raise WorldError(
+            f"--out {out} holds {others[0]}{more}, not of this world: give another folder, or move them away"
+        )
 
 
 def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, dict]:

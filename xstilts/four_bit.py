@@ -3,14 +3,17 @@
 The file, little-endian, its parts one after the other:
 
     magic        4 bytes E5S1, u32 version
-    sizes        7 x i32 hidden, layers, heads, inner, vocabulary, positions, token types; f32 layer-norm eps; i32 block size
-    vocabulary   5 x i32 number of pieces, ids of <s>, </s>, <pad>, <unk>; u64 length of the text; (pieces + 1) x u32 offsets into it;
+    sizes        7 x i32 hidden, layers, heads, inner, vocabulary, positions, token types; f32 layer-norm eps; i32
+    block size vocabulary   5 x i32 number of pieces, ids of <s>, </s>, <pad>, <unk>; u64 length of the text; (pieces +
+    1) x u32 offsets into it;
                  pieces x f32 unigram scores; the text: UTF-8 pieces on end
     normaliser   i32 entries, u32 bytes; an entry: u32 code point, u8 count, count x u32 code points that replace it
-    directory    i32 entries; an entry: u16 length and the tensor's name, u8 kind (0 f32, 1 4-bit), u32 elements, u64 offset, u64 bytes
-    tensors      emb.word (4-bit), emb.pos, emb.type, emb.ln; of layer l: l{l}.q, k, v, ao, fi, fo (matrices 4-bit, out x in, and biases),
+    directory    i32 entries; an entry: u16 length and the tensor's name, u8 kind (0 f32, 1 4-bit), u32 elements, u64
+    offset, u64 bytes tensors      emb.word (4-bit), emb.pos, emb.type, emb.ln; of layer l: l{l}.q, k, v, ao, fi, fo
+    (matrices 4-bit, out x in, and biases),
                  l{l}.aln (norm after attention), l{l}.oln (norm after the feed-forward part)
-    a 4-bit block  18 bytes for 32 weights: f16 scale, then 16 bytes; byte j holds weight j in its low half and weight j + 16 in its high
+    a 4-bit block  18 bytes for 32 weights: f16 scale, then 16 bytes; byte j holds weight j in its low half and weight
+    j + 16 in its high
                  half; weight = (half - 8) * scale
 """
 
@@ -50,10 +53,22 @@ class Sizes:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return {tensor name: shape} of every tensor the file must hold."""
         h, inner = self.hidden, self.inner
-        shapes = {"emb.word": (self.vocabulary, h), "emb.pos": (self.positions, h), "emb.type": (self.token_types, h),
-                  "emb.ln.w": (h,), "emb.ln.b": (h,)}
+        shapes = {
+            "emb.word": (self.vocabulary, h),
+            "emb.pos": (self.positions, h),
+            "emb.type": (self.token_types, h),
+            "emb.ln.w": (h,),
+            "emb.ln.b": (h,),
+        }
         for layer in range(self.layers):
-            for part, out, into in (("q", h, h), ("k", h, h), ("v", h, h), ("ao", h, h), ("fi", inner, h), ("fo", h, inner)):
+            for part, out, into in (
+                ("q", h, h),
+                ("k", h, h),
+                ("v", h, h),
+                ("ao", h, h),
+                ("fi", inner, h),
+                ("fo", h, inner),
+            ):
                 shapes |= {f"l{layer}.{part}.w": (out, into), f"l{layer}.{part}.b": (out,)}
             shapes |= {f"l{layer}.{norm}.{part}": (h,) for norm in ("aln", "oln") for part in "wb"}
         return shapes
@@ -118,7 +133,13 @@ def read(data: bytes, name: str) -> FourBitEncoder:
         raise file.wrong(f"begins with {magic!r}, version {version}; expected {MAGIC!r}, version {VERSION}")
     sizes = Sizes(*file.numbers("7i", "sizes"))
     (eps,), (block,) = file.numbers("f", "sizes"), file.numbers("i", "sizes")
-    if min(vars(sizes).values()) < 1 or sizes.hidden % BLOCK or sizes.inner % BLOCK or sizes.hidden % sizes.heads or block != BLOCK:
+    if (
+        min(vars(sizes).values()) < 1
+        or sizes.hidden % BLOCK
+        or sizes.inner % BLOCK
+        or sizes.hidden % sizes.heads
+        or block != BLOCK
+    ):
         raise file.wrong(f"no encoder has these sizes: {sizes}, blocks of {block} weights (expected {BLOCK})")
     pieces, ids = read_vocabulary(file)
     if len(pieces) > sizes.vocabulary:
@@ -135,16 +156,27 @@ def read_vocabulary(file: Cursor) -> tuple[list[tuple[str, float]], dict[str, in
     (length,) = file.numbers("Q", part)
     offsets, scores = file.array("<u4", count + 1, part), file.array("<f4", count, part)
     text = file.bytes(length, part)
-    if offsets[0] != 0 or offsets[-1] != length or (np.diff(offsets.astype(np.int64)) < 0).any() or not np.isfinite(scores).all():
+    if (
+        offsets[0] != 0
+        or offsets[-1] != length
+        or (np.diff(offsets.astype(np.int64)) < 0).any()
+        or not np.isfinite(scores).all()
+    ):
         raise file.wrong(f"the offsets or scores of its {count} pieces are no such numbers")
     try:
-        pieces = [text[start:end].decode("utf-8") for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+        pieces = [
+            text[start:end].decode("utf-8")
+            for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        ]
     except UnicodeDecodeError as error:
         raise file.wrong("a piece of its vocabulary is not UTF-8 text") from error
     named = dict(zip(SPECIAL, ids, strict=True)) | {"<mask>": count - 1}
     for token, at in named.items():
         if not 0 <= at < count or pieces[at] != token:
-            raise file.wrong(f"piece {at} should be {token}" + (f" and is {pieces[at]!r}" if 0 <= at < count else f"; there are {count}"))
+            raise file.wrong(
+                f"piece {at} should be {token}"
+                + (f" and is {pieces[at]!r}" if 0 <= at < count else f"; there are {count}")
+            )
     return list(zip(pieces, scores.tolist(), strict=True)), named
 
 
@@ -160,7 +192,9 @@ def read_replacements(file: Cursor) -> dict[str, str]:
         except (ValueError, OverflowError) as error:
             raise file.wrong(f"its normaliser holds {point:#x} or a replacement that is no code point") from error
     if len(found) != entries or file.at - begin != length:
-        raise file.wrong(f"its normaliser has {len(found)} entries in {file.at - begin} bytes; expected {entries} in {length}")
+        raise file.wrong(
+            f"its normaliser has {len(found)} entries in {file.at - begin} bytes; expected {entries} in {length}"
+        )
     return found
 
 
@@ -175,26 +209,35 @@ def read_weights(file: Cursor, sizes: Sizes) -> dict[str, np.ndarray]:
         name = file.bytes(length, "directory").decode("utf-8", "replace")
         directory[name] = file.numbers("BIQQ", "directory")
     if odd := sorted(directory.keys() ^ shapes.keys()):  # one that is there twice leaves another out
-        raise file.wrong(f"its directory {'names' if odd[0] in directory else 'lacks'} tensor {odd[0]!r}; expected one each of: "
-                         f"{', '.join(list(shapes)[:6])}, ...")
+        raise file.wrong(
+            f"its directory {'names' if odd[0] in directory else 'lacks'} tensor {odd[0]!r}; expected one each of: "
+            f"{', '.join(list(shapes)[:6])}, ..."
+        )
     return {name: read_tensor(file, name, *directory[name], shape) for name, shape in shapes.items()}
 
 
-def read_tensor(file: Cursor, name: str, kind: int, elements: int, offset: int, length: int, shape: tuple[int, ...]) -> np.ndarray:
+def read_tensor(
+    file: Cursor, name: str, kind: int, elements: int, offset: int, length: int, shape: tuple[int, ...]
+) -> np.ndarray:
     """Return one tensor as float32; the arguments after its name are those of the directory."""
     expected = {F32: 4 * elements, FOUR_BIT: elements // BLOCK * BLOCK_LAYOUT.itemsize}.get(kind)
     if elements != math.prod(shape) or length != expected:
-        raise file.wrong(f"tensor {name} has kind {kind}, {elements} elements and {length} bytes; its shape is {shape}")
+        raise file.wrong(
+            f"tensor {name} has kind {kind}, {elements} elements and {length} bytes; its shape is {shape}"
+        )
     file.at = offset
     raw = file.bytes(length, f"tensor {name}")
-    weights = np.frombuffer(raw, "<f4").astype(np.float32) if kind == F32 else dequantise(np.frombuffer(raw, BLOCK_LAYOUT))
+    weights = (
+        np.frombuffer(raw, "<f4").astype(np.float32) if kind == F32 else dequantise(np.frombuffer(raw, BLOCK_LAYOUT))
+    )
     if not np.isfinite(weights).all():
         raise file.wrong(f"tensor {name} holds NaN or infinity")
     return weights.reshape(shape)
 
 
 def dequantise(blocks: np.ndarray) -> np.ndarray:
-    """Return the weights of 4-bit blocks, float32, shape (32 * blocks,). Exact: 4 bits times 11 fit into float32's 24."""
+    """Return the weights of 4-bit blocks, float32, shape (32 * blocks,). Exact: 4 bits times 11 fit into float32's
+    24."""
     weights = np.empty((len(blocks), BLOCK), np.float32)
     weights[:, : BLOCK // 2] = blocks["halves"] & 15
     weights[:, BLOCK // 2 :] = blocks["halves"] >> 4

@@ -1,6 +1,6 @@
 """`make plan`: what of a matrix is done, and how long the rest takes by what its like took.
 
-    python -m xstilts.plan --runs_dir runs/world --arms none mnli --tasks xnli tatoeba --seeds 0 1 --model
+python -m xstilts.plan --runs_dir runs/world --arms none mnli --tasks xnli tatoeba --seeds 0 1 --model
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
-from xstilts.places import PLAIN
+from xstilts.run.places import PLAIN
 from xstilts.run.record import FILE_NAME, Record, is_there
-from xstilts.words import parse_tool
 
 
 def grid_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,9 @@ def grid_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--tasks", nargs="*", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
-    parser.add_argument("--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have others")
+    parser.add_argument(
+        "--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have others"
+    )
     parser.add_argument("--model", action="store_true", help="the matrix trains the model that its arms start from")
 
 
@@ -102,8 +104,10 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     left = sum(group.left for group in found.values())
     lines.append(f"\n{measured} of {len(stamps)} runs are done, {left} are left.")
     if left > unknown:
-        lines.append(f"The {left - unknown} of a kind that was measured: {span(known)} of work, {span(known / jobs)} with {jobs} at a "
-                     f"time (from {measured} measured; training and measuring only, not starting).")
+        lines.append(
+            f"The {left - unknown} of a kind that was measured: {span(known)} of work, {span(known / jobs)} with "
+            f"{jobs} at a time (from {measured} measured; training and measuring only, not starting)."
+        )
     if unknown:
         lines.append(f"{unknown} are of a kind of which none is done: nothing can be said of them.")
     lines += [f"Unreadable: {problem}" for group in found.values() for problem in group.unreadable]
@@ -112,7 +116,13 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
 
 def span(seconds: float) -> str:
     """12 s, 3.5 min or 7.1 h."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.1f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

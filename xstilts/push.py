@@ -1,4 +1,5 @@
-"""`make push`: every finished checkpoint of a matrix to a repository of its own on the Hub, and a card that lists them.
+"""`make push`: every finished checkpoint of a matrix to a repository of its own on the Hub, and a card that lists
+them.
 
     python -m xstilts.push --hub my-name --runs_dir runs/world --arms none mnli --tasks xnli --seeds 0 1 --model
 
@@ -14,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from xstilts import cards, plan
+from xstilts import plan
+from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line
+from xstilts.run import card
 from xstilts.run.record import FILE_NAME, Record, is_there
-from xstilts.words import parse_tool
 
 
 def repository(hub: str, matrix: str, record: Record) -> str:
@@ -40,9 +42,11 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
             continue
         try:
             record = Record.read(folder / FILE_NAME)
-            run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repository(hub, matrix, record))
-            cards.check_push(run)
-            cards.push(run.hub_model_id, folder)
+            run = SimpleNamespace(
+                push_to_hub=True, hub_private_repo=private, hub_model_id=repository(hub, matrix, record)
+            )
+            card.check_push(run)
+            card.push(run.hub_model_id, folder)
         except UserError as error:
             errors.append(str(error))
         else:
@@ -66,9 +70,14 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(license="other", tags=["x-stilts"], library_name="transformers")
-    lines = [f"---\n{data.to_yaml()}\n---\n", f"# {repo.partition('/')[2]}\n",
-             "The checkpoints of one matrix of X-STILTs: what an encoder is first trained on (arm) and what that does to other tasks.\n",
-             "| checkpoint | phase | arm | task | seed | metric | mean over languages |", "|---" * 7 + "|"]
+    lines = [
+        f"---\n{data.to_yaml()}\n---\n",
+        f"# {repo.partition('/')[2]}\n",
+        "The checkpoints of one matrix of X-STILTs: what an encoder is first trained on (arm) and what that does to "
+        "other tasks.\n",
+        "| checkpoint | phase | arm | task | seed | metric | mean over languages |",
+        "|---" * 7 + "|",
+    ]
     for name, record in pushed.items():
         mean = f"{record.mean[record.metric]:.1f}" if record.mean else ""
         link = f"[{name.partition('/')[2]}](https://huggingface.co/{name})"
@@ -77,10 +86,14 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
     if failed:
         lines.append(f"\n{failed} more could not be pushed yet.")
     run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
-    cards.check_push(run)
+    card.check_push(run)
     try:
-        cards.hub().upload_file(path_or_fileobj="\n".join([*lines, ""]).encode(), path_in_repo="README.md", repo_id=run.hub_model_id,
-                                commit_message="X-STILTs: the checkpoints of the matrix")
+        card.hub().upload_file(
+            path_or_fileobj="\n".join([*lines, ""]).encode(),
+            path_in_repo="README.md",
+            repo_id=run.hub_model_id,
+            commit_message="X-STILTs: the checkpoints of the matrix",
+        )
     except Exception as error:
         raise UserError(f"the card {repo} was not pushed: {first_line(error)}") from error
     print(f"index -> {run.hub_model_id}")
@@ -91,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m xstilts.push", description=__doc__.split("\n")[0])
     plan.grid_arguments(parser)
     parser.add_argument("--hub", required=True, help="namespace on the Hub: your name or an organisation's")
-    parser.add_argument("--matrix", help="name of the matrix, with which the repositories' names begin; default: its folder's")
+    parser.add_argument(
+        "--matrix", help="name of the matrix, with which the repositories' names begin; default: its folder's"
+    )
     parser.add_argument("--private", action="store_true", help="create the repositories as private")
     given = parse_tool(parser, argv)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,14 +1,17 @@
-"""Machine-translates a task's English train rows, with any seq2seq checkpoint; the answers of questions keep their place.
+"""Machine-translates a task's English train rows, with any seq2seq checkpoint; the answers of questions keep their
+place.
 
-    python -m xstilts.translate --model facebook/nllb-200-distilled-600M --task squad --languages de sw --output_root data/mt \\
-        --language_codes en=eng_Latn de=deu_Latn sw=swh_Latn
-    python -m xstilts.translate --model Helsinki-NLP/opus-mt-en-de --task xnli --languages de --data_root data/rows --output_root data/mt
-    python -m xstilts.translate --model Helsinki-NLP/opus-mt-en-de --back_model Helsinki-NLP/opus-mt-de-en --task xnli --roundtrip de ...
+    python -m xstilts.translate --model facebook/nllb-200-distilled-600M --task squad --languages de sw \\
+        --output_root data/mt --language_codes en=eng_Latn de=deu_Latn sw=swh_Latn
+    python -m xstilts.translate --model Helsinki-NLP/opus-mt-en-de --task xnli --languages de \\
+        --data_root data/rows --output_root data/mt
+    python -m xstilts.translate --model Helsinki-NLP/opus-mt-en-de --back_model Helsinki-NLP/opus-mt-de-en \\
+        --task xnli --roundtrip de ...
 
-Writes `<output_root>/<id>/<config>/<split>.parquet` where the Hub has (or would have) such rows, in its columns, for --translations of
-the training scripts, and a note of what made them beside it. Sentences are translated one by one, equal ones once. The sentence
-with the answer has marks around it; where the marks do not come back whole the row is lost, left out and counted. Stopped at any time,
-the same command goes on.
+Writes `<output_root>/<id>/<config>/<split>.parquet` where the Hub has (or would have) such rows, in its columns, for
+--translations of the training scripts, and a note of what made them beside it. Sentences are translated one by one,
+equal ones once. The sentence with the answer has marks around it; where the marks do not come back whole the row is
+lost, left out and counted. Stopped at any time, the same command goes on.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from pathlib import Path
 
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
-from xstilts import logs
-from xstilts.arguments import command, parse, refuse_unused
+from xstilts.cli import logs
+from xstilts.cli.arguments import parse, refuse_unused
 from xstilts.errors import UserError, first_line
+from xstilts.run.endings import command
 
 MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
 NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # nothing stands between two sentences
@@ -38,16 +42,27 @@ logger = logging.getLogger("xstilts")
 class TranslateArguments:
     model: str | None = field(default=None, metadata={"help": "Seq2seq checkpoint: a folder or a Hub id."})
     model_revision: str = field(default="main", metadata={"help": "Revision, if it is a Hub id."})
-    task: str | None = field(default=None, metadata={"help": "Whose train rows: xnli, squad, pawsx or one of your own."})
+    task: str | None = field(
+        default=None, metadata={"help": "Whose train rows: xnli, squad, pawsx or one of your own."}
+    )
     languages: list[str] = field(default_factory=list, metadata={"help": "Translate into these."})
     roundtrip: str | None = field(default=None, metadata={"help": "Translate into this language and back."})
-    back_model: str | None = field(default=None, metadata={"help": "The checkpoint for the way back; default: --model."})
+    back_model: str | None = field(
+        default=None, metadata={"help": "The checkpoint for the way back; default: --model."}
+    )
     data_root: str = field(default="hub", metadata={"help": "'hub', or a folder of rows laid out as data/world."})
     output_root: str | None = field(default=None, metadata={"help": "Folder to write to."})
-    language_codes: list[str] = field(default_factory=list, metadata={"help": "What the model calls languages, e.g. en=eng_Latn "
-                                                                              "de=deu_Latn; default: our codes."})
-    prefix: str = field(default="", metadata={"help": "Text before every input; {source} and {target} become English names (T5), e.g. "
-                                                      "'translate {source} to {target}: '."})
+    language_codes: list[str] = field(
+        default_factory=list,
+        metadata={"help": "What the model calls languages, e.g. en=eng_Latn de=deu_Latn; default: our codes."},
+    )
+    prefix: str = field(
+        default="",
+        metadata={
+            "help": "Text before every input; {source} and {target} become English names (T5), e.g. "
+            "'translate {source} to {target}: '."
+        },
+    )
     batch_size: int = field(default=32, metadata={"help": "Sentences at a time."})
     num_beams: int = field(default=1, metadata={"help": "1: greedy."})
     dtype: str = field(default="fp32", metadata={"help": "Precision of the model.", "choices": ["fp32", "bf16"]})
@@ -68,7 +83,9 @@ def main(argv: list[str]) -> None:
     try:
         how.prefix.format(source="English", target="German")
     except (LookupError, ValueError, AttributeError) as error:
-        raise UserError(f"--prefix {how.prefix!r}: only {{source}} and {{target}} may stand in braces ({first_line(error)}).") from error
+        raise UserError(
+            f"--prefix {how.prefix!r}: only {{source}} and {{target}} may stand in braces ({first_line(error)})."
+        ) from error
 
     from tasks import get_task
     from tasks.rows import Rows
@@ -84,7 +101,9 @@ def main(argv: list[str]) -> None:
     targets = [codes.normalize(code) for code in how.languages or [how.roundtrip]]
     for code in named_languages(how.language_codes):
         if code not in ("en", *targets):
-            raise UserError(f"--language_codes {code}=...: this run translates from en into {' '.join(targets)}. Leave it out.")
+            raise UserError(
+                f"--language_codes {code}=...: this run translates from en into {' '.join(targets)}. Leave it out."
+            )
     places = {code: place(task, code, bool(how.roundtrip), rows) for code in targets}
     english = task.load("train", "en", rows)
     english = english.select(range(min(len(english), how.max_samples or len(english))))
@@ -100,10 +119,13 @@ def refuse_foreign(root: Path) -> None:
     from tasks.rows import translation_note
 
     for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)  # parts of a file, too, until it is whole
+        # parts of a file, too, until it is whole
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.is_file() and not hidden and not translation_note(path).is_file():
-            raise UserError(f"--output_root {root} holds {path.relative_to(root)}, which this script did not write. Give a new or an "
-                            "empty folder.")
+            raise UserError(
+                f"--output_root {root} holds {path.relative_to(root)}, which this script did not write. Give a new or "
+                "an empty folder."
+            )
 
 
 def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
@@ -118,8 +140,10 @@ def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
         raise UserError("English is what is translated; name another language.")
     places = [source for source in task.sources if "{language}" in source.config and source.splits.get("train")]
     if task.other_languages != "parallel" or not places:
-        raise UserError(f"--task {task.name}: its train rows are English alone, wherever they lie. Tasks with a place for others have "
-                        "a source for each language, as xnli (MultiNLI's rows), squad and pawsx.")
+        raise UserError(
+            f"--task {task.name}: its train rows are English alone, wherever they lie. Tasks with a place for others "
+            "have a source for each language, as xnli (MultiNLI's rows), squad and pawsx."
+        )
     if roundtrip:
         source, config, split = task.locate("train", "en", rows)
         return source.id.replace("/", "__"), config + ROUND_TRIP, f"{split}.parquet"
@@ -127,7 +151,8 @@ def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
     return source.id.replace("/", "__"), source.config_of(language), f"{source.splits['train']}.parquet"
 
 
-# ---- the model -----------------------------------------------------------------------------------------------------------
+# ---- the model ------------------------------------------------------------------------------------------------------
+
 
 @functools.cache
 def load(name: str, revision: str, dtype: str):
@@ -174,12 +199,19 @@ class Translator:
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # batches of one length
         for start in range(0, len(order), self.how.batch_size):
             chosen = order[start : start + self.how.batch_size]
-            inputs = self.tokenizer([self.prefix + texts[i] for i in chosen], return_tensors="pt", padding=True, truncation=True,
-                                    max_length=self.limit).to(self.model.device)
+            inputs = self.tokenizer(
+                [self.prefix + texts[i] for i in chosen],
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                max_length=self.limit,
+            ).to(self.model.device)
             inputs.pop("token_type_ids", None)
             room = min(2 * inputs["input_ids"].shape[1] + 16, LENGTH)
             with torch.inference_mode():
-                found = self.model.generate(**inputs, num_beams=self.how.num_beams, do_sample=False, max_new_tokens=room, **self.options)
+                found = self.model.generate(
+                    **inputs, num_beams=self.how.num_beams, do_sample=False, max_new_tokens=room, **self.options
+                )
             stopped += int((found[:, 1:] != self.tokenizer.eos_token_id).all(1).sum())
             for i, text in zip(chosen, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
                 done[i] = text.strip()
@@ -198,12 +230,15 @@ def named_languages(pairs: list[str]) -> dict[str, str]:
         if not equals or not theirs:
             raise UserError(f"--language_codes {pair}: expected ours=theirs, e.g. de=deu_Latn.")
         if names.setdefault(codes.normalize(ours), theirs) != theirs:
-            raise UserError(f"--language_codes {pair}: {ours} is also named {names[codes.normalize(ours)]!r}. Give one of them.")
+            raise UserError(
+                f"--language_codes {pair}: {ours} is also named {names[codes.normalize(ours)]!r}. Give one of them."
+            )
     return names
 
 
 def language_options(tokenizer, source: str, target: str, given: list[str]) -> tuple[str | None, dict[str, int]]:
-    """What the tokenizer is to call the source, and what `generate` has to be told of the target; (None, {}) for models of one pair.
+    """What the tokenizer is to call the source, and what `generate` has to be told of the target; (None, {}) for
+    models of one pair.
 
     Raises:
         UserError: the model has no such language.
@@ -217,15 +252,23 @@ def language_options(tokenizer, source: str, target: str, given: list[str]) -> t
     for code in (source, target):
         name = names.get(code, code)
         try:  # M2M100 writes its codes as __de__
-            ids[code] = tokenizer.get_lang_id(name) if hasattr(tokenizer, "get_lang_id") else tokenizer.convert_tokens_to_ids(name)
+            ids[code] = (
+                tokenizer.get_lang_id(name)
+                if hasattr(tokenizer, "get_lang_id")
+                else tokenizer.convert_tokens_to_ids(name)
+            )
         except KeyError:
             ids[code] = None
         if ids[code] in (None, tokenizer.unk_token_id):
-            raise UserError(f"--language_codes: the model does not know {code} as {name!r}; say what it calls it, e.g. {code}=deu_Latn.")
+            raise UserError(
+                f"--language_codes: the model does not know {code} as {name!r}; say what it calls it, e.g. "
+                f"{code}=deu_Latn."
+            )
     return names.get(source, source), {"forced_bos_token_id": ids[target]}
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
 
 def write(task, english, source: list[dict], language: str, ways: list[Translator], how, path: Path) -> None:
     """Translates part by part, then writes the whole file and, before it, its note.
@@ -238,20 +281,32 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     from tqdm import tqdm
 
     from tasks.rows import translation_note
-    from xstilts.results import read_note, write_text
+    from xstilts.run.results import read_note, write_text
 
-    made_by = {"model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))), "revision": how.model_revision,
-               "task": task.name, "language": language, "source": source, "english_rows": len(english), "num_beams": how.num_beams,
-               "dtype": how.dtype, "prefix": how.prefix, "language_codes": how.language_codes}
+    made_by = {
+        "model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))),
+        "revision": how.model_revision,
+        "task": task.name,
+        "language": language,
+        "source": source,
+        "english_rows": len(english),
+        "num_beams": how.num_beams,
+        "dtype": how.dtype,
+        "prefix": how.prefix,
+        "language_codes": how.language_codes,
+    }
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
-    begun = note if note.is_file() else parts / "settings.json"  # the note may be of rows that somebody else translated
+    # the note may be of rows that somebody else translated
+    begun = note if note.is_file() else parts / "settings.json"
     unknown = f"so nobody knows how {path} was made. Delete both, or give another --output_root."
     if begun.is_file():
         old = read_note(begun, unknown)
         differ = [key for key, value in made_by.items() if old.get(key) != value]
         if differ:
             shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
-            raise UserError(f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it.")
+            raise UserError(
+                f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it."
+            )
         if path.is_file():
             return logger.info("%s is there; nothing to do.", path)
     write_text(parts / "settings.json", json.dumps(made_by, indent=1))
@@ -272,10 +327,14 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
             counts = {key: counts[key] + counted[key] for key in counts}
             bar.update(len(some))
     try:
-        whole = pa.concat_tables([pq.ParquetFile(pa.OSFile(str(part))).read() for part in sorted(parts.glob("*.parquet"))])
+        whole = pa.concat_tables(
+            [pq.ParquetFile(pa.OSFile(str(part))).read() for part in sorted(parts.glob("*.parquet"))]
+        )
     except (OSError, ValueError) as error:
-        raise UserError(f"{parts} holds a part that cannot be read ({first_line(error)}). Delete that folder, or give another "
-                        "--output_root.") from error
+        raise UserError(
+            f"{parts} holds a part that cannot be read ({first_line(error)}). Delete that folder, or give another "
+            "--output_root."
+        ) from error
     if not len(whole):
         raise UserError(f"{path}: no row came through; all {len(english)} lost the marks around their answer.")
     write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
@@ -283,7 +342,12 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
         pq.write_table(whole, stream)
     Path(f"{path}.tmp").rename(path)
     shutil.rmtree(parts)
-    logger.info("%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end", path, len(whole), *counts.values())
+    logger.info(
+        "%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end",
+        path,
+        len(whole),
+        *counts.values(),
+    )
 
 
 def translate(task, examples, ways: list[Translator], language: str):
@@ -317,8 +381,8 @@ def translate(task, examples, ways: list[Translator], language: str):
 def sentences(text: str, answer: tuple[int, int] | None, fits) -> list[tuple[str, tuple[str, str] | None]] | None:
     """The sentences of a text as [(sentence, its marks or None)]; None if the answer cannot be marked.
 
-    The (first) answer's sentence, or sentences, are one, with marks around the answer. One that is too long for the model is
-    cut at blanks, but for the answer's, which cannot be.
+    The (first) answer's sentence, or sentences, are one, with marks around the answer. One that is too long for the
+    model is cut at blanks, but for the answer's, which cannot be.
     """
     spans = sentence_spans(text)
     if answer is None:

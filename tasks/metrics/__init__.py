@@ -1,7 +1,7 @@
 """Every score of the project: plain functions, one a module. All scores are Python floats from 0 to 100.
 
-In here: `compute("qa", predictions=..., references=...)`. From outside, by path, as a module of the library `evaluate`:
-`evaluate.load("tasks/metrics", "qa")`, see metrics.py.
+In here: `compute("qa", predictions=..., references=...)`. From outside, by path, as a module of the library
+`evaluate`: `evaluate.load("tasks/metrics", "qa")`, see metrics.py.
 """
 
 import importlib

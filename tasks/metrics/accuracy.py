@@ -1,7 +1,8 @@
 """The share of predicted classes that are the gold class, as XTREME scores XNLI, PAWS-X and XCOPA.
 
 Sources:
-    Hu et al. 2020, XTREME, arXiv:2003.11080; the function `accuracy` of evaluate.py in github.com/google-research/xtreme.
+    Hu et al. 2020, XTREME, arXiv:2003.11080; the function `accuracy` of evaluate.py in
+    github.com/google-research/xtreme.
 """
 
 from .errors import UserError

@@ -1,4 +1,5 @@
-"""The error for input that cannot be scored: the project's own, or ValueError where the metrics are loaded by path from outside."""
+"""The error for input that cannot be scored: the project's own, or ValueError where the metrics are loaded by path
+from outside."""
 
 try:
     from tasks.errors import UserError

@@ -27,19 +27,25 @@ def checked(function: Callable, predictions: Sequence, references: Sequence) -> 
 
 
 def _list(values: Any, what: str) -> list:
-    if isinstance(values, str | bytes | Mapping) or not (hasattr(values, "__len__") and hasattr(values, "__getitem__")):
+    if isinstance(values, str | bytes | Mapping) or not (
+        hasattr(values, "__len__") and hasattr(values, "__getitem__")
+    ):
         raise UserError(f"{what}: {values!r:.60}. Give a list.")
-    return values.tolist() if hasattr(values, "tolist") else list(values)  # tolist: Python's numbers instead of an array's
+    # tolist: Python's numbers instead of an array's
+    return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _checked(values: list, kind: Any, what: str) -> list:
-    """Return rows of the type `kind`: list[int], list[str] or list[list[str]]. Raise UserError if one is of another."""
+    """Return rows of the type `kind`: list[int], list[str] or list[list[str]]. Raise UserError if one is of
+    another."""
     (inner,) = kind.__args__
     if inner is int:
         return [_whole_number(value, f"{what} {row}") for row, value in enumerate(values, 1)]
     if inner is str:
         return [_text(value, f"{what} {row}") for row, value in enumerate(values, 1)]
-    return [_checked(_list(value, f"{what} {row}"), inner, f"{what} {row}, entry") for row, value in enumerate(values, 1)]
+    return [
+        _checked(_list(value, f"{what} {row}"), inner, f"{what} {row}, entry") for row, value in enumerate(values, 1)
+    ]
 
 
 def _whole_number(value: Any, what: str) -> int:
@@ -59,5 +65,7 @@ def _text(value: Any, what: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise UserError(f"{what}: {value!r:.60} holds half of a character (a lone surrogate). Give whole text.") from None
+            raise UserError(
+                f"{what}: {value!r:.60} holds half of a character (a lone surrogate). Give whole text."
+            ) from None
     return value

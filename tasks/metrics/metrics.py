@@ -2,8 +2,8 @@
 
     evaluate.load("tasks/metrics", "qa").compute(predictions=["the Panthers"], references=[["Panthers"]])
 
-The project itself calls the functions (`tasks.metrics.compute`): `import evaluate` takes seconds, and such a module adds
-milliseconds to every score.
+The project itself calls the functions (`tasks.metrics.compute`): `import evaluate` takes seconds, and such a module
+adds milliseconds to every score.
 """
 
 import inspect
@@ -49,7 +49,10 @@ class Metric(evaluate.Metric):
 
     def _function(self) -> Callable[..., dict[str, float]]:
         if self.config_name not in FUNCTIONS:
-            raise UserError(f"Metric {self.config_name!r} is unknown. Type evaluate.load(path, name) with one of: {', '.join(FUNCTIONS)}.")
+            raise UserError(
+                f"Metric {self.config_name!r} is unknown. Type evaluate.load(path, name) with one of: "
+                f"{', '.join(FUNCTIONS)}."
+            )
         return FUNCTIONS[self.config_name]
 
     def _compute(self, predictions: list, references: list, **settings: Any) -> dict[str, float]:

@@ -69,11 +69,12 @@ def tagging(predictions: list[list[str]], references: list[list[str]]) -> dict[s
 
 
 def f1_of_seqeval_0_0_12(predictions: list[list[str]], references: list[list[str]]) -> float:
-    """The F1, 0-100, that seqeval 0.0.12 gives, the version of 2020. Sentences as for the metric, checked by it before.
+    """The F1, 0-100, that seqeval 0.0.12 gives, the version of 2020. Sentences as for the metric, checked by it
+    before.
 
-    1.2.2 takes a span's type from what follows a tag's first letter, so that CCONJ and SCONJ are one type and "_" is that
-    of the end of a sentence. 0.0.12 took the whole tag, or what follows its last hyphen. Where spans begin and end is the
-    same code in both.
+    1.2.2 takes a span's type from what follows a tag's first letter, so that CCONJ and SCONJ are one type and "_" is
+    that of the end of a sentence. 0.0.12 took the whole tag, or what follows its last hyphen. Where spans begin and
+    end is the same code in both.
     """
     found, gold = _spans(predictions), _spans(references)
     right = len(found & gold)
@@ -84,7 +85,8 @@ def f1_of_seqeval_0_0_12(predictions: list[list[str]], references: list[list[str
 
 
 def _spans(sentences: list[list[str]]) -> set[tuple[str, int, int]]:
-    """(type, first token, last token) of all spans as seqeval 0.0.12 finds them; a tag O stands after each sentence."""
+    """(type, first token, last token) of all spans as seqeval 0.0.12 finds them; a tag O stands after each
+    sentence."""
     from seqeval.metrics.sequence_labeling import end_of_chunk, start_of_chunk
 
     spans, start, last_letter, last_type = set(), 0, "O", ""

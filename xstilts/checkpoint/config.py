@@ -13,7 +13,9 @@ from xstilts.errors import UserError, first_line
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-WORKS = "Give an encoder with a masked-LM head in transformers, such as XLM-R, mBERT, mDeBERTa or mmBERT (docs/models.md)."
+WORKS = (
+    "Give an encoder with a masked-LM head in transformers, such as XLM-R, mBERT, mDeBERTa or mmBERT (docs/models.md)."
+)
 
 
 def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
@@ -34,8 +36,11 @@ def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> st
             pickled = any(file.endswith(".bin") for file in files)
             hint = " It has only pickled weights (.bin), which are not loaded." if pickled else ""
             raise UserError(f"{flag} {name}: the folder has no model.safetensors.{hint}")
-    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", name) or (
-        os.path.sep in name and Path(name).parent.is_dir()
+    elif (
+        name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+        or not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", name)
+        or (os.path.sep in name and Path(name).parent.is_dir())
     ):
         raise UserError(f"{flag} {name}: no such folder.")
     return name
@@ -53,7 +58,8 @@ def _read_json(path: Path) -> dict:
 def check_own_code(name: str, config: dict) -> None:
     """Refuse a checkpoint that needs Python code of its own: it is never run.
 
-    A checkpoint may name such code (`auto_map`) and yet be of a type that transformers has itself: that one is used then.
+    A checkpoint may name such code (`auto_map`) and yet be of a type that transformers has itself: that one is used
+    then.
 
     Raises:
         UserError: transformers does not have the model type.
@@ -63,8 +69,10 @@ def check_own_code(name: str, config: dict) -> None:
     from transformers import CONFIG_MAPPING
 
     if (kind := config.get("model_type")) not in CONFIG_MAPPING:
-        raise UserError(f"{name}: model type {kind!r} is not in transformers; the checkpoint brings its own Python code (auto_map in "
-                        f"config.json), which is never run here; no flag allows it. {WORKS}")
+        raise UserError(
+            f"{name}: model type {kind!r} is not in transformers; the checkpoint brings its own Python code (auto_map "
+            f"in config.json), which is never run here; no flag allows it. {WORKS}"
+        )
 
 
 def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfig:
@@ -89,13 +97,21 @@ def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfi
             check_own_code(name, _read_json(Path(name, "config.json")))
             raise UserError(f"{name} has no usable config.json ({first_line(error)}).") from error
         if "trust_remote_code" in str(error):
-            raise UserError(f"{name}: it brings its own Python code, which is never run here; no flag allows it. {WORKS}") from error
-        raise UserError(f"{name} is neither a folder nor a model that can be fetched ({first_line(error)}).") from error
+            raise UserError(
+                f"{name}: it brings its own Python code, which is never run here; no flag allows it. {WORKS}"
+            ) from error
+        raise UserError(
+            f"{name} is neither a folder nor a model that can be fetched ({first_line(error)})."
+        ) from error
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{name}: an encoder-decoder (model type {kind}). {WORKS}")
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        what = "a decoder" if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else "not an encoder with a masked-LM head in transformers"
+        what = (
+            "a decoder"
+            if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+            else "not an encoder with a masked-LM head in transformers"
+        )
         raise UserError(f"{name}: {what} (model type {kind}). {WORKS}")
     if getattr(config, "is_decoder", False):
         raise UserError(f"{name}: config.json says is_decoder: its tokens see only those before them. {WORKS}")
@@ -121,8 +137,10 @@ def check_attention(implementation: str | None) -> None:
         raise UserError(f"--attn_implementation {implementation} is unknown; choose one of: {' '.join(known)}.")
     installed = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
     if implementation in installed and not installed[implementation]():
-        raise UserError(f"--attn_implementation {implementation}: the package flash-attn that it needs is not installed here, or there is "
-                        "no GPU. Install it, or give sdpa.")
+        raise UserError(
+            f"--attn_implementation {implementation}: the package flash-attn that it needs is not installed here, or "
+            "there is no GPU. Install it, or give sdpa."
+        )
 
 
 def encoder_class(config: PretrainedConfig) -> type[PreTrainedModel]:

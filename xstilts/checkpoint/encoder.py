@@ -19,16 +19,20 @@ from xstilts.errors import UserError, first_line
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-NOISE = 1e-4  # two ways to compute a float32 state differ by less, relative to its largest value; random weights in 24 layers: 1e-5
+# two ways to compute a float32 state differ by less, relative to its largest value; random weights in 24 layers:
+# 1e-5
+NOISE = 1e-4
 UNLIMITED = 10**6  # tokens, where neither model nor tokenizer has a limit
 
 
-# ---- loading -----------------------------------------------------------------------------------------------------------
+# ---- loading --------------------------------------------------------------------------------------------------------
+
 
 def load_encoder(
     name: str, revision: str = "main", pooler: bool = False, attention: str | None = None
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Return the checkpoint's encoder in float32, whatever head it carried, and the names of its parameters that were missing.
+    """Return the checkpoint's encoder in float32, whatever head it carried, and the names of its parameters that were
+    missing.
 
     Args:
         name: a folder or Hub id.
@@ -37,8 +41,8 @@ def load_encoder(
         attention: transformers' `attn_implementation`; None: its choice.
 
     Raises:
-        UserError: it does not load; weights other than the pooler's are missing or left over; a weight is not finite; or
-            `check_encoder` refuses it.
+        UserError: it does not load; weights other than the pooler's are missing or left over; a weight is not finite;
+            or `check_encoder` refuses it.
     """
     from transformers import AutoModel
 
@@ -46,8 +50,14 @@ def load_encoder(
     options = pooling_layer(config, pooler) | ({"attn_implementation": attention} if attention else {})
     try:
         with quiet():
-            model, info = AutoModel.from_pretrained(name, revision=revision, dtype=torch.float32, trust_remote_code=False,
-                                                    output_loading_info=True, **options)
+            model, info = AutoModel.from_pretrained(
+                name,
+                revision=revision,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:
         raise UserError(f"{name}: does not load as an encoder ({first_line(error)}).") from error
     missing = sorted(info["missing_keys"])
@@ -79,9 +89,11 @@ def quiet() -> Iterator[None]:
 
 
 def check_weights(name: str, model: PreTrainedModel, missing, unexpected) -> None:
-    """Raise UserError unless checkpoint and model hold the same encoder weights (the pooler aside), all of them finite.
+    """Raise UserError unless checkpoint and model hold the same encoder weights (the pooler aside), all of them
+    finite.
 
-    A missing weight would be random. An unexpected one means that config.json describes another encoder, e.g. one with fewer layers.
+    A missing weight would be random. An unexpected one means that config.json describes another encoder, e.g. one with
+    fewer layers.
 
     Args:
         name: the checkpoint, for the message.
@@ -97,20 +109,26 @@ def check_weights(name: str, model: PreTrainedModel, missing, unexpected) -> Non
 
     def of_encoder(key: str) -> bool:
         inside = key.removeprefix(prefix)
-        return "pooler" not in inside.split(".") and (key.startswith(prefix) or (base is model and inside.split(".")[0] in parts))
+        return "pooler" not in inside.split(".") and (
+            key.startswith(prefix) or (base is model and inside.split(".")[0] in parts)
+        )
 
     lost = sorted(key for key in missing if of_encoder(key))
     if lost:
         raise UserError(f"{name}: {len(lost)} encoder weights are missing from the checkpoint, {lost[0]} for one.")
-    # a checkpoint of the bare encoder has no prefix; one with a head has, and its head's own names are not among the encoder's parts
+    # a checkpoint of the bare encoder has no prefix; one with a head has, and its head's own names are not among the
+    # encoder's parts
     over = sorted(key for key in unexpected if key.startswith(prefix) or key.split(".")[0] in parts)
     over = [key for key in over if "pooler" not in key.split(".")]
     if over:
-        raise UserError(f"{name}: its weights hold {len(over)} that config.json has no place for, {over[0]} for one; the encoder would be "
-                        "another one than was trained. Mend config.json (num_hidden_layers, for one).")
+        raise UserError(
+            f"{name}: its weights hold {len(over)} that config.json has no place for, {over[0]} for one; the encoder "
+            "would be another one than was trained. Mend config.json (num_hidden_layers, for one)."
+        )
 
 
-# ---- checks by two short rows ------------------------------------------------------------------------------------------
+# ---- checks by two short rows ---------------------------------------------------------------------------------------
+
 
 def probe(config: PretrainedConfig) -> dict[str, torch.Tensor]:
     """Two rows of made-up tokens, (2, 7) each, the second with 4 tokens and 3 of padding."""
@@ -147,8 +165,11 @@ def check_encoder(name: str, model: PreTrainedModel) -> None:
     """
     config, batch = model.config, probe(model.config)
     if hasattr(model, "set_default_language") and getattr(config, "default_language", None) is None:
-        raise UserError(f"{name}: its layers differ by language and none is chosen. Set \"default_language\" in config.json to one of: "
-                        f"{' '.join(config.languages)}.")
+        raise UserError(
+            f'{name}: its layers differ by language and none is chosen. Set "default_language" in config.json to one '
+            "of: "
+            f"{' '.join(config.languages)}."
+        )
     try:
         with evaluating(model):
             together = model(**batch).last_hidden_state
@@ -157,19 +178,24 @@ def check_encoder(name: str, model: PreTrainedModel) -> None:
             changed[0, 1] = changed[0, 2]
             other = model(input_ids=changed, attention_mask=batch["attention_mask"][:1]).last_hidden_state
     except Exception as error:
-        raise UserError(f"{name}: a {config.model_type} model fails on two short rows of tokens ({first_line(error)}), so it is not "
-                        f"supported. {WORKS}") from error
+        raise UserError(
+            f"{name}: a {config.model_type} model fails on two short rows of tokens ({first_line(error)}), so it is "
+            f"not supported. {WORKS}"
+        ) from error
     if not together[0].isfinite().all():
         raise UserError(f"{name}: two short rows of tokens give NaN or infinity: its weights are too large.")
     if together.shape[1] != batch["input_ids"].shape[1] or differ(together[1:, :4], alone):
-        raise UserError(f"{name}: the vectors of a {config.model_type} model depend on the padding of its batch, so no score can be "
-                        f"repeated. {WORKS}")
+        raise UserError(
+            f"{name}: the vectors of a {config.model_type} model depend on the padding of its batch, so no score can "
+            f"be repeated. {WORKS}"
+        )
     if torch.equal(other[0, 0], together[0, 0]) and not torch.equal(other[0, 1], together[0, 1]):
         raise UserError(f"{name}: a decoder: the first token does not see the second. {WORKS}")
 
 
 def check_precision(name: str, model: PreTrainedModel, dtype: str) -> None:
-    """Raise UserError if an encoder that was cast to `dtype` does not run in it, as DeBERTa's code, which mixes precisions."""
+    """Raise UserError if an encoder that was cast to `dtype` does not run in it, as DeBERTa's code, which mixes
+    precisions."""
     try:
         with evaluating(model):
             model(**probe(model.config))
@@ -177,13 +203,14 @@ def check_precision(name: str, model: PreTrainedModel, dtype: str) -> None:
         raise UserError(f"{name} does not run in {dtype} ({first_line(error)}). Give --dtype fp32.") from error
 
 
-# ---- the longest input -------------------------------------------------------------------------------------------------
+# ---- the longest input ----------------------------------------------------------------------------------------------
+
 
 def position_limit(config: PretrainedConfig) -> int:
     """Return how many tokens the model has positions for, read off its table of positions.
 
-    RoBERTa's descendants count positions from padding_idx + 1, so that a table of 514 serves 512 tokens. A model without a
-    table (relative or rotary positions) is limited by the length it was trained with.
+    RoBERTa's descendants count positions from padding_idx + 1, so that a table of 514 serves 512 tokens. A model
+    without a table (relative or rotary positions) is limited by the length it was trained with.
     """
     from transformers import AutoModel
 
@@ -193,7 +220,11 @@ def position_limit(config: PretrainedConfig) -> int:
     with torch.device("meta"):  # no memory, no time, no random numbers
         model = AutoModel.from_config(config, trust_remote_code=False)
     for path, module in model.named_modules():
-        if isinstance(module, torch.nn.Embedding) and "position" in path.rpartition(".")[2] and module.num_embeddings == longest:
+        if (
+            isinstance(module, torch.nn.Embedding)
+            and "position" in path.rpartition(".")[2]
+            and module.num_embeddings == longest
+        ):
             return longest - (0 if module.padding_idx is None else module.padding_idx + 1)
     return longest
 
@@ -204,28 +235,32 @@ def length_limit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -
 
 
 def check_vocabulary(name: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Raise UserError if the tokenizer has tokens that the model has no embedding for: on a GPU that ends without a reason."""
+    """Raise UserError if the tokenizer has tokens that the model has no embedding for: on a GPU that ends without a
+    reason."""
     needed = max(tokenizer.get_vocab().values()) + 1
     if needed > config.vocab_size:
-        raise UserError(f"{name}: the checkpoint's tokenizer has {needed} pieces, its model {config.vocab_size} embeddings: the two do "
-                        "not belong together.")
+        raise UserError(
+            f"{name}: the checkpoint's tokenizer has {needed} pieces, its model {config.vocab_size} embeddings: the "
+            "two do not belong together."
+        )
 
 
-# ---- the first k layers ------------------------------------------------------------------------------------------------
+# ---- the first k layers ---------------------------------------------------------------------------------------------
+
 
 class Cut:
     """An encoder without the layers above layer k, so that nothing above it is computed.
 
-    In models that normalise before each layer, a last norm stands on top of the last layer. It belongs to the top alone, so it
-    is taken out too. It is found by running two rows: it is what runs after the last layer.
+    In models that normalise before each layer, a last norm stands on top of the last layer. It belongs to the top
+    alone, so it is taken out too. It is found by running two rows: it is what runs after the last layer.
 
     Args:
         encoder: in evaluation or training; it is changed in place.
         layer: k, from 0 to the number of layers.
 
     Attributes:
-        exact: whether the encoder's output is hidden_states[k]. Otherwise ask it for its hidden states: a model that cannot run
-            without any layer, or with fewer than its config says, keeps one layer more, or all.
+        exact: whether the encoder's output is hidden_states[k]. Otherwise ask it for its hidden states: a model that
+            cannot run without any layer, or with fewer than its config says, keeps one layer more, or all.
         norms: {path: module} of what runs after the last layer.
 
     Raises:
@@ -235,7 +270,9 @@ class Cut:
     def __init__(self, encoder: PreTrainedModel, layer: int):
         self.encoder, self.layer, self.top = encoder, layer, depth(encoder)
         if not 0 <= layer <= self.top:
-            raise UserError(f"layer {layer} does not exist: the model has layers 0 (embedding output) to {self.top} (top).")
+            raise UserError(
+                f"layer {layer} does not exist: the model has layers 0 (embedding output) to {self.top} (top)."
+            )
         self.layers, self.norms, self.upper = layer_list(encoder, self.top), {}, []
         self.kept, self.exact = self.top, layer == self.top
         if self.exact:
@@ -250,7 +287,11 @@ class Cut:
                 states = self._states()
             except Exception:  # a model that cannot run with fewer layers says so in many ways
                 states = []
-            if len(states) > layer and not differ(states[layer], wanted) and not (exact and differ(states[-1], wanted)):
+            if (
+                len(states) > layer
+                and not differ(states[layer], wanted)
+                and not (exact and differ(states[-1], wanted))
+            ):
                 return
             self.put_back()
 
@@ -299,8 +340,8 @@ class Cut:
         """Write the first layers as a plain checkpoint that AutoModel loads.
 
         Returns:
-            None if the saved encoder's output is hidden_states[k]; otherwise the k to ask its hidden states for: no config
-            can say that the last norm is missing; one layer more is kept then.
+            None if the saved encoder's output is hidden_states[k]; otherwise the k to ask its hidden states for: no
+            config can say that the last norm is missing; one layer more is kept then.
         """
         encoder, config = self.encoder, self.encoder.config
         if self.kept == self.top:
@@ -327,7 +368,11 @@ class Cut:
 
 def per_layer(config: PretrainedConfig, layers: int) -> list[str]:
     """Fields of a config that are lists with one entry a layer, such as layer_types."""
-    return [key for key, value in config.to_dict().items() if isinstance(value, list) and len(value) == layers and hasattr(config, key)]
+    return [
+        key
+        for key, value in config.to_dict().items()
+        if isinstance(value, list) and len(value) == layers and hasattr(config, key)
+    ]
 
 
 def depth(encoder: PreTrainedModel) -> int:
@@ -338,20 +383,27 @@ def depth(encoder: PreTrainedModel) -> int:
 
 
 def layer_list(encoder: PreTrainedModel, n: int) -> torch.nn.ModuleList | None:
-    """The one list that holds the encoder's n layers; None if no list has that length, or several stand side by side."""
+    """The one list that holds the encoder's n layers; None if no list has that length, or several stand side by
+    side."""
     found = {path: m for path, m in encoder.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n}
     outer = [m for path, m in found.items() if not any(path.startswith(f"{other}.") for other in found)]
     return outer[0] if len(outer) == 1 else None
 
 
 def layer_classes(encoder: torch.nn.Module) -> list[str] | None:
-    """Names of the classes of an encoder's layers, which FSDP shards one by one; None leaves the choice to transformers."""
-    lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 1 and len(set(map(type, m))) == 1]
+    """Names of the classes of an encoder's layers, which FSDP shards one by one; None leaves the choice to
+    transformers."""
+    lists = [
+        m
+        for m in encoder.modules()
+        if isinstance(m, torch.nn.ModuleList) and len(m) > 1 and len(set(map(type, m))) == 1
+    ]
     return sorted({type(m[0]).__name__ for m in lists[:1]}) or None
 
 
 def after_last(encoder: PreTrainedModel, last: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """{path: module} of those outside the layers that run after the last one and keep the shape of the states: a last norm."""
+    """{path: module} of those outside the layers that run after the last one and keep the shape of the states: a last
+    norm."""
     inside, paths = set(last.modules()), {module: path for path, module in encoder.named_modules() if path}
     found, state = {}, {"reached": False}
 
@@ -371,3 +423,8 @@ def after_last(encoder: PreTrainedModel, last: torch.nn.Module) -> dict[str, tor
         for hook in hooks:
             hook.remove()
     return found
+
+
+def hidden_state(layer: int) -> dict[str, dict[str, object]]:
+    """What makes a sentence-transformers Transformer give hidden_states[layer] instead of the last layer's."""
+    return {"text": {"method": "forward", "method_output_name": ["hidden_states", layer]}}

@@ -38,7 +38,9 @@ def fresh_head(task, name: str, revision: str = "main", encoder=None, attention:
     Raises:
         UserError: the checkpoint is refused, or has no head of the task's form.
     """
-    config = read_config(name, revision, num_labels=task.num_labels, **({"attn_implementation": attention} if attention else {}))
+    config = read_config(
+        name, revision, num_labels=task.num_labels, **({"attn_implementation": attention} if attention else {})
+    )
     if task.labels:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: i for i, label in enumerate(task.labels)}
@@ -49,7 +51,9 @@ def fresh_head(task, name: str, revision: str = "main", encoder=None, attention:
         result = base.load_state_dict(encoder.state_dict(), strict=False)
         lost = [key for key in result.missing_keys if "pooler" not in key.split(".")]
         if lost or result.unexpected_keys:
-            raise UserError(f"{name}: encoder and {type(model).__name__} do not fit ({(lost + result.unexpected_keys)[0]}).")
+            raise UserError(
+                f"{name}: encoder and {type(model).__name__} do not fit ({(lost + result.unexpected_keys)[0]})."
+            )
     else:
         setattr(model, model.base_model_prefix, encoder)
     model.accepts_loss_kwargs = False  # these heads ignore num_items_in_batch; the Trainer would assume they used it
@@ -70,7 +74,8 @@ def needs_pooler(task, name: str, revision: str = "main") -> bool:
         return has_pooler(head_class(task.auto_class, config)(config).base_model)
 
 
-# ---- the heads that transformers lacks ---------------------------------------------------------------------------------
+# ---- the heads that transformers lacks ------------------------------------------------------------------------------
+
 
 class SpansFromTokens:
     """Question answering on a family's token-classification head: its two scores of each token are start and end."""
@@ -97,21 +102,26 @@ class ChoicesFromPairs:
         from transformers.modeling_outputs import MultipleChoiceModelOutput
 
         rows, choices = input_ids.shape[:2]
-        flat = {key: value.flatten(0, 1) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
+        flat = {
+            key: value.flatten(0, 1) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()
+        }
         logits = super().forward(input_ids=input_ids.flatten(0, 1), **flat).logits
         return MultipleChoiceModelOutput(logits=logits.view(rows, choices))
 
 
 # the auto class that a family may lack: ours over the family's class of another auto class
-STANDS_ON = {"AutoModelForQuestionAnswering": (SpansFromTokens, "AutoModelForTokenClassification"),
-             "AutoModelForMultipleChoice": (ChoicesFromPairs, "AutoModelForSequenceClassification")}
+STANDS_ON = {
+    "AutoModelForQuestionAnswering": (SpansFromTokens, "AutoModelForTokenClassification"),
+    "AutoModelForMultipleChoice": (ChoicesFromPairs, "AutoModelForSequenceClassification"),
+}
 
 
 def head_class(auto_class: str, config: PretrainedConfig) -> type[PreTrainedModel]:
-    """Return the model class of a head for a config: transformers' own or, where it has none, ours over another head of the family.
+    """Return the model class of a head for a config: transformers' own or, where it has none, ours over another head
+    of the family.
 
-    Ours is registered with the auto class, so that `AutoModelFor...from_pretrained` loads what it saved, in any program that
-    has called this function for the family.
+    Ours is registered with the auto class, so that `AutoModelFor...from_pretrained` loads what it saved, in any
+    program that has called this function for the family.
 
     Args:
         auto_class: e.g. "AutoModelForQuestionAnswering".
@@ -128,14 +138,20 @@ def head_class(auto_class: str, config: PretrainedConfig) -> type[PreTrainedMode
         family = mapping(stand)[type(config)]
     except KeyError as error:
         form = auto_class.removeprefix("AutoModelFor")
-        raise UserError(f"a {config.model_type} model has no head for {form} in transformers, and none it could stand on; docs/models.md "
-                        "lists which models work.") from error
+        raise UserError(
+            f"a {config.model_type} model has no head for {form} in transformers, and none it could stand on; "
+            "docs/models.md lists which models work."
+        ) from error
 
     @functools.wraps(family.forward)  # the Trainer keeps the columns that are named in the signature
     def forward(self, *args, **kwargs):
         return ours.forward(self, *args, **kwargs)
 
-    made = type(f"{family.__name__.partition('For')[0]}For{auto_class.removeprefix('AutoModelFor')}", (ours, family), {"forward": forward})
+    made = type(
+        f"{family.__name__.partition('For')[0]}For{auto_class.removeprefix('AutoModelFor')}",
+        (ours, family),
+        {"forward": forward},
+    )
     getattr(transformers, auto_class).register(type(config), made)
     return made
 
@@ -165,10 +181,12 @@ def load_head(folder: str, auto_class: str) -> PreTrainedModel:
         raise UserError(f"{folder}: does not load with {auto_class} ({first_line(error)}).") from error
 
 
-# ---- masked LM ---------------------------------------------------------------------------------------------------------
+# ---- masked LM ------------------------------------------------------------------------------------------------------
+
 
 def masked_lm(name: str, revision: str = "main", encoder=None, attention: str | None = None) -> PreTrainedModel:
-    """Return the checkpoint with a masked-LM head: its own if it has one, else one tied to its embeddings and drawn anew.
+    """Return the checkpoint with a masked-LM head: its own if it has one, else one tied to its embeddings and drawn
+    anew.
 
     Args:
         name, revision: the checkpoint.
@@ -184,8 +202,14 @@ def masked_lm(name: str, revision: str = "main", encoder=None, attention: str | 
     options = {"attn_implementation": attention} if attention else {}
     try:
         with quiet():
-            model, info = AutoModelForMaskedLM.from_pretrained(name, revision=revision, dtype=torch.float32, trust_remote_code=False,
-                                                               output_loading_info=True, **options)
+            model, info = AutoModelForMaskedLM.from_pretrained(
+                name,
+                revision=revision,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:
         raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
     check_weights(name, model, info["missing_keys"], info["unexpected_keys"])
@@ -197,7 +221,8 @@ def masked_lm(name: str, revision: str = "main", encoder=None, attention: str | 
 
 
 def from_sizes(config_name: str, tokenizer) -> PreTrainedModel:
-    """Return an untrained masked-LM model from a JSON file of `model_type` and sizes; the tokenizer gives the vocabulary's.
+    """Return an untrained masked-LM model from a JSON file of `model_type` and sizes; the tokenizer gives the
+    vocabulary's.
 
     Raises:
         UserError: no such file, or not a model config.
@@ -206,12 +231,19 @@ def from_sizes(config_name: str, tokenizer) -> PreTrainedModel:
 
     try:
         sizes = json.loads(Path(config_name).read_text(encoding="utf-8"))
-        config = AutoConfig.for_model(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id,
-                                      bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
+        config = AutoConfig.for_model(
+            **sizes,
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
         return AutoModelForMaskedLM.from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise UserError(f"--config_name {config_name}: no model can be made of it ({first_line(error)}). Expected JSON such as "
-                        "recipes/models/xlmr-tiny.json.") from error
+        raise UserError(
+            f"--config_name {config_name}: no model can be made of it ({first_line(error)}). Expected JSON such as "
+            "recipes/models/xlmr-tiny.json."
+        ) from error
 
 
 def freeze_embeddings(model: PreTrainedModel) -> None:

@@ -16,7 +16,8 @@ logger = logging.getLogger("xstilts")
 
 
 def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> PreTrainedTokenizerFast:
-    """Return the checkpoint's fast tokenizer. It pads and cuts on the right, and gives token types only where the model has them.
+    """Return the checkpoint's fast tokenizer. It pads and cuts on the right, and gives token types only where the
+    model has them.
 
     Labels, spans and the first token are found by position, so padding on the left would shift them all.
 
@@ -58,9 +59,15 @@ def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
     Raises:
         UserError: `names` are no names, or lack the tokens themselves.
     """
-    if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names) or "input_ids" not in names:
-        raise UserError(f"{name}: tokenizer_config.json has model_input_names {str(names)[:80]!r}, expected a list of names with "
-                        "'input_ids', e.g. ['input_ids', 'attention_mask'].")
+    if (
+        not isinstance(names, list | tuple)
+        or not all(isinstance(one, str) for one in names)
+        or "input_ids" not in names
+    ):
+        raise UserError(
+            f"{name}: tokenizer_config.json has model_input_names {str(names)[:80]!r}, expected a list of names with "
+            "'input_ids', e.g. ['input_ids', 'attention_mask']."
+        )
     takes = inspect.signature(encoder_class(config).forward).parameters
     if "attention_mask" in takes and "attention_mask" not in names:
         logger.info("%s: the tokenizer gives no attention mask (model_input_names); here it does.", name)
@@ -70,17 +77,20 @@ def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
 
 
 def check_length(tokenizer, name: str) -> None:
-    """Raise UserError if `model_max_length` is not a sensible number: tokenizer_config.json may hold anything there."""
+    """Raise UserError if `model_max_length` is not a sensible number: tokenizer_config.json may hold anything
+    there."""
     longest = tokenizer.model_max_length
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= 8:
-        raise UserError(f"{name}: tokenizer_config.json has model_max_length {str(longest)[:80]!r}, expected a number of tokens.")
+        raise UserError(
+            f"{name}: tokenizer_config.json has model_max_length {str(longest)[:80]!r}, expected a number of tokens."
+        )
 
 
 def clean_tokenizer(tokenizer) -> None:
     """Take out of a fast tokenizer what loading and its last call left there: its source, truncation and padding.
 
-    transformers sets these anew in every call. But they would be saved with it: another program that reads tokenizer.json
-    would cut to our length, and the files would depend on what happened to be done last.
+    transformers sets these anew in every call. But they would be saved with it: another program that reads
+    tokenizer.json would cut to our length, and the files would depend on what happened to be done last.
     """
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import sys
 
-from xstilts import processes
 from xstilts.errors import UserError, first_line, full_disk
+from xstilts.run import processes
 
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
-LESS_TO_TRAIN = ("; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or "
-                 "--max_seq_length")
+LESS_TO_TRAIN = (
+    "; lower --per_device_train_batch_size (and raise --gradient_accumulation_steps), --per_device_eval_batch_size or "
+    "--max_seq_length"
+)
 LESS_TO_MEASURE = "; lower --max_seq_length, or give --dtype bf16"
 
 
 def cause_of(error: BaseException, less: str | None = None) -> str | None:
-    """Return why a run cannot go on and what to do, without a full stop; None where that is a fault in program or library.
+    """Return why a run cannot go on and what to do, without a full stop; None where that is a fault in program or
+    library.
 
     Args:
         less: what to lower where memory is short, of a run that has begun; None of one that has not.
@@ -32,7 +35,8 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
         return f"{first_line(error).rstrip('.')}. Often memory has run out; lower --dataloader_num_workers"
     if isinstance(error, BrokenPipeError):
         return "the program that reads its output has ended (broken pipe)"
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # whatever argument the path is of
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        # whatever argument the path is of
         return f"{error.strerror}: {error.filename}"
     if full := full_disk(error):
         where = "nothing can" if less is None else "the folder cannot"

@@ -12,15 +12,17 @@ from safetensors import SafetensorError, safe_open
 
 from tasks import TASKS
 from tasks.reading import open_file, parse_json
-from xstilts import processes, results
 from xstilts.errors import UserError
+from xstilts.run import processes, results
 
 logger = logging.getLogger("xstilts")
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
     """Return the checkpoints of the training in `folder`, the newest first; whole or not."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.partition("-")[2].isdecimal() and path.is_dir()]
+    found = [
+        path for path in Path(folder).glob("checkpoint-*") if path.name.partition("-")[2].isdecimal() and path.is_dir()
+    ]
     return sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True)
 
 
@@ -64,8 +66,8 @@ def rotate(folder: str | os.PathLike, limit: int, best: str | None) -> None:
 def is_whole(checkpoint: Path) -> bool:
     """Return whether a run can resume from a checkpoint and end with the same result as without a stop.
 
-    trainer_state.json is the last file the Trainer writes, so this is usually enough; but files get lost and cut later too,
-    and without optimizer or random state the Trainer would go on all the same, to other weights.
+    trainer_state.json is the last file the Trainer writes, so this is usually enough; but files get lost and cut later
+    too, and without optimizer or random state the Trainer would go on all the same, to other weights.
     """
     try:
         with open_file(checkpoint / "trainer_state.json") as file:
@@ -77,16 +79,24 @@ def is_whole(checkpoint: Path) -> bool:
         return False
     if not isinstance(state, dict) or not isinstance(step := state.get("global_step"), int):
         return False
-    if isinstance(last := state.get("max_steps"), int) and 0 < last < step:  # older versions trained on after each kill at the end
+    if isinstance(last := state.get("max_steps"), int) and 0 < last < step:
+        # older versions trained on after each kill at the end
         return False
     best = state.get("best_global_step") if state.get("best_model_checkpoint") else None
-    if isinstance(best, int) and best < step and not is_whole(checkpoint.with_name(f"checkpoint-{best}")):  # its weights are the result
+    if isinstance(best, int) and best < step and not is_whole(checkpoint.with_name(f"checkpoint-{best}")):
+        # its weights are the result
         return False
-    if any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*")):  # sharded: the libraries' own layout
+    if any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*")):
+        # sharded: the libraries' own layout
         return True
-    states = [*checkpoint.glob("rng_state*.pth")]  # each process writes its own, and the first does not wait for the others
+    # each process writes its own, and the first does not wait for the others
+    states = [*checkpoint.glob("rng_state*.pth")]
     pickles = {checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("*.pt"), *states}
-    return len(states) >= processes.world_size() and all(map(zipfile.is_zipfile, pickles)) and any(checkpoint.glob("*.safetensors"))
+    return (
+        len(states) >= processes.world_size()
+        and all(map(zipfile.is_zipfile, pickles))
+        and any(checkpoint.glob("*.safetensors"))
+    )
 
 
 def clean(folder: Path) -> None:
@@ -102,13 +112,18 @@ def clean(folder: Path) -> None:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Return whether a folder of this name is a run's own: the checkpoint of a step, or of a stage (xstilts.stages)."""
+    """Return whether a folder of this name is a run's own: the checkpoint of a step, or of a stage
+    (xstilts.train.stages)."""
     prefix, _, of = name.partition("-")
     return prefix == "checkpoint" and (of.isdecimal() or of in TASKS)
 
 
 def refuse_copies(folder: Path) -> None:
-    """Raise UserError if a checkpoint lies there that a user named: the Trainer deletes old ones, whatever their name."""
+    """Raise UserError if a checkpoint lies there that a user named: the Trainer deletes old ones, whatever their
+    name."""
     for path in folder.glob("checkpoint-*"):
         if not is_checkpoint(path.name):
-            raise UserError(f"--output_dir {folder} holds {path.name}, which this run did not write and would delete. Move it away.")
+            raise UserError(
+                f"--output_dir {folder} holds {path.name}, which this run did not write and would delete. Move it "
+                "away."
+            )

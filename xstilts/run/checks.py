@@ -1,4 +1,5 @@
-"""Checks of single values of a record. Each takes a value and its key, and raises UserError: the key, the value, what was expected."""
+"""Checks of single values of a record. Each takes a value and its key, and raises UserError: the key, the value, what
+was expected."""
 
 import math
 import numbers
@@ -44,7 +45,11 @@ def of_type(expected: str, *types: type) -> Check:
 
     def check(value: Any, key: str) -> None:
         wrong = isinstance(value, bool) and bool not in types
-        if wrong or not isinstance(value, types) or (isinstance(value, numbers.Integral) and not -LARGEST <= value <= LARGEST):
+        if (
+            wrong
+            or not isinstance(value, types)
+            or (isinstance(value, numbers.Integral) and not -LARGEST <= value <= LARGEST)
+        ):
             raise UserError(f"{key} is {short(value)}, expected {expected}.")
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise UserError(f"{key} is {short(value)}, which is not UTF-8 text.")

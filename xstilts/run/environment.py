@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 
-from xstilts import privacy
+from xstilts.cli import privacy
 
 _LIBRARIES = (
     "torch transformers datasets evaluate accelerate peft sentence-transformers faiss-cpu huggingface_hub tokenizers "
@@ -26,7 +26,8 @@ def versions() -> dict[str, str]:
 
 
 def command_line(argv: list[str] | None = None) -> str:
-    """Return the command that runs now, quoted for a shell, without access tokens and places of local folders (`privacy`).
+    """Return the command that runs now, quoted for a shell, without access tokens and places of local folders
+    (`privacy`).
 
     Args:
         argv: in place of `sys.argv`.

@@ -39,7 +39,8 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def obey_umask(*paths: str | os.PathLike) -> None:
-    """Give files the mode that the umask asks for: mkstemp and safetensors make files that only their owner can read."""
+    """Give files the mode that the umask asks for: mkstemp and safetensors make files that only their owner can
+    read."""
     umask = os.umask(0)
     os.umask(umask)
     for path in paths:

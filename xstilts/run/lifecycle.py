@@ -1,4 +1,5 @@
-"""The life of a run: one folder, one owner. `Run` alone writes its run.json, failed.json and results.json, and holds its lock.
+"""The life of a run: one folder, one owner. `Run` alone writes its run.json, failed.json and results.json, and holds
+its lock.
 
     with Run.open(args, settings, rows) as run:
         if run.finished:
@@ -23,17 +24,17 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tasks.rows import Rows
-from xstilts import cards, outputs, processes, results
-from xstilts.arguments import STARTED
+from xstilts.cli.arguments import STARTED
+from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
-from xstilts.privacy import with_underscores
-from xstilts.run import causes, checkpoints
+from xstilts.run import card, causes, checkpoints, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
 
 logger = logging.getLogger("xstilts")
-Marks = dict[Path, tuple[int, int] | None]  # {folder: `failure_mark` of the failed.json that an earlier run has left there}
+# {folder: `failure_mark` of the failed.json that an earlier run has left there}
+Marks = dict[Path, tuple[int, int] | None]
 
 
 class RunArguments(Protocol):
@@ -66,7 +67,8 @@ class Process:
         return [run for run in self.runs if run.begun] or list(self.runs)
 
     def stop(self, error: BaseException) -> None:
-        """Keep in failed.json what ends the runs at work too early. A run that is refused before it has begun leaves nothing behind.
+        """Keep in failed.json what ends the runs at work too early. A run that is refused before it has begun leaves
+        nothing behind.
 
         Raises:
             Stopped: a user can do something about the error.
@@ -92,13 +94,15 @@ PROCESS = Process()
 
 
 class Run:
-    """A run and its folder. Make one with `open`, in a `with` block: leaving it with an error keeps the cause in failed.json.
+    """A run and its folder. Make one with `open`, in a `with` block: leaving it with an error keeps the cause in
+    failed.json.
 
     Attributes:
         folder: where all that the run makes lies.
         finished: whether this very run has its results.json already.
         begun: whether the folder holds this run's run.json: from then on a user's error leaves failed.json too.
-        trainer: the trainer that trains, or trained last, for the step and the place of its checkpoints; None of a measurement.
+        trainer: the trainer that trains, or trained last, for the step and the place of its checkpoints; None of a
+            measurement.
     """
 
     def __init__(self, args: RunArguments, settings: dict[str, Any], rows: Rows | None, trains: bool):
@@ -113,8 +117,8 @@ class Run:
     def open(cls, args: RunArguments, settings: dict[str, Any], rows: Rows | None = None, trains: bool = True) -> Run:
         """Wait until no other process works in the folder, and find out whether the run is finished.
 
-        A finished run lets go of its folder. What the Hub lacks of it is pushed, if asked; of one that is not finished the
-        repository is made, so that a wrong token or name costs seconds. All ranks call this together.
+        A finished run lets go of its folder. What the Hub lacks of it is pushed, if asked; of one that is not finished
+        the repository is made, so that a wrong token or name costs seconds. All ranks call this together.
 
         Args:
             args: folder, and what is asked of the Hub.
@@ -123,8 +127,8 @@ class Run:
             trains: whether the run has checkpoints; if not, it measures.
 
         Raises:
-            UserError: the folder was begun with other settings, or holds what no run wrote; its results.json is spoilt; the Hub
-                refuses the push.
+            UserError: the folder was begun with other settings, or holds what no run wrote; its results.json is
+                spoilt; the Hub refuses the push.
         """
         run = cls(args, settings, rows, trains)
         PROCESS.stopped = None  # what stopped an earlier run of this process says nothing of this one
@@ -136,7 +140,7 @@ class Run:
             if run.finished:
                 run.close()
             else:
-                cards.check_push(args)
+                card.check_push(args)
                 PROCESS.runs.append(run)
         except BaseException:
             run.close()
@@ -163,11 +167,11 @@ class Run:
         checkpoints.clean(self.folder)  # what a kill just before its end has left
         logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", self.folder)
         if self._args.push_to_hub:  # an earlier push may have failed
-            cards.check_push(self._args)
-            cards.push(self._args.hub_model_id, self.folder)
+            card.check_push(self._args)
+            card.push(self._args.hub_model_id, self.folder)
         return True
 
-    # ---- its beginning -------------------------------------------------------------------------------------------------
+    # ---- its beginning ----------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def checkpoint(self) -> str | None:
@@ -183,11 +187,16 @@ class Run:
         old, now, here = kept.compare(self.folder, self._settings), self._inputs(), processes.world_size()
         if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions did not keep them
             if processes.is_first():
-                logger.warning("%s: the model it starts from, or its rows, are others since it was begun; beginning anew.", self.folder)
+                logger.warning(
+                    "%s: the model it starts from, or its rows, are others since it was begun; beginning anew.",
+                    self.folder,
+                )
                 checkpoints.clean(self.folder)
         elif old and old.get("processes", here) != here and checkpoints.checkpoints(self.folder):
-            raise UserError(f"{self.folder} was begun on {old['processes']} processes, now there are {here}: its steps would have other "
-                            f"rows. Start {old['processes']}, give another --output_dir, or delete the folder.")
+            raise UserError(
+                f"{self.folder} was begun on {old['processes']} processes, now there are {here}: its steps would have "
+                f"other rows. Start {old['processes']}, give another --output_dir, or delete the folder."
+            )
         return checkpoints.last_checkpoint(self.folder)
 
     def begin(self) -> None:
@@ -211,7 +220,7 @@ class Run:
     def _inputs(self) -> dict[str, Any]:
         return kept.inputs(self._settings, self._rows or Rows())
 
-    # ---- its end -------------------------------------------------------------------------------------------------------
+    # ---- its end ----------------------------------------------------------------------------------------------------
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp), remove what a finished run needs no more, push if asked.
@@ -225,7 +234,7 @@ class Run:
             UserError: a file cannot be written; or the Hub refuses the push, and the run is finished all the same.
         """
         if processes.is_first():
-            results.write_text(self.folder / "README.md", cards.card(record, checkpoint))
+            results.write_text(self.folder / "README.md", card.card(record, checkpoint))
             record.write(self.folder / results.FILE_NAME)
             self.finished = True
             checkpoints.clean(self.folder)
@@ -233,7 +242,7 @@ class Run:
         if processes.is_first():
             logger.info("Wrote %s", self.folder / results.FILE_NAME)
             if self._args.push_to_hub:
-                cards.push(self._args.hub_model_id, self.folder)
+                card.push(self._args.hub_model_id, self.folder)
 
     def fail(self, cause: str) -> None:
         """Write failed.json, unless another process of the run has done so, or the run is finished."""
@@ -250,15 +259,19 @@ class Run:
                     results.write_failure(self.folder, cause, self._last_good())
 
     def sentence(self, cause: str) -> str:
-        """Return the line for the user: which run stopped, at which step, why, and from where the same command resumes."""
+        """Return the line for the user: which run stopped, at which step, why, and from where the same command
+        resumes."""
         if not self.begun:
             return f"{cause}."
         step = f" at step {self.trainer.state.global_step}" if self.trainer else ""
         line = f"{self.folder} stopped{step}: {cause}."
         if not self._trains:
             return line
-        last, stages = self._last_good(), sorted(self._checkpoints().glob("checkpoint-*/done"))  # `xstilts.stages` keeps a finished stage
-        goes_on = "goes on from it." if last else f"goes on after {stages[-1].parent.name}." if stages else "begins anew."
+        # train/stages.py keeps a finished stage
+        last, stages = self._last_good(), sorted(self._checkpoints().glob("checkpoint-*/done"))
+        goes_on = (
+            "goes on from it." if last else f"goes on after {stages[-1].parent.name}." if stages else "begins anew."
+        )
         return f"{line} Last good checkpoint: {last or 'none'}; the same command {goes_on}"
 
     @property
@@ -267,7 +280,7 @@ class Run:
         return None if not self.begun else causes.LESS_TO_TRAIN if self._trains else causes.LESS_TO_MEASURE
 
     def _checkpoints(self) -> Path:
-        """Return where the checkpoints lie: in the run's folder, or in that of a stage (`xstilts.stages`)."""
+        """Return where the checkpoints lie: in the run's folder, or in that of a stage (`xstilts.train.stages`)."""
         return Path(self.trainer.args.output_dir) if self.trainer else self.folder
 
     def _last_good(self) -> str | None:
@@ -282,7 +295,9 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Keep what ends the run too early, and let go of the folder.
 
         Raises:
@@ -295,10 +310,12 @@ class Run:
             self.close()
 
 
-# ---- before a run is open ------------------------------------------------------------------------------------------------
+# ---- before a run is open -------------------------------------------------------------------------------------------
+
 
 def failure_mark(folder: str | os.PathLike) -> tuple[int, int] | None:
-    """Return what tells a folder's failed.json from others that were there or will be; no time that a clock decides."""
+    """Return what tells a folder's failed.json from others that were there or will be; no time that a clock
+    decides."""
     with contextlib.suppress(OSError):
         found = Path(folder, results.FAILED).stat()
         return found.st_ino, found.st_mtime_ns
@@ -327,7 +344,8 @@ def folders_of(argv: Sequence[str]) -> list[Path]:
 
 
 def unopened(argv: Sequence[str]) -> Marks:
-    """Return the folders that a script marks as failed where it stops before a run is open: those of a script that make started.
+    """Return the folders that a script marks as failed where it stops before a run is open: those of a script that
+    make started.
 
     make tells it by MAKELEVEL. Its report names a cell that was refused; by hand a refused run leaves nothing behind.
 

@@ -1,4 +1,5 @@
-"""One process at a time in a run's folder, however many were started on it: the library filelock, on a file in the folder."""
+"""One process at a time in a run's folder, however many were started on it: the library filelock, on a file in the
+folder."""
 
 from __future__ import annotations
 
@@ -33,12 +34,16 @@ class FolderLock:
         self.folder = Path(folder)
         self._told = False  # whether the log says that we wait
         # without a marker in place of a lock: after a kill -9 that would lock the folder for good
-        self._lock = FileLock(self.folder / LOCK, thread_local=False, fallback_to_soft=False, poll_interval=0.5, on_acquired=_sign)
+        self._lock = FileLock(
+            self.folder / LOCK, thread_local=False, fallback_to_soft=False, poll_interval=0.5, on_acquired=_sign
+        )
 
     def acquire(self, patience: float = -1) -> bool:
-        """Return True when this process alone works in the folder, False after `patience` seconds (below 0: wait for ever).
+        """Return True when this process alone works in the folder, False after `patience` seconds (below 0: wait for
+        ever).
 
-        The log names the process that is waited for. Where the file system has no locks the log warns, and the run goes on.
+        The log names the process that is waited for. Where the file system has no locks the log warns, and the run
+        goes on.
 
         Raises:
             UserError: the folder or its lock file cannot be written.
@@ -58,9 +63,13 @@ class FolderLock:
                 continue
             except OSError as error:
                 if error.errno not in NO_LOCKS:
-                    raise UserError(f"{self._lock_file()} cannot be locked ({error.strerror or error}). Make the folder writable, or give "
-                                    "another --output_dir.") from error
-                logger.warning("%s: no lock can be had there (%s); do not start the same run twice.", self.folder, error.strerror)
+                    raise UserError(
+                        f"{self._lock_file()} cannot be locked ({error.strerror or error}). Make the folder writable, "
+                        "or give another --output_dir."
+                    ) from error
+                logger.warning(
+                    "%s: no lock can be had there (%s); do not start the same run twice.", self.folder, error.strerror
+                )
                 self._lock_file().unlink(missing_ok=True)
                 return True
 

@@ -1,13 +1,14 @@
 """results.json, schema 1: the one file a finished phase leaves for make, for the report and for whoever asks later.
 
-It is written last and by rename, so that the file being there means the phase is done. `Record` says what it holds, and
-checks it, whether it was made by a run or read from a file.
+It is written last and by rename, so that the file being there means the phase is done. `Record` says what it holds,
+and checks it, whether it was made by a run or read from a file.
 
-A run that failed leaves failed.json in place of it, see `xstilts.results.write_failure`; the next one that begins removes
-that. Under make so does one that was refused before it began, and it leaves nothing else.
+A run that failed leaves failed.json in place of it, see `xstilts.run.results.write_failure`; the next one that begins
+removes that. Under make so does one that was refused before it began, and it leaves nothing else.
 
 Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
-each language, layer, variant and query, see `xstilts.measure.Found.hits_table`. BUCC has none: F1 is no such mean.
+each language, layer, variant and query, see `xstilts.retrieve.measure.Found.hits_table`. BUCC has none: F1 is no such
+mean.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.reading import read_object
-from xstilts import privacy
+from xstilts.cli import privacy
 from xstilts.errors import UserError
 from xstilts.run import checks
 from xstilts.run.checks import Check, naming, short, shown
@@ -39,6 +40,7 @@ PHASES = (*TRAININGS, "target", "retrieval")
 
 Scores = dict[str, dict[str, float]]  # {language: {metric: score from 0 to 100}}
 
+
 class RunArguments(Protocol):
     """What a record takes from the arguments of its run."""
 
@@ -47,7 +49,7 @@ class RunArguments(Protocol):
     output_dir: str
 
 
-# ---- checks of single fields ---------------------------------------------------------------------------------------------
+# ---- checks of single fields ----------------------------------------------------------------------------------------
 
 # Settings that the report and a later run read back; the others are only shown.
 _SETTINGS: dict[str, Check] = {
@@ -83,7 +85,8 @@ def _check_layers(layers: Any, key: str) -> None:
         checks.score_table(scores, f"{key}.{layer}")
 
 
-# ---- the record ----------------------------------------------------------------------------------------------------------
+# ---- the record -----------------------------------------------------------------------------------------------------
+
 
 def _required(check: Check) -> Any:
     return dataclasses.field(metadata={"check": check})
@@ -169,7 +172,7 @@ class Record:
         if self.phase == "retrieval" or self.layers:
             self._check_layers()
 
-    # ---- reading and writing -------------------------------------------------------------------------------------------
+    # ---- reading and writing ----------------------------------------------------------------------------------------
 
     @classmethod
     def new(
@@ -195,7 +198,7 @@ class Record:
         pooling: str | None = None,
         layers: Mapping[int, Scores] | None = None,
     ) -> Record:
-        """Return the record of a phase that ends now, without places of local folders (`xstilts.privacy`).
+        """Return the record of a phase that ends now, without places of local folders (`xstilts.cli.privacy`).
 
         Args:
             run: names the seed, the arm (of a training without one it is the task) and, in errors, the file.
@@ -206,13 +209,30 @@ class Record:
             UserError: naming the file and the key that breaks a rule; or the checkpoint's record is spoilt.
         """
         values = {
-            "phase": phase, "task": task, "form": form, "arm": run.arm or (task if phase in TRAININGS else None), "seed": run.seed,
-            "model": model, "parents": chain(model), "metric": metric, "chance": chance, "at_chance": at_chance, "dev": dev or {},
-            "scores": scores or {}, "n": n or {}, "settings": settings, "data": unique(data), "seconds": round(seconds, 1),
+            "phase": phase,
+            "task": task,
+            "form": form,
+            "arm": run.arm or (task if phase in TRAININGS else None),
+            "seed": run.seed,
+            "model": model,
+            "parents": chain(model),
+            "metric": metric,
+            "chance": chance,
+            "at_chance": at_chance,
+            "dev": dev or {},
+            "scores": scores or {},
+            "n": n or {},
+            "settings": settings,
+            "data": unique(data),
+            "seconds": round(seconds, 1),
             "notes": list(notes),
-        }  # fmt: skip
-        optional = {"layer": layer, "pooling": pooling, "measures": measures,
-                    "layers": None if layers is None else {str(k): by_language for k, by_language in layers.items()}}
+        }
+        optional = {
+            "layer": layer,
+            "pooling": pooling,
+            "measures": measures,
+            "layers": None if layers is None else {str(k): by_language for k, by_language in layers.items()},
+        }
         values |= {key: value for key, value in optional.items() if value is not None}
         path = Path(run.output_dir, FILE_NAME)
         return cls.from_dict(privacy.public(completed(values, path)), path)
@@ -222,7 +242,8 @@ class Record:
         """Return the record in a file.
 
         Raises:
-            UserError: naming the file, when it cannot be read (see `tasks.reading`), is of another schema, or breaks a rule.
+            UserError: naming the file, when it cannot be read (see `tasks.reading`), is of another schema, or breaks a
+                rule.
         """
         return cls.from_dict(read_object(path, "; delete it and run its cell again.", _refuse_constant), path)
 
@@ -262,7 +283,7 @@ class Record:
             text = self.to_json()
         write_text(path, text)
 
-    # ---- what follows from it ------------------------------------------------------------------------------------------
+    # ---- what follows from it ---------------------------------------------------------------------------------------
 
     @property
     def is_training(self) -> bool:
@@ -282,9 +303,12 @@ class Record:
             return sorted(languages, key=lambda language: (language != "en", language)) or None
         if self.settings.get("seen_languages") is None:
             return None
-        return [*([] if self.settings.get("language_mode") == "translated" else ["en"]), *self.settings["seen_languages"]]
+        return [
+            *([] if self.settings.get("language_mode") == "translated" else ["en"]),
+            *self.settings["seen_languages"],
+        ]
 
-    # ---- checks of one field against another ---------------------------------------------------------------------------
+    # ---- checks of one field against another ------------------------------------------------------------------------
 
     def _check_mean_and_rows(self) -> None:
         expected = mean(self.scores)
@@ -308,15 +332,20 @@ class Record:
         for layer, scores in layers.items():
             self._check_main_metric(scores, f"layers.{layer}")
             if set(scores) != set(self.scores):
-                raise UserError(f"layers.{layer} has the languages {short(sorted(scores))}, scores has {short(sorted(self.scores))}.")
+                raise UserError(
+                    f"layers.{layer} has the languages {short(sorted(scores))}, scores has "
+                    f"{short(sorted(self.scores))}."
+                )
         if not layers:
             return
         if str(self.layer) not in layers:
             raise UserError(f"layer is {self.layer}, not one of layers ({', '.join(layers)}).")
         for language, found in layers[str(self.layer)].items():
             if found != self.scores[language]:
-                raise UserError(f"scores.{shown(language)} is {short(dict(self.scores[language]))}, but layers.{self.layer}, the headline "
-                                f"layer, has {short(dict(found))}.")
+                raise UserError(
+                    f"scores.{shown(language)} is {short(dict(self.scores[language]))}, but layers.{self.layer}, the "
+                    f"headline layer, has {short(dict(found))}."
+                )
 
 
 _REQUIRED = {field.name for field in dataclasses.fields(Record) if field.default is dataclasses.MISSING}
@@ -330,7 +359,9 @@ def _check_keys(values: Mapping[str, Any]) -> None:
         _check_schema(values["schema"], "schema")
     missing = [key for key in fields if key in _REQUIRED and key not in values]
     if "schema" in missing:
-        raise UserError(f"missing {', '.join(missing)}: no result of these programs. If another one wrote it, move it elsewhere.")
+        raise UserError(
+            f"missing {', '.join(missing)}: no result of these programs. If another one wrote it, move it elsewhere."
+        )
     if missing:
         raise UserError(f"missing {', '.join(missing)}.")
     unknown = [short(key) for key in values if key not in fields]
@@ -341,7 +372,8 @@ def _check_keys(values: Mapping[str, Any]) -> None:
             fields[key].metadata["check"](None, key)
 
 
-# ---- what follows from the run itself ------------------------------------------------------------------------------------
+# ---- what follows from the run itself -------------------------------------------------------------------------------
+
 
 def completed(values: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Any]:
     """Return the values with `schema`, `mean`, `versions`, `command` and `finished` filled in where they are left out.
@@ -349,8 +381,13 @@ def completed(values: Mapping[str, Any], path: str | os.PathLike) -> dict[str, A
     Raises:
         UserError: `scores`, whose mean is taken, are spoilt; `path` is named.
     """
-    values = {"schema": SCHEMA, "versions": versions(), "command": command_line(),
-              "finished": datetime.now(UTC).isoformat(timespec="seconds"), **values}
+    values = {
+        "schema": SCHEMA,
+        "versions": versions(),
+        "command": command_line(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **values,
+    }
     if "mean" not in values and "scores" in values:
         with naming(path):
             checks.score_table(values["scores"], "scores")
@@ -359,13 +396,15 @@ def completed(values: Mapping[str, Any], path: str | os.PathLike) -> dict[str, A
 
 
 def chain(model: str | os.PathLike) -> list[str]:
-    """Return the names of the checkpoints a model came from, oldest first, itself last: from its results.json, if it has one."""
+    """Return the names of the checkpoints a model came from, oldest first, itself last: from its results.json, if it
+    has one."""
     parents = Record.read(Path(model, FILE_NAME)).parents if is_there(model) else []
     return privacy.public([*parents, model])
 
 
 def is_there(folder: str | os.PathLike) -> bool:
-    """Whether anything is named results.json in `folder`, be it a folder or a pipe: `Record.read` then says what is wrong with it."""
+    """Whether anything is named results.json in `folder`, be it a folder or a pipe: `Record.read` then says what is
+    wrong with it."""
     return os.path.lexists(Path(folder, FILE_NAME))
 
 

@@ -1,4 +1,5 @@
-"""What a run was begun with: its settings and inputs, as run.json keeps them, and whether those of now are the same."""
+"""What a run was begun with: its settings and inputs, as run.json keeps them, and whether those of now are the
+same."""
 
 from __future__ import annotations
 
@@ -10,34 +11,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.rows import Rows, sha256
-from xstilts import outputs, results
 from xstilts.errors import UserError
+from xstilts.run import outputs, results
 from xstilts.run.record import Record, unique
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from xstilts.arguments import ModelArguments
+    from xstilts.cli.arguments import ModelArguments
 
 FILE_NAME = "run.json"
 INPUTS = ("model_finished", "data", "processes")  # what run.json holds beside the settings
 
 
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
-    """Return which checkpoint a run starts from, for its settings: when its training was finished, and of a Hub id its revision.
+    """Return which checkpoint a run starts from, for its settings: when its training was finished, and of a Hub id its
+    revision.
 
-    {} where it is no folder of ours, or the Hub's main one. The time tells whether it is still the same one, and, as it is only
-    compared for equality, whatever the clock did since.
+    {} where it is no folder of ours, or the Hub's main one. The time tells whether it is still the same one, and, as
+    it is only compared for equality, whatever the clock did since.
 
     Raises:
         UserError: the checkpoint's results.json is spoilt.
     """
-    finished = {"model_finished": Record.read(Path(model, results.FILE_NAME)).finished} if results.is_there(model) else {}
+    finished = (
+        {"model_finished": Record.read(Path(model, results.FILE_NAME)).finished} if results.is_there(model) else {}
+    )
     return finished | ({"model_revision": revision} if revision != "main" else {})
 
 
 def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments, **more: Any) -> dict[str, Any]:
-    """Return the settings of a training: the TrainingArguments that differ from transformers' defaults, and the script's own.
+    """Return the settings of a training: the TrainingArguments that differ from transformers' defaults, and the
+    script's own.
 
     Args:
         model: the checkpoint it starts from, or the config.
@@ -46,11 +51,24 @@ def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments,
     from transformers import TrainingArguments
 
     plain = TrainingArguments(output_dir="x", use_cpu=args.use_cpu).to_dict()
-    volatile = {"output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "local_rank", "report_to", "label_names",
-                "ddp_timeout"}
+    volatile = {
+        "output_dir",
+        "logging_dir",
+        "run_name",
+        "hub_token",
+        "disable_tqdm",
+        "local_rank",
+        "report_to",
+        "label_names",
+        "ddp_timeout",
+    }
     changed = {k: v for k, v in args.to_dict().items() if k not in volatile and plain.get(k) != v}
-    return json.loads(json.dumps(changed | {"model": model} | parent(model, model_args.model_revision) | model_args.settings() | more,
-                                 default=str))
+    return json.loads(
+        json.dumps(
+            changed | {"model": model} | parent(model, model_args.model_revision) | model_args.settings() | more,
+            default=str,
+        )
+    )
 
 
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
@@ -64,22 +82,31 @@ def as_json(settings: dict[str, Any]) -> str:
 
 
 def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Compare a run's settings with those its folder was begun with; return these, or None if nothing was made with them.
+    """Compare a run's settings with those its folder was begun with; return these, or None if nothing was made with
+    them.
 
     Raises:
-        UserError: they differ (the difference is shown), and there is something that was made with them; or they cannot be read.
+        UserError: they differ (the difference is shown), and there is something that was made with them; or they
+            cannot be read.
     """
     path, old = Path(folder, FILE_NAME), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
         old = results.read_note(path, outputs.NOBODY_KNOWS)
         # an argument there was not yet, and that is not given now, makes no difference
-        differ = sorted(k for k in (old.keys() | settings.keys()) - set(INPUTS)
-                        if old.get(k) != settings.get(k) and (k in old or settings[k]))
+        differ = sorted(
+            k
+            for k in (old.keys() | settings.keys()) - set(INPUTS)
+            if old.get(k) != settings.get(k) and (k in old or settings[k])
+        )
         if differ:
             plain = _defaults()
-            shown = "; ".join(f"{k}: {old.get(k, plain.get(k))!r} then, {settings.get(k, plain.get(k))!r} now" for k in differ[:5])
-            raise UserError(f"{folder} was begun with other arguments ({shown}). Give the same, another --output_dir, or delete the "
-                            "folder.")
+            shown = "; ".join(
+                f"{k}: {old.get(k, plain.get(k))!r} then, {settings.get(k, plain.get(k))!r} now" for k in differ[:5]
+            )
+            raise UserError(
+                f"{folder} was begun with other arguments ({shown}). Give the same, another --output_dir, or delete "
+                "the folder."
+            )
     return old
 
 
@@ -88,15 +115,25 @@ def _defaults() -> dict[str, Any]:
     """Return {argument: default}: what an argument is that settings do not name, because it was not given."""
     from transformers import TrainingArguments
 
-    from xstilts.arguments import ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
+    from xstilts.cli.arguments import ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
 
-    return {f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            for kind in (TrainingArguments, TextArguments, FamilyArguments, ArmArguments, DualEncoderArguments, PeftArguments)
-            for f in dataclasses.fields(kind)}
+    return {
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        for kind in (
+            TrainingArguments,
+            TextArguments,
+            FamilyArguments,
+            ArmArguments,
+            DualEncoderArguments,
+            PeftArguments,
+        )
+        for f in dataclasses.fields(kind)
+    }
 
 
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:
-    """Return why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows changed."""
+    """Return why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows
+    changed."""
     if (now := settings.get("model_finished")) is not None:
         then = record.settings.get("model_finished")  # older versions did not keep it
         if now != then if then is not None else now > record.finished:

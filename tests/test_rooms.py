@@ -1,0 +1,123 @@
+"""Which room of the project may import which."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# room: the rooms that it may import. `xstilts.errors`, a few lines around tasks.errors, is open to all of xstilts.
+BASE = {"cli", "checkpoint", "run", "tasks"}
+ALLOWED = {
+    "world": set(),
+    "tasks": set(),
+    "cli": {"tasks"},
+    "checkpoint": {"tasks"},
+    "run": {"tasks", "cli"},
+    "train": BASE,
+    "retrieve": BASE,
+    "report": BASE,
+    "xtreme": BASE | {"report"},
+    # tools, a module each, started by `python -m xstilts.<tool>`
+    "four_bit": set(),
+    "dequantise": BASE | {"four_bit"},
+    "translate": BASE,
+    "plan": BASE,
+    "push": BASE | {"plan"},
+    "errors": {"tasks"},
+}
+SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
+FILES = sorted(path for room in ("xstilts", "tasks", "world") for path in (ROOT / room).rglob("*.py"))
+
+
+def room_of(module: str) -> str | None:
+    """Return the room of a dotted name: xstilts.train.lora -> train; None of what is not ours, and of the package
+    xstilts itself."""
+    top, *below = module.split(".")
+    if top == "xstilts":
+        return below[0] if below else None
+    return top if top in ("tasks", "world") or top in SCRIPTS else None
+
+
+def imports(text: str, module: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything a module imports, within functions too, and by name
+    (`import_module("...")`)."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            name = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func).rpartition(".")[2] and node.args:
+            if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+                yield node.lineno, node.args[0].value
+
+
+def wrong(text: str, module: str) -> list[tuple[int, str]]:
+    """(line, name) of the imports in a module's text that ALLOWED does not have."""
+    own = room_of(module)
+    open_to_all = {own} | ({"errors"} if module.startswith("xstilts.") else set())
+    rooms = ((line, name, room_of(name)) for line, name in imports(text, module))
+    return [
+        (line, name)
+        for line, name, room in rooms
+        if room is not None and room not in ALLOWED.get(own, set()) | open_to_all
+    ]
+
+
+def test_every_import_goes_where_it_may():
+    found = []
+    for path in FILES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found += [f"{path.relative_to(ROOT)}, line {line}: {name}" for line, name in wrong(path.read_text(), module)]
+    assert not found, "\n".join(found)
+
+
+def test_the_table_names_what_is_there():
+    rooms = {
+        path.stem for path in (ROOT / "xstilts").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert rooms - {"__init__"} | {"tasks", "world"} == set(ALLOWED)
+
+
+def test_the_table_has_no_circle():
+    left = dict(ALLOWED)
+    while last := [room for room, others in left.items() if not others & left.keys()]:
+        for room in last:
+            del left[room]
+    assert not left
+
+
+@pytest.mark.parametrize(
+    "module, line",
+    [
+        ("xstilts.train.runner", "from xstilts.retrieve import mining"),
+        ("xstilts.retrieve.measure", "def f():\n    from xstilts.train.runner import first"),
+        ("xstilts.report.hits", "from ..retrieve import measure"),
+        ("xstilts.cli.arguments", "import xstilts.run.inputs as inputs"),
+        ("xstilts.run.lifecycle", "from xstilts import plan"),
+        ("xstilts.xtreme.submission", "from run_report import main"),
+        ("tasks.rows", "from xstilts.errors import UserError"),
+        ("world.build", "import tasks"),
+        ("xstilts.train.runner", 'importlib.import_module("xstilts.retrieve.mining")'),
+    ],
+)
+def test_a_wrong_import_is_found(module, line):
+    assert len(wrong(line, module)) == 1
+
+
+@pytest.mark.parametrize(
+    "module, line",
+    [
+        ("xstilts.train.runner", "from xstilts.train import trainers"),
+        ("xstilts.train.runner", "from xstilts.errors import UserError"),
+        ("xstilts.run.lifecycle", "from xstilts.cli.arguments import STARTED"),
+        ("tasks.rows", "from tasks.errors import UserError"),
+        ("world.build", "import tasksmith, numpy"),
+    ],
+)
+def test_a_right_import_is_not(module, line):
+    assert not wrong(line, module)

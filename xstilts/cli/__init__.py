@@ -1,0 +1,1 @@
+"""The command line: arguments, YAML layers, what may not be shown. Knows nothing of runs."""

@@ -1,0 +1,219 @@
+"""What an arm's name means: `base[+modifier]*`, files of recipes/ (docs/arms.md).
+
+Needs no package: `make` asks before there is an environment. So it reads the files line by line (`read_recipe`), which
+takes less than YAML does; the scripts read the same files with `xstilts.cli.user_files`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import NATIVE, ONE_TEXT, PARALLEL, RETRIEVAL, TAGGED, TASKS
+from tasks.errors import UserError
+from xstilts.cli.user_files import read_text
+
+ARMS, MODIFIERS = Path("recipes/arms"), Path("recipes/modifiers")
+PLAIN = "none"  # the arm without phase 2
+SCRIPT = "run_intermediate.py"  # of a base that names none
+ABOUT = ("description", "needs", "script")  # keys of a recipe that are no arguments
+LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
+
+# what a modifier may need of a task's train rows (its key `needs`): whether a task has it, and what to say of one that
+# does not
+NEEDS = {
+    "languages": (
+        lambda task: task in f"{PARALLEL} {NATIVE}".split(),
+        "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)",
+    ),
+    "translations": (
+        lambda task: task in PARALLEL.split(),
+        "has no English train rows in translation (PARALLEL in tasks/__init__.py)",
+    ),
+    "two_texts": (lambda task: task not in ONE_TEXT.split(), "has one text a row, which cannot be in two languages"),
+    "words": (lambda task: task not in TAGGED.split(), "has a tag for each word, so words cannot be replaced"),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm as a script is called for it.
+
+    Attributes:
+        script: the script's file name.
+        words: what it is given: `--tasks TASK` or nothing, then `--config` and the files.
+    """
+
+    base: str
+    modifiers: tuple[str, ...]
+    script: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A file of recipes/arms or recipes/modifiers. Values are the text that stands there.
+
+    Attributes:
+        about: description, needs, script.
+        arguments: {script: {argument: value}}; under "" those for any script.
+    """
+
+    path: Path
+    about: dict[str, str]
+    arguments: dict[str, dict[str, str]]
+
+    def of(self, script: str) -> dict[str, str] | None:
+        """The arguments for a script; None if the file has nothing for it."""
+        if set(self.arguments) == {""}:
+            return self.arguments[""] if self.about.get("script", script) == script else None
+        return self.arguments.get(script)
+
+    @property
+    def scripts(self) -> list[str]:
+        """The scripts that take the file."""
+        return [name for name in self.arguments if name] or [self.about.get("script", "every script")]
+
+
+def words_of(value: str) -> list[str]:
+    """The words of a value as it stands in a file: `[a, b]` or `a`."""
+    return [word.strip("'\"") for word in re.split(r"[\[\],\s]+", value) if word]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe's lines: `key: value`, or a script's name and, indented, the lines that go with it.
+
+    Raises:
+        UserError: a file that is no text, another kind of line, a key given twice, or lines for any script beside
+            those of one.
+    """
+    about: dict[str, str] = {}
+    arguments: dict[str, dict[str, str]] = {"": {}}
+    section = ""
+    for number, line in enumerate(read_text(path, "recipe").splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = LINE.fullmatch(line)
+        if not found or (found[1] and not section):
+            raise UserError(
+                f"{path}, line {number}: expected `key: value` with a list as [a, b], found {line.strip()[:60]!r}."
+            )
+        indent, key, value = found.groups()
+        section = section if indent else ""
+        place = about if key in ABOUT and not indent else arguments[section]
+        if value[:1] not in "'\"" and " #" in value:
+            raise UserError(f"{path}, line {number}: put the comment on a line of its own.")
+        if key in place or key in arguments:
+            raise UserError(f"{path}, line {number}: {key} is given twice.")
+        if key.endswith(".py") and not indent and not value:
+            section, arguments[key] = key, {}
+        else:
+            place[key] = value
+    if arguments[""] and len(arguments) > 1:
+        raise UserError(
+            f"{path}: {next(iter(arguments['']))} belongs to no script. Indent it below "
+            f"{', '.join(filter(None, arguments))}."
+        )
+    if len(arguments) > 1:
+        del arguments[""]
+    script = about.get("script", SCRIPT)
+    if not re.fullmatch(r"[\w./-]+\.py", script):
+        raise UserError(f"{path}: script: {script} is no name of a script.")
+    return Recipe(path, about, arguments)
+
+
+def bases() -> list[str]:
+    """The names that may begin an arm's: files of recipes/arms, and tasks that are trained.
+
+    Raises:
+        UserError: a file whose name the grammar cannot mean.
+    """
+    files = sorted(path.stem for path in ARMS.glob("*.yaml"))
+    if wrong := [name for name in files if "+" in name or name == PLAIN]:
+        raise UserError(
+            f"{ARMS}/{wrong[0]}.yaml: no base can have this name. What comes after a + is a file of {MODIFIERS}."
+        )
+    return list(dict.fromkeys([*files, *(task for task in TASKS if task not in RETRIEVAL.split())]))
+
+
+def modifiers() -> list[str]:
+    """The names that may come after a +."""
+    return sorted(path.stem for path in MODIFIERS.glob("*.yaml"))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that is most like another, whatever their case; "" if none is."""
+    by_case = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(name.casefold(), by_case, 1, 0.5)
+    return by_case[found[0]] if found else ""
+
+
+def read_arm(name: str) -> Arm:
+    """The arm of that name.
+
+    Raises:
+        UserError: an unknown base or modifier, with the nearest name, or modifiers that cannot go with the base or
+            each other.
+    """
+    base, *more = name.split("+")
+    known, able = bases(), modifiers()
+    whose = f"{name}: " if more else ""
+    if base == PLAIN:
+        raise UserError(f"{whose}{PLAIN} trains nothing.")
+    if base in RETRIEVAL.split() and base not in known:
+        raise UserError(f"{whose}{base} is measured without training. Give RETRIEVAL={base}.")
+    if base not in known:
+        raise UserError(
+            f"{whose}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
+            f"after a +: {' '.join(able)}."
+        )
+    for modifier in more:
+        if modifier not in able:
+            raise UserError(
+                f"{name}: {modifier or 'nothing'} is no modifier.{_did_you_mean(modifier, able)} Known: "
+                f"{' '.join(able)}."
+            )
+    if len(set(more)) < len(more):
+        raise UserError(f"{name}: a modifier is there twice.")
+    path = ARMS / f"{base}.yaml"
+    own = read_recipe(path) if path.is_file() else Recipe(path, {}, {"": {"tasks": base}})
+    script = own.about.get("script", SCRIPT)
+    recipes = {modifier: read_recipe(MODIFIERS / f"{modifier}.yaml") for modifier in more}
+    _check(name, script, own.of(script) or {}, recipes)
+    files = [str(recipe.path) for recipe in [*([own] if path.is_file() else []), *recipes.values()]]
+    words = [*([] if path.is_file() else ["--tasks", base]), *(["--config", *files] if files else [])]
+    return Arm(base, tuple(more), script, tuple(words))
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    near = nearest(name, names)
+    return f" Did you mean {near}?" if near else ""
+
+
+def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]) -> None:
+    """Refuse modifiers (`more`) that cannot go with the base, of which these are the arguments, or with each other."""
+    trained = next((words_of(base[key]) for key in ("tasks", "train_tasks", "text_of") if key in base), [])
+    setters: dict[str, str] = {}
+    for modifier, recipe in more.items():
+        found = recipe.of(script)
+        if found is None:
+            raise UserError(
+                f"{name}: +{modifier} goes with {', '.join(recipe.scripts)}, and {name.partition('+')[0]} with "
+                f"{script}."
+            )
+        for key, value in found.items():
+            if key in setters:
+                raise UserError(f"{name}: +{setters[key]} and +{modifier} both set {key}. Give one of them.")
+            if value in ("", "~", "null") and key not in base:
+                raise UserError(f"{name}: +{modifier} changes nothing: {name.partition('+')[0]} sets no {key}.")
+            setters[key] = modifier
+        for need in words_of(recipe.about.get("needs", "")):
+            if need not in NEEDS:
+                raise UserError(f"{recipe.path}: needs: {need} is unknown. Known: {' '.join(NEEDS)}.")
+            has, why = NEEDS[need]
+            # a mixture needs one task that can: the others stay as they are, or its run says what is wrong
+            if trained and not any(map(has, trained)):
+                raise UserError(f"{name}: +{modifier} cannot be: {', '.join(trained)} {why}.")

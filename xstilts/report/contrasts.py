@@ -1,0 +1,541 @@
+"""English or multilingual phase 2: the contrasts between arms that `make question` asks for, computed from files.
+
+What is compared stands in a YAML file (recipes/question/*.yaml), fixed before looking:
+
+    task: tatoeba
+    families:                        # one phase-2 task each: {role: arm}. E, its English arm, is what the others are
+    held against
+      nli: {E: xnli, M: xnli+multilingual, shuffled: xnli+shuffled}
+    primary: {family: nli, role: M}  # the one contrast that is not corrected for being one of several: M - E on unseen
+    languages select_languages: [cs, da]       # the layer is chosen on these, with `none` and the E arms alone; they
+    are never reported fixed_layer: 14                  # optional second read-out, given beforehand; without
+    select_languages the only one margin: 1.0                      # points within which two arms count as equivalent
+    coverage: xlmr                   # optional: a list of tasks/coverage.py; seen and unseen are then split by it, too
+    curve: {topic: [E, M4, M16]}     # optional: roles of a family that differ in their number of languages, drawn
+    against it
+
+Read are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, ...),
+query (an id) and value (0 to 1, of that query alone). Nothing is averaged over a gap: a contrast whose two arms differ
+in seeds, languages or query ids is not computed, and says why.
+"""
+
+import math
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks import TASKS, get_task
+from tasks.coverage import COVERAGE, covered
+from xstilts.cli import user_files
+from xstilts.cli.words import unknown
+from xstilts.errors import UserError
+from xstilts.report import statistics
+from xstilts.report.hits import VARIANTS, Hits, ReadOut
+from xstilts.report.matrix import PLAIN, Matrix, fingerprints
+from xstilts.run.record import Record
+
+ENGLISH = "E"
+UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
+COVERED, NOT_COVERED = "covered", "not covered"  # by pretraining
+NOT_COMPUTED = "not computed"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is asked, see the module's docstring."""
+
+    families: dict[str, dict[str, str]]
+    primary: tuple[str, str]
+    task: str = "tatoeba"
+    select_languages: tuple[str, ...] = ()
+    fixed_layer: int | None = None
+    margin: float = statistics.MARGIN
+    coverage: str | None = None
+    curve: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def arms(self) -> list[str]:
+        """Every arm named, `none` first."""
+        return list(dict.fromkeys([PLAIN, *(arm for roles in self.families.values() for arm in roles.values())]))
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family's arms by role, and which of the reported languages their phase 2 saw text of (`seen`) and which not.
+
+    `failed` are arms whose English dev score is at chance in some seed, though their labels were not shuffled.
+    """
+
+    name: str
+    arms: dict[str, str]
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass
+class Contrast:
+    """One arm less another over some languages; `found` is None where it was not computed, `why` says what is missing.
+
+    `means` are the two arms' scores, 0-100. `doubts` are about its seeds, see `_doubts`. `p` is the p-value the
+    verdict goes by: as it is for the primary contrast, Holm-adjusted for the others (see `_judge`); None, with an
+    empty verdict, where no verdict is passed.
+    """
+
+    family: str
+    roles: tuple[str, str]
+    arms: tuple[str, str]
+    kind: str  # UNSEEN, SEEN, COMMON or a group of `groups_of`
+    languages: tuple[str, ...]
+    readout: ReadOut
+    primary: bool = False
+    found: statistics.Estimate | None = None
+    means: tuple[float, float] | None = None
+    p: float | None = None
+    doubts: list[str] = field(default_factory=list)
+    verdict: str = ""
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        return " − ".join(self.roles)
+
+
+@dataclass
+class Question:
+    """All that the report shows. `contrasts` and `groups` carry verdicts; `others` are the same at other read-outs,
+    without."""
+
+    spec: Spec
+    matrix: Matrix
+    families: list[Family]
+    readout: ReadOut
+    layer_reason: str
+    selection: dict[int, float]  # layer -> mean score on select_languages, empty where nothing was chosen
+    reported: tuple[str, ...]
+    contrasts: list[Contrast]
+    others: list[Contrast]
+    # with verdicts: seen or unseen by phase 2, covered by pretraining or not
+    groups: list[Contrast] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def primary(self) -> Contrast:
+        return next(contrast for contrast in self.contrasts if contrast.primary)
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Returns the question in a YAML file.
+
+    Raises:
+        UserError: naming the file and the key that is missing, unknown or of the wrong kind.
+    """
+    values = user_files.read_yaml(path, "--question")
+    values.pop("description", None)
+    known = set(Spec.__dataclass_fields__)
+    for key in values:
+        if key not in known:
+            raise UserError(f"--question {path}: {str(unknown(str(key), known)).replace('--', '')}")
+    missing = [key for key in ("families", "primary") if values.get(key) is None]
+    if missing:
+        raise UserError(
+            f"--question {path}: {', '.join(missing)} missing, see recipes/question for what it looks like."
+        )
+    for key, (fits, expected) in _SHAPES.items():
+        if values.get(key) is not None and not fits(values[key]):
+            raise UserError(f"--question {path}: {key} is {reprlib.repr(values[key])}, expected {expected}.")
+    families, primary = values["families"], values["primary"]
+    if primary["role"] == ENGLISH or primary["role"] not in families.get(primary["family"], {}):
+        have = "; ".join(
+            f"{name}: {', '.join(role for role in roles if role != ENGLISH)}" for name, roles in families.items()
+        )
+        raise UserError(
+            f"--question {path}: primary is {primary['family']} {primary['role']}, no family's role. There are {have}."
+        )
+    if not values.get("select_languages") and values.get("fixed_layer") is None:
+        raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
+    for family, roles in (values.get("curve") or {}).items():
+        absent = [role for role in roles if role not in families.get(family, {})]
+        if absent:
+            raise UserError(f"--question {path}: curve names {family} {' '.join(absent)}, no family's role.")
+    given = {key: value for key, value in values.items() if value is not None}
+    given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
+    return Spec(
+        **given
+        | {
+            "primary": (primary["family"], primary["role"]),
+            "select_languages": tuple(given.get("select_languages", ())),
+        }
+    )
+
+
+def _is_roles(roles: Any) -> bool:
+    return (
+        isinstance(roles, dict)
+        and ENGLISH in roles
+        and all(isinstance(text, str) for text in (*roles, *roles.values()))
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_margin(value: Any) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
+
+
+_SHAPES = {  # key of the file -> (whether a value fits, what is expected)
+    "task": (lambda value: isinstance(value, str), "a retrieval task's name"),
+    "families": (
+        lambda value: (
+            isinstance(value, dict) and value and all(map(_is_text, value)) and all(map(_is_roles, value.values()))
+        ),
+        "lines `name: {E: arm, M: arm, ...}`, each with its English arm E",
+    ),
+    "primary": (
+        lambda value: (
+            isinstance(value, dict) and set(value) == {"family", "role"} and all(map(_is_text, value.values()))
+        ),
+        "{family: ..., role: ...}",
+    ),
+    "select_languages": (
+        lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
+        "a list of language codes",
+    ),
+    "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
+    "margin": (_is_margin, "points above 0"),
+    "coverage": (lambda value: value in list(COVERAGE), f"one of: {', '.join(COVERAGE)}"),
+    "curve": (
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(roles, list) and roles and all(map(_is_text, roles)) for roles in value.values())
+        ),
+        "lines `family: [role, role, ...]`",
+    ),
+}
+
+
+def ask(matrix: Matrix, spec: Spec) -> Question:
+    """Returns every contrast of the question, computed from the files of the matrix.
+
+    Raises:
+        UserError: when the task was not run at all, or the layer cannot be chosen as asked.
+    """
+    cells = {(arm, seed): record for (arm, task, seed), record in matrix.records.items() if task == spec.task}
+    if not cells:
+        raise UserError(f"--question: no results of {spec.task} below {matrix.root}; run `make question` first.")
+    measured = matrix.languages(spec.task)
+    absent = [language for language in spec.select_languages if language not in measured]
+    if absent:
+        have = " ".join(measured)
+        raise UserError(
+            f"--question: select_languages {' '.join(absent)} were not measured in {spec.task}. There are {have}."
+        )
+    reported = tuple(language for language in measured if language not in spec.select_languages)
+    problems = list(matrix.problems)
+    layer, reason, selection = choose_layer(cells, spec, problems)
+    families = [_family(name, roles, matrix, reported, problems) for name, roles in spec.families.items()]
+    main = ReadOut(layer)
+    fixed = [ReadOut(spec.fixed_layer)] if spec.fixed_layer not in (None, layer) else []
+    metric = next(iter(cells.values())).metric
+    variants = [name for name, form in VARIANTS.items() if name != "plain" and _has(cells, layer, form.format(metric))]
+    hits = Hits(matrix, spec.task)
+    contrasts = [contrast for family in families for contrast in _wanted(family, main, spec)]
+    others = [
+        contrast
+        for family in families
+        for one in (*fixed, *(ReadOut(layer, variant) for variant in variants))
+        for contrast in _wanted(family, one, spec, judged=False)
+    ]
+    common = tuple(language for language in reported if all(language in family.unseen for family in families))
+    for contrast in list(contrasts):
+        if common and contrast.kind == UNSEEN and contrast.roles[1] == ENGLISH and contrast.languages != common:
+            others.append(replace(contrast, kind=COMMON, languages=common, primary=False))
+    groups = [
+        replace(contrast, kind=kind, languages=languages, primary=False)
+        for contrast in contrasts
+        for kind, languages in groups_of(contrast, spec.coverage).items()
+    ]
+    for contrast in contrasts + others + groups:
+        _compute(contrast, hits, cells)
+    _judge(contrasts, spec)
+    _judge(groups, spec)
+    problems += [f"{c.family}, {c.name}: {c.why}." for c in contrasts + others + groups if c.why]
+    return Question(
+        spec,
+        matrix,
+        families,
+        main,
+        reason,
+        selection,
+        reported,
+        contrasts,
+        others,
+        groups,
+        list(dict.fromkeys(problems)),
+    )
+
+
+def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
+    """Returns {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
+    without a list.
+
+    Args:
+        coverage: a list of tasks/coverage.py.
+    """
+    if coverage is None:
+        return {}
+    groups = {
+        f"{contrast.kind}, {name}": tuple(
+            language for language in contrast.languages if covered(language, coverage) == inside
+        )
+        for name, inside in ((COVERED, True), (NOT_COVERED, False))
+    }
+    return {kind: languages for kind, languages in groups.items() if languages}
+
+
+# The layer
+
+
+def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, str, dict[int, float]]:
+    """Returns (layer, how it came about, {layer: mean score on select_languages}).
+
+    The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
+    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is no
+    candidate: there no word has met another yet, and with frozen embeddings all arms are one and the same.
+
+    Raises:
+        UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.
+    """
+    scored = {layer for record in cells.values() for layer in record.by_layer}
+    if spec.fixed_layer is not None and spec.fixed_layer not in scored:
+        raise UserError(
+            f"--question: fixed_layer {spec.fixed_layer} was not measured; there are "
+            f"{', '.join(map(str, sorted(scored)))}."
+        )
+    if not spec.select_languages:
+        return spec.fixed_layer, "given beforehand", {}
+    arms = list(dict.fromkeys([PLAIN, *(roles[ENGLISH] for roles in spec.families.values())]))
+    used = {(arm, seed): record for (arm, seed), record in cells.items() if arm in arms}
+    absent = [arm for arm in arms if not any(arm == one for one, _ in used)]
+    if absent:
+        problems.append(f"The layer was chosen without {', '.join(absent)}, not run; it may change.")
+    if not used:
+        raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
+    shared = set.intersection(*(set(record.by_layer) for record in used.values())) - {0}
+    if len(shared) < 2:
+        raise UserError(
+            "--question: to choose the layer, several above 0 must be measured: run_retrieval.py --layer all."
+        )
+    scores = {
+        layer: float(
+            np.mean(
+                [
+                    [record.by_layer[layer][language][record.metric] for language in spec.select_languages]
+                    for record in used.values()
+                ]
+            )
+        )
+        for layer in sorted(shared)
+    }
+    best = max(scores, key=lambda layer: (scores[layer], -layer))
+    who = f"arms {', '.join(arm for arm in arms if arm not in absent)}"
+    return best, f"chosen on {' '.join(spec.select_languages)}, not reported, with {who} only", scores
+
+
+def _has(cells: Mapping, layer: int, metric: str) -> bool:
+    return any(metric in scores for record in cells.values() for scores in record.by_layer.get(layer, {}).values())
+
+
+# Seen and unseen
+
+
+def _family(
+    name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]
+) -> Family:
+    """Returns the family with its languages: seen is what any of its arms trained the task on.
+
+    Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
+    """
+    found = {
+        arm: [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")] for arm in roles.values()
+    }
+    tasks = {arm for arm, records in found.items() if any(record.phase != "mlm" for record in records)}
+    seen: set[str] = set()
+    for arm in tasks or found:
+        for languages in (record.trained_on for record in found[arm]):
+            if languages is None:
+                problems.append(
+                    f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as "
+                    "seen."
+                )
+            seen.update(language for language in languages or () if language != "en")
+    sizes = {
+        arm: {tuple((record.measures or {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
+        for arm in sorted(tasks)
+    }
+    if len(set().union(*sizes.values())) > 1:
+        said = "; ".join(
+            f"{arm} {' and '.join(f'{rows} rows, {steps} steps' for rows, steps in sorted(of))}"
+            for arm, of in sizes.items()
+        )
+        problems.append(f"{name}: the arms are not matched in phase 2 ({said}), so a difference may come from that.")
+    for role, arm in roles.items():
+        if not found[arm]:
+            problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
+    failed = [arm for arm, records in found.items() if any(map(_failed, records))]
+    inside = tuple(language for language in reported if language in seen)
+    return Family(name, roles, inside, tuple(language for language in reported if language not in seen), tuple(failed))
+
+
+# The contrasts
+
+
+def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -> Iterable[Contrast]:
+    """Yields what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
+    none.
+
+    Sets without a language are left out, but for the primary contrast, whose absence is to be told.
+    """
+    pairs = [(role, ENGLISH) for role in family.arms if role != ENGLISH] + ([(ENGLISH, PLAIN)] if judged else [])
+    for roles in pairs:
+        arms = tuple(PLAIN if role == PLAIN else family.arms[role] for role in roles)
+        for kind, languages in ((UNSEEN, family.unseen), (SEEN, family.seen)):
+            primary = judged and kind == UNSEEN and (family.name, roles[0]) == spec.primary
+            if languages or primary:
+                yield Contrast(family.name, roles, arms, kind, languages, readout, primary)
+
+
+def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
+    """Fills in `found` and `means`, or `why`."""
+    treated, baseline = contrast.arms
+    common = hits.matrix.common_seeds(*contrast.arms)
+    seeds = {arm: sorted(seed for one, seed in cells if one == arm and seed in common) for arm in contrast.arms}
+    try:
+        if not contrast.languages:
+            raise UserError(f"there is no {contrast.kind} language among those reported")
+        if not all(seeds.values()):
+            raise UserError(f"not run: {', '.join(arm for arm in contrast.arms if not seeds[arm])}")
+        if seeds[treated] != seeds[baseline]:
+            said = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
+            raise UserError(f"the arms have different seeds ({', '.join(said)}): run the missing ones")
+        if len({tuple(fingerprints(cells[arm, seed])) for arm in contrast.arms for seed in seeds[arm]}) > 1:
+            raise UserError("the arms were measured on different rows: run them on the same data")
+        both = [[hits.of(arm, seed, contrast.readout) for seed in seeds[arm]] for arm in contrast.arms]
+        contrast.means = tuple(
+            float(np.mean([[100 * run[lang].mean() for lang in contrast.languages] for run in runs]))
+            for runs in _checked(both, contrast, seeds[treated])
+        )
+        differences = {
+            language: 100
+            * (np.array([run[language] for run in both[0]]) - np.array([run[language] for run in both[1]]))
+            for language in contrast.languages
+        }
+        shared = _are_shared(hits.task, {language: both[0][0][language].index for language in contrast.languages})
+        if not any(by_query.any() for by_query in differences.values()):
+            raise UserError(
+                f"both arms answer every query alike in every seed: nothing differs up to {contrast.readout}"
+            )
+        contrast.found = statistics.estimate(differences, shared)
+        contrast.doubts = _doubts(contrast, hits.matrix, seeds[treated])
+    except UserError as error:
+        contrast.why, contrast.verdict = str(error), NOT_COMPUTED
+
+
+def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
+    """Returns what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
+    stand apart.
+
+    A seed is left out that both arms are to have, or of which there is a folder though no arm is to have it, but that
+    has no usable result here.
+    """
+    found, common = [], set(matrix.common_seeds(*contrast.arms))
+    for role, arm in zip(contrast.roles, contrast.arms, strict=True):
+        begun = {seed for one, seed in matrix.begun if one == arm}
+        failed = {
+            record.seed for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)
+        }
+        kinds = {
+            "without": (common | begun.difference(matrix.seeds)) - set(seeds),
+            "at chance in": failed.intersection(seeds),
+        }
+        found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
+    if contrast.found.apart is not None:
+        found.append(f"seed {seeds[contrast.found.apart]} stands apart")
+    return found
+
+
+def _failed(record: Record) -> bool:
+    """Whether a training's English dev score is at chance, though its labels were not shuffled."""
+    return record.at_chance and not record.settings.get("shuffle_labels")
+
+
+def _checked(
+    both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]
+) -> list[list[dict[str, pd.Series]]]:
+    """Returns `both`, the runs of the two arms, if every one has every language and the same query ids in it."""
+    for language in contrast.languages:
+        usual: pd.Index | None = None
+        for arm, runs in zip(contrast.arms, both, strict=True):
+            for seed, run in zip(seeds, runs, strict=True):
+                if language not in run:
+                    raise UserError(f"{language} is missing in the hits of {arm}, seed {seed}")
+                ids = run[language].index
+                usual = ids if usual is None else usual
+                if not ids.equals(usual):
+                    odd = len(ids.symmetric_difference(usual))
+                    raise UserError(f"{language} has other query ids in {arm}, seed {seed} ({odd} are not in both)")
+    return both
+
+
+def _are_shared(task: str, ids: Mapping[str, pd.Index]) -> bool:
+    """Whether query q is the same in every language, as in NTREX or LAReQA, so that the languages do not err apart.
+
+    Raises:
+        UserError: the task has the same queries in every language, and these languages have not.
+    """
+    if task not in TASKS or not get_task(task).parallel:
+        return False
+    asked = {
+        language: [get_task(task).shared_query(query, language) for query in index] for language, index in ids.items()
+    }
+    first = next(iter(asked))
+    for language, queries in asked.items():
+        if queries != asked[first]:
+            raise UserError(
+                f"{task} asks the same in every language, but the {len(queries)} queries of {language} are not those "
+                f"of {first}: run it on the same rows"
+            )
+    return True
+
+
+def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
+    """Passes the verdicts: the primary on its own p-value, the others Holm-adjusted.
+
+    Corrected together are the contrasts of one family on one set of languages, which answer one question: what the
+    ways to train on this task do for languages unseen (or seen).
+    """
+    groups: dict[tuple[str, str], list[Contrast]] = {}
+    for contrast in contrasts:
+        if contrast.found and contrast.found.p is not None:
+            contrast.p = contrast.found.p
+            if not contrast.primary:
+                groups.setdefault((contrast.family, contrast.kind), []).append(contrast)
+    for group in groups.values():
+        for contrast, p in zip(group, statistics.holm([c.p for c in group]), strict=True):
+            contrast.p = p
+    for contrast in contrasts:
+        if contrast.found:
+            contrast.verdict = statistics.verdict(
+                contrast.found, contrast.p, spec.margin, contrast.roles, contrast.doubts
+            )

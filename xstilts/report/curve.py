@@ -1,0 +1,124 @@
+"""Retrieval against the number of languages that phase 2 trained on, at equal rows and steps: a table and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tasks.coverage import covered
+from xstilts.report import plots, statistics
+from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.page import Cell, Table
+
+if TYPE_CHECKING:
+    from xstilts.report.contrasts import Family, Question
+
+
+def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
+    """Returns {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
+    and seen."""
+    inside = question.spec.coverage
+    unseen = (
+        {"unseen": family.unseen}
+        if inside is None
+        else {
+            f"unseen, {name}": tuple(language for language in family.unseen if covered(language, inside) == wanted)
+            for name, wanted in (("covered", True), ("not covered", False))
+        }
+    )
+    return {what: languages for what, languages in ({**unseen, "seen by the last": family.seen}).items() if languages}
+
+
+def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[float]:
+    """Returns the mean score over the languages at the question's read-out, one for each seed that has all of them,
+    0-100."""
+    found = []
+    for (one, task, _), record in sorted(question.matrix.records.items()):
+        by_language = record.by_layer.get(question.readout.layer, {})
+        if (one, task) == (arm, question.spec.task) and all(language in by_language for language in languages):
+            found.append(float(np.mean([by_language[language][record.metric] for language in languages])))
+    return found
+
+
+def trained_languages(matrix: Matrix, arm: str) -> int | None:
+    """Returns how many languages the arm's phase 2 trained its task on, None where its results do not say."""
+    found = {
+        len(languages)
+        for path, record in matrix.trainings
+        if path.startswith(f"{arm}/seed")
+        if (languages := record.trained_on) is not None
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, list[float]]]]:
+    """Returns {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
+    languages."""
+    found: dict[tuple[str, str], list[tuple[int, str, list[float]]]] = {}
+    families: Mapping[str, Family] = {family.name: family for family in question.families}
+    for name, roles in question.spec.curve.items():
+        of = [families[name].arms[role] for role in roles]
+        arms = [(0, PLAIN), *((trained_languages(question.matrix, arm), arm) for arm in of)]
+        for what, languages in sets_of(question, families[name]).items():
+            line = [
+                (number, arm, values)
+                for number, arm in arms
+                if number is not None and (values := scores(question, arm, languages))
+            ]
+            if len(line) > 1:
+                found[name, what] = line
+    return found
+
+
+def table(question: Question) -> Table:
+    """Returns one row for each family and set of languages, one column for each number of languages: mean ± sd over
+    seeds."""
+    lines = points(question)
+    numbers = sorted({number for line in lines.values() for number, _, _ in line})
+    rows = []
+    for (family, what), line in lines.items():
+        by_number = {number: values for number, _, values in line}
+        texts = [_spread(by_number[number]) if number in by_number else "" for number in numbers]
+        rows.append((f"{family}, {what}", [Cell(text) for text in texts]))
+    heads = ["languages of phase 2", *("none" if number == 0 else str(number) for number in numbers)]
+    caption = (
+        f"Retrieval against the number of languages in phase 2, equal rows and steps, at {question.readout} "
+        "(mean ± sd over seeds)"
+    )
+    return Table(caption, heads, rows)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+
+
+def plot(question: Question) -> Figure | None:
+    """Returns the same as a picture, a panel a family; bars are 95 % t-intervals over seeds. None without a curve."""
+    lines = points(question)
+    names = list(dict.fromkeys(family for family, _ in lines))
+    if not names:
+        return None
+    figure = Figure(figsize=(5.4 * len(names), 3.9), layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    for axes, name in zip(panels, names, strict=True):
+        here = {what: line for (family, what), line in lines.items() if family == name}
+        for (what, line), style in zip(here.items(), plots.styles(list(here)), strict=True):
+            middle = [float(np.mean(values)) for _, _, values in line]
+            half = [
+                statistics.t_interval(values)[1] - mean if len(values) > 1 else 0.0
+                for mean, (_, _, values) in zip(middle, line, strict=True)
+            ]
+            axes.errorbar(
+                range(len(line)), middle, yerr=half, capsize=3, markersize=5, linewidth=1.5, label=what, **style
+            )
+        numbers = [number for number, _, _ in max(here.values(), key=len)]
+        axes.set_xticks(range(len(numbers)), ["no phase 2" if number == 0 else str(number) for number in numbers])
+        axes.set_title(name, fontsize=11)
+        axes.set_xlabel("languages that phase 2 trained on")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    panels[0].set_ylabel(f"{question.matrix.metric(question.spec.task)} at {question.readout}")
+    return figure

@@ -1,0 +1,501 @@
+"""The matrix of a folder of runs: which cells there are, and their numbers over languages, tasks and seeds.
+
+Reads only results.json (see `xstilts.run.record`): `OUT/<arm>/seed<k>/results.json` is a phase-2 training,
+`OUT/<arm>/seed<k>/<task>/results.json` a cell. Nothing is averaged over a gap: what cannot be compared is left out,
+and `Matrix.missing`, `Matrix.problems` and the reasons beside each average say what and why.
+"""
+
+import functools
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xstilts.errors import UserError
+from xstilts.run import results
+from xstilts.run.record import Record, mean
+
+PLAIN = "none"  # the arm without a phase 2, to which the others are compared
+EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
+
+CellKey = tuple[str, str, int]  # (arm, task, seed)
+
+
+@dataclass(eq=False)  # compared, and so cached, by identity
+class Matrix:
+    """What lies in a folder of runs, not to be changed. `cells` holds one row for each usable result, see `_cell`."""
+
+    root: Path
+    arms: list[str]
+    tasks: list[str]
+    seeds: list[int]
+    seeds_of: dict[str, list[int]]  # {arm: those of `seeds` that it is to have}
+    records: dict[CellKey, Record]
+    paths: dict[CellKey, str]
+    trainings: list[tuple[str, Record]]  # phases 1 and 2: (path, record)
+    cells: pd.DataFrame
+    missing: list[CellKey] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    left_out: str = ""  # what lies below root but was not asked for
+    # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
+    begun: set[tuple[str, int]] = field(default_factory=set)
+
+    def common_seeds(self, *arms: str) -> list[int]:
+        """Returns the seeds that each of the arms is to have."""
+        return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
+
+    def tasks_of(self, phase: str) -> list[str]:
+        """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
+        return [task for task in self.tasks if self.phase(task) == phase]
+
+    def phase(self, task: str) -> str | None:
+        """Returns "target" or "retrieval", or None for a task without any cell."""
+        return next((record.phase for (_, one, _), record in self.records.items() if one == task), None)
+
+    def metric(self, task: str) -> str | None:
+        """Returns the main metric of the task, or None for a task without any cell."""
+        return next((record.metric for (_, one, _), record in self.records.items() if one == task), None)
+
+    def languages(self, task: str) -> list[str]:
+        """Returns the languages of the task, English first."""
+        found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record.scores}
+        return sorted(found, key=lambda language: (language != "en", language))
+
+
+def collect(
+    root: str | Path,
+    arms: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    seeds_of: Mapping[str, Sequence[int]] | None = None,
+) -> Matrix:
+    """Returns the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+
+    Args:
+        seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
+
+    Raises:
+        UserError: when `root` is no folder or holds no usable cell.
+    """
+    root = Path(root)
+    below = results.listing(root)
+    problems = list(below.problems)
+    trainings, claims = _read_all(below, problems)
+    problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
+    problems += [
+        f"{place} was begun and has no result: it was killed, or is still at work."
+        for place in results.unfinished(below)
+    ]
+    records, paths = {}, {}
+    for key, found in claims.items():
+        if len(found) > 1:
+            names = " and ".join(path for path, _ in found)
+            problems.append(f"{_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
+        else:
+            paths[key], records[key] = found[0]
+    arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
+    # Targets before retrieval, as in XTREME's tables.
+    phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
+    tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
+    usual = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
+    planned = {arm: list(dict.fromkeys((seeds_of or {}).get(arm, usual))) for arm in arms}
+    seeds = list(dict.fromkeys([*usual, *itertools.chain.from_iterable(planned.values())]))
+    grid = [(arm, task, seed) for arm, task in itertools.product(arms, tasks) for seed in planned[arm]]
+    records = {key: records[key] for key in grid if key in records}
+    for task in tasks:
+        _drop_incomparable(task, records, problems)
+    problems += _outdated(root, records, trainings)
+    problems = [_printable(problem) for problem in problems]
+    if not records:
+        detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
+        raise UserError(f"no usable results below {root}.{detail}")
+    return Matrix(
+        root=root,
+        arms=arms,
+        tasks=tasks,
+        seeds=seeds,
+        seeds_of=planned,
+        records=records,
+        paths={key: paths[key] for key in records},
+        trainings=trainings,
+        cells=pd.DataFrame([_cell(key, record) for key, record in records.items()]),
+        missing=[key for key in grid if key not in records],
+        problems=problems,
+        left_out="; ".join(
+            f"{kind} {', '.join(str(one) for one in sorted({key[i] for key in claims} - set(shown)))}"
+            for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
+            if {key[i] for key in claims} - set(shown)
+        ),
+        begun=_begun(below),
+    )
+
+
+@functools.lru_cache(maxsize=1)  # large, and asked for twice
+def long_table(matrix: Matrix) -> pd.DataFrame:
+    """Returns one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
+
+    `layer` is empty for targets; `n` is rows scored; `chance` is that of the metric, empty where there is none.
+    """
+    rows = []
+    for (arm, task, seed), record in matrix.records.items():
+        for layer, scores in record.by_layer.items():
+            for language, metrics in scores.items():
+                for metric, score in metrics.items():
+                    rows.append(
+                        (
+                            arm,
+                            task,
+                            record.form,
+                            seed,
+                            language,
+                            metric,
+                            layer,
+                            score,
+                            record.n.get(language),
+                            (record.chance or {}).get(metric),
+                            record.at_chance,
+                            matrix.paths[arm, task, seed],
+                        )
+                    )
+    columns = [
+        "arm",
+        "task",
+        "form",
+        "seed",
+        "language",
+        "metric",
+        "layer",
+        "score",
+        "n",
+        "chance",
+        "at_chance",
+        "path",
+    ]
+    return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
+
+
+@functools.lru_cache(maxsize=32)  # every table asks for it again
+def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
+    """Returns mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
+
+    Seeds at chance stay out, unless all are: then the row shows them and `chance` is "all". With some, it is "some".
+    """
+    rows = []
+    for (arm, task), group in matrix.cells.groupby(["arm", "task"], sort=False):
+        at_chance = group["at_chance"].astype(bool)
+        used = group if at_chance.all() else group[~at_chance]
+        rows.append(
+            {
+                "arm": arm,
+                "task": task,
+                **_spread(used[column]),
+                "seeds": tuple(sorted(used["seed"])),
+                "chance": "all" if at_chance.all() else "some" if at_chance.any() else "",
+            }
+        )
+    return pd.DataFrame(rows).set_index(["arm", "task"])
+
+
+@functools.lru_cache(maxsize=32)
+def differences(matrix: Matrix) -> pd.DataFrame:
+    """Returns the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    n, chance, reason.
+
+    `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
+    rows in which either side is wholly at chance.
+    """
+    scores, rows = over_seeds(matrix), []
+    by_seed = matrix.cells.set_index(["arm", "task", "seed"])["score"]
+    for (arm, task), row in scores.iterrows():
+        if arm == PLAIN:
+            continue
+        out = {"arm": arm, "task": task, "mean": np.nan, "sd": np.nan, "n": 0, "chance": row["chance"], "reason": ""}
+        if (PLAIN, task) not in scores.index:
+            out["reason"] = f"arm {PLAIN} has no {task}"
+        elif set((plain := scores.loc[(PLAIN, task)])["seeds"]).intersection(
+            common := matrix.common_seeds(arm, PLAIN)
+        ) != set(row["seeds"]).intersection(common):
+            ours, theirs = (" ".join(map(str, seeds)) for seeds in (row["seeds"], plain["seeds"]))
+            out["reason"] = f"{task}: seeds {ours}, but {theirs} in {PLAIN}"
+        else:
+            pairs = [by_seed[arm, task, seed] - by_seed[PLAIN, task, seed] for seed in row["seeds"] if seed in common]
+            out |= _spread(pd.Series(pairs))
+            out["chance"] = "all" if "all" in (row["chance"], plain["chance"]) else row["chance"]
+        rows.append(out)
+    columns = ["arm", "task", "mean", "sd", "n", "chance", "reason"]
+    return pd.DataFrame(rows, columns=columns).set_index(["arm", "task"])
+
+
+def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
+    return _averages(matrix, tuple(tasks))
+
+
+@functools.lru_cache(maxsize=32)
+def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
+    """Returns the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
+    difference, difference_sd.
+
+    A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
+    task is at chance likewise; `reason` says either, and `tasks` are those that entered. The difference to `none` is
+    over the same tasks and the seeds that both are to have, NaN where they are not the same.
+    """
+    scores = over_seeds(matrix)
+    by_seed = matrix.cells.set_index(["arm", "task", "seed"])
+    rows, per_seed = {}, {}
+    for arm in matrix.arms:
+        gaps = [key for key in matrix.missing if key[0] == arm and key[1] in tasks]
+        if gaps or not tasks:
+            reason = ", ".join(f"{task} seed {seed}" for _, task, seed in gaps)
+            reason = f"missing {reason}" if gaps else "no such task"
+            rows[arm] = {**_spread(pd.Series(dtype=float)), "tasks": (), "reason": reason}
+            continue
+        used = [task for task in tasks if scores.loc[(arm, task), "chance"] != "all"]
+        reasons = [f"without {task}: at chance" for task in tasks if task not in used]
+        values = {}
+        for seed in matrix.common_seeds(arm):
+            fallen = [task for task in used if by_seed.loc[(arm, task, seed), "at_chance"]]
+            if fallen:
+                reasons.append(f"without seed {seed}: {', '.join(fallen)} at chance")
+            elif used:
+                values[seed] = float(np.mean([by_seed.loc[(arm, task, seed), "score"] for task in used]))
+        per_seed[arm] = values
+        spread = _spread(pd.Series(list(values.values()), dtype=float))
+        rows[arm] = {**spread, "tasks": tuple(used), "reason": "; ".join(reasons)}
+    for arm, row in rows.items():
+        plain = rows.get(PLAIN, {"tasks": ()})
+        common = set(matrix.common_seeds(arm, PLAIN))
+        same = (
+            row["tasks"]
+            and row["tasks"] == plain["tasks"]
+            and common & set(per_seed[arm]) == common & set(per_seed[PLAIN])
+        )
+        pairs = (
+            [per_seed[arm][seed] - per_seed[PLAIN][seed] for seed in per_seed[arm] if seed in common] if same else []
+        )
+        spread = _spread(pd.Series(pairs, dtype=float))
+        row |= {"difference": spread["mean"], "difference_sd": spread["sd"]}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def average_groups(matrix: Matrix) -> dict[str, list[str]]:
+    """Returns {name of an average: its tasks}: without and with retrieval, those that are different sets."""
+    targets = [task for task in matrix.tasks if matrix.phase(task) != "retrieval"]
+    retrieval = matrix.tasks_of("retrieval")
+    groups = {"without retrieval": targets, "with retrieval": matrix.tasks} if targets and retrieval else {}
+    return groups or {"all tasks": matrix.tasks}
+
+
+def best(means: pd.Series, eligible: pd.Series, digits: int = 1) -> list:
+    """Returns the labels of the highest of the eligible means; all of those that print alike at `digits`."""
+    means = means[eligible & means.notna()].round(digits)
+    return list(means.index[means == means.max()]) if len(means) > 1 else []
+
+
+def best_per_task(matrix: Matrix) -> pd.DataFrame:
+    """Returns, for each task, the arm with the highest score and the arm that English dev would choose, with scores.
+
+    Choosing by the scores that are then reported flatters; choosing on English dev is what the paper's submission did
+    as we read it. `dev_arm` is None where some arm has no English dev score, as in retrieval. Seeds at chance are out.
+    """
+    scores, dev = over_seeds(matrix), over_seeds(matrix, "dev")
+    rows = {}
+    for task in matrix.tasks:
+        here = scores[(scores.index.get_level_values("task") == task) & (scores["chance"] != "all")].droplevel("task")
+        if here.empty:
+            continue
+        chosen = dev.xs(task, level="task")["mean"].reindex(here.index)
+        top, by_dev = here["mean"].idxmax(), None if chosen.isna().any() else chosen.idxmax()
+        rows[task] = {
+            "arm": top,
+            "score": here.loc[top, "mean"],
+            "dev_arm": by_dev,
+            "dev_arm_score": here.loc[by_dev, "mean"] if by_dev else np.nan,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def by_layer(matrix: Matrix) -> pd.DataFrame:
+    """Returns retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
+
+    Empty when no result holds more than one layer. `chosen` marks the layer whose scores are the result's.
+    """
+    rows = []
+    for (arm, task, seed), record in matrix.records.items():
+        for layer, scores in (record.layers or {}).items():
+            score = mean(scores).get(record.metric, np.nan)
+            rows.append((task, arm, int(layer), seed, score, int(layer) == record.layer))
+    frame = pd.DataFrame(rows, columns=["task", "arm", "layer", "seed", "score", "chosen"])
+    return frame if frame["layer"].nunique() > 1 else frame.iloc[:0]
+
+
+def wide_table(matrix: Matrix) -> pd.DataFrame:
+    """Returns the matrix as numbers, one row for each arm: what matrix.csv holds.
+
+    Columns are `<task>.<what>` with what = english, others (zero-shot), all (XTREME's mean over languages), em_f1
+    (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
+    `average <group>.<what>` with mean, sd, n, difference, reason.
+    """
+    columns: dict[str, dict] = {}
+    tables = {what: over_seeds(matrix, what) for what in ("english", "others", "all", "em_f1", "score")}
+    gaps = differences(matrix)
+    for task in matrix.tasks:
+        for what, table in tables.items():
+            if what == "score" or matrix.cells.loc[matrix.cells["task"] == task, what].notna().any():
+                columns[f"{task}.{what}"] = _of_task(table, "mean", task)
+        for what, source in (("score_sd", "sd"), ("n", "n"), ("chance", "chance")):
+            columns[f"{task}.{what}"] = _of_task(tables["score"], source, task)
+        columns[f"{task}.difference"] = _of_task(gaps, "mean", task)
+        columns[f"{task}.difference_sd"] = _of_task(gaps, "sd", task)
+    for name, tasks in average_groups(matrix).items():
+        table = averages(matrix, tasks)
+        for what in ("mean", "sd", "n", "difference", "reason"):
+            columns[f"average {name}.{what}"] = table[what].to_dict()
+    return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
+
+
+def _begun(below: results.Listing) -> set[tuple[str, int]]:
+    found = (
+        re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
+    )
+    return {(place[1], int(place[2])) for place in found if place}
+
+
+def _printable(text: str) -> str:
+    """Returns the text with the bytes of a file's name that are not UTF-8 written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _read_all(
+    below: results.Listing, problems: list[str]
+) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
+    """Returns (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
+    trainings: list[tuple[str, Record]] = []
+    claims: dict[CellKey, list[tuple[str, Record]]] = {}
+    for path in results.paths(below):
+        name = path.relative_to(below.root).as_posix()
+        try:
+            record = Record.read(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        place = re.fullmatch(
+            r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json",
+            name,
+        )
+        if record.is_training and not place:  # phase 1 may lie anywhere
+            trainings.append((_printable(name), record))
+            continue
+        if not place or (place[1], int(place[2])) != (record.arm, record.seed):
+            said = f"arm {record.arm}, seed {record.seed}, task {record.task}"
+            problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
+            continue
+        if record.is_training:
+            trainings.append((name, record))
+            continue
+        claims.setdefault((record.arm, record.task, record.seed), []).append((name, record))
+    return trainings, claims
+
+
+def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
+    """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
+    it."""
+    finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
+    started = [(_name(key), record.settings) for key, record in records.items()]
+    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
+    return [
+        f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
+        for name, settings in started
+        if "model_finished" in settings
+        and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]
+    ]
+
+
+def _parent(folder: Path, settings: Mapping) -> str:
+    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
+    not."""
+    try:
+        settings = settings | results.read_note(folder / "run.json", "")
+    except UserError:  # the result of another machine
+        pass
+    path = str(settings["model"])
+    return path if "\0" in path else os.path.realpath(path)
+
+
+def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
+    """Takes out of `records` the cells of `task` that were scored otherwise than most of its cells."""
+
+    def scored(record: Record) -> tuple:
+        return record.phase, record.metric, tuple(sorted(record.n.items()))
+
+    here = {key: scored(record) for key, record in records.items() if key[1] == task}
+    if len(set(here.values())) > 1:
+        usual = Counter(here.values()).most_common(1)[0][0]
+        for key, found in here.items():
+            if found != usual:
+                what = " / ".join(
+                    f"{metric} on {', '.join(f'{lang} {n}' for lang, n in rows)}" for _, metric, rows in (found, usual)
+                )
+                problems.append(f"{_name(key)} was scored otherwise than most ({what}); the cell is left blank.")
+                del records[key]
+    rows = {key: tuple(fingerprints(record)) for key, record in records.items() if key[1] == task}
+    if len(set(rows.values())) > 1:
+        usual = Counter(rows.values()).most_common(1)[0][0]
+        other = ", ".join(_name(key) for key, found in rows.items() if found != usual)
+        problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
+
+
+def fingerprints(record: Record) -> list[str]:
+    """Returns what tells the rows behind a result from others, one line a file, sorted."""
+    return sorted(
+        f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data
+    )
+
+
+def _cell(key: CellKey, record: Record) -> dict[str, Any]:
+    """Returns one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
+
+    `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
+    the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
+    English dev in the main metric.
+    """
+    metric, scores = record.metric, record.scores
+    others = {language: metrics for language, metrics in scores.items() if language != "en"}
+    both = EXACT_MATCH in record.mean and F1 in record.mean
+    em_f1 = (record.mean[EXACT_MATCH] + record.mean[F1]) / 2 if both else np.nan
+    every = record.mean[metric]
+    return {
+        **dict(zip(("arm", "task", "seed"), key, strict=True)),
+        "phase": record.phase,
+        "english": scores.get("en", {}).get(metric, np.nan),
+        "others": mean(others).get(metric, np.nan),
+        "all": every,
+        "em_f1": em_f1,
+        "score": em_f1 if both else every,
+        "dev": record.dev.get("en", {}).get(metric, np.nan),
+        "at_chance": record.at_chance,
+    }
+
+
+def _spread(values: pd.Series) -> dict[str, float]:
+    """Returns mean, sd (NaN below two values) and n."""
+    return {"mean": values.mean(), "sd": values.std(ddof=1), "n": int(values.notna().sum())}
+
+
+def _of_task(table: pd.DataFrame, column: str, task: str) -> dict[str, Any]:
+    return {arm: value for (arm, one), value in table[column].items() if one == task}
+
+
+def _plain_first(arms: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(arms), key=lambda arm: arm != PLAIN)
+
+
+def _name(key: CellKey) -> str:
+    arm, task, seed = key
+    return f"{arm}/seed{seed}/{task}"

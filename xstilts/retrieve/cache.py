@@ -1,0 +1,136 @@
+"""A folder of vectors that were computed once (--cache_dir)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xstilts.errors import UserError
+from xstilts.retrieve.embedding import Encoder, Tokens
+from xstilts.run import processes
+
+CACHE_FORMAT = 2  # of what is cached; one more when `embed` computes anything else from the same model and tokens
+
+
+def cached_embed(
+    encoder: Encoder,
+    sentences: Sequence[str],
+    cache_dir: str | Path,
+    batch_size: int | None = None,
+    desc: str = "embed",
+) -> dict[int, np.ndarray]:
+    """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
+
+    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's
+    files, layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens
+    (prompts, length, the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one
+    that is damaged (CRC-32) or has the wrong shape is said so on stderr and computed again.
+    """
+    folder = _cache_folder(cache_dir)
+    tokens, back = encoder.tokens(sentences)
+    keys = _cache_keys(encoder, tokens, back)
+    shape = (len(sentences), encoder.model.config.hidden_size)
+    found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
+    if all(vectors is not None for vectors in found.values()):
+        return found
+    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
+        computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
+        _keep(part, folder, {layer: key for layer, key in keys.items() if found[layer] is None})
+    return computed
+
+
+def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path, desc: str = "embed") -> None:
+    """Put into `cache_dir` what `cached_embed` will read there. All ranks call it together, and share the work.
+
+    Raises:
+        UserError: see `Encoder.embed_together`.
+    """
+    folder = _cache_folder(cache_dir)
+    tokens, back = encoder.tokens(sentences)
+    keys = _cache_keys(encoder, tokens, back)
+    shape, first = (len(sentences), encoder.model.config.hidden_size), processes.is_first()
+    missing = processes.broadcast(
+        {k: key for k, key in keys.items() if _read_cache(folder, key, shape) is None} if first else None
+    )
+    if not missing:
+        return
+    part = processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None)
+    try:
+        encoder.embed_together(tokens, back, desc, part)
+        if first:
+            _keep(part, folder, missing)
+    finally:
+        if first:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _cache_folder(cache_dir: str | Path) -> Path:
+    """Return the cache folder, which is made. Raise UserError if it cannot be."""
+    folder = Path(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the cache folder {folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
+def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int, str]:
+    """Return {layer: the key of its file}, see `cached_embed`."""
+    import torch
+    import transformers
+
+    common = [
+        CACHE_FORMAT,
+        torch.__version__,
+        transformers.__version__,
+        encoder.fingerprint,
+        encoder.pooling,
+        encoder.dtype,
+        encoder.tokenizer.pad_token_id,
+        tokens.digest(),
+        hashlib.sha256(back).hexdigest(),
+    ]
+    return {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
+
+
+def _keep(part: str | Path, folder: Path, keys: dict[int, str]) -> None:
+    """Move the files of these layers from `part` into the cache, under their keys and checksums."""
+    for layer, key in keys.items():
+        path = Path(part, f"layer{layer}.npy")
+        os.replace(path, folder / f"{key}-{_crc32(path):08x}.npy")
+
+
+def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
+    """The cached vectors, or None when there are none that can be trusted."""
+    for path in sorted(folder.glob(f"{key}-*.npy")):
+        try:
+            if path.stem != f"{key}-{_crc32(path):08x}":
+                raise ValueError("its bytes are not those its name tells")
+            vectors = np.load(path, mmap_mode="r")
+            if vectors.shape != shape or vectors.dtype != np.float32:
+                raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
+            return vectors
+        except (OSError, ValueError, EOFError) as error:
+            print(
+                f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr
+            )
+            path.unlink()
+    return None
+
+
+def _crc32(path: Path) -> int:
+    """The CRC-32 of a file's bytes: at 1 GB/s or more, far cheaper than the vectors it guards."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

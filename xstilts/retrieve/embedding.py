@@ -1,0 +1,401 @@
+"""Sentence vectors from any layer of an encoder checkpoint.
+
+Layer k is `hidden_states[k]`: 0 is the embedding output, the number of layers is the top. Vectors leave
+`Encoder.embed` unnormalised; `vectors.normalize` makes inner products cosines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xstilts.errors import UserError
+from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from xstilts.checkpoint.encoder import Cut
+
+POOLINGS = ("mean", "cls")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
+TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
+# What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and
+# of the tokenizer's files the cache need not know: its key has the tokens.
+MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
+
+
+def _check_pooling(pooling: str) -> None:
+    if pooling not in POOLINGS:
+        raise UserError(f"pooling={pooling!r} is unknown; choose one of {', '.join(POOLINGS)}.")
+
+
+def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[int]:
+    """The asked layers as sorted numbers in 0..n_layers."""
+    if layers == "last":
+        return [n_layers]
+    if layers == "all":
+        return list(range(n_layers + 1))
+    asked = [layers] if isinstance(layers, (int, str)) else list(layers)
+    if not asked:
+        raise UserError(f"no layer was asked for: give 'last', 'all' or numbers between 0 and {n_layers}.")
+    try:
+        numbers = sorted({int(layer) for layer in asked})
+    except ValueError as error:
+        raise UserError(
+            f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}."
+        ) from error
+    for layer in numbers:
+        if not 0 <= layer <= n_layers:
+            raise UserError(
+                f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top)."
+            )
+    return numbers
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sentences as token ids on end. Flat arrays: lists of Python numbers would outweigh the vectors.
+
+    ids (t,) int32; counted (t,) bool, which of them the mean counts; ends (n + 1,), sentence i is ids[ends[i]:ends[i +
+    1]].
+    """
+
+    ids: np.ndarray
+    counted: np.ndarray
+    ends: np.ndarray
+
+    def distinct(self) -> tuple[Tokens, np.ndarray]:
+        """(every different sequence once, in order of appearance; which of them each sentence is, (n,) int64)."""
+        place, rows = {}, np.empty(len(self.ends) - 1, dtype=np.int64)
+        for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
+            key = hashlib.blake2b(
+                self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16
+            ).digest()
+            rows[row] = place.setdefault(key, len(place))
+        first, lengths = np.unique(rows, return_index=True)[1], np.diff(self.ends)
+        kept = np.zeros(len(rows), dtype=bool)
+        kept[first] = True
+        flat = np.repeat(kept, lengths)
+        return Tokens(self.ids[flat], self.counted[flat], np.concatenate([[0], np.cumsum(lengths[kept])])), rows
+
+    def digest(self) -> str:
+        """sha256 of the sequences in their order."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.counted, self.ends):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+    def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
+        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least
+        one."""
+        lengths = np.diff(self.ends)
+        order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
+        start = 0
+        while start < len(order):
+            longest = lengths[order[start]]
+            stop = start + (batch_size or max(1, budget // int(longest)))
+            yield order[start:stop]
+            start = stop
+
+    def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on
+        the right."""
+        import torch
+
+        lengths = self.ends[rows + 1] - self.ends[rows]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        flat = np.concatenate([np.arange(self.ends[row], self.ends[row + 1]) for row in rows])
+        input_ids = np.full(mask.shape, pad, dtype=np.int64)
+        input_ids[mask] = self.ids[flat]
+        weights = np.zeros(mask.shape, dtype=np.float32)
+        weights[mask] = self.counted[flat]
+        return torch.from_numpy(input_ids), torch.from_numpy(mask.astype(np.int64)), torch.from_numpy(weights)
+
+
+class Encoder:
+    """An encoder checkpoint as a function from sentences to vectors. Make it with `Encoder.load`."""
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        layers: list[int],
+        pooling: str,
+        include_special: bool,
+        max_length: int,
+        dtype: str,
+        revision: str = "main",
+        cut: Cut | None = None,
+    ) -> None:
+        self.cut = cut
+        self.checkpoint = checkpoint
+        self.revision = revision
+        self.model = model
+        self.tokenizer = tokenizer
+        self.layers = layers
+        self.pooling = pooling
+        self.include_special = include_special
+        self.max_length = max_length
+        self.dtype = dtype
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        layers: str | int | Sequence[int] = "last",
+        pooling: str = "mean",
+        include_special: bool = True,
+        max_length: int = 512,
+        dtype: str = "fp32",
+        device: str | None = None,
+        revision: str = "main",
+        attention: str | None = None,
+    ) -> Encoder:
+        """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
+
+        layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
+        include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
+        model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
+        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers'
+        attn_implementation.
+
+        Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
+        is never run.
+        """
+        import torch
+
+        from xstilts.checkpoint.encoder import (
+            Cut,
+            check_precision,
+            check_vocabulary,
+            depth,
+            length_limit,
+            load_encoder,
+        )
+        from xstilts.checkpoint.tokenizer import load_tokenizer
+
+        _check_pooling(pooling)
+        if dtype not in DTYPES:
+            raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+        checkpoint = str(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, revision)
+        model, _ = load_encoder(checkpoint, revision, attention=attention)
+        check_vocabulary(checkpoint, model.config, tokenizer)
+        numbers = _resolve_layers(layers, depth(model))
+        cut = Cut(model, numbers[-1])
+        shortest = tokenizer.num_special_tokens_to_add() + 1
+        if max_length < shortest:
+            raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
+        max_length = min(max_length, length_limit(model.config, tokenizer))
+        model.eval().to(dtype=getattr(torch, DTYPES[dtype]))
+        check_precision(checkpoint, model, dtype)
+        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the files the model is made of: MODEL_FILES. Read once."""
+        from transformers.utils import cached_file
+
+        folder = Path(cached_file(self.checkpoint, "config.json", revision=self.revision)).parent
+        files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+        digest = hashlib.sha256()
+        for path in sorted(files):
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+    def embed(
+        self,
+        sentences: Sequence[str],
+        batch_size: int | None = None,
+        desc: str = "embed",
+        folder: str | Path | None = None,
+    ) -> dict[int, np.ndarray]:
+        """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
+        given}.
+
+        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two
+        batches they would differ by rounding, which then decided between them. What is to be compared therefore goes
+        into one call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the
+        vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as
+        many as fit a budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back
+        memory-mapped, read-only.
+
+        Raises UserError for an empty list, a sentence without any token to average, a disk without room.
+        """
+        return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
+
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
+        """(the different token sequences of some sentences, which of them each sentence is). Errors: `embed`."""
+        if len(sentences) == 0:
+            raise UserError("there are no sentences to embed.")
+        if isinstance(sentences, str):
+            raise UserError("embed takes a list of sentences, not one string.")
+        place = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
+        back = np.fromiter((place[sentence] for sentence in sentences), dtype=np.int64, count=len(sentences))
+        tokens, rows = self._tokenise(list(place)).distinct()
+        return tokens, rows[back]
+
+    def embed_tokens(
+        self,
+        tokens: Tokens,
+        back: np.ndarray,
+        batch_size: int | None = None,
+        desc: str = "embed",
+        folder: str | Path | None = None,
+    ) -> dict[int, np.ndarray]:
+        """`embed` of sentences that `tokens` has made (tokens, back) of."""
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
+        first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
+        shape = (len(back), self.model.config.hidden_size)
+        files = {} if folder is None else {layer: Path(folder, f"layer{layer}.npy") for layer in self.layers}
+        if files:
+            vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
+        else:
+            vectors = {layer: np.empty(shape, dtype=np.float32) for layer in self.layers}
+        batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type]))
+        for rows, pooled in self._compute(tokens, batches, desc):
+            for layer, block in pooled.items():
+                vectors[layer][first[rows]] = block
+        _repeat(vectors, back, first)
+        return {layer: np.load(path, mmap_mode="r") for layer, path in files.items()} or vectors
+
+    def _compute(
+        self, tokens: Tokens, batches: list[np.ndarray], desc: str | None
+    ) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
+        """(rows of `tokens`, {layer: their vectors}) of one batch after the other; without `desc` no progress bar."""
+        import torch
+        from tqdm import tqdm
+
+        total = sum(map(len, batches))
+        with torch.inference_mode(), tqdm(total=total, desc=desc, unit="sentence", disable=desc is None) as bar:
+            for rows in batches:
+                padded = tokens.padded(rows, self.tokenizer.pad_token_id)
+                yield rows, {layer: pooled.float().cpu().numpy() for layer, pooled in self._pool(*padded)}
+                bar.update(len(rows))
+
+    def embed_together(self, tokens: Tokens, back: np.ndarray, desc: str, folder: str | Path) -> None:
+        """`embed_tokens` into a folder that all machines see, by all ranks, each its share of the batches.
+
+        These are the batches of one process, so the vectors are the same bits where machines and numbers of threads
+        are alike; otherwise they differ as those of two machines do, by about 1e-6. Every file has one writer:
+        processes on several machines that write into one memory-mapped file lose each other's rows. Rank 0 puts the
+        parts together.
+
+        Raises:
+            UserError: this process does not see the folder, or the disk has no room.
+        """
+        from accelerate import PartialState
+
+        state, dim = PartialState(), self.model.config.hidden_size
+        rank, size = state.process_index, state.num_processes
+        if not Path(folder).is_dir():
+            raise UserError(f"process {rank} does not see {folder}: give a --cache_dir that every machine sees.")
+        batches = list(tokens.batches(None, TOKENS_PER_BATCH[self.model.device.type]))
+        part = {
+            k: new_array(
+                Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers)
+            )
+            for k in self.layers
+        }
+        start = 0
+        for rows, pooled in self._compute(
+            tokens, batches[rank::size], f"{desc} ({size} processes)" if rank == 0 else None
+        ):
+            for layer, block in pooled.items():
+                part[layer][start : start + len(rows)] = block
+            start += len(rows)
+        for array in part.values():
+            array.flush()
+        state.wait_for_everyone()
+        if rank == 0:
+            vectors = {
+                k: new_array(Path(folder, f"layer{k}.npy"), (len(back), dim), len(self.layers)) for k in self.layers
+            }
+            first = np.unique(back, return_index=True)[1]
+            for other in range(size):
+                rows = first[np.concatenate([*batches[other::size], np.empty(0, dtype=np.int64)])]
+                for layer, array in vectors.items():
+                    computed = np.load(Path(folder, f"{other}-layer{layer}.npy"), mmap_mode="r")
+                    for start in range(0, len(rows), ROWS_AT_ONCE):
+                        array[rows[start : start + ROWS_AT_ONCE]] = computed[start : start + ROWS_AT_ONCE]
+            _repeat(vectors, back, first)
+
+    def _tokenise(self, sentences: list[str]) -> Tokens:
+        ids, counted, lengths = [], [], []
+        for start in range(0, len(sentences), TOKENISE_AT_ONCE):
+            encoded = self.tokenizer(
+                sentences[start : start + TOKENISE_AT_ONCE],
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                return_special_tokens_mask=True,
+            )
+            lengths.extend(map(len, encoded["input_ids"]))
+            ids.append(np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32))
+            special = np.fromiter((s for row in encoded["special_tokens_mask"] for s in row), dtype=np.bool_)
+            counted.append(np.ones_like(special) if self.include_special else ~special)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        flat = np.concatenate(counted)
+        sums = np.diff(np.concatenate([[0], np.cumsum(flat)])[ends])
+        if (sums == 0).any():
+            sentence = sentences[int((sums == 0).argmax())]
+            hint = "" if self.include_special else " besides the special ones, which include_special=False leaves out"
+            raise UserError(f"the sentence {sentence!r} has no tokens{hint}: remove it.")
+        tokens = np.concatenate(ids)
+        if tokens.max() >= self.model.config.vocab_size:
+            raise UserError(
+                f"the tokenizer of {self.checkpoint} gave token {tokens.max()}, but its model has "
+                f"{self.model.config.vocab_size}: the two do not belong together."
+            )
+        return Tokens(tokens, flat, ends)
+
+    def _pool(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, counted: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(layer, (batch, dim) vectors) for every asked layer of one batch."""
+        device = self.model.device
+        counted = counted.to(device)
+        only_top = len(self.layers) == 1 and self.cut.exact
+        output = self.model(
+            input_ids=input_ids.to(device),
+            attention_mask=attention_mask.to(device),
+            output_hidden_states=not only_top,
+        )
+        for layer in self.layers:
+            states = output.last_hidden_state if only_top else output.hidden_states[layer]
+            if self.pooling == "cls":
+                yield layer, states[:, 0]
+            else:  # a product with the weights sums without a masked copy of the states
+                weights = counted / counted.sum(dim=1, keepdim=True)
+                yield layer, _weighted_sum(weights, states)
+
+
+def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray) -> None:
+    """Fill in, in place, the vectors of sentences whose tokens stood earlier already. `back`, `first`: see
+    `Encoder.embed_tokens`."""
+    repeated = np.flatnonzero(first[back] != np.arange(len(back)))
+    for start in range(0, len(repeated), ROWS_AT_ONCE):
+        rows = repeated[start : start + ROWS_AT_ONCE]
+        for array in vectors.values():
+            array[rows] = array[first[back[rows]]]
+
+
+def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """The weighted sum over tokens: (batch, tokens) x (batch, tokens, dim) -> (batch, dim), in fp32."""
+    return (weights.unsqueeze(1) @ states.float()).squeeze(1)

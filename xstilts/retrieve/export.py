@@ -1,0 +1,148 @@
+"""One layer of a checkpoint, as it is, as a folder that SentenceTransformer loads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from xstilts.errors import UserError
+from xstilts.retrieve.embedding import Encoder
+from xstilts.run.files import obey_umask, write_text
+from xstilts.run.record import chain
+
+logger = logging.getLogger("xstilts")
+
+CARD = """---
+{front}
+---
+
+# {title}
+
+`{model}` as a sentence encoder: layer {layer}, {pooling} pooling, at most {length} tokens a text. Written by X-STILTs;
+nothing was trained.
+
+Chain: {chain}
+
+```python
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer("{title}").encode(["a sentence", "ein Satz"], normalize_embeddings=True)
+```
+
+Vectors of untrained layers lie close together and keep an offset of each language: compare them by cosine, and look at
+the scores of the checkpoint itself before relying on them.
+"""
+
+
+def check_new_folder(folder: str | Path) -> Path:
+    """The path; UserError for one that exists and is not an empty folder."""
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
+    return path
+
+
+def export_sentence_transformers(
+    checkpoint: str | Path,
+    layer: str | int,
+    pooling: str,
+    out_dir: str | Path,
+    max_length: int = 512,
+    revision: str = "main",
+    prompts: dict[str, str] | None = None,
+) -> None:
+    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
+    tokens counted).
+
+    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
+    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its
+    last norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a
+    UserError.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    from xstilts.checkpoint.encoder import hidden_state, pooling_layer, quiet
+
+    out = check_new_folder(out_dir)
+    encoder = Encoder.load(
+        checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision
+    )
+    if len(encoder.layers) != 1:
+        raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
+    check = ["a short sentence", "a sentence that has a few more words than the first one"]
+    expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+    try:
+        # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
+        plain = temporary / "plain"
+        ask = encoder.cut.save(plain)
+        encoder.tokenizer.save_pretrained(plain)
+        with quiet():
+            transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
+            if ask is not None:
+                transformer.modality_config = hidden_state(ask)
+            transformer.max_seq_length = encoder.max_length
+            module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
+            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(
+                str(temporary / "whole")
+            )
+            given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
+        if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
+            kind = encoder.model.config.model_type
+            raise UserError(
+                f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than "
+                "ours."
+            )
+        obey_umask(*temporary.glob("whole/*.safetensors"))
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary / "whole", out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def export(
+    name: str,
+    layer: str | int,
+    pooling: str,
+    folder: str,
+    max_length: int,
+    revision: str = "main",
+    prompts: dict[str, str] | None = None,
+) -> None:
+    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
+
+    Raises:
+        UserError: the folder is not empty, no such layer, or no checkpoint.
+    """
+    from huggingface_hub import ModelCardData
+
+    export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
+    card = ModelCardData(
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        license="other",
+        base_model=None if Path(name).exists() else name,
+        tags=["sentence-transformers", "x-stilts"],
+    )
+    text = CARD.format(
+        front=card.to_yaml(),
+        title=Path(folder).name,
+        model=Path(name).name if Path(name).exists() else name,
+        layer=layer,
+        pooling=pooling,
+        length=max_length,
+        chain=" -> ".join(f"`{part}`" for part in chain(name)),
+    )
+    write_text(Path(folder, "README.md"), text)
+    logger.info("Wrote %s", folder)

@@ -1,0 +1,439 @@
+"""Exact nearest neighbours between two pools of sentence vectors.
+
+Vectors come in as float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.retrieve.vectors.normalize`),
+so that an inner product is a cosine.
+
+Ties. A cosine here is the inner product taken in float64 and rounded to float32. It therefore depends on the two
+vectors alone, never on where they stand, and equal vectors get equal cosines. Neighbours of equal cosine are ordered
+by lower index. Apart from such ties no result depends on the order of the rows.
+
+Memory. float32 pools are read where they lie, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded
+as a whole; other dtypes are copied. Beside them stand a copy of the targets in the cheap product's dtype (bf16: half
+their bytes), one tile, and the candidates. Where even the copy is too much: `xstilts.retrieve.index`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xstilts.errors import UserError
+from xstilts.retrieve.vectors import normalize
+
+if TYPE_CHECKING:
+    import torch
+
+ENGINES = ("auto", "bf16", "fp32", "plain")
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+TILE = 4096  # rows and columns of the product held at once: 32 MiB in bf16
+GROUP = 32  # columns that share one maximum: larger saves comparisons, smaller saves looking into groups
+CROWD = 64  # groups of a tile (of 128) in which one row may list candidates
+PRUNE = 4_000_000  # candidates held before those overtaken since are dropped
+PADDING = -1e4  # below any product of the vectors: padding is nobody's neighbour
+PLAIN_PRODUCT = 2**18  # products up to this many pairs are not worth the walk
+PLAIN_ROWS, PLAIN_COLUMNS = 256, 16384  # of the float64 product held at once: 32 MiB
+SHOW_BAR = 10**9  # pairs from which on a search takes long enough for a progress bar
+UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
+
+
+@dataclass(frozen=True)
+class Knn:
+    """The k nearest neighbours in both directions, best first.
+
+    forward_scores (n, k) float32 cosines and forward_indices (n, k) int64 into the target pool; backward_* (m, k)
+    likewise into the source pool.
+    """
+
+    forward_scores: np.ndarray
+    forward_indices: np.ndarray
+    backward_scores: np.ndarray
+    backward_indices: np.ndarray
+
+
+def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
+    """The vectors as contiguous float32 (n, dim); UserError unless finite and of unit length."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise UserError(
+            f"{name} vectors: expected a float array (n, dim), got {vectors.dtype} of shape {vectors.shape}."
+        )
+    if len(vectors) == 0:
+        raise UserError(f"{name} vectors: the pool is empty, there is nothing to search.")
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    wrong = ~(np.abs(norms - 1) <= UNIT_TOLERANCE)  # written so that NaN is wrong too
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"{name} vectors: {int(wrong.sum())} of {len(vectors)} are not of unit length (first: row {row}, norm "
+            f"{norms[row]:.4g}). Pass them through xstilts.retrieve.vectors.normalize first."
+        )
+    return vectors
+
+
+def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The pools as contiguous float32; UserError for anything but finite unit vectors of equal dimensions, at least
+    k."""
+    source, target = _checked(source, "source"), _checked(target, "target")
+    if source.shape[1] != target.shape[1]:
+        raise UserError(
+            f"source vectors have {source.shape[1]} dimensions, target vectors {target.shape[1]}: "
+            "embed both sides with one encoder and one layer."
+        )
+    pools = {"target": len(target), "source": len(source)} if both else {"target": len(target)}
+    for name, size in pools.items():
+        if not 1 <= k <= size:
+            raise UserError(f"k={k} neighbours asked of a {name} pool of {size}: k must be between 1 and {size}.")
+    return source, target
+
+
+def exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """float32 cosines of the pairs (left[i], right[j]), summed in float64."""
+    scores = np.empty(len(i), dtype=np.float32)
+    for start in range(0, len(i), 1024):  # the gathered rows stay within the cache
+        part = slice(start, start + 1024)
+        scores[part] = np.einsum("nd,nd->n", left[i[part]], right[j[part]], dtype=np.float64)
+    return scores
+
+
+def top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best candidates of every row, ties by lower column: (rows, k) scores and columns, rows ascending.
+
+    Every row named has at least k candidates.
+    """
+    order = np.lexsort((columns, -scores, rows))
+    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    kept = order[first[:, None] + np.arange(k)]
+    return scores[kept], columns[kept].astype(np.int64)
+
+
+def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest targets of every source from the whole float64 product: the definition, written down."""
+    scores = np.full((len(source), k), -np.inf, dtype=np.float32)
+    indices = np.zeros((len(source), k), dtype=np.int64)
+    for j in range(0, len(target), PLAIN_COLUMNS):
+        columns = np.arange(j, min(j + PLAIN_COLUMNS, len(target)))
+        right = target[columns].astype(np.float64).T
+        for i in range(0, len(source), PLAIN_ROWS):
+            part = slice(i, i + PLAIN_ROWS)
+            product = (source[part].astype(np.float64) @ right).astype(np.float32)
+            product = np.hstack([scores[part], product])
+            index = np.hstack([indices[part], np.broadcast_to(columns, (len(product), len(columns)))])
+            last = -np.partition(-product, k - 1, axis=1)[:, k - 1, None]
+            rows, place = np.nonzero(product >= last)
+            scores[part], indices[part] = top_k(rows, index[rows, place], product[rows, place], k)
+    return scores, indices
+
+
+class _Operand:
+    """One pool made ready for the cheap product, and how far rounding has moved it.
+
+    With u and v the means of the two pools, x.y = (x - u).(y - v) + (x - u).v + u.(y - v) + u.v. Contextual vectors
+    crowd round their mean, where bf16 cannot tell them apart; what is left after the mean is taken away is short, and
+    so is its rounding error. The two middle terms are one number per row and one per column: they ride in the same
+    product, as a high and a low part against ones. The last is a constant and is left out.
+    """
+
+    def __init__(
+        self, vectors: np.ndarray, mean: torch.Tensor, other_mean: torch.Tensor, dtype: torch.dtype, is_left: bool
+    ) -> None:
+        import torch
+
+        self.vectors, self.mean, self.other_mean, self.dtype = vectors, mean, other_mean, dtype
+        size, dim = vectors.shape
+        self.width = -(-(dim + 4) // 32) * 32  # whole registers; the rest stays zero
+        own, ones = slice(dim, dim + 2), slice(dim + 2, dim + 4)
+        self.own, self.ones = (own, ones) if is_left else (ones, own)
+        self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size, device=mean.device)
+        for start in range(0, size, TILE):
+            part = slice(start, start + TILE)
+            rest, offset = self._split(start)
+            rounded, parts = rest.to(dtype).float(), self._parts(offset).float()
+            self.moved[part] = (rest - rounded).norm(dim=1)
+            self.length[part] = torch.maximum(rest.norm(dim=1), rounded.norm(dim=1))
+            self.offset[part] = offset.abs()
+            self.offset_moved[part] = (offset - parts[:, 0] - parts[:, 1]).abs()
+
+    def _split(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(x - u, (x - u).v) of one block of rows."""
+        import torch
+
+        rest = torch.tensor(self.vectors[start : start + TILE], device=self.mean.device) - self.mean
+        return rest, rest @ self.other_mean
+
+    def _parts(self, offset: torch.Tensor) -> torch.Tensor:
+        """The offsets as high + low part in this dtype: (rows, 2)."""
+        import torch
+
+        high = offset.to(self.dtype)
+        return torch.stack([high, (offset - high.float()).to(self.dtype)], dim=1)
+
+    def block(self, start: int) -> torch.Tensor:
+        """What is multiplied for the rows from `start` on: (rows, width), rows padded to whole groups."""
+        import torch
+
+        rest, offset = self._split(start)
+        size, dim = rest.shape
+        matrix = torch.zeros(-(-size // GROUP) * GROUP, self.width, dtype=self.dtype, device=rest.device)
+        matrix[:size, :dim] = rest
+        matrix[:size, self.own] = self._parts(offset)
+        matrix[size:, self.own.start] = PADDING
+        matrix[:, self.ones] = 1
+        return matrix
+
+    def slack(self, other: _Operand) -> torch.Tensor:
+        """How far the products of each row can be from the truth, the result's own rounding apart: (size,) float32.
+
+        Cauchy-Schwarz on the rounding of the inputs, and dim * 2^-23 of the sum of magnitudes for accumulating in fp32
+        (each of dim products and sums errs by at most 2^-24 of itself). The last term covers fp32 in what surrounds
+        the product: the means, the offsets, and the rounding of exact scores to fp32, which makes ties.
+        """
+        length = other.length.max()
+        magnitude = self.length * length + self.offset + other.offset.max()
+        inputs = self.moved * length + self.length * other.moved.max() + self.offset_moved + other.offset_moved.max()
+        return inputs + self.width * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
+
+
+class _Side:
+    """One direction of the search: what can still be among the k nearest of every row."""
+
+    def __init__(self, k: int, slack: torch.Tensor, rounding: float) -> None:
+        import torch
+
+        self.k, self.slack, self.rounding = k, slack, rounding
+        # k group maxima: a lower bound of the k best products
+        self.best = torch.full((len(slack), k), -torch.inf, device=slack.device)
+        # rows with more candidates than this search will list
+        self.crowded = torch.zeros(len(slack), dtype=torch.bool, device=slack.device)
+        self.rows, self.columns, self.products = [], [], []
+        self.prune_at = PRUNE
+
+    def cut(self, part: slice) -> torch.Tensor:
+        """The product from which on a candidate of these rows can be among the true k best: (rows,).
+
+        A product p before rounding lies within rounding * |p| of what is stored, and within the slack of the truth. So
+        the k-th best is truly at least `low`, and anything that may truly reach `low` must be stored as at least the
+        cut.
+        """
+        worst = self.best[part, -1]
+        low = worst - self.rounding * worst.abs() - self.slack[part]
+        reach = low - self.slack[part]
+        return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
+
+    def update(self, tile: torch.Tensor, maxima: torch.Tensor, start: int, column_start: int) -> None:
+        """Takes in one tile of products (row, member, group): column = column_start + member * groups + group.
+
+        Only `maxima` (row, group) are compared for every row; members are looked at in the few groups that can matter.
+        """
+        import torch
+
+        groups = tile.shape[2]
+        part = slice(start, min(start + len(tile), len(self.slack)))
+        maxima = maxima[: part.stop - start].float()
+        self.best[part] = torch.cat([self.best[part], maxima], dim=1).topk(self.k, dim=1).values
+        cut = self.cut(part)
+        hits = maxima >= cut[:, None]
+        self.crowded[part] |= hits.sum(dim=1) > CROWD
+        row, group = (hits & ~self.crowded[part, None]).nonzero(as_tuple=True)
+        products = tile[row, :, group].float()
+        hit, member = (products >= cut[row, None]).nonzero(as_tuple=True)
+        self.rows.append((start + row[hit]).int())
+        self.columns.append((column_start + member * groups + group[hit]).int())
+        self.products.append(products[hit, member])
+        if sum(map(len, self.rows)) > self.prune_at:
+            kept = len(self.candidates()[0])
+            self.prune_at = max(PRUNE, 2 * kept)
+
+    def candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, columns) of the candidates that stand after all tiles so far."""
+        import torch
+
+        rows, columns, products = torch.cat(self.rows), torch.cat(self.columns), torch.cat(self.products)
+        kept = (products >= self.cut(slice(None))[rows]) & ~self.crowded[rows]
+        self.rows, self.columns, self.products = [rows[kept]], [columns[kept]], [products[kept]]
+        return self.rows[0].cpu().numpy(), self.columns[0].cpu().numpy()
+
+
+@contextmanager
+def _accurate_sums() -> Iterator[None]:
+    """Products with the accuracy that `_Operand.slack` counts on, whatever the program has set.
+
+    torch may be told to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16
+    product in bf16.
+    """
+    import torch
+
+    gpu = torch.backends.cuda.matmul
+    precision, reduced = torch.get_float32_matmul_precision(), gpu.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    gpu.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        gpu.allow_bf16_reduced_precision_reduction = reduced
+
+
+@cache
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@_accurate_sums()
+def _walk(
+    source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool, device: str = "cpu"
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(scores, indices) of every source's k nearest targets and, if `both`, of every target's k nearest sources.
+
+    One walk over the product in tiles serves both directions. The product is cheap and inexact; it only says which
+    pairs can be among the k best, with a bound that leaves none out, and those few are scored exactly. Rows too
+    crowded for that are searched again, more precisely: after bf16 in fp32, after fp32 by the plain product. Beside
+    the vectors this holds a copy of the targets in `dtype`, one tile and the candidates, all on `device`; the vectors
+    themselves and the exact scores stay on the CPU, so that the device has no say in the answer.
+    """
+    import torch
+    from tqdm import tqdm
+
+    number = getattr(torch, DTYPES[dtype])
+    means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float().to(device) for pool in (source, target)]
+    left = _Operand(source, means[0], means[1], number, is_left=True)
+    right = _Operand(target, means[1], means[0], number, is_left=False)
+    rounding = 1.01 * torch.finfo(number).eps / 2
+    sides = [_Side(k, left.slack(right), rounding)] + ([_Side(k, right.slack(left), rounding)] if both else [])
+    blocks = [right.block(j) for j in range(0, len(target), TILE)]
+    # allocating each tile afresh costs as much as computing it
+    buffer = torch.empty(TILE * TILE, dtype=number, device=device)
+    bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
+    for i in range(0, len(source), TILE):
+        rows = left.block(i)
+        for j, columns in zip(range(0, len(target), TILE), blocks, strict=True):
+            n, m = len(rows), len(columns)
+            tile = torch.mm(rows, columns.T, out=buffer[: n * m].view(n, m))
+            forward = tile.view(n, GROUP, m // GROUP)
+            sides[0].update(forward, forward.amax(dim=1), i, j)
+            if both:  # the maxima before the axes change places: over permuted axes torch is 20 times slower
+                backward = tile.view(GROUP, n // GROUP, m)
+                sides[1].update(backward.permute(2, 0, 1), backward.amax(dim=0).T, j, i)
+        bar.update(min(TILE, len(source) - i))
+    bar.close()
+    pools = [(source, target), (target, source)]
+    return [_settle(side, *pool, dtype, device) for side, pool in zip(sides, pools, strict=False)]
+
+
+def _settle(
+    side: _Side, source: np.ndarray, target: np.ndarray, dtype: str, device: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The exact k-lists of one direction: candidates scored, crowded rows searched again."""
+    rows, columns = side.candidates()
+    crowded = side.crowded.cpu().numpy()
+    scores = np.empty((len(source), side.k), dtype=np.float32)
+    indices = np.empty((len(source), side.k), dtype=np.int64)
+    if len(rows):
+        scores[~crowded], indices[~crowded] = top_k(rows, columns, exact_scores(source, target, rows, columns), side.k)
+    if crowded.any():
+        again = source[crowded]
+        scores[crowded], indices[crowded] = (
+            _walk(again, target, side.k, "fp32", both=False, device=device)[0]
+            if dtype == "bf16"
+            else _plain_knn(again, target, side.k)
+        )
+    return scores, indices
+
+
+@cache
+def _fastest_engine(device: str = "cpu") -> str:
+    """The dtype the device multiplies fastest in, "bf16" or "fp32"; of a CPU measured once in a process, in about 50
+    ms."""
+    import torch
+
+    if device != "cpu":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    vectors = torch.ones(512, 768)
+    seconds = {}
+    for name, dtype in DTYPES.items():
+        operand = vectors.to(getattr(torch, dtype))
+        out = torch.empty(512, 512, dtype=operand.dtype)
+        torch.mm(operand, operand.T, out=out)
+        start = time.perf_counter()
+        for _ in range(3):
+            torch.mm(operand, operand.T, out=out)
+        seconds[name] = time.perf_counter() - start
+    return min(seconds, key=seconds.get)
+
+
+def _search(
+    source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool, device: str | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The k nearest by inner product, of contiguous float32 pools that have been checked; the engines give the same
+    answer."""
+    if engine not in ENGINES:
+        raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
+    if engine == "auto":
+        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine(device or _best_device())
+    if engine == "plain":
+        return [_plain_knn(source, target, k)] + ([_plain_knn(target, source, k)] if both else [])
+    return _walk(source, target, k, engine, both, device or _best_device())
+
+
+def knn(
+    source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", csls: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest targets of every source: scores (n, k) float32 and indices (n, k) int64, best first.
+
+    The scores are cosines; with `csls`, `csls_vectors`' inner products, with so many neighbours.
+    """
+    source, target = check_pools(source, target, k, both=False)
+    if csls is not None:
+        source, target = csls_vectors(source, target, csls)
+    return _search(source, target, k, engine, both=False)[0]
+
+
+def bidirectional_knn(
+    source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", device: str | None = None
+) -> Knn:
+    """The k nearest neighbours of every source among the targets and of every target among the sources, exact, from
+    one product.
+
+    `engine` decides the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
+    scores of what can matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the
+    others is faster on this machine). `device` is where the cheap product runs: a GPU if there is one, unless given.
+    """
+    source, target = check_pools(source, target, k, both=True)
+    forward, backward = _search(source, target, k, engine, both=True, device=device)
+    return Knn(*forward, *backward)
+
+
+def csls_vectors(source: np.ndarray, target: np.ndarray, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (n, dim + 1) and (m, dim + 1) float32 whose inner products order the targets of a source as CSLS does.
+
+    CSLS is 2 cos(x, y) - r(x) - r(y), r being the mean cosine of a vector to its k nearest in the other pool (Conneau
+    et al., ICLR 2018, arXiv 1710.04087; they take k=10), which pushes back targets that are near to everything.
+    """
+    near = bidirectional_knn(source, target, k)
+    # r(x) is the same for every target of x. r(y) / 2 is taken off as one more dimension of an inner product, (x,
+    # 1).(y, -r(y) / 2).
+    penalty = near.backward_scores.mean(axis=1, keepdims=True, dtype=np.float64) / 2
+    left = np.hstack([source, np.ones((len(source), 1))]).astype(np.float32)
+    return left, np.hstack([target, -penalty]).astype(np.float32)
+
+
+def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
+    """The index (n,) int64 of every source's nearest target, by cosine or, with `csls`, so many neighbours' CSLS."""
+    return knn(source, target, 1, csls=csls)[1][:, 0]
+
+
+def nearest_by_cosine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """`nearest` of vectors (n, dim) and (m, dim) that are not normalised yet.
+
+    Raises:
+        UserError: a vector is zero or not finite.
+    """
+    return nearest(normalize(source), normalize(target))

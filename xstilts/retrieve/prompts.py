@@ -1,0 +1,77 @@
+"""Prompts: text before every query and passage, as e5, bge, gte and jina were trained with. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks.reading import read_object
+from xstilts.errors import UserError
+
+SIDES = ("query", "passage")
+FILE = "config_sentence_transformers.json"
+# what sentence-transformers folders call the two sides
+NAMES = {"query": ("query",), "passage": ("passage", "document")}
+
+
+def resolve(query: str | None, passage: str | None, name: str, revision: str = "main") -> dict[str, str]:
+    """Return the prompts to measure a checkpoint with: {"query": ..., "passage": ...}, empty text for none.
+
+    Args:
+        query, passage: --query_prompt and --passage_prompt; None: what the checkpoint's sentence-transformers config
+            says.
+        name, revision: the checkpoint.
+
+    Raises:
+        UserError: that config cannot be read, or leaves its prompts out of the mean, which is not done here.
+    """
+    given = {"query": query, "passage": passage}
+    if None not in given.values():
+        return given
+    kept = stored(name, revision)
+    return {side: kept.get(side, "") if text is None else text for side, text in given.items()}
+
+
+def stored(name: str, revision: str = "main") -> dict[str, str]:
+    """Return the prompts in a sentence-transformers folder, {} where there are none.
+
+    Raises:
+        UserError: see `resolve`.
+    """
+    path = _file(name, FILE, revision)
+    if path is None:
+        return {}
+    found = read_object(path, ": delete it, or mend it").get("prompts") or {}
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise UserError(f"{path}: prompts is {str(found)[:80]!r}, expected {{name: text}}.")
+    prompts = {side: next((found[key] for key in keys if found.get(key)), "") for side, keys in NAMES.items()}
+    pooling = _file(name, "1_Pooling/config.json", revision)
+    if (
+        any(prompts.values())
+        and pooling
+        and read_object(pooling, ": delete it, or mend it").get("include_prompt") is False
+    ):
+        raise UserError(
+            f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not done here. "
+            "Give --query_prompt '' --passage_prompt '' to measure it without prompts."
+        )
+    return {side: text for side, text in prompts.items() if text}
+
+
+def _file(name: str, file: str, revision: str) -> Path | None:
+    """A file of a folder or of a Hub repository; None if it has none. With HF_HUB_OFFLINE the cache decides."""
+    if os.path.isdir(name):
+        path = Path(name, file)
+        return path if path.exists() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except (EntryNotFoundError, LocalEntryNotFoundError):
+        return None
+    except Exception as error:
+        raise UserError(
+            f"{name}: the Hub could not be asked for its prompts in {file} ({type(error).__name__}). Give "
+            "--query_prompt and --passage_prompt."
+        ) from error

@@ -1,0 +1,60 @@
+"""Arrays of sentence vectors: in memory or in a file, scaled to length 1, centred."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from xstilts.errors import UserError
+
+ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
+
+
+def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
+    """A float32 .npy file of this shape, memory-mapped. UserError unless the disk has room for `count` of them.
+
+    The room is taken at once: a disk that is full later ends the process where it writes (SIGBUS), without a word.
+    """
+    needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise UserError(
+            f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another "
+            "folder."
+        )
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def normalize(vectors: np.ndarray, path: str | Path | None = None) -> np.ndarray:
+    """The vectors scaled to length 1: (n, dim) float32. UserError names the first row that is zero or not finite.
+
+    With `path` (.npy) they are written there and come back memory-mapped, read-only; neither they nor memory-mapped
+    `vectors` are held in memory as a whole.
+    """
+    unit = np.empty(vectors.shape, dtype=np.float32) if path is None else new_array(Path(path), vectors.shape)
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        block = np.asarray(vectors[start : start + ROWS_AT_ONCE], dtype=np.float32)
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        wrong = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
+        if wrong.any():
+            row = int(wrong.argmax())
+            what = "is zero" if norms[row, 0] == 0 else "is not finite"
+            raise UserError(
+                f"vector {start + row} {what} ({int(wrong.sum())} of {len(block)} such from {start} on): it has no "
+                "direction to compare."
+            )
+        np.divide(block, norms, out=unit[start : start + ROWS_AT_ONCE])
+    return unit if path is None else np.load(path, mmap_mode="r")
+
+
+def center(vectors: np.ndarray) -> np.ndarray:
+    """The vectors minus their mean: (n, dim) float32. Of one language, this takes its common offset away."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    return vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -1,0 +1,133 @@
+"""The results.json and failed.json of a folder of runs: where they lie, and which are missing.
+
+`xstilts.run.record` says what stands in results.json. `read` and `write` give it as a plain object.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.reading import read_object
+from xstilts.cli import privacy
+from xstilts.errors import UserError
+from xstilts.run.environment import command_line, versions
+from xstilts.run.files import file_sha256, obey_umask, write_bytes, write_text
+from xstilts.run.listing import Listing, look
+from xstilts.run.record import FILE_NAME, SCHEMA, Record, completed, is_there, mean
+
+__all__ = [
+    "FAILED",
+    "FILE_NAME",
+    "SCHEMA",
+    "Listing",
+    "command_line",
+    "failures",
+    "file_sha256",
+    "is_there",
+    "listing",
+    "mean",
+    "obey_umask",
+    "paths",
+    "read",
+    "read_note",
+    "unfinished",
+    "versions",
+    "write",
+    "write_bytes",
+    "write_failure",
+    "write_text",
+]
+FAILED = "failed.json"
+_LONGEST = 1000  # characters shown of a cause
+
+
+def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a record given as an object; fill in what follows from the run itself, see `xstilts.run.record.completed`.
+
+    Returns:
+        What was written, as `read` gives it.
+
+    Raises:
+        UserError: as `Record.from_dict` and `Record.write`.
+    """
+    record = Record.from_dict(completed(result, path), path)
+    record.write(path)
+    return json.loads(record.to_json())
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the object in a results.json, checked; raise as `Record.read`."""
+    return Record.read(path).to_dict()
+
+
+def paths(below: Listing | str | os.PathLike) -> list[Path]:
+    """Returns every results.json below a folder, sorted. Checkpoints of a training under way are not looked into.
+
+    Raises:
+        UserError: it is no folder.
+    """
+    return listing(below).named(FILE_NAME)
+
+
+def listing(root: Listing | str | os.PathLike) -> Listing:
+    """Returns what lies below a folder of runs, see `xstilts.run.listing`.
+
+    Raises:
+        UserError: it is no folder.
+    """
+    if isinstance(root, Listing):
+        return root
+    if not Path(root).is_dir():
+        raise UserError(f"{root} is not a folder. Give the folder that holds <arm>/seed<k>/.../{FILE_NAME}.")
+    return look(root)
+
+
+def read_note(path: str | os.PathLike, otherwise: str) -> dict[str, Any]:
+    """Returns the JSON object in a file that these programs wrote for themselves.
+
+    Raises:
+        UserError: it is damaged; `otherwise` ends the sentence.
+    """
+    return read_object(path, f", {otherwise}")
+
+
+def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None) -> None:
+    """Writes failed.json into `folder`: what stopped its run, and the last good checkpoint.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    record = {
+        "cause": privacy.hide(cause),
+        "checkpoint": checkpoint,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_text(Path(folder, FAILED), json.dumps(record, indent=1) + "\n")
+
+
+def failures(below: Listing | str | os.PathLike) -> dict[str, str]:
+    """{folder below a folder of runs: why its run failed}, of the runs that failed and have no result."""
+    below, found = listing(below), {}
+    for path in below.named(FAILED):
+        if not is_there(path.parent):
+            try:
+                cause = str(read_note(path, "so the cause is not known").get("cause", f"{FAILED} names no cause"))
+            except UserError as error:
+                cause = str(error)
+            found[str(path.parent.relative_to(below.root))] = " ".join(cause[:_LONGEST].split())
+    return found
+
+
+def unfinished(below: Listing | str | os.PathLike) -> list[str]:
+    """The folders below a folder of runs of trainings that were begun and neither finished nor failed by
+    themselves."""
+    below = listing(below)
+    begun = (path.parent for path in below.named("run.json"))
+    return [
+        str(folder.relative_to(below.root))
+        for folder in begun
+        if not is_there(folder) and not os.path.lexists(folder / FAILED)
+    ]

@@ -1,0 +1,1 @@
+"""Training: batches, features, trainers, mixtures, families of arms, LoRA, dual encoders."""

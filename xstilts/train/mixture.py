@@ -1,0 +1,254 @@
+"""Several tasks, one encoder: every optimiser step is wholly one task (jiant's multi-task runner, protocol 1.2)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
+
+from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.heads import head_of, needs_pooler
+from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.errors import UserError
+from xstilts.run import results
+from xstilts.train.batching import deal, length_groups, loader_options, order_seed
+from xstilts.train.trainers import TaskTrainer
+
+# fields of TrainingArguments that a mixture does not take, beside those that no training does
+UNUSED = "every step leaves the heads of the other tasks unused"
+REFUSED = {
+    "train_sampling_strategy": "a mixture draws a task for each step, and rows of about one length",
+    "ddp_find_unused_parameters": UNUSED,
+    "ddp_static_graph": UNUSED,
+}
+
+
+class MixtureModel(PreTrainedModel):
+    """One encoder under the stock heads of several tasks.
+
+    The encoder sits under its family's own name (`roberta`, `bert`), so that every checkpoint loads with
+    `AutoModel.from_pretrained`, and the heads below `heads.<task>`.
+    """
+
+    accepts_loss_kwargs = False
+    supports_gradient_checkpointing = True
+
+    def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
+        super().__init__(read_config(name, revision))
+        encoder, _ = load_encoder(
+            name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention
+        )
+        whole = {task.name: head_of(task, name, revision, encoder) for task in tasks}
+        self.base_model_prefix = next(iter(whole.values())).base_model_prefix
+        setattr(self, self.base_model_prefix, encoder)
+        heads = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
+        self.heads = torch.nn.ModuleDict({t: torch.nn.ModuleDict(parts) for t, parts in heads.items()})
+        self.__dict__["whole"] = whole  # not registered: their parts are, once, above
+        first: dict[int, str] = {}
+        names = [(n, first.setdefault(id(p), n)) for n, p in self.named_parameters(remove_duplicate=False)]
+        self._tied_weights_keys = self.all_tied_weights_keys = {name: other for name, other in names if name != other}
+
+    def link(self) -> None:
+        """Puts the heads, where one was exchanged, into the tasks' models again."""
+        for task, parts in self.heads.items():
+            for name, module in parts.items():
+                setattr(self.whole[task], name, module)
+
+    @property
+    def base_model(self):
+        return getattr(self, self.base_model_prefix)
+
+    def forward(self, task: str, **inputs):
+        return self.whole[task](**inputs)
+
+
+class Concatenated(Dataset):
+    """The tasks' features one after another; an item knows its task."""
+
+    def __init__(self, features: dict, columns: set[str]):
+        self.parts = [
+            (task, data.select_columns([c for c in data.column_names if c in columns]))
+            for task, data in features.items()
+        ]
+        self.starts, start = [], 0
+        for _, data in self.parts:
+            self.starts.append(start)
+            start += len(data)
+        self.total = start
+
+    def __len__(self):
+        return self.total
+
+    def __getitem__(self, index):
+        part = max(i for i, start in enumerate(self.starts) if start <= index)
+        task, data = self.parts[part]
+        return {"task": task, **data[index - self.starts[part]]}
+
+
+class MixtureSampler:
+    """Batches of indices into `Concatenated`; each optimiser step draws its task with p ~ min(n, cap) ** (1 / T).
+
+    Args:
+        lengths: tokens of each feature, per task, in the order of the concatenation.
+        batch_size: rows of a batch, of all processes together.
+        per_step: batches one optimiser step takes (accumulation): all of one task.
+        cap, temperature: examples cap (None: no cap) and temperature, as in jiant's task samplers.
+        mlm_rate: the share of all steps that the last part, text, has; above 0 its size has no say. These steps are
+            between those of the tasks, whose rows come as without them.
+
+    The step budget of an epoch is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)), and the text's
+    beside it.
+    """
+
+    drop_last = False
+
+    def __init__(
+        self,
+        lengths: dict[str, list[int]],
+        batch_size: int,
+        per_step: int,
+        cap: int | None,
+        temperature: float,
+        seed: int,
+        mlm_rate: float = 0.0,
+    ):
+        self.lengths = [torch.tensor(rows) for rows in lengths.values()]
+        self.sizes = [min(len(rows), cap or len(rows)) for rows in (self.lengths[:-1] if mlm_rate else self.lengths)]
+        self.batch_size, self.per_step, self.seed, self.epoch = batch_size, per_step, seed, 0
+        # no power overflows
+        self.probabilities = (torch.tensor([float(n) for n in self.sizes]) / max(self.sizes)) ** (1 / temperature)
+        self.probabilities /= self.probabilities.sum()
+        self.task_steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
+        self.steps = round(self.task_steps / (1 - mlm_rate))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.steps * self.per_step
+
+    def __iter__(self):
+        generator = self._generator()
+        text = self.steps > self.task_steps
+        # with text beside it a task draws from a generator of its own: its rows come in the order they have without
+        streams = [self._stream(part, self._generator() if text else generator) for part in range(len(self.lengths))]
+        parts = torch.multinomial(self.probabilities, self.task_steps, replacement=True, generator=generator)
+        if text:
+            places = torch.randperm(self.steps, generator=generator)[: self.task_steps].sort().values
+            parts = torch.full((self.steps,), len(self.sizes)).index_copy(0, places, parts)
+        for part in parts.tolist():
+            for _ in range(self.per_step):
+                yield next(streams[part])
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+
+    def _stream(self, part: int, generator):
+        """Endless full batches of one task, similar lengths together."""
+        start = sum(len(lengths) for lengths in self.lengths[:part])
+        lengths = self.lengths[part]
+        size = min(self.batch_size, len(lengths))
+        while True:
+            for batch in length_groups(lengths, size, generator):
+                if len(batch) == size:
+                    yield (batch + start).tolist()
+
+
+class MixtureCollator:
+    """The collator of each task, for batches that are wholly one task's."""
+
+    def __init__(self, collators: dict):
+        self.collators = collators
+
+    def __call__(self, items: list[dict]) -> dict:
+        (task,) = {item.pop("task") for item in items}
+        return {"task": task, **self.collators[task](items)}
+
+
+class MixtureTrainer(TaskTrainer):
+    """Trains on a mixture; `sampler` replaces the Trainer's own."""
+
+    def __init__(self, *args, sampler: MixtureSampler, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sampler = sampler
+
+    def get_train_dataloader(self):
+        loader = self.accelerator.prepare(
+            DataLoader(
+                self.train_dataset,
+                batch_sampler=self.sampler,
+                collate_fn=self.data_collator,
+                **loader_options(self.args),
+            )
+        )
+        return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
+
+
+def trainer(
+    model, args, features: dict, collators: dict, tokenizer, cap: int | None, temperature: float, mlm_rate: float
+) -> MixtureTrainer:
+    """The mixture's trainer: its sampler draws one task for each optimiser step of all processes together.
+
+    Args:
+        model: a MixtureModel, or a PeftModel of one.
+        features, collators: by task; with mlm_rate above 0 the last one is text.
+
+    Raises:
+        UserError: the rate is too small for one step of text.
+    """
+    columns = {*tokenizer.model_input_names, "labels"}
+    lengths = {task: data["length"][:] for task, data in features.items()}
+    if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
+        lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
+    sampler = MixtureSampler(
+        lengths,
+        args.per_device_train_batch_size * args.world_size,
+        args.gradient_accumulation_steps,
+        cap,
+        temperature,
+        order_seed(args),
+        mlm_rate,
+    )
+    if mlm_rate and sampler.steps == sampler.task_steps:
+        raise UserError(
+            f"--mlm_rate {mlm_rate}: of {sampler.steps} steps an epoch not one would be text. Give "
+            f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out."
+        )
+    args = copy.copy(args)
+    args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
+    # transformers looks for unused ones too, but not with activation checkpointing
+    args.ddp_find_unused_parameters = True
+    return MixtureTrainer(
+        model=model,
+        args=args,
+        name="+".join(features),
+        train_dataset=Concatenated(features, columns),
+        sampler=sampler,
+        data_collator=MixtureCollator(collators),
+        processing_class=tokenizer,
+    )
+
+
+def save(model: MixtureModel, tokenizer, folder: str) -> None:
+    """Writes the encoder as a plain checkpoint, and the heads beside it in heads.safetensors.
+
+    The encoder alone, because that is what the next phase takes: it then loads without one unexpected weight.
+    """
+    model.base_model.save_pretrained(folder)
+    clean_tokenizer(tokenizer)
+    tokenizer.save_pretrained(folder)
+    heads = {
+        name: value.contiguous()
+        for name, value in model.state_dict().items()
+        if name.startswith("heads.") and name not in model.all_tied_weights_keys
+    }
+    save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
+    os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
+    results.obey_umask(*Path(folder).glob("*.safetensors"))

@@ -1,0 +1,51 @@
+"""A tokenizer for an encoder that is trained from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xstilts.errors import UserError
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # XLM-R's own order of the first four
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512):
+    """A BPE tokenizer in XLM-R's form (metaspace, ``<s> A </s></s> B </s>``), trained on `texts`; punctuation stands
+    alone.
+
+    Returns:
+        PreTrainedTokenizerFast; it may hold fewer pieces than asked for, so size the model from `len(tokenizer)`.
+
+    Raises:
+        UserError: the letters of the texts alone are more pieces.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated")]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    if (least := tokenizer.get_vocab_size()) > vocab_size:
+        raise UserError(
+            f"--vocab_size {vocab_size}: the letters of the text and the special tokens alone are {least} pieces. "
+            "Give that or more."
+        )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+    )

@@ -1,0 +1,1 @@
+"""XTREME's own layout: submission folders, and the benchmark's scores of them."""

@@ -1,0 +1,356 @@
+"""Submission folders in XTREME's layout: gathered from a matrix, their gold written from rows, scored.
+
+    python -m xstilts.xtreme.submission write RUNS_DIR --output DIR [--arm NAME | TASK=NAME ...] [--seed K] \\
+        [--allow_missing]
+    python -m xstilts.xtreme.submission gold --data_root DIR --output DIR [--tasks TASK ...] [--splits ...] \\
+        [--benchmark ...]
+    python -m xstilts.xtreme.submission score --predictions DIR --labels DIR [--benchmark xtreme|xtreme-r] \\
+        [--found_languages]
+                                       [--json]
+
+`write` takes the cells' own prediction files: those of one arm, or for each task those of the arm that is best on
+English dev, as the paper's system was put together (that dev chose it is our reading). `gold` writes the labels of the
+same layout from rows, so that `score`, or the benchmark's `evaluate.py`, can be run on what `write` wrote. What a file
+holds stands at `lines` of the task's form.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import TASKS, get_task
+from tasks.base import Task
+from tasks.languages import BENCHMARKS
+from xstilts.cli import privacy
+from xstilts.cli.words import parse_tool
+from xstilts.errors import UserError
+from xstilts.run import predictions, results
+from xstilts.run.record import Record
+from xstilts.xtreme import scoring
+
+if TYPE_CHECKING:
+    from tasks.rows import Rows
+    from xstilts.report.matrix import Matrix
+
+SYSTEM = "system.json"
+
+
+# --- a submission from a matrix
+
+
+def write(
+    runs: Path | str,
+    output: Path | str,
+    arms: Sequence[str] = (),
+    seed: int | None = None,
+    allow_missing: bool = False,
+) -> dict[str, Any]:
+    """Writes the folder `output` from the matrix below `runs` and returns what its system.json holds:
+
+    {"seed": k, "tasks": {task: {"arm", "chosen", "seed", "model", "chain", "dev", "path", "files"}}, "notes": [...]}
+    where `chain` are the checkpoints the arm came through, oldest first, `dev` is {"metric", "scores": {arm: score}}
+    of every arm considered (null where there is no dev), `path` is the cell below `runs` and `files` {file: SHA-256}.
+
+    Args:
+        arms: each "NAME", for all tasks, or "TASK=NAME". A task that none is given for takes the arm that is best on
+            dev (English; in mining the mean over languages). Cells at chance never win, and of equals the first does,
+            the plain model before all. Where there is no dev it takes the plain model.
+        seed: the lowest of the matrix, if None.
+        allow_missing: leave out tasks with a missing cell, or with every arm at chance, and note it.
+
+    Raises:
+        UserError: before anything is written, naming cells that are missing, prediction files that are missing, broken
+            or of another number of rows than results.json says, arms or seeds that do not exist; or if `output`
+            exists.
+    """
+    from xstilts.report.matrix import collect
+
+    matrix = collect(runs)
+    seeds, notes = " ".join(map(str, matrix.seeds)), list(matrix.problems)
+    if seed is None:
+        seed = min(matrix.seeds)
+        if len(matrix.seeds) > 1:
+            notes.append(f"seed {seed}, the lowest of {seeds}")
+    if seed not in matrix.seeds:
+        raise UserError(f"--seed {seed}: no such cells below {runs}, which has the seeds {seeds}.")
+    scored = {name for benchmark in BENCHMARKS.values() for name in benchmark}
+    notes += [f"{task}: no task of {' or '.join(BENCHMARKS)}, left out" for task in matrix.tasks if task not in scored]
+    tasks = [task for task in matrix.tasks if task in scored]
+    asked = _asked(arms, tasks, matrix.arms)
+
+    chosen, gaps = {}, []
+    for task in tasks:
+        try:
+            chosen[task] = _choose(matrix, task, seed, asked.get(task))
+        except UserError as gap:
+            gaps.append(str(gap))
+    if gaps and not allow_missing:
+        gaps += matrix.problems
+        raise UserError(
+            f"{' '.join(gaps)} Run what is missing, name an arm (--arm TASK=NAME), or leave such tasks out "
+            "(--allow_missing)."
+        )
+    if not chosen:
+        raise UserError(f"No task of {' or '.join(BENCHMARKS)} to write below {runs}. {' '.join(gaps)}")
+    notes += [f"{gap} Left out." for gap in gaps]
+
+    sources, system = {}, {}
+    for task, choice in chosen.items():
+        key = choice["arm"], task, seed
+        record, cell = matrix.records[key], Path(matrix.paths[key]).parent
+        files = _checked_files(Path(runs, cell, "predictions"), get_task(task), record)
+        sources |= files
+        if record.at_chance:
+            notes.append(f"{task}: {choice['arm']} is at chance on English dev")
+        if choice["chosen"] == "default":
+            notes.append(
+                f"{task}: no dev scores to choose by, arm {choice['arm']} taken (--arm {task}=NAME takes another)"
+            )
+        elif choice["chosen"] == "dev" and len(choice["dev"]["scores"]) > 1 and get_task(task).dev_in_test:
+            notes.append(f"{task}: chosen with a sight of the test: {get_task(task).dev_in_test}")
+        system[task] = {
+            **choice,
+            "seed": seed,
+            "model": record.model,
+            "chain": [*record.parents, record.model],
+            "path": cell.as_posix(),
+            "files": {name: results.file_sha256(path) for name, path in files.items()},
+        }
+    content = privacy.public({"seed": seed, "tasks": system, "notes": notes})  # a submission is given away
+    with _new_folder(output) as folder:
+        for name, path in sources.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / name)
+        results.write_text(folder / SYSTEM, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return content
+
+
+def _dev_score(record: Record) -> tuple[str, float] | None:
+    """(what it is, the figure, 0-100) by which an arm may be chosen, or None where there is no dev.
+
+    English dev in the main metric; in mining, whose dev is of the test's languages, the mean over them.
+    """
+    metric = record.metric
+    if metric in record.dev.get("en", {}):
+        return f"English dev {metric}", record.dev["en"][metric]
+    if f"dev_{metric}" in record.mean:
+        return f"mean dev {metric}", record.mean[f"dev_{metric}"]
+    return None
+
+
+def _asked(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """{task: arm} of the command line's NAME and TASK=NAME."""
+    everywhere, single = {}, {}
+    for word in arms:
+        task, equals, arm = word.rpartition("=")
+        if arm not in known:
+            raise UserError(f"--arm {word}: there is no arm {arm!r}. The matrix has {' '.join(known)}.")
+        if equals and task not in tasks:
+            raise UserError(f"--arm {word}: there is no task {task!r} to write. The matrix has {' '.join(tasks)}.")
+        if task in single or (everywhere and not equals):
+            raise UserError(f"--arm {word}: an arm is already given for {task or 'all tasks'}.")
+        if equals:
+            single[task] = arm
+        else:
+            everywhere = dict.fromkeys(tasks, arm)
+    return everywhere | single
+
+
+def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[str, Any]:
+    """{"arm", "chosen": asked | dev | default, "dev"} for a task; raises UserError if a cell that is needed is
+    missing."""
+    from xstilts.report.matrix import PLAIN
+
+    cells = {arm: matrix.records[arm, task, seed] for arm in matrix.arms if (arm, task, seed) in matrix.records}
+    figures = {arm: figure for arm, record in cells.items() if (figure := _dev_score(record))}
+    how = "asked" if asked else "dev" if figures else "default"
+    needed = {"asked": [asked], "dev": matrix.arms, "default": [PLAIN]}[how]
+    missing = [f"{arm}/seed{seed}/{task}" for arm in needed if arm not in cells]
+    missing += [
+        f"{arm}/seed{seed}/{task} (no dev score)"
+        for arm in needed
+        if how == "dev" and arm in cells and arm not in figures
+    ]
+    if missing:
+        raise UserError(f"Missing: {', '.join(missing)}.")
+    winner = needed[0]
+    if how == "dev":
+        able = [arm for arm in figures if not cells[arm].at_chance]
+        if not able:
+            raise UserError(f"{task}: every arm is at chance on English dev.")
+        winner = max(able, key=lambda arm: figures[arm][1])  # the first of equals
+    scores = {arm: figure for arm, (_, figure) in figures.items()}
+    dev = {"metric": next(iter(figures.values()))[0], "scores": scores} if figures else None
+    return {"arm": winner, "chosen": how, "dev": dev}
+
+
+def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
+    """{name in a submission: file} of a cell, every language there, readable and of as many rows as were scored."""
+    files = {}
+    for language, rows in record.n.items():
+        name = task.predictions_file(language)
+        path = folder / name
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such file, but results.json has {language}. Delete that results.json and run the cell "
+                "again."
+            )
+        found = len(task.read_lines(path))
+        if not task.mines and found != rows:  # in mining n counts the gold pairs, and any number may be found
+            raise UserError(
+                f"{path}: {found} predictions, but results.json says {rows}. Delete that results.json and run the "
+                "cell again."
+            )
+        files[name] = path
+    return files
+
+
+@contextlib.contextmanager
+def _new_folder(output: Path | str) -> Iterator[Path]:
+    """A folder to fill, which then becomes `output` at once; if anything fails, nothing is left."""
+    output = Path(output).absolute()
+    if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"--output {output} exists. Remove it, or give another.")
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, output)
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# --- the gold of the same layout
+
+
+def gold(
+    rows: "Rows",
+    output: Path | str,
+    tasks: Sequence[str] = (),
+    benchmark: str = "xtreme",
+    max_eval_samples: int | None = None,
+) -> dict[str, dict[str, int]]:
+    """Writes the labels of test rows to the folder `output` and returns {task: {language: rows}}.
+
+    Args:
+        tasks: every task of a benchmark that has test rows, if empty.
+        benchmark: whose languages the Hub is asked for.
+        max_eval_samples: only so many examples a language, as the runs were told; mining is never cut.
+
+    Raises:
+        UserError: a task given has no test rows, none has, a row is broken, or `output` exists.
+    """
+    if max_eval_samples is not None and max_eval_samples < 1:
+        raise UserError(f"--max_eval_samples {max_eval_samples}: give 1 at least, or leave it out.")
+    names = list(tasks) or [
+        name for name in TASKS if any(get_task(name).languages_in in reported for reported in BENCHMARKS.values())
+    ]
+    written: dict[str, dict[str, int]] = {}
+    with _new_folder(output) as folder:
+        for name in names:
+            task = get_task(name, benchmark)
+            try:
+                languages = task.languages(rows)
+            except UserError:
+                if tasks:
+                    raise
+                continue
+            for language in languages:
+                examples = task.load("test", language, rows)
+                if max_eval_samples is not None and not task.mines:
+                    examples = examples.select(range(min(max_eval_samples, len(examples))))
+                predictions.write_lines(folder, task, language, task.gold_lines(examples))
+                written.setdefault(name, {})[language] = len(examples)
+        if not written:
+            raise UserError(f"No test rows of any of {' '.join(names)} at --data_root {rows.root}.")
+    return written
+
+
+# --- command line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status: 0, or 2 after a one-line error on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m xstilts.xtreme.submission", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    writer = commands.add_parser("write", help="gather the predictions of a matrix")
+    writer.add_argument("runs_dir", type=Path, metavar="RUNS_DIR", help="folder of <arm>/seed<k>/<task>/results.json")
+    writer.add_argument("--output", type=Path, required=True, help="the folder to make")
+    writer.add_argument(
+        "--arm",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="NAME for all tasks, TASK=NAME for one; default: for each task the best on English dev",
+    )
+    writer.add_argument("--seed", type=int, help="default: the lowest")
+    writer.add_argument("--allow_missing", action="store_true", help="leave out tasks with missing cells")
+
+    labels = commands.add_parser("gold", help="write the labels of rows in the same layout")
+    labels.add_argument("--data_root", required=True, help="hub, or a folder of rows")
+    labels.add_argument("--output", type=Path, required=True, help="the folder to make")
+    labels.add_argument("--tasks", nargs="+", default=[], help="default: every target task that has test rows")
+    labels.add_argument("--splits", nargs="+", default=[], help="as the runs were told, e.g. udpos.test=validation")
+    labels.add_argument("--max_eval_samples", type=int, help="as the runs were told")
+    labels.add_argument(
+        "--benchmark", choices=tuple(BENCHMARKS), default="xtreme", help="languages from the Hub; default: %(default)s"
+    )
+
+    scorer = commands.add_parser("score", help="score a folder of predictions as the benchmark does")
+    scorer.add_argument("--predictions", type=Path, required=True, help="folder of <task>/test-<language>.<suffix>")
+    scorer.add_argument("--labels", type=Path, required=True, help="folder of the gold, in the same layout")
+    scorer.add_argument("--benchmark", choices=tuple(BENCHMARKS), default="xtreme", help="default: %(default)s")
+    scorer.add_argument(
+        "--found_languages",
+        action="store_true",
+        help="score each task in the languages of its label files, not in the benchmark's",
+    )
+    scorer.add_argument("--json", action="store_true", help="every figure, unrounded, as one JSON object")
+
+    given = parse_tool(parser, argv)
+    try:
+        {"write": _write, "gold": _gold, "score": _score}[given.command](given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write(given: argparse.Namespace) -> None:
+    system = write(given.runs_dir, given.output, given.arm, given.seed, given.allow_missing)
+    for task, choice in system["tasks"].items():
+        dev = choice["dev"] or {"metric": "", "scores": {}}
+        scores = ", ".join(f"{arm} {score:.1f}" for arm, score in dev["scores"].items())
+        print(f"{task:<10} {choice['arm']:<20} ({choice['chosen']}) {dev['metric']}{': ' if scores else ''}{scores}")
+    for note in system["notes"]:
+        print(f"note: {note}")
+    print(
+        f"{given.output}: {sum(len(choice['files']) for choice in system['tasks'].values())} files, seed "
+        f"{system['seed']}; see {SYSTEM}"
+    )
+
+
+def _gold(given: argparse.Namespace) -> None:
+    from xstilts.run.inputs import open_rows
+
+    rows = open_rows(given)
+    for task, languages in gold(rows, given.output, given.tasks, given.benchmark, given.max_eval_samples).items():
+        print(f"{task:<10} {' '.join(f'{language}:{n}' for language, n in languages.items())}")
+
+
+def _score(given: argparse.Namespace) -> None:
+    scores = scoring.score(given.predictions, given.labels, given.benchmark, given.found_languages)
+    print(json.dumps(scores, indent=1) if given.json else scoring.table(scores))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
