@@ -225,24 +225,26 @@ def claims_page(folder: Path) -> str:
 
 
 def answer(folder: Path) -> str:
-    """Two sentences: the primary contrast, and the same arms beside no phase 2."""
+    """Two sentences: the primary contrast, also at the layer fixed beforehand, and the same arms beside no phase 2."""
     found = pd.read_csv(folder / "question.csv")
     first = found[found["primary"].astype(bool)].iloc[0]
     if pd.isna(first["difference"]):
         return f"Not computed yet: {first['why']}.\n"
-    plain = found[
-        (found["family"] == first["family"])
-        & (found["contrast"] == "E-none")
-        & (found["on"] == first["on"])
-        & (found["variant"] == "plain")
-    ].iloc[0]
+    like = found[(found["family"] == first["family"]) & (found["on"] == first["on"]) & (found["variant"] == "plain")]
+    plain = like[(like["contrast"] == "E-none") & (like["layer"] == first["layer"])].iloc[0]
+    fixed = like[(like["contrast"] == first["contrast"]) & (like["layer"] != first["layer"])]
+    other = "".join(
+        f"; at layer {row['layer']}, the other read-out named beforehand, {difference(row)}"
+        for _, row in fixed.iterrows()
+    )
     number = len(str(first["languages"]).split())
     seeds = f"{int(first['seeds'])} seed{'s' if first['seeds'] > 1 else ''}"
     scores = f"{first['score']:.1f} after `{first['arm']}` and {first['score_against']:.1f} after `{first['against']}`"
     return (
-        f"Retrieval in {number} languages that phase 2 had not seen is {scores}: {difference(first)} points "
-        f"({seeds}), verdict *{first['verdict']}*. Without phase 2 it is {plain['score_against']:.1f}, so "
-        f"`{first['against']}` alone changes it by {difference(plain)}.\n"
+        f"Retrieval in {number} languages that phase 2 had not seen, at layer {first['layer']}, is {scores}: "
+        f"{difference(first)} points ({seeds}), verdict *{first['verdict']}*{other}. "
+        f"Without phase 2 it is {plain['score_against']:.1f}, so `{first['against']}` alone changes it by "
+        f"{difference(plain)}.\n"
     )
 
 
