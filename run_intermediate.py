@@ -1,5 +1,4 @@
-"""Phase 2: trains a checkpoint on one intermediate task, or on a mixture of several, in English or as an arm of a
-family.
+"""Phase 2: trains a checkpoint on one intermediate task or on several, in English or as an arm of a family.
 
     python run_intermediate.py --tasks mnli --model_name_or_path FacebookAI/xlm-roberta-base \\
         --output_dir runs/mnli/seed0

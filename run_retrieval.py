@@ -1,5 +1,4 @@
-"""Sentence retrieval and bitext mining with a checkpoint as it is, every layer from one pass; or trains a retriever
-(--do_train).
+"""Sentence retrieval and bitext mining with a checkpoint as it is, every layer at once; or trains a retriever.
 
     python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 \\
         --output_dir runs/none/seed0

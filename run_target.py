@@ -1,8 +1,8 @@
 """Phase 3: a fresh head on a checkpoint, trained on English, scored zero-shot in every language.
 
 python run_target.py --task xnli --model_name_or_path FacebookAI/xlm-roberta-base --output_dir runs/none/seed0/xnli
-accelerate launch run_target.py --task udpos --model_name_or_path runs/mnli/seed0 --output_dir
-runs/mnli/seed0/udpos
+accelerate launch run_target.py --task udpos --model_name_or_path runs/mnli/seed0 \\
+    --output_dir runs/mnli/seed0/udpos
 python run_target.py --task xnli --model_name_or_path ... --output_dir /tmp/x --max_train_samples 100 \\
     --max_eval_samples 20
 """

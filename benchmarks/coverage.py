@@ -190,7 +190,7 @@ def _holds(interval: tuple[float, float], truth: float) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--replicates", type=int, default=3000)
     parser.add_argument("--bootstraps", type=int, default=400)
     parser.add_argument("--languages", type=int, default=4)

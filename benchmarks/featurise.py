@@ -66,7 +66,7 @@ def example_pair(batch, indices, tokenizer, max_length, padding="max_length"):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--data_root", required=True)
     parser.add_argument("--rows", type=int, default=2000)

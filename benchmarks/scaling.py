@@ -448,7 +448,7 @@ def report(runs: list[Run], shape: Shape, args: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument(
         "variables", nargs="*", metavar="VARIABLE=VALUE", help="of make matrix: PRESET, ARMS, TARGETS, SEEDS ..."
     )

@@ -59,7 +59,7 @@ def peer(model_name: str, folder: str, output_dir: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--data_root", default="data/world")
     parser.add_argument("--runs", type=int, default=5)

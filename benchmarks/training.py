@@ -483,7 +483,7 @@ def matmul_rate(size: int = 8192, repeats: int = 50) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     commands = parser.add_subparsers(required=True)
     common, training = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
     common.add_argument("--data_root", required=True)

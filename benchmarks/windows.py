@@ -36,7 +36,7 @@ def features_of(task, examples, tokenizer, length):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--data_root", required=True)
     parser.add_argument("--task", default="xquad")

