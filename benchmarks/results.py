@@ -99,7 +99,7 @@ def difference(row: pd.Series) -> str:
 def question_tables(found: pd.DataFrame) -> list[Table]:
     """The contrasts at the layer reported, with their verdicts, and the same by other read-outs without."""
     heads = ["contrast", "on", "languages", "score", "against", "difference [95 % interval]", "p", "seeds", "verdict"]
-    judged, rows = found[found["verdict"].notna() & (found["verdict"] != "")], []
+    judged, rows = found[found["difference"].notna() & found["verdict"].notna()], []
     for _, row in judged.iterrows():
         numbers = [f"{row[name]:.1f}" if pd.notna(row[name]) else "" for name in ("score", "score_against")]
         p = "" if pd.isna(row["p_judged"]) else "<0.001" if row["p_judged"] < 0.001 else f"{row['p_judged']:.3f}"
@@ -190,7 +190,7 @@ def provenance(origin: dict) -> str:
     return (
         f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; commit {origin['commit']}, "
         f"{versions}; {origin['machine']}. Started from "
-        f"{', '.join(f'`{Path(model).name}`' for model in origin['models'])}.\n"
+        f"{', '.join(f'`{name}`' for name in sorted({Path(model).name for model in origin['models']}))}.\n"
     )
 
 
