@@ -25,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from xstilts.errors import UserError  # noqa: E402
+from xstilts.report import curve  # noqa: E402
 from xstilts.report.page import Cell, Table  # noqa: E402
 from xstilts.report.plots import signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
-KEPT = ("matrix.csv", "question.csv", "claims.csv")
+KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
 
@@ -205,6 +206,8 @@ def page(folder: Path) -> str:
         parts += [
             table.markdown() for table in question_tables(pd.read_csv(folder / "question.csv", keep_default_na=True))
         ]
+    if (folder / "curve.csv").is_file():
+        parts.append(curve.table(pd.read_csv(folder / "curve.csv")).markdown())
     parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
     return "\n".join(parts)
 

@@ -674,9 +674,20 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert [(number, arm) for number, arm, _ in line] == [(0, "none"), (1, "mnli"), (3, "mnli_multilingual")]
     score = asked.matrix.records["mnli_multilingual", "tatoeba", 2].layers["1"]
     assert line[2][2][2] == pytest.approx(np.mean([score[language]["accuracy"] for language in SEEN_LANGUAGES]))
-    assert curve.table(asked).heads == ["languages of phase 2", "none", "1", "3"]
+    frame = curve.as_frame(asked)
+    assert curve.table(frame).heads == ["languages of phase 2", "none", "1", "3"]
     question.write(asked, runs / "report")
     assert (runs / "report/question-languages.png").stat().st_size > 5000
+    kept = pd.read_csv(runs / "report/curve.csv", index_col=["family", "languages", "number"])
+    assert len(kept) == 9 and set(kept["layer"]) == {asked.readout.layer}
+    point = kept.loc["nli", "seen by the last", 3]
+    by_seed = [float(text) for text in point["by_seed"].split()]
+    assert point["arm"] == "mnli_multilingual" and by_seed == pytest.approx(line[2][2], abs=1e-6)
+    assert point["seeds"] == 3 and point["mean"] == pytest.approx(np.mean(by_seed))
+    assert point["sd"] == pytest.approx(np.std(by_seed, ddof=1), abs=1e-5)
+    assert curve.table(pd.read_csv(runs / "report/curve.csv")) == curve.table(frame)
+    question.write(ask(runs, **covers), runs / "report")
+    assert not (runs / "report/curve.csv").exists()  # a question without a curve leaves no old one
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> di
         with matplotlib.rc_context({"text.parse_math": False}):  # "$" in a name is no formula
             figure = draw(subject)
             if figure is None:
-                _remove(folder / name)  # of an earlier report: it would show what is no longer there
+                remove(folder / name)  # of an earlier report: it would show what is no longer there
                 continue
             content = png(figure)
         write_bytes(folder / name, content)
@@ -57,7 +57,12 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> di
     return images
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file of an earlier report, if there is one.
+
+    Raises:
+        UserError: the file cannot be deleted.
+    """
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

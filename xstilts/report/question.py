@@ -54,6 +54,11 @@ def write(question: Question, output_dir: str | Path) -> Section:
     """
     out = Path(output_dir)
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
+    points = curve.as_frame(question)
+    if points.empty:
+        plots.remove(out / "curve.csv")  # an earlier report may have left one
+    else:
+        write_text(out / "curve.csv", points.to_csv(index=False, lineterminator="\n"))
     images = plots.write(
         out,
         {"question-forest.png": forest, "question-layers.png": layer_curves, "question-languages.png": curve.plot},
@@ -225,7 +230,7 @@ def tables(question: Question) -> dict[str, Table]:
         "families": family_table(question),
         "contrasts": contrast_table(question),
         "groups": group_table(question),
-        "curve": curve.table(question),
+        "curve": curve.table(curve.as_frame(question)),
         "readouts": readout_table(question),
         "checks": check_table(question),
         "languages": language_table(question),
