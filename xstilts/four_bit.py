@@ -1,4 +1,4 @@
-"""Reads an encoder whose matrices are stored in 4 bits (magic E5S1): sizes, vocabulary, normaliser, float32 weights.
+"""Read an encoder whose matrices are stored in 4 bits (magic E5S1): sizes, vocabulary, normaliser, float32 weights.
 
 The file, little-endian, its parts one after the other:
 

@@ -19,7 +19,7 @@ from xstilts.run.record import FILE_NAME, Record, is_there
 
 
 def grid_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which runs a matrix has, see `stamps_of`."""
+    """Add the arguments that say which runs a matrix has, see `stamps_of`."""
     parser.add_argument("--runs_dir", type=Path, required=True, help="the matrix' folder")
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--tasks", nargs="*", default=[])

@@ -32,7 +32,7 @@ def repository(hub: str, matrix: str, record: Record) -> str:
 
 
 def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = False) -> list[str]:
-    """Pushes every checkpoint among `folders`, then the card hub/matrix. Returns the errors, [] if there were none.
+    """Push every checkpoint among `folders`, then the card hub/matrix. Returns the errors, [] if there were none.
 
     One that fails does not stop the others. Folders without results.json (not finished) or weights are passed over.
     """
@@ -62,7 +62,7 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
 
 
 def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> None:
-    """Pushes the card that lists `pushed`, {repository: record}, in a repository without weights.
+    """Push the card that lists `pushed`, {repository: record}, in a repository without weights.
 
     Raises:
         UserError: the Hub refused.
@@ -100,7 +100,7 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 if anything was not pushed, each with a line on stderr."""
+    """Return the exit status: 0, or 2 if anything was not pushed, each with a line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m xstilts.push", description=__doc__.split("\n")[0])
     plan.grid_arguments(parser)
     parser.add_argument("--hub", required=True, help="namespace on the Hub: your name or an organisation's")

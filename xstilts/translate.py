@@ -1,4 +1,4 @@
-"""Machine-translates a task's English train rows, with any seq2seq checkpoint; the answers of questions keep their
+"""Machine-translate a task's English train rows, with any seq2seq checkpoint; the answers of questions keep their
 place.
 
     python -m xstilts.translate --model facebook/nllb-200-distilled-600M --task squad --languages de sw \\
@@ -271,7 +271,7 @@ def language_options(tokenizer, source: str, target: str, given: list[str]) -> t
 
 
 def write(task, english, source: list[dict], language: str, ways: list[Translator], how, path: Path) -> None:
-    """Translates part by part, then writes the whole file and, before it, its note.
+    """Translate part by part, then writes the whole file and, before it, its note.
 
     Raises:
         UserError: the file, or parts of it, were made with other settings.

@@ -131,7 +131,7 @@ class Question:
 
 
 def read_spec(path: str | Path) -> Spec:
-    """Returns the question in a YAML file.
+    """Return the question in a YAML file.
 
     Raises:
         UserError: naming the file and the key that is missing, unknown or of the wrong kind.
@@ -226,7 +226,7 @@ _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
 
 
 def ask(matrix: Matrix, spec: Spec) -> Question:
-    """Returns every contrast of the question, computed from the files of the matrix.
+    """Return every contrast of the question, computed from the files of the matrix.
 
     Raises:
         UserError: when the task was not run at all, or the layer cannot be chosen as asked.
@@ -287,7 +287,7 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
 
 
 def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
-    """Returns {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
+    """Return {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
     without a list.
 
     Args:
@@ -308,7 +308,7 @@ def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, 
 
 
 def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, str, dict[int, float]]:
-    """Returns (layer, how it came about, {layer: mean score on select_languages}).
+    """Return (layer, how it came about, {layer: mean score on select_languages}).
 
     The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
     lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is no
@@ -363,7 +363,7 @@ def _has(cells: Mapping, layer: int, metric: str) -> bool:
 def _family(
     name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]
 ) -> Family:
-    """Returns the family with its languages: seen is what any of its arms trained the task on.
+    """Return the family with its languages: seen is what any of its arms trained the task on.
 
     Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
     """
@@ -402,7 +402,7 @@ def _family(
 
 
 def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -> Iterable[Contrast]:
-    """Yields what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
+    """Yield what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
     none.
 
     Sets without a language are left out, but for the primary contrast, whose absence is to be told.
@@ -417,7 +417,7 @@ def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -
 
 
 def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
-    """Fills in `found` and `means`, or `why`."""
+    """Fill in `found` and `means`, or `why`."""
     treated, baseline = contrast.arms
     common = hits.matrix.common_seeds(*contrast.arms)
     seeds = {arm: sorted(seed for one, seed in cells if one == arm and seed in common) for arm in contrast.arms}
@@ -453,7 +453,7 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
 
 
 def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
-    """Returns what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
+    """Return what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
     stand apart.
 
     A seed is left out that both arms are to have, or of which there is a folder though no arm is to have it, but that
@@ -483,7 +483,7 @@ def _failed(record: Record) -> bool:
 def _checked(
     both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]
 ) -> list[list[dict[str, pd.Series]]]:
-    """Returns `both`, the runs of the two arms, if every one has every language and the same query ids in it."""
+    """Return `both`, the runs of the two arms, if every one has every language and the same query ids in it."""
     for language in contrast.languages:
         usual: pd.Index | None = None
         for arm, runs in zip(contrast.arms, both, strict=True):
@@ -520,7 +520,7 @@ def _are_shared(task: str, ids: Mapping[str, pd.Index]) -> bool:
 
 
 def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
-    """Passes the verdicts: the primary on its own p-value, the others Holm-adjusted.
+    """Pass the verdicts: the primary on its own p-value, the others Holm-adjusted.
 
     Corrected together are the contrasts of one family on one set of languages, which answer one question: what the
     ways to train on this task do for languages unseen (or seen).

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
-    """Returns {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
+    """Return {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
     and seen."""
     inside = question.spec.coverage
     unseen = (
@@ -34,7 +34,7 @@ def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
 
 
 def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[float]:
-    """Returns the mean score over the languages at the question's read-out, one for each seed that has all of them,
+    """Return the mean score over the languages at the question's read-out, one for each seed that has all of them,
     0-100."""
     found = []
     for (one, task, _), record in sorted(question.matrix.records.items()):
@@ -45,7 +45,7 @@ def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[flo
 
 
 def trained_languages(matrix: Matrix, arm: str) -> int | None:
-    """Returns how many languages the arm's phase 2 trained its task on, None where its results do not say."""
+    """Return how many languages the arm's phase 2 trained its task on, None where its results do not say."""
     found = {
         len(languages)
         for path, record in matrix.trainings
@@ -56,7 +56,7 @@ def trained_languages(matrix: Matrix, arm: str) -> int | None:
 
 
 def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, list[float]]]]:
-    """Returns {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
+    """Return {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
     languages."""
     found: dict[tuple[str, str], list[tuple[int, str, list[float]]]] = {}
     families: Mapping[str, Family] = {family.name: family for family in question.families}
@@ -122,7 +122,7 @@ def _mean_and_sd(mean: float, sd: float) -> str:
 
 
 def plot(question: Question) -> Figure | None:
-    """Returns the same as a picture, a panel a family; bars are 95 % t-intervals over seeds. None without a curve."""
+    """Return the same as a picture, a panel a family; bars are 95 % t-intervals over seeds. None without a curve."""
     lines = points(question)
     names = list(dict.fromkeys(family for family, _ in lines))
     if not names:

@@ -48,23 +48,23 @@ class Matrix:
     begun: set[tuple[str, int]] = field(default_factory=set)
 
     def common_seeds(self, *arms: str) -> list[int]:
-        """Returns the seeds that each of the arms is to have."""
+        """Return the seeds that each of the arms is to have."""
         return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
     def tasks_of(self, phase: str) -> list[str]:
-        """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
+        """Return the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
         return [task for task in self.tasks if self.phase(task) == phase]
 
     def phase(self, task: str) -> str | None:
-        """Returns "target" or "retrieval", or None for a task without any cell."""
+        """Return "target" or "retrieval", or None for a task without any cell."""
         return next((record.phase for (_, one, _), record in self.records.items() if one == task), None)
 
     def metric(self, task: str) -> str | None:
-        """Returns the main metric of the task, or None for a task without any cell."""
+        """Return the main metric of the task, or None for a task without any cell."""
         return next((record.metric for (_, one, _), record in self.records.items() if one == task), None)
 
     def languages(self, task: str) -> list[str]:
-        """Returns the languages of the task, English first."""
+        """Return the languages of the task, English first."""
         found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record.scores}
         return sorted(found, key=lambda language: (language != "en", language))
 
@@ -76,7 +76,7 @@ def collect(
     seeds: Sequence[int] = (),
     seeds_of: Mapping[str, Sequence[int]] | None = None,
 ) -> Matrix:
-    """Returns the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+    """Return the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
 
     Args:
         seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
@@ -139,7 +139,7 @@ def collect(
 
 @functools.lru_cache(maxsize=1)  # large, and asked for twice
 def long_table(matrix: Matrix) -> pd.DataFrame:
-    """Returns one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
+    """Return one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
 
     `layer` is empty for targets; `n` is rows scored; `chance` is that of the metric, empty where there is none.
     """
@@ -183,7 +183,7 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)  # every table asks for it again
 def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
-    """Returns mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
+    """Return mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
 
     Seeds at chance stay out, unless all are: then the row shows them and `chance` is "all". With some, it is "some".
     """
@@ -205,7 +205,7 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Returns the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    """Return the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
     n, chance, reason.
 
     `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
@@ -239,7 +239,7 @@ def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)
 def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
-    """Returns the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
+    """Return the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
     difference, difference_sd.
 
     A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
@@ -285,7 +285,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
 
 def average_groups(matrix: Matrix) -> dict[str, list[str]]:
-    """Returns {name of an average: its tasks}: without and with retrieval, those that are different sets."""
+    """Return {name of an average: its tasks}: without and with retrieval, those that are different sets."""
     targets = [task for task in matrix.tasks if matrix.phase(task) != "retrieval"]
     retrieval = matrix.tasks_of("retrieval")
     groups = {"without retrieval": targets, "with retrieval": matrix.tasks} if targets and retrieval else {}
@@ -293,7 +293,7 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
 
 
 def best(means: pd.Series, eligible: pd.Series, digits: int = 1) -> list:
-    """Returns the labels of the highest of the eligible means; all of those that print alike at `digits`."""
+    """Return the labels of the highest of the eligible means; all of those that print alike at `digits`."""
     means = means[eligible & means.notna()].round(digits)
     return list(means.index[means == means.max()]) if len(means) > 1 else []
 
@@ -322,7 +322,7 @@ def best_per_task(matrix: Matrix) -> pd.DataFrame:
 
 
 def by_layer(matrix: Matrix) -> pd.DataFrame:
-    """Returns retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
+    """Return retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
 
     Empty when no result holds more than one layer. `chosen` marks the layer whose scores are the result's.
     """
@@ -336,7 +336,7 @@ def by_layer(matrix: Matrix) -> pd.DataFrame:
 
 
 def wide_table(matrix: Matrix) -> pd.DataFrame:
-    """Returns the matrix as numbers, one row for each arm: what matrix.csv holds.
+    """Return the matrix as numbers, one row for each arm: what matrix.csv holds.
 
     Columns are `<task>.<what>` with what = english, others (zero-shot), all (XTREME's mean over languages), em_f1
     (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
@@ -368,14 +368,14 @@ def _begun(below: results.Listing) -> set[tuple[str, int]]:
 
 
 def _printable(text: str) -> str:
-    """Returns the text with the bytes of a file's name that are not UTF-8 written as escapes."""
+    """Return the text with the bytes of a file's name that are not UTF-8 written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _read_all(
     below: results.Listing, problems: list[str]
 ) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
-    """Returns (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
+    """Return (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
     trainings: list[tuple[str, Record]] = []
     claims: dict[CellKey, list[tuple[str, Record]]] = {}
     for path in results.paths(below):
@@ -404,7 +404,7 @@ def _read_all(
 
 
 def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
-    """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
+    """Return a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
     it."""
     finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
     started = [(_name(key), record.settings) for key, record in records.items()]
@@ -418,7 +418,7 @@ def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tup
 
 
 def _parent(folder: Path, settings: Mapping) -> str:
-    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
+    """Return the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
     not."""
     try:
         settings = settings | results.read_note(folder / "run.json", "")
@@ -429,7 +429,7 @@ def _parent(folder: Path, settings: Mapping) -> str:
 
 
 def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
-    """Takes out of `records` the cells of `task` that were scored otherwise than most of its cells."""
+    """Take out of `records` the cells of `task` that were scored otherwise than most of its cells."""
 
     def scored(record: Record) -> tuple:
         return record.phase, record.metric, tuple(sorted(record.n.items()))
@@ -452,14 +452,14 @@ def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list
 
 
 def fingerprints(record: Record) -> list[str]:
-    """Returns what tells the rows behind a result from others, one line a file, sorted."""
+    """Return what tells the rows behind a result from others, one line a file, sorted."""
     return sorted(
         f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data
     )
 
 
 def _cell(key: CellKey, record: Record) -> dict[str, Any]:
-    """Returns one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
+    """Return one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
 
     `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
     the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
@@ -484,7 +484,7 @@ def _cell(key: CellKey, record: Record) -> dict[str, Any]:
 
 
 def _spread(values: pd.Series) -> dict[str, float]:
-    """Returns mean, sd (NaN below two values) and n."""
+    """Return mean, sd (NaN below two values) and n."""
     return {"mean": values.mean(), "sd": values.std(ddof=1), "n": int(values.notna().sum())}
 
 

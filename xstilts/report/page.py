@@ -42,7 +42,7 @@ class Table:
     groups: list[tuple[str, int]] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """Returns the caption and a Markdown table, numbers to the right."""
+        """Return the caption and a Markdown table, numbers to the right."""
         lines = [self.heads, ["---"] + ["---:"] * (len(self.heads) - 1)]
         for name, cells in self.rows:
             lines.append([name] + [f"**{cell.text}**" if cell.bold and cell.text else cell.text for cell in cells])
@@ -55,7 +55,7 @@ class Table:
 def write_report(
     matrix: Matrix, output_dir: str | Path, title: str, question=None, claims: Table | None = None
 ) -> str:
-    """Writes matrix.md, matrix.csv, cells.csv, the plots and index.html; returns matrix.md's headline tables.
+    """Write matrix.md, matrix.csv, cells.csv, the plots and index.html; return matrix.md's headline tables.
 
     index.html is written last, so that it never shows less than what lies beside it. `question` is its first section,
     a `xstilts.report.question.Section` or None; `claims`, of a paper, is a table of its own or None.
@@ -81,7 +81,7 @@ def write_report(
 
 
 def headline_tables(matrix: Matrix) -> list[Table]:
-    """Returns the matrix of task scores, and that of differences to arm `none` where there is such an arm."""
+    """Return the matrix of task scores, and that of differences to arm `none` where there is such an arm."""
     scores, usual = mx.over_seeds(matrix), len(matrix.seeds)
     averages = {name: mx.averages(matrix, tasks) for name, tasks in mx.average_groups(matrix).items()}
     columns = []
@@ -110,7 +110,7 @@ def headline_tables(matrix: Matrix) -> list[Table]:
 
 
 def task_table(matrix: Matrix, task: str) -> Table:
-    """Returns one task in detail: English, the others, all, (EM + F1) / 2 of spans, difference, seeds, layer."""
+    """Return one task in detail: English, the others, all, (EM + F1) / 2 of spans, difference, seeds, layer."""
     names = {"english": "English", "others": "other languages (zero-shot)", "all": "all languages"}
     if matrix.phase(task) == "retrieval":
         names = {"all": "mean over languages"}
@@ -138,7 +138,7 @@ def task_table(matrix: Matrix, task: str) -> Table:
 
 
 def language_tables(matrix: Matrix, task: str) -> list[Table]:
-    """Returns one table a metric of the task: arms by languages, mean over seeds, and the rows scored and chance."""
+    """Return one table a metric of the task: arms by languages, mean over seeds, and the rows scored and chance."""
     records = {key: record for key, record in matrix.records.items() if key[1] == task}
     languages, first = matrix.languages(task), next(iter(records.values()), None)
     tables = []
@@ -160,7 +160,7 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
 
 
 def best_table(matrix: Matrix) -> Table | None:
-    """Returns the best arm of each task, by score and by English dev, or None with fewer than two arms."""
+    """Return the best arm of each task, by score and by English dev, or None with fewer than two arms."""
     if len(matrix.arms) < 2:
         return None
     rows = []
@@ -173,7 +173,7 @@ def best_table(matrix: Matrix) -> Table | None:
 
 
 def training_table(matrix: Matrix) -> Table | None:
-    """Returns phases 1 and 2: what was trained from what, English dev scores, perplexity; None if none."""
+    """Return phases 1 and 2: what was trained from what, English dev scores, perplexity; None if none."""
     rows = []
     for path, record in matrix.trainings:
         figures = dict(record.dev.get("en", {}))
@@ -188,7 +188,7 @@ def training_table(matrix: Matrix) -> Table | None:
 
 
 def measure(matrix: Matrix, task: str) -> str:
-    """Returns what the score of a task is: its main metric, or (EM+F1)/2."""
+    """Return what the score of a task is: its main metric, or (EM+F1)/2."""
     here = matrix.cells[matrix.cells["task"] == task]
     return "(EM+F1)/2" if here["em_f1"].notna().any() else matrix.metric(task) or "no result"
 
@@ -197,7 +197,7 @@ def measure(matrix: Matrix, task: str) -> str:
 
 
 def seed_notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on the number of seeds: what the tables can and cannot tell about spread."""
+    """Return sentences on the number of seeds: what the tables can and cannot tell about spread."""
     counts = mx.over_seeds(matrix)["n"]
     if len(matrix.seeds) == 1:
         return [
@@ -211,7 +211,7 @@ def seed_notes(matrix: Matrix) -> list[str]:
 
 
 def chance_notes(matrix: Matrix) -> list[str]:
-    """Returns one sentence for each (arm, task) that has a cell at chance; trainings at chance are named too."""
+    """Return one sentence for each (arm, task) that has a cell at chance; trainings at chance are named too."""
     notes = []
     for (arm, task), group in matrix.cells[matrix.cells["at_chance"]].groupby(["arm", "task"], sort=False):
         seeds = ", ".join(str(seed) for seed in group["seed"])
@@ -224,7 +224,7 @@ def chance_notes(matrix: Matrix) -> list[str]:
 
 
 def gap_notes(matrix: Matrix) -> list[str]:
-    """Returns one sentence for each average or difference that is blank or partial, with the reason."""
+    """Return one sentence for each average or difference that is blank or partial, with the reason."""
     notes = []
     for name, tasks in mx.average_groups(matrix).items():
         table = mx.averages(matrix, tasks)
@@ -240,7 +240,7 @@ def gap_notes(matrix: Matrix) -> list[str]:
 
 
 def figure_notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such, and on the
+    """Return sentences on the figures of retrieval that stand beside the main one, where there are such, and on the
     pictures."""
     names = {name for task in matrix.tasks_of("retrieval") for name in _beside(matrix, task)}
     notes = []
@@ -274,13 +274,13 @@ def figure_notes(matrix: Matrix) -> list[str]:
 
 
 def missing_notes(matrix: Matrix) -> list[str]:
-    """Returns one line for each (arm, task) with missing seeds."""
+    """Return one line for each (arm, task) with missing seeds."""
     gaps = itertools.groupby(matrix.missing, key=lambda key: key[:2])
     return [f"{arm}/{task}: seed {', '.join(str(seed) for _, _, seed in keys)}" for (arm, task), keys in gaps]
 
 
 def provenance(matrix: Matrix) -> dict[str, list]:
-    """Returns models, data, versions and commands of everything shown, each without repetition, for the page."""
+    """Return models, data, versions and commands of everything shown, each without repetition, for the page."""
     runs = [(path, record) for path, record in matrix.trainings]
     runs += [(matrix.paths[key], record) for key, record in matrix.records.items()]
     versions: dict[str, set[str]] = {}
@@ -303,7 +303,7 @@ def provenance(matrix: Matrix) -> dict[str, list]:
 
 
 def markdown_page(matrix: Matrix, title: str) -> str:
-    """Returns matrix.md: every table but those by language, then what is at chance, blank, missing or doubtful."""
+    """Return matrix.md: every table but those by language, then what is at chance, blank, missing or doubtful."""
     parts = [f"# {title}\n", *(f"{note}\n" for note in (_extent(matrix), *seed_notes(matrix)))]
     parts += [table.markdown() for table in headline_tables(matrix)]
     parts.append("Bold: highest of its column as printed; no claim that the lead is more than noise.\n")
@@ -324,7 +324,7 @@ def markdown_page(matrix: Matrix, title: str) -> str:
 
 
 def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None, claims: Table | None = None) -> str:
-    """Returns the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
+    """Return the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -373,7 +373,7 @@ def _row(table: pd.DataFrame, arm: str, task: str) -> dict:
 
 
 def _of_task(table: pd.DataFrame, task: str) -> tuple[pd.Series, pd.Series]:
-    """Returns (means, eligible to be best) by arm."""
+    """Return (means, eligible to be best) by arm."""
     here = table[table.index.get_level_values("task") == task].droplevel("task")
     return here["mean"], here["chance"] != "all"
 
@@ -423,19 +423,19 @@ def _text(score: float) -> str:
 
 
 def _main_first(record: Record) -> list[str]:
-    """Returns the metrics of a result that every language has, the main one leading."""
+    """Return the metrics of a result that every language has, the main one leading."""
     return sorted(record.mean, key=lambda metric: metric != record.metric)
 
 
 def _beside(matrix: Matrix, task: str) -> list[str]:
-    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in
+    """Return the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in
     ranks."""
     first = next(record for (_, one, _), record in matrix.records.items() if one == task)
     return _main_first(first)[1:] + [name for name in (BIAS,) if name in (first.measures or {})]
 
 
 def _beside_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
-    """Returns the mean over seeds of a metric (mean over languages) or measure."""
+    """Return the mean over seeds of a metric (mean over languages) or measure."""
     here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
     values = pd.Series([{**(record.measures or {}), **record.mean}.get(name, np.nan) for record in here], dtype=float)
     spread = {"sd": values.std(ddof=1), "n": values.count()}
@@ -452,7 +452,7 @@ def _layers_of(matrix: Matrix, arm: str, task: str) -> str:
 
 
 def _groups(matrix: Matrix, n_averages: int) -> list[tuple[str, int]]:
-    """Returns heads that span the columns: runs of target and retrieval tasks, then the averages."""
+    """Return heads that span the columns: runs of target and retrieval tasks, then the averages."""
     kinds = ["Retrieval" if matrix.phase(task) == "retrieval" else "Targets" for task in matrix.tasks]
     runs = [(kind, len(list(group))) for kind, group in itertools.groupby(kinds)]
     return [("", 1), *runs, ("Average", n_averages)]

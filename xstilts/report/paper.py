@@ -74,7 +74,7 @@ class Found:
 
 
 def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
-    """Returns (the claims in a YAML file, whose they are, the margin in points).
+    """Return (the claims in a YAML file, whose they are, the margin in points).
 
     Raises:
         UserError: naming the file, the claim and the key that is missing, unknown or of the wrong kind.
@@ -130,7 +130,7 @@ def _claim(path: str | Path, name: str, entry: object) -> Claim:
 
 
 def judge(matrix: Matrix, claims: Iterable[Claim], margin: float = statistics.MARGIN) -> list[Found]:
-    """Returns what the matrix says of each claim."""
+    """Return what the matrix says of each claim."""
     return [_found(matrix, claim, margin) for claim in claims]
 
 
@@ -166,7 +166,7 @@ def _found(matrix: Matrix, claim: Claim, margin: float) -> Found:
 
 
 def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
-    """Returns {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at
+    """Return {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at
     chance."""
     cells = matrix.cells.set_index(["arm", "task", "seed"])
     found = {}
@@ -184,7 +184,7 @@ def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: lis
 
 
 def _picked(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
-    """Returns {seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds}."""
+    """Return {seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds}."""
     dev = matrix.cells[matrix.cells["arm"].isin(arms) & ~matrix.cells["at_chance"].astype(bool)]
     chosen = {}
     for task in tasks:
@@ -200,7 +200,7 @@ def _picked(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: li
 
 
 def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: float) -> str:
-    """Returns repeats, contradicts or undecided; with one seed it is undecided.
+    """Return repeats, contradicts or undecided; with one seed it is undecided.
 
     "Higher" repeats if the interval lies above 0 and is contradicted if it lies below. "Not higher" is contradicted if
     it lies above 0, and repeats if it ends below the margin.
@@ -218,7 +218,7 @@ def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: fl
 
 
 def table(found: Sequence[Found], about: str) -> Table:
-    """Returns one row a claim: what the paper said, what was found, verdict, why it may differ."""
+    """Return one row a claim: what the paper said, what was found, verdict, why it may differ."""
     rows = []
     for one in found:
         here = "; ".join(_difference(one, arms, len(one.differences) > 1) for arms in one.differences)
@@ -237,7 +237,7 @@ def _difference(one: Found, arms: str, named: bool) -> str:
 
 
 def write(found: Sequence[Found], about: str, output_dir: str | Path) -> Table:
-    """Writes claims.csv and claims.md; returns the table for the page.
+    """Write claims.csv and claims.md; return the table for the page.
 
     Raises:
         UserError: when `output_dir` cannot be written.
@@ -248,7 +248,7 @@ def write(found: Sequence[Found], about: str, output_dir: str | Path) -> Table:
 
 
 def as_frame(found: Sequence[Found]) -> pd.DataFrame:
-    """Returns one row for each difference, unrounded: what claims.csv holds."""
+    """Return one row for each difference, unrounded: what claims.csv holds."""
     rows = []
     for one in found:
         base = {
@@ -278,7 +278,7 @@ def as_frame(found: Sequence[Found]) -> pd.DataFrame:
 
 
 def markdown(found: Sequence[Found], about: str) -> str:
-    """Returns claims.md: how to read it, then the table."""
+    """Return claims.md: how to read it, then the table."""
     return "\n".join(
         [
             f"# The claims of {about}, and what these runs say\n",

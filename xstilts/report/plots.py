@@ -36,7 +36,7 @@ _DPI, _SIDE, _PIXELS = 160, 2**15, 6e7  # of a picture; a side of 2**16 is more 
 
 
 def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> dict[str, str]:
-    """Writes each picture into `folder` and returns {file name: data URI}; one that is None is removed.
+    """Write each picture into `folder` and return {file name: data URI}; one that is None is removed.
 
     Args:
         drawings: {file name: function that returns a Figure of `subject` or None}.
@@ -70,7 +70,7 @@ def remove(path: Path) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """Returns the figure as PNG, the same bytes for the same figure (no date, no version inside)."""
+    """Return the figure as PNG, the same bytes for the same figure (no date, no version inside)."""
     width, height = figure.get_size_inches()
     dpi = min(_DPI, _SIDE / max(width, height), (_PIXELS / (width * height)) ** 0.5)
     buffer = io.BytesIO()
@@ -79,7 +79,7 @@ def png(figure: Figure) -> bytes:
 
 
 def notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on what the pictures leave out or do not tell apart."""
+    """Return sentences on what the pictures leave out or do not tell apart."""
     curves = mx.by_layer(matrix)
     arms, languages = (
         _with_layers(matrix, curves),
@@ -100,7 +100,7 @@ def notes(matrix: Matrix) -> list[str]:
 
 
 def heat_map(matrix: Matrix) -> Figure | None:
-    """Returns the differences to arm `none` as a picture, arms by tasks and averages; None without that arm.
+    """Return the differences to arm `none` as a picture, arms by tasks and averages; None without that arm.
 
     Colours are centred at 0; hatched where either side is at chance; blank where there is no difference.
     """
@@ -147,7 +147,7 @@ def heat_map(matrix: Matrix) -> Figure | None:
 
 
 def layer_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer, one panel a task, one line an arm, band = sd over seeds; None without layers."""
+    """Return retrieval by layer, one panel a task, one line an arm, band = sd over seeds; None without layers."""
     frame = mx.by_layer(matrix)
     if frame.empty:
         return None
@@ -179,7 +179,7 @@ def layer_plot(matrix: Matrix) -> Figure | None:
 
 
 def language_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer in each language, a row an arm, a column a task, a line a language; None without
+    """Return retrieval by layer in each language, a row an arm, a column a task, a line a language; None without
     layers.
 
     Means over seeds; black is the mean over languages, the upright line the layer reported. In the legend the
@@ -220,7 +220,7 @@ def language_plot(matrix: Matrix) -> Figure | None:
 
 
 def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
-    """Returns the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their
+    """Return the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their
     mean."""
     names = list(colours)
     shown = [names[round(i)] for i in np.linspace(0, len(names) - 1, min(len(names), NAMED))]
@@ -229,7 +229,7 @@ def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
 
 
 def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.ndarray]:
-    """Returns a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so
+    """Return a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so
     many panels."""
     width = 0.6 + 3.4 * columns
     legend_columns = max(1, int(width / (0.5 + 0.08 * max(len(handle.get_label()) for handle in handles))))
@@ -266,7 +266,7 @@ def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.nd
 def beside_legend(
     panels: int, width: float, height: float, handles: list[Line2D], **shared: bool
 ) -> tuple[Figure, np.ndarray]:
-    """Returns a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many
+    """Return a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many
     columns as it needs."""
     columns = -(-len(handles) // _LEGEND_ROWS)
     legend = columns * max(
@@ -278,7 +278,7 @@ def beside_legend(
 
 
 def layer_axis(axes) -> None:
-    """Labels the x axis as layers, and takes away what a panel of curves does not need."""
+    """Label the x axis as layers, and takes away what a panel of curves does not need."""
     axes.set_xlabel("layer (0 = embedding output)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="#ddd", linewidth=0.6)
@@ -287,7 +287,7 @@ def layer_axis(axes) -> None:
 
 
 def styles(arms: Sequence[str]) -> Iterable[dict]:
-    """Yields a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
+    """Yield a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
     too.
 
     They are told apart up to `LOOKS` arms, then they come again.
@@ -303,7 +303,7 @@ def styles(arms: Sequence[str]) -> Iterable[dict]:
 
 
 def signed(points: float) -> str:
-    """Returns points with one decimal and a sign; 0.0 has none."""
+    """Return points with one decimal and a sign; 0.0 has none."""
     rounded = round(float(points), 1)
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
 

@@ -47,7 +47,7 @@ class Section:
 
 
 def write(question: Question, output_dir: str | Path) -> Section:
-    """Writes question.csv, question.md and the plots beside each other; returns the section of the page.
+    """Write question.csv, question.md and the plots beside each other; return the section of the page.
 
     Raises:
         UserError: when `output_dir` cannot be written.
@@ -70,7 +70,7 @@ def write(question: Question, output_dir: str | Path) -> Section:
 
 
 def as_frame(question: Question) -> pd.DataFrame:
-    """Returns one row for each contrast, all figures unrounded: what question.csv holds. Intervals are <name>_low,
+    """Return one row for each contrast, all figures unrounded: what question.csv holds. Intervals are <name>_low,
     _high."""
     rows = []
     for c in [*question.contrasts, *question.others, *question.groups]:
@@ -108,7 +108,7 @@ def as_frame(question: Question) -> pd.DataFrame:
 
 
 def words(question: Question) -> str:
-    """Returns the paragraph: the primary verdict first, then M against E, the other arms, other read-outs, caveats."""
+    """Return the paragraph: the primary verdict first, then M against E, the other arms, other read-outs, caveats."""
     main, first = question.contrasts, question.primary
     roles = list(dict.fromkeys(c.roles for c in main))
     said = [
@@ -183,7 +183,7 @@ def _span(interval: tuple[float, float] | None) -> str:
 
 
 def _by_verdict(here: Sequence[Contrast]) -> str:
-    """Returns "M better in qa (+2.1); undecided in nli (+0.4), dual (−0.2)"."""
+    """Return "M better in qa (+2.1); undecided in nli (+0.4), dual (−0.2)"."""
     groups: dict[str, list[str]] = {}
     for c in here:
         groups.setdefault(c.verdict, []).append(f"{c.family} ({signed(c.found.difference)})" if c.found else c.family)
@@ -191,7 +191,7 @@ def _by_verdict(here: Sequence[Contrast]) -> str:
 
 
 def how_to_read(question: Question) -> list[str]:
-    """Returns sentences on what was compared, where and how a verdict comes about."""
+    """Return sentences on what was compared, where and how a verdict comes about."""
     spec, main = question.spec, question.readout
     said = [
         f"Scores are {spec.task} {question.matrix.metric(spec.task)} at {main} ({question.layer_reason}), macro mean "
@@ -225,7 +225,7 @@ def how_to_read(question: Question) -> list[str]:
 
 
 def tables(question: Question) -> dict[str, Table]:
-    """Returns the tables by subject; those without a row are left out."""
+    """Return the tables by subject; those without a row are left out."""
     found = {
         "families": family_table(question),
         "contrasts": contrast_table(question),
@@ -240,7 +240,7 @@ def tables(question: Question) -> dict[str, Table]:
 
 
 def family_table(question: Question) -> Table:
-    """Returns one row a family: rows of phase 2, the score of each arm over all reported languages, M - E unseen and
+    """Return one row a family: rows of phase 2, the score of each arm over all reported languages, M - E unseen and
     seen."""
     roles = list(dict.fromkeys(role for family in question.families for role in family.arms))
     heads = ["family", "rows", PLAIN, *roles, "M − E, unseen [95 %]", "M − E, seen [95 %]"]
@@ -264,7 +264,7 @@ def family_table(question: Question) -> Table:
 
 
 def contrast_table(question: Question) -> Table:
-    """Returns every contrast with its verdict and what it rests on; the primary one bold."""
+    """Return every contrast with its verdict and what it rests on; the primary one bold."""
     heads = [
         "contrast",
         "verdict",
@@ -301,7 +301,7 @@ def contrast_table(question: Question) -> Table:
 
 
 def group_table(question: Question) -> Table:
-    """Returns every contrast by seen or unseen in phase 2 and covered or not by pretraining; bold where one arm is
+    """Return every contrast by seen or unseen in phase 2 and covered or not by pretraining; bold where one arm is
     better."""
     heads = [f"{kind}, {inside}" for kind in (UNSEEN, SEEN) for inside in (cs.COVERED, cs.NOT_COVERED)]
     rows = []
@@ -324,7 +324,7 @@ def group_table(question: Question) -> Table:
 
 
 def readout_table(question: Question) -> Table:
-    """Returns the same differences by other read-outs: centred, CSLS, the fixed layer, and on the common unseen
+    """Return the same differences by other read-outs: centred, CSLS, the fixed layer, and on the common unseen
     languages."""
     kept = [c for c in question.others if c.kind != COMMON]
     readouts = list(dict.fromkeys(c.readout for c in kept))
@@ -364,7 +364,7 @@ def check_table(question: Question) -> Table:
 
 
 def language_table(question: Question) -> Table:
-    """Returns differences to E by language, seen ones marked with *."""
+    """Return differences to E by language, seen ones marked with *."""
     rows = []
     for family in question.families:
         for role in family.arms:
@@ -384,7 +384,7 @@ def language_table(question: Question) -> Table:
 
 
 def training_table(question: Question) -> Table:
-    """Returns what phase 2 of each arm was, mean over seeds: languages, rows, steps, tokens, English dev."""
+    """Return what phase 2 of each arm was, mean over seeds: languages, rows, steps, tokens, English dev."""
     rows = []
     for arm in question.spec.arms[1:]:
         records = _trainings(question.matrix, arm)
@@ -420,7 +420,7 @@ def _difference(c: Contrast | None) -> Cell:
 
 
 def _score(question: Question, arm: str | None) -> Cell:
-    """Returns an arm's score over the reported languages, mean ± sd over seeds."""
+    """Return an arm's score over the reported languages, mean ± sd over seeds."""
     if arm is None:
         return Cell()
     values = _by_layer(question, arm, question.reported).get(question.readout.layer)
@@ -432,7 +432,7 @@ def _score(question: Question, arm: str | None) -> Cell:
 
 
 def _by_layer(question: Question, arm: str, languages: Sequence[str]) -> dict[int, list[float]]:
-    """Returns {layer: mean over `languages` of the plain score, one for each seed that has all of them}."""
+    """Return {layer: mean over `languages` of the plain score, one for each seed that has all of them}."""
     found: dict[int, list[float]] = {}
     for (one, task, _), record in question.matrix.records.items():
         if (one, task) == (arm, question.spec.task):
@@ -449,7 +449,7 @@ def _trainings(matrix: Matrix, arm: str) -> list[Record]:
 
 
 def _numbers(matrix: Matrix, arm: str, what: str) -> str:
-    """Returns a number of phase 2, or its range over seeds."""
+    """Return a number of phase 2, or its range over seeds."""
     values = [(record.measures or {}).get(what) for record in _trainings(matrix, arm)]
     values = sorted({value for value in values if value is not None})
     return " to ".join(f"{value:,.0f}" for value in dict.fromkeys([*values[:1], *values[-1:]]))
@@ -459,7 +459,7 @@ def _numbers(matrix: Matrix, arm: str, what: str) -> str:
 
 
 def forest(question: Question) -> Figure | None:
-    """Returns the differences with their intervals, unseen and seen languages side by side; None without any."""
+    """Return the differences with their intervals, unseen and seen languages side by side; None without any."""
     if not any(c.found for c in question.contrasts):
         return None
     rows = list(dict.fromkeys((c.family, c.roles) for c in question.contrasts))
@@ -513,7 +513,7 @@ def forest(question: Question) -> Figure | None:
 
 
 def layer_curves(question: Question) -> Figure | None:
-    """Returns the score by layer over the reported languages, one panel a family; None where one layer was
+    """Return the score by layer over the reported languages, one panel a family; None where one layer was
     measured."""
     curves = {arm: _by_layer(question, arm, question.reported) for arm in question.spec.arms}
     if max(map(len, curves.values())) < 2:
@@ -550,7 +550,7 @@ def layer_curves(question: Question) -> Figure | None:
 
 
 def markdown(question: Question, section: Section) -> str:
-    """Returns question.md: words, tables, plots, what was not computed, then the paper's own tables."""
+    """Return question.md: words, tables, plots, what was not computed, then the paper's own tables."""
     parts = ["# English or multilingual intermediate training?\n", section.words + "\n"]
     parts += [section.tables[name].markdown() for name in FIRST if name in section.tables]
     parts += ["\n".join(f"- {sentence}" for sentence in section.how) + "\n"]

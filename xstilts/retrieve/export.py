@@ -56,7 +56,7 @@ def export_sentence_transformers(
     revision: str = "main",
     prompts: dict[str, str] | None = None,
 ) -> None:
-    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
+    """Write `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
     tokens counted).
 
     The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
@@ -120,7 +120,7 @@ def export(
     revision: str = "main",
     prompts: dict[str, str] | None = None,
 ) -> None:
-    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
+    """Write a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
 
     Raises:
         UserError: the folder is not empty, no such layer, or no checkpoint.

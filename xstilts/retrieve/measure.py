@@ -54,7 +54,7 @@ class Found:
             self.predictions[language] = predictions, examples
 
     def answer(self, task, layer: int, language: str, variant: str, predictions: list, examples) -> None:
-        """Scores and keeps predictions: all figures of the plain variant, which comes first, the main one of
+        """Score and keeps predictions: all figures of the plain variant, which comes first, the main one of
         another."""
         if variant == "plain":
             self.add(layer, language, task.score(predictions, examples, language), predictions, examples)
@@ -68,7 +68,7 @@ class Found:
         return self.measures.get(self.headline, {}) | (every if len(self.measures) > 1 else {})
 
     def write(self, folder: Path, task) -> None:
-        """Writes what lies beside results.json: the headline layer's predictions and candidates, every layer's
+        """Write what lies beside results.json: the headline layer's predictions and candidates, every layer's
         hits."""
         for language, (predictions, examples) in self.predictions.items():
             write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
@@ -187,7 +187,7 @@ def smaller_pools(task, examples: Mapping, limit: int | None) -> list[str]:
 
 
 def _check_sizes(task, examples: Mapping, how) -> None:
-    """Raises UserError where there is nothing to search, no mean to take away, or fewer sentences than CSLS needs."""
+    """Raise UserError if there is nothing to search, no mean to take away, or fewer sentences than CSLS needs."""
     # each has a mean of its own
     groups = {f"{task.name} {language}: queries": len(rows) for language, rows in examples.items()}
     pools = groups  # each is searched as a whole
@@ -206,7 +206,7 @@ def _check_sizes(task, examples: Mapping, how) -> None:
 
 
 def check_index(task, examples: Mapping, how, dim: int) -> None:
-    """Raises UserError where --index cannot be used: before anything is embedded in `dim` dimensions."""
+    """Raise UserError if --index cannot be used: before anything is embedded in `dim` dimensions."""
     if how.index is None:
         return
     for language, rows in examples.items():
@@ -224,7 +224,7 @@ def _index(how) -> index.Index:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Says of which vectors an error is."""
+    """Say of which vectors an error is."""
     try:
         yield
     except UserError as error:
@@ -358,7 +358,7 @@ def _retrieve_parallel(task, examples: Mapping, embed: Callable, how, headline: 
 
 
 def _every_pair(found: Found, task, examples: Mapping, layer: int, query: Mapping, passage: Mapping | None) -> None:
-    """Adds what `nway.every_pair` finds, without English, and the accuracies of all these pairs as pairs.tsv."""
+    """Add what `nway.every_pair` finds, without English, and the accuracies of all these pairs as pairs.tsv."""
     sides = [None if side is None else {code: normalize(side[code]) for code in examples} for side in (query, passage)]
     values, accuracies = nway.every_pair(*sides, desc=f"{task.name} pairs")
     metric = f"{task.metric}_without_english"
@@ -401,7 +401,7 @@ def rank(task, examples: Mapping, embed: Callable, how, headline: int | None = N
 
 
 def _compare_languages(found: Found, layer: int, examples: Mapping, queries, candidates, asked, spoken) -> None:
-    """Adds the figures of `ranks.by_language` to a layer's scores and measures."""
+    """Add the figures of `ranks.by_language` to a layer's scores and measures."""
     pools = list(examples.values())
     names, languages = np.unique(spoken, return_inverse=True)
     place = {name: row for row, name in enumerate(pools[0].candidate_ids)}

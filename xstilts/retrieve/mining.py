@@ -55,7 +55,7 @@ def mine(
 
 
 def check_pairing(margin: str, retrieval: str) -> None:
-    """Raises UserError for a margin or retrieval there is not."""
+    """Raise UserError for a margin or retrieval there is not."""
     if margin not in MARGINS:
         raise UserError(f"margin={margin!r} is unknown; choose one of {', '.join(MARGINS)}.")
     if retrieval not in RETRIEVALS:

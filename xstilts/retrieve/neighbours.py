@@ -227,7 +227,7 @@ class _Side:
         return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
 
     def update(self, tile: torch.Tensor, maxima: torch.Tensor, start: int, column_start: int) -> None:
-        """Takes in one tile of products (row, member, group): column = column_start + member * groups + group.
+        """Take in one tile of products (row, member, group): column = column_start + member * groups + group.
 
         Only `maxima` (row, group) are compared for every row; members are looked at in the few groups that can matter.
         """

@@ -47,7 +47,7 @@ OURS = {
 def score(
     predictions: Path | str, labels: Path | str, benchmark: str = "xtreme", found_languages: bool = False
 ) -> dict[str, Any]:
-    """Returns all scores of a submission folder, 0-100, in the shape of the benchmark's own report.
+    """Return all scores of a submission folder, 0-100, in the shape of the benchmark's own report.
 
     {task: {metric: {language: score}, "avg_<metric>": score, "avg_metric": score}, group: score, "all_task": score}
     with "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and noted;
@@ -109,7 +109,7 @@ def score(
 
 
 def adapters(benchmark: str) -> dict[str, Task]:
-    """Returns the benchmark's task adapters by the names of their folders. Raises UserError if it is unknown."""
+    """Return the benchmark's task adapters by the names of their folders. Raises UserError if it is unknown."""
     if benchmark not in GROUPS:
         raise UserError(f"Benchmark {benchmark!r} is unknown. Use one of: {', '.join(GROUPS)}.")
     tasks = [get_task(name, benchmark) for name in BENCHMARKS[benchmark]]
@@ -136,7 +136,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _compare(task: Task, language: str, predictions: Path, labels: Path, notes: list[str]) -> Scorer:
-    """Reads and checks the two files of a task in a language; returns the function that then scores them."""
+    """Read and checks the two files of a task in a language; return the function that then scores them."""
     found, gold = (folder / task.predictions_file(language) for folder in (predictions, labels))
     for path in (found, gold):
         if not path.is_file():
@@ -145,7 +145,7 @@ def _compare(task: Task, language: str, predictions: Path, labels: Path, notes: 
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Returns the scores of `score` for people: a line a task with its averages, its languages below; then groups,
+    """Return the scores of `score` for people: a line a task with its averages, its languages below; then groups,
     overall, notes."""
     benchmark = scores["benchmark"]
     lines = [f"{'task':<15}{'score':>7}  averages over languages"]

@@ -51,7 +51,7 @@ def write(
     seed: int | None = None,
     allow_missing: bool = False,
 ) -> dict[str, Any]:
-    """Writes the folder `output` from the matrix below `runs` and returns what its system.json holds:
+    """Write the folder `output` from the matrix below `runs` and return what its system.json holds:
 
     {"seed": k, "tasks": {task: {"arm", "chosen", "seed", "model", "chain", "dev", "path", "files"}}, "notes": [...]}
     where `chain` are the checkpoints the arm came through, oldest first, `dev` is {"metric", "scores": {arm: score}}
@@ -238,7 +238,7 @@ def gold(
     benchmark: str = "xtreme",
     max_eval_samples: int | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes the labels of test rows to the folder `output` and returns {task: {language: rows}}.
+    """Write the labels of test rows to the folder `output` and return {task: {language: rows}}.
 
     Args:
         tasks: every task of a benchmark that has test rows, if empty.
@@ -278,7 +278,7 @@ def gold(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit status: 0, or 2 after a one-line error on stderr."""
+    """Runs the command line and return the exit status: 0, or 2 after a one-line error on stderr."""
     parser = argparse.ArgumentParser(prog="python -m xstilts.xtreme.submission", description=__doc__.split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
