@@ -10,7 +10,7 @@ from tasks.reading import open_file
 from xstilts.errors import UserError, first_line
 from xstilts.report.matrix import Matrix
 
-HITS = "hits.parquet"  # xstilts.retrieve.measure writes it
+HITS = "hits.parquet"  # xstilts.retrieve.measurement writes it
 COLUMNS = ("language", "layer", "variant", "query", "value")
 _SCHEMA = pa.schema(
     [
