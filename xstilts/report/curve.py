@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from tasks.coverage import covered
 from xstilts.report import plots, statistics
+from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.page import Cell, Table
 
 if TYPE_CHECKING:
     from xstilts.report.contrasts import Family, Question

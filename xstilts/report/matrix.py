@@ -7,9 +7,6 @@ and `Matrix.missing`, `Matrix.problems` and the reasons beside each average say 
 
 import functools
 import itertools
-import os
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +16,20 @@ import numpy as np
 import pandas as pd
 
 from xstilts.errors import UserError
+from xstilts.report.reading import (
+    CellKey,
+    cell_name,
+    cell_row,
+    drop_incomparable,
+    outdated,
+    printable,
+    read_all,
+    seeds_begun,
+)
 from xstilts.run import results
 from xstilts.run.record import Record, mean
 
 PLAIN = "none"  # the arm without a phase 2, to which the others are compared
-EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
-
-CellKey = tuple[str, str, int]  # (arm, task, seed)
 
 
 @dataclass(eq=False)  # compared, and so cached, by identity
@@ -87,7 +91,7 @@ def collect(
     root = Path(root)
     below = results.listing(root)
     problems = list(below.problems)
-    trainings, claims = _read_all(below, problems)
+    trainings, claims = read_all(below, problems)
     problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
     problems += [
         f"{place} was begun and has no result: it was killed, or is still at work."
@@ -97,7 +101,7 @@ def collect(
     for key, found in claims.items():
         if len(found) > 1:
             names = " and ".join(path for path, _ in found)
-            problems.append(f"{_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
+            problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
         else:
             paths[key], records[key] = found[0]
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
@@ -110,12 +114,13 @@ def collect(
     grid = [(arm, task, seed) for arm, task in itertools.product(arms, tasks) for seed in planned[arm]]
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
-        _drop_incomparable(task, records, problems)
-    problems += _outdated(root, records, trainings)
-    problems = [_printable(problem) for problem in problems]
+        drop_incomparable(task, records, problems)
+    problems += outdated(root, records, trainings)
+    problems = [printable(problem) for problem in problems]
     if not records:
         detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
+    axes: tuple[tuple[str, Sequence[str] | Sequence[int]], ...] = (("arms", arms), ("tasks", tasks), ("seeds", seeds))
     return Matrix(
         root=root,
         arms=arms,
@@ -125,15 +130,15 @@ def collect(
         records=records,
         paths={key: paths[key] for key in records},
         trainings=trainings,
-        cells=pd.DataFrame([_cell(key, record) for key, record in records.items()]),
+        cells=pd.DataFrame([cell_row(key, record) for key, record in records.items()]),
         missing=[key for key in grid if key not in records],
         problems=problems,
         left_out="; ".join(
             f"{kind} {', '.join(str(one) for one in sorted({key[i] for key in claims} - set(shown)))}"
-            for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
+            for i, (kind, shown) in enumerate(axes)
             if {key[i] for key in claims} - set(shown)
         ),
-        begun=_begun(below),
+        begun=seeds_begun(below),
     )
 
 
@@ -360,129 +365,6 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
 
 
-def _begun(below: results.Listing) -> set[tuple[str, int]]:
-    found = (
-        re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
-    )
-    return {(place[1], int(place[2])) for place in found if place}
-
-
-def _printable(text: str) -> str:
-    """Return the text with the bytes of a file's name that are not UTF-8 written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _read_all(
-    below: results.Listing, problems: list[str]
-) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
-    """Return (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
-    trainings: list[tuple[str, Record]] = []
-    claims: dict[CellKey, list[tuple[str, Record]]] = {}
-    for path in results.paths(below):
-        name = path.relative_to(below.root).as_posix()
-        try:
-            record = Record.read(path)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        place = re.fullmatch(
-            r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json",
-            name,
-        )
-        if record.is_training and not place:  # phase 1 may lie anywhere
-            trainings.append((_printable(name), record))
-            continue
-        if not place or (place[1], int(place[2])) != (record.arm, record.seed):
-            said = f"arm {record.arm}, seed {record.seed}, task {record.task}"
-            problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
-            continue
-        if record.is_training:
-            trainings.append((name, record))
-            continue
-        claims.setdefault((record.arm, record.task, record.seed), []).append((name, record))
-    return trainings, claims
-
-
-def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
-    """Return a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
-    it."""
-    finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
-    started = [(_name(key), record.settings) for key, record in records.items()]
-    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
-    return [
-        f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
-        for name, settings in started
-        if "model_finished" in settings
-        and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]
-    ]
-
-
-def _parent(folder: Path, settings: Mapping) -> str:
-    """Return the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
-    not."""
-    try:
-        settings = settings | results.read_note(folder / "run.json", "")
-    except UserError:  # the result of another machine
-        pass
-    path = str(settings["model"])
-    return path if "\0" in path else os.path.realpath(path)
-
-
-def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
-    """Take out of `records` the cells of `task` that were scored otherwise than most of its cells."""
-
-    def scored(record: Record) -> tuple:
-        return record.phase, record.metric, tuple(sorted(record.n.items()))
-
-    here = {key: scored(record) for key, record in records.items() if key[1] == task}
-    if len(set(here.values())) > 1:
-        usual = Counter(here.values()).most_common(1)[0][0]
-        for key, found in here.items():
-            if found != usual:
-                what = " / ".join(
-                    f"{metric} on {', '.join(f'{lang} {n}' for lang, n in rows)}" for _, metric, rows in (found, usual)
-                )
-                problems.append(f"{_name(key)} was scored otherwise than most ({what}); the cell is left blank.")
-                del records[key]
-    rows = {key: tuple(fingerprints(record)) for key, record in records.items() if key[1] == task}
-    if len(set(rows.values())) > 1:
-        usual = Counter(rows.values()).most_common(1)[0][0]
-        other = ", ".join(_name(key) for key, found in rows.items() if found != usual)
-        problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
-
-
-def fingerprints(record: Record) -> list[str]:
-    """Return what tells the rows behind a result from others, one line a file, sorted."""
-    return sorted(
-        f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data
-    )
-
-
-def _cell(key: CellKey, record: Record) -> dict[str, Any]:
-    """Return one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
-
-    `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
-    the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
-    English dev in the main metric.
-    """
-    metric, scores = record.metric, record.scores
-    others = {language: metrics for language, metrics in scores.items() if language != "en"}
-    both = EXACT_MATCH in record.mean and F1 in record.mean
-    em_f1 = (record.mean[EXACT_MATCH] + record.mean[F1]) / 2 if both else np.nan
-    every = record.mean[metric]
-    return {
-        **dict(zip(("arm", "task", "seed"), key, strict=True)),
-        "phase": record.phase,
-        "english": scores.get("en", {}).get(metric, np.nan),
-        "others": mean(others).get(metric, np.nan),
-        "all": every,
-        "em_f1": em_f1,
-        "score": em_f1 if both else every,
-        "dev": record.dev.get("en", {}).get(metric, np.nan),
-        "at_chance": record.at_chance,
-    }
-
-
 def _spread(values: pd.Series) -> dict[str, float]:
     """Return mean, sd (NaN below two values) and n."""
     return {"mean": values.mean(), "sd": values.std(ddof=1), "n": int(values.notna().sum())}
@@ -494,8 +376,3 @@ def _of_task(table: pd.DataFrame, column: str, task: str) -> dict[str, Any]:
 
 def _plain_first(arms: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(arms), key=lambda arm: arm != PLAIN)
-
-
-def _name(key: CellKey) -> str:
-    arm, task, seed = key
-    return f"{arm}/seed{seed}/{task}"

@@ -33,8 +33,8 @@ from xstilts.cli import user_files
 from xstilts.cli.words import unknown
 from xstilts.errors import UserError
 from xstilts.report import statistics
+from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.page import Cell, Table
 from xstilts.report.plots import signed
 from xstilts.run.results import write_text
 

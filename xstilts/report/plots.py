@@ -10,11 +10,13 @@ import io
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -126,7 +128,7 @@ def heat_map(matrix: Matrix) -> Figure | None:
         if np.isnan(values[i, j]):
             continue
         ink = "white" if abs(values[i, j]) > 0.55 * limit else "black"
-        axes.text(j, i, signed(values[i, j]), ha="center", va="center", color=ink, fontsize=9, zorder=3)
+        axes.text(j, i, signed(float(values[i, j])), ha="center", va="center", color=ink, fontsize=9, zorder=3)
         if j < len(matrix.tasks) and hatched[i, j]:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#777", lw=0))
     axes.set_xticks(range(len(columns)), columns, fontsize=9)
@@ -155,7 +157,7 @@ def layer_plot(matrix: Matrix) -> Figure | None:
     arms = _with_layers(matrix, frame)
     looks = dict(zip(matrix.arms, styles(matrix.arms), strict=False))
     handles = [Line2D([], [], label=arm, markersize=5, **looks[arm]) for arm in arms]
-    ring = {"marker": "o", "markersize": 11, "fillstyle": "none", "linestyle": "none"}
+    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "fillstyle": "none", "linestyle": "none"}
     handles.append(Line2D([], [], label="layer reported", color="#555", **ring))
     figure, panels = beside_legend(len(tasks), 4.2, 3.8, handles)
     curves = frame.groupby(["task", "arm", "layer"])["score"].agg(["mean", "std"])
@@ -219,7 +221,7 @@ def language_plot(matrix: Matrix) -> Figure | None:
     return figure
 
 
-def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
+def _language_handles(colours: Mapping[str, Any]) -> list[Line2D]:
     """Return the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their
     mean."""
     names = list(colours)
@@ -232,7 +234,7 @@ def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.nd
     """Return a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so
     many panels."""
     width = 0.6 + 3.4 * columns
-    legend_columns = max(1, int(width / (0.5 + 0.08 * max(len(handle.get_label()) for handle in handles))))
+    legend_columns = max(1, int(width / (0.5 + 0.08 * max(len(str(handle.get_label())) for handle in handles))))
     legend = 0.2 * -(-len(handles) // legend_columns) + 0.1
     height = 0.35 + 2.1 * rows + 0.4 + legend
     figure = Figure(figsize=(width, height))
@@ -264,7 +266,7 @@ def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.nd
 
 
 def beside_legend(
-    panels: int, width: float, height: float, handles: list[Line2D], **shared: bool
+    panels: int, width: float, height: float, handles: list[Line2D], sharey: bool = False
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many
     columns as it needs."""
@@ -274,19 +276,19 @@ def beside_legend(
     )
     figure = Figure(figsize=(0.1 + width * panels + legend, height), layout="constrained")
     figure.legend(handles=handles, loc="outside right upper", ncols=columns, frameon=False, fontsize=9)
-    return figure, figure.subplots(1, panels, squeeze=False, **shared)[0]
+    return figure, figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
 
 
-def layer_axis(axes) -> None:
+def layer_axis(axes: Axes) -> None:
     """Label the x axis as layers, and takes away what a panel of curves does not need."""
     axes.set_xlabel("layer (0 = embedding output)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color="#ddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def styles(arms: Sequence[str]) -> Iterable[dict]:
+def styles(arms: Sequence[str]) -> Iterable[dict[str, Any]]:
     """Yield a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
     too.
 

@@ -65,15 +65,16 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """True when every interval over seeds lies on one side of 0."""
-        return self.interval is not None and all(
-            low > 0 or high < 0 for low, high in (self.interval, self.bootstrap_interval)
-        )
+        """True if every interval over seeds lies on one side of 0."""
+        if self.interval is None:
+            return False
+        return all(low > 0 or high < 0 for low, high in (self.interval, self.bootstrap_interval))
 
     def within(self, margin: float) -> bool:
-        """True when every interval over seeds lies between -margin and +margin."""
-        both = (self.interval, self.bootstrap_interval)
-        return self.interval is not None and all(-margin < low and high < margin for low, high in both)
+        """True if every interval over seeds lies between -margin and +margin."""
+        if self.interval is None:
+            return False
+        return all(-margin < low and high < margin for low, high in (self.interval, self.bootstrap_interval))
 
 
 def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS, seed: int = 0) -> Estimate:
@@ -291,7 +292,7 @@ def verdict(
     elif found.within(margin):
         enough = found.n_seeds >= ENOUGH_SEEDS and not doubts
         said = f"equivalent within {points}" if enough else f"undecided (within {points} in {found.n_seeds} seeds)"
-    elif found.excludes_zero and p <= 1 - LEVEL:
+    elif found.excludes_zero and p is not None and p <= 1 - LEVEL:
         said = f"{names[0] if found.difference > 0 else names[1]} better"
     else:
         said = "undecided"
