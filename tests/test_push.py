@@ -20,13 +20,13 @@ PUSH = """
 import sys
 from types import SimpleNamespace
 from pathlib import Path
-from xstilts import cards
+from xstilts.run import card
 from xstilts.errors import UserError
 run = SimpleNamespace(push_to_hub=True, hub_model_id="me/arm", hub_private_repo=False, output_dir=sys.argv[1])
 try:
-    cards.check_push(run)
+    card.check_push(run)
     print("created", run.hub_model_id)
-    cards.push(run.hub_model_id, Path(sys.argv[1]))
+    card.push(run.hub_model_id, Path(sys.argv[1]))
 except UserError as error:
     sys.exit(f"error: {error}")
 """
@@ -221,7 +221,7 @@ def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
     done = run(
         hub,
         "-c",
-        PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; cards.SILENCE = 0.3; run = ", 1),
+        PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; card.SILENCE = 0.3; run = ", 1),
         folder,
     )
     assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr

@@ -5,6 +5,7 @@ A table is built once, as `Table`, and shown as Markdown (`markdown`) and on the
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
@@ -16,9 +17,12 @@ from xstilts.report.cells import BIAS, DAGGER, DASH, DOUBLE, Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.run.files import write_text
 
+if TYPE_CHECKING:
+    from xstilts.report.question import Section
+
 
 def write_report(
-    matrix: Matrix, output_dir: str | Path, title: str, question=None, claims: Table | None = None
+    matrix: Matrix, output_dir: str | Path, title: str, question: "Section | None" = None, claims: Table | None = None
 ) -> str:
     """Write matrix.md, matrix.csv, cells.csv, the plots and index.html; return matrix.md's headline tables.
 
@@ -299,7 +303,9 @@ def markdown_page(matrix: Matrix, title: str) -> str:
     return "\n".join(parts)
 
 
-def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None, claims: Table | None = None) -> str:
+def html_page(
+    matrix: Matrix, title: str, images: dict[str, str], question: "Section | None" = None, claims: Table | None = None
+) -> str:
     """Return the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
