@@ -184,9 +184,9 @@ def training_table(question: Question) -> Table:
                 " ".join(languages),
                 *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens")),
             ]
-            flat = any(record.at_chance for record in records)
+            at_chance = any(record.at_chance for record in records)
             cells = [Cell(text) for text in texts] + [
-                Cell(f"{np.mean(dev):.1f}{f' {DAGGER}' if flat else ''}" if dev else "")
+                Cell(f"{np.mean(dev):.1f}{f' {DAGGER}' if at_chance else ''}" if dev else "")
             ]
             rows.append((arm, cells))
     heads = ["arm", "languages", "rows", "steps", "tokens", f"English dev ({DAGGER} at chance)"]
