@@ -61,8 +61,9 @@ def main(argv: list[str]) -> None:
     outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
     if arguments.question:
         from xstilts.report import contrasts, question
+        from xstilts.report.spec import read_spec
 
-        spec = contrasts.read_spec(arguments.question)
+        spec = read_spec(arguments.question)
     if arguments.claims:
         from xstilts.report import paper
 

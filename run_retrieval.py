@@ -121,8 +121,9 @@ def measure_tasks(
 ) -> None:
     """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
     from xstilts.cli import unused
-    from xstilts.retrieve import measure, together
+    from xstilts.retrieve import measure, pools, together
     from xstilts.retrieve.embedding import Encoder
+    from xstilts.retrieve.headline import Headline
     from xstilts.run import card, inputs, processes, results
     from xstilts.run.lifecycle import Run
     from xstilts.run.record import Record
@@ -177,13 +178,13 @@ def measure_tasks(
             revision=model_args.model_revision,
             attention=model_args.attn_implementation,
         )
-        headline, work = measure.Headline(how, data_args, encoder.layers), []
+        headline, work = Headline(how, data_args, encoder.layers), []
         for task, cell, run in opened:
             rows = inputs.open_rows(data_args)
             languages, notes = headline.reported(task, rows, data_args.languages)
             notes += unused.of_model(model_args) + unused.of_measurement(task, how, data_args)
-            examples = measure.read(task, rows, languages, how, data_args.max_eval_samples)
-            measure.check_index(task, examples, how, encoder.model.config.hidden_size)
+            examples = pools.read(task, rows, languages, how, data_args.max_eval_samples)
+            pools.check_index(task, examples, how, encoder.model.config.hidden_size)
             work.append(
                 (
                     task,
@@ -191,7 +192,7 @@ def measure_tasks(
                     run,
                     rows,
                     examples,
-                    notes + measure.smaller_pools(task, examples, data_args.max_eval_samples),
+                    notes + pools.smaller_pools(task, examples, data_args.max_eval_samples),
                 )
             )
 

@@ -1,4 +1,4 @@
-"""Keeps the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is
+"""Keep the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is
 typed by hand.
 
     python benchmarks/results.py keep --report runs/question-human/report --name question-human
@@ -25,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from xstilts.errors import UserError  # noqa: E402
-from xstilts.report.page import Cell, Table  # noqa: E402
+from xstilts.report import curve  # noqa: E402
+from xstilts.report.cells import Cell, Table  # noqa: E402
 from xstilts.report.plots import signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
-KEPT = ("matrix.csv", "question.csv", "claims.csv")
+KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
 
@@ -38,7 +39,7 @@ BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the c
 
 
 def keep(report: Path, folder: Path, machines: list[str]) -> None:
-    """Copies a report's csv files into `folder`, with where they come from.
+    """Copy a report's csv files into `folder`, with where they come from.
 
     Args:
         machines: that the runs ran on; none for this one.
@@ -205,6 +206,8 @@ def page(folder: Path) -> str:
         parts += [
             table.markdown() for table in question_tables(pd.read_csv(folder / "question.csv", keep_default_na=True))
         ]
+    if (folder / "curve.csv").is_file():
+        parts.append(curve.table(pd.read_csv(folder / "curve.csv")).markdown())
     parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
     return "\n".join(parts)
 

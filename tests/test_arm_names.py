@@ -16,7 +16,7 @@ from tasks.errors import UserError
 from tasks.pairs import PAIRS
 from xstilts.cli import arms, user_files
 from xstilts.cli.arguments import ArmArguments, DataArguments, DualEncoderArguments, TextArguments, parse
-from xstilts.report.contrasts import read_spec
+from xstilts.report.spec import read_spec
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 PRESETS = sorted((ROOT / "recipes" / "presets").glob("*.mk"))

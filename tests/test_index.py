@@ -126,7 +126,7 @@ def test_vectors_are_checked(pools):
     source, target = pools
     with pytest.raises(UserError, match="target vectors: 900 of 900 are not of unit length"):
         index.knn(source, 2 * target, 4, Index("Flat"))
-    with pytest.raises(UserError, match="k=901 neighbours asked"):
+    with pytest.raises(UserError, match="k=901 neighbours"):
         index.knn(source, target, 901, Index("Flat"))
 
 

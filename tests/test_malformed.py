@@ -23,7 +23,7 @@ from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.cli import arguments
 from xstilts.errors import UserError
-from xstilts.report import contrasts
+from xstilts.report import spec
 from xstilts.report.matrix import collect
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import results
@@ -247,7 +247,7 @@ def test_yaml(data, tmp_path_factory):
     with judged():
         parsed(script, ["--config", str(folder / "recipe.yaml")], folder)
     with judged():
-        contrasts.read_spec(folder / "recipe.yaml")
+        spec.read_spec(folder / "recipe.yaml")
     shutil.rmtree(folder)
 
 
@@ -373,7 +373,7 @@ def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, 
         1,
         *more,
     )
-    assert found.returncode == 2 and "do not belong together" in found.stderr, found.stderr
+    assert found.returncode == 2 and "take both from one checkpoint" in found.stderr, found.stderr
     assert not (tmp_path / "out/run.json").exists()
 
 

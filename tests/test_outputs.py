@@ -128,11 +128,11 @@ def test_a_copy_of_a_checkpoint_is_not_deleted(ask, tmp_path):
 
 
 def test_a_measurement_that_was_killed_goes_on_in_its_folder(ask, tmp_path, monkeypatch):
-    from xstilts.retrieve.measure import Found
+    from xstilts.retrieve.measurement import Measurement
 
-    plain = Found.write
+    plain = Measurement.write
     with monkeypatch.context() as patch:
-        patch.setattr(Found, "write", lambda *args: [plain(*args), (_ for _ in ()).throw(KeyboardInterrupt)][0])
+        patch.setattr(Measurement, "write", lambda *args: [plain(*args), (_ for _ in ()).throw(KeyboardInterrupt)][0])
         ask("run_retrieval.py")
     assert (tmp_path / "tatoeba" / "predictions").is_dir() and not (tmp_path / "tatoeba" / "results.json").exists()
     done = ask("run_retrieval.py")

@@ -46,8 +46,8 @@ def test_each_kind_is_estimated_from_its_own(stamps):
 def test_the_text_says_from_how_many_and_what_is_unknown(stamps):
     text = plan.report(stamps, jobs=2)
     assert "3 of 10 runs are done, 7 are left" in text
-    assert "The 3 of a kind that was measured: 64.0 min of work, 32.0 min with 2 at a time (from 3 measured" in text
-    assert "4 are of a kind of which none is done" in text
+    assert "Estimate for 3 of them: 64.0 min of work, 32.0 min with 2 at a time (from 3 finished" in text
+    assert "No estimate for 4" in text
 
 
 def test_an_unreadable_result_is_named_and_counts_as_left(stamps):

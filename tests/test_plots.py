@@ -10,9 +10,9 @@ from test_report import put_retrieval, report
 from test_spoilt import BASE
 
 from xstilts.report import matrix as mx
-from xstilts.report import page, plots
-from xstilts.report import question as qs
-from xstilts.report.contrasts import Family, Question, ReadOut, Spec
+from xstilts.report import page, plots, question_plots
+from xstilts.report.contrasts import Family, Question, ReadOut
+from xstilts.report.spec import Spec
 from xstilts.run import results
 
 
@@ -130,5 +130,5 @@ def test_many_families_and_roles(tmp_path):
     families = {f"family{i}": roles for i in range(20)}
     spec = Spec(families, ("family0", "R1"), task="retrieval00", fixed_layer=1)
     found = [Family(name, roles, (), ("q0000", "q0001"), ()) for name in families]
-    figure = qs.layer_curves(Question(spec, matrix, found, ReadOut(1), "", {}, ("q0000", "q0001"), [], []))
+    figure = question_plots.layer_curves(Question(spec, matrix, found, ReadOut(1), "", {}, ("q0000", "q0001"), [], []))
     assert len(figure.axes) == 20 and len(legend_texts(figure)) == 32

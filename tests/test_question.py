@@ -17,9 +17,10 @@ from tasks import coverage
 from xstilts.cli.arms import read_arm
 from xstilts.errors import UserError
 from xstilts.report import contrasts as cs
-from xstilts.report import curve, question, statistics
+from xstilts.report import curve, question, question_plots, question_tables, statistics
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import SEEN, UNSEEN
+from xstilts.report.spec import read_spec
 from xstilts.run import results
 
 ROOT = Path(__file__).parents[1]
@@ -160,7 +161,7 @@ def ask(tmp_path, monkeypatch):
     def asked(root, arms=(), seeds=(), seeds_of=None, **changes):
         path = tmp_path / "question.yaml"
         path.write_text(yaml.safe_dump(SPEC | changes, sort_keys=False))
-        return cs.ask(mx.collect(root, arms=arms, seeds=seeds, seeds_of=seeds_of), cs.read_spec(path))
+        return cs.ask(mx.collect(root, arms=arms, seeds=seeds, seeds_of=seeds_of), read_spec(path))
 
     return asked
 
@@ -543,13 +544,13 @@ def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
     done = cli("run_report.py", "--runs_dir", runs, "--question", tmp_path / "question.yaml")
     assert done.returncode == 0, done.stderr
     out = runs / "report"
-    asked = cs.ask(mx.collect(runs), cs.read_spec(tmp_path / "question.yaml"))
+    asked = cs.ask(mx.collect(runs), read_spec(tmp_path / "question.yaml"))
     text = (out / "question.md").read_text()
     assert question.words(asked) in text and question.words(asked) in done.stdout
     page = (out / "index.html").read_text()
     assert question.words(asked) in page and page.count("data:image/png;base64,") >= 3
     assert (out / "question-forest.png").stat().st_size > 5000 and (out / "question-layers.png").stat().st_size > 5000
-    panels = question.layer_curves(asked).axes
+    panels = question_plots.layer_curves(asked).axes
     # none is cut off
     assert all(max(line.get_ydata(), default=0) <= axes.get_ylim()[1] for axes in panels for line in axes.lines)
     # The table of families, cell by cell.
@@ -589,12 +590,12 @@ def test_questions_of_the_recipes_name_arms_that_there_are(monkeypatch):
     files = sorted((ROOT / "recipes/question").glob("*.yaml"))
     assert files
     for file in files:
-        assert all(read_arm(arm).words for arm in cs.read_spec(file).arms if arm != mx.PLAIN)
+        assert all(read_arm(arm).words for arm in read_spec(file).arms if arm != mx.PLAIN)
 
 
 def test_broken_question_file(tmp_path):
     with pytest.raises(UserError, match="none.yaml: no such file"):
-        cs.read_spec(tmp_path / "none.yaml")
+        read_spec(tmp_path / "none.yaml")
     bomb = (
         "a0: &a0 [x]\n"
         + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
@@ -609,14 +610,14 @@ def test_broken_question_file(tmp_path):
     ):
         (tmp_path / "odd.yaml").write_text(text)
         with pytest.raises(UserError, match="odd.yaml") as error:
-            cs.read_spec(tmp_path / "odd.yaml")
+            read_spec(tmp_path / "odd.yaml")
         assert len(str(error.value)) < 500
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(UserError, match="a pipe or a device"):
-        cs.read_spec(tmp_path / "pipe.yaml")
+        read_spec(tmp_path / "pipe.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(UserError, match="key: value"):
-        cs.read_spec(tmp_path / "list.yaml")
+        read_spec(tmp_path / "list.yaml")
 
 
 def test_arms_that_answer_alike_are_not_called_equivalent(runs, ask):
@@ -661,7 +662,7 @@ def test_seen_and_unseen_are_split_by_what_pretraining_covers(runs, ask, covers)
         whole
     )
     assert not any(c.primary for c in asked.groups)
-    row = next(cells for name, cells in question.group_table(asked).rows if name == "nli: M − E")
+    row = next(cells for name, cells in question_tables.group_table(asked).rows if name == "nli: M − E")
     assert [cell.bold for cell in row] == [False, False, True, True] and row[2].text.endswith(", 1")
     assert "seen, covered by pretraining: M better in nli" in question.words(asked)
 
@@ -674,9 +675,20 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert [(number, arm) for number, arm, _ in line] == [(0, "none"), (1, "mnli"), (3, "mnli_multilingual")]
     score = asked.matrix.records["mnli_multilingual", "tatoeba", 2].layers["1"]
     assert line[2][2][2] == pytest.approx(np.mean([score[language]["accuracy"] for language in SEEN_LANGUAGES]))
-    assert curve.table(asked).heads == ["languages of phase 2", "none", "1", "3"]
+    frame = curve.as_frame(asked)
+    assert curve.table(frame).heads == ["languages of phase 2", "none", "1", "3"]
     question.write(asked, runs / "report")
     assert (runs / "report/question-languages.png").stat().st_size > 5000
+    kept = pd.read_csv(runs / "report/curve.csv", index_col=["family", "languages", "number"])
+    assert len(kept) == 9 and set(kept["layer"]) == {asked.readout.layer}
+    point = kept.loc["nli", "seen by the last", 3]
+    by_seed = [float(text) for text in point["by_seed"].split()]
+    assert point["arm"] == "mnli_multilingual" and by_seed == pytest.approx(line[2][2], abs=1e-6)
+    assert point["seeds"] == 3 and point["mean"] == pytest.approx(np.mean(by_seed))
+    assert point["sd"] == pytest.approx(np.std(by_seed, ddof=1), abs=1e-5)
+    assert curve.table(pd.read_csv(runs / "report/curve.csv")) == curve.table(frame)
+    question.write(ask(runs, **covers), runs / "report")
+    assert not (runs / "report/curve.csv").exists()  # a question without a curve leaves no old one
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,12 @@ def place(runs, tmp_path, monkeypatch):  # noqa: F811
     import run_report
 
     run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml")])
+    point = {"family": "topic", "languages": "unseen", "arm": "none", "layer": 7, "by_seed": ""}
+    points = [
+        point | {"number": 0, "mean": 40.04, "sd": 1.22, "seeds": 3},
+        point | {"number": 16, "mean": 51.96, "seeds": 1},
+    ]
+    pd.DataFrame(points).to_csv(runs / "report/curve.csv", index=False)
     root = tmp_path / "project"
     (root / "docs").mkdir(parents=True)
     (root / "README.md").write_text("# Head\n")
@@ -85,3 +91,10 @@ def test_the_answer_is_made_of_the_primary_contrast(place):
         part in text for part in ("2 languages", "61.2", "+1.2 [", "3 seeds", "undecided", "90.0", "30.0 [")
     )
     assert "| nli: M-E (primary) |" in (place / "docs/results/some.md").read_text()
+
+
+def test_a_kept_curve_is_a_table_of_the_page(place):
+    assert kept.main(["pages"]) == 0
+    text = (place / "docs/results/some.md").read_text()
+    assert "| none " in text and "at layer 7" in text
+    assert "| topic, unseen" in text and "40.0 ± 1.2 |" in text and "52.0 |" in text

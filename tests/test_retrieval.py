@@ -18,6 +18,8 @@ from tasks.rows import Rows
 from xstilts.errors import UserError
 from xstilts.retrieve import measure, ranks
 from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.headline import Headline, best_layer
+from xstilts.retrieve.measurement import Measurement
 from xstilts.retrieve.vectors import normalize
 from xstilts.xtreme import scoring, submission
 
@@ -309,19 +311,19 @@ def test_best_layer_is_the_lower_of_equals():
         layer: {"qaa": {"f1": one}, "qab": {"f1": other}}
         for layer, one, other in (("2", 30, 10), ("10", 40, 0), ("11", 5, 20))
     }
-    assert measure.best_layer(layers, ["qaa", "qab"], "f1") == (2, 20)
-    assert measure.best_layer(layers, ["qaa"], "f1") == (10, 40)
-    assert measure.best_layer({int(k): v for k, v in layers.items()}, ["qab"], "f1") == (11, 20)
+    assert best_layer(layers, ["qaa", "qab"], "f1") == (2, 20)
+    assert best_layer(layers, ["qaa"], "f1") == (10, 40)
+    assert best_layer({int(k): v for k, v in layers.items()}, ["qab"], "f1") == (11, 20)
     for languages, metric in (([], "f1"), (["de"], "f1"), (["qaa"], "accuracy")):
         with pytest.raises(UserError, match="layer"):
-            measure.best_layer(layers, languages, metric)
-    with pytest.raises(UserError, match="no scores by layer"):
-        measure.best_layer({}, ["qaa"], "f1")
+            best_layer(layers, languages, metric)
+    with pytest.raises(UserError, match="without scores by layer"):
+        best_layer({}, ["qaa"], "f1")
 
 
 def test_layer_chosen_on_languages_that_are_left_out(retrieval):
     whole = retrieval("--tasks", "tatoeba", "--layer", "all", folder="whole")["tatoeba"]
-    layer, mean = measure.best_layer(whole["layers"], ["qaa"], "accuracy")
+    layer, mean = best_layer(whole["layers"], ["qaa"], "accuracy")
     chosen = retrieval(
         "--tasks", "tatoeba", "lareqa", "--layer", "all", "--select_on", "tatoeba:qaa", "--center", "language"
     )
@@ -343,7 +345,7 @@ def test_layer_chosen_on_languages_that_are_left_out(retrieval):
 
 def test_layer_chosen_on_a_dev_split(retrieval):
     found = retrieval("--tasks", "bucc", "tatoeba", "--layer", "all", "--select_on", "bucc:dev")
-    layer, mean = measure.best_layer(found["bucc"]["layers"], ["qaa", "qab"], "dev_f1")
+    layer, mean = best_layer(found["bucc"]["layers"], ["qaa", "qab"], "dev_f1")
     for record in found.values():
         # dev is not reported, its languages are
         assert record["layer"] == layer and set(record["scores"]) == {"qaa", "qab"}
@@ -409,7 +411,7 @@ def test_layers_that_cannot_be_chosen(arguments, told, refused, no_embedding):
 
 def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
     how, data_args = SimpleNamespace(report_layer=None, select_on=None), SimpleNamespace()
-    headline, hub = measure.Headline(how, data_args, [0, 1, 2]), Rows("hub")
+    headline, hub = Headline(how, data_args, [0, 1, 2]), Rows("hub")
     headline.held_out = ["cs", "da"]
     assert "de" in headline.reported(get_task("tatoeba"), hub, [])[0]
     assert headline.reported(get_task("tatoeba"), hub, ["swe", "de"])[0] == ["sv", "de"]  # all 112 can be asked for
@@ -576,16 +578,16 @@ def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
     "arguments, told",
     [
         (["--tasks", "tatoeba", "--csls", "0"], "--csls 0: give at least 1"),
-        (["--tasks", "tatoeba", "--csls", "11"], "--csls 11: tatoeba qaa: queries are 10, at least 11"),
-        (["--tasks", "mewslix", "--csls", "11"], "--csls 11: mewslix: candidates are 8, at least 11"),
+        (["--tasks", "tatoeba", "--csls", "11"], "--csls 11: tatoeba qaa has 10 queries, expected at least 11"),
+        (["--tasks", "mewslix", "--csls", "11"], "--csls 11: mewslix has 8 candidates, expected at least 11"),
         (["--tasks", "tatoeba", "--max_eval_samples", "0"], "--max_eval_samples 0: give 1 at least"),
         (
             ["--tasks", "tatoeba", "--max_eval_samples", "1", "--center", "language"],
-            "tatoeba qaa: queries are 1, at least 2",
+            "tatoeba qaa has 1 queries, expected at least 2",
         ),
         (
             ["--tasks", "lareqa", "--max_eval_samples", "1", "--center", "language"],
-            "--center language: lareqa en: queries are 1",
+            "--center language: lareqa en has 1 queries",
         ),
     ],
 )
@@ -640,7 +642,7 @@ def test_the_benchmarks_mean_stands_beside_that_of_more_languages():
         languages = [*benchmark, *map(codes.normalize, more)]
         rows = Dataset.from_dict({"source": ["a", "b"], "target": ["a", "b"]})
         # one hit of two in English order for every language of the benchmark, both for the other
-        found = measure.Found()
+        found = Measurement()
         for language in languages:
             found.answer(task, 0, language, "plain", [0, 0] if language in benchmark else [0, 1], rows)
         measure._finish(found, task, dict.fromkeys(languages, rows))

@@ -6,8 +6,9 @@ import pytest
 from tasks import get_task
 from tasks.rows import Rows
 from xstilts.cli.arguments import DataArguments, RetrievalArguments
-from xstilts.retrieve import measure, together
+from xstilts.retrieve import measure, pools, together
 from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.headline import Headline
 from xstilts.run import processes
 
 
@@ -31,10 +32,10 @@ def test_the_plan_is_what_is_embedded(name, options, tiny_model, tiny_world, tmp
         how.report_layer = None
     encoder, task = Encoder.load(tiny_model, layers="all", max_length=32), get_task(name)
     data, prompts = DataArguments(data_root=str(tiny_world)), {"query": "query: "}
-    headline = measure.Headline(how, data, encoder.layers)
+    headline = Headline(how, data, encoder.layers)
     rows = Rows(tiny_world)
     languages = [language for language in task.languages(rows) if language not in headline.held_out]
-    examples = measure.read(task, rows, languages, how)
+    examples = pools.read(task, rows, languages, how)
     planned, asked = [], []
     monkeypatch.setattr(
         together, "fill_cache", lambda encoder, sentences, folder, desc: planned.append((sentences, desc))

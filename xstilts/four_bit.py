@@ -1,6 +1,6 @@
-"""Reads an encoder whose matrices are stored in 4 bits (magic E5S1): sizes, vocabulary, normaliser, float32 weights.
+"""Read an encoder whose matrices are stored in 4 bits (magic E5S1): sizes, vocabulary, normaliser, float32 weights.
 
-The file, little-endian, its parts one after the other:
+The file is little-endian. Its parts, in order:
 
     magic        4 bytes E5S1, u32 version
     sizes        7 x i32 hidden, layers, heads, inner, vocabulary, positions, token types; f32 layer-norm eps; i32
@@ -47,7 +47,7 @@ class Sizes:
 
     @property
     def tensors(self) -> int:
-        """How many there are: 5 of the embeddings, 16 of each layer."""
+        """The number of tensors: 5 of the embeddings, 16 of each layer."""
         return 5 + 16 * self.layers
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -76,7 +76,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class FourBitEncoder:
-    """What the file holds.
+    """The content of the file.
 
     Attributes:
         sizes: of the encoder.
@@ -96,7 +96,7 @@ class FourBitEncoder:
 
 
 class Cursor:
-    """A place in the file that moves on with each reading, and never past the end."""
+    """A read position in the file. Reading past the end raises a UserError."""
 
     def __init__(self, data: bytes, name: str):
         self.data, self.name, self.at = data, name, 0
@@ -118,14 +118,14 @@ class Cursor:
 
 
 def read(data: bytes, name: str) -> FourBitEncoder:
-    """Return what a file holds, its 4-bit weights as float32.
+    """Return the content of a file, with its 4-bit weights as float32.
 
     Args:
         data: the whole file.
         name: of the file, for errors.
 
     Raises:
-        UserError: it is no such file, is cut off, or its parts do not fit each other.
+        UserError: the file has another format, is cut off, or its parts contradict each other.
     """
     file = Cursor(data, name)
     magic, version = file.numbers("4sI", "first 8 bytes")
@@ -140,12 +140,12 @@ def read(data: bytes, name: str) -> FourBitEncoder:
         or sizes.hidden % sizes.heads
         or block != BLOCK
     ):
-        raise file.wrong(f"no encoder has these sizes: {sizes}, blocks of {block} weights (expected {BLOCK})")
+        raise file.wrong(f"impossible sizes: {sizes}, blocks of {block} weights (expected {BLOCK})")
     pieces, ids = read_vocabulary(file)
     if len(pieces) > sizes.vocabulary:
         raise file.wrong(f"has {len(pieces)} pieces and {sizes.vocabulary} word embeddings")
     replacements = read_replacements(file)
-    eps = float(str(np.float32(eps)))  # the number that was meant: 1e-12, not its nearest float32
+    eps = float(str(np.float32(eps)))  # 1e-12 as written, not the nearest float32
     return FourBitEncoder(sizes, eps, pieces, ids, replacements, read_weights(file, sizes))
 
 
@@ -162,7 +162,7 @@ def read_vocabulary(file: Cursor) -> tuple[list[tuple[str, float]], dict[str, in
         or (np.diff(offsets.astype(np.int64)) < 0).any()
         or not np.isfinite(scores).all()
     ):
-        raise file.wrong(f"the offsets or scores of its {count} pieces are no such numbers")
+        raise file.wrong(f"the offsets or scores of its {count} pieces are invalid")
     try:
         pieces = [
             text[start:end].decode("utf-8")
@@ -190,7 +190,7 @@ def read_replacements(file: Cursor) -> dict[str, str]:
         try:
             found[chr(point)] = "".join(map(chr, file.numbers(f"{count}I", part)))
         except (ValueError, OverflowError) as error:
-            raise file.wrong(f"its normaliser holds {point:#x} or a replacement that is no code point") from error
+            raise file.wrong(f"its normaliser holds {point:#x} or a replacement that is not a code point") from error
     if len(found) != entries or file.at - begin != length:
         raise file.wrong(
             f"its normaliser has {len(found)} entries in {file.at - begin} bytes; expected {entries} in {length}"
@@ -203,14 +203,17 @@ def read_weights(file: Cursor, sizes: Sizes) -> dict[str, np.ndarray]:
     (entries,) = file.numbers("i", "directory")
     if entries != sizes.tensors:
         raise file.wrong(f"its directory has {entries} tensors, expected {sizes.tensors}")
-    shapes, directory = sizes.shapes(), {}
+    shapes = sizes.shapes()
+    directory: dict[str, tuple[int, int, int, int]] = {}
     for _ in range(entries):
         (length,) = file.numbers("H", "directory")
         name = file.bytes(length, "directory").decode("utf-8", "replace")
-        directory[name] = file.numbers("BIQQ", "directory")
-    if odd := sorted(directory.keys() ^ shapes.keys()):  # one that is there twice leaves another out
+        kind, elements, offset, size = file.numbers("BIQQ", "directory")
+        directory[name] = kind, elements, offset, size
+    if mismatches := sorted(directory.keys() ^ shapes.keys()):  # a repeated name leaves one out
         raise file.wrong(
-            f"its directory {'names' if odd[0] in directory else 'lacks'} tensor {odd[0]!r}; expected one each of: "
+            f"its directory {'names' if mismatches[0] in directory else 'lacks'} tensor {mismatches[0]!r}; expected "
+            "one each of: "
             f"{', '.join(list(shapes)[:6])}, ..."
         )
     return {name: read_tensor(file, name, *directory[name], shape) for name, shape in shapes.items()}
@@ -242,6 +245,6 @@ def dequantise(blocks: np.ndarray) -> np.ndarray:
     weights[:, : BLOCK // 2] = blocks["halves"] & 15
     weights[:, BLOCK // 2 :] = blocks["halves"] >> 4
     weights -= 8
-    with np.errstate(invalid="ignore"):  # a scale that is no number: found by whoever reads the tensor
+    with np.errstate(invalid="ignore"):  # read_tensor checks for a scale that is NaN
         weights *= blocks["scale"].astype(np.float32)[:, None]
     return weights.ravel()

@@ -1,4 +1,4 @@
-"""`make plan`: what of a matrix is done, and how long the rest takes by what its like took.
+"""`make plan`: count the finished runs of a matrix and estimate the time of the rest from similar runs.
 
 python -m xstilts.plan --runs_dir runs/world --arms none mnli --tasks xnli tatoeba --seeds 0 1 --model
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,32 +18,34 @@ from xstilts.run.record import FILE_NAME, Record, is_there
 
 
 def grid_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which runs a matrix has, see `stamps_of`."""
-    parser.add_argument("--runs_dir", type=Path, required=True, help="the matrix' folder")
+    """Add the arguments that define the runs of a matrix, see `stamps_of`."""
+    parser.add_argument("--runs_dir", type=Path, required=True, help="folder of the matrix")
     parser.add_argument("--arms", nargs="+", required=True)
     parser.add_argument("--tasks", nargs="*", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
     parser.add_argument(
-        "--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have others"
+        "--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have other seeds"
     )
     parser.add_argument("--model", action="store_true", help="the matrix trains the model that its arms start from")
 
 
-def stamps_of(given: argparse.Namespace) -> list[Path]:
-    """The results.json of every run of the matrix, done or not: the model, each phase 2, the cells."""
-    of = read_seeds_of(given.seeds_of)
-    seeds = [given.runs_dir / arm / f"seed{seed}" for arm in given.arms for seed in of.get(arm, given.seeds)]
-    folders = [given.runs_dir / "model"] if given.model else []
+def stamps_of(arguments: argparse.Namespace) -> list[Path]:
+    """Return the results.json path of every run, finished or not: the model, each phase 2, the cells."""
+    of = read_seeds_of(arguments.seeds_of)
+    seeds = [
+        arguments.runs_dir / arm / f"seed{seed}" for arm in arguments.arms for seed in of.get(arm, arguments.seeds)
+    ]
+    folders = [arguments.runs_dir / "model"] if arguments.model else []
     folders += [folder for folder in seeds if folder.parent.name != PLAIN]
-    folders += [folder / task for folder in seeds for task in given.tasks]
+    folders += [folder / task for folder in seeds for task in arguments.tasks]
     return [folder / FILE_NAME for folder in folders]
 
 
 def read_seeds_of(words: Sequence[str]) -> dict[str, list[int]]:
-    """{arm: its seeds}, of words ARM=SEED,SEED,...
+    """Return {arm: its seeds} from words ARM=SEED,SEED,...
 
     Raises:
-        UserError: a word of another form.
+        UserError: a word has another form.
     """
     for word in words:
         if not re.fullmatch(r"[^=]+=\d+(,\d+)*", word):
@@ -57,7 +58,7 @@ class Group:
     """The runs of one kind: a task's cells, or one arm's trainings, over seeds."""
 
     total: int = 0
-    seconds: list[float] = field(default_factory=list)  # of those that are done
+    seconds: list[float] = field(default_factory=list)  # of the finished runs
     unreadable: list[str] = field(default_factory=list)
 
     @property
@@ -66,14 +67,14 @@ class Group:
 
     @property
     def estimate(self) -> float | None:
-        """Seconds of work that are left, by the mean of those measured; None without any."""
+        """Seconds of work left, by the mean of the finished runs; None if there are none."""
         return self.left * sum(self.seconds) / len(self.seconds) if self.seconds else None
 
 
 def groups(stamps: Sequence[Path]) -> dict[str, Group]:
-    """{kind: its runs}, in the order of `stamps`, the results.json files that a whole matrix has.
+    """Return {kind: its runs} in the order of `stamps`, the results.json files of a complete matrix.
 
-    A cell is of the kind of its task, <arm>/seed<k>/results.json of "phase 2: <arm>", any other of its folder's name.
+    The kind of a cell is its task, of <arm>/seed<k>/results.json "phase 2: <arm>", of any other run its folder's name.
     """
     found: dict[str, Group] = {}
     for stamp in stamps:
@@ -90,14 +91,14 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
 
 
 def report(stamps: Sequence[Path], jobs: int = 1) -> str:
-    """The plan as text: a line for each kind, then what is left in all, and from how many runs that was estimated."""
+    """Return the plan as text: a line for each kind, then the runs left and the number of runs behind the estimate."""
     found = groups(stamps)
     width = max([len("run"), *map(len, found)])
     lines = [f"{'run':<{width}}  done      mean    left"]
     for kind, group in found.items():
         mean = span(sum(group.seconds) / len(group.seconds)) if group.seconds else "-"
-        left = "-" if not group.left else "unknown" if group.estimate is None else span(group.estimate)
-        lines.append(f"{kind:<{width}}  {f'{len(group.seconds)}/{group.total}':<7}{mean:>7} {left:>7}")
+        remaining = "-" if not group.left else "unknown" if group.estimate is None else span(group.estimate)
+        lines.append(f"{kind:<{width}}  {f'{len(group.seconds)}/{group.total}':<7}{mean:>7} {remaining:>7}")
     known = sum(group.estimate or 0 for group in found.values())
     unknown = sum(group.left for group in found.values() if group.estimate is None)
     measured = sum(len(group.seconds) for group in found.values())
@@ -105,17 +106,17 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     lines.append(f"\n{measured} of {len(stamps)} runs are done, {left} are left.")
     if left > unknown:
         lines.append(
-            f"The {left - unknown} of a kind that was measured: {span(known)} of work, {span(known / jobs)} with "
-            f"{jobs} at a time (from {measured} measured; training and measuring only, not starting)."
+            f"Estimate for {left - unknown} of them: {span(known)} of work, {span(known / jobs)} with {jobs} at a "
+            f"time (from {measured} finished runs; without start-up time)."
         )
     if unknown:
-        lines.append(f"{unknown} are of a kind of which none is done: nothing can be said of them.")
+        lines.append(f"No estimate for {unknown}: no run of their kind is finished.")
     lines += [f"Unreadable: {problem}" for group in found.values() for problem in group.unreadable]
     return "\n".join(lines)
 
 
 def span(seconds: float) -> str:
-    """12 s, 3.5 min or 7.1 h."""
+    """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
     return (
         f"{seconds:.0f} s"
         if seconds < 100
@@ -126,14 +127,15 @@ def span(seconds: float) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Print the plan."""
     parser = argparse.ArgumentParser(prog="python -m xstilts.plan", description=__doc__.split("\n")[0])
     grid_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
-    given = parse_tool(parser, argv)
-    if given.jobs < 1:
-        parser.error(f"--jobs {given.jobs}: give 1 at least")
-    print(report(stamps_of(given), given.jobs))
+    arguments = parse_tool(parser, argv)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs {arguments.jobs}: give at least 1")
+    print(report(stamps_of(arguments), arguments.jobs))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

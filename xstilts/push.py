@@ -1,8 +1,8 @@
-"""`make push`: every finished checkpoint of a matrix to its own repository on the Hub, and a card that lists them.
+"""`make push`: push every finished checkpoint of a matrix to its own Hub repository, and a card that lists them.
 
     python -m xstilts.push --hub my-name --runs_dir runs/world --arms none mnli --tasks xnli --seeds 0 1 --model
 
-Files that the Hub has already are not sent again, so the same command sends what an earlier one could not.
+Files that the Hub already has are not sent again, so repeat the command to send what failed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from xstilts.run.record import FILE_NAME, Record, is_there
 
 
 def repository(hub: str, matrix: str, record: Record) -> str:
-    """The name of a checkpoint's repository: hub/matrix-arm-seed0, of a target hub/matrix-arm-seed0-task.
+    """Return the repository of a checkpoint: hub/matrix-arm-seed0, for a target task hub/matrix-arm-seed0-task.
 
-    "+" in the name of an arm, which the Hub does not take, is written "-plus-".
+    The Hub does not allow "+", so "+" in the name of an arm becomes "-plus-".
     """
     name = f"{matrix}-{record.arm}-seed{record.seed}" + (f"-{record.task}" if record.phase == "target" else "")
     return f"{hub}/{name.replace('+', '-plus-')}"
 
 
 def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = False) -> list[str]:
-    """Pushes every checkpoint among `folders`, then the card hub/matrix. Returns the errors, [] if there were none.
+    """Push every checkpoint among `folders`, then the card hub/matrix. Return the error messages.
 
-    One that fails does not stop the others. Folders without results.json (not finished) or weights are passed over.
+    An error does not stop the others. Folders without results.json (not finished) or without weights are skipped.
     """
     pushed, errors = {}, []
     for folder in folders:
@@ -61,10 +61,16 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
 
 
 def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> None:
-    """Pushes the card that lists `pushed`, {repository: record}, in a repository without weights.
+    """Push the card that lists the pushed checkpoints to a repository without weights.
+
+    Args:
+        repo: repository of the card.
+        pushed: {repository: record}.
+        failed: checkpoints that could not be pushed.
+        private: create the repository as private.
 
     Raises:
-        UserError: the Hub refused.
+        UserError: the Hub refused the card.
     """
     from huggingface_hub import ModelCardData
 
@@ -99,18 +105,18 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 if anything was not pushed, each with a line on stderr."""
+    """Return the exit status: 0, or 2 if a push failed, with a line on stderr for each."""
     parser = argparse.ArgumentParser(prog="python -m xstilts.push", description=__doc__.split("\n")[0])
     plan.grid_arguments(parser)
     parser.add_argument("--hub", required=True, help="namespace on the Hub: your name or an organisation's")
     parser.add_argument(
-        "--matrix", help="name of the matrix, with which the repositories' names begin; default: its folder's"
+        "--matrix", help="name of the matrix, the beginning of every repository name; default: name of its folder"
     )
     parser.add_argument("--private", action="store_true", help="create the repositories as private")
-    given = parse_tool(parser, argv)
+    arguments = parse_tool(parser, argv)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    matrix = given.matrix or given.runs_dir.resolve().name
-    errors = push_all(given.hub, matrix, [stamp.parent for stamp in plan.stamps_of(given)], given.private)
+    matrix = arguments.matrix or arguments.runs_dir.resolve().name
+    errors = push_all(arguments.hub, matrix, [stamp.parent for stamp in plan.stamps_of(arguments)], arguments.private)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     return 2 if errors else 0

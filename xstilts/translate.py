@@ -1,4 +1,4 @@
-"""Machine-translates a task's English train rows with any seq2seq checkpoint; answers of questions keep their place.
+"""Machine-translate the English train rows of a task with any seq2seq checkpoint; answers keep their offsets.
 
     python -m xstilts.translate --model facebook/nllb-200-distilled-600M --task squad --languages de sw \\
         --output_root data/mt --language_codes en=eng_Latn de=deu_Latn sw=swh_Latn
@@ -9,8 +9,8 @@
 
 Writes `<output_root>/<id>/<config>/<split>.parquet` where the Hub has (or would have) such rows, in its columns, for
 --translations of the training scripts, and a note of what made them beside it. Sentences are translated one by one,
-equal ones once. The sentence with the answer has marks around it; where the marks do not come back whole the row is
-lost, left out and counted. Stopped at any time, the same command goes on.
+equal ones once. Marks stand around an answer; if the translation loses them, the row is left out and counted. If the
+command was stopped, run it again: it continues.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import functools
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
@@ -29,10 +31,18 @@ from xstilts.cli.arguments import parse, refuse_unused
 from xstilts.errors import UserError, first_line
 from xstilts.run.endings import command
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tasks.base import Task
+    from tasks.rows import Rows
+
 MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
-NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # nothing stands between two sentences
-ROWS = 1000  # in a part: what is lost at most when the command is stopped
-LENGTH = 512  # tokens a model is given at most, where its tokenizer does not say
+NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # no blank between two sentences
+ROWS = 1000  # of a part: the most that is lost when the command stops
+LENGTH = 512  # maximum input in tokens, if the tokenizer has no lower limit
+
+Parts = list[tuple[str, tuple[str, str] | None]]  # (sentence, the marks around the answer in it)
 
 logger = logging.getLogger("xstilts")
 
@@ -127,8 +137,8 @@ def refuse_foreign(root: Path) -> None:
             )
 
 
-def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
-    """(folder, config, file) of a task's train rows in a language, or of its English ones there and back.
+def place(task: Task, language: str, roundtrip: bool, rows: Rows) -> tuple[str, str, str]:
+    """Return (folder, config, file) of a task's train rows in a language, or of its English rows translated and back.
 
     Raises:
         UserError: the task has no place for them, or the language is English.
@@ -154,8 +164,8 @@ def place(task, language: str, roundtrip: bool, rows) -> tuple[str, str, str]:
 
 
 @functools.cache
-def load(name: str, revision: str, dtype: str):
-    """(model, tokenizer) of a checkpoint, on the GPU if there is one; once for all languages.
+def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
+    """Return (model, tokenizer) of a checkpoint, on the GPU if there is one. Cached: all languages share it.
 
     Raises:
         UserError: it does not load as a seq2seq model.
@@ -173,13 +183,13 @@ def load(name: str, revision: str, dtype: str):
 
 
 class Translator:
-    """`translator(texts)`: their translations in order, and how many had to be stopped before their end.
+    """A translator of one pair of languages: `translator(texts)` returns (translations, number of unfinished ones).
 
     Raises:
         UserError: the checkpoint does not load, or does not know a language by this code.
     """
 
-    def __init__(self, how, name: str, source: str, target: str):
+    def __init__(self, how: TranslateArguments, name: str, source: str, target: str) -> None:
         self.model, self.tokenizer = load(name, how.model_revision, how.dtype)
         self.how = how
         self.source, self.options = language_options(self.tokenizer, source, target, how.language_codes)
@@ -187,6 +197,7 @@ class Translator:
         self.limit = min(self.tokenizer.model_max_length, LENGTH)
 
     def fits(self, text: str) -> bool:
+        """Return whether the model takes the whole text."""
         return len(self.tokenizer(self.prefix + text)["input_ids"]) <= self.limit
 
     def __call__(self, texts: list[str]) -> tuple[list[str], int]:
@@ -218,12 +229,12 @@ class Translator:
 
 
 def named_languages(pairs: list[str]) -> dict[str, str]:
-    """{our code: the model's} of --language_codes.
+    """Return {our code: the model's code} from --language_codes.
 
     Raises:
-        UserError: one is not of the form ours=theirs, or a language is named twice.
+        UserError: a word has another form than ours=theirs, or a language is repeated.
     """
-    names = {}
+    names: dict[str, str] = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")
         if not equals or not theirs:
@@ -235,9 +246,10 @@ def named_languages(pairs: list[str]) -> dict[str, str]:
     return names
 
 
-def language_options(tokenizer, source: str, target: str, given: list[str]) -> tuple[str | None, dict[str, int]]:
-    """What the tokenizer is to call the source, and what `generate` has to be told of the target; (None, {}) for
-    models of one pair.
+def language_options(tokenizer: Any, source: str, target: str, given: list[str]) -> tuple[str | None, dict[str, int]]:
+    """Return (the tokenizer's name of the source, arguments of `generate` for the target).
+
+    A model of one pair of languages needs neither: (None, {}).
 
     Raises:
         UserError: the model has no such language.
@@ -260,8 +272,7 @@ def language_options(tokenizer, source: str, target: str, given: list[str]) -> t
             ids[code] = None
         if ids[code] in (None, tokenizer.unk_token_id):
             raise UserError(
-                f"--language_codes: the model does not know {code} as {name!r}; say what it calls it, e.g. "
-                f"{code}=deu_Latn."
+                f"--language_codes: the model does not know {code} as {name!r}; give its code, e.g. {code}=deu_Latn."
             )
     return names.get(source, source), {"forced_bos_token_id": ids[target]}
 
@@ -269,8 +280,16 @@ def language_options(tokenizer, source: str, target: str, given: list[str]) -> t
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 
-def write(task, english, source: list[dict], language: str, ways: list[Translator], how, path: Path) -> None:
-    """Translates part by part, then writes the whole file and, before it, its note.
+def write(
+    task: Task,
+    english: Dataset,
+    source: list[dict],
+    language: str,
+    ways: list[Translator],
+    how: TranslateArguments,
+    path: Path,
+) -> None:
+    """Translate part by part, then write the note and the whole file.
 
     Raises:
         UserError: the file, or parts of it, were made with other settings.
@@ -295,7 +314,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
         "language_codes": how.language_codes,
     }
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
-    # the note may be of rows that somebody else translated
+    # the note may be from another user's translation
     begun = note if note.is_file() else parts / "settings.json"
     unknown = f"so nobody knows how {path} was made. Delete both, or give another --output_root."
     if begun.is_file():
@@ -307,7 +326,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
                 f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it."
             )
         if path.is_file():
-            return logger.info("%s is there; nothing to do.", path)
+            return logger.info("%s is there already; nothing to do.", path)
     write_text(parts / "settings.json", json.dumps(made_by, indent=1))
     counts = {"lost": 0, "stopped": 0}
     with tqdm(total=len(english), desc=f"{task.name} {language}", unit=" rows") as bar:
@@ -319,7 +338,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
                 with open(f"{part}.tmp", "wb") as stream:  # an open file: the libraries read some paths as addresses
                     done.to_parquet(stream)
                 Path(f"{part}.tmp").rename(part)
-                write_text(count, json.dumps(found))  # last: a part with its count is whole
+                write_text(count, json.dumps(found))  # written last: a part with a count is complete
             counted = read_note(count, unknown)
             if counted.keys() != counts.keys() or not all(type(n) is int and n >= 0 for n in counted.values()):
                 raise UserError(f"{count} does not hold the numbers {', '.join(counts)}, {unknown}")
@@ -335,7 +354,7 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
             "--output_root."
         ) from error
     if not len(whole):
-        raise UserError(f"{path}: no row came through; all {len(english)} lost the marks around their answer.")
+        raise UserError(f"{path}: no row was kept: all {len(english)} lost the marks around their answer.")
     write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
     with open(f"{path}.tmp", "wb") as stream:
         pq.write_table(whole, stream)
@@ -349,25 +368,26 @@ def write(task, english, source: list[dict], language: str, ways: list[Translato
     )
 
 
-def translate(task, examples, ways: list[Translator], language: str):
-    """(rows in the source's columns, {lost: rows, stopped: sentences})."""
+def translate(task: Task, examples: Dataset, ways: list[Translator], language: str) -> tuple[Dataset, dict[str, int]]:
+    """Return (rows in the source's columns, {"lost": rows, "stopped": sentences})."""
     texts = task.text_columns
-    pieces, wanted = [], {}  # each row's texts as lists of sentences; the sentences, once each
+    pieces: list[dict[str, Parts | None]] = []  # the sentences of each row's texts
+    distinct: dict[str, None] = {}  # every sentence once, in order
     for row in examples:
         places = task.places(row)
         cut = {column: sentences(row[column], places.get(column), ways[0].fits) for column in texts}
         pieces.append(cut)
-        wanted |= dict.fromkeys(text for column in cut.values() if column for text, _ in column)
-    done, stopped = list(wanted), 0
+        distinct |= dict.fromkeys(text for parts in cut.values() if parts for text, _ in parts)
+    done, stopped = list(distinct), 0
     for way in ways:
         done, more = way(done)
         stopped += more
-    translated = dict(zip(wanted, done, strict=True))
+    translated = dict(zip(distinct, done, strict=True))
     blank = "" if language in NO_BLANKS and len(ways) == 1 else " "
     columns: dict[str, list] = {name: [] for name in examples.column_names}
     for row, cut in zip(examples, pieces, strict=True):
-        found = {column: joined(cut[column], translated, blank) for column in texts}
-        if None in found.values():
+        found = {column: text for column in texts if (text := joined(cut[column], translated, blank)) is not None}
+        if len(found) < len(texts):
             continue
         new = row | {column: text for column, (text, _) in found.items()}
         new = task.replaced(new, {column: answers for column, (_, answers) in found.items()})
@@ -377,11 +397,11 @@ def translate(task, examples, ways: list[Translator], language: str):
     return task.to_rows(kept), {"lost": len(examples) - len(kept), "stopped": stopped}
 
 
-def sentences(text: str, answer: tuple[int, int] | None, fits) -> list[tuple[str, tuple[str, str] | None]] | None:
-    """The sentences of a text as [(sentence, its marks or None)]; None if the answer cannot be marked.
+def sentences(text: str, answer: tuple[int, int] | None, fits: Callable[[str], bool]) -> Parts | None:
+    """Return the sentences of a text as [(sentence, its marks or None)]; None if the answer cannot be marked.
 
-    The (first) answer's sentence, or sentences, are one, with marks around the answer. One that is too long for the
-    model is cut at blanks, but for the answer's, which cannot be.
+    The sentences that hold the (first) answer become one, with marks around the answer. A sentence that is too long
+    for the model is cut at blanks, except the one with the answer.
     """
     spans = sentence_spans(text)
     if answer is None:
@@ -402,8 +422,8 @@ def sentences(text: str, answer: tuple[int, int] | None, fits) -> list[tuple[str
     return [*before, (marked, marks), *after]
 
 
-def fitting(text: str, fits) -> list[str]:
-    """The text, or pieces of it cut at the blank nearest the middle, each short enough for the model."""
+def fitting(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Return the text, or pieces of it cut at the blank nearest the middle, each short enough for the model."""
     middle = len(text) // 2
     blanks = [i for i, letter in enumerate(text) if letter.isspace()]
     if not blanks or fits(text):
@@ -412,8 +432,8 @@ def fitting(text: str, fits) -> list[str]:
     return [part for half in (text[:at], text[at + 1 :]) if half.strip() for part in fitting(half, fits)]
 
 
-def joined(parts, translated: dict[str, str], blank: str) -> tuple[str, list[tuple[int, str]]] | None:
-    """(the translated text, [(start, answer)]), or None if an answer was lost."""
+def joined(parts: Parts | None, translated: dict[str, str], blank: str) -> tuple[str, list[tuple[int, str]]] | None:
+    """Return (the translated text, [(start, answer)]), or None if an answer was lost."""
     if parts is None:
         return None
     text, answers = "", []
@@ -431,7 +451,7 @@ def joined(parts, translated: dict[str, str], blank: str) -> tuple[str, list[tup
 
 
 def unmarked(text: str, marks: tuple[str, str]) -> tuple[str, str, str] | None:
-    """(before, answer, after) of a text without its marks; None if they did not come back, one each and in order."""
+    """Return (before, answer, after) without the marks; None unless each mark occurs once, in order."""
     opened, closed = marks
     if text.count(opened) != 1 or text.count(closed) != 1 or text.index(closed) < text.index(opened):
         return None

@@ -1,68 +1,30 @@
-"""English or multilingual phase 2: the contrasts between arms that `make question` asks for, computed from files.
+"""The contrasts between arms that a question asks for (`xstilts.report.spec`), computed from the files of a matrix.
 
-What is compared stands in a YAML file (recipes/question/*.yaml), fixed before looking:
-
-    task: tatoeba
-    families:                        # one phase-2 task each: {role: arm}. E, its English arm, is what the others are
-    held against
-      nli: {E: xnli, M: xnli+multilingual, shuffled: xnli+shuffled}
-    primary: {family: nli, role: M}  # the one contrast that is not corrected for being one of several: M - E on unseen
-    languages select_languages: [cs, da]       # the layer is chosen on these, with `none` and the E arms alone; they
-    are never reported fixed_layer: 14                  # optional second read-out, given beforehand; without
-    select_languages the only one margin: 1.0                      # points within which two arms count as equivalent
-    coverage: xlmr                   # optional: a list of tasks/coverage.py; seen and unseen are then split by it, too
-    curve: {topic: [E, M4, M16]}     # optional: roles of a family that differ in their number of languages, drawn
-    against it
-
-Read are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, ...),
-query (an id) and value (0 to 1, of that query alone). Nothing is averaged over a gap: a contrast whose two arms differ
-in seeds, languages or query ids is not computed, and says why.
+The files are results.json of every cell and, beside it, hits.parquet: language, layer, variant (plain, centered, ...),
+query (an id) and value (0 to 1, of that query alone). Nothing is averaged over a gap: a contrast whose arms differ in
+seeds, languages or query ids is not computed, and says why.
 """
 
 import math
-import re
-import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tasks import TASKS, get_task
-from tasks.coverage import COVERAGE, covered
-from xstilts.cli import user_files
-from xstilts.cli.words import unknown
+from tasks.coverage import covered
 from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.hits import VARIANTS, Hits, ReadOut
-from xstilts.report.matrix import PLAIN, Matrix, fingerprints
+from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.reading import fingerprints
+from xstilts.report.spec import ENGLISH, Spec
 from xstilts.run.record import Record
 
-ENGLISH = "E"
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
 COVERED, NOT_COVERED = "covered", "not covered"  # by pretraining
 NOT_COMPUTED = "not computed"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is asked, see the module's docstring."""
-
-    families: dict[str, dict[str, str]]
-    primary: tuple[str, str]
-    task: str = "tatoeba"
-    select_languages: tuple[str, ...] = ()
-    fixed_layer: int | None = None
-    margin: float = statistics.MARGIN
-    coverage: str | None = None
-    curve: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def arms(self) -> list[str]:
-        """Every arm named, `none` first."""
-        return list(dict.fromkeys([PLAIN, *(arm for roles in self.families.values() for arm in roles.values())]))
 
 
 @dataclass(frozen=True)
@@ -96,11 +58,18 @@ class Contrast:
     readout: ReadOut
     primary: bool = False
     found: statistics.Estimate | None = None
-    means: tuple[float, float] | None = None
+    means: tuple[float, float] = (math.nan, math.nan)
     p: float | None = None
     doubts: list[str] = field(default_factory=list)
     verdict: str = ""
     why: str = ""
+
+    @property
+    def estimate(self) -> statistics.Estimate:
+        """`found` of a contrast that was computed."""
+        if self.found is None:
+            raise ValueError(f"{self.family} {self.name}: not computed")
+        return self.found
 
     @property
     def name(self) -> str:
@@ -130,103 +99,8 @@ class Question:
         return next(contrast for contrast in self.contrasts if contrast.primary)
 
 
-def read_spec(path: str | Path) -> Spec:
-    """Returns the question in a YAML file.
-
-    Raises:
-        UserError: naming the file and the key that is missing, unknown or of the wrong kind.
-    """
-    values = user_files.read_yaml(path, "--question")
-    values.pop("description", None)
-    known = set(Spec.__dataclass_fields__)
-    for key in values:
-        if key not in known:
-            raise UserError(f"--question {path}: {str(unknown(str(key), known)).replace('--', '')}")
-    missing = [key for key in ("families", "primary") if values.get(key) is None]
-    if missing:
-        raise UserError(
-            f"--question {path}: {', '.join(missing)} missing, see recipes/question for what it looks like."
-        )
-    for key, (fits, expected) in _SHAPES.items():
-        if values.get(key) is not None and not fits(values[key]):
-            raise UserError(f"--question {path}: {key} is {reprlib.repr(values[key])}, expected {expected}.")
-    families, primary = values["families"], values["primary"]
-    if primary["role"] == ENGLISH or primary["role"] not in families.get(primary["family"], {}):
-        have = "; ".join(
-            f"{name}: {', '.join(role for role in roles if role != ENGLISH)}" for name, roles in families.items()
-        )
-        raise UserError(
-            f"--question {path}: primary is {primary['family']} {primary['role']}, no family's role. There are {have}."
-        )
-    if not values.get("select_languages") and values.get("fixed_layer") is None:
-        raise UserError(f"--question {path}: give select_languages, to choose the layer on, or a fixed_layer.")
-    for family, roles in (values.get("curve") or {}).items():
-        absent = [role for role in roles if role not in families.get(family, {})]
-        if absent:
-            raise UserError(f"--question {path}: curve names {family} {' '.join(absent)}, no family's role.")
-    given = {key: value for key, value in values.items() if value is not None}
-    given |= {key: kind(given[key]) for key, kind in (("fixed_layer", int), ("margin", float)) if key in given}
-    return Spec(
-        **given
-        | {
-            "primary": (primary["family"], primary["role"]),
-            "select_languages": tuple(given.get("select_languages", ())),
-        }
-    )
-
-
-def _is_roles(roles: Any) -> bool:
-    return (
-        isinstance(roles, dict)
-        and ENGLISH in roles
-        and all(isinstance(text, str) for text in (*roles, *roles.values()))
-    )
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_margin(value: Any) -> bool:
-    try:
-        return 0 < float(value) < math.inf
-    except (TypeError, ValueError):
-        return False
-
-
-_SHAPES = {  # key of the file -> (whether a value fits, what is expected)
-    "task": (lambda value: isinstance(value, str), "a retrieval task's name"),
-    "families": (
-        lambda value: (
-            isinstance(value, dict) and value and all(map(_is_text, value)) and all(map(_is_roles, value.values()))
-        ),
-        "lines `name: {E: arm, M: arm, ...}`, each with its English arm E",
-    ),
-    "primary": (
-        lambda value: (
-            isinstance(value, dict) and set(value) == {"family", "role"} and all(map(_is_text, value.values()))
-        ),
-        "{family: ..., role: ...}",
-    ),
-    "select_languages": (
-        lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
-        "a list of language codes",
-    ),
-    "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
-    "margin": (_is_margin, "points above 0"),
-    "coverage": (lambda value: value in list(COVERAGE), f"one of: {', '.join(COVERAGE)}"),
-    "curve": (
-        lambda value: (
-            isinstance(value, dict)
-            and all(isinstance(roles, list) and roles and all(map(_is_text, roles)) for roles in value.values())
-        ),
-        "lines `family: [role, role, ...]`",
-    ),
-}
-
-
 def ask(matrix: Matrix, spec: Spec) -> Question:
-    """Returns every contrast of the question, computed from the files of the matrix.
+    """Return every contrast of the question, computed from the files of the matrix.
 
     Raises:
         UserError: when the task was not run at all, or the layer cannot be chosen as asked.
@@ -287,7 +161,7 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
 
 
 def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
-    """Returns {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
+    """Return {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
     without a list.
 
     Args:
@@ -308,7 +182,7 @@ def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, 
 
 
 def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, str, dict[int, float]]:
-    """Returns (layer, how it came about, {layer: mean score on select_languages}).
+    """Return (layer, how it came about, {layer: mean score on select_languages}).
 
     The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
     lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is no
@@ -324,6 +198,8 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
             f"{', '.join(map(str, sorted(scored)))}."
         )
     if not spec.select_languages:
+        if spec.fixed_layer is None:
+            raise UserError("--question: give select_languages, to choose the layer on, or a fixed_layer.")
         return spec.fixed_layer, "given beforehand", {}
     arms = list(dict.fromkeys([PLAIN, *(roles[ENGLISH] for roles in spec.families.values())]))
     used = {(arm, seed): record for (arm, seed), record in cells.items() if arm in arms}
@@ -363,7 +239,7 @@ def _has(cells: Mapping, layer: int, metric: str) -> bool:
 def _family(
     name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]
 ) -> Family:
-    """Returns the family with its languages: seen is what any of its arms trained the task on.
+    """Return the family with its languages: seen is what any of its arms trained the task on.
 
     Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
     """
@@ -402,22 +278,22 @@ def _family(
 
 
 def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -> Iterable[Contrast]:
-    """Yields what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
+    """Yield what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
     none.
 
     Sets without a language are left out, but for the primary contrast, whose absence is to be told.
     """
     pairs = [(role, ENGLISH) for role in family.arms if role != ENGLISH] + ([(ENGLISH, PLAIN)] if judged else [])
     for roles in pairs:
-        arms = tuple(PLAIN if role == PLAIN else family.arms[role] for role in roles)
+        treated, baseline = (PLAIN if role == PLAIN else family.arms[role] for role in roles)
         for kind, languages in ((UNSEEN, family.unseen), (SEEN, family.seen)):
             primary = judged and kind == UNSEEN and (family.name, roles[0]) == spec.primary
             if languages or primary:
-                yield Contrast(family.name, roles, arms, kind, languages, readout, primary)
+                yield Contrast(family.name, roles, (treated, baseline), kind, languages, readout, primary)
 
 
 def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
-    """Fills in `found` and `means`, or `why`."""
+    """Fill in `found` and `means`, or `why`."""
     treated, baseline = contrast.arms
     common = hits.matrix.common_seeds(*contrast.arms)
     seeds = {arm: sorted(seed for one, seed in cells if one == arm and seed in common) for arm in contrast.arms}
@@ -432,10 +308,11 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         if len({tuple(fingerprints(cells[arm, seed])) for arm in contrast.arms for seed in seeds[arm]}) > 1:
             raise UserError("the arms were measured on different rows: run them on the same data")
         both = [[hits.of(arm, seed, contrast.readout) for seed in seeds[arm]] for arm in contrast.arms]
-        contrast.means = tuple(
+        of_treated, of_baseline = (
             float(np.mean([[100 * run[lang].mean() for lang in contrast.languages] for run in runs]))
             for runs in _checked(both, contrast, seeds[treated])
         )
+        contrast.means = of_treated, of_baseline
         differences = {
             language: 100
             * (np.array([run[language] for run in both[0]]) - np.array([run[language] for run in both[1]]))
@@ -453,7 +330,7 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
 
 
 def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
-    """Returns what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
+    """Return what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
     stand apart.
 
     A seed is left out that both arms are to have, or of which there is a folder though no arm is to have it, but that
@@ -470,8 +347,8 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
             "at chance in": failed.intersection(seeds),
         }
         found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
-    if contrast.found.apart is not None:
-        found.append(f"seed {seeds[contrast.found.apart]} stands apart")
+    if contrast.estimate.apart is not None:
+        found.append(f"seed {seeds[contrast.estimate.apart]} stands apart")
     return found
 
 
@@ -483,7 +360,7 @@ def _failed(record: Record) -> bool:
 def _checked(
     both: list[list[dict[str, pd.Series]]], contrast: Contrast, seeds: list[int]
 ) -> list[list[dict[str, pd.Series]]]:
-    """Returns `both`, the runs of the two arms, if every one has every language and the same query ids in it."""
+    """Return `both`, the runs of the two arms, if every one has every language and the same query ids in it."""
     for language in contrast.languages:
         usual: pd.Index | None = None
         for arm, runs in zip(contrast.arms, both, strict=True):
@@ -520,7 +397,7 @@ def _are_shared(task: str, ids: Mapping[str, pd.Index]) -> bool:
 
 
 def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
-    """Passes the verdicts: the primary on its own p-value, the others Holm-adjusted.
+    """Pass the verdicts: the primary on its own p-value, the others Holm-adjusted.
 
     Corrected together are the contrasts of one family on one set of languages, which answer one question: what the
     ways to train on this task do for languages unseen (or seen).
@@ -532,7 +409,7 @@ def _judge(contrasts: Iterable[Contrast], spec: Spec) -> None:
             if not contrast.primary:
                 groups.setdefault((contrast.family, contrast.kind), []).append(contrast)
     for group in groups.values():
-        for contrast, p in zip(group, statistics.holm([c.p for c in group]), strict=True):
+        for contrast, p in zip(group, statistics.holm([c.p for c in group if c.p is not None]), strict=True):
             contrast.p = p
     for contrast in contrasts:
         if contrast.found:

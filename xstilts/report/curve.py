@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from tasks.coverage import covered
 from xstilts.report import plots, statistics
+from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.page import Cell, Table
 
 if TYPE_CHECKING:
     from xstilts.report.contrasts import Family, Question
 
 
 def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
-    """Returns {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
+    """Return {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
     and seen."""
     inside = question.spec.coverage
     unseen = (
@@ -33,7 +34,7 @@ def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
 
 
 def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[float]:
-    """Returns the mean score over the languages at the question's read-out, one for each seed that has all of them,
+    """Return the mean score over the languages at the question's read-out, one for each seed that has all of them,
     0-100."""
     found = []
     for (one, task, _), record in sorted(question.matrix.records.items()):
@@ -44,7 +45,7 @@ def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[flo
 
 
 def trained_languages(matrix: Matrix, arm: str) -> int | None:
-    """Returns how many languages the arm's phase 2 trained its task on, None where its results do not say."""
+    """Return how many languages the arm's phase 2 trained its task on, None where its results do not say."""
     found = {
         len(languages)
         for path, record in matrix.trainings
@@ -55,7 +56,7 @@ def trained_languages(matrix: Matrix, arm: str) -> int | None:
 
 
 def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, list[float]]]]:
-    """Returns {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
+    """Return {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
     languages."""
     found: dict[tuple[str, str], list[tuple[int, str, list[float]]]] = {}
     families: Mapping[str, Family] = {family.name: family for family in question.families}
@@ -73,30 +74,55 @@ def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, lis
     return found
 
 
-def table(question: Question) -> Table:
-    """Returns one row for each family and set of languages, one column for each number of languages: mean ± sd over
-    seeds."""
-    lines = points(question)
-    numbers = sorted({number for line in lines.values() for number, _, _ in line})
+def as_frame(question: Question) -> pd.DataFrame:
+    """Return curve.csv: one row for each family, set of languages and number of languages, scores 0-100, not rounded.
+
+    `languages` names the set of evaluation languages, `number` counts the languages of phase 2 (0: no phase 2), `sd`
+    is empty with one seed, and `by_seed` has each seed's score in the order of the seeds.
+    """
+    rows = [
+        {
+            "family": family,
+            "languages": languages,
+            "number": number,
+            "arm": arm,
+            "layer": question.readout.layer,
+            "mean": float(np.mean(values)),
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else np.nan,
+            "seeds": len(values),
+            "by_seed": " ".join(f"{value:.6f}" for value in values),
+        }
+        for (family, languages), line in points(question).items()
+        for number, arm, values in line
+    ]
+    return pd.DataFrame(rows)
+
+
+def table(frame: pd.DataFrame) -> Table:
+    """Return a row for each family and set of languages, a column for each number of languages: mean ± sd over seeds.
+
+    Args:
+        frame: what `as_frame` returned, or curve.csv read back.
+    """
+    numbers = sorted(set(frame["number"])) if len(frame) else []
     rows = []
-    for (family, what), line in lines.items():
-        by_number = {number: values for number, _, values in line}
-        texts = [_spread(by_number[number]) if number in by_number else "" for number in numbers]
-        rows.append((f"{family}, {what}", [Cell(text) for text in texts]))
+    for (family, languages), line in frame.groupby(["family", "languages"], sort=False) if len(frame) else ():
+        texts = {point.number: _mean_and_sd(point.mean, point.sd) for point in line.itertuples(index=False)}
+        rows.append((f"{family}, {languages}", [Cell(texts.get(number, "")) for number in numbers]))
     heads = ["languages of phase 2", *("none" if number == 0 else str(number) for number in numbers)]
+    layer = f", at layer {frame['layer'].iloc[0]}" if len(frame) else ""
     caption = (
-        f"Retrieval against the number of languages in phase 2, equal rows and steps, at {question.readout} "
-        "(mean ± sd over seeds)"
+        f"Retrieval against the number of languages in phase 2, equal rows and steps{layer} (mean ± sd over seeds)"
     )
     return Table(caption, heads, rows)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+def _mean_and_sd(mean: float, sd: float) -> str:
+    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f} ± {sd:.1f}"
 
 
 def plot(question: Question) -> Figure | None:
-    """Returns the same as a picture, a panel a family; bars are 95 % t-intervals over seeds. None without a curve."""
+    """Return the same as a picture, a panel a family; bars are 95 % t-intervals over seeds. None without a curve."""
     lines = points(question)
     names = list(dict.fromkeys(family for family, _ in lines))
     if not names:

@@ -10,7 +10,7 @@ from tasks.reading import open_file
 from xstilts.errors import UserError, first_line
 from xstilts.report.matrix import Matrix
 
-HITS = "hits.parquet"  # xstilts.retrieve.measure writes it
+HITS = "hits.parquet"  # xstilts.retrieve.measurement writes it
 COLUMNS = ("language", "layer", "variant", "query", "value")
 _SCHEMA = pa.schema(
     [
@@ -45,7 +45,7 @@ class Hits:
         self._read: dict[tuple[str, int, ReadOut], dict[str, pd.Series]] = {}
 
     def of(self, arm: str, seed: int, readout: ReadOut) -> dict[str, pd.Series]:
-        """Returns {language: values in 0..1, by query id, sorted}; raises as `read`."""
+        """Return {language: values in 0..1, by query id, sorted}; raises as `read`."""
         key = arm, seed, readout
         if key not in self._read:
             self._read[key] = self.read(*key)

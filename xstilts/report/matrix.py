@@ -7,9 +7,6 @@ and `Matrix.missing`, `Matrix.problems` and the reasons beside each average say 
 
 import functools
 import itertools
-import os
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +16,20 @@ import numpy as np
 import pandas as pd
 
 from xstilts.errors import UserError
+from xstilts.report.reading import (
+    CellKey,
+    cell_name,
+    cell_row,
+    drop_incomparable,
+    outdated,
+    printable,
+    read_all,
+    seeds_begun,
+)
 from xstilts.run import results
 from xstilts.run.record import Record, mean
 
 PLAIN = "none"  # the arm without a phase 2, to which the others are compared
-EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
-
-CellKey = tuple[str, str, int]  # (arm, task, seed)
 
 
 @dataclass(eq=False)  # compared, and so cached, by identity
@@ -48,23 +52,23 @@ class Matrix:
     begun: set[tuple[str, int]] = field(default_factory=set)
 
     def common_seeds(self, *arms: str) -> list[int]:
-        """Returns the seeds that each of the arms is to have."""
+        """Return the seeds that each of the arms is to have."""
         return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
     def tasks_of(self, phase: str) -> list[str]:
-        """Returns the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
+        """Return the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
         return [task for task in self.tasks if self.phase(task) == phase]
 
     def phase(self, task: str) -> str | None:
-        """Returns "target" or "retrieval", or None for a task without any cell."""
+        """Return "target" or "retrieval", or None for a task without any cell."""
         return next((record.phase for (_, one, _), record in self.records.items() if one == task), None)
 
     def metric(self, task: str) -> str | None:
-        """Returns the main metric of the task, or None for a task without any cell."""
+        """Return the main metric of the task, or None for a task without any cell."""
         return next((record.metric for (_, one, _), record in self.records.items() if one == task), None)
 
     def languages(self, task: str) -> list[str]:
-        """Returns the languages of the task, English first."""
+        """Return the languages of the task, English first."""
         found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record.scores}
         return sorted(found, key=lambda language: (language != "en", language))
 
@@ -76,7 +80,7 @@ def collect(
     seeds: Sequence[int] = (),
     seeds_of: Mapping[str, Sequence[int]] | None = None,
 ) -> Matrix:
-    """Returns the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+    """Return the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
 
     Args:
         seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
@@ -87,7 +91,7 @@ def collect(
     root = Path(root)
     below = results.listing(root)
     problems = list(below.problems)
-    trainings, claims = _read_all(below, problems)
+    trainings, claims = read_all(below, problems)
     problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
     problems += [
         f"{place} was begun and has no result: it was killed, or is still at work."
@@ -97,7 +101,7 @@ def collect(
     for key, found in claims.items():
         if len(found) > 1:
             names = " and ".join(path for path, _ in found)
-            problems.append(f"{_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
+            problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
         else:
             paths[key], records[key] = found[0]
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
@@ -110,12 +114,13 @@ def collect(
     grid = [(arm, task, seed) for arm, task in itertools.product(arms, tasks) for seed in planned[arm]]
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
-        _drop_incomparable(task, records, problems)
-    problems += _outdated(root, records, trainings)
-    problems = [_printable(problem) for problem in problems]
+        drop_incomparable(task, records, problems)
+    problems += outdated(root, records, trainings)
+    problems = [printable(problem) for problem in problems]
     if not records:
         detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
+    axes: tuple[tuple[str, Sequence[str] | Sequence[int]], ...] = (("arms", arms), ("tasks", tasks), ("seeds", seeds))
     return Matrix(
         root=root,
         arms=arms,
@@ -125,21 +130,21 @@ def collect(
         records=records,
         paths={key: paths[key] for key in records},
         trainings=trainings,
-        cells=pd.DataFrame([_cell(key, record) for key, record in records.items()]),
+        cells=pd.DataFrame([cell_row(key, record) for key, record in records.items()]),
         missing=[key for key in grid if key not in records],
         problems=problems,
         left_out="; ".join(
             f"{kind} {', '.join(str(one) for one in sorted({key[i] for key in claims} - set(shown)))}"
-            for i, (kind, shown) in enumerate((("arms", arms), ("tasks", tasks), ("seeds", seeds)))
+            for i, (kind, shown) in enumerate(axes)
             if {key[i] for key in claims} - set(shown)
         ),
-        begun=_begun(below),
+        begun=seeds_begun(below),
     )
 
 
 @functools.lru_cache(maxsize=1)  # large, and asked for twice
 def long_table(matrix: Matrix) -> pd.DataFrame:
-    """Returns one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
+    """Return one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
 
     `layer` is empty for targets; `n` is rows scored; `chance` is that of the metric, empty where there is none.
     """
@@ -183,7 +188,7 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)  # every table asks for it again
 def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
-    """Returns mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
+    """Return mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
 
     Seeds at chance stay out, unless all are: then the row shows them and `chance` is "all". With some, it is "some".
     """
@@ -205,7 +210,7 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Returns the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    """Return the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
     n, chance, reason.
 
     `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
@@ -239,7 +244,7 @@ def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=32)
 def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
-    """Returns the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
+    """Return the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
     difference, difference_sd.
 
     A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
@@ -285,7 +290,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
 
 def average_groups(matrix: Matrix) -> dict[str, list[str]]:
-    """Returns {name of an average: its tasks}: without and with retrieval, those that are different sets."""
+    """Return {name of an average: its tasks}: without and with retrieval, those that are different sets."""
     targets = [task for task in matrix.tasks if matrix.phase(task) != "retrieval"]
     retrieval = matrix.tasks_of("retrieval")
     groups = {"without retrieval": targets, "with retrieval": matrix.tasks} if targets and retrieval else {}
@@ -293,7 +298,7 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
 
 
 def best(means: pd.Series, eligible: pd.Series, digits: int = 1) -> list:
-    """Returns the labels of the highest of the eligible means; all of those that print alike at `digits`."""
+    """Return the labels of the highest of the eligible means; all of those that print alike at `digits`."""
     means = means[eligible & means.notna()].round(digits)
     return list(means.index[means == means.max()]) if len(means) > 1 else []
 
@@ -322,7 +327,7 @@ def best_per_task(matrix: Matrix) -> pd.DataFrame:
 
 
 def by_layer(matrix: Matrix) -> pd.DataFrame:
-    """Returns retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
+    """Return retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
 
     Empty when no result holds more than one layer. `chosen` marks the layer whose scores are the result's.
     """
@@ -336,7 +341,7 @@ def by_layer(matrix: Matrix) -> pd.DataFrame:
 
 
 def wide_table(matrix: Matrix) -> pd.DataFrame:
-    """Returns the matrix as numbers, one row for each arm: what matrix.csv holds.
+    """Return the matrix as numbers, one row for each arm: what matrix.csv holds.
 
     Columns are `<task>.<what>` with what = english, others (zero-shot), all (XTREME's mean over languages), em_f1
     (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
@@ -360,131 +365,8 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
 
 
-def _begun(below: results.Listing) -> set[tuple[str, int]]:
-    found = (
-        re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
-    )
-    return {(place[1], int(place[2])) for place in found if place}
-
-
-def _printable(text: str) -> str:
-    """Returns the text with the bytes of a file's name that are not UTF-8 written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _read_all(
-    below: results.Listing, problems: list[str]
-) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
-    """Returns (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
-    trainings: list[tuple[str, Record]] = []
-    claims: dict[CellKey, list[tuple[str, Record]]] = {}
-    for path in results.paths(below):
-        name = path.relative_to(below.root).as_posix()
-        try:
-            record = Record.read(path)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        place = re.fullmatch(
-            r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json",
-            name,
-        )
-        if record.is_training and not place:  # phase 1 may lie anywhere
-            trainings.append((_printable(name), record))
-            continue
-        if not place or (place[1], int(place[2])) != (record.arm, record.seed):
-            said = f"arm {record.arm}, seed {record.seed}, task {record.task}"
-            problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
-            continue
-        if record.is_training:
-            trainings.append((name, record))
-            continue
-        claims.setdefault((record.arm, record.task, record.seed), []).append((name, record))
-    return trainings, claims
-
-
-def _outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
-    """Returns a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
-    it."""
-    finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
-    started = [(_name(key), record.settings) for key, record in records.items()]
-    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
-    return [
-        f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
-        for name, settings in started
-        if "model_finished" in settings
-        and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]
-    ]
-
-
-def _parent(folder: Path, settings: Mapping) -> str:
-    """Returns the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
-    not."""
-    try:
-        settings = settings | results.read_note(folder / "run.json", "")
-    except UserError:  # the result of another machine
-        pass
-    path = str(settings["model"])
-    return path if "\0" in path else os.path.realpath(path)
-
-
-def _drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
-    """Takes out of `records` the cells of `task` that were scored otherwise than most of its cells."""
-
-    def scored(record: Record) -> tuple:
-        return record.phase, record.metric, tuple(sorted(record.n.items()))
-
-    here = {key: scored(record) for key, record in records.items() if key[1] == task}
-    if len(set(here.values())) > 1:
-        usual = Counter(here.values()).most_common(1)[0][0]
-        for key, found in here.items():
-            if found != usual:
-                what = " / ".join(
-                    f"{metric} on {', '.join(f'{lang} {n}' for lang, n in rows)}" for _, metric, rows in (found, usual)
-                )
-                problems.append(f"{_name(key)} was scored otherwise than most ({what}); the cell is left blank.")
-                del records[key]
-    rows = {key: tuple(fingerprints(record)) for key, record in records.items() if key[1] == task}
-    if len(set(rows.values())) > 1:
-        usual = Counter(rows.values()).most_common(1)[0][0]
-        other = ", ".join(_name(key) for key, found in rows.items() if found != usual)
-        problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
-
-
-def fingerprints(record: Record) -> list[str]:
-    """Returns what tells the rows behind a result from others, one line a file, sorted."""
-    return sorted(
-        f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data
-    )
-
-
-def _cell(key: CellKey, record: Record) -> dict[str, Any]:
-    """Returns one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
-
-    `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
-    the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
-    English dev in the main metric.
-    """
-    metric, scores = record.metric, record.scores
-    others = {language: metrics for language, metrics in scores.items() if language != "en"}
-    both = EXACT_MATCH in record.mean and F1 in record.mean
-    em_f1 = (record.mean[EXACT_MATCH] + record.mean[F1]) / 2 if both else np.nan
-    every = record.mean[metric]
-    return {
-        **dict(zip(("arm", "task", "seed"), key, strict=True)),
-        "phase": record.phase,
-        "english": scores.get("en", {}).get(metric, np.nan),
-        "others": mean(others).get(metric, np.nan),
-        "all": every,
-        "em_f1": em_f1,
-        "score": em_f1 if both else every,
-        "dev": record.dev.get("en", {}).get(metric, np.nan),
-        "at_chance": record.at_chance,
-    }
-
-
 def _spread(values: pd.Series) -> dict[str, float]:
-    """Returns mean, sd (NaN below two values) and n."""
+    """Return mean, sd (NaN below two values) and n."""
     return {"mean": values.mean(), "sd": values.std(ddof=1), "n": int(values.notna().sum())}
 
 
@@ -494,8 +376,3 @@ def _of_task(table: pd.DataFrame, column: str, task: str) -> dict[str, Any]:
 
 def _plain_first(arms: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(arms), key=lambda arm: arm != PLAIN)
-
-
-def _name(key: CellKey) -> str:
-    arm, task, seed = key
-    return f"{arm}/seed{seed}/{task}"

@@ -4,58 +4,27 @@ A table is built once, as `Table`, and shown as Markdown (`markdown`) and on the
 """
 
 import itertools
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
 import pandas as pd
 
+from xstilts.report import cells, plots
 from xstilts.report import matrix as mx
-from xstilts.report import plots
+from xstilts.report.cells import BIAS, DAGGER, DASH, DOUBLE, Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.plots import signed
 from xstilts.run.files import write_text
-from xstilts.run.record import Record
 
-DAGGER, DOUBLE, DASH = "†", "‡", "–"
-BIAS = "language_bias"  # the one measure of retrieval that is a result
-
-
-@dataclass
-class Cell:
-    """What stands in one place of a table; `why` is what the reader is told on pointing at it."""
-
-    text: str = ""
-    bold: bool = False
-    at_chance: bool = False
-    why: str = ""
-
-
-@dataclass
-class Table:
-    """A caption, column heads, and rows that begin with their name. `groups` are (head, columns) above the heads."""
-
-    caption: str
-    heads: list[str]
-    rows: list[tuple[str, list[Cell]]]
-    groups: list[tuple[str, int]] = field(default_factory=list)
-
-    def markdown(self) -> str:
-        """Returns the caption and a Markdown table, numbers to the right."""
-        lines = [self.heads, ["---"] + ["---:"] * (len(self.heads) - 1)]
-        for name, cells in self.rows:
-            lines.append([name] + [f"**{cell.text}**" if cell.bold and cell.text else cell.text for cell in cells])
-        lines = [[" ".join(word.replace("|", "\\|").split("\n")) for word in line] for line in lines]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
-        text = [" | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines]
-        return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"
+if TYPE_CHECKING:
+    from xstilts.report.question import Section
 
 
 def write_report(
-    matrix: Matrix, output_dir: str | Path, title: str, question=None, claims: Table | None = None
+    matrix: Matrix, output_dir: str | Path, title: str, question: "Section | None" = None, claims: Table | None = None
 ) -> str:
-    """Writes matrix.md, matrix.csv, cells.csv, the plots and index.html; returns matrix.md's headline tables.
+    """Write matrix.md, matrix.csv, cells.csv, the plots and index.html; return matrix.md's headline tables.
 
     index.html is written last, so that it never shows less than what lies beside it. `question` is its first section,
     a `xstilts.report.question.Section` or None; `claims`, of a paper, is a table of its own or None.
@@ -81,19 +50,19 @@ def write_report(
 
 
 def headline_tables(matrix: Matrix) -> list[Table]:
-    """Returns the matrix of task scores, and that of differences to arm `none` where there is such an arm."""
+    """Return the matrix of task scores, and that of differences to arm `none` where there is such an arm."""
     scores, usual = mx.over_seeds(matrix), len(matrix.seeds)
     averages = {name: mx.averages(matrix, tasks) for name, tasks in mx.average_groups(matrix).items()}
     columns = []
     for task in matrix.tasks:
-        cells = {arm: _score_cell(_row(scores, arm, task), usual) for arm in matrix.arms}
-        columns.append(_bold_best(cells, *_of_task(scores, task)))
+        row_cells = {arm: cells.score_cell(cells.row_of(scores, arm, task), usual) for arm in matrix.arms}
+        columns.append(cells.bold_best(row_cells, *cells.of_task(scores, task)))
     for table in averages.values():
-        cells = {arm: _average_cell(table.loc[arm], "mean", "sd", usual) for arm in matrix.arms}
+        row_cells = {arm: cells.average_cell(table.loc[arm], "mean", "sd", usual) for arm in matrix.arms}
         # An average over fewer tasks or seeds than the others is not in the running.
-        columns.append(_bold_best(cells, table["mean"].astype(float), table["reason"] == ""))
+        columns.append(cells.bold_best(row_cells, table["mean"].astype(float), table["reason"] == ""))
     heads = ["arm"] + [f"{task} ({measure(matrix, task)})" for task in matrix.tasks] + list(averages)
-    groups = _groups(matrix, len(averages))
+    groups = cells.column_groups(matrix, len(averages))
     rows = [(arm, [column[arm] for column in columns]) for arm in matrix.arms]
     tables = [Table("Score of each task (mean over languages, 0-100)", heads, rows, groups)]
     others = [arm for arm in matrix.arms if arm != PLAIN]
@@ -101,16 +70,16 @@ def headline_tables(matrix: Matrix) -> list[Table]:
         gaps = mx.differences(matrix)
         rows = []
         for arm in others:
-            cells = [_difference_cell(_row(gaps, arm, task), usual) for task in matrix.tasks]
+            differences = [cells.difference_cell(cells.row_of(gaps, arm, task), usual) for task in matrix.tasks]
             for table in averages.values():
-                cells.append(_average_cell(table.loc[arm], "difference", "difference_sd", usual, sign=True))
-            rows.append((arm, cells))
+                differences.append(cells.average_cell(table.loc[arm], "difference", "difference_sd", usual, sign=True))
+            rows.append((arm, differences))
         tables.append(Table(f"Difference to arm {PLAIN} (points)", heads, rows, groups))
     return tables
 
 
 def task_table(matrix: Matrix, task: str) -> Table:
-    """Returns one task in detail: English, the others, all, (EM + F1) / 2 of spans, difference, seeds, layer."""
+    """Return one task in detail: English, the others, all, (EM + F1) / 2 of spans, difference, seeds, layer."""
     names = {"english": "English", "others": "other languages (zero-shot)", "all": "all languages"}
     if matrix.phase(task) == "retrieval":
         names = {"all": "mean over languages"}
@@ -120,38 +89,43 @@ def task_table(matrix: Matrix, task: str) -> Table:
     columns = []
     for what in names:
         table = mx.over_seeds(matrix, what)
-        cells = {arm: _score_cell(_row(table, arm, task), len(matrix.seeds)) for arm in matrix.arms}
-        columns.append(_bold_best(cells, *_of_task(table, task)))
+        row_cells = {arm: cells.score_cell(cells.row_of(table, arm, task), len(matrix.seeds)) for arm in matrix.arms}
+        columns.append(cells.bold_best(row_cells, *cells.of_task(table, task)))
     if matrix.phase(task) == "retrieval":
-        for name in _beside(matrix, task):
-            columns.append({arm: _beside_cell(matrix, arm, task, name) for arm in matrix.arms})
+        for name in cells.other_metrics(matrix, task):
+            columns.append({arm: cells.other_cell(matrix, arm, task, name) for arm in matrix.arms})
             names[name] = name
     gaps, heads = mx.differences(matrix), ["arm", *names.values()]
-    columns.append({arm: _difference_cell(_row(gaps, arm, task), len(matrix.seeds)) for arm in matrix.arms})
-    columns.append({arm: Cell(_seeds_of(matrix, arm, task)) for arm in matrix.arms})
+    columns.append(
+        {arm: cells.difference_cell(cells.row_of(gaps, arm, task), len(matrix.seeds)) for arm in matrix.arms}
+    )
+    columns.append({arm: Cell(cells.seeds_shown(matrix, arm, task)) for arm in matrix.arms})
     heads += [f"difference to {PLAIN}", "seeds"]
     if matrix.phase(task) == "retrieval":
-        columns.append({arm: Cell(_layers_of(matrix, arm, task)) for arm in matrix.arms})
+        columns.append({arm: Cell(cells.layers_shown(matrix, arm, task)) for arm in matrix.arms})
         heads.append("layer, pooling")
     rows = [(arm, [column[arm] for column in columns]) for arm in matrix.arms]
     return Table(f"{task}: {matrix.metric(task) or 'no result'}", heads, rows)
 
 
 def language_tables(matrix: Matrix, task: str) -> list[Table]:
-    """Returns one table a metric of the task: arms by languages, mean over seeds, and the rows scored and chance."""
+    """Return one table a metric of the task: arms by languages, mean over seeds, and the rows scored and chance."""
     records = {key: record for key, record in matrix.records.items() if key[1] == task}
     languages, first = matrix.languages(task), next(iter(records.values()), None)
     tables = []
-    for metric in _main_first(first) if first else ():
+    if first is None:
+        return []
+    for metric in cells.main_first(first):
         rows = []
         for arm in matrix.arms:
             per_seed = [record for (one, _, _), record in records.items() if one == arm]
             used = [record for record in per_seed if not record.at_chance] or per_seed
             means = [
-                np.mean([r.scores[lang].get(metric, np.nan) for r in used]) if used else np.nan for lang in languages
+                float(np.mean([r.scores[lang].get(metric, np.nan) for r in used])) if used else np.nan
+                for lang in languages
             ]
             at_chance = bool(used) and used[0].at_chance
-            rows.append((arm, [Cell(_mark(_text(mean), at_chance), at_chance=at_chance) for mean in means]))
+            rows.append((arm, [Cell(cells.mark(cells.shown(mean), at_chance), at_chance=at_chance) for mean in means]))
         chance = (first.chance or {}).get(metric)
         caption = f"{task}: {metric} by language" + (f" (chance {chance:.1f})" if chance is not None else "")
         rows.append(("rows scored", [Cell(f"{first.n[language]}") for language in languages]))
@@ -160,35 +134,41 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
 
 
 def best_table(matrix: Matrix) -> Table | None:
-    """Returns the best arm of each task, by score and by English dev, or None with fewer than two arms."""
+    """Return the best arm of each task, by score and by English dev, or None with fewer than two arms."""
     if len(matrix.arms) < 2:
         return None
     rows = []
     for task, row in mx.best_per_task(matrix).iterrows():
         by_dev = row["dev_arm"] if isinstance(row["dev_arm"], str) else DASH
-        cells = [Cell(row["arm"]), Cell(_text(row["score"])), Cell(by_dev), Cell(_text(row["dev_arm_score"]) or DASH)]
-        rows.append((task, cells))
+        row_cells = [
+            Cell(row["arm"]),
+            Cell(cells.shown(row["score"])),
+            Cell(by_dev),
+            Cell(cells.shown(row["dev_arm_score"]) or DASH),
+        ]
+        rows.append((task, row_cells))
     heads = ["task", "highest score", "its score", "chosen on English dev", "its score here"]
     return Table("Best arm of each task", heads, rows)
 
 
 def training_table(matrix: Matrix) -> Table | None:
-    """Returns phases 1 and 2: what was trained from what, English dev scores, perplexity; None if none."""
+    """Return phases 1 and 2: what was trained from what, English dev scores, perplexity; None if none."""
     rows = []
     for path, record in matrix.trainings:
         figures = dict(record.dev.get("en", {}))
-        if (metric := record.metric) in (record.measures or {}):  # masked LM is judged by perplexity, no score
-            figures[metric] = record.measures[metric]
+        measures = record.measures or {}
+        if (metric := record.metric) in measures:  # masked LM is judged by perplexity, no score
+            figures[metric] = measures[metric]
         dev = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
-        cells = [Cell(record.task), Cell(str(record.seed)), Cell(record.model)]
-        cells.append(Cell(_mark(dev or DASH, record.at_chance), at_chance=record.at_chance))
-        rows.append((path.removesuffix("/results.json"), [*cells, Cell(f"{record.seconds:,.0f}")]))
+        row_cells = [Cell(record.task), Cell(str(record.seed)), Cell(record.model)]
+        row_cells.append(Cell(cells.mark(dev or DASH, record.at_chance), at_chance=record.at_chance))
+        rows.append((path.removesuffix("/results.json"), [*row_cells, Cell(f"{record.seconds:,.0f}")]))
     heads = ["folder", "task", "seed", "trained from", "English dev, perplexity", "seconds"]
     return Table("Training before the target", heads, rows) if rows else None
 
 
 def measure(matrix: Matrix, task: str) -> str:
-    """Returns what the score of a task is: its main metric, or (EM+F1)/2."""
+    """Return what the score of a task is: its main metric, or (EM+F1)/2."""
     here = matrix.cells[matrix.cells["task"] == task]
     return "(EM+F1)/2" if here["em_f1"].notna().any() else matrix.metric(task) or "no result"
 
@@ -197,7 +177,7 @@ def measure(matrix: Matrix, task: str) -> str:
 
 
 def seed_notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on the number of seeds: what the tables can and cannot tell about spread."""
+    """Return sentences on the number of seeds: what the tables can and cannot tell about spread."""
     counts = mx.over_seeds(matrix)["n"]
     if len(matrix.seeds) == 1:
         return [
@@ -211,7 +191,7 @@ def seed_notes(matrix: Matrix) -> list[str]:
 
 
 def chance_notes(matrix: Matrix) -> list[str]:
-    """Returns one sentence for each (arm, task) that has a cell at chance; trainings at chance are named too."""
+    """Return one sentence for each (arm, task) that has a cell at chance; trainings at chance are named too."""
     notes = []
     for (arm, task), group in matrix.cells[matrix.cells["at_chance"]].groupby(["arm", "task"], sort=False):
         seeds = ", ".join(str(seed) for seed in group["seed"])
@@ -224,7 +204,7 @@ def chance_notes(matrix: Matrix) -> list[str]:
 
 
 def gap_notes(matrix: Matrix) -> list[str]:
-    """Returns one sentence for each average or difference that is blank or partial, with the reason."""
+    """Return one sentence for each average or difference that is blank or partial, with the reason."""
     notes = []
     for name, tasks in mx.average_groups(matrix).items():
         table = mx.averages(matrix, tasks)
@@ -240,9 +220,9 @@ def gap_notes(matrix: Matrix) -> list[str]:
 
 
 def figure_notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on the figures of retrieval that stand beside the main one, where there are such, and on the
+    """Return sentences on the figures of retrieval that stand beside the main one, where there are such, and on the
     pictures."""
-    names = {name for task in matrix.tasks_of("retrieval") for name in _beside(matrix, task)}
+    names = {name for task in matrix.tasks_of("retrieval") for name in cells.other_metrics(matrix, task)}
     notes = []
     if any(name.endswith(("_centered", "_csls")) for name in names):
         notes.append(
@@ -274,13 +254,13 @@ def figure_notes(matrix: Matrix) -> list[str]:
 
 
 def missing_notes(matrix: Matrix) -> list[str]:
-    """Returns one line for each (arm, task) with missing seeds."""
+    """Return one line for each (arm, task) with missing seeds."""
     gaps = itertools.groupby(matrix.missing, key=lambda key: key[:2])
     return [f"{arm}/{task}: seed {', '.join(str(seed) for _, _, seed in keys)}" for (arm, task), keys in gaps]
 
 
 def provenance(matrix: Matrix) -> dict[str, list]:
-    """Returns models, data, versions and commands of everything shown, each without repetition, for the page."""
+    """Return models, data, versions and commands of everything shown, each without repetition, for the page."""
     runs = [(path, record) for path, record in matrix.trainings]
     runs += [(matrix.paths[key], record) for key, record in matrix.records.items()]
     versions: dict[str, set[str]] = {}
@@ -303,7 +283,7 @@ def provenance(matrix: Matrix) -> dict[str, list]:
 
 
 def markdown_page(matrix: Matrix, title: str) -> str:
-    """Returns matrix.md: every table but those by language, then what is at chance, blank, missing or doubtful."""
+    """Return matrix.md: every table but those by language, then what is at chance, blank, missing or doubtful."""
     parts = [f"# {title}\n", *(f"{note}\n" for note in (_extent(matrix), *seed_notes(matrix)))]
     parts += [table.markdown() for table in headline_tables(matrix)]
     parts.append("Bold: highest of its column as printed; no claim that the lead is more than noise.\n")
@@ -323,8 +303,10 @@ def markdown_page(matrix: Matrix, title: str) -> str:
     return "\n".join(parts)
 
 
-def html_page(matrix: Matrix, title: str, images: dict[str, str], question=None, claims: Table | None = None) -> str:
-    """Returns the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
+def html_page(
+    matrix: Matrix, title: str, images: dict[str, str], question: "Section | None" = None, claims: Table | None = None
+) -> str:
+    """Return the page, which loads nothing from elsewhere; `images` are data URIs by file name."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -363,96 +345,3 @@ def _extent(matrix: Matrix) -> str:
 
 def _count(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
-
-
-# Cells
-
-
-def _row(table: pd.DataFrame, arm: str, task: str) -> dict:
-    return table.loc[(arm, task)].to_dict() if (arm, task) in table.index else {}
-
-
-def _of_task(table: pd.DataFrame, task: str) -> tuple[pd.Series, pd.Series]:
-    """Returns (means, eligible to be best) by arm."""
-    here = table[table.index.get_level_values("task") == task].droplevel("task")
-    return here["mean"], here["chance"] != "all"
-
-
-def _bold_best(cells: dict[str, Cell], means: pd.Series, eligible: pd.Series) -> dict[str, Cell]:
-    for arm in mx.best(means, eligible):
-        cells[arm].bold = True
-    return cells
-
-
-def _score_cell(row: dict, usual: int) -> Cell:
-    if not row or np.isnan(row["mean"]):
-        return Cell(why="" if row else "no result")
-    why = {"all": "at chance: in no average", "some": "without the seeds at chance", "": ""}[row["chance"]]
-    at_chance = row["chance"] != ""
-    return Cell(_mark(_with_spread(_text(row["mean"]), row, usual), at_chance), at_chance=at_chance, why=why)
-
-
-def _difference_cell(row: dict, usual: int) -> Cell:
-    if not row or np.isnan(row["mean"]):
-        return Cell(why=row.get("reason", ""))
-    at_chance = row["chance"] != ""
-    why = "one side is at chance" if at_chance else ""
-    return Cell(_mark(_with_spread(signed(row["mean"]), row, usual), at_chance), at_chance=at_chance, why=why)
-
-
-def _average_cell(row: pd.Series, value: str, sd: str, usual: int, sign: bool = False) -> Cell:
-    if pd.isna(row[value]):
-        return Cell(why=row["reason"] or f"not over the same tasks and seeds as in {PLAIN}")
-    text = signed(row[value]) if sign else _text(row[value])
-    text = _with_spread(text, {"sd": row[sd], "n": row["n"]}, usual)
-    return Cell(text + (DOUBLE if row["reason"] else ""), why=row["reason"])
-
-
-def _with_spread(text: str, row: dict, usual: int) -> str:
-    if not np.isnan(row["sd"]):
-        text += f" ± {row['sd']:.1f}"
-    return text if row["n"] == usual else f"{text} (n={row['n']})"
-
-
-def _mark(text: str, at_chance: bool) -> str:
-    return f"{text} {DAGGER}" if at_chance and text else text
-
-
-def _text(score: float) -> str:
-    return "" if pd.isna(score) else f"{score:.1f}"
-
-
-def _main_first(record: Record) -> list[str]:
-    """Returns the metrics of a result that every language has, the main one leading."""
-    return sorted(record.mean, key=lambda metric: metric != record.metric)
-
-
-def _beside(matrix: Matrix, task: str) -> list[str]:
-    """Returns the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in
-    ranks."""
-    first = next(record for (_, one, _), record in matrix.records.items() if one == task)
-    return _main_first(first)[1:] + [name for name in (BIAS,) if name in (first.measures or {})]
-
-
-def _beside_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
-    """Returns the mean over seeds of a metric (mean over languages) or measure."""
-    here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
-    values = pd.Series([{**(record.measures or {}), **record.mean}.get(name, np.nan) for record in here], dtype=float)
-    spread = {"sd": values.std(ddof=1), "n": values.count()}
-    return Cell(_with_spread(_text(values.mean()), spread, len(matrix.seeds)) if spread["n"] else "")
-
-
-def _seeds_of(matrix: Matrix, arm: str, task: str) -> str:
-    return " ".join(str(seed) for seed in matrix.seeds if (arm, task, seed) in matrix.records)
-
-
-def _layers_of(matrix: Matrix, arm: str, task: str) -> str:
-    found = [matrix.records[key] for key in matrix.records if key[:2] == (arm, task)]
-    return "; ".join(dict.fromkeys(f"{record.layer}, {record.pooling}" for record in found))
-
-
-def _groups(matrix: Matrix, n_averages: int) -> list[tuple[str, int]]:
-    """Returns heads that span the columns: runs of target and retrieval tasks, then the averages."""
-    kinds = ["Retrieval" if matrix.phase(task) == "retrieval" else "Targets" for task in matrix.tasks]
-    runs = [(kind, len(list(group))) for kind, group in itertools.groupby(kinds)]
-    return [("", 1), *runs, ("Average", n_averages)]

@@ -33,8 +33,8 @@ from xstilts.cli import user_files
 from xstilts.cli.words import unknown
 from xstilts.errors import UserError
 from xstilts.report import statistics
+from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.page import Cell, Table
 from xstilts.report.plots import signed
 from xstilts.run.results import write_text
 
@@ -59,8 +59,8 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the matrix says of one claim: a difference in points for each arm (one, unless the claim is of `each`)."""
+class Judgement:
+    """The result of one claim: a difference in points for each arm (one, unless the claim is of `each`)."""
 
     claim: Claim
     differences: dict[str, tuple[float, ...]]  # {arms: one value for each seed}
@@ -74,7 +74,7 @@ class Found:
 
 
 def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
-    """Returns (the claims in a YAML file, whose they are, the margin in points).
+    """Return (the claims in a YAML file, whose they are, the margin in points).
 
     Raises:
         UserError: naming the file, the claim and the key that is missing, unknown or of the wrong kind.
@@ -129,12 +129,12 @@ def _claim(path: str | Path, name: str, entry: object) -> Claim:
     return Claim(name=name, **values)
 
 
-def judge(matrix: Matrix, claims: Iterable[Claim], margin: float = statistics.MARGIN) -> list[Found]:
-    """Returns what the matrix says of each claim."""
-    return [_found(matrix, claim, margin) for claim in claims]
+def judge(matrix: Matrix, claims: Iterable[Claim], margin: float = statistics.MARGIN) -> list[Judgement]:
+    """Return the result of each claim."""
+    return [_judge_claim(matrix, claim, margin) for claim in claims]
 
 
-def _found(matrix: Matrix, claim: Claim, margin: float) -> Found:
+def _judge_claim(matrix: Matrix, claim: Claim, margin: float) -> Judgement:
     tasks = {
         "targets": matrix.tasks_of("target"),
         "retrieval": matrix.tasks_of("retrieval"),
@@ -145,7 +145,7 @@ def _found(matrix: Matrix, claim: Claim, margin: float) -> Found:
         task for task in tasks if task not in matrix.tasks
     ]
     if absent or not tasks:
-        return Found(claim, {}, NOT_RUN, (f"not run: {', '.join(absent) or 'no such task'}",))
+        return Judgement(claim, {}, NOT_RUN, (f"not run: {', '.join(absent) or 'no such task'}",))
     notes: list[str] = []
     against = _means(matrix, claim.against, tasks, notes)
     sides = [(arm,) for arm in claim.arms] if "each" in claim.expect else [claim.arms]
@@ -156,35 +156,37 @@ def _found(matrix: Matrix, claim: Claim, margin: float) -> Found:
         name = " ".join(arms)
         differences[name] = tuple(treated[seed] - against[seed] for seed in seeds)
         if not seeds:
-            return Found(
+            return Judgement(
                 claim,
                 {},
                 NOT_RUN,
                 (*dict.fromkeys(notes), f"no seed has all cells of {name} and {' '.join(claim.against)}"),
             )
-    return Found(claim, differences, _verdict(claim, differences, margin), tuple(dict.fromkeys(notes)))
+    return Judgement(claim, differences, _verdict(claim, differences, margin), tuple(dict.fromkeys(notes)))
 
 
 def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
-    """Returns {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at
+    """Return {seed: mean over arms and tasks of the score}, of the seeds that have every cell, none of them at
     chance."""
     cells = matrix.cells.set_index(["arm", "task", "seed"])
     found = {}
     for seed in matrix.common_seeds(*arms):
         keys = [(arm, task, seed) for arm in arms for task in tasks]
         missing = [key for key in keys if key not in cells.index]
-        flat = [key for key in keys if key not in missing and cells.loc[key, "at_chance"]]
-        if not missing and not flat:
+        at_chance = [key for key in keys if key not in missing and cells.loc[key, "at_chance"]]
+        if not missing and not at_chance:
             found[seed] = float(np.mean([cells.loc[key, "score"] for key in keys]))
-        elif flat:
-            notes.append(f"seed {seed} is left out: {', '.join(f'{arm} {task}' for arm, task, _ in flat)} at chance")
+        elif at_chance:
+            notes.append(
+                f"seed {seed} is left out: {', '.join(f'{arm} {task}' for arm, task, _ in at_chance)} at chance"
+            )
         elif len(missing) < len(keys):
             notes.append(f"seed {seed} is left out: {len(missing)} of {len(keys)} cells are not there")
     return found
 
 
 def _picked(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
-    """Returns {seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds}."""
+    """Return {seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds}."""
     dev = matrix.cells[matrix.cells["arm"].isin(arms) & ~matrix.cells["at_chance"].astype(bool)]
     chosen = {}
     for task in tasks:
@@ -200,7 +202,7 @@ def _picked(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: li
 
 
 def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: float) -> str:
-    """Returns repeats, contradicts or undecided; with one seed it is undecided.
+    """Return repeats, contradicts or undecided; with one seed it is undecided.
 
     "Higher" repeats if the interval lies above 0 and is contradicted if it lies below. "Not higher" is contradicted if
     it lies above 0, and repeats if it ends below the margin.
@@ -217,8 +219,8 @@ def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: fl
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-def table(found: Sequence[Found], about: str) -> Table:
-    """Returns one row a claim: what the paper said, what was found, verdict, why it may differ."""
+def table(found: Sequence[Judgement], about: str) -> Table:
+    """Return one row a claim: what the paper said, what was found, verdict, why it may differ."""
     rows = []
     for one in found:
         here = "; ".join(_difference(one, arms, len(one.differences) > 1) for arms in one.differences)
@@ -230,14 +232,14 @@ def table(found: Sequence[Found], about: str) -> Table:
     return Table(f"The claims of {about}", heads, rows)
 
 
-def _difference(one: Found, arms: str, named: bool) -> str:
+def _difference(one: Judgement, arms: str, named: bool) -> str:
     interval = one.interval(arms)
     span = f" [{signed(interval[0])} to {signed(interval[1])}]" if interval else ""
     return (f"{arms} " if named else "") + signed(float(np.mean(one.differences[arms]))) + span
 
 
-def write(found: Sequence[Found], about: str, output_dir: str | Path) -> Table:
-    """Writes claims.csv and claims.md; returns the table for the page.
+def write(found: Sequence[Judgement], about: str, output_dir: str | Path) -> Table:
+    """Write claims.csv and claims.md; return the table for the page.
 
     Raises:
         UserError: when `output_dir` cannot be written.
@@ -247,8 +249,8 @@ def write(found: Sequence[Found], about: str, output_dir: str | Path) -> Table:
     return table(found, about)
 
 
-def as_frame(found: Sequence[Found]) -> pd.DataFrame:
-    """Returns one row for each difference, unrounded: what claims.csv holds."""
+def as_frame(found: Sequence[Judgement]) -> pd.DataFrame:
+    """Return one row for each difference, unrounded: what claims.csv holds."""
     rows = []
     for one in found:
         base = {
@@ -277,8 +279,8 @@ def as_frame(found: Sequence[Found]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(found: Sequence[Found], about: str) -> str:
-    """Returns claims.md: how to read it, then the table."""
+def markdown(found: Sequence[Judgement], about: str) -> str:
+    """Return claims.md: how to read it, then the table."""
     return "\n".join(
         [
             f"# The claims of {about}, and what these runs say\n",

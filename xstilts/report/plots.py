@@ -10,11 +10,13 @@ import io
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -36,7 +38,7 @@ _DPI, _SIDE, _PIXELS = 160, 2**15, 6e7  # of a picture; a side of 2**16 is more 
 
 
 def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> dict[str, str]:
-    """Writes each picture into `folder` and returns {file name: data URI}; one that is None is removed.
+    """Write each picture into `folder` and return {file name: data URI}; one that is None is removed.
 
     Args:
         drawings: {file name: function that returns a Figure of `subject` or None}.
@@ -49,7 +51,7 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> di
         with matplotlib.rc_context({"text.parse_math": False}):  # "$" in a name is no formula
             figure = draw(subject)
             if figure is None:
-                _remove(folder / name)  # of an earlier report: it would show what is no longer there
+                remove(folder / name)  # of an earlier report: it would show what is no longer there
                 continue
             content = png(figure)
         write_bytes(folder / name, content)
@@ -57,7 +59,12 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> di
     return images
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file of an earlier report, if there is one.
+
+    Raises:
+        UserError: the file cannot be deleted.
+    """
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -65,7 +72,7 @@ def _remove(path: Path) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """Returns the figure as PNG, the same bytes for the same figure (no date, no version inside)."""
+    """Return the figure as PNG, the same bytes for the same figure (no date, no version inside)."""
     width, height = figure.get_size_inches()
     dpi = min(_DPI, _SIDE / max(width, height), (_PIXELS / (width * height)) ** 0.5)
     buffer = io.BytesIO()
@@ -74,7 +81,7 @@ def png(figure: Figure) -> bytes:
 
 
 def notes(matrix: Matrix) -> list[str]:
-    """Returns sentences on what the pictures leave out or do not tell apart."""
+    """Return sentences on what the pictures leave out or do not tell apart."""
     curves = mx.by_layer(matrix)
     arms, languages = (
         _with_layers(matrix, curves),
@@ -95,7 +102,7 @@ def notes(matrix: Matrix) -> list[str]:
 
 
 def heat_map(matrix: Matrix) -> Figure | None:
-    """Returns the differences to arm `none` as a picture, arms by tasks and averages; None without that arm.
+    """Return the differences to arm `none` as a picture, arms by tasks and averages; None without that arm.
 
     Colours are centred at 0; hatched where either side is at chance; blank where there is no difference.
     """
@@ -121,7 +128,7 @@ def heat_map(matrix: Matrix) -> Figure | None:
         if np.isnan(values[i, j]):
             continue
         ink = "white" if abs(values[i, j]) > 0.55 * limit else "black"
-        axes.text(j, i, signed(values[i, j]), ha="center", va="center", color=ink, fontsize=9, zorder=3)
+        axes.text(j, i, signed(float(values[i, j])), ha="center", va="center", color=ink, fontsize=9, zorder=3)
         if j < len(matrix.tasks) and hatched[i, j]:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#777", lw=0))
     axes.set_xticks(range(len(columns)), columns, fontsize=9)
@@ -142,7 +149,7 @@ def heat_map(matrix: Matrix) -> Figure | None:
 
 
 def layer_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer, one panel a task, one line an arm, band = sd over seeds; None without layers."""
+    """Return retrieval by layer, one panel a task, one line an arm, band = sd over seeds; None without layers."""
     frame = mx.by_layer(matrix)
     if frame.empty:
         return None
@@ -150,7 +157,7 @@ def layer_plot(matrix: Matrix) -> Figure | None:
     arms = _with_layers(matrix, frame)
     looks = dict(zip(matrix.arms, styles(matrix.arms), strict=False))
     handles = [Line2D([], [], label=arm, markersize=5, **looks[arm]) for arm in arms]
-    ring = {"marker": "o", "markersize": 11, "fillstyle": "none", "linestyle": "none"}
+    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "fillstyle": "none", "linestyle": "none"}
     handles.append(Line2D([], [], label="layer reported", color="#555", **ring))
     figure, panels = beside_legend(len(tasks), 4.2, 3.8, handles)
     curves = frame.groupby(["task", "arm", "layer"])["score"].agg(["mean", "std"])
@@ -174,7 +181,7 @@ def layer_plot(matrix: Matrix) -> Figure | None:
 
 
 def language_plot(matrix: Matrix) -> Figure | None:
-    """Returns retrieval by layer in each language, a row an arm, a column a task, a line a language; None without
+    """Return retrieval by layer in each language, a row an arm, a column a task, a line a language; None without
     layers.
 
     Means over seeds; black is the mean over languages, the upright line the layer reported. In the legend the
@@ -214,8 +221,8 @@ def language_plot(matrix: Matrix) -> Figure | None:
     return figure
 
 
-def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
-    """Returns the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their
+def _language_handles(colours: Mapping[str, Any]) -> list[Line2D]:
+    """Return the legend of `language_plot`: every language, or `NAMED` of them from the best to the worst; then their
     mean."""
     names = list(colours)
     shown = [names[round(i)] for i in np.linspace(0, len(names) - 1, min(len(names), NAMED))]
@@ -224,10 +231,10 @@ def _language_handles(colours: Mapping[str, object]) -> list[Line2D]:
 
 
 def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.ndarray]:
-    """Returns a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so
+    """Return a figure and its panels, with a legend below. Placed by hand: the layout engine takes minutes for so
     many panels."""
     width = 0.6 + 3.4 * columns
-    legend_columns = max(1, int(width / (0.5 + 0.08 * max(len(handle.get_label()) for handle in handles))))
+    legend_columns = max(1, int(width / (0.5 + 0.08 * max(len(str(handle.get_label())) for handle in handles))))
     legend = 0.2 * -(-len(handles) // legend_columns) + 0.1
     height = 0.35 + 2.1 * rows + 0.4 + legend
     figure = Figure(figsize=(width, height))
@@ -259,9 +266,9 @@ def _grid(rows: int, columns: int, handles: list[Line2D]) -> tuple[Figure, np.nd
 
 
 def beside_legend(
-    panels: int, width: float, height: float, handles: list[Line2D], **shared: bool
+    panels: int, width: float, height: float, handles: list[Line2D], sharey: bool = False
 ) -> tuple[Figure, np.ndarray]:
-    """Returns a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many
+    """Return a figure of panels in a row (sizes in inches) and the panels; its legend, at the right, gets as many
     columns as it needs."""
     columns = -(-len(handles) // _LEGEND_ROWS)
     legend = columns * max(
@@ -269,20 +276,20 @@ def beside_legend(
     )
     figure = Figure(figsize=(0.1 + width * panels + legend, height), layout="constrained")
     figure.legend(handles=handles, loc="outside right upper", ncols=columns, frameon=False, fontsize=9)
-    return figure, figure.subplots(1, panels, squeeze=False, **shared)[0]
+    return figure, figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
 
 
-def layer_axis(axes) -> None:
-    """Labels the x axis as layers, and takes away what a panel of curves does not need."""
+def layer_axis(axes: Axes) -> None:
+    """Label the x axis as layers, and takes away what a panel of curves does not need."""
     axes.set_xlabel("layer (0 = embedding output)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color="#ddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def styles(arms: Sequence[str]) -> Iterable[dict]:
-    """Yields a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
+def styles(arms: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """Yield a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
     too.
 
     They are told apart up to `LOOKS` arms, then they come again.
@@ -298,7 +305,7 @@ def styles(arms: Sequence[str]) -> Iterable[dict]:
 
 
 def signed(points: float) -> str:
-    """Returns points with one decimal and a sign; 0.0 has none."""
+    """Return points with one decimal and a sign; 0.0 has none."""
     rounded = round(float(points), 1)
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
 

@@ -65,19 +65,20 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """True when every interval over seeds lies on one side of 0."""
-        return self.interval is not None and all(
-            low > 0 or high < 0 for low, high in (self.interval, self.bootstrap_interval)
-        )
+        """True if every interval over seeds lies on one side of 0."""
+        if self.interval is None:
+            return False
+        return all(low > 0 or high < 0 for low, high in (self.interval, self.bootstrap_interval))
 
     def within(self, margin: float) -> bool:
-        """True when every interval over seeds lies between -margin and +margin."""
-        both = (self.interval, self.bootstrap_interval)
-        return self.interval is not None and all(-margin < low and high < margin for low, high in both)
+        """True if every interval over seeds lies between -margin and +margin."""
+        if self.interval is None:
+            return False
+        return all(-margin < low and high < margin for low, high in (self.interval, self.bootstrap_interval))
 
 
 def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Returns the macro mean of the differences with all its intervals; the same for the same input and seed.
+    """Return the macro mean of the differences with all its intervals; the same for the same input and seed.
 
     Args:
         shared: whether column q is the same query in every language.
@@ -110,7 +111,7 @@ def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS,
 
 
 def variances(differences: Differences) -> tuple[float, float]:
-    """Returns (A, B), unbiased estimates whose sum is the variance of the mean difference; two seeds at least.
+    """Return (A, B), unbiased estimates whose sum is the variance of the mean difference; two seeds at least.
 
     A, from the spread of the seeds' means, holds seed / n + (seed x query) / (n N); B holds query / N. Both are
     analysis of variance with two crossed random factors (Searle, Casella and McCulloch, Variance Components, 1992, ch.
@@ -126,19 +127,19 @@ def variances(differences: Differences) -> tuple[float, float]:
 
 
 def _by_seed(differences: Differences) -> np.ndarray:
-    """Returns each seed's macro mean over languages."""
+    """Return each seed's macro mean over languages."""
     return np.mean([values.mean(axis=1) for values in differences.values()], axis=0)
 
 
 def _interaction(values: np.ndarray) -> float:
-    """Returns the variance (seed x query) of one language: what neither a seed nor a query has everywhere; two seeds
+    """Return the variance (seed x query) of one language: what neither a seed nor a query has everywhere; two seeds
     at least."""
     residuals = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     return np.square(residuals).sum() / ((len(values) - 1) * (values.shape[1] - 1))
 
 
 def stands_apart(differences: Differences) -> int | None:
-    """Returns the place of the seed whose macro mean does not belong with the others', or None; three seeds at least.
+    """Return the place of the seed whose macro mean does not belong with the others', or None; three seeds at least.
 
     Of the seeds, the one that lies farthest outside the interval in which the others say a new seed lies: their mean
     +- max(t(n-2) s, z e) sqrt(n / (n-1)), with s their standard deviation and e the error that the queries make in one
@@ -161,14 +162,14 @@ def stands_apart(differences: Differences) -> int | None:
 
 
 def t_interval(per_seed: Sequence[float]) -> Interval:
-    """Returns the paired t-interval over seeds, n - 1 degrees of freedom: new seeds, these very queries."""
+    """Return the paired t-interval over seeds, n - 1 degrees of freedom: new seeds, these very queries."""
     n, error = len(per_seed), stats.sem(per_seed)
     half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * error
     return float(np.mean(per_seed) - half), float(np.mean(per_seed) + half)
 
 
 def crossed_interval(differences: Differences) -> Interval:
-    """Returns the interval for new seeds and new queries: mean +- max(t(n-1) sqrt(A), z sqrt(A + B)), see `variances`.
+    """Return the interval for new seeds and new queries: mean +- max(t(n-1) sqrt(A), z sqrt(A + B)), see `variances`.
 
     The t-interval over seeds, widened where the queries' sampling error asks for it. Ours; its coverage is 93 to 97 %
     where either source of variance dominates and in between (docs/statistics.md). A + B does not fall below `least`.
@@ -181,7 +182,7 @@ def crossed_interval(differences: Differences) -> Interval:
 
 
 def least(differences: Differences) -> float:
-    """Returns the variance that one query of each language, gained or lost in every seed, would make: (100 / N)^2
+    """Return the variance that one query of each language, gained or lost in every seed, would make: (100 / N)^2
     each.
 
     Where no query differs between the arms the spread found is 0, which is no proof that none of the next would: after
@@ -191,7 +192,7 @@ def least(differences: Differences) -> float:
 
 
 def crossed_p(differences: Differences) -> float:
-    """Returns the two-sided p at which `crossed_interval` would just touch 0; never below the paired t-test's."""
+    """Return the two-sided p at which `crossed_interval` would just touch 0; never below the paired t-test's."""
     a, b = variances(differences)
     n = len(next(iter(differences.values())))
     mean = abs(float(np.mean([values.mean() for values in differences.values()])))
@@ -202,7 +203,7 @@ def crossed_p(differences: Differences) -> float:
 def bootstrap(
     differences: Differences, draws: int = DRAWS, seed: int = 0, shared: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (draws,) resampled mean differences in points: over these languages, and over resampled languages.
+    """Return (draws,) resampled mean differences in points: over these languages, and over resampled languages.
 
     One draw takes n seeds with replacement, and within each language as many query ids as there are, with replacement,
     the same ids for both arms and all seeds: the queries are the same in all, and so is what is odd about them. Only
@@ -237,13 +238,13 @@ def bootstrap(
 
 
 def percentiles(draws: np.ndarray) -> Interval:
-    """Returns the percentile interval of resampled values."""
+    """Return the percentile interval of resampled values."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def bootstrap_p(draws: np.ndarray) -> float:
-    """Returns the two-sided p of resampled differences against 0: twice the smaller tail, never 0.
+    """Return the two-sided p of resampled differences against 0: twice the smaller tail, never 0.
 
     The observed sample counts as one more draw (Davison and Hinkley, Bootstrap Methods, 1997, section 4.2).
     """
@@ -252,7 +253,7 @@ def bootstrap_p(draws: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p-values adjusted for being several, in their order (Holm, Scandinavian Journal of Statistics,
+    """Return the p-values adjusted for being several, in their order (Holm, Scandinavian Journal of Statistics,
     1979).
 
     The k-th smallest of m is multiplied by m - k + 1, and none may fall below a smaller one's. scipy has
@@ -272,7 +273,7 @@ def verdict(
     names: tuple[str, str] = ("M", "E"),
     doubts: Sequence[str] = (),
 ) -> str:
-    """Returns one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)",
+    """Return one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)",
     "undecided (within 1 point in 3 seeds)"; then, if there are `doubts`, "[warning: these]".
 
     A verdict holds only if `interval` (and with it the t-interval) and the bootstrap's both say so. Equivalence takes
@@ -291,7 +292,7 @@ def verdict(
     elif found.within(margin):
         enough = found.n_seeds >= ENOUGH_SEEDS and not doubts
         said = f"equivalent within {points}" if enough else f"undecided (within {points} in {found.n_seeds} seeds)"
-    elif found.excludes_zero and p <= 1 - LEVEL:
+    elif found.excludes_zero and p is not None and p <= 1 - LEVEL:
         said = f"{names[0] if found.difference > 0 else names[1]} better"
     else:
         said = "undecided"

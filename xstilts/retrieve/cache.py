@@ -1,4 +1,4 @@
-"""A folder of vectors that were computed once (--cache_dir)."""
+"""The cache of sentence vectors (--cache_dir)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder, Tokens
 from xstilts.run import processes
 
-CACHE_FORMAT = 2  # of what is cached; one more when `embed` computes anything else from the same model and tokens
+CACHE_FORMAT = 2  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
 
 
 def cached_embed(
@@ -28,28 +28,31 @@ def cached_embed(
     batch_size: int | None = None,
     desc: str = "embed",
 ) -> dict[int, np.ndarray]:
-    """`encoder.embed(sentences)`, from `cache_dir` where it was computed before; the vectors come back memory-mapped.
+    """Return `encoder.embed(sentences)`, memory-mapped, from `cache_dir` if they are there.
 
-    One file a layer, <key>-<checksum>.npy, the key being a hash of everything its vectors depend on: the model's
-    files, layer, pooling, dtype, versions, and the tokens of the sentences in order. Whatever makes the tokens
-    (prompts, length, the tokenizer's files and code) therefore counts too. A file is written whole or not at all; one
-    that is damaged (CRC-32) or has the wrong shape is said so on stderr and computed again.
+    Each layer has a file <key>-<checksum>.npy. The key is a hash of everything the vectors depend on: the model's
+    files, layer, pooling, dtype, versions, and the tokens of the sentences in order. The tokens in turn depend on
+    prompts, length, and the tokenizer's files and code. A file is written whole or not at all. If one is damaged
+    (CRC-32) or has another shape, a warning goes to stderr and the vectors are computed again.
+
+    Raises:
+        UserError: see `Encoder.embed`; or the folder cannot be made.
     """
     folder = _cache_folder(cache_dir)
     tokens, back = encoder.tokens(sentences)
     keys = _cache_keys(encoder, tokens, back)
     shape = (len(sentences), encoder.model.config.hidden_size)
-    found = {layer: _read_cache(folder, key, shape) for layer, key in keys.items()}
-    if all(vectors is not None for vectors in found.values()):
+    found = {layer: vectors for layer, key in keys.items() if (vectors := _read_cache(folder, key, shape)) is not None}
+    if len(found) == len(keys):
         return found
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
-        _keep(part, folder, {layer: key for layer, key in keys.items() if found[layer] is None})
+        _keep(part, folder, {layer: key for layer, key in keys.items() if layer not in found})
     return computed
 
 
 def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path, desc: str = "embed") -> None:
-    """Put into `cache_dir` what `cached_embed` will read there. All ranks call it together, and share the work.
+    """Compute what `cached_embed` will read from `cache_dir`. All ranks call this together and share the work.
 
     Raises:
         UserError: see `Encoder.embed_together`.
@@ -63,7 +66,7 @@ def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path
     )
     if not missing:
         return
-    part = processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None)
+    part = str(processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None))
     try:
         encoder.embed_together(tokens, back, desc, part)
         if first:
@@ -74,7 +77,7 @@ def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path
 
 
 def _cache_folder(cache_dir: str | Path) -> Path:
-    """Return the cache folder, which is made. Raise UserError if it cannot be."""
+    """Make the cache folder and return it. Raise UserError if it cannot be made."""
     folder = Path(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +100,7 @@ def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int,
         encoder.dtype,
         encoder.tokenizer.pad_token_id,
         tokens.digest(),
-        hashlib.sha256(back).hexdigest(),
+        hashlib.sha256(back.data).hexdigest(),
     ]
     return {layer: hashlib.sha256(json.dumps([*common, layer]).encode()).hexdigest()[:32] for layer in encoder.layers}
 
@@ -110,11 +113,11 @@ def _keep(part: str | Path, folder: Path, keys: dict[int, str]) -> None:
 
 
 def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
-    """The cached vectors, or None when there are none that can be trusted."""
+    """Return the cached vectors, or None if there is no undamaged file."""
     for path in sorted(folder.glob(f"{key}-*.npy")):
         try:
             if path.stem != f"{key}-{_crc32(path):08x}":
-                raise ValueError("its bytes are not those its name tells")
+                raise ValueError("its checksum differs from the one in its name")
             vectors = np.load(path, mmap_mode="r")
             if vectors.shape != shape or vectors.dtype != np.float32:
                 raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
@@ -128,7 +131,7 @@ def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | 
 
 
 def _crc32(path: Path) -> int:
-    """The CRC-32 of a file's bytes: at 1 GB/s or more, far cheaper than the vectors it guards."""
+    """Return the CRC-32 of a file's bytes. At 1 GB/s or more it costs far less than computing the vectors."""
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(2**24):

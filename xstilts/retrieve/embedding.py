@@ -40,16 +40,16 @@ def _check_pooling(pooling: str) -> None:
 
 
 def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[int]:
-    """The asked layers as sorted numbers in 0..n_layers."""
+    """Return the requested layers as sorted numbers in 0..n_layers."""
     if layers == "last":
         return [n_layers]
     if layers == "all":
         return list(range(n_layers + 1))
-    asked = [layers] if isinstance(layers, (int, str)) else list(layers)
-    if not asked:
-        raise UserError(f"no layer was asked for: give 'last', 'all' or numbers between 0 and {n_layers}.")
+    requested = [layers] if isinstance(layers, (int, str)) else list(layers)
+    if not requested:
+        raise UserError(f"no layer was given: give 'last', 'all' or numbers between 0 and {n_layers}.")
     try:
-        numbers = sorted({int(layer) for layer in asked})
+        numbers = sorted({int(layer) for layer in requested})
     except ValueError as error:
         raise UserError(
             f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}."
@@ -64,10 +64,12 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
 
 @dataclass(frozen=True)
 class Tokens:
-    """Sentences as token ids on end. Flat arrays: lists of Python numbers would outweigh the vectors.
+    """The token ids of n sentences, concatenated. Flat arrays: lists of Python numbers would outweigh the vectors.
 
-    ids (t,) int32; counted (t,) bool, which of them the mean counts; ends (n + 1,), sentence i is ids[ends[i]:ends[i +
-    1]].
+    Attributes:
+        ids: (t,) int32.
+        counted: (t,) bool, True for the tokens that enter the mean.
+        ends: (n + 1,); sentence i is ids[ends[i] : ends[i + 1]].
     """
 
     ids: np.ndarray
@@ -75,8 +77,9 @@ class Tokens:
     ends: np.ndarray
 
     def distinct(self) -> tuple[Tokens, np.ndarray]:
-        """(every different sequence once, in order of appearance; which of them each sentence is, (n,) int64)."""
-        place, rows = {}, np.empty(len(self.ends) - 1, dtype=np.int64)
+        """Return (each distinct sequence once, in order of appearance; its number for each sentence, (n,) int64)."""
+        place: dict[bytes, int] = {}
+        rows = np.empty(len(self.ends) - 1, dtype=np.int64)
         for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
             key = hashlib.blake2b(
                 self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16
@@ -89,17 +92,19 @@ class Tokens:
         return Tokens(self.ids[flat], self.counted[flat], np.concatenate([[0], np.cumsum(lengths[kept])])), rows
 
     def digest(self) -> str:
-        """sha256 of the sequences in their order."""
+        """Return the SHA-256 of the sequences in their order."""
         digest = hashlib.sha256()
         for array in (self.ids, self.counted, self.ends):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
-        """The sentences, longest first, in batches of `batch_size`, or of as many as fit the token budget, at least
-        one."""
+        """Yield batches of sentence numbers, longest sentences first.
+
+        A batch has `batch_size` sentences or, without it, as many as fit the token budget, but at least one.
+        """
         lengths = np.diff(self.ends)
-        order = np.argsort(-lengths, kind="stable")  # longest first: if memory does not suffice, that shows at once
+        order = np.argsort(-lengths, kind="stable")  # longest first, so that a lack of memory shows at once
         start = 0
         while start < len(order):
             longest = lengths[order[start]]
@@ -108,8 +113,10 @@ class Tokens:
             start = stop
 
     def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """input_ids int64, attention_mask int64 and the float32 weights of the mean, each (rows, longest), padded on
-        the right."""
+        """Return input_ids int64, attention_mask int64 and the mean's weights float32, each (rows, longest).
+
+        Padding is on the right.
+        """
         import torch
 
         lengths = self.ends[rows + 1] - self.ends[rows]
@@ -135,8 +142,8 @@ class Encoder:
         include_special: bool,
         max_length: int,
         dtype: str,
-        revision: str = "main",
-        cut: Cut | None = None,
+        revision: str,
+        cut: Cut,
     ) -> None:
         self.cut = cut
         self.checkpoint = checkpoint
@@ -163,16 +170,21 @@ class Encoder:
         revision: str = "main",
         attention: str | None = None,
     ) -> Encoder:
-        """The encoder of `checkpoint` (a folder or Hub id), cut above the highest layer asked for.
+        """Load the encoder of `checkpoint` and cut it above the highest requested layer. Code in it never runs.
 
-        layers: "last", "all", one number or several. pooling: "mean" over the tokens, or "cls", the first token.
-        include_special: whether the mean counts <s> and </s> (XTREME does). max_length in tokens, capped by the
-        model's positions and its tokenizer. dtype "fp32" or "bf16" of weights and activations; pooling is fp32 always.
-        device: a GPU if there is one, unless given. revision: of a Hub id. attention: transformers'
-        attn_implementation.
+        Args:
+            checkpoint: a folder or Hub id.
+            layers: "last", "all", one number or several.
+            pooling: "mean" over the tokens, or "cls", the first token.
+            include_special: whether the mean counts <s> and </s> (XTREME does).
+            max_length: in tokens, capped by the model's positions and its tokenizer.
+            dtype: "fp32" or "bf16", of weights and activations; pooling is always fp32.
+            device: None: a GPU if there is one.
+            revision: of a Hub id.
+            attention: attn_implementation of transformers.
 
-        Raises UserError for a folder that is no checkpoint, an unknown layer, pooling or dtype. Code in a checkpoint
-        is never run.
+        Raises:
+            UserError: the folder is not a checkpoint; the layer, pooling or dtype is unknown.
         """
         import torch
 
@@ -199,17 +211,19 @@ class Encoder:
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
         max_length = min(max_length, length_limit(model.config, tokenizer))
-        model.eval().to(dtype=getattr(torch, DTYPES[dtype]))
+        model.eval()
+        model.to(dtype=getattr(torch, DTYPES[dtype]))  # type: ignore[call-arg]  # transformers wraps `to` without types
         check_precision(checkpoint, model, dtype)
-        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[call-arg]
         return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the files the model is made of: MODEL_FILES. Read once."""
+        """The SHA-256 of the model's files, see MODEL_FILES. Computed once."""
         from transformers.utils import cached_file
 
-        folder = Path(cached_file(self.checkpoint, "config.json", revision=self.revision)).parent
+        config = cached_file(str(self.checkpoint), "config.json", revision=self.revision)
+        folder = Path(str(config)).parent
         files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
         digest = hashlib.sha256()
         for path in sorted(files):
@@ -224,22 +238,25 @@ class Encoder:
         desc: str = "embed",
         folder: str | Path | None = None,
     ) -> dict[int, np.ndarray]:
-        """The vectors of every asked layer, from one pass: {layer: (n, dim) float32, unnormalised, in the order
-        given}.
+        """Return {layer: (n, dim) float32} of every requested layer from one pass, unnormalised, in the given order.
 
-        Sentences of equal tokens are computed once, so that their vectors are equal to the bit: computed in two
-        batches they would differ by rounding, which then decided between them. What is to be compared therefore goes
-        into one call. Batches hold sentences of about one length, so that little padding is computed; in fp32 the
-        vectors equal those of each sentence on its own to 1e-5. `batch_size` in sentences; without it a batch holds as
-        many as fit a budget of tokens. With `folder` the vectors are written there (layer<k>.npy) and come back
-        memory-mapped, read-only.
+        Sentences with equal tokens are computed once, so that their vectors are equal to the bit: in two batches they
+        would differ by rounding, and a search would then prefer one of them. So embed what you will compare in one
+        call. A batch holds sentences of similar length, which keeps padding small; in fp32 the vectors equal those of
+        each sentence alone to 1e-5.
 
-        Raises UserError for an empty list, a sentence without any token to average, a disk without room.
+        Args:
+            batch_size: in sentences; None: as many as fit a budget of tokens.
+            desc: text of the progress bar.
+            folder: write the vectors to layer<k>.npy there and return them memory-mapped, read-only.
+
+        Raises:
+            UserError: the list is empty, a sentence has no token to average, or the disk has too little room.
         """
         return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
 
     def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
-        """(the different token sequences of some sentences, which of them each sentence is). Errors: `embed`."""
+        """Return (the distinct token sequences, the number of its sequence for each sentence). Errors: see `embed`."""
         if len(sentences) == 0:
             raise UserError("there are no sentences to embed.")
         if isinstance(sentences, str):
@@ -257,11 +274,12 @@ class Encoder:
         desc: str = "embed",
         folder: str | Path | None = None,
     ) -> dict[int, np.ndarray]:
-        """`embed` of sentences that `tokens` has made (tokens, back) of."""
+        """Return the vectors of `embed` for sentences that `tokens` has turned into (tokens, back)."""
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
         first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
         shape = (len(back), self.model.config.hidden_size)
+        vectors: dict[int, np.ndarray]
         files = {} if folder is None else {layer: Path(folder, f"layer{layer}.npy") for layer in self.layers}
         if files:
             vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
@@ -272,12 +290,12 @@ class Encoder:
             for layer, block in pooled.items():
                 vectors[layer][first[rows]] = block
         _repeat(vectors, back, first)
-        return {layer: np.load(path, mmap_mode="r") for layer, path in files.items()} or vectors
+        return {layer: np.load(path, mmap_mode="r") for layer, path in files.items()} if files else vectors
 
     def _compute(
         self, tokens: Tokens, batches: list[np.ndarray], desc: str | None
     ) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
-        """(rows of `tokens`, {layer: their vectors}) of one batch after the other; without `desc` no progress bar."""
+        """Yield (rows of `tokens`, {layer: their vectors}) for each batch. Without `desc` there is no progress bar."""
         import torch
         from tqdm import tqdm
 
@@ -289,15 +307,14 @@ class Encoder:
                 bar.update(len(rows))
 
     def embed_together(self, tokens: Tokens, back: np.ndarray, desc: str, folder: str | Path) -> None:
-        """`embed_tokens` into a folder that all machines see, by all ranks, each its share of the batches.
+        """Share the batches of `embed_tokens` among all ranks and write the vectors to a folder that every rank sees.
 
-        These are the batches of one process, so the vectors are the same bits where machines and numbers of threads
-        are alike; otherwise they differ as those of two machines do, by about 1e-6. Every file has one writer:
-        processes on several machines that write into one memory-mapped file lose each other's rows. Rank 0 puts the
-        parts together.
+        The batches are those of one process, so the vectors are equal to the bit if machines and thread counts are
+        equal; otherwise they differ by about 1e-6. Every file has one writer, because ranks on several machines that
+        write to one memory-mapped file lose each other's rows. Rank 0 concatenates the parts.
 
         Raises:
-            UserError: this process does not see the folder, or the disk has no room.
+            UserError: this process does not see the folder, or the disk has too little room.
         """
         from accelerate import PartialState
 
@@ -323,20 +340,22 @@ class Encoder:
             array.flush()
         state.wait_for_everyone()
         if rank == 0:
-            vectors = {
+            vectors: dict[int, np.ndarray] = {
                 k: new_array(Path(folder, f"layer{k}.npy"), (len(back), dim), len(self.layers)) for k in self.layers
             }
             first = np.unique(back, return_index=True)[1]
             for other in range(size):
                 rows = first[np.concatenate([*batches[other::size], np.empty(0, dtype=np.int64)])]
-                for layer, array in vectors.items():
+                for layer, whole in vectors.items():
                     computed = np.load(Path(folder, f"{other}-layer{layer}.npy"), mmap_mode="r")
                     for start in range(0, len(rows), ROWS_AT_ONCE):
-                        array[rows[start : start + ROWS_AT_ONCE]] = computed[start : start + ROWS_AT_ONCE]
+                        whole[rows[start : start + ROWS_AT_ONCE]] = computed[start : start + ROWS_AT_ONCE]
             _repeat(vectors, back, first)
 
     def _tokenise(self, sentences: list[str]) -> Tokens:
-        ids, counted, lengths = [], [], []
+        ids: list[np.ndarray] = []
+        counted: list[np.ndarray] = []
+        lengths: list[int] = []
         for start in range(0, len(sentences), TOKENISE_AT_ONCE):
             encoded = self.tokenizer(
                 sentences[start : start + TOKENISE_AT_ONCE],
@@ -361,14 +380,14 @@ class Encoder:
         if tokens.max() >= self.model.config.vocab_size:
             raise UserError(
                 f"the tokenizer of {self.checkpoint} gave token {tokens.max()}, but its model has "
-                f"{self.model.config.vocab_size}: the two do not belong together."
+                f"{self.model.config.vocab_size}: take both from one checkpoint."
             )
         return Tokens(tokens, flat, ends)
 
     def _pool(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, counted: torch.Tensor
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """(layer, (batch, dim) vectors) for every asked layer of one batch."""
+        """Yield (layer, (batch, dim) vectors) for every requested layer of one batch."""
         device = self.model.device
         counted = counted.to(device)
         only_top = len(self.layers) == 1 and self.cut.exact
@@ -387,8 +406,7 @@ class Encoder:
 
 
 def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray) -> None:
-    """Fill in, in place, the vectors of sentences whose tokens stood earlier already. `back`, `first`: see
-    `Encoder.embed_tokens`."""
+    """Copy, in place, the vectors of repeated token sequences. `back`, `first`: see `Encoder.embed_tokens`."""
     repeated = np.flatnonzero(first[back] != np.arange(len(back)))
     for start in range(0, len(repeated), ROWS_AT_ONCE):
         rows = repeated[start : start + ROWS_AT_ONCE]
@@ -397,5 +415,5 @@ def _repeat(vectors: dict[int, np.ndarray], back: np.ndarray, first: np.ndarray)
 
 
 def _weighted_sum(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-    """The weighted sum over tokens: (batch, tokens) x (batch, tokens, dim) -> (batch, dim), in fp32."""
+    """Return the weighted sum over tokens: (batch, tokens) x (batch, tokens, dim) -> (batch, dim), in fp32."""
     return (weights.unsqueeze(1) @ states.float()).squeeze(1)

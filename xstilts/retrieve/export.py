@@ -1,4 +1,4 @@
-"""One layer of a checkpoint, as it is, as a folder that SentenceTransformer loads."""
+"""Export one layer of a checkpoint, without training, as a folder that SentenceTransformer loads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ the scores of the checkpoint itself before relying on them.
 
 
 def check_new_folder(folder: str | Path) -> Path:
-    """The path; UserError for one that exists and is not an empty folder."""
+    """Return the path. Raise UserError if it exists and is not an empty folder."""
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
@@ -56,25 +56,25 @@ def export_sentence_transformers(
     revision: str = "main",
     prompts: dict[str, str] | None = None,
 ) -> None:
-    """Writes `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors (to 1e-5; special
-    tokens counted).
+    """Write `out_dir` so that `SentenceTransformer(out_dir).encode(sentences)` gives our vectors to 1e-5.
 
-    The encoder is cut after `layer` ("last" or a number), so AutoModel loads the folder too. A model that normalises
-    before each layer keeps one layer more, and its `hidden_states[layer]` is asked for: a shorter one would put its
-    last norm on top of that layer. The folder appears whole or not at all; one that exists and is not empty is a
-    UserError.
+    The mean counts special tokens. The encoder is cut after `layer`, so AutoModel loads the folder too. A model that
+    normalises before each layer keeps one more layer, and the folder reads `hidden_states[layer]`: a shorter model
+    would apply its last norm to that layer. The folder is written whole or not at all.
+
+    Args:
+        layer: "last" or a number.
+
+    Raises:
+        UserError: `out_dir` exists and is not empty or cannot be written, the layer does not exist, or
+            sentence-transformers computes other vectors for this model.
     """
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    from xstilts.checkpoint.encoder import hidden_state, pooling_layer, quiet
-
     out = check_new_folder(out_dir)
     encoder = Encoder.load(
         checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision
     )
     if len(encoder.layers) != 1:
-        raise UserError(f"layer={layer!r}: a sentence encoder has one layer; give 'last' or a number.")
+        raise UserError(f"layer={layer!r}: a sentence encoder has one layer: give 'last' or a number.")
     check = ["a short sentence", "a sentence that has a few more words than the first one"]
     expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
     try:
@@ -83,25 +83,12 @@ def export_sentence_transformers(
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     try:
-        # By way of a plain checkpoint of the cut encoder: no key of a longer one is left for the library to report on.
-        plain = temporary / "plain"
-        ask = encoder.cut.save(plain)
-        encoder.tokenizer.save_pretrained(plain)
-        with quiet():
-            transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
-            if ask is not None:
-                transformer.modality_config = hidden_state(ask)
-            transformer.max_seq_length = encoder.max_length
-            module = Pooling(encoder.model.config.hidden_size, pooling_mode=pooling)
-            SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts or {}).save(
-                str(temporary / "whole")
-            )
-            given = SentenceTransformer(str(temporary / "whole"), device="cpu").encode(check, show_progress_bar=False)
-        if not np.allclose(given, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
+        _save(encoder, temporary, prompts or {})
+        vectors = _encode(temporary / "whole", check)
+        if not np.allclose(vectors, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
             kind = encoder.model.config.model_type
             raise UserError(
-                f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers gives other vectors than "
-                "ours."
+                f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers computes other vectors."
             )
         obey_umask(*temporary.glob("whole/*.safetensors"))
         if out.exists():
@@ -109,6 +96,38 @@ def export_sentence_transformers(
         os.replace(temporary / "whole", out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:
+    """Write the sentence-transformers folder to `folder`/whole.
+
+    The library reads the encoder from a plain checkpoint of the cut model, so that it finds no unused key to report.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    from xstilts.checkpoint.encoder import hidden_state, pooling_layer, quiet
+
+    plain = folder / "plain"
+    layer = encoder.cut.save(plain)
+    encoder.tokenizer.save_pretrained(plain)
+    with quiet():
+        transformer = Transformer(str(plain), model_kwargs=pooling_layer(encoder.model.config, False))
+        if layer is not None:
+            transformer.modality_config = hidden_state(layer)
+        transformer.max_seq_length = encoder.max_length
+        module = Pooling(encoder.model.config.hidden_size, pooling_mode=encoder.pooling)
+        SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts).save(str(folder / "whole"))
+
+
+def _encode(folder: Path, sentences: list[str]) -> np.ndarray:
+    """Return the vectors that sentence-transformers computes with a folder."""
+    from sentence_transformers import SentenceTransformer
+
+    from xstilts.checkpoint.encoder import quiet
+
+    with quiet():
+        return SentenceTransformer(str(folder), device="cpu").encode(sentences, show_progress_bar=False)
 
 
 def export(
@@ -120,10 +139,10 @@ def export(
     revision: str = "main",
     prompts: dict[str, str] | None = None,
 ) -> None:
-    """Writes a checkpoint, cut after a layer, as a folder SentenceTransformer loads, with a card; keeps its prompts.
+    """Write a checkpoint, cut after a layer, as a folder that SentenceTransformer loads, with its prompts and a card.
 
     Raises:
-        UserError: the folder is not empty, no such layer, or no checkpoint.
+        UserError: see `export_sentence_transformers`; or `name` is not a checkpoint.
     """
     from huggingface_hub import ModelCardData
 

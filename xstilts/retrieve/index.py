@@ -1,11 +1,10 @@
-"""Nearest neighbours and mining in pools too large for exact search: a faiss index, exact scores, recall measured.
+"""Nearest neighbours and mining in pools too large for exact search: a faiss index, exact scores, measured recall.
 
-An index finds candidates for each query; they are scored exactly, as in `xstilts.retrieve.mining`, and the k best are
-kept. So every score is right, and all an index can do wrong is to miss a neighbour: `recall` measures how many it
-missed.
+The index finds candidates for each query. They are scored exactly, as in `xstilts.retrieve.neighbours`, and the k best
+are kept. So every score is exact, and the only possible error is a missed neighbour: `recall` measures how many.
 
-Vectors are those of `xstilts.retrieve.mining`, usually memory-mapped (`normalize(vectors, path)`), and are read in
-blocks. In memory stand one shard of the index, 12 * k bytes a query, and, while the index is trained, the sample.
+Vectors are of unit length and usually memory-mapped (`normalize(vectors, path)`); they are read in blocks. Memory
+holds one shard of the index, 12 * k bytes for each query and, while the index is trained, the sample.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from xstilts.retrieve import neighbours
 if TYPE_CHECKING:
     import faiss
 
-NPROBE = 16  # lists looked into, unless given; faiss itself looks into one
-CANDIDATES = 64  # for each query, unless given: scoring them exactly costs little beside finding them
-# training vectors for each list: the least faiss asks for, and what is taken where there are as many
+NPROBE = 16  # default of --nprobe; the default of faiss is 1
+CANDIDATES = 64  # default of --index_candidates; exact scores cost little compared with the search
+# training vectors for each list: the minimum of faiss, and the number used if the pool is large enough
 POINTS_PER_LIST = 39, 64
-CODE_BOOK = 256  # entries of a product quantizer's code book: it cannot be trained on fewer vectors
-TRAIN_LEAST = 256 * CODE_BOOK  # vectors taken for training whatever the lists: the most faiss uses for a code book
-SHARD_BYTES = 2**32  # codes of the pool held at once
+CODE_BOOK = 256  # entries of a product quantizer's code book, and so the minimum of training vectors
+TRAIN_LEAST = 256 * CODE_BOOK  # training vectors at least: the most that faiss uses for a code book
+SHARD_BYTES = 2**32  # codes of the pool held in memory at once
 QUERIES_AT_ONCE = 2**14
 ROWS_AT_ONCE = 2**16
 RECALL_QUERIES = 1000  # sampled for `recall`
@@ -35,8 +34,14 @@ RECALL_QUERIES = 1000  # sampled for `recall`
 
 @dataclass(frozen=True)
 class Index:
-    """How to search: a faiss factory string, lists to probe where it has lists, candidates for each query, and the
-    seed of the samples to train on and to measure recall with."""
+    """Settings of an approximate search.
+
+    Attributes:
+        factory: a faiss factory string.
+        nprobe: lists to probe; None: `NPROBE`, or all lists if there are fewer.
+        candidates: for each query; None: `CANDIDATES`.
+        seed: of the samples that train the index and measure its recall.
+    """
 
     factory: str
     nprobe: int | None = None
@@ -44,29 +49,31 @@ class Index:
     seed: int = 0
 
     def least(self, dim: int) -> int:
-        """The fewest vectors of `dim` dimensions it can be trained on; 0 where it needs no training. Errors:
-        `_empty`."""
+        """Return the minimum of training vectors of `dim` dimensions, 0 without training. Errors: see `_empty`."""
         index = self._empty(dim)
         return 0 if index.is_trained else max(CODE_BOOK, POINTS_PER_LIST[0] * _lists(index))
 
     def sample(self, size: int, dim: int) -> int:
-        """How many vectors of a pool of `size` it is trained on.
+        """Return the number of training vectors for a pool of `size`, 0 without training.
 
         Raises:
-            UserError: the pool is too small for its lists.
+            UserError: the pool is too small for the number of lists.
         """
         least = self.least(dim)
         if size < least:
             raise UserError(
                 f"--index {self.factory!r} needs at least {least:,} vectors to train on ({POINTS_PER_LIST[0]} for "
-                f"each list, {CODE_BOOK} in any case), the pool has {size:,}: take fewer lists, or leave --index out "
-                "and search exactly."
+                f"each list, at least {CODE_BOOK}), the pool has {size:,}: take fewer lists, or leave --index out to "
+                "search exactly."
             )
         return min(size, max(TRAIN_LEAST, POINTS_PER_LIST[1] * _lists(self._empty(dim)))) if least else 0
 
     def trained(self, pool: np.ndarray) -> faiss.Index:
-        """A faiss index trained on a sample of the pool, still empty. UserError as in `sample`, or if faiss
-        refuses."""
+        """Return an empty faiss index trained on a sample of the pool.
+
+        Raises:
+            UserError: see `sample`; or faiss cannot train it.
+        """
         size, index = self.sample(*pool.shape), self._empty(pool.shape[1])
         if size:
             try:
@@ -78,7 +85,7 @@ class Index:
         return index
 
     def describe(self, size: int, dim: int) -> str:
-        """What is searched how, for a report: "IVF64,PQ32, nprobe 16, 64 candidates, trained on 65,536 of 200,000"."""
+        """Return the settings as text: "IVF64,PQ32, nprobe 16, 64 candidates, trained on 65,536 of 200,000"."""
         lists = _lists(self._empty(dim))
         words = [
             self.factory,
@@ -89,8 +96,11 @@ class Index:
         return ", ".join(word for word in words if word)
 
     def _empty(self, dim: int) -> faiss.Index:
-        """A new faiss index. UserError if faiss cannot make it, with faiss's reason, or it has not so many lists to
-        probe."""
+        """Return a new faiss index.
+
+        Raises:
+            UserError: faiss cannot make it, or it has fewer than `nprobe` lists.
+        """
         import faiss
 
         if self.candidates is not None and self.candidates < 1:
@@ -100,44 +110,47 @@ class Index:
         except RuntimeError as error:
             raise UserError(f"--index {self.factory!r} for vectors of {dim} dimensions: {_reason(error)}.") from error
         lists = _lists(index)
-        if not lists and faiss.try_extract_index_ivf(index) is not None:  # faiss makes it, and fails in the search
-            raise UserError(f"--index {self.factory!r} has 0 lists: give 1 at least, e.g. IVF64,Flat.")
+        if not lists and faiss.try_extract_index_ivf(index) is not None:  # faiss makes it, but the search fails
+            raise UserError(f"--index {self.factory!r} has 0 lists: give at least 1, e.g. IVF64,Flat.")
         if self.nprobe is not None and not 1 <= self.nprobe <= lists:
-            hint = f"give 1 to {lists:,}, the lists it has" if lists else "it has no lists to probe, leave this out"
+            hint = (
+                f"give 1 to {lists:,}, the lists it has" if lists else "it has no lists to probe, leave --nprobe out"
+            )
             raise UserError(f"--nprobe {self.nprobe} with --index {self.factory!r}: {hint}.")
         if lists:
             faiss.ParameterSpace().set_index_parameter(index, "nprobe", self.nprobe or min(NPROBE, lists))
         for part in filter(None, (index, getattr(index, "index", None), faiss.try_extract_index_ivf(index))):
             if hasattr(part := faiss.downcast_index(part), "do_polysemous_training"):
-                # minutes of ordering codes for a kind of search that is not done here
+                # it takes minutes, and only polysemous search needs it
                 part.do_polysemous_training = False
         return index
 
 
 def knn(
-    queries: np.ndarray, pool: np.ndarray, k: int, how: Index, shard: int | None = None
+    queries: np.ndarray, pool: np.ndarray, k: int, settings: Index, shard: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of `pool` for every query as far as the index finds them: cosines (n, k) float32 and indices (n,
-    k) int64, best first, ties by lower index.
+    """Return the k nearest that the index finds for every query: cosines (n, k) float32, indices (n, k) int64.
 
-    One trained index takes in the pool shard by shard (`shard` rows, or as many as have SHARD_BYTES of codes); every
-    query is searched in each, what is found there is scored exactly, and the k best of all shards are kept.
+    They are ordered best first, ties by lower index. One trained index holds the pool shard by shard. Every query is
+    searched in each shard, the candidates are scored exactly, and the k best of all shards are kept.
+
+    Args:
+        shard: rows of a shard; None: as many as have SHARD_BYTES of codes.
 
     Raises:
-        UserError: the vectors are none of unit length; the index cannot be made or trained; a query finds fewer than
-            k.
+        UserError: a vector is not of unit length; the index cannot be made or trained; a query finds fewer than k.
     """
     from tqdm import tqdm
 
     queries, pool = neighbours.check_pools(queries, pool, k, both=False)
-    index = how.trained(pool)
-    wanted = max(k, how.candidates or CANDIDATES)
+    index = settings.trained(pool)
+    wanted = max(k, settings.candidates or CANDIDATES)
     shard = min(len(pool), shard or max(1, SHARD_BYTES // code_size(index)))
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     indices = np.full((len(queries), k), -1, dtype=np.int64)
     starts = range(0, len(pool), shard)
     work = len(queries) * len(starts)
-    with tqdm(total=work, desc=how.factory, unit="query", disable=work < QUERIES_AT_ONCE) as bar:
+    with tqdm(total=work, desc=settings.factory, unit="query", disable=work < QUERIES_AT_ONCE) as bar:
         for start in starts:
             index.reset()
             rows = pool[start : start + shard]
@@ -152,15 +165,18 @@ def knn(
     short = int((scores[:, -1] == -np.inf).sum())
     if short:
         raise UserError(
-            f"--index {how.factory!r}: {short:,} of {len(queries):,} queries found fewer than {k} neighbours: raise "
-            "--nprobe, or take fewer lists."
+            f"--index {settings.factory!r}: {short:,} of {len(queries):,} queries found fewer than {k} neighbours: "
+            "raise --nprobe, or take fewer lists."
         )
     return scores, indices
 
 
 def exact(queries: np.ndarray, pool: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """The cosine of every query and each of its candidates `found` (n, wanted), -inf where that is -1: (n, wanted)
-    float32."""
+    """Return the cosine of every query and each of its candidates: (n, candidates) float32.
+
+    Args:
+        found: (n, candidates), rows of the pool; -1 for no candidate, whose cosine is -inf.
+    """
     scores = np.full(found.shape, -np.inf, dtype=np.float32)
     rows, places = np.nonzero(found >= 0)
     scores[rows, places] = neighbours.exact_scores(queries, pool, rows, found[rows, places])
@@ -168,15 +184,15 @@ def exact(queries: np.ndarray, pool: np.ndarray, found: np.ndarray) -> np.ndarra
 
 
 def best_of(k: int, *lists: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of several (scores, indices) with as many rows: each (n, k), best first, ties by lower index."""
+    """Merge several (scores, indices) and return the k best: each (n, k), best first, ties by lower index."""
     scores, indices = (np.hstack(parts) for parts in zip(*lists, strict=True))
     order = np.lexsort((indices, -scores), axis=1)[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
 
 def exact_knn(queries: np.ndarray, pool: np.ndarray, k: int, block: int = 2**17) -> tuple[np.ndarray, np.ndarray]:
-    """`neighbours.knn`, the pool read in blocks: nothing as large as the pool is held. For a few queries."""
-    found = []
+    """Return `neighbours.knn` for a few queries. The pool is read in blocks and never held as a whole."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(pool), block):
         rows = pool[start : start + block]
         scores, indices = neighbours.knn(queries, rows, min(k, len(rows)))
@@ -185,37 +201,38 @@ def exact_knn(queries: np.ndarray, pool: np.ndarray, k: int, block: int = 2**17)
 
 
 def recall(queries: np.ndarray, pool: np.ndarray, scores: np.ndarray, seed: int = 0) -> float:
-    """recall@k in 0-100 of the found `scores` (n, k): the share of the k nearest that were found, over RECALL_QUERIES
-    sampled queries (all, if there are fewer).
+    """Return recall@k, 0-100: the share of the exact k nearest that were found, over RECALL_QUERIES sampled queries.
 
-    The k nearest are computed exactly for it. Of those that tie for the k-th place any counts.
+    With ties for the k-th place, any of them counts.
+
+    Args:
+        scores: (n, k), what the search found.
     """
     sample = _sample(len(queries), min(len(queries), RECALL_QUERIES), seed)
     exact, _ = exact_knn(np.ascontiguousarray(queries[sample]), pool, scores.shape[1])
     return float(100 * (scores[sample] >= exact[:, -1:]).mean())
 
 
-def nearest(queries: np.ndarray, pool: np.ndarray, how: Index) -> tuple[np.ndarray, float]:
-    """(the index of every query's nearest, (n,) int64, recall@1)."""
-    scores, indices = knn(queries, pool, 1, how)
-    return indices[:, 0], recall(queries, pool, scores, how.seed)
+def nearest(queries: np.ndarray, pool: np.ndarray, settings: Index) -> tuple[np.ndarray, float]:
+    """Return (the index of every query's nearest, (n,) int64; recall@1, 0-100)."""
+    scores, indices = knn(queries, pool, 1, settings)
+    return indices[:, 0], recall(queries, pool, scores, settings.seed)
 
 
 def bidirectional_knn(
-    source: np.ndarray, target: np.ndarray, k: int, how: Index
+    source: np.ndarray, target: np.ndarray, k: int, settings: Index
 ) -> tuple[neighbours.Knn, dict[str, float]]:
-    """The neighbours in both directions, for `mining.pair`, and the recall of each: {"forward": 0-100, "backward":
-    0-100}."""
-    forward, backward = knn(source, target, k, how), knn(target, source, k, how)
+    """Return the neighbours in both directions, for `mining.pair`, and {"forward", "backward": recall, 0-100}."""
+    forward, backward = knn(source, target, k, settings), knn(target, source, k, settings)
     found = {
-        "forward": recall(source, target, forward[0], how.seed),
-        "backward": recall(target, source, backward[0], how.seed),
+        "forward": recall(source, target, forward[0], settings.seed),
+        "backward": recall(target, source, backward[0], settings.seed),
     }
     return neighbours.Knn(*forward, *backward), found
 
 
 def _lists(index: faiss.Index) -> int:
-    """The inverted lists of a faiss index, 0 where it has none."""
+    """Return the number of inverted lists of a faiss index, 0 without lists."""
     import faiss
 
     ivf = faiss.try_extract_index_ivf(index)
@@ -223,7 +240,7 @@ def _lists(index: faiss.Index) -> int:
 
 
 def code_size(index: faiss.Index) -> int:
-    """Bytes a vector in a faiss index; of a graph, which has no codes, those of the vector."""
+    """Return the bytes of a vector in a faiss index. A graph has no codes, so there it is the vector itself."""
     try:
         return index.sa_code_size()
     except RuntimeError:
@@ -231,10 +248,10 @@ def code_size(index: faiss.Index) -> int:
 
 
 def _sample(size: int, wanted: int, seed: int) -> np.ndarray:
-    """`wanted` different rows of `size`, ascending, so that a file is read from front to back."""
+    """Return `wanted` distinct rows of `size`, in ascending order, so that a file is read front to back."""
     return np.sort(np.random.default_rng(seed).choice(size, wanted, replace=False))
 
 
 def _reason(error: RuntimeError) -> str:
-    """What faiss says, without the C++ function and line it says it from."""
+    """Return the message of a faiss error without its C++ function and line."""
     return first_line(error).rpartition(": ")[2].rstrip(".")

@@ -1,8 +1,8 @@
 """Bitext mining between two pools of sentence vectors: the margin score and the pairing.
 
-Both are those of Artetxe and Schwenk (ACL 2019, arXiv 1811.01136) as LASER and XTREME run them for BUCC. The search is
-that of `xstilts.retrieve.neighbours`, ties included; pairs of equal score are ordered by lower source index, then
-lower target index.
+Both follow Artetxe and Schwenk (ACL 2019, arXiv 1811.01136), as LASER and XTREME run them for BUCC. The search,
+including its tie rule, is `xstilts.retrieve.neighbours`. Pairs with equal scores are ordered by lower source index,
+then lower target index.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xstilts.retrieve.neighbours import Knn, bidirectional_knn
 
 MARGINS = ("ratio", "distance", "absolute")
 RETRIEVALS = ("max", "forward", "backward", "intersect")
-PAIRED_AT_ONCE = 2**20  # candidates as lists of Python numbers, which are fast to walk but large
+PAIRED_AT_ONCE = 2**20  # candidates held as Python numbers, which are fast to iterate but large
 
 
 def _margin(cosine: np.ndarray, mean: np.ndarray, margin: str) -> np.ndarray:
@@ -27,7 +27,7 @@ def _margin(cosine: np.ndarray, mean: np.ndarray, margin: str) -> np.ndarray:
         return cosine - mean
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = cosine / mean
-    return np.where(np.isnan(ratio), -np.inf, ratio)  # 0 / 0: nothing is near anything, so there is no pair
+    return np.where(np.isnan(ratio), -np.inf, ratio)  # 0 / 0: all cosines are 0, so there is no pair
 
 
 def mine(
@@ -38,24 +38,27 @@ def mine(
     retrieval: str = "max",
     min_score: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Translation pairs of two pools: (source_index int64, target_index int64, score float64), best first.
+    """Return translation pairs of two pools: (source_index int64, target_index int64, score float64), best first.
 
-    A pair's margin score compares its cosine with the mean of x's k forward and y's k backward cosines:
+    The margin score of (x, y) compares their cosine with the mean of x's k forward and y's k backward cosines:
 
         ratio     cos / mean          distance  cos - mean          absolute  cos
 
-    Candidates are the best-scoring of the k neighbours of every source (forward) and of every target (backward).
-    `retrieval="forward"` returns the first, `"backward"` the second, `"intersect"` the pairs found both ways, `"max"`
-    takes both lists together from the best score down and accepts a pair unless one of its sides has been taken:
-    one-to-one, and the same when the sides are swapped. As in LASER and XTREME `max` then leaves out pairs whose score
-    is not above `min_score`; they still take their sides.
+    The candidates are the best-scoring neighbour of every source (forward) and of every target (backward).
+    `retrieval="forward"` returns the first, `"backward"` the second, `"intersect"` the pairs found both ways. `"max"`
+    goes through both lists from the best score down and accepts a pair unless one of its sides is already used:
+    one-to-one, and the same if the sides are swapped. As in LASER and XTREME, `max` then drops pairs whose score is
+    not above `min_score`; their sides stay used.
+
+    Raises:
+        UserError: see `check_pairing` and `neighbours.check_pools`.
     """
     check_pairing(margin, retrieval)
     return pair(bidirectional_knn(source, target, k), margin, retrieval, min_score)
 
 
 def check_pairing(margin: str, retrieval: str) -> None:
-    """Raises UserError for a margin or retrieval there is not."""
+    """Raise UserError if the margin or the retrieval is unknown."""
     if margin not in MARGINS:
         raise UserError(f"margin={margin!r} is unknown; choose one of {', '.join(MARGINS)}.")
     if retrieval not in RETRIEVALS:
@@ -65,7 +68,7 @@ def check_pairing(margin: str, retrieval: str) -> None:
 def pair(
     near: Knn, margin: str = "ratio", retrieval: str = "max", min_score: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs of `mine`, from neighbours found before."""
+    """Return the pairs of `mine` from the neighbours of a search."""
     check_pairing(margin, retrieval)
     n, m = len(near.forward_scores), len(near.backward_scores)
     forward_mean = near.forward_scores.mean(axis=1, dtype=np.float64)
@@ -99,7 +102,7 @@ def pair(
 
 
 def _greedy(i: np.ndarray, j: np.ndarray, n: int, m: int) -> np.ndarray:
-    """Which candidates, best first, are accepted when each index of either side may be used once: a boolean mask."""
+    """Return a mask of the candidates, best first, that are accepted if each index of a side may be used once."""
     source_free, target_free = bytearray(b"\1") * n, bytearray(b"\1") * m
     accepted = np.zeros(len(i), dtype=bool)
     for start in range(0, len(i), PAIRED_AT_ONCE):
@@ -112,13 +115,19 @@ def _greedy(i: np.ndarray, j: np.ndarray, n: int, m: int) -> np.ndarray:
 
 
 def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tuple[float, float]:
-    """The cut with the best F1 on dev: (threshold, F1 in 0-100 of the candidates with score >= threshold).
+    """Return the threshold with the best F1 on dev: (threshold, F1 in 0-100 of candidates with score >= threshold).
 
-    `scores` (n,) and `is_gold` (n,) belong to the dev candidates, `n_gold` counts the gold pairs, found or not. As in
-    the BUCC code of LASER and XTREME: walk down from the best score (equal scores in the order given), and where F1 is
-    highest for the first time put the threshold midway between that score and the next. F1 is computed as they do,
-    2pr / (p + r) in float64, because rounding decides between cuts whose F1 is the same fraction. After the last
-    candidate there is no next, where their code fails: its own score is the threshold.
+    As in the BUCC code of LASER and XTREME: go down from the best score (equal scores in the given order) to the first
+    maximum of F1, and put the threshold midway between this score and the next. F1 is 2pr / (p + r) in float64 as
+    there, because rounding decides between cuts with equal F1. If the maximum is at the last candidate, where their
+    code fails, its score is the threshold.
+
+    Args:
+        scores, is_gold: (n,), of the dev candidates.
+        n_gold: gold pairs, found or not.
+
+    Raises:
+        UserError: the arrays differ in shape, a score is NaN, no candidate is gold, or more than `n_gold` are.
     """
     scores, is_gold = np.asarray(scores, dtype=np.float64), np.asarray(is_gold, dtype=bool)
     if scores.shape != is_gold.shape or scores.ndim != 1:
@@ -130,7 +139,7 @@ def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tupl
     if not is_gold.any():
         raise UserError(
             f"none of the {len(scores)} dev candidates is one of the {n_gold} gold pairs: no threshold can be chosen. "
-            "Check that the gold ids belong to these pools, or give a threshold yourself."
+            "Check that the gold ids belong to these pools, or give a threshold."
         )
     if is_gold.sum() > n_gold:
         raise UserError(f"{int(is_gold.sum())} candidates are marked gold, but there are only {n_gold} gold pairs.")
@@ -146,22 +155,23 @@ def best_threshold(scores: np.ndarray, is_gold: np.ndarray, n_gold: int) -> tupl
 
 
 def deduplicate(ids: Sequence[str], texts: Sequence[str]) -> tuple[list[str], list[str | None]]:
-    """The pool that is searched: (unique texts in order of first appearance, the id of each).
+    """Return the pool that is searched: (unique texts in order of first appearance, the id of each).
 
-    As XTREME does for BUCC: a text that stands under several ids is searched once, as a competitor, but its id is
-    None, because no one id is right for it; `id_pairs` leaves such pairs out, so their gold pairs count as missed.
-    Texts that differ only in the white space around them are two entries of the pool and share this fate.
+    As in XTREME's BUCC, a text with several ids is searched once and gets the id None, because no single id is right.
+    `id_pairs` drops its pairs, so their gold pairs count as missed. Texts that differ only in surrounding white space
+    stay two entries, both with the id None.
+
+    Raises:
+        UserError: the number of ids is not the number of texts, or an id is repeated.
     """
     if len(ids) != len(texts):
-        raise UserError(f"{len(ids)} ids for {len(texts)} sentences: expected as many of one as of the other.")
+        raise UserError(f"{len(ids)} ids for {len(texts)} sentences: expected one id for each sentence.")
     if repeated := [name for name, count in Counter(ids).items() if count > 1]:
-        raise UserError(
-            f"{len(repeated)} ids stand more than once in the pool (first: {repeated[0]!r}): ids must be unique."
-        )
-    bearers = Counter(text.strip() for text in texts)
+        raise UserError(f"{len(repeated)} ids are repeated in the pool (first: {repeated[0]!r}): ids must be unique.")
+    counts = Counter(text.strip() for text in texts)
     unique: dict[str, str | None] = {}
     for name, text in zip(ids, texts, strict=True):
-        unique.setdefault(text, name if bearers[text.strip()] == 1 else None)
+        unique.setdefault(text, name if counts[text.strip()] == 1 else None)
     return list(unique), list(unique.values())
 
 
@@ -172,8 +182,7 @@ def id_pairs(
     source_ids: Sequence[str | None],
     target_ids: Sequence[str | None],
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """What `mine` found, as ((source id, target id) pairs, their scores), in the same order, without sentences whose
-    id is None."""
+    """Return the pairs of `mine` as ([(source id, target id)], their scores), in order, without pairs with id None."""
     pairs, kept = [], []
     for position, (i, j) in enumerate(zip(source_index.tolist(), target_index.tolist(), strict=True)):
         source_id, target_id = source_ids[i], target_ids[j]
@@ -184,5 +193,5 @@ def id_pairs(
 
 
 def pairs_above(pairs: Sequence[tuple[str, str]], scores: np.ndarray, threshold: float) -> list[tuple[str, str]]:
-    """The pairs whose score is at least the threshold, in the order given."""
+    """Return the pairs whose score is at least the threshold, in the given order."""
     return [pair for pair, score in zip(pairs, np.asarray(scores).tolist(), strict=True) if score >= threshold]

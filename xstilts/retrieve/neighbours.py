@@ -1,15 +1,15 @@
 """Exact nearest neighbours between two pools of sentence vectors.
 
-Vectors come in as float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.retrieve.vectors.normalize`),
+Vectors are float32 arrays of shape (n, dim) and (m, dim), L2-normalised (`xstilts.retrieve.vectors.normalize`),
 so that an inner product is a cosine.
 
-Ties. A cosine here is the inner product taken in float64 and rounded to float32. It therefore depends on the two
-vectors alone, never on where they stand, and equal vectors get equal cosines. Neighbours of equal cosine are ordered
-by lower index. Apart from such ties no result depends on the order of the rows.
+Ties. A cosine here is the inner product computed in float64 and rounded to float32. So it depends only on the two
+vectors, not on their rows, and equal vectors get equal cosines. Neighbours with equal cosines are ordered by index,
+lowest first. Apart from such ties no result depends on the order of the rows.
 
-Memory. float32 pools are read where they lie, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded
-as a whole; other dtypes are copied. Beside them stand a copy of the targets in the cheap product's dtype (bf16: half
-their bytes), one tile, and the candidates. Where even the copy is too much: `xstilts.retrieve.index`.
+Memory. float32 pools are read in place, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded as a
+whole; other dtypes are copied. The search also holds a copy of the targets in the dtype of the cheap product (bf16:
+half their bytes), one tile, and the candidates. If the copy is too large, use `xstilts.retrieve.index`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "bf16", "fp32", "plain")
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 TILE = 4096  # rows and columns of the product held at once: 32 MiB in bf16
-GROUP = 32  # columns that share one maximum: larger saves comparisons, smaller saves looking into groups
-CROWD = 64  # groups of a tile (of 128) in which one row may list candidates
-PRUNE = 4_000_000  # candidates held before those overtaken since are dropped
-PADDING = -1e4  # below any product of the vectors: padding is nobody's neighbour
-PLAIN_PRODUCT = 2**18  # products up to this many pairs are not worth the walk
+GROUP = 32  # columns that share one maximum: larger means fewer comparisons, smaller means fewer members to read
+CROWD = 64  # a row with candidates in more groups of a tile (of 128) is searched again, more precisely
+PRUNE = 4_000_000  # candidates held before the obsolete ones are dropped
+PADDING = -1e4  # below any product of the vectors, so that padding is never a neighbour
+PLAIN_PRODUCT = 2**18  # pairs; up to this number the plain float64 product is faster
 PLAIN_ROWS, PLAIN_COLUMNS = 256, 16384  # of the float64 product held at once: 32 MiB
-SHOW_BAR = 10**9  # pairs from which on a search takes long enough for a progress bar
+SHOW_BAR = 10**9  # pairs; from this number a progress bar is shown
 UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
 
 
@@ -57,14 +57,14 @@ class Knn:
 
 
 def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
-    """The vectors as contiguous float32 (n, dim); UserError unless finite and of unit length."""
+    """Return the vectors as contiguous float32 (n, dim). Raise UserError unless all are finite and of unit length."""
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise UserError(
             f"{name} vectors: expected a float array (n, dim), got {vectors.dtype} of shape {vectors.shape}."
         )
     if len(vectors) == 0:
-        raise UserError(f"{name} vectors: the pool is empty, there is nothing to search.")
+        raise UserError(f"{name} vectors: the pool is empty.")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     wrong = ~(np.abs(norms - 1) <= UNIT_TOLERANCE)  # written so that NaN is wrong too
@@ -78,8 +78,12 @@ def _checked(vectors: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The pools as contiguous float32; UserError for anything but finite unit vectors of equal dimensions, at least
-    k."""
+    """Return the pools as contiguous float32.
+
+    Raises:
+        UserError: a vector is not finite or not of unit length, the dimensions differ, or a pool has fewer than k
+            vectors (the source pool too if `both`).
+    """
     source, target = _checked(source, "source"), _checked(target, "target")
     if source.shape[1] != target.shape[1]:
         raise UserError(
@@ -89,12 +93,12 @@ def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> t
     pools = {"target": len(target), "source": len(source)} if both else {"target": len(target)}
     for name, size in pools.items():
         if not 1 <= k <= size:
-            raise UserError(f"k={k} neighbours asked of a {name} pool of {size}: k must be between 1 and {size}.")
+            raise UserError(f"k={k} neighbours in a {name} pool of {size}: k must be between 1 and {size}.")
     return source, target
 
 
 def exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """float32 cosines of the pairs (left[i], right[j]), summed in float64."""
+    """Return float32 cosines of the pairs (left[i], right[j]), summed in float64."""
     scores = np.empty(len(i), dtype=np.float32)
     for start in range(0, len(i), 1024):  # the gathered rows stay within the cache
         part = slice(start, start + 1024)
@@ -103,9 +107,9 @@ def exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarr
 
 
 def top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best candidates of every row, ties by lower column: (rows, k) scores and columns, rows ascending.
+    """Return the k best candidates of every row, ties by lower column: (rows, k) scores and columns, rows ascending.
 
-    Every row named has at least k candidates.
+    Every row in `rows` must have at least k candidates.
     """
     order = np.lexsort((columns, -scores, rows))
     first = np.flatnonzero(np.diff(rows[order], prepend=-1))
@@ -114,7 +118,7 @@ def top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> 
 
 
 def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest targets of every source from the whole float64 product: the definition, written down."""
+    """Return the k nearest targets of every source from the whole float64 product: the reference implementation."""
     scores = np.full((len(source), k), -np.inf, dtype=np.float32)
     indices = np.zeros((len(source), k), dtype=np.int64)
     for j in range(0, len(target), PLAIN_COLUMNS):
@@ -132,12 +136,12 @@ def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarr
 
 
 class _Operand:
-    """One pool made ready for the cheap product, and how far rounding has moved it.
+    """One pool prepared for the cheap product, with bounds on its rounding error.
 
     With u and v the means of the two pools, x.y = (x - u).(y - v) + (x - u).v + u.(y - v) + u.v. Contextual vectors
-    crowd round their mean, where bf16 cannot tell them apart; what is left after the mean is taken away is short, and
-    so is its rounding error. The two middle terms are one number per row and one per column: they ride in the same
-    product, as a high and a low part against ones. The last is a constant and is left out.
+    lie close to their mean, where bf16 cannot distinguish them. Without the mean they are short, and so is their
+    rounding error. The two middle terms are one number per row and one per column: extra columns of the same product
+    hold them, as a high and a low part against ones. The last term is constant and left out.
     """
 
     def __init__(
@@ -161,21 +165,21 @@ class _Operand:
             self.offset_moved[part] = (offset - parts[:, 0] - parts[:, 1]).abs()
 
     def _split(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(x - u, (x - u).v) of one block of rows."""
+        """Return (x - u, (x - u).v) of one block of rows."""
         import torch
 
         rest = torch.tensor(self.vectors[start : start + TILE], device=self.mean.device) - self.mean
         return rest, rest @ self.other_mean
 
     def _parts(self, offset: torch.Tensor) -> torch.Tensor:
-        """The offsets as high + low part in this dtype: (rows, 2)."""
+        """Return the offsets as high + low part in this dtype: (rows, 2)."""
         import torch
 
         high = offset.to(self.dtype)
         return torch.stack([high, (offset - high.float()).to(self.dtype)], dim=1)
 
     def block(self, start: int) -> torch.Tensor:
-        """What is multiplied for the rows from `start` on: (rows, width), rows padded to whole groups."""
+        """Return the operand of one block of rows: (rows, width), rows padded to whole groups."""
         import torch
 
         rest, offset = self._split(start)
@@ -188,11 +192,11 @@ class _Operand:
         return matrix
 
     def slack(self, other: _Operand) -> torch.Tensor:
-        """How far the products of each row can be from the truth, the result's own rounding apart: (size,) float32.
+        """Return a bound on the error of each row's products before they are rounded: (size,) float32.
 
-        Cauchy-Schwarz on the rounding of the inputs, and dim * 2^-23 of the sum of magnitudes for accumulating in fp32
-        (each of dim products and sums errs by at most 2^-24 of itself). The last term covers fp32 in what surrounds
-        the product: the means, the offsets, and the rounding of exact scores to fp32, which makes ties.
+        It is Cauchy-Schwarz on the rounding of the inputs, plus dim * 2^-23 of the sum of magnitudes for fp32
+        accumulation (each of dim products and sums errs by at most 2^-24 of itself). The last term covers the fp32
+        arithmetic around the product: means, offsets, and the rounding of exact scores to fp32, which makes ties.
         """
         length = other.length.max()
         magnitude = self.length * length + self.offset + other.offset.max()
@@ -201,7 +205,7 @@ class _Operand:
 
 
 class _Side:
-    """One direction of the search: what can still be among the k nearest of every row."""
+    """One direction of the search: the candidates for the k nearest of every row."""
 
     def __init__(self, k: int, slack: torch.Tensor, rounding: float) -> None:
         import torch
@@ -209,17 +213,19 @@ class _Side:
         self.k, self.slack, self.rounding = k, slack, rounding
         # k group maxima: a lower bound of the k best products
         self.best = torch.full((len(slack), k), -torch.inf, device=slack.device)
-        # rows with more candidates than this search will list
+        # rows with too many candidates for this search
         self.crowded = torch.zeros(len(slack), dtype=torch.bool, device=slack.device)
-        self.rows, self.columns, self.products = [], [], []
+        self.rows: list[torch.Tensor] = []
+        self.columns: list[torch.Tensor] = []
+        self.products: list[torch.Tensor] = []
         self.prune_at = PRUNE
 
     def cut(self, part: slice) -> torch.Tensor:
-        """The product from which on a candidate of these rows can be among the true k best: (rows,).
+        """Return the lowest stored product that can be among the true k best of these rows: (rows,).
 
-        A product p before rounding lies within rounding * |p| of what is stored, and within the slack of the truth. So
-        the k-th best is truly at least `low`, and anything that may truly reach `low` must be stored as at least the
-        cut.
+        A product p before rounding lies within rounding * |p| of the stored value, and within the slack of the true
+        value. So the true k-th best is at least `low`, and every product whose true value may reach `low` is stored as
+        at least the cut.
         """
         worst = self.best[part, -1]
         low = worst - self.rounding * worst.abs() - self.slack[part]
@@ -227,9 +233,9 @@ class _Side:
         return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
 
     def update(self, tile: torch.Tensor, maxima: torch.Tensor, start: int, column_start: int) -> None:
-        """Takes in one tile of products (row, member, group): column = column_start + member * groups + group.
+        """Process one tile of products (row, member, group): column = column_start + member * groups + group.
 
-        Only `maxima` (row, group) are compared for every row; members are looked at in the few groups that can matter.
+        Every row compares only `maxima` (row, group). Members are read only in groups whose maximum reaches the cut.
         """
         import torch
 
@@ -251,7 +257,7 @@ class _Side:
             self.prune_at = max(PRUNE, 2 * kept)
 
     def candidates(self) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, columns) of the candidates that stand after all tiles so far."""
+        """Return (rows, columns) of the candidates that remain after all tiles so far."""
         import torch
 
         rows, columns, products = torch.cat(self.rows), torch.cat(self.columns), torch.cat(self.products)
@@ -262,9 +268,9 @@ class _Side:
 
 @contextmanager
 def _accurate_sums() -> Iterator[None]:
-    """Products with the accuracy that `_Operand.slack` counts on, whatever the program has set.
+    """Set the matmul precision that `_Operand.slack` assumes, and restore it at the end.
 
-    torch may be told to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16
+    torch may be set to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16
     product in bf16.
     """
     import torch
@@ -291,13 +297,13 @@ def _best_device() -> str:
 def _walk(
     source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool, device: str = "cpu"
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(scores, indices) of every source's k nearest targets and, if `both`, of every target's k nearest sources.
+    """Return (scores, indices) of every source's k nearest targets and, if `both`, every target's k nearest sources.
 
-    One walk over the product in tiles serves both directions. The product is cheap and inexact; it only says which
-    pairs can be among the k best, with a bound that leaves none out, and those few are scored exactly. Rows too
-    crowded for that are searched again, more precisely: after bf16 in fp32, after fp32 by the plain product. Beside
-    the vectors this holds a copy of the targets in `dtype`, one tile and the candidates, all on `device`; the vectors
-    themselves and the exact scores stay on the CPU, so that the device has no say in the answer.
+    One pass over the product in tiles serves both directions. The product is cheap and inexact. It only selects the
+    pairs that can be among the k best, with an error bound so that none is missed, and these few are scored exactly.
+    Rows with too many candidates are searched again, more precisely: after bf16 in fp32, after fp32 with the plain
+    product. `device` holds a copy of the targets in `dtype`, one tile and the candidates. The vectors and the exact
+    scores stay on the CPU, so that the result does not depend on the device.
     """
     import torch
     from tqdm import tqdm
@@ -331,7 +337,7 @@ def _walk(
 def _settle(
     side: _Side, source: np.ndarray, target: np.ndarray, dtype: str, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The exact k-lists of one direction: candidates scored, crowded rows searched again."""
+    """Return the exact (scores, indices) of one direction: score the candidates, search crowded rows again."""
     rows, columns = side.candidates()
     crowded = side.crowded.cpu().numpy()
     scores = np.empty((len(source), side.k), dtype=np.float32)
@@ -350,8 +356,7 @@ def _settle(
 
 @cache
 def _fastest_engine(device: str = "cpu") -> str:
-    """The dtype the device multiplies fastest in, "bf16" or "fp32"; of a CPU measured once in a process, in about 50
-    ms."""
+    """Return "bf16" or "fp32", whichever the device multiplies faster. A CPU is measured once a process, in 50 ms."""
     import torch
 
     if device != "cpu":
@@ -366,14 +371,13 @@ def _fastest_engine(device: str = "cpu") -> str:
         for _ in range(3):
             torch.mm(operand, operand.T, out=out)
         seconds[name] = time.perf_counter() - start
-    return min(seconds, key=seconds.get)
+    return min(seconds, key=lambda name: seconds[name])
 
 
 def _search(
     source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool, device: str | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The k nearest by inner product, of contiguous float32 pools that have been checked; the engines give the same
-    answer."""
+    """Return the k nearest by inner product in checked, contiguous float32 pools. All engines give the same answer."""
     if engine not in ENGINES:
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
     if engine == "auto":
@@ -386,9 +390,14 @@ def _search(
 def knn(
     source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", csls: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest targets of every source: scores (n, k) float32 and indices (n, k) int64, best first.
+    """Return the k nearest targets of every source: scores (n, k) float32 and indices (n, k) int64, best first.
 
-    The scores are cosines; with `csls`, `csls_vectors`' inner products, with so many neighbours.
+    Args:
+        engine: see `bidirectional_knn`.
+        csls: number of neighbours of CSLS; the scores are then inner products of `csls_vectors`. None: cosines.
+
+    Raises:
+        UserError: see `check_pools`; or the engine is unknown.
     """
     source, target = check_pools(source, target, k, both=False)
     if csls is not None:
@@ -399,12 +408,16 @@ def knn(
 def bidirectional_knn(
     source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", device: str | None = None
 ) -> Knn:
-    """The k nearest neighbours of every source among the targets and of every target among the sources, exact, from
-    one product.
+    """Return the exact k nearest targets of every source and the k nearest sources of every target, from one product.
 
-    `engine` decides the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
-    scores of what can matter), "plain" (the float64 product), "auto" (plain for small pools, else whichever of the
-    others is faster on this machine). `device` is where the cheap product runs: a GPU if there is one, unless given.
+    Args:
+        engine: changes the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
+            scores of the candidates), "plain" (the float64 product), "auto" (plain for small pools, otherwise the
+            faster of the two on this machine).
+        device: runs the cheap product; None: a GPU if there is one.
+
+    Raises:
+        UserError: see `check_pools`; or the engine is unknown.
     """
     source, target = check_pools(source, target, k, both=True)
     forward, backward = _search(source, target, k, engine, both=True, device=device)
@@ -412,26 +425,26 @@ def bidirectional_knn(
 
 
 def csls_vectors(source: np.ndarray, target: np.ndarray, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (n, dim + 1) and (m, dim + 1) float32 whose inner products order the targets of a source as CSLS does.
+    """Return vectors (n, dim + 1) and (m, dim + 1) float32 whose inner products rank the targets as CSLS does.
 
-    CSLS is 2 cos(x, y) - r(x) - r(y), r being the mean cosine of a vector to its k nearest in the other pool (Conneau
-    et al., ICLR 2018, arXiv 1710.04087; they take k=10), which pushes back targets that are near to everything.
+    CSLS is 2 cos(x, y) - r(x) - r(y). r is the mean cosine of a vector to its k nearest in the other pool, so targets
+    that are close to every source rank lower (Conneau et al., ICLR 2018, arXiv 1710.04087; there k is 10).
     """
     near = bidirectional_knn(source, target, k)
-    # r(x) is the same for every target of x. r(y) / 2 is taken off as one more dimension of an inner product, (x,
-    # 1).(y, -r(y) / 2).
+    # r(x) is equal for all targets of x, so it is left out. One more dimension subtracts r(y) / 2:
+    # (x, 1).(y, -r(y) / 2).
     penalty = near.backward_scores.mean(axis=1, keepdims=True, dtype=np.float64) / 2
     left = np.hstack([source, np.ones((len(source), 1))]).astype(np.float32)
     return left, np.hstack([target, -penalty]).astype(np.float32)
 
 
 def nearest(source: np.ndarray, target: np.ndarray, csls: int | None = None) -> np.ndarray:
-    """The index (n,) int64 of every source's nearest target, by cosine or, with `csls`, so many neighbours' CSLS."""
+    """Return the index (n,) int64 of every source's nearest target by cosine or, with `csls` neighbours, by CSLS."""
     return knn(source, target, 1, csls=csls)[1][:, 0]
 
 
 def nearest_by_cosine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`nearest` of vectors (n, dim) and (m, dim) that are not normalised yet.
+    """Normalise vectors (n, dim) and (m, dim) and return `nearest`.
 
     Raises:
         UserError: a vector is zero or not finite.

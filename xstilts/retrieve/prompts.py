@@ -1,4 +1,4 @@
-"""Prompts: text before every query and passage, as e5, bge, gte and jina were trained with. Imports no torch."""
+"""Prompts: the text before every query and passage with which e5, bge, gte and jina were trained. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from xstilts.errors import UserError
 
 SIDES = ("query", "passage")
 FILE = "config_sentence_transformers.json"
-# what sentence-transformers folders call the two sides
+# names of the two sides in the config of a sentence-transformers folder
 NAMES = {"query": ("query",), "passage": ("passage", "document")}
 
 
 def resolve(query: str | None, passage: str | None, name: str, revision: str = "main") -> dict[str, str]:
-    """Return the prompts to measure a checkpoint with: {"query": ..., "passage": ...}, empty text for none.
+    """Return the prompts of a checkpoint: {"query": ..., "passage": ...}, "" for no prompt.
 
     Args:
-        query, passage: --query_prompt and --passage_prompt; None: what the checkpoint's sentence-transformers config
-            says.
+        query, passage: --query_prompt and --passage_prompt; None: the prompt in the checkpoint's
+            sentence-transformers config.
         name, revision: the checkpoint.
 
     Raises:
-        UserError: that config cannot be read, or leaves its prompts out of the mean, which is not done here.
+        UserError: that config cannot be read, or leaves its prompts out of the mean, which is not supported.
     """
-    given = {"query": query, "passage": passage}
-    if None not in given.values():
-        return given
+    if query is not None and passage is not None:
+        return {"query": query, "passage": passage}
     kept = stored(name, revision)
-    return {side: kept.get(side, "") if text is None else text for side, text in given.items()}
+    sides = (("query", query), ("passage", passage))
+    return {side: kept.get(side, "") if text is None else text for side, text in sides}
 
 
 def stored(name: str, revision: str = "main") -> dict[str, str]:
-    """Return the prompts in a sentence-transformers folder, {} where there are none.
+    """Return the prompts in a sentence-transformers folder, {} if there are none.
 
     Raises:
         UserError: see `resolve`.
@@ -41,7 +41,7 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
     path = _file(name, FILE, revision)
     if path is None:
         return {}
-    found = read_object(path, ": delete it, or mend it").get("prompts") or {}
+    found = read_object(path, ": delete it, or correct it").get("prompts") or {}
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise UserError(f"{path}: prompts is {str(found)[:80]!r}, expected {{name: text}}.")
     prompts = {side: next((found[key] for key in keys if found.get(key)), "") for side, keys in NAMES.items()}
@@ -49,17 +49,17 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
     if (
         any(prompts.values())
         and pooling
-        and read_object(pooling, ": delete it, or mend it").get("include_prompt") is False
+        and read_object(pooling, ": delete it, or correct it").get("include_prompt") is False
     ):
         raise UserError(
-            f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not done here. "
+            f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not supported. "
             "Give --query_prompt '' --passage_prompt '' to measure it without prompts."
         )
     return {side: text for side, text in prompts.items() if text}
 
 
 def _file(name: str, file: str, revision: str) -> Path | None:
-    """A file of a folder or of a Hub repository; None if it has none. With HF_HUB_OFFLINE the cache decides."""
+    """Return a file of a folder or a Hub repository, or None. With HF_HUB_OFFLINE only the cache is read."""
     if os.path.isdir(name):
         path = Path(name, file)
         return path if path.exists() else None
@@ -72,6 +72,6 @@ def _file(name: str, file: str, revision: str) -> Path | None:
         return None
     except Exception as error:
         raise UserError(
-            f"{name}: the Hub could not be asked for its prompts in {file} ({type(error).__name__}). Give "
+            f"{name}: {file} with its prompts could not be fetched from the Hub ({type(error).__name__}). Give "
             "--query_prompt and --passage_prompt."
         ) from error

@@ -1,7 +1,7 @@
-"""Where the right candidates of a multilingual search stand, and what that says of its languages.
+"""Ranks of the right candidates in a multilingual search, mAP by language, and language bias.
 
-Languages are numbered here. A table of right candidates is (n queries, g) with g the most that any query has; places a
-query does not need hold -1, and rank 0.
+Languages are numbers here. A table of right candidates is (n queries, g), where g is the maximum of any query. Unused
+places hold -1, and their rank is 0.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ ROWS = 64  # queries ranked at once: with 13,000 candidates 7 MB of products
 def gold_ranks(
     queries: np.ndarray, candidates: np.ndarray, gold: np.ndarray, languages: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ranks, from 1, of the right candidates: (among all, among those of the candidate's own language), each (n,
-    g).
+    """Return the ranks, from 1, of the right candidates: (among all, among those of their language), each (n, g).
 
-    Ranked by inner product, ties by lower index, as in `xstilts.retrieve.mining`; nothing is cut off. Beside the
-    vectors this holds a float64 copy of the candidates and the products of a few queries.
+    Candidates are ranked by inner product, ties by lower index, as in `xstilts.retrieve.neighbours`, without a cut.
+    This holds a float64 copy of the candidates and the products of a few queries.
 
     Args:
         queries: (n, dim) float32.
@@ -36,15 +35,17 @@ def gold_ranks(
         for place, index in enumerate(gold[part].T):
             own = products[rows, index][:, None]
             before = (products > own) | ((products == own) & (columns < index[:, None]))
-            counts = before.astype(np.float32) @ of_language  # (rows, languages): how many of each stand before it
+            counts = before.astype(np.float32) @ of_language  # (rows, languages): how many of each rank before it
             pooled[part, place] = 1 + counts.sum(axis=1)
             within[part, place] = 1 + counts[rows, languages[index]]
     return np.where(gold < 0, 0, pooled), np.where(gold < 0, 0, within)
 
 
 def average_precision(ranks: np.ndarray) -> np.ndarray:
-    """AP (n,) in 0-1 of the ranks (n, g) of the right candidates, uncut; 0 in `ranks` is no candidate, NaN without
-    any."""
+    """Return the uncut AP (n,), 0-1, of the ranks (n, g) of the right candidates; NaN for a query without any.
+
+    Rank 0 means no candidate.
+    """
     count = (ranks > 0).sum(axis=1)
     ordered = np.sort(np.where(ranks > 0, ranks, np.inf), axis=1)
     with np.errstate(invalid="ignore"):
@@ -54,17 +55,16 @@ def average_precision(ranks: np.ndarray) -> np.ndarray:
 def by_language(
     pooled: np.ndarray, within: np.ndarray, spoken: np.ndarray, own: int
 ) -> tuple[dict[str, float], float | None]:
-    """({"map_multilingual", "map_monolingual", "map_crosslingual"} in 0-100, language bias in ranks) of one language's
-    queries.
+    """Return mAP, 0-100, in three settings and the language bias, in ranks, for the queries of one language.
 
-    The three settings are those of Elmahdy et al. (arXiv 2408.10536): one pool of all languages; the candidates of the
-    query's language; those of one other language at a time, the mean over these languages. mAP is not cut. Their
-    language bias is how far the parallel answers of a question lie apart in the one pool: the highest rank less the
-    lowest, averaged over questions. Ours is what they leave open: where a language has several right candidates, the
-    best of them stands for it.
+    The settings are those of Elmahdy et al. (arXiv 2408.10536): map_multilingual (one pool of all languages),
+    map_monolingual (candidates in the query's language) and map_crosslingual (candidates in one other language at a
+    time, mean over these). mAP is not cut. The language bias is the highest rank of a question's parallel answers in
+    the one pool minus the lowest, averaged over questions. They do not define it for a language with several right
+    candidates; here the best candidate counts.
 
-    What is not defined is left out, or None: without the query's language among the candidates nothing is monolingual,
-    without another one nothing crosses languages.
+    map_monolingual is left out if no candidate is in the query's language. Without any other language
+    map_crosslingual is left out and the bias is None.
 
     Args:
         pooled, within: from `gold_ranks`, (n, g).

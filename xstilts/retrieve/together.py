@@ -1,7 +1,6 @@
-"""Embedding by several processes: all fill the cache of vectors, then rank 0 measures from it and the others are done.
+"""Embedding by several processes: all ranks fill the cache of vectors, then rank 0 measures and the others end.
 
-So no process waits for another but while they embed, where each has an equal share, and a search may take as long as
-it takes.
+The ranks wait for each other only while they embed, and each embeds an equal share. A long search blocks no rank.
 """
 
 from __future__ import annotations
@@ -9,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,13 +20,18 @@ from xstilts.errors import UserError
 from xstilts.retrieve import measure
 from xstilts.retrieve.cache import fill_cache
 from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.headline import Headline
 from xstilts.run import processes
 
-TIMEOUT = timedelta(minutes=30)  # that one process waits for another; transformers' own for training (--ddp_timeout)
+if TYPE_CHECKING:
+    from tasks.base import Task
+    from xstilts.cli.arguments import RetrievalArguments
+
+TIMEOUT = timedelta(minutes=30)  # of a collective; the default of --ddp_timeout in transformers
 
 
 def meet() -> None:
-    """Make the processes that a launcher started one group; do nothing where there is only one.
+    """Join the process group that the launcher set up. Do nothing if there is one process.
 
     Raises:
         UserError: see `processes.world_size`.
@@ -37,20 +42,20 @@ def meet() -> None:
 
 @contextlib.contextmanager
 def shared_cache(cache_dir: str | None, output_dir: str | None) -> Iterator[str | None]:
-    """Yield the folder that the processes share vectors in: the cache, or a hidden folder of the output folder while
-    the block lasts.
+    """Yield the folder through which the ranks share vectors.
 
-    All ranks call it. One process without a cache has no use for it: None.
+    It is the cache, or a temporary hidden folder in the output folder. It is None for one process without a cache. All
+    ranks call this.
     """
     if cache_dir or processes.world_size() == 1:
         yield cache_dir
         return
     first = processes.is_first()
-    folder = processes.broadcast(tempfile.mkdtemp(prefix=".vectors-", dir=output_dir) if first else None)
+    folder: str | None = processes.broadcast(tempfile.mkdtemp(prefix=".vectors-", dir=output_dir) if first else None)
     try:
         yield folder
     finally:
-        if first:
+        if first and folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -58,34 +63,35 @@ def embed_all(
     encoder: Encoder,
     cache_dir: str,
     prompts: Mapping[str, str],
-    headline: measure.Headline,
-    work: Sequence[tuple],
-    how,
+    headline: Headline,
+    work: Sequence[tuple[Task, Mapping[str, Any]]],
+    options: RetrievalArguments,
 ) -> None:
-    """Put the vectors of all that will be measured into `cache_dir`. All ranks call it; each is on its own afterwards.
+    """Fill `cache_dir` with the vectors of every text that will be measured. All ranks call this.
+
+    Afterwards the process group is closed, and no rank waits for another.
 
     Args:
         headline: the rows its layer is chosen on are embedded too.
         work: (task, its examples) of each measurement.
-        how: as for `measure.measure`.
+        options: as for `measure.measure`.
     """
     calls: list[tuple[Sequence[str], str]] = []
     plan = _planner(calls, prompts)
-    with contextlib.suppress(UserError):  # no layer can be chosen without vectors
+    with contextlib.suppress(UserError):  # the planner returns no vectors, so the choice fails
         headline.choose(plan)
     for task, examples in work:
-        measure.measure(task, examples, plan, how)
+        measure.measure(task, examples, plan, options)
     for sentences, desc in calls:
         fill_cache(encoder, sentences, cache_dir, desc)
     processes.leave()
 
 
-def _planner(calls: list[tuple[Sequence[str], str]], prompts: Mapping[str, str]) -> Callable:
-    """Return an `embed` that notes what it is asked for, and has vectors of no layer: nothing is searched."""
+def _planner(calls: list[tuple[Sequence[str], str]], prompts: Mapping[str, str]) -> measure.Prompted:
+    """Return an `Embed` function that records its calls and returns no layer, so that nothing is searched."""
 
     def embed(sentences: Sequence[str], desc: str) -> dict[int, np.ndarray]:
         calls.append((list(sentences), desc))
         return {}
 
-    embed.prompts = dict(prompts)
-    return embed
+    return measure.Prompted(embed, dict(prompts))

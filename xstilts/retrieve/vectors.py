@@ -11,13 +11,19 @@ import numpy as np
 
 from xstilts.errors import UserError
 
-ROWS_AT_ONCE = 2**16  # of vectors, where there may be more than memory holds
+ROWS_AT_ONCE = 2**16  # vectors held in memory at once
 
 
-def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
-    """A float32 .npy file of this shape, memory-mapped. UserError unless the disk has room for `count` of them.
+def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.memmap:
+    """Create a float32 .npy file of this shape and return it memory-mapped.
 
-    The room is taken at once: a disk that is full later ends the process where it writes (SIGBUS), without a word.
+    The disk space is allocated now: if the disk fills up later, a write ends the process with SIGBUS and no message.
+
+    Args:
+        count: files of this shape that will be created; all must fit on the disk.
+
+    Raises:
+        UserError: the disk has too little room.
     """
     needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
     if needed > free:
@@ -33,10 +39,14 @@ def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.ndarray:
 
 
 def normalize(vectors: np.ndarray, path: str | Path | None = None) -> np.ndarray:
-    """The vectors scaled to length 1: (n, dim) float32. UserError names the first row that is zero or not finite.
+    """Return the vectors scaled to length 1: (n, dim) float32.
 
-    With `path` (.npy) they are written there and come back memory-mapped, read-only; neither they nor memory-mapped
-    `vectors` are held in memory as a whole.
+    Args:
+        path: .npy file to write them to and return memory-mapped, read-only. Memory-mapped `vectors` are then never
+            held in memory as a whole.
+
+    Raises:
+        UserError: a row is zero or not finite; the message names the first.
     """
     unit = np.empty(vectors.shape, dtype=np.float32) if path is None else new_array(Path(path), vectors.shape)
     for start in range(0, len(vectors), ROWS_AT_ONCE):
@@ -48,13 +58,13 @@ def normalize(vectors: np.ndarray, path: str | Path | None = None) -> np.ndarray
             what = "is zero" if norms[row, 0] == 0 else "is not finite"
             raise UserError(
                 f"vector {start + row} {what} ({int(wrong.sum())} of {len(block)} such from {start} on): it has no "
-                "direction to compare."
+                "direction."
             )
         np.divide(block, norms, out=unit[start : start + ROWS_AT_ONCE])
     return unit if path is None else np.load(path, mmap_mode="r")
 
 
 def center(vectors: np.ndarray) -> np.ndarray:
-    """The vectors minus their mean: (n, dim) float32. Of one language, this takes its common offset away."""
+    """Return the vectors minus their mean: (n, dim) float32. For one language this removes its common offset."""
     vectors = np.asarray(vectors, dtype=np.float32)
     return vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)

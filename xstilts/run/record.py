@@ -7,8 +7,8 @@ A run that failed leaves failed.json in place of it, see `xstilts.run.results.wr
 removes that. Under make so does one that was refused before it began, and it leaves nothing else.
 
 Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
-each language, layer, variant and query, see `xstilts.retrieve.measure.Found.hits_table`. BUCC has none: F1 is no such
-mean.
+each language, layer, variant and query, see `xstilts.retrieve.measurement.Measurement.hits_table`. BUCC has none:
+its F1 is not such a mean.
 """
 
 from __future__ import annotations

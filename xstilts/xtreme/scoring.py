@@ -1,16 +1,14 @@
-"""A folder of predictions in XTREME's layout, scored as the benchmark's own `evaluate.py` scores it.
+"""Score a folder of predictions in XTREME's layout as the benchmark's own `evaluate.py` does.
 
-Predictions and labels lie in two folders as `<task>/test-<language>.<tsv|json|jsonl>`. What a file holds is the task's
-to say: its `lines` writes a file of predictions and `read_lines` reads one, `gold_lines` writes labels, `compare`
-scores one by the other.
+Predictions and labels are two folders with files `<task>/test-<language>.<tsv|json|jsonl>`. The task defines the
+format: `lines` writes predictions, `read_lines` reads them, `gold_lines` writes labels, `compare` scores them.
 
 Scores are 0-100. A task's score is the mean over its languages, a benchmark's the mean over its tasks (protocol of
-github.com/google-research/xtreme at 838c13b). Means that this script does not compute have names of their own, see
-`OURS`.
+github.com/google-research/xtreme at 838c13b). Means that its script does not compute have other names, see `OURS`.
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from tasks.languages import BENCHMARKS, languages, normalize
 from tasks.submitted import Scorer, Submitted
 from xstilts.errors import UserError
 
-# Groups of `evaluate.py`, by its names. Its XTREME-R has LAReQA in none.
+# Groups of `evaluate.py`, with its names. In its XTREME-R, LAReQA is in no group.
 GROUPS = {
     "xtreme": {
         "classification": ("pawsx", "xnli"),
@@ -36,9 +34,9 @@ GROUPS = {
         "multi_choice": ("xcopa",),
     },
 }
-# Means of ours, by names that `evaluate.py` does not use: it computes no overall score of XTREME-R, and the paper
+# Our own means, with names that `evaluate.py` does not use: it computes no overall score of XTREME-R, and the paper
 # (arXiv:2104.07412) has LAReQA in retrieval.
-OURS = {
+OURS: dict[str, dict[str, tuple[str, ...]]] = {
     "xtreme": {},
     "xtreme-r": {"retrieval_and_lareqa": ("tatoeba", "mewslix", "lareqa"), "ten_tasks": tuple(BENCHMARKS["xtreme-r"])},
 }
@@ -47,32 +45,36 @@ OURS = {
 def score(
     predictions: Path | str, labels: Path | str, benchmark: str = "xtreme", found_languages: bool = False
 ) -> dict[str, Any]:
-    """Returns all scores of a submission folder, 0-100, in the shape of the benchmark's own report.
+    """Return all scores of a submission folder, 0-100, in the shape of the benchmark's own report.
 
     {task: {metric: {language: score}, "avg_<metric>": score, "avg_metric": score}, group: score, "all_task": score}
-    with "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and noted;
-    groups and "all_task" are there when all their tasks are, for XTREME-R the means of `OURS` instead of "all_task".
-    Beyond the benchmark's figures: token accuracy of the tagging tasks; for UDPOS "whole_tag_f1", what the benchmark
-    gives with the seqeval of 2020 (0.0.12); for XQuAD and TyDiQA "language_exact_match" and "language_f1", normalised
-    by language.
+    It also has "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and
+    noted. A group and "all_task" need all their tasks; XTREME-R has the means of `OURS` instead of "all_task".
+    Beyond the benchmark's scores there are: token accuracy of the tagging tasks; "whole_tag_f1" of UDPOS, which the
+    benchmark gives with the seqeval of 2020 (0.0.12); "language_exact_match" and "language_f1" of XQuAD and TyDiQA,
+    normalised by language.
 
-    Each task is scored in the benchmark's languages or, with `found_languages`, in those of its label files.
+    Args:
+        predictions, labels: folders with files <task>/test-<language>.<tsv|json|jsonl>.
+        benchmark: "xtreme" or "xtreme-r".
+        found_languages: score each task in the languages of its label files, not in the benchmark's.
 
-    Raises UserError, naming the file and the row, before anything is scored, if a file is missing or broken or holds
-    placeholders for gold.
+    Raises:
+        UserError: before anything is scored: a file is missing or broken, or its gold labels are placeholders. The
+            message names the file and the row.
     """
     predictions, labels = Path(predictions), Path(labels)
     tasks = adapters(benchmark)
     for folder in (predictions, labels):
         if not folder.is_dir():
-            raise UserError(f"No folder {folder}. Give one that holds <task>/test-<language>.<tsv|json|jsonl>.")
+            raise UserError(f"No folder {folder}. Give a folder with <task>/test-<language>.<tsv|json|jsonl>.")
     others = sorted(child.name for child in predictions.iterdir() if child.is_dir() and child.name not in tasks)
-    notes = [f"{folder}: no task of {benchmark}, left out." for folder in others]
+    notes = [f"{folder}: not a task of {benchmark}, left out." for folder in others]
     present = []
     for task in tasks:
         absent = [str(folder / task) for folder in (predictions, labels) if not (folder / task).is_dir()]
         if absent:
-            notes.append(f"{task}: not scored, there is no {' and no '.join(absent)}.")
+            notes.append(f"{task}: not scored, because {' and '.join(absent)} is missing.")
         else:
             present.append(task)
     if not present:
@@ -95,21 +97,29 @@ def score(
         headline = _mean(averages[f"avg_{metric}"] for metric in tasks[task].official_metrics)
         scores[task] = {**figures, **averages, "avg_metric": headline}
 
-    whole: dict[str, Any] = {}
-    if benchmark == "xtreme" and present == list(tasks):
-        whole["all_task"] = _mean(scores[task]["avg_metric"] for task in tasks)
-    for group, members in {**GROUPS[benchmark], **OURS[benchmark]}.items():
-        if set(members) <= set(present):
-            whole[group] = _mean(scores[task]["avg_metric"] for task in members)
-        if group in whole and group in OURS[benchmark]:
-            notes.append(
-                f"{group}: the mean of {', '.join(members)} is ours, the benchmark's own script does not compute it."
-            )
+    whole = _group_scores(scores, benchmark, list(tasks), notes)
     return {"benchmark": benchmark, **whole, **scores, "notes": notes}
 
 
+def _group_scores(
+    scores: Mapping[str, Any], benchmark: str, tasks: Sequence[str], notes: list[str]
+) -> dict[str, float]:
+    """Return the means over groups of tasks that are all scored, and add to `notes`."""
+    whole: dict[str, float] = {}
+    if benchmark == "xtreme" and list(scores) == tasks:
+        whole["all_task"] = _mean(scores[task]["avg_metric"] for task in tasks)
+    for group, members in {**GROUPS[benchmark], **OURS[benchmark]}.items():
+        if set(members) <= set(scores):
+            whole[group] = _mean(scores[task]["avg_metric"] for task in members)
+        if group in whole and group in OURS[benchmark]:
+            notes.append(
+                f"{group}: the mean of {', '.join(members)} is ours: the benchmark's own script does not compute it."
+            )
+    return whole
+
+
 def adapters(benchmark: str) -> dict[str, Task]:
-    """Returns the benchmark's task adapters by the names of their folders. Raises UserError if it is unknown."""
+    """Return {folder name: task adapter} of a benchmark. Raise UserError if it is unknown."""
     if benchmark not in GROUPS:
         raise UserError(f"Benchmark {benchmark!r} is unknown. Use one of: {', '.join(GROUPS)}.")
     tasks = [get_task(name, benchmark) for name in BENCHMARKS[benchmark]]
@@ -120,7 +130,7 @@ def _found_languages(labels: Path, task: Task) -> tuple[str, ...]:
     pattern = task.predictions_file("*")
     codes = tuple(sorted(path.name.split(".")[0].removeprefix("test-") for path in labels.glob(pattern)))
     if not codes:
-        raise UserError(f"{labels}: holds no {pattern}.")
+        raise UserError(f"{labels}: has no {pattern}.")
     for code in codes:
         ours = normalize(code)
         if ours != code:
@@ -136,7 +146,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _compare(task: Task, language: str, predictions: Path, labels: Path, notes: list[str]) -> Scorer:
-    """Reads and checks the two files of a task in a language; returns the function that then scores them."""
+    """Read and check the two files of a task in a language. Return the function that scores them."""
     found, gold = (folder / task.predictions_file(language) for folder in (predictions, labels))
     for path in (found, gold):
         if not path.is_file():
@@ -145,8 +155,7 @@ def _compare(task: Task, language: str, predictions: Path, labels: Path, notes: 
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Returns the scores of `score` for people: a line a task with its averages, its languages below; then groups,
-    overall, notes."""
+    """Return the scores of `score` as text: a line for each task, its languages below, then groups and notes."""
     benchmark = scores["benchmark"]
     lines = [f"{'task':<15}{'score':>7}  averages over languages"]
     for task, adapter in adapters(benchmark).items():

@@ -1,4 +1,4 @@
-"""Submission folders in XTREME's layout: gathered from a matrix, their gold written from rows, scored.
+"""Submission folders in XTREME's layout: collect predictions from a matrix, write the gold labels, score.
 
     python -m xstilts.xtreme.submission write RUNS_DIR --output DIR [--arm NAME | TASK=NAME ...] [--seed K] \\
         [--allow_missing]
@@ -7,10 +7,10 @@
     python -m xstilts.xtreme.submission score --predictions DIR --labels DIR [--benchmark xtreme|xtreme-r] \\
         [--found_languages] [--json]
 
-`write` takes the cells' own prediction files: those of one arm, or for each task those of the arm that is best on
-English dev, as the paper's system was put together (that dev chose it is our reading). `gold` writes the labels of the
-same layout from rows, so that `score`, or the benchmark's `evaluate.py`, can be run on what `write` wrote. What a file
-holds stands at `lines` of the task's form.
+`write` copies the prediction files of the cells: those of one arm, or for each task those of the arm that is best on
+English dev. The paper's system was made so (that dev chose it is our reading). `gold` writes the labels in the same
+layout, so that `score` or the benchmark's `evaluate.py` can score the folder. `lines` of the task's form documents the
+format of a file.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tasks import TASKS, get_task
 from tasks.base import Task
@@ -40,6 +40,21 @@ if TYPE_CHECKING:
 SYSTEM = "system.json"
 
 
+class Dev(TypedDict):
+    """The dev scores, 0-100, by which an arm is chosen."""
+
+    metric: str
+    scores: dict[str, float]
+
+
+class Choice(TypedDict):
+    """The arm of a task, and why: "asked", best on "dev", or the "default" without dev scores."""
+
+    arm: str
+    chosen: str
+    dev: Dev | None
+
+
 # --- a submission from a matrix
 
 
@@ -50,23 +65,22 @@ def write(
     seed: int | None = None,
     allow_missing: bool = False,
 ) -> dict[str, Any]:
-    """Writes the folder `output` from the matrix below `runs` and returns what its system.json holds:
+    """Write the folder `output` from the matrix below `runs` and return what its system.json holds:
 
     {"seed": k, "tasks": {task: {"arm", "chosen", "seed", "model", "chain", "dev", "path", "files"}}, "notes": [...]}
-    where `chain` are the checkpoints the arm came through, oldest first, `dev` is {"metric", "scores": {arm: score}}
-    of every arm considered (null where there is no dev), `path` is the cell below `runs` and `files` {file: SHA-256}.
+    `chain` lists the checkpoints the arm was trained from, oldest first. `dev` is {"metric", "scores": {arm: score}}
+    of every arm considered, null without dev scores. `path` is the cell below `runs`, `files` is {file: SHA-256}.
 
     Args:
-        arms: each "NAME", for all tasks, or "TASK=NAME". A task that none is given for takes the arm that is best on
-            dev (English; in mining the mean over languages). Cells at chance never win, and of equals the first does,
-            the plain model before all. Where there is no dev it takes the plain model.
-        seed: the lowest of the matrix, if None.
-        allow_missing: leave out tasks with a missing cell, or with every arm at chance, and note it.
+        arms: each "NAME", for all tasks, or "TASK=NAME". Any other task takes the arm that is best on dev (English; in
+            mining the mean over languages), or the plain model if there are no dev scores. An arm at chance is never
+            chosen. Ties go to the first arm, and the plain model is first.
+        seed: None: the lowest of the matrix.
+        allow_missing: leave out tasks with a missing cell or with every arm at chance, and add a note.
 
     Raises:
-        UserError: before anything is written, naming cells that are missing, prediction files that are missing, broken
-            or of another number of rows than results.json says, arms or seeds that do not exist; or if `output`
-            exists.
+        UserError: before anything is written: a cell or prediction file is missing, a file is broken or has another
+            number of rows than results.json, an arm or seed does not exist, or `output` exists.
     """
     from xstilts.report.matrix import collect
 
@@ -81,12 +95,13 @@ def write(
     scored = {name for benchmark in BENCHMARKS.values() for name in benchmark}
     notes += [f"{task}: no task of {' or '.join(BENCHMARKS)}, left out" for task in matrix.tasks if task not in scored]
     tasks = [task for task in matrix.tasks if task in scored]
-    asked = _asked(arms, tasks, matrix.arms)
+    arm_of = _arms_by_task(arms, tasks, matrix.arms)
 
-    chosen, gaps = {}, []
+    chosen: dict[str, Choice] = {}
+    gaps: list[str] = []
     for task in tasks:
         try:
-            chosen[task] = _choose(matrix, task, seed, asked.get(task))
+            chosen[task] = _choose(matrix, task, seed, arm_of.get(task))
         except UserError as gap:
             gaps.append(str(gap))
     if gaps and not allow_missing:
@@ -99,11 +114,26 @@ def write(
         raise UserError(f"No task of {' or '.join(BENCHMARKS)} to write below {runs}. {' '.join(gaps)}")
     notes += [f"{gap} Left out." for gap in gaps]
 
-    sources, system = {}, {}
-    for task, choice in chosen.items():
+    system, sources = _system(matrix, chosen, seed, notes)
+    content = privacy.public({"seed": seed, "tasks": system, "notes": notes})  # others will read a submission
+    with _new_folder(output) as folder:
+        for name, path in sources.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / name)
+        results.write_text(folder / SYSTEM, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return content
+
+
+def _system(
+    matrix: "Matrix", choices: dict[str, Choice], seed: int, notes: list[str]
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Return ("tasks" of system.json, {name in the submission: prediction file}), and add to `notes`."""
+    sources: dict[str, Path] = {}
+    system: dict[str, Any] = {}
+    for task, choice in choices.items():
         key = choice["arm"], task, seed
         record, cell = matrix.records[key], Path(matrix.paths[key]).parent
-        files = _checked_files(Path(runs, cell, "predictions"), get_task(task), record)
+        files = _checked_files(matrix.root / cell / "predictions", get_task(task), record)
         sources |= files
         if record.at_chance:
             notes.append(f"{task}: {choice['arm']} is at chance on English dev")
@@ -111,7 +141,12 @@ def write(
             notes.append(
                 f"{task}: no dev scores to choose by, arm {choice['arm']} taken (--arm {task}=NAME takes another)"
             )
-        elif choice["chosen"] == "dev" and len(choice["dev"]["scores"]) > 1 and get_task(task).dev_in_test:
+        elif (
+            choice["dev"]
+            and choice["chosen"] == "dev"
+            and len(choice["dev"]["scores"]) > 1
+            and get_task(task).dev_in_test
+        ):
             notes.append(f"{task}: chosen with a sight of the test: {get_task(task).dev_in_test}")
         system[task] = {
             **choice,
@@ -121,19 +156,13 @@ def write(
             "path": cell.as_posix(),
             "files": {name: results.file_sha256(path) for name, path in files.items()},
         }
-    content = privacy.public({"seed": seed, "tasks": system, "notes": notes})  # a submission is given away
-    with _new_folder(output) as folder:
-        for name, path in sources.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / name)
-        results.write_text(folder / SYSTEM, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return content
+    return system, sources
 
 
 def _dev_score(record: Record) -> tuple[str, float] | None:
-    """(what it is, the figure, 0-100) by which an arm may be chosen, or None where there is no dev.
+    """Return (name, score 0-100) of the dev score that chooses an arm, or None without dev scores.
 
-    English dev in the main metric; in mining, whose dev is of the test's languages, the mean over them.
+    It is English dev in the main metric. Mining has dev pools in the test languages, so there it is their mean.
     """
     metric = record.metric
     if metric in record.dev.get("en", {}):
@@ -143,9 +172,10 @@ def _dev_score(record: Record) -> tuple[str, float] | None:
     return None
 
 
-def _asked(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """{task: arm} of the command line's NAME and TASK=NAME."""
-    everywhere, single = {}, {}
+def _arms_by_task(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Return {task: arm} from the words NAME and TASK=NAME of the command line."""
+    everywhere: dict[str, str] = {}
+    single: dict[str, str] = {}
     for word in arms:
         task, equals, arm = word.rpartition("=")
         if arm not in known:
@@ -161,36 +191,38 @@ def _asked(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]) -> d
     return everywhere | single
 
 
-def _choose(matrix: "Matrix", task: str, seed: int, asked: str | None) -> dict[str, Any]:
-    """{"arm", "chosen": asked | dev | default, "dev"} for a task; raises UserError if a cell that is needed is
-    missing."""
+def _choose(matrix: "Matrix", task: str, seed: int, arm: str | None) -> Choice:
+    """Return the arm for a task. Raise UserError if a cell that the choice needs is missing.
+
+    Args:
+        arm: the arm that the user named for the task, or None.
+    """
     from xstilts.report.matrix import PLAIN
 
     cells = {arm: matrix.records[arm, task, seed] for arm in matrix.arms if (arm, task, seed) in matrix.records}
     figures = {arm: figure for arm, record in cells.items() if (figure := _dev_score(record))}
-    how = "asked" if asked else "dev" if figures else "default"
-    needed = {"asked": [asked], "dev": matrix.arms, "default": [PLAIN]}[how]
+    needed, chosen = ([arm], "asked") if arm else (matrix.arms, "dev") if figures else ([PLAIN], "default")
     missing = [f"{arm}/seed{seed}/{task}" for arm in needed if arm not in cells]
     missing += [
         f"{arm}/seed{seed}/{task} (no dev score)"
         for arm in needed
-        if how == "dev" and arm in cells and arm not in figures
+        if chosen == "dev" and arm in cells and arm not in figures
     ]
     if missing:
         raise UserError(f"Missing: {', '.join(missing)}.")
     winner = needed[0]
-    if how == "dev":
+    if chosen == "dev":
         able = [arm for arm in figures if not cells[arm].at_chance]
         if not able:
             raise UserError(f"{task}: every arm is at chance on English dev.")
-        winner = max(able, key=lambda arm: figures[arm][1])  # the first of equals
+        winner = max(able, key=lambda arm: figures[arm][1])  # ties go to the first
     scores = {arm: figure for arm, (_, figure) in figures.items()}
-    dev = {"metric": next(iter(figures.values()))[0], "scores": scores} if figures else None
-    return {"arm": winner, "chosen": how, "dev": dev}
+    dev: Dev | None = {"metric": next(iter(figures.values()))[0], "scores": scores} if figures else None
+    return {"arm": winner, "chosen": chosen, "dev": dev}
 
 
 def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
-    """{name in a submission: file} of a cell, every language there, readable and of as many rows as were scored."""
+    """Return {name in a submission: file} of a cell. Raise UserError if a file is missing or has another row count."""
     files = {}
     for language, rows in record.n.items():
         name = task.predictions_file(language)
@@ -212,7 +244,7 @@ def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def _new_folder(output: Path | str) -> Iterator[Path]:
-    """A folder to fill, which then becomes `output` at once; if anything fails, nothing is left."""
+    """Yield a temporary folder and rename it to `output` at the end. After an error nothing is left."""
     output = Path(output).absolute()
     if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output} exists. Remove it, or give another.")
@@ -237,18 +269,18 @@ def gold(
     benchmark: str = "xtreme",
     max_eval_samples: int | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes the labels of test rows to the folder `output` and returns {task: {language: rows}}.
+    """Write the labels of test rows to the folder `output` and return {task: {language: rows}}.
 
     Args:
-        tasks: every task of a benchmark that has test rows, if empty.
-        benchmark: whose languages the Hub is asked for.
-        max_eval_samples: only so many examples a language, as the runs were told; mining is never cut.
+        tasks: empty: every task of a benchmark that has test rows.
+        benchmark: its languages are read from the Hub.
+        max_eval_samples: examples of each language, as in the runs; None: all. Mining is never cut.
 
     Raises:
-        UserError: a task given has no test rows, none has, a row is broken, or `output` exists.
+        UserError: a named task has no test rows, no task has, a row is broken, or `output` exists.
     """
     if max_eval_samples is not None and max_eval_samples < 1:
-        raise UserError(f"--max_eval_samples {max_eval_samples}: give 1 at least, or leave it out.")
+        raise UserError(f"--max_eval_samples {max_eval_samples}: give at least 1, or leave it out.")
     names = list(tasks) or [
         name for name in TASKS if any(get_task(name).languages_in in reported for reported in BENCHMARKS.values())
     ]
@@ -277,13 +309,13 @@ def gold(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit status: 0, or 2 after a one-line error on stderr."""
+    """Run the command line and return the exit status: 0, or 2 after a one-line error on stderr."""
     parser = argparse.ArgumentParser(prog="python -m xstilts.xtreme.submission", description=__doc__.split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
     writer = commands.add_parser("write", help="gather the predictions of a matrix")
     writer.add_argument("runs_dir", type=Path, metavar="RUNS_DIR", help="folder of <arm>/seed<k>/<task>/results.json")
-    writer.add_argument("--output", type=Path, required=True, help="the folder to make")
+    writer.add_argument("--output", type=Path, required=True, help="the folder to write")
     writer.add_argument(
         "--arm",
         nargs="+",
@@ -296,10 +328,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     labels = commands.add_parser("gold", help="write the labels of rows in the same layout")
     labels.add_argument("--data_root", required=True, help="hub, or a folder of rows")
-    labels.add_argument("--output", type=Path, required=True, help="the folder to make")
+    labels.add_argument("--output", type=Path, required=True, help="the folder to write")
     labels.add_argument("--tasks", nargs="+", default=[], help="default: every target task that has test rows")
-    labels.add_argument("--splits", nargs="+", default=[], help="as the runs were told, e.g. udpos.test=validation")
-    labels.add_argument("--max_eval_samples", type=int, help="as the runs were told")
+    labels.add_argument("--splits", nargs="+", default=[], help="as in the runs, e.g. udpos.test=validation")
+    labels.add_argument("--max_eval_samples", type=int, help="as in the runs")
     labels.add_argument(
         "--benchmark", choices=tuple(BENCHMARKS), default="xtreme", help="languages from the Hub; default: %(default)s"
     )
@@ -315,17 +347,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     scorer.add_argument("--json", action="store_true", help="every figure, unrounded, as one JSON object")
 
-    given = parse_tool(parser, argv)
+    arguments = parse_tool(parser, argv)
     try:
-        {"write": _write, "gold": _gold, "score": _score}[given.command](given)
+        {"write": _write, "gold": _gold, "score": _score}[arguments.command](arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _write(given: argparse.Namespace) -> None:
-    system = write(given.runs_dir, given.output, given.arm, given.seed, given.allow_missing)
+def _write(arguments: argparse.Namespace) -> None:
+    system = write(arguments.runs_dir, arguments.output, arguments.arm, arguments.seed, arguments.allow_missing)
     for task, choice in system["tasks"].items():
         dev = choice["dev"] or {"metric": "", "scores": {}}
         scores = ", ".join(f"{arm} {score:.1f}" for arm, score in dev["scores"].items())
@@ -333,22 +365,24 @@ def _write(given: argparse.Namespace) -> None:
     for note in system["notes"]:
         print(f"note: {note}")
     print(
-        f"{given.output}: {sum(len(choice['files']) for choice in system['tasks'].values())} files, seed "
+        f"{arguments.output}: {sum(len(choice['files']) for choice in system['tasks'].values())} files, seed "
         f"{system['seed']}; see {SYSTEM}"
     )
 
 
-def _gold(given: argparse.Namespace) -> None:
+def _gold(arguments: argparse.Namespace) -> None:
     from xstilts.run.inputs import open_rows
 
-    rows = open_rows(given)
-    for task, languages in gold(rows, given.output, given.tasks, given.benchmark, given.max_eval_samples).items():
+    rows = open_rows(arguments)
+    for task, languages in gold(
+        rows, arguments.output, arguments.tasks, arguments.benchmark, arguments.max_eval_samples
+    ).items():
         print(f"{task:<10} {' '.join(f'{language}:{n}' for language, n in languages.items())}")
 
 
-def _score(given: argparse.Namespace) -> None:
-    scores = scoring.score(given.predictions, given.labels, given.benchmark, given.found_languages)
-    print(json.dumps(scores, indent=1) if given.json else scoring.table(scores))
+def _score(arguments: argparse.Namespace) -> None:
+    scores = scoring.score(arguments.predictions, arguments.labels, arguments.benchmark, arguments.found_languages)
+    print(json.dumps(scores, indent=1) if arguments.json else scoring.table(scores))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,252 @@
+"""The tables of a question's report, from a `xstilts.report.contrasts.Question`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xstilts.report import contrasts as cs
+from xstilts.report import curve
+from xstilts.report.cells import DAGGER, Cell, Table
+from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
+from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.plots import signed
+from xstilts.run.record import Record
+
+MULTILINGUAL = "M"
+
+
+def tables(question: Question) -> dict[str, Table]:
+    """Return the tables by subject; those without a row are left out."""
+    found = {
+        "families": family_table(question),
+        "contrasts": contrast_table(question),
+        "groups": group_table(question),
+        "curve": curve.table(curve.as_frame(question)),
+        "readouts": readout_table(question),
+        "checks": check_table(question),
+        "languages": language_table(question),
+        "training": training_table(question),
+    }
+    return {name: table for name, table in found.items() if table.rows}
+
+
+def family_table(question: Question) -> Table:
+    """Return one row a family: rows of phase 2, the score of each arm over all reported languages, M - E unseen and
+    seen."""
+    roles = list(dict.fromkeys(role for family in question.families for role in family.arms))
+    heads = ["family", "rows", PLAIN, *roles, "M − E, unseen [95 %]", "M − E, seen [95 %]"]
+    rows = []
+    for family in question.families:
+        arms = [PLAIN, *(family.arms.get(role) for role in roles)]
+        cells = [
+            Cell(_numbers(question.matrix, family.arms[ENGLISH], "rows")),
+            *(_score(question, arm) for arm in arms),
+        ]
+        cells += [
+            _difference(find(question.contrasts, family.name, (MULTILINGUAL, ENGLISH), kind))
+            for kind in (UNSEEN, SEEN)
+        ]
+        rows.append((family.name, cells))
+    caption = (
+        f"Accuracy by family and arm at {question.readout}, mean over {len(question.reported)} reported "
+        "languages ± sd over seeds"
+    )
+    return Table(caption, heads, rows)
+
+
+def contrast_table(question: Question) -> Table:
+    """Return every contrast with its verdict and what it rests on; the primary one bold."""
+    heads = [
+        "contrast",
+        "verdict",
+        "difference",
+        "95 % interval",
+        "t over seeds",
+        "bootstrap",
+        "p",
+        "score",
+        "against",
+        "seeds",
+        "queries",
+        "languages",
+    ]
+    rows = []
+    for c in question.contrasts:
+        name = f"{c.family}: {c.name}, {c.kind}" + (" (primary)" if c.primary else "")
+        if c.found is None:
+            rows.append((name, [Cell(c.verdict, why=c.why)] + [Cell(why=c.why)] * (len(heads) - 2)))
+            continue
+        p = "" if c.p is None else "<0.001" if c.p < 0.001 else f"{c.p:.3f}"
+        texts = [
+            c.verdict,
+            signed(c.found.difference),
+            *map(span_text, (c.found.interval, c.found.t_interval, c.found.bootstrap_interval)),
+            p,
+            *(f"{mean:.1f}" for mean in c.means),
+            str(c.found.n_seeds),
+            f"{c.found.n_queries:,}",
+            str(len(c.languages)),
+        ]
+        rows.append((name, [Cell(text, bold=c.primary) for text in texts]))
+    return Table(f"Differences in points at {question.readout}", heads, rows)
+
+
+def group_table(question: Question) -> Table:
+    """Return every contrast by seen or unseen in phase 2 and covered or not by pretraining; bold where one arm is
+    better."""
+    heads = [f"{kind}, {inside}" for kind in (UNSEEN, SEEN) for inside in (cs.COVERED, cs.NOT_COVERED)]
+    rows = []
+    for family, roles in dict.fromkeys((c.family, c.roles) for c in question.groups):
+        cells = []
+        for kind in heads:
+            c = find(question.groups, family, roles, kind)
+            cell = _difference(c)
+            if c and c.found:
+                cell.text += f", {len(c.languages)}"
+                cell.bold, cell.why = " better" in c.verdict, c.verdict
+            cells.append(cell)
+        rows.append((f"{family}: {' − '.join(roles)}", cells))
+    caption = (
+        f"Differences in points [95 % interval], number of languages, at {question.readout}: languages that phase 2 "
+        f"saw or not, and that pretraining covers or not (list: {question.spec.coverage}); bold: one arm is better, "
+        "Holm-adjusted"
+    )
+    return Table(caption, ["contrast", *heads], rows)
+
+
+def readout_table(question: Question) -> Table:
+    """Return the same differences by other read-outs: centred, CSLS, the fixed layer, and on the common unseen
+    languages."""
+    kept = [c for c in question.others if c.kind != COMMON]
+    readouts = list(dict.fromkeys(c.readout for c in kept))
+    has_common = any(c.kind == COMMON for c in question.others)
+    rows = []
+    for c in [c for c in question.contrasts if c.roles[1] == ENGLISH and question.others]:
+        cells = [_difference(c)] + [
+            _difference(find(kept, c.family, c.roles, c.kind, readout)) for readout in readouts
+        ]
+        if has_common:
+            cells.append(_difference(find(question.others, c.family, c.roles, COMMON)) if c.kind == UNSEEN else Cell())
+        rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
+    heads = [
+        "contrast",
+        str(question.readout),
+        *map(str, readouts),
+        *([f"{question.readout}, {COMMON}"] if has_common else []),
+    ]
+    return Table("Other read-outs: difference [95 % interval], no verdicts", heads, rows)
+
+
+def check_table(question: Question) -> Table:
+    rows = []
+    for c in question.contrasts:
+        if c.found:
+            p = c.found.wilcoxon_p
+            cells = [
+                Cell(", ".join(signed(x) for x in c.found.per_seed)),
+                Cell(span_text(c.found.language_interval)),
+                Cell("" if p is None else f"{p:.3f}"),
+            ]
+            rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
+    heads = ["contrast", "by seed", "bootstrap, languages resampled too", "Wilcoxon p over languages"]
+    return Table("Checks: each seed, and languages in general (rough where they are few)", heads, rows)
+
+
+def language_table(question: Question) -> Table:
+    """Return differences to E by language, seen ones marked with *."""
+    rows = []
+    for family in question.families:
+        for role in family.arms:
+            parts = [find(question.contrasts, family.name, (role, ENGLISH), kind) for kind in (UNSEEN, SEEN)]
+            by_language = {lang: x for c in parts if c and c.found for lang, x in c.found.per_language.items()}
+            if by_language:
+                cells = [
+                    Cell(signed(by_language[lang]) + "*" * (lang in family.seen) if lang in by_language else "")
+                    for lang in question.reported
+                ]
+                rows.append((f"{family.name}: {role} − {ENGLISH}", cells))
+    return Table(
+        "Differences by language (* seen in phase 2); single languages are noisy",
+        ["contrast", *question.reported],
+        rows,
+    )
+
+
+def training_table(question: Question) -> Table:
+    """Return what phase 2 of each arm was, mean over seeds: languages, rows, steps, tokens, English dev."""
+    rows = []
+    for arm in question.spec.arms[1:]:
+        records = _trainings(question.matrix, arm)
+        if records:
+            dev = [record.dev["en"][record.metric] for record in records if record.metric in record.dev.get("en", {})]
+            languages = dict.fromkeys(language for record in records for language in record.trained_on or ())
+            texts = [
+                " ".join(languages),
+                *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens")),
+            ]
+            at_chance = any(record.at_chance for record in records)
+            cells = [Cell(text) for text in texts] + [
+                Cell(f"{np.mean(dev):.1f}{f' {DAGGER}' if at_chance else ''}" if dev else "")
+            ]
+            rows.append((arm, cells))
+    heads = ["arm", "languages", "rows", "steps", "tokens", f"English dev ({DAGGER} at chance)"]
+    return Table("What phase 2 trained on", heads, rows)
+
+
+def interval_text(c: Contrast, before: str = "", after: str = "") -> str:
+    return f"{before}{span_text(c.estimate.interval)}{after}" if c.estimate.interval else ""
+
+
+def span_text(interval: tuple[float, float] | None) -> str:
+    return f"{signed(interval[0])} to {signed(interval[1])}" if interval else ""
+
+
+def find(
+    contrasts: Sequence[Contrast], family: str, roles: tuple, kind: str, readout: cs.ReadOut | None = None
+) -> Contrast | None:
+    wanted = (
+        c for c in contrasts if (c.family, c.roles, c.kind) == (family, roles, kind) and readout in (None, c.readout)
+    )
+    return next(wanted, None)
+
+
+def _difference(c: Contrast | None) -> Cell:
+    if c is None or c.found is None:
+        return Cell(why=c.why if c else "")
+    return Cell(signed(c.found.difference) + interval_text(c, " [", "]"))
+
+
+def _score(question: Question, arm: str | None) -> Cell:
+    """Return an arm's score over the reported languages, mean ± sd over seeds."""
+    if arm is None:
+        return Cell()
+    values = scores_by_layer(question, arm, question.reported).get(question.readout.layer)
+    if not values:
+        return Cell(why="not run")
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    number = "" if 1 < len(values) == len(question.matrix.seeds) else f" (n={len(values)})"
+    return Cell(f"{np.mean(values):.1f}{spread}{number}")
+
+
+def scores_by_layer(question: Question, arm: str, languages: Sequence[str]) -> dict[int, list[float]]:
+    """Return {layer: mean over `languages` of the plain score, one for each seed that has all of them}."""
+    found: dict[int, list[float]] = {}
+    for (one, task, _), record in question.matrix.records.items():
+        if (one, task) == (arm, question.spec.task):
+            for layer, scores in record.by_layer.items():
+                if layer is not None and all(language in scores for language in languages):
+                    found.setdefault(layer, []).append(
+                        float(np.mean([scores[lang][record.metric] for lang in languages]))
+                    )
+    return dict(sorted(found.items()))
+
+
+def _trainings(matrix: Matrix, arm: str) -> list[Record]:
+    return [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")]
+
+
+def _numbers(matrix: Matrix, arm: str, what: str) -> str:
+    """Return a number of phase 2, or its range over seeds."""
+    measures = [record.measures or {} for record in _trainings(matrix, arm)]
+    values = sorted({measured[what] for measured in measures if measured.get(what) is not None})
+    return " to ".join(f"{value:,.0f}" for value in dict.fromkeys([*values[:1], *values[-1:]]))

@@ -1,0 +1,146 @@
+"""The results.json files of a matrix: read, checked against their folders, and compared with each other."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xstilts.errors import UserError
+from xstilts.run import results
+from xstilts.run.record import Record, mean
+
+EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
+
+CellKey = tuple[str, str, int]  # (arm, task, seed)
+
+
+def seeds_begun(below: results.Listing) -> set[tuple[str, int]]:
+    found = (
+        re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
+    )
+    return {(place[1], int(place[2])) for place in found if place}
+
+
+def printable(text: str) -> str:
+    """Return the text with the bytes of a file's name that are not UTF-8 written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_all(
+    below: results.Listing, problems: list[str]
+) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
+    """Return (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
+    trainings: list[tuple[str, Record]] = []
+    claims: dict[CellKey, list[tuple[str, Record]]] = {}
+    for path in results.paths(below):
+        name = path.relative_to(below.root).as_posix()
+        try:
+            record = Record.read(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        place = re.fullmatch(
+            r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json",
+            name,
+        )
+        if record.is_training and not place:  # phase 1 may lie anywhere
+            trainings.append((printable(name), record))
+            continue
+        if not place or (place[1], int(place[2])) != (record.arm, record.seed):
+            said = f"arm {record.arm}, seed {record.seed}, task {record.task}"
+            problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
+            continue
+        if record.is_training:
+            trainings.append((name, record))
+            continue
+        claims.setdefault((record.arm, record.task, record.seed), []).append((name, record))
+    return trainings, claims
+
+
+def outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
+    """Return a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
+    it."""
+    finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
+    started = [(cell_name(key), record.settings) for key, record in records.items()]
+    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
+    return [
+        f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
+        for name, settings in started
+        if "model_finished" in settings
+        and finished.get(_parent(root / name, settings), settings["model_finished"]) != settings["model_finished"]
+    ]
+
+
+def _parent(folder: Path, settings: Mapping) -> str:
+    """Return the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
+    not."""
+    try:
+        settings = {**settings, **results.read_note(folder / "run.json", "")}
+    except UserError:  # the result of another machine
+        pass
+    path = str(settings["model"])
+    return path if "\0" in path else os.path.realpath(path)
+
+
+def drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
+    """Take out of `records` the cells of `task` that were scored otherwise than most of its cells."""
+
+    def scored(record: Record) -> tuple:
+        return record.phase, record.metric, tuple(sorted(record.n.items()))
+
+    here = {key: scored(record) for key, record in records.items() if key[1] == task}
+    if len(set(here.values())) > 1:
+        usual = Counter(here.values()).most_common(1)[0][0]
+        for key, found in here.items():
+            if found != usual:
+                what = " / ".join(
+                    f"{metric} on {', '.join(f'{lang} {n}' for lang, n in rows)}" for _, metric, rows in (found, usual)
+                )
+                problems.append(f"{cell_name(key)} was scored otherwise than most ({what}); the cell is left blank.")
+                del records[key]
+    rows = {key: tuple(fingerprints(record)) for key, record in records.items() if key[1] == task}
+    if len(set(rows.values())) > 1:
+        usual = Counter(rows.values()).most_common(1)[0][0]
+        other = ", ".join(cell_name(key) for key, found in rows.items() if found != usual)
+        problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
+
+
+def fingerprints(record: Record) -> list[str]:
+    """Return what tells the rows behind a result from others, one line a file, sorted."""
+    return sorted(
+        f"{e['id']}|{e['config']}|{e['split']}|{e['rows']}|{e.get('revision') or e.get('sha256')}" for e in record.data
+    )
+
+
+def cell_row(key: CellKey, record: Record) -> dict[str, Any]:
+    """Return one row of `Matrix.cells`; scores in [0, 100], NaN where there is none.
+
+    `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
+    the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
+    English dev in the main metric.
+    """
+    metric, scores = record.metric, record.scores
+    others = {language: metrics for language, metrics in scores.items() if language != "en"}
+    both = EXACT_MATCH in record.mean and F1 in record.mean
+    em_f1 = (record.mean[EXACT_MATCH] + record.mean[F1]) / 2 if both else np.nan
+    every = record.mean[metric]
+    return {
+        **dict(zip(("arm", "task", "seed"), key, strict=True)),
+        "phase": record.phase,
+        "english": scores.get("en", {}).get(metric, np.nan),
+        "others": mean(others).get(metric, np.nan),
+        "all": every,
+        "em_f1": em_f1,
+        "score": em_f1 if both else every,
+        "dev": record.dev.get("en", {}).get(metric, np.nan),
+        "at_chance": record.at_chance,
+    }
+
+
+def cell_name(key: CellKey) -> str:
+    arm, task, seed = key
+    return f"{arm}/seed{seed}/{task}"
