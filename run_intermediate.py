@@ -227,7 +227,7 @@ def main(argv: list[str]) -> None:
                 data_collator=collators[task.name],
                 processing_class=tokenizer,
             )
-            dev_scores[task.name], chance[task.name], at_chance = runner.judge(
+            dev_scores[task.name], chance[task.name], at_chance = runner.compare_with_chance(
                 judge, task, dev[task.name][0], arm.shuffle_labels
             )
             flat += [task.name] if at_chance else []

@@ -18,7 +18,7 @@ from xstilts.checkpoint.heads import head_of, needs_pooler
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import results
-from xstilts.train.batching import deal, length_groups, loader_options, order_seed
+from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
 from xstilts.train.trainers import TaskTrainer
 
 # fields of TrainingArguments that a mixture does not take, beside those that no training does
@@ -188,7 +188,7 @@ class MixtureTrainer(TaskTrainer):
                 **loader_options(self.args),
             )
         )
-        return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
+        return split_batches(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
 
 
 def trainer(
