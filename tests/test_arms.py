@@ -290,7 +290,7 @@ def test_rows_whose_label_differs_in_one_language_are_left_out(made):
 
 def test_ids_that_do_not_match_are_refused_with_the_counts(made):
     task = made(en=pairs(["x", "y"], [0, 1], ["1", "2"]), de=pairs(["x"], [0], ["7"]))
-    with pytest.raises(UserError, match=r"xnli: no id stands in every language.*en: 2 rows, 1, 2, ...; de: 1 rows, 7"):
+    with pytest.raises(UserError, match=r"xnli: no id occurs in every language.*en: 2 rows, 1, 2, ...; de: 1 rows, 7"):
         multilingual.parallel(task, ["en", "de"], False, None, None)
 
 
@@ -313,11 +313,11 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
 @pytest.mark.parametrize(
     "family, given, message",
     [
-        ({}, {"language_mode": "multilingual"}, "multilingual needs --train_languages with one beside English"),
+        ({}, {"language_mode": "multilingual"}, "multilingual needs .*--train_languages"),
         (
             {"train_languages": ["en"]},
             {"language_mode": "translated"},
-            "translated needs --train_languages with one beside English",
+            "translated needs .*--train_languages",
         ),
         ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs two --train_languages"),
         ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip, in every arm"),
@@ -617,7 +617,7 @@ def test_masked_lm_on_the_texts_of_the_rows(train, tmp_path):
     done, _ = train("mlm_squad", "--text_languages", "qaa", out="other")
     assert done.returncode == 2 and "must be en, or those of --train_languages" in done.stderr
     done, _ = train("mlm_squad", "--text_of", "udpos", "--splits", "udpos.train=validation", out="other")
-    assert done.returncode == 2 and "udpos: its rows are no running text" in done.stderr
+    assert done.returncode == 2 and "udpos: its rows are not running text" in done.stderr
 
 
 def test_masked_lm_alongside_on_the_texts_of_rows(train):

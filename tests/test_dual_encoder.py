@@ -207,10 +207,10 @@ def test_ids_that_do_not_match_are_refused():
     from xstilts.train.pair_batches import PairRows
 
     with pytest.raises(
-        UserError, match=r"t: no id stands in every language, .* \(en: 2 rows, 1, 2, ...; de: 2 rows, 8, 9"
+        UserError, match=r"t: no id occurs in every language, .* \(en: 2 rows, 1, 2, ...; de: 2 rows, 8, 9"
     ):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [8, 9])}})
-    with pytest.raises(UserError, match="t, de: the id '2' stands twice"):
+    with pytest.raises(UserError, match="t, de: the id '2' occurs twice"):
         PairRows({"t": {"en": language("en", [1, 2]), "de": language("de", [2, 2, 1])}})
 
 

@@ -297,7 +297,7 @@ def compose(
     alpha: float,
     rng: np.random.Generator,
 ) -> Dataset:
-    """Return every row with its fields in drawn languages. Columns outside the fields (label, id) are the English ones.
+    """Return every row with its fields in drawn languages; other columns (label, id) are those of the English row.
 
     The language of the first field is drawn uniformly, and is the same in all modes with the same generator. The
     second field has the same language (multilingual, translated), a different one drawn uniformly (cross), or the same
@@ -328,7 +328,7 @@ def switched(
 ) -> tuple[Dataset, dict[str, code_switch.Counts]]:
     """Return (the examples code-switched, {column of text: counts of words}). Answer spans move with their text."""
     texts = task.to_texts(examples)
-    sides = code_switch.sides(arm.code_switch, lexicons)
+    sides = code_switch.sides(str(arm.code_switch), lexicons)
     of = {column: sides["query" if column.startswith("first") else "passage"] for column in texts.column_names}
     done, counts = code_switch.switch_columns(texts, of, arm.switch_probability, seed, arm.switch_treebank)
     return task.from_texts(examples, done), counts
