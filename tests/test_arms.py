@@ -319,8 +319,8 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
             {"language_mode": "translated"},
             "translated needs .*--train_languages",
         ),
-        ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs two --train_languages"),
-        ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip, in every arm"),
+        ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs .*--train_languages"),
+        ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip"),
         ({"train_languages": ["en", "de"]}, {"language_mode": "hybrid", "alpha": 1.5}, "--alpha 1.5"),
         ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
         ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),
@@ -755,7 +755,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
     "arguments, message",
     [
         (["--lora_rank", 0], "--lora_rank 0: give 1 to 65536"),
-        (["--lora_dropout", 1], "--lora_dropout 1.0 in 0..1"),
+        (["--lora_dropout", 1], "--lora_dropout 1.0"),
         (
             ["--lora_targets", "querry"],
             "--lora_targets querry: the encoder has no such module. It has dense key query value",

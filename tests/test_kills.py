@@ -412,7 +412,7 @@ def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, 
 
 def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start):
     (broken_off / "run.json").unlink()
-    with pytest.raises(UserError, match="run.json cannot be read .*nobody knows what the folder was begun with"):
+    with pytest.raises(UserError, match="run.json cannot be read .*settings of the folder are unknown"):
         start(broken_off)
     assert (broken_off / "checkpoint-4").is_dir()
 

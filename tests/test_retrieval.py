@@ -391,7 +391,10 @@ ALL = ["--tasks", "tatoeba", "--layer", "all"]
         ([*ALL, "--select_on", "bucc:test"], "or bucc:dev"),
         ([*ALL, "--select_on", "tatoeba:"], "names no language"),
         ([*ALL, "--select_on", "tatoeba: ,"], "names no language"),
-        ([*ALL, "--select_on", "tatoeba:de"], "--select_on de: tatoeba has no such test rows here; it has qaa qab"),
+        (
+            [*ALL, "--select_on", "tatoeba:de"],
+            "--select_on de: tatoeba has no test rows in this language; it has qaa qab",
+        ),
         ([*ALL, "--select_on", "tatoeba:xx9"], "xx9"),
         (
             [*ALL, "--select_on", "tatoeba:qaa", "--languages", "qaa", "qab"],

@@ -442,7 +442,7 @@ def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(
     assert cli(*command, "--languages", "de").returncode == 2
     assert [path.name for path in folder.iterdir()] == [results.FAILED]
     assert results.failures(tmp_path) == {
-        "none/seed0/xnli": "--languages de: xnli has no such test rows here; it has en qaa qab"
+        "none/seed0/xnli": "--languages de: xnli has no test rows in this language; it has en qaa qab"
     }
     monkeypatch.setattr(sys.modules["run_target"], "parse", lambda *_, **__: [][0])
     with pytest.raises(IndexError):
