@@ -162,7 +162,6 @@ class Record:
         Args:
             run: gives the seed, the arm (default for a training: the task) and the file named in errors.
             model: checkpoint the phase started from; its own record gives the parents.
-            data: `tasks.rows.Rows.records`; may have repeats.
 
         Raises:
             UserError: a value is invalid (names file and key), or the checkpoint's record is damaged.

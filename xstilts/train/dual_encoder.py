@@ -134,27 +134,10 @@ def train(
             return
         model = _build_model(plan)
         pairs, dev, notes = _read_pairs(plan, rows)
-        sampler = PairSampler(
-            pairs,
-            args.per_device_train_batch_size,
-            dual.batch_languages,
-            dual.alpha,
-            order_seed(args),
-            args.world_size,
-        )
+        trainer = _trainer(plan, model, pairs)
         unused.log(notes, rows)
 
         # ---- train --------------------------------------------------------------------------------------------------
-        trainer = PairTrainer(
-            model=model,
-            args=library_arguments(args, plan.prompts),
-            pairs=pairs,
-            sampler=sampler,
-            name=run_args.arm or plan.label,
-            layer=plan.layer,
-            loss=make_loss(model, dual.scale, dual.cached_loss_mini_batch),
-        )
-
         def dev_scores() -> dict[str, dict[str, float]]:
             batch_size = args.per_device_eval_batch_size
             return {task.name: accuracy(model, task, dev[task.name], nearest, batch_size) for task in tasks}
@@ -167,31 +150,15 @@ def train(
         scores = dev_scores()
         chance = {task.name: task.chance(dev[task.name]) for task in tasks}
         at_chance = _warn_at_chance(plan, dev, scores, chance)
-        trainer.save_model(run_args.output_dir)
-        single = len(tasks) == 1
-        run.finish(
-            Record.new(
-                run_args,
-                phase="intermediate",
-                task=plan.label,
-                form="pairs",
-                model=plan.model,
-                metric=tasks[0].metric,
-                chance=chance[plan.label] if single else None,
-                at_chance=bool(at_chance),
-                dev={"en": scores[plan.label] if single else _flatten(scores)},
-                settings=plan.settings,
-                data=rows.records,
-                seconds=seconds,
-                measures=runner.measures(trainer, len(pairs)) | _flatten(before, "dev_", "_before"),
-                notes=notes + [f"{task}: the English dev score is at chance" for task in at_chance],
-            ),
-            checkpoint=True,
-        )
+        trainer.save_model(str(run_args.output_dir))
+        notes += [f"{task}: the English dev score is at chance" for task in at_chance]
+        measures = runner.measures(trainer, len(pairs)) | _flatten(before, "dev_", "_before")
+        record = _record(plan, rows, scores, chance, bool(at_chance), seconds, measures, notes)
+        run.finish(record, checkpoint=True)
         key = tasks[0].metric
-        for task in (task.name for task in tasks):
-            numbers = (scores[task][key], before[task][key], chance[task][key])
-            runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", task, key, *numbers)
+        for name in scores:
+            numbers = (scores[name][key], before[name][key], chance[name][key])
+            runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", name, key, *numbers)
 
 
 def _plan(
@@ -223,12 +190,7 @@ def _plan(
             "--per_device_train_batch_size 1 trains nothing: a pair learns from the others of its batch. Give 2 or "
             "more. If memory is short, give a larger batch and --cached_loss_mini_batch 1."
         )
-    lexicons: dict[str, code_switch.Lexicon] = {}
-    lexicon_records: list[dict[str, Any]] = []
-    if dual.code_switch and family.lexicon:  # --code_switch without --lexicon is refused earlier
-        lexicons, lexicon_records = code_switch.read_lexicons(
-            family.lexicon, dual.switch_languages or languages, dual.skip_identities, dual.switch_treebank
-        )
+    lexicons, lexicon_records = _read_lexicons(dual, family, languages)
     settings = settings_of(
         args,
         name,
@@ -257,6 +219,17 @@ def _plan(
         drawn,
         lexicons,
         settings,
+    )
+
+
+def _read_lexicons(
+    dual: DualEncoderArguments, family: FamilyArguments, languages: list[str]
+) -> tuple[dict[str, code_switch.Lexicon], list[dict[str, Any]]]:
+    if not dual.code_switch:
+        return {}, []
+    assert family.lexicon  # `families.check_pairs` refuses --code_switch without it
+    return code_switch.read_lexicons(
+        family.lexicon, dual.switch_languages or languages, dual.skip_identities, dual.switch_treebank
     )
 
 
@@ -322,6 +295,27 @@ def _read_pairs(plan: Plan, rows: Rows) -> tuple[PairRows, dict[str, Dataset], l
     return pairs, dev, notes + unused.of_translations(family, rows)
 
 
+def _trainer(plan: Plan, model: SentenceTransformer, pairs: PairRows) -> PairTrainer:
+    """Return the trainer.
+
+    Raises:
+        UserError: there are fewer pairs than a batch, or too few languages.
+    """
+    args, dual = plan.args, plan.dual
+    sampler = PairSampler(
+        pairs, args.per_device_train_batch_size, dual.batch_languages, dual.alpha, order_seed(args), args.world_size
+    )
+    return PairTrainer(
+        model=model,
+        args=library_arguments(args, plan.prompts),
+        pairs=pairs,
+        sampler=sampler,
+        name=plan.run_args.arm or plan.label,
+        layer=plan.layer,
+        loss=make_loss(model, dual.scale, dual.cached_loss_mini_batch),
+    )
+
+
 def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: dict) -> list[str]:
     """Log a warning for each task whose dev score is at chance; return their names. Shuffled passages: none."""
     key = plan.tasks[0].metric
@@ -340,6 +334,35 @@ def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: d
             chance[task][key],
         )
     return at_chance
+
+
+def _record(
+    plan: Plan,
+    rows: Rows,
+    scores: dict[str, dict[str, float]],
+    chance: dict[str, dict[str, float]],
+    at_chance: bool,
+    seconds: float,
+    measures: dict[str, float],
+    notes: list[str],
+) -> Record:
+    single = len(plan.tasks) == 1
+    return Record.new(
+        plan.run_args,
+        phase="intermediate",
+        task=plan.label,
+        form="pairs",
+        model=plan.model,
+        metric=plan.tasks[0].metric,
+        chance=chance[plan.label] if single else None,
+        at_chance=at_chance,
+        dev={"en": scores[plan.label] if single else _flatten(scores)},
+        settings=plan.settings,
+        data=rows.records,
+        seconds=seconds,
+        measures=measures,
+        notes=notes,
+    )
 
 
 def _flatten(scores: dict[str, dict[str, float]], prefix: str = "", suffix: str = "") -> dict[str, float]:

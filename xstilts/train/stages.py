@@ -29,13 +29,10 @@ def train_before(
     data_args: DataArguments,
     model_args: ModelArguments,
 ) -> float:
-    """Train on all but the last of `task.train_from`, with the settings of the last; put the weights into `model`.
+    """Train on all but the last of `task.train_from`, put the weights into `model`, and return the seconds it took.
 
-    Each stage saves its checkpoints, and at its end its model, in `checkpoint-<stage>` below the output folder. A
-    stopped run resumes there, and a finished run removes them.
-
-    Returns:
-        Seconds of training; 0 for a task with one stage.
+    Each stage has the settings of the last one. It saves its checkpoints, and at its end its model, in
+    `checkpoint-<stage>` below the output folder. A stopped run resumes there, and a finished run removes them.
     """
     seconds = 0.0
     before: PreTrainedModel | None = None
