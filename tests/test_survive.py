@@ -374,7 +374,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, t
     else:
         os.truncate(damaged, damaged.stat().st_size // 2)
     assert last_checkpoint(str(tmp_path)) is None
-    assert f"{damaged.parent} is not whole" in caplog.text and not damaged.parent.exists()
+    assert f"{damaged.parent} is incomplete" in caplog.text and not damaged.parent.exists()
 
 
 def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path, monkeypatch):
