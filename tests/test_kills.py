@@ -237,7 +237,7 @@ def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog)
     state = broken_off / "checkpoint-4" / "trainer_state.json"
     assert checkpoints.is_whole(state.parent)
     state.write_text(state.read_text().replace('"max_steps": 8', '"max_steps": 3'))
-    assert checkpoints.last_checkpoint(str(broken_off)) is None and f"{state.parent} is not whole" in caplog.text
+    assert checkpoints.last_checkpoint(str(broken_off)) is None and f"{state.parent} is incomplete" in caplog.text
 
 
 def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_path, monkeypatch):
