@@ -1,4 +1,4 @@
-"""Phase 2: trains a checkpoint on one intermediate task or on several, in English or as an arm of a family.
+"""Phase 2: trains a checkpoint on one intermediate task, or on a mixture of several, in one or more languages.
 
     python run_intermediate.py --tasks mnli --model_name_or_path FacebookAI/xlm-roberta-base \\
         --output_dir runs/mnli/seed0
@@ -30,14 +30,14 @@ class IntermediateArguments:
         default_factory=list, metadata={"help": "One intermediate task, or several for a mixture."}
     )
     examples_cap: int | None = field(
-        default=None, metadata={"help": "Mixture: a task counts as at most so many examples."}
+        default=None, metadata={"help": "Mixture: count at most this many examples of each task."}
     )
     temperature: float = field(default=1.0, metadata={"help": "Mixture: p ~ min(n, cap) ** (1 / temperature)."})
     mlm_rate: float = field(
         default=0.0,
         metadata={
-            "help": "Masked LM alongside: its share of all steps; the tasks keep theirs, unless "
-            "--max_steps says how many there are in all."
+            "help": "Masked LM alongside: its share of all steps. The tasks keep their steps, unless "
+            "--max_steps sets the total."
         },
     )
 
@@ -71,12 +71,14 @@ def main(argv: list[str]) -> None:
     tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(mix.tasks)]
     for task in tasks:
         if not task.auto_class:
-            raise UserError(f"--tasks {task.name} has no training; it is measured with run_retrieval.py.")
+            raise UserError(
+                f"--tasks {task.name} is not trained; measure it with run_retrieval.py --tasks {task.name}."
+            )
     if mix.temperature <= 0 or (mix.examples_cap is not None and mix.examples_cap < 1):
         raise UserError(f"--temperature {mix.temperature} and --examples_cap {mix.examples_cap} must be positive.")
     if not 0 <= mix.mlm_rate < 1 or not 0 < text_args.mlm_probability < 1:
         raise UserError(
-            f"--mlm_rate {mix.mlm_rate} must lie from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
+            f"--mlm_rate {mix.mlm_rate} must be from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
             "between 0 and 1."
         )
     refuse_unused("run_target.py scores languages", data_args, only=["languages"])
@@ -92,13 +94,14 @@ def main(argv: list[str]) -> None:
     inputs.check_run(run_args)
     rows = inputs.open_rows(data_args, family.translations)
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_family(family, arm, tasks)
-    lexicons, read = {}, []
+    lexicons: dict[str, code_switch.Lexicon] = {}
+    lexicon_records: list[dict] = []
     if arm.code_switch:
-        lexicons, read = code_switch.read_lexicons(
+        lexicons, lexicon_records = code_switch.read_lexicons(
             family.lexicon, families.seen_languages(family, arm), arm.skip_identities, arm.switch_treebank
         )
 
-    # from here on torch is needed, which takes seconds to import
+    # imports torch, which takes seconds
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run
@@ -107,10 +110,10 @@ def main(argv: list[str]) -> None:
     from xstilts.train import featurizing, lora, mixture, multilingual, runner, trainers
     from xstilts.train.training_arguments import training_arguments
 
-    # ---- everything that can be wrong is found before training ---------------------------------------------------
+    # ---- fail fast: validate before loading -----------------------------------------------------------------------
     runner.prepare(run_args)
     text = Wikipedia(data_args.benchmark) if mix.mlm_rate else None
-    # a mixture trains with the settings of its first task; the longest input any of them wants
+    # a mixture has the settings of its first task, and the longest input length of all
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}
     single = len(tasks) == 1 and not text
     args = training_arguments(
@@ -129,7 +132,7 @@ def main(argv: list[str]) -> None:
         **vars(data_args),
         **told(text_args, family, arm, peft),
         seen_languages=seen,
-        lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read},
+        lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in lexicon_records},
     )
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
@@ -174,10 +177,10 @@ def main(argv: list[str]) -> None:
             if text:
                 languages = families.text_languages(text_args, family)
                 if source:
-                    texts, _, found = multilingual.row_texts(
+                    texts, _, text_notes = multilingual.row_texts(
                         source, family, languages, rows, data_args.max_train_samples, None, run_args.seed
                     )
-                    notes += found
+                    notes += text_notes
                 else:
                     languages = languages or text.languages(rows)
                     texts = {
@@ -214,10 +217,10 @@ def main(argv: list[str]) -> None:
         if peft.peft:
             model = lora.finish(trainer, run_args.output_dir)
 
-        # ---- score on English dev, save, say ------------------------------------------------------------------------
-        dev_scores, chance, flat = {}, {}, []
+        # ---- score on English dev, save, finish ---------------------------------------------------------------------
+        dev_scores, chance, at_chance = {}, {}, []
         for task in tasks:
-            judge = trainers.TaskTrainer(
+            scorer = trainers.TaskTrainer(
                 model=model if single else model.whole[task.name],
                 args=args,
                 task=task,
@@ -226,10 +229,10 @@ def main(argv: list[str]) -> None:
                 data_collator=collators[task.name],
                 processing_class=tokenizer,
             )
-            dev_scores[task.name], chance[task.name], at_chance = runner.judge(
-                judge, task, dev[task.name][0], arm.shuffle_labels
+            dev_scores[task.name], chance[task.name], failed = runner.compare_with_chance(
+                scorer, task, dev[task.name][0], arm.shuffle_labels
             )
-            flat += [task.name] if at_chance else []
+            at_chance += [task.name] if failed else []
         if single:
             trainer.save_model(run_args.output_dir)
         elif trainer.is_world_process_zero():
@@ -244,7 +247,7 @@ def main(argv: list[str]) -> None:
                 model=name,
                 metric=key,
                 chance=chance[tasks[0].name] if single else None,
-                at_chance=bool(flat),
+                at_chance=bool(at_chance),
                 dev={
                     "en": dev_scores[tasks[0].name]
                     if len(tasks) == 1
@@ -254,7 +257,7 @@ def main(argv: list[str]) -> None:
                 data=rows.records,
                 seconds=seconds,
                 measures=runner.measures(trainer, n_rows),
-                notes=notes + [f"{t}: the English dev score is at chance" for t in flat],
+                notes=notes + [f"{t}: the English dev score is at chance" for t in at_chance],
             ),
             checkpoint=True,
         )

@@ -1,4 +1,4 @@
-"""Phase 1: continues masked language modelling of a checkpoint, or trains an encoder from a config and the text alone.
+"""Phase 1: continues masked language modelling of a checkpoint, or trains an encoder from scratch.
 
 python run_mlm.py --model_name_or_path FacebookAI/xlm-roberta-base --text_languages en de sw \\
     --output_dir runs/mlm/seed0
@@ -28,7 +28,7 @@ from xstilts.run.endings import command
 @dataclass
 class MlmArguments:
     config_name: str | None = field(
-        default=None, metadata={"help": "JSON of a model config (model_type, sizes): start from nothing."}
+        default=None, metadata={"help": "JSON of a model config (model_type, sizes): train from scratch."}
     )
     vocab_size: int = field(default=4000, metadata={"help": "Pieces of the tokenizer made with --config_name."})
 
@@ -51,13 +51,13 @@ def main(argv: list[str]) -> None:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if bool(mlm.config_name) == bool(model_args.model_name_or_path):
         raise UserError(
-            "Give either --model_name_or_path (continue a checkpoint) or --config_name (start from nothing)."
+            "Give either --model_name_or_path (continue a checkpoint) or --config_name (train from scratch)."
         )
     if not 0 < text_args.mlm_probability < 1:
-        raise UserError(f"--mlm_probability {text_args.mlm_probability} must lie between 0 and 1.")
+        raise UserError(f"--mlm_probability {text_args.mlm_probability} must be between 0 and 1.")
     if mlm.config_name and (text_args.text_of or peft.peft):
         raise UserError(
-            "--config_name starts from nothing; --text_of and --peft continue a checkpoint (--model_name_or_path)."
+            "--config_name trains from scratch; --text_of and --peft continue a checkpoint (--model_name_or_path)."
         )
     refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
     if mlm.config_name:
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_text(family, text_args, source)
     languages = families.text_languages(text_args, family)
 
-    # from here on torch is needed, which takes seconds to import
+    # imports torch, which takes seconds
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
     from xstilts.train.tokenizer import train_tokenizer
     from xstilts.train.training_arguments import training_arguments
 
-    # ---- everything that can be wrong is found before training ---------------------------------------------------
+    # ---- fail fast: validate before loading -----------------------------------------------------------------------
     runner.prepare(run_args)
     args = training_arguments(run_args, rest, task.defaults, metric="eval_loss")
     settings = settings_of(
@@ -100,10 +100,10 @@ def main(argv: list[str]) -> None:
         if run.finished:
             return
         if source:
-            texts, held_out, found = multilingual.row_texts(
+            texts, held_out, text_notes = multilingual.row_texts(
                 source, family, languages, rows, data_args.max_train_samples, data_args.max_eval_samples, run_args.seed
             )
-            notes += found + unused.of_translations(family, rows)
+            notes += text_notes + unused.of_translations(family, rows)
         else:
             languages = languages or task.languages(rows)
             texts = {
@@ -115,14 +115,14 @@ def main(argv: list[str]) -> None:
 
         # ---- model and tokenizer ------------------------------------------------------------------------------------
         if mlm.config_name:
-            last = run.checkpoint  # a run that is resumed keeps the pieces it began with
+            last = run.checkpoint  # a resumed run keeps its tokenizer
             lines = itertools.chain.from_iterable(t["text"] for t in texts.values())
             tokenizer = load_tokenizer(last) if last else train_tokenizer(lines, mlm.vocab_size)
             model = heads.from_sizes(mlm.config_name, tokenizer)
         else:
             tokenizer = load_tokenizer(name, model_args.model_revision, mask=True)
             model = heads.masked_lm(name, model_args.model_revision, attention=model_args.attn_implementation)
-        model.accepts_loss_kwargs = False
+        model.accepts_loss_kwargs = False  # type: ignore[assignment]  # read by Trainer; torch's stubs take modules only
         if model_args.freeze_embeddings:
             heads.freeze_embeddings(model)
         model = lora.wrap(model, peft)
@@ -149,7 +149,7 @@ def main(argv: list[str]) -> None:
             lora.finish(trainer, run_args.output_dir)
         loss = runner.held_out_loss(trainer)
 
-        # ---- save, say ----------------------------------------------------------------------------------------------
+        # ---- save, finish -------------------------------------------------------------------------------------------
         trainer.save_model(run_args.output_dir)
         run.finish(
             Record.new(

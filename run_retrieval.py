@@ -1,4 +1,4 @@
-"""Sentence retrieval and bitext mining with a checkpoint as it is, every layer at once; or trains a retriever.
+"""Sentence retrieval and bitext mining with a checkpoint, all layers in one pass; or trains a retriever (--do_train).
 
     python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 \\
         --output_dir runs/none/seed0
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         DataArguments,
         MeasurementArguments,
     )
-    (how, dual, family, model_args, data_args, run_args), rest = parse(
+    (retrieval, dual, family, model_args, data_args, run_args), rest = parse(
         argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds
     )
     if rest and not dual.do_train:
@@ -56,28 +56,28 @@ def main(argv: list[str]) -> None:
 
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     if dual.do_train:
-        if how.tasks or how.select_on or not (how.layer == "last" or how.layer.isdecimal()):
+        if retrieval.tasks or retrieval.select_on or not (retrieval.layer == "last" or retrieval.layer.isdecimal()):
             raise UserError(
                 "--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give "
-                "--tasks and --layer all afterwards, with the trained folder as --model_name_or_path."
+                "--tasks and --layer all in a second command, with the trained folder as --model_name_or_path."
             )
-        if not how.include_special:
-            raise UserError("--no_include_special is for measuring: what --do_train trains counts <s> and </s>.")
+        if not retrieval.include_special:
+            raise UserError("--no_include_special is for measuring: --do_train always counts <s> and </s>.")
         refuse_unused("--do_train measures nothing, and makes an arm of its own", run_args, only=["plain_model"])
-        refuse_unused("--do_train measures nothing", how, but=["layer", "pooling"])
+        refuse_unused("--do_train measures nothing", retrieval, but=["layer", "pooling"])
         refuse_unused("--do_train measures nothing", data_args, only=["languages"])
         families.check_pairs(dual, family)
     else:
         refuse_unused("it goes with --do_train", dual, but=["query_prompt", "passage_prompt"])
         refuse_unused("it goes with --do_train", family)
         refuse_unused("it goes with --do_train", model_args, only=["freeze_embeddings"])
-        if not how.tasks and not how.export_sentence_transformers:
-            raise UserError(f"--tasks is missing: of {', '.join(RETRIEVAL.split())}.")
-    tasks = [get_task(name, data_args.benchmark) for name in sorted(set(how.tasks))]
+        if not retrieval.tasks and not retrieval.export_sentence_transformers:
+            raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL.split())}.")
+    tasks = [get_task(name, data_args.benchmark) for name in sorted(set(retrieval.tasks))]
     if not dual.do_train:
-        inputs.check_retrieval(how, tasks, data_args.benchmark)
+        inputs.check_retrieval(retrieval, tasks, data_args.benchmark)
         if not tasks:
-            unused.check_export(how, data_args, run_args)
+            unused.check_export(retrieval, data_args, run_args)
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
     for task in tasks:
@@ -91,35 +91,35 @@ def main(argv: list[str]) -> None:
     inputs.check_run(run_args, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
     for task in tasks:
         outputs.refuse_occupied(Path(run_args.output_dir, task.name))
-    if how.export_sentence_transformers:
-        check_new_folder(how.export_sentence_transformers)
+    if retrieval.export_sentence_transformers:
+        check_new_folder(retrieval.export_sentence_transformers)
     rows = inputs.open_rows(data_args, family.translations)
     for task in tasks if data_args.languages else ():
         inputs.choose_languages(task, rows, data_args.languages)
 
-    # from here on torch is needed, which takes seconds to import
+    # imports torch, which takes seconds
     if dual.do_train:
         from xstilts.retrieve.neighbours import nearest_by_cosine
         from xstilts.train import dual_encoder
 
         return dual_encoder.train(
-            dual, family, how.layer, how.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
+            dual, family, retrieval.layer, retrieval.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
         )
-    found = prompts.resolve(
+    texts_before = prompts.resolve(
         dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision
     )
-    measure_tasks(tasks, how, found, model_args, data_args, run_args)
+    measure_tasks(tasks, retrieval, texts_before, model_args, data_args, run_args)
 
 
 def measure_tasks(
     tasks: list,
-    how: RetrievalArguments,
+    retrieval: RetrievalArguments,
     prompts: dict[str, str],
     model_args: ModelArguments,
     data_args: DataArguments,
     run_args: MeasurementArguments,
 ) -> None:
-    """Every task's results.json in a folder of its own, and the exported sentence encoder, if asked for."""
+    """Write each task's results.json into its own folder; export the sentence encoder, if asked for."""
     from xstilts.cli import unused
     from xstilts.retrieve import measure, pools, together
     from xstilts.retrieve.embedding import Encoder
@@ -130,19 +130,19 @@ def measure_tasks(
     from xstilts.run.settings import parent
     from xstilts.train import runner
 
-    # ---- everything that can be wrong is found before the first sentence is embedded -------------------------------
+    # ---- fail fast: validate before embedding ---------------------------------------------------------------------
     together.meet()
     name = model_args.model_name_or_path
     runner.prepare(run_args)
     runner.logger.info("World size: %d", processes.world_size())
-    settings = {"model": name, **parent(name, model_args.model_revision), **vars(how), **vars(data_args)}
+    settings = {"model": name, **parent(name, model_args.model_revision), **vars(retrieval), **vars(data_args)}
     settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
     for key in ("cache_dir", "tasks", "export_sentence_transformers"):
         settings.pop(key)
-    if how.pairs == "english":
-        settings.pop("pairs")  # folders of older versions do not name it
+    if retrieval.pairs == "english":
+        settings.pop("pairs")  # older versions lack it
     settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
-    # in one order, because two processes that open the folders in two would wait for each other
+    # in a fixed order: with different orders two processes would wait for each other's locks
     cells = [
         (
             task,
@@ -163,28 +163,28 @@ def measure_tasks(
         opened = [(task, cell, run) for task, cell, run in opened if not run.finished]
         if processes.is_first():
             card.check_push(run_args)
-        if how.export_sentence_transformers:
+        if retrieval.export_sentence_transformers:
             from xstilts.retrieve.export import export
-        if not opened and not how.export_sentence_transformers:
+        if not opened and not retrieval.export_sentence_transformers:
             return card.push_measured(tasks, run_args) if processes.is_first() else None
         length = data_args.max_seq_length or 512
         encoder = Encoder.load(
             name,
-            layers=int(how.layer) if how.layer.isdecimal() else how.layer,
-            pooling=how.pooling,
-            include_special=how.include_special,
+            layers=int(retrieval.layer) if retrieval.layer.isdecimal() else retrieval.layer,
+            pooling=retrieval.pooling,
+            include_special=retrieval.include_special,
             max_length=length,
-            dtype=how.dtype,
+            dtype=retrieval.dtype,
             revision=model_args.model_revision,
             attention=model_args.attn_implementation,
         )
-        headline, work = Headline(how, data_args, encoder.layers), []
+        headline, work = Headline(retrieval, data_args, encoder.layers), []
         for task, cell, run in opened:
             rows = inputs.open_rows(data_args)
             languages, notes = headline.reported(task, rows, data_args.languages)
-            notes += unused.of_model(model_args) + unused.of_measurement(task, how, data_args)
-            examples = pools.read(task, rows, languages, how, data_args.max_eval_samples)
-            pools.check_index(task, examples, how, encoder.model.config.hidden_size)
+            notes += unused.of_model(model_args) + unused.of_measurement(task, retrieval, data_args)
+            examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples)
+            pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
             work.append(
                 (
                     task,
@@ -197,26 +197,32 @@ def measure_tasks(
             )
 
         # ---- the headline layer, then one task after the other -----------------------------------------------------
-        cache_dir = stack.enter_context(together.shared_cache(how.cache_dir, run_args.output_dir))
+        cache_dir = stack.enter_context(together.shared_cache(retrieval.cache_dir, run_args.output_dir))
         if processes.world_size() > 1:
             together.embed_all(
-                encoder, cache_dir, prompts, headline, [(task, examples) for task, *_, examples, _ in work], how
+                encoder, cache_dir, prompts, headline, [(task, examples) for task, *_, examples, _ in work], retrieval
             )
         if not processes.is_first():
             return
         embed = measure.embedder(encoder, cache_dir, prompts)
         layer = headline.choose(embed)
-        if how.export_sentence_transformers:
+        if retrieval.export_sentence_transformers:
             export(
-                name, layer, how.pooling, how.export_sentence_transformers, length, model_args.model_revision, prompts
+                name,
+                layer,
+                retrieval.pooling,
+                retrieval.export_sentence_transformers,
+                length,
+                model_args.model_revision,
+                prompts,
             )
         for task, cell, run, rows, examples, notes in work:
             start = time.time()
             unused.log(notes, rows)
             run.begin()
-            found = measure.measure(task, examples, embed, how, layer)
-            found.write(run.folder, task)
-            scores = found.layers[layer]
+            measured = measure.measure(task, examples, embed, retrieval, layer)
+            measured.write(run.folder, task)
+            scores = measured.layers[layer]
             run.finish(
                 Record.new(
                     cell,
@@ -225,24 +231,24 @@ def measure_tasks(
                     form=task.form,
                     model=name,
                     metric=task.metric,
-                    chance=found.chance,
+                    chance=measured.chance,
                     scores=scores,
-                    n=found.n,
+                    n=measured.n,
                     layer=layer,
-                    pooling=how.pooling,
-                    layers=found.layers if len(encoder.layers) > 1 else None,
+                    pooling=retrieval.pooling,
+                    layers=measured.layers if len(encoder.layers) > 1 else None,
                     settings=settings,
                     data=rows.records + headline.records,
                     seconds=time.time() - start,
-                    measures=found.measured() if found.measures else None,
-                    notes=headline.notes + notes + found.notes,
+                    measures=measured.measured() if measured.measures else None,
+                    notes=headline.notes + notes + measured.notes,
                 ),
                 checkpoint=False,
             )
             for language, by_metric in scores.items():
                 runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
             runner.logger.info(
-                "%s mean: %s", task.name, measure.show(results.mean(scores) | found.measures.get(layer, {}))
+                "%s mean: %s", task.name, measure.show(results.mean(scores) | measured.measures.get(layer, {}))
             )
     card.push_measured(tasks, run_args)
 

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--task is missing; see --list_tasks.")
     task = get_task(target.task, data_args.benchmark)
     if not task.auto_class:
-        raise UserError(f"--task {task.name} has no training; measure it with run_retrieval.py --tasks {task.name}.")
+        raise UserError(f"--task {task.name} is not trained; measure it with run_retrieval.py --tasks {task.name}.")
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
     places.settle_measurement(run_args, name, run_args.output_dir)
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     languages = inputs.choose_languages(task, rows, data_args.languages)
     notes = unused.of_model(model_args) + unused.of_rows(data_args)
 
-    # from here on torch is needed, which takes seconds to import
+    # imports torch, which takes seconds
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     from xstilts.train import featurizing, runner, stages, trainers
     from xstilts.train.training_arguments import training_arguments
 
-    # ---- everything that can be wrong is found before training ---------------------------------------------------
+    # ---- fail fast: validate before loading -----------------------------------------------------------------------
     runner.prepare(run_args)
     select = task.select == "best"
     args = training_arguments(
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
             train_features = featurizing.featurize(task, train, tokenizer, length, True, f"{task.name} train")
             dev = featurizing.load_scored(task, "dev", "en", rows, data_args.max_eval_samples)
             dev_features = featurizing.featurize(task, dev, tokenizer, length, False, f"{task.name} dev")
-            tests = {}  # what no features can be made of is found now, not after the training
+            tests = {}  # featurized before training, so that a wrong row fails now
             for language in languages:
                 test = featurizing.load_scored(task, "test", language, rows, data_args.max_eval_samples)
                 tests[language] = (
@@ -102,9 +102,9 @@ def main(argv: list[str]) -> None:
         )
         seconds = earlier + runner.train(trainer, run, run.checkpoint)
 
-        # ---- score, save, say ---------------------------------------------------------------------------------------
+        # ---- score, save, finish ------------------------------------------------------------------------------------
         scores, n = runner.score_languages(trainer, task, tests, Path(run_args.output_dir, "predictions"))
-        dev_scores, chance, at_chance = runner.judge(trainer, task, dev)
+        dev_scores, chance, at_chance = runner.compare_with_chance(trainer, task, dev)
         if target.keep_checkpoint:
             trainer.save_model(run_args.output_dir)
         run.finish(

@@ -276,7 +276,7 @@ def main() -> None:
                     break
             unequal = differences(whole, content(life.folder / "runs"))
             left = [str(p.relative_to(life.folder)) for p in (life.folder / "runs").rglob("*") if is_left_over(p.name)]
-            resumed = (life.folder / "log").read_text().count("Going on from")
+            resumed = (life.folder / "log").read_text().count("Resuming from")
             note(life=number, equal=not unequal, unequal=unequal, left_over=left, resumed=resumed)
             number += 1
 

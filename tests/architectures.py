@@ -385,7 +385,7 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     from xstilts.cli.arguments import PeftArguments
     from xstilts.retrieve.embedding import Encoder
     from xstilts.retrieve.export import export_sentence_transformers
-    from xstilts.train import dual_encoder, lora, mixture, trainers
+    from xstilts.train import lora, mixture, pair_trainer, trainers
 
     def head(name: str) -> None:
         model = heads.fresh_head(get_task(name), folder)
@@ -423,8 +423,8 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     def dual() -> None:
         expected = _plain(folder, load_tokenizer(folder))
         for layer in range(1, LAYERS + 1):
-            model = dual_encoder.build(folder, layer=layer)
-            dual_encoder.UpperLayers(model[0].model, layer)
+            model = pair_trainer.build(folder, layer=layer)
+            pair_trainer.UpperLayers(model[0].model, layer)
             _equal(model.encode(SENTENCES, show_progress_bar=False), expected[layer])
 
     def exported() -> None:

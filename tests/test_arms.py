@@ -290,7 +290,7 @@ def test_rows_whose_label_differs_in_one_language_are_left_out(made):
 
 def test_ids_that_do_not_match_are_refused_with_the_counts(made):
     task = made(en=pairs(["x", "y"], [0, 1], ["1", "2"]), de=pairs(["x"], [0], ["7"]))
-    with pytest.raises(UserError, match=r"xnli: no id stands in every language.*en: 2 rows, 1, 2, ...; de: 1 rows, 7"):
+    with pytest.raises(UserError, match=r"xnli: no id occurs in every language.*en: 2 rows, 1, 2, ...; de: 1 rows, 7"):
         multilingual.parallel(task, ["en", "de"], False, None, None)
 
 
@@ -313,14 +313,14 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
 @pytest.mark.parametrize(
     "family, given, message",
     [
-        ({}, {"language_mode": "multilingual"}, "multilingual needs --train_languages with one beside English"),
+        ({}, {"language_mode": "multilingual"}, "multilingual needs .*--train_languages"),
         (
             {"train_languages": ["en"]},
             {"language_mode": "translated"},
-            "translated needs --train_languages with one beside English",
+            "translated needs .*--train_languages",
         ),
-        ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs two --train_languages"),
-        ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip, in every arm"),
+        ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs .*--train_languages"),
+        ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip"),
         ({"train_languages": ["en", "de"]}, {"language_mode": "hybrid", "alpha": 1.5}, "--alpha 1.5"),
         ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
         ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),
@@ -617,7 +617,7 @@ def test_masked_lm_on_the_texts_of_the_rows(train, tmp_path):
     done, _ = train("mlm_squad", "--text_languages", "qaa", out="other")
     assert done.returncode == 2 and "must be en, or those of --train_languages" in done.stderr
     done, _ = train("mlm_squad", "--text_of", "udpos", "--splits", "udpos.train=validation", out="other")
-    assert done.returncode == 2 and "udpos: its rows are no running text" in done.stderr
+    assert done.returncode == 2 and "udpos: its rows are not running text" in done.stderr
 
 
 def test_masked_lm_alongside_on_the_texts_of_rows(train):
@@ -755,7 +755,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
     "arguments, message",
     [
         (["--lora_rank", 0], "--lora_rank 0: give 1 to 65536"),
-        (["--lora_dropout", 1], "--lora_dropout 1.0 in 0..1"),
+        (["--lora_dropout", 1], "--lora_dropout 1.0"),
         (
             ["--lora_targets", "querry"],
             "--lora_targets querry: the encoder has no such module. It has dense key query value",

@@ -182,7 +182,7 @@ EVERY = sorted(TASK_OF)
         ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
         ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
         ("run_retrieval.py", [], "--tasks is missing"),
-        ("run_mlm.py", ["--mlm_probability", "1.5"], "must lie between 0 and 1"),
+        ("run_mlm.py", ["--mlm_probability", "1.5"], "--mlm_probability 1.5"),
         ("run_mlm.py", ["--config_name", "recipes/models/none.json"], "recipes/models/none.json"),
         ("run_target.py", ["--task", "xnli", "--learning_rat", "1"], "Did you mean --learning_rate"),
         ("run_target.py", ["--task", "xnli", "--learning_rate", "fast"], "learning_rate"),

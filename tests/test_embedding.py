@@ -140,7 +140,7 @@ def test_a_layer_alone_is_that_of_the_whole_encoder(checkpoint, tmp_path):
 @pytest.mark.parametrize("checkpoint", [*FAMILIES, *MORE_FAMILIES], indirect=True)
 def test_a_layer_is_trained_on_the_states_it_is_read_with(checkpoint):
     """With the layers above away the vectors are those of the folder that is saved."""
-    from xstilts.train.dual_encoder import UpperLayers, build
+    from xstilts.train.pair_trainer import UpperLayers, build
 
     model = build(str(checkpoint), layer=1)
     model.max_seq_length = 62

@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(
     largest_file(size)
     done = train(script)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "the disk may be full" in line(done) and "Last good checkpoint: none; the same command begins anew" in line(
+    assert "the disk may be full" in line(done) and "Last good checkpoint: none; the same command starts over" in line(
         done
     )
     assert (
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(
     "broken", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
 )
 def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_path, monkeypatch):
-    plain, failing = trainers.Watched._save_checkpoint, []
+    plain, failing = trainers.CheckedTrainer._save_checkpoint, []
 
     def save(self, *args):
         plain(self, *args)
@@ -122,7 +122,7 @@ def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_pa
             failing.append(torn)
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.CheckedTrainer, "_save_checkpoint", save)
     monkeypatch.setattr(checkpoints, "rotate", lambda *_: None)
     done = train("run_target.py")
     good = str(tmp_path / "run" / "checkpoint-3")
@@ -144,7 +144,7 @@ def test_a_torn_checkpoint_makes_room_for_the_cause(train, tmp_path, monkeypatch
         raise RuntimeError("basic_ios::clear: iostream error")  # torch.save's
 
     monkeypatch.setattr(results, "write_text", write)
-    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.CheckedTrainer, "_save_checkpoint", save)
     assert train("run_target.py").returncode == 2
     assert (
         "torch.save could not write" in failure(tmp_path / "run")["cause"]
@@ -208,7 +208,7 @@ def broken(request, monkeypatch):
 
         place = {
             "before the training": (featurizing, "max_length"),
-            "in it": (trainers.Watched, "training_step"),
+            "in it": (trainers.CheckedTrainer, "training_step"),
             "after it": (runner, "measures"),
         }[request.param]
         monkeypatch.setattr(*place, stop)
@@ -248,7 +248,7 @@ def test_a_panic_of_a_library_in_rust(train, tmp_path, monkeypatch, tokenizer):
         )
         raise UserError("no panic")
 
-    monkeypatch.setattr(runner, "judge", judge)
+    monkeypatch.setattr(runner, "compare_with_chance", judge)
     done = train("run_target.py")
     if "no panic" in done.stderr:
         pytest.skip("this version of tokenizers does not panic")
@@ -282,14 +282,14 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
     def stop(*_, **__):
         raise error
 
-    monkeypatch.setattr(runner, "judge", stop)
+    monkeypatch.setattr(runner, "compare_with_chance", stop)
     if code is None:  # a fault in the program keeps its traceback, below our line
         with pytest.raises(IndexError):
             train("run_target.py")
     else:
         done = train("run_target.py")
         assert done.returncode == code and line(done).endswith(
-            f"{tmp_path / 'run' / 'checkpoint-6'}; the same command goes on from it."
+            f"{tmp_path / 'run' / 'checkpoint-6'}; the same command resumes from it."
         )
     kept = failure(tmp_path / "run")
     assert kept["checkpoint"] == str(tmp_path / "run" / "checkpoint-6") and kept["cause"]
@@ -310,14 +310,14 @@ def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_scrip
 
 
 def test_an_interrupt_says_from_where_it_goes_on(train, tmp_path, monkeypatch):
-    plain = trainers.Watched.training_step
+    plain = trainers.CheckedTrainer.training_step
 
     def step(self, *args, **kwargs):
         if self.state.global_step == 5:
             raise KeyboardInterrupt
         return plain(self, *args, **kwargs)
 
-    monkeypatch.setattr(trainers.Watched, "training_step", step)
+    monkeypatch.setattr(trainers.CheckedTrainer, "training_step", step)
     done = train("run_target.py")
     assert (
         done.returncode == 130
@@ -400,8 +400,8 @@ def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, 
 
     monkeypatch.setattr(trainers.TaskTrainer, "predict", predict)
     done = train("run_target.py")
-    assert done.returncode == 2 and "predictions are no longer finite numbers" in line(done)
-    assert "predictions are no longer finite" in failure(tmp_path / "run")["cause"]
+    assert done.returncode == 2 and "predictions are not finite numbers" in line(done)
+    assert "predictions are not finite" in failure(tmp_path / "run")["cause"]
     assert not (tmp_path / "run" / results.FILE_NAME).exists()
 
 
@@ -568,7 +568,7 @@ def test_handlers_are_as_before_when_a_script_has_ended(cli, tmp_path):
 @pytest.fixture
 def trained_by_two(train, tmp_path, monkeypatch):
     """A checkpoint as two processes leave it, and its run.json."""
-    plain = trainers.Watched.training_step
+    plain = trainers.CheckedTrainer.training_step
 
     def step(self, *args, **kwargs):
         if self.state.global_step == 5:
@@ -576,7 +576,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
         return plain(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainers.Watched, "training_step", step)
+        patch.setattr(trainers.CheckedTrainer, "training_step", step)
         assert train("run_target.py").returncode == 130
     checkpoint, note = tmp_path / "run" / "checkpoint-3", tmp_path / "run" / "run.json"
     state = (checkpoint / "rng_state.pth").read_bytes()
@@ -598,5 +598,7 @@ def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_
 def test_other_numbers_of_processes_do_not_go_on_with_each_others_checkpoints(trained_by_two, train):
     done = train("run_target.py")
     assert (
-        done.returncode == 2 and "was begun on 2 processes, now there are 1" in line(done) and trained_by_two.is_dir()
+        done.returncode == 2
+        and "was begun with 2 processes, now there are 1" in line(done)
+        and trained_by_two.is_dir()
     )

@@ -183,9 +183,9 @@ SHORT = {
 def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tmp_path, monkeypatch):
     """transformers trains one step more each time; with a constant rate the weights are others then."""
     script, *words = SHORT[kind]
-    steps, plain = [], trainers.Watched.training_step
+    steps, plain = [], trainers.CheckedTrainer.training_step
     monkeypatch.setattr(
-        trainers.Watched,
+        trainers.CheckedTrainer,
         "training_step",
         lambda self, *a, **k: steps.append(self.state.global_step) or plain(self, *a, **k),
     )
@@ -237,21 +237,21 @@ def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog)
     state = broken_off / "checkpoint-4" / "trainer_state.json"
     assert checkpoints.is_whole(state.parent)
     state.write_text(state.read_text().replace('"max_steps": 8', '"max_steps": 3'))
-    assert checkpoints.last_checkpoint(str(broken_off)) is None and f"{state.parent} is not whole" in caplog.text
+    assert checkpoints.last_checkpoint(str(broken_off)) is None and f"{state.parent} is incomplete" in caplog.text
 
 
 def test_a_training_that_is_ended_before_its_last_step_is_not_scored(start, tmp_path, monkeypatch):
     """So --enable_jit_checkpoint does at a SIGTERM."""
-    plain = trainers.Watched.training_step
+    plain = trainers.CheckedTrainer.training_step
 
     def step(self, *args, **kwargs):
         self.control.should_training_stop = self.state.global_step == 5
         return plain(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainers.Watched, "training_step", step)
+        patch.setattr(trainers.CheckedTrainer, "training_step", step)
         with pytest.raises(
-            UserError, match="stopped at step 6: the training was ended before its last step, 8.*checkpoint-6"
+            UserError, match="stopped at step 6: the training ended before its last step, 8.*checkpoint-6"
         ):
             start(tmp_path)
     assert not (tmp_path / "results.json").exists()
@@ -309,14 +309,14 @@ def test_old_checkpoints_go_but_no_stage_does(tmp_path):
 
 
 def test_the_first_stage_outlives_the_checkpoints_of_the_second(tiny_model, tiny_world, tmp_path, monkeypatch):
-    plain = trainers.Watched._save_checkpoint
+    plain = trainers.CheckedTrainer._save_checkpoint
 
     def save(self, *args):
         for folder in tmp_path.rglob("checkpoint-*"):
             os.utime(folder, (folder.stat().st_mtime - 100,) * 2)  # hours between them
         plain(self, *args)
 
-    monkeypatch.setattr(trainers.Watched, "_save_checkpoint", save)
+    monkeypatch.setattr(trainers.CheckedTrainer, "_save_checkpoint", save)
     monkeypatch.setattr(Run, "finish", lambda *a, **k: None)
     importlib.import_module("run_target").main(
         [
@@ -368,14 +368,12 @@ def test_other_rows_are_not_mixed_with_those_it_was_begun_with(broken_off, start
     assert '"sha256"' in begun
     (broken_off / "run.json").write_text(begun.replace('"sha256": "', '"sha256": "0'))
     start(broken_off)
-    assert (
-        "or its rows, are others since it was begun; beginning anew" in caplog.text and "Going on" not in caplog.text
-    )
+    assert "starting over" in caplog.text and "Resuming" not in caplog.text
     assert (broken_off / "results.json").is_file()
 
 
 def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
-    from xstilts.train.dual_encoder import PairTrainer
+    from xstilts.train.pair_trainer import PairTrainer
 
     command = [
         "run_retrieval.py",
@@ -414,14 +412,14 @@ def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, 
 
 def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start):
     (broken_off / "run.json").unlink()
-    with pytest.raises(UserError, match="run.json cannot be read .*nobody knows what the folder was begun with"):
+    with pytest.raises(UserError, match="run.json cannot be read .*settings of the folder are unknown"):
         start(broken_off)
     assert (broken_off / "checkpoint-4").is_dir()
 
 
 def test_a_clock_that_was_set_back_does_not_make_the_newest_checkpoint_the_oldest(start, tmp_path, monkeypatch):
     """transformers keeps the checkpoint that is newest by the clock."""
-    plain, kept = trainers.Watched._save_checkpoint, []
+    plain, kept = trainers.CheckedTrainer._save_checkpoint, []
 
     def save(self, *args):
         plain(self, *args)

@@ -74,7 +74,7 @@ def remarks(record) -> str:
     ],
 )
 def test_every_training_ends_with_numbers_and_counts_what_it_left_out(texts, argv, rows, told, mlm):
-    """They ended in "the loss is no longer a number", or after the training in "measures cannot be JSON", for ever
+    """They ended in "the loss is not a finite number", or after the training in "measures cannot be JSON", for ever
     again."""
     done, record = mlm({"en": texts}, *argv)
     assert done.returncode == 0, done.stderr

@@ -142,7 +142,7 @@ def test_a_measurement_that_was_killed_goes_on_in_its_folder(ask, tmp_path, monk
 def test_a_run_json_that_cannot_be_read_is_refused(ask, tmp_path):
     (tmp_path / "run.json").write_text("{")
     done = ask("run_target.py")
-    assert done.returncode == 2 and "nobody knows what the folder was begun with" in done.stderr
+    assert done.returncode == 2 and "settings of the folder are unknown" in done.stderr
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "cells.csv", "index.html"])

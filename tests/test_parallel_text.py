@@ -290,7 +290,7 @@ def test_layer_chosen_on_a_language_that_is_not_reported(retrieval):  # noqa: F8
         (["--tasks", "lareqa", "--pairs", "all"], "--pairs all goes with --tasks ntrex or flores"),
         (["--tasks", "ntrex", "--pairs", "all", "--languages", "qaa"], "--pairs all: ntrex has only qaa"),
         (["--tasks", "ntrex", "--index", "Flat", "--cache_dir", "/tmp"], "ntrex is searched exactly"),
-        (["--tasks", "ntrex", "--languages", "en"], "ntrex has no such test rows here"),
+        (["--tasks", "ntrex", "--languages", "en"], "ntrex has no test rows"),
         (["--tasks", "ntrex", "--csls", "99"], "--csls 99: ntrex qaa has 10 queries"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_plain_model_is_arm_none_at_any_seed(model, parent, tmp_path):
     assert measured(model, **given) == ("none", 0)
     assert measured(model, seed=7, **given) == measured(model, tmp_path / "none/seed7/xnli", **given) == ("none", 7)
     assert measured(model, tmp_path / "none/seed2/xnli", arm="none", seed=2, **given) == ("none", 2)
-    with pytest.raises(UserError, match="a folder mnli/seed0 is of arm mnli, seed 0, but .* arm none, seed 0"):
+    with pytest.raises(UserError, match="folder mnli/seed0 means arm mnli, seed 0, but .* arm none, seed 0"):
         measured(model, tmp_path / "mnli/seed0/xnli", **given)
 
 
@@ -112,7 +112,7 @@ def test_a_training_takes_arm_and_seed_of_its_folder(tmp_path):
         places.settle_training(asked)
         assert (asked.arm, asked.seed) == expected
     for given in ({"arm": "squad"}, {"seed": 1}):
-        with pytest.raises(UserError, match="a folder mnli/seed0 is of arm mnli, seed 0"):
+        with pytest.raises(UserError, match="folder mnli/seed0 means arm mnli, seed 0"):
             places.settle_training(run(output_dir=str(tmp_path / "mnli/seed0"), **given))
 
 
@@ -149,7 +149,7 @@ def test_every_script_settles_it_before_its_work(cli, parent, tiny_model, tiny_w
         )
         assert (
             done.returncode == 2
-            and "a folder a/seed1 is of arm a, seed 1" in done.stderr
+            and "folder a/seed1 means arm a, seed 1" in done.stderr
             and not (tmp_path / "a").exists()
         )
     done = cli(

@@ -174,8 +174,8 @@ def test_every_recipe_is_tested():
 
 def steps(batches, parts):
     """The rows of each step of all processes together, as accelerate deals the parts out."""
-    dealt = list(batching.Dealt(batches, parts))
-    assert len(dealt) == len(batching.Dealt(batches, parts)) and all(dealt)
+    dealt = list(batching.SplitBatches(batches, parts))
+    assert len(dealt) == len(batching.SplitBatches(batches, parts)) and all(dealt)
     return [sum(dealt[i : i + parts], []) for i in range(0, len(dealt), parts)]
 
 
@@ -194,7 +194,7 @@ def test_the_processes_together_take_the_rows_of_one(parts):
     together = steps(BatchSampler(order(8), 8, drop_last=False), parts)
     assert together[:-1] == alone[:-1] and len(alone) == 6
     assert together[-1][:3] == alone[-1] and len(together[-1]) == max(3, parts)
-    sizes = {len(part) for part in list(batching.Dealt(BatchSampler(order(8), 8, False), parts))[: 5 * parts]}
+    sizes = {len(part) for part in list(batching.SplitBatches(BatchSampler(order(8), 8, False), parts))[: 5 * parts]}
     assert sizes == {8 // parts}
 
 

@@ -221,7 +221,7 @@ def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
     done = run(
         hub,
         "-c",
-        PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; card.SILENCE = 0.3; run = ", 1),
+        PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; card.HUB_TIMEOUT = 0.3; run = ", 1),
         folder,
     )
     assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr

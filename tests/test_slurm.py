@@ -186,7 +186,7 @@ def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_pat
     logs = {file.stem: file.read_text() for file in (out / "slurm").iterdir()}
     for run in ("mnli/seed0", "mnli/seed0/udpos"):
         (log,) = [text for text in logs.values() if f"Wrote {out}/{run}/results.json" in text]
-        assert f"Going on from {out}/{run}/checkpoint-" in log
+        assert f"Resuming from {out}/{run}/checkpoint-" in log
     ended = jobs(slurm, out)
     assert ended[cell]["Restarts"] == "1"
     assert sorted(job["JobState"] for job in ended.values()) == ["CANCELLED", *["COMPLETED"] * 5, "FAILED"]

@@ -116,6 +116,6 @@ def test_a_stage_that_is_done_is_named_where_the_next_one_stops(tmp_path):
 
     with Run.open(RunArguments(output_dir=str(tmp_path)), {"model": "m", "data_root": "hub"}) as run:
         run.begin()
-        assert run.sentence("it stopped").endswith("the same command begins anew.")
+        assert run.sentence("it stopped").endswith("the same command starts over.")
         (tmp_path / "checkpoint-siqa/done").mkdir(parents=True)
-        assert run.sentence("it stopped").endswith("the same command goes on after checkpoint-siqa.")
+        assert run.sentence("it stopped").endswith("the same command resumes after checkpoint-siqa.")

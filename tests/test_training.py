@@ -569,7 +569,7 @@ def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path
     args = training_arguments(run, ["--bf16", "false"], {})
     assert (
         args.mixed_precision == "no"
-        and "accelerate was told to train in bf16; --bf16 and --fp16 decide: fp32." in caplog.text
+        and "accelerate is configured for bf16; --bf16 and --fp16 decide: fp32." in caplog.text
     )
     assert training_arguments(run, ["--bf16", "true"], {}).mixed_precision == "bf16"
 

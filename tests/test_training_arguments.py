@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 from xstilts.cli.arguments import ModelArguments, RunArguments
 from xstilts.errors import UserError, first_line
 from xstilts.run.settings import as_json, compare, settings_of
-from xstilts.train import dual_encoder, mixture
+from xstilts.train import dual_encoder, mixture, pair_trainer
 from xstilts.train.training_arguments import NEEDS, OURS, REFUSED, training_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -476,7 +476,8 @@ tokenizer = AutoTokenizer.from_pretrained({str(tiny_model)!r})
 texts = ["some words to cut into pieces"] * 64
 tokenizer(texts)  # starts the threads
 loader = torch.utils.data.DataLoader(texts, batch_size=32, collate_fn=lambda some: len(tokenizer(some)["input_ids"]),
-num_workers=2) assert list(loader) == [32, 32]
+    num_workers=2)
+assert list(loader) == [32, 32]
 """
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
     for told in ({}, {"TOKENIZERS_PARALLELISM": "true"}):  # by nobody, by the user
@@ -507,7 +508,7 @@ def test_workers_change_nothing(kind, train):
     assert weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-@pytest.mark.parametrize("kind, module", [("mixture", mixture), ("dual", dual_encoder)])
+@pytest.mark.parametrize("kind, module", [("mixture", mixture), ("dual", pair_trainer)])
 def test_loaders_of_our_own_take_what_is_said_of_loading(kind, module, train, monkeypatch):
     """A mixture's workers were none."""
     seen, original = [], module.DataLoader

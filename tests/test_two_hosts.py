@@ -179,7 +179,7 @@ def test_one_host_is_cut_off_and_the_run_goes_on_when_it_is_back(start, hosts, s
     both = start("torchrun", out, still_model, tiny_world)
     log = tmp_path / "torchrun-0.log"
     assert [process.wait(timeout=100) for process in both] == [0, 0], log.read_text()[-3000:]
-    assert "World size: 2" in log.read_text() and f"Going on from {out}/checkpoint-" in log.read_text()
+    assert "World size: 2" in log.read_text() and f"Resuming from {out}/checkpoint-" in log.read_text()
     one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
     for key in ("scores", "dev", "n"):
         assert one[key] == two[key]

@@ -1,4 +1,4 @@
-"""What a finished folder shows others: the model card, made of the run's record, and the push to the Hub."""
+"""The model card of a finished folder, made from its record, and the push to the Hub."""
 
 from __future__ import annotations
 
@@ -6,28 +6,56 @@ import glob
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks import get_task
+from tasks.base import Task
 from xstilts.cli import privacy
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError, first_line
 from xstilts.run import results
 from xstilts.run.record import Record
 
+if TYPE_CHECKING:
+    import httpx
+    from huggingface_hub import HfApi, ModelCardData
+
 logger = logging.getLogger("xstilts")
-# seconds without a byte from the Hub, after which a call to it has failed (uploads are tried six times by the
-# client)
-SILENCE = 300.0
+# seconds without a byte from the Hub after which a call fails (the client tries an upload six times)
+HUB_TIMEOUT = 300.0
 
 
 def card(record: Record, checkpoint: bool) -> str:
-    """A model card (README.md) in the Hub's format: what it is, the chain, data, scores per language, command.
+    """Return a model card (README.md) in the Hub's format: chain of checkpoints, scores, data, settings, command.
 
-    Its metadata name as the Hub's only rows that came from there: a folder of rows can hold anything under any name.
+    Args:
+        checkpoint: whether the folder holds weights.
     """
-    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
     name = f"{record.arm}-{record.task}-seed{record.seed}"
+    lines = [
+        f"---\n{_metadata(record, name).to_yaml()}\n---\n",
+        f"# {name}\n",
+        f"Phase `{record.phase}` of X-STILTs: "
+        + ("a checkpoint" if checkpoint else "a measurement, no weights")
+        + f" for `{record.task}` (arm `{record.arm}`, seed {record.seed}).\n",
+        "## Chain\n",
+        " -> ".join(f"`{p}`" for p in [*record.parents, "this"]) + "\n",
+        *_score_lines(record),
+        *_provenance_lines(record),
+    ]
+    text = "\n".join(lines)
+    ModelCard(text)  # validates the front matter here rather than on the Hub
+    return text
+
+
+def _metadata(record: Record, name: str) -> ModelCardData:
+    """Return the card's front matter. It lists a dataset only if its rows were loaded from the Hub."""
+    from huggingface_hub import EvalResult, ModelCardData
+
     pinned = [d for d in record.data if "revision" in d]
     hub = {d["id"] for d in pinned if "url" not in d}
     rows = record.task + ("" if len(pinned) == len(record.data) else " (rows of a folder)")
@@ -44,7 +72,7 @@ def card(record: Record, checkpoint: bool) -> str:
     ]
     base = record.model
     local = base.startswith(privacy.ELSEWHERE) or Path(base).exists()
-    data = ModelCardData(
+    return ModelCardData(
         base_model=None if local else base,
         datasets=sorted(hub) or None,
         library_name="transformers",
@@ -54,15 +82,10 @@ def card(record: Record, checkpoint: bool) -> str:
         eval_results=evaluated or None,
         license="other",
     )
-    lines = [
-        f"---\n{data.to_yaml()}\n---\n",
-        f"# {name}\n",
-        f"Phase `{record.phase}` of X-STILTs: "
-        + ("a checkpoint" if checkpoint else "a measurement, no weights")
-        + f" for `{record.task}` (arm `{record.arm}`, seed {record.seed}).\n",
-        "## Chain\n",
-        " -> ".join(f"`{p}`" for p in [*record.parents, "this"]) + "\n",
-    ]
+
+
+def _score_lines(record: Record) -> list[str]:
+    lines: list[str] = []
     if record.scores:
         metrics = list(record.mean)
         lines += [
@@ -89,13 +112,18 @@ def card(record: Record, checkpoint: bool) -> str:
         lines += ["**The English dev score is at chance level: this training did not work.**\n"]
     if record.measures:
         lines += ["## Training\n", *(f"- {name}: {value:,}" for name, value in record.measures.items()), ""]
-    lines += ["## Data\n"] + [
+    return lines
+
+
+def _provenance_lines(record: Record) -> list[str]:
+    lines = ["## Data\n"] + [
         f"- `{d['id']}` {d['config']} `{d['split']}`: {d['rows']} rows "
         f"({'revision ' + str(d['revision']) if 'revision' in d else 'sha256 ' + d['sha256'][:16]})"
         + (f", translated by {d['translated_by']}" if "translated_by" in d else "")
         for d in record.data
     ]
-    lines += [
+    return [
+        *lines,
         "\n## Settings\n",
         *(f"- {k}: `{v}`" for k, v in record.settings.items()),
         "\n## Command\n",
@@ -103,52 +131,52 @@ def card(record: Record, checkpoint: bool) -> str:
         "## Versions\n",
         ", ".join(f"{k} {v}" for k, v in record.versions.items()) + "\n",
     ]
-    text = "\n".join(lines)
-    ModelCard(text)  # parses the front matter: raises here rather than on the Hub
-    return text
 
 
-def hub():
-    """The Hub's client. Its own calls have no time limit: where the Hub takes them and says nothing, it would wait for
-    ever."""
+def hub() -> HfApi:
+    """Return the Hub's client with a timeout of `HUB_TIMEOUT` seconds; by default it has none for these calls."""
     from huggingface_hub import HfApi, set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
-    def impatient():
+    def with_timeout() -> httpx.Client:
         client = default_client_factory()
-        client.timeout = SILENCE
+        client.timeout = HUB_TIMEOUT
         return client
 
-    set_client_factory(impatient)
+    set_client_factory(with_timeout)
     return HfApi()
 
 
-def check_push(run) -> None:
-    """Creates the repository before any work, so that a wrong token or name costs seconds, not a night."""
-    if not run.push_to_hub:
+def check_push(run_args: RunArguments) -> None:
+    """Create the repository before any work, so that a wrong token or name fails early; store its full name.
+
+    Raises:
+        UserError: the Hub refuses.
+    """
+    if not run_args.push_to_hub:
         return
     try:
-        run.hub_model_id = (
-            hub().create_repo(run.hub_model_id, private=run.hub_private_repo or None, exist_ok=True).repo_id
+        repository = hub().create_repo(
+            str(run_args.hub_model_id), private=run_args.hub_private_repo or None, exist_ok=True
         )
+        run_args.hub_model_id = repository.repo_id
     except Exception as error:
         raise UserError(
-            f"--push_to_hub {run.hub_model_id}: {first_line(error)} (log in with `hf auth login`)"
+            f"--push_to_hub {run_args.hub_model_id}: {first_line(error)} (log in with `hf auth login`)"
         ) from error
 
 
 def push(repo: str, folder: Path, inside: str | None = None) -> None:
-    """Uploads a finished folder to `repo`, without its intermediate checkpoints and without the cells that lie in it.
+    """Upload a finished folder to `repo`, without intermediate checkpoints and without the cells below it.
 
     Args:
-        inside: folder of the repository; its top unless given.
+        inside: folder of the repository to upload to; None: its top.
 
     Raises:
-        UserError: the Hub refused; the folder stays as it is.
+        UserError: the Hub refused. The folder does not change.
     """
-    # each is a result, or a model, of its own
     cells = [f"{glob.escape(stamp.parent.name)}/**" for stamp in folder.glob("*/results.json")]
-    _leave_out_places(folder)
+    _hide_local_paths(folder)
     try:
         hub().upload_folder(
             repo_id=repo,
@@ -162,27 +190,27 @@ def push(repo: str, folder: Path, inside: str | None = None) -> None:
     logger.info("Pushed %s to %s", folder, repo)
 
 
-def _leave_out_places(folder: Path) -> None:
-    """Takes the places of local folders out of the files to be pushed, which older versions wrote; the files keep
-    their times for make."""
+def _hide_local_paths(folder: Path) -> None:
+    """Remove local paths, which older versions wrote, from the files to push. File times stay as they are, for
+    make."""
     for path in filter(
         Path.is_file, (folder / results.FILE_NAME, folder / "README.md", folder / "adapter" / "adapter_config.json")
     ):
         times = path.stat()
         if path.suffix == ".json":
-            old = results.read_note(path, "so it is not pushed.")
-            new = privacy.public(old)
-            text = json.dumps(new, indent=1, ensure_ascii=False) + "\n"
+            values: dict[str, Any] = results.read_note(path, "so it is not pushed.")
+            public = privacy.public(values)
+            changed, text = public != values, json.dumps(public, indent=1, ensure_ascii=False) + "\n"
         else:
             old = path.read_text(encoding="utf-8")
-            new = text = privacy.public_text(old)
-        if new != old:
+            text = privacy.public_text(old)
+            changed = text != old
+        if changed:
             results.write_text(path, text)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def push_measured(tasks: list, run) -> None:
-    """Each task's folder into a folder of the repository, when all are measured: none stops another or takes its
-    place."""
-    for task in tasks if run.push_to_hub else ():
-        push(run.hub_model_id, Path(run.output_dir, task.name), task.name)
+def push_measured(tasks: Sequence[Task], run_args: RunArguments) -> None:
+    """Push each task's folder into its own folder of the repository, after all tasks are measured."""
+    for task in tasks if run_args.push_to_hub else ():
+        push(str(run_args.hub_model_id), Path(str(run_args.output_dir), task.name), task.name)

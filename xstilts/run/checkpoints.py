@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder: which are whole, where a run resumes, and which are removed."""
+"""The checkpoints in a run's folder: which are complete, where a run resumes, and which are removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("xstilts")
 
 
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
-    """Return the checkpoints of the training in `folder`, the newest first; whole or not."""
+    """Return the checkpoints of the training in `folder`, newest first, complete or not."""
     found = [
         path for path in Path(folder).glob("checkpoint-*") if path.name.partition("-")[2].isdecimal() and path.is_dir()
     ]
@@ -32,28 +32,29 @@ def newest_whole(folder: str | os.PathLike) -> str | None:
 
 
 def last_checkpoint(folder: str | os.PathLike) -> str | None:
-    """Return the newest whole checkpoint in `folder`; remove those newer than it, and log that.
+    """Return the newest complete checkpoint in `folder`; remove newer ones with a warning.
 
-    Every rank calls this; rank 0 looks.
+    All ranks call this together; rank 0 reads the folder.
     """
     return processes.broadcast(remove_torn(folder) if processes.is_first() else None)
 
 
 def remove_torn(folder: str | os.PathLike) -> str | None:
-    """Remove what is newer than the newest whole checkpoint, which is returned."""
+    """Remove the checkpoints newer than the newest complete one; return that one."""
     last = newest_whole(folder)
     for path in checkpoints(folder):
         if str(path) == last:
             break
-        logger.warning("%s is not whole; going back to the one before, or to the beginning.", path)
+        logger.warning("%s is incomplete; resuming from the one before, or starting over.", path)
         shutil.rmtree(path)
     return last
 
 
 def rotate(folder: str | os.PathLike, limit: int, best: str | None) -> None:
-    """Remove old checkpoints, so that `limit` of them are left, but never the newest and the best.
+    """Remove old checkpoints until `limit` are left; keep the newest and the best in any case.
 
-    transformers goes by the clock, which may be set back, and takes the folder of a stage for a checkpoint.
+    transformers' own rotation compares modification times, which a clock change can falsify, and counts the folder of
+    a stage as a checkpoint.
     """
     found = checkpoints(folder)
     kept = found[:1] + [path for path in found[1:] if best and path == Path(best)]
@@ -64,32 +65,32 @@ def rotate(folder: str | os.PathLike, limit: int, best: str | None) -> None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Return whether a run can resume from a checkpoint and end with the same result as without a stop.
+    """Return whether a run can resume from a checkpoint and end with the same result as an uninterrupted one.
 
-    trainer_state.json is the last file the Trainer writes, so this is usually enough; but files get lost and cut later
-    too, and without optimizer or random state the Trainer would go on all the same, to other weights.
+    The Trainer writes trainer_state.json last, but files can get lost or truncated later. Without optimizer or random
+    state the Trainer would resume all the same, and end with other weights.
     """
     try:
         with open_file(checkpoint / "trainer_state.json") as file:
             state = parse_json(file.read().decode("utf-8"))
-        for file in checkpoint.glob("*.safetensors"):
-            with safe_open(file, "pt"):  # compares the file's size with what its header says
+        for weights in checkpoint.glob("*.safetensors"):
+            with safe_open(weights, "pt"):  # compares the file's size with its header
                 pass
     except (OSError, ValueError, RecursionError, SafetensorError):
         return False
     if not isinstance(state, dict) or not isinstance(step := state.get("global_step"), int):
         return False
     if isinstance(last := state.get("max_steps"), int) and 0 < last < step:
-        # older versions trained on after each kill at the end
+        # older versions trained too many steps after a kill at the end
         return False
     best = state.get("best_global_step") if state.get("best_model_checkpoint") else None
     if isinstance(best, int) and best < step and not is_whole(checkpoint.with_name(f"checkpoint-{best}")):
-        # its weights are the result
+        # the best checkpoint's weights are the result
         return False
     if any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*")):
-        # sharded: the libraries' own layout
+        # sharded by DeepSpeed or FSDP: their layouts are not checked
         return True
-    # each process writes its own, and the first does not wait for the others
+    # every rank writes its own random state, and rank 0 does not wait for the others
     states = [*checkpoint.glob("rng_state*.pth")]
     pickles = {checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("*.pt"), *states}
     return (
@@ -100,9 +101,9 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def clean(folder: Path) -> None:
-    """Remove a run's checkpoints (a finished folder is itself the last or best one), pickles, and failed.json.
+    """Remove a finished run's checkpoints (its folder holds the final weights), pickles, and failed.json.
 
-    A copy that a user made, checkpoint-best for example, stays.
+    A user's copy, such as checkpoint-best, stays.
     """
     for name in (results.FAILED, "training_args.bin"):
         (folder / name).unlink(missing_ok=True)
@@ -112,14 +113,14 @@ def clean(folder: Path) -> None:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Return whether a folder of this name is a run's own: the checkpoint of a step, or of a stage
-    (xstilts.train.stages)."""
+    """Return whether a run writes folders of this name: checkpoint-<step>, or checkpoint-<stage> of
+    xstilts.train.stages."""
     prefix, _, of = name.partition("-")
     return prefix == "checkpoint" and (of.isdecimal() or of in TASKS)
 
 
 def refuse_copies(folder: Path) -> None:
-    """Raise UserError if a checkpoint lies there that a user named: the Trainer deletes old ones, whatever their
+    """Raise UserError if the folder holds a user's copy of a checkpoint: the Trainer deletes old ones whatever their
     name."""
     for path in folder.glob("checkpoint-*"):
         if not is_checkpoint(path.name):

@@ -1,9 +1,10 @@
-"""Checks of single values of a record. Each takes a value and its key, and raises UserError: the key, the value, what
-was expected."""
+"""Checks of single values of a record. Each takes a value and its key, and raises UserError with the key, the value
+and what was expected."""
 
 import math
 import numbers
 import os
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 80
 
 @contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """In this context the message of a UserError begins with the file's path."""
+    """Within the block, put the file's path before the message of a UserError."""
     try:
         yield
     except UserError as error:
@@ -27,17 +28,17 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 def short(value: Any) -> str:
-    """Return the value as it would be typed, a long or deep one cut: it becomes part of a message."""
+    """Return the value's `repr`, shortened for a message."""
     return _repr.repr(value)
 
 
 def shown(key: str) -> str:
-    """Return a key of the record as it stands in a message: quoted where it would break the line."""
+    """Return a key for a message; a long or unprintable one is quoted."""
     return key if key.isprintable() and len(key) <= 80 else short(key)
 
 
 def of_type(expected: str, *types: type) -> Check:
-    """Return a check that a value is of one of the types. True and false are no numbers; text must be UTF-8.
+    """Return a check that a value has one of the types. True and false are not numbers; text must be UTF-8.
 
     Args:
         expected: the types in words, for the message.
@@ -48,7 +49,7 @@ def of_type(expected: str, *types: type) -> Check:
         if (
             wrong
             or not isinstance(value, types)
-            or (isinstance(value, numbers.Integral) and not -LARGEST <= value <= LARGEST)
+            or (isinstance(value, numbers.Integral) and not -LARGEST <= int(value) <= LARGEST)
         ):
             raise UserError(f"{key} is {short(value)}, expected {expected}.")
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -71,8 +72,8 @@ sequence_or_null = of_type("a list or null", list, type(None))
 def texts(value: Any, key: str) -> None:
     """Check a list of texts."""
     sequence(value, key)
-    for one in value:
-        text(one, key)
+    for item in value:
+        text(item, key)
 
 
 def text_values(value: Any, key: str) -> None:
@@ -93,38 +94,38 @@ def one_of(*allowed: str) -> Check:
 
 
 def seconds(value: Any, key: str) -> None:
-    """Check a finite number from 0."""
+    """Check a finite number, 0 or more."""
     number(value, key)
     if not is_finite(value) or value < 0:
-        raise UserError(f"{key} is {short(value)}, expected a finite number from 0.")
+        raise UserError(f"{key} is {short(value)}, expected a finite number, 0 or more.")
 
 
 def finite_numbers(value: Any, key: str) -> None:
     """Check an object of finite numbers."""
     mapping(value, key)
-    for name, one in value.items():
+    for name, item in value.items():
         text(name, key)
-        number(one, f"{key}.{shown(name)}")
-        if not is_finite(one):
-            raise UserError(f"{key}.{shown(name)} is {short(one)}, expected a finite number.")
+        number(item, f"{key}.{shown(name)}")
+        if not is_finite(item):
+            raise UserError(f"{key}.{shown(name)} is {short(item)}, expected a finite number.")
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a number is neither NaN nor infinite."""
+    """Return whether a number is neither NaN nor infinite."""
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an int with hundreds of digits
         return False
 
 
 def row_count(value: Any, key: str, least: int) -> None:
-    """Check a number of rows, `least` or more."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= LARGEST:
+    """Check a number of rows of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= LARGEST:
         raise UserError(f"{key} is {short(value)}, expected a whole number of rows from {least}.")
 
 
 def row_counts(value: Any, key: str) -> None:
-    """Check {language: rows scored, from 1}."""
+    """Check {language: rows scored}, each 1 or more."""
     mapping(value, key)
     for language, rows in value.items():
         text(language, key)
@@ -132,14 +133,14 @@ def row_counts(value: Any, key: str) -> None:
 
 
 def scores(value: Any, key: str) -> None:
-    """Check {metric: score}; a score lies from 0 to 100."""
+    """Check {metric: score from 0 to 100}."""
     if not isinstance(value, Mapping):
         raise UserError(f"{key} is {short(value)}, expected {{metric: score}}.")
     for metric, score in value.items():
         text(metric, key)
         is_number = isinstance(score, numbers.Real) and not isinstance(score, bool)
-        # A mean of hundreds may end a rounding error above 100.
-        if not is_number or not -1e-9 <= score <= 100 + 1e-9:  # no comparison holds for NaN
+        # The tolerance is for rounding errors of means. NaN fails the comparison.
+        if not is_number or not -1e-9 <= score <= 100 + 1e-9:
             raise UserError(f"{key}.{shown(metric)} is {short(score)}, expected a score from 0 to 100.")
 
 
@@ -158,7 +159,7 @@ def score_table(value: Any, key: str) -> None:
 
 
 def data(value: Any, key: str) -> None:
-    """Check a list of what was read: {id, config, split, rows, and revision or sha256}."""
+    """Check a list of data records: {id, config, split, rows, and revision or sha256}."""
     sequence(value, key)
     for i, entry in enumerate(value):
         if not isinstance(entry, Mapping):
@@ -171,3 +172,33 @@ def data(value: Any, key: str) -> None:
         row_count(entry["rows"], f"{key}[{i}].rows", 0)
         for name in ("id", "config", "split", "revision", "sha256", "url", "translated_by"):
             text(entry.get(name) or "", f"{key}[{i}].{name}")
+
+
+# settings that the report and later runs read; the others are only displayed
+_SETTINGS: dict[str, Check] = {
+    "model": text,
+    "model_finished": text_or_null,
+    "seen_languages": sequence_or_null,
+    "text_languages": sequence_or_null,
+}
+
+
+def settings(value: Any, key: str) -> None:
+    """Check {argument: value}."""
+    mapping(value, key)
+    for name, check in _SETTINGS.items():
+        if name in value:
+            check(value[name], f"{key}.{name}")
+            if isinstance(value[name], list):
+                texts(value[name], f"{key}.{name}")
+    if value.get("model_finished") is not None and "model" not in value:
+        raise UserError(f"{key}.model is missing, but {key}.model_finished is there.")
+
+
+def layers(value: Any, key: str) -> None:
+    """Check {layer number: {language: {metric: score}}}."""
+    mapping(value, key)
+    for layer, table in value.items():
+        if not re.fullmatch("0|[1-9][0-9]{0,8}", str(layer)) or not isinstance(table, Mapping):
+            raise UserError(f"{key}.{short(layer)}: expected {{layer number: {{language: {{metric: score}}}}}}.")
+        score_table(table, f"{key}.{layer}")

@@ -1,10 +1,10 @@
-"""How a script ends before it is done: one line for the user, and failed.json in the run's folder for the report.
+"""What happens when a script stops early: one line for the user, and failed.json in the run's folder for the report.
 
-Whatever ends it: a user's error, a full disk, no memory, another process that is gone, a fault in the program or in a
-library, Ctrl-C, or a signal such as a job's time limit sends. A process that is killed (SIGKILL) or crashes (SIGSEGV)
-can say nothing itself; those that work with it do. Of one alone the report says that it was begun and has no result.
+This covers a user's error, a full disk, lack of memory, a lost peer process, a bug here or in a library, Ctrl-C, and
+signals such as a job's time limit sends. A process that is killed (SIGKILL) or crashes (SIGSEGV) cannot report it, but
+its peers do. If it has none, the report lists the run as started and without a result.
 
-An open `Run` keeps its cause itself; here is what comes before and after it, and the signals.
+An open `Run` records its cause itself. This module handles the time before and after it, and the signals.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from xstilts.run.lifecycle import PROCESS, Marks, fail_unopened, unopened
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 REPORT = "This is a fault in the program or in a library: please report it, with all the lines printed here."
 
-_telling = threading.Lock()  # held by the thread that says why the process ends
-_said = threading.Event()  # the line is printed
+_reporting = threading.Lock()  # held by the thread that reports why the process ends
+_reported = threading.Event()  # the line is printed
 
 
 def command(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's main; what ends it too early is said in one line, see `one_line`.
+    """Run a script's main. An error ends it with one line, see `one_line`.
 
-    An output folder that was made and nothing was written to is removed.
+    Output folders that it created and wrote nothing to are removed.
     """
     try:
         with one_line():
@@ -44,50 +44,49 @@ def command(main: Callable[[list[str]], None]) -> None:
 
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
-    """Say in one line on stderr what ends the block too early, and end the process.
+    """Print one line on stderr if an error or signal ends the block, and exit.
 
-    Exit codes: 2 where a user can do something about it, 1 for a fault in the program, which keeps its traceback below
-    the line, 130 for Ctrl-C, 128 + n for signal n.
+    Exit codes: 2 for an error that the user can fix, 1 for a bug (with traceback), 130 for Ctrl-C, 128 + n for
+    signal n.
     """
     PROCESS.runs, PROCESS.stopped = [], None
-    _said.clear()
+    _reported.clear()
     earlier = unopened(sys.argv)
     with _signals(earlier):
         try:
             yield
         except SystemExit as leave:
             if leave.code not in (None, 0):
-                _tell(f"ended with exit code {leave.code}", earlier)
+                _report(f"ended with exit code {leave.code}", earlier)
             raise
         except BaseException as error:
             cause = causes.cause_of(error)
-            _tell(cause or causes.named(error), earlier, more="" if cause else f" {REPORT}")
+            _report(cause or causes.named(error), earlier, more="" if cause else f" {REPORT}")
             if cause is None and isinstance(error, Exception):
                 raise
             sys.exit(130 if isinstance(error, KeyboardInterrupt) else 2 if cause else 1)
 
 
-def bearable(line: str) -> str:
-    """Return an error as one line of bearable length: what was given, and is quoted, may hold line ends and thousands
-    of letters."""
+def shorten(line: str) -> str:
+    """Return an error message as one line of at most 1,500 characters; it may quote long input with line ends."""
     line = " ".join(line.splitlines())
     return line if len(line) <= 1500 else f"{line[:1000]} ... {line[-400:]}"
 
 
-def _tell(cause: str, earlier: Marks, more: str = "") -> None:
-    """Print the line of the run that stopped; where none was at work, the cause, which make's cells keep in
+def _report(cause: str, earlier: Marks, more: str = "") -> None:
+    """Print the message of the run that stopped. If no run was at work, print the cause and write make's
     failed.json."""
-    with _telling:
+    with _reporting:
         if PROCESS.stopped is None:
             fail_unopened(cause, earlier)
-        _print(bearable(PROCESS.stopped or f"{cause}.") + more)
-        _said.set()
+        _print(shorten(PROCESS.stopped or f"{cause}.") + more)
+        _reported.set()
 
 
 def _print(sentence: str) -> None:
-    """The line on stderr, not behind a progress bar."""
+    """Print an error line on stderr, clear of progress bars."""
     line, tqdm = f"{Path(sys.argv[0]).name}: error: {sentence}", sys.modules.get("tqdm")
-    with contextlib.suppress(OSError):  # nobody may read it any more
+    with contextlib.suppress(OSError):  # stderr may be closed
         if tqdm is None:
             print(line, file=sys.stderr)
         else:
@@ -97,49 +96,49 @@ def _print(sentence: str) -> None:
 
 @contextlib.contextmanager
 def _signals(earlier: Marks) -> Iterator[None]:
-    """Within the block a signal that would end the process without a word ends it with one.
+    """Within the block, report a signal that ends the process.
 
-    A thread does it: the main one may be in a call that does not come back, such as waiting for a process that is
-    gone.
+    A thread does it, because the main thread may be stuck in a call, such as waiting for a lost process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = [one for one in SIGNALS if signal.getsignal(one) == signal.SIG_DFL]  # nohup's, and others' own, stay
-    out, into = os.pipe()
-    os.set_blocking(into, False)
-    before = signal.set_wakeup_fd(into, warn_on_full_buffer=False)
-    for one in caught:
-        signal.signal(one, _woken)
+    # handlers that nohup or others have set stay
+    caught = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    for number in caught:
+        signal.signal(number, _handler)
     _caught.extend(caught)
-    thread = threading.Thread(target=_wait, args=[out, earlier], daemon=True)
+    thread = threading.Thread(target=_wait, args=[read_end, earlier], daemon=True)
     thread.start()
     try:
         yield
     finally:
-        _let_go()
+        _restore_defaults()
         signal.set_wakeup_fd(before)
-        os.write(into, b"\0")
+        os.write(write_end, b"\0")
         thread.join()
-        os.close(out)
-        os.close(into)
+        os.close(read_end)
+        os.close(write_end)
 
 
 _caught: list[signal.Signals] = []
 
 
-def _woken(number: int, frame: object) -> None:
-    """Python's handler: there is one only so that the number of the signal goes to the thread that waits for it."""
+def _handler(number: int, frame: object) -> None:
+    """Do nothing. Python needs a handler to write the signal's number to the pipe that `_wait` reads."""
 
 
-def _let_go() -> None:
+def _restore_defaults() -> None:
     while _caught:
-        if signal.getsignal(one := _caught.pop()) == _woken:
-            signal.signal(one, signal.SIG_DFL)
+        if signal.getsignal(number := _caught.pop()) == _handler:
+            signal.signal(number, signal.SIG_DFL)
 
 
-# A forked process has signals of its own, from its first moment: what is sent to the worker of a data loader is none
-# of the run's.
+# A forked process, such as a data loader's worker, gets default handlers before it can receive a signal: a signal sent
+# to it must not be reported as one sent to the run.
 _fork = threading.local()
 
 
@@ -154,40 +153,40 @@ def _after_fork() -> None:
 def _in_child() -> None:
     if _caught:
         signal.set_wakeup_fd(-1)
-        _let_go()
+        _restore_defaults()
     _after_fork()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
-def _wait(out: int, earlier: Marks) -> None:
-    """Ends the process when one of the signals comes, unless a library handles it by now; returns at the end of the
-    block."""
-    while number := os.read(out, 1)[0]:
-        if signal.getsignal(number) == _woken:
+def _wait(read_end: int, earlier: Marks) -> None:
+    """End the process when a signal arrives, unless a library handles it by now. Return at the end of the block."""
+    while number := os.read(read_end, 1)[0]:
+        if signal.getsignal(number) == _handler:
             _end(signal.Signals(number), earlier)
 
 
-def _end(one: signal.Signals, earlier: Marks) -> None:
-    no_longer = threading.Timer(10, os._exit, [128 + one])  # a disk may not answer
-    no_longer.daemon = True
-    no_longer.start()
+def _end(number: signal.Signals, earlier: Marks) -> None:
+    deadline = threading.Timer(10, os._exit, [128 + number])  # a disk may hang
+    deadline.daemon = True
+    deadline.start()
     try:
-        if _telling.acquire(timeout=5) and not _said.is_set():  # never released: the main thread has nothing to add
+        # the lock is never released: the main thread must print nothing more
+        if _reporting.acquire(timeout=5) and not _reported.is_set():
             if PROCESS.stopped is None:
-                _stop(one, earlier)
+                _stop(number, earlier)
             _print(PROCESS.stopped or "")
             if os.environ.get("WORLD_SIZE", "1") != "1":
-                time.sleep(0.5)  # processes that are ended at the same time are not to take each other for gone before
+                time.sleep(0.5)  # so that ranks that are ended together do not report each other as lost
     finally:
-        os._exit(128 + one)
+        os._exit(128 + number)
 
 
-def _stop(one: signal.Signals, earlier: Marks) -> None:
-    """Keep in failed.json that a signal ends the runs at work."""
+def _stop(number: signal.Signals, earlier: Marks) -> None:
+    """Write failed.json for the runs at work: the signal is their cause."""
     gone, runs = processes.gone(), PROCESS.at_work()
-    cause = f"{gone}, and the launcher ended the others ({one.name})" if gone else f"ended by {one.name}"
+    cause = f"{gone}, and the launcher ended the others ({number.name})" if gone else f"ended by {number.name}"
     for run in runs:
         run.fail(cause)
     if not runs:

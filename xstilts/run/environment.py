@@ -1,4 +1,4 @@
-"""What a run ran in: the versions of the libraries, and the command."""
+"""The versions of the libraries and the command of a run."""
 
 import importlib.metadata
 import os
@@ -26,14 +26,13 @@ def versions() -> dict[str, str]:
 
 
 def command_line(argv: list[str] | None = None) -> str:
-    """Return the command that runs now, quoted for a shell, without access tokens and places of local folders
-    (`privacy`).
+    """Return the current command, quoted for a shell, without access tokens and local paths (`privacy`).
 
     Args:
-        argv: in place of `sys.argv`.
+        argv: the words of the command; default: `sys.argv`.
     """
     argv = list(sys.argv if argv is None else argv)
     script = os.path.relpath(argv[0]) if argv else ""
-    # A script elsewhere is named by its file alone: the folders above it say more about the machine than the run.
+    # a script outside the working folder is given by its file name alone, without paths of this machine
     words = ["python", os.path.basename(script) if script.startswith("..") else script]
     return shlex.join(words + privacy.public(privacy.hide_words(argv[1:])))

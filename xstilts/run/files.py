@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files atomically."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from xstilts.errors import UserError
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` as UTF-8, see `write_bytes`. Bytes of a file name that are not UTF-8 are written as escapes.
+    """Write `text` as UTF-8, see `write_bytes`. Lone surrogates, from file names, are written as escapes.
 
     Raises:
         UserError: the folder or file cannot be written.
@@ -18,7 +18,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file under a temporary name in the same folder, then rename it. Makes the folder.
+    """Write a file under a temporary name in the same folder, then rename it. Create the folder.
 
     Raises:
         UserError: the folder or file cannot be written.
@@ -39,8 +39,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def obey_umask(*paths: str | os.PathLike) -> None:
-    """Give files the mode that the umask asks for: mkstemp and safetensors make files that only their owner can
-    read."""
+    """Set the file mode to what the umask allows: mkstemp and safetensors create files only their owner can read."""
     umask = os.umask(0)
     os.umask(umask)
     for path in paths:

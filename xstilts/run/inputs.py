@@ -1,4 +1,4 @@
-"""What a run is given, checked before torch is imported: an output folder, rows, languages. Imports nothing heavy."""
+"""Checks of a run's output folder, rows and languages, before torch is imported. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,40 +7,51 @@ import difflib
 import errno
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.rows import Rows
+from xstilts.cli.arguments import DataArguments, RetrievalArguments, RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.run import outputs, processes
 
-_made: list[Path] = []  # folders this process has made, the outermost first
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tasks.base import Task
+
+_created: list[Path] = []  # folders that this process created, the outermost first
 
 
 # ---- the output folder ----------------------------------------------------------------------------------------------
 
 
-def check_run(run, needs_output: bool = True, own: bool = True) -> None:
-    """Refuses a run that could not keep or push what it makes; makes its output folder.
+def check_run(run: RunArguments, needs_output: bool = True, own: bool = True) -> None:
+    """Check the arguments about output and push; create the output folder.
 
     Args:
-        own: whether the output folder is the run's own; if not, runs have folders in it.
+        needs_output: whether --output_dir is required.
+        own: whether the output folder belongs to one run; if not, runs have folders in it.
 
     Raises:
-        UserError: no output folder, or one that cannot be written or holds what these scripts did not write; no
-            repository to push to; a launcher that did not start what it was asked for.
+        UserError: the output folder is missing, cannot be written or holds files of something else; there is no
+            repository to push to; the launcher did not start the processes it was asked for.
     """
     processes.world_size()
     if run.arm is not None and (not run.arm.strip() or not run.arm.isprintable() or "/" in run.arm):
         raise UserError(
-            f"--arm {run.arm!r}: give a folder's name, as the report looks for the result in <arm>/seed<k>."
+            f"--arm {run.arm!r}: expected a folder name (the report looks for the result in <arm>/seed<k>)."
         )
     if run.push_to_hub and not run.hub_model_id:
         raise UserError("--push_to_hub needs --hub_model_id, e.g. --hub_model_id my-name/xlmr-mnli.")
     for name in ("hub_model_id", "hub_private_repo"):
         if getattr(run, name) and not run.push_to_hub:
-            raise UserError(f"--{name} changes nothing here: it goes with --push_to_hub. Leave it out, or add that.")
+            raise UserError(
+                f"--{name} changes nothing here: it goes with --push_to_hub. Leave it out, or add --push_to_hub."
+            )
     if needs_output:
         if not run.output_dir:
             raise UserError("--output_dir is missing.")
@@ -50,18 +61,17 @@ def check_run(run, needs_output: bool = True, own: bool = True) -> None:
 
 
 def make_folder(path: str | os.PathLike) -> None:
-    """Makes an output folder, and those above it, and tries whether it can be written; `remove_empty` takes back what
-    was made.
+    """Create an output folder with its parents, and test whether it can be written. `remove_empty` undoes this.
 
     Raises:
-        UserError: it cannot be made or written.
+        UserError: it cannot be created or written.
     """
     path = Path(path)
     try:
         for folder in (*reversed(path.parents), path):
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
-                _made.append(folder)
+                _created.append(folder)
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         probe = path / f".writable-{os.getpid()}"
@@ -72,10 +82,10 @@ def make_folder(path: str | os.PathLike) -> None:
 
 
 def check_sizes(path: str) -> None:
-    """Refuses a JSON file of a model's sizes that is none, or whose model would not end being built.
+    """Check a JSON file of a model's sizes: it must be valid JSON, without sizes that are negative or far too large.
 
     Raises:
-        UserError: naming the file and the size.
+        UserError: names the file and the size.
     """
     for name, value in read_json(path, "--config_name").items():
         least = 1 if any(part in name for part in ("layers", "heads", "size")) else -math.inf
@@ -85,21 +95,24 @@ def check_sizes(path: str) -> None:
 
 
 def remove_empty() -> None:
-    """Removes the folders that `make_folder` made and nothing was written to: a refused run leaves nothing behind."""
-    while _made:
-        with contextlib.suppress(OSError):  # it holds something
-            _made.pop().rmdir()
+    """Remove the empty folders that `make_folder` created, so that a refused run leaves no files."""
+    while _created:
+        with contextlib.suppress(OSError):  # not empty
+            _created.pop().rmdir()
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 
-def open_rows(data_args, translations: str | None = None) -> Rows:
-    """The rows a run reads.
+def open_rows(data_args: DataArguments, translations: str | None = None) -> Rows:
+    """Return the rows a run reads.
+
+    Args:
+        translations: --translations.
 
     Raises:
-        UserError: of them, or --splits names a task that is unknown, or has no rows of its own: it would change
-            nothing, and nobody would know.
+        UserError: as `Rows`; or --splits names a task that is unknown, or that takes its rows from other tasks (it
+            would have no effect).
     """
     from tasks import TASKS, get_task
     from tasks.pairs import PAIRS
@@ -121,14 +134,16 @@ def open_rows(data_args, translations: str | None = None) -> Rows:
     return rows
 
 
-def first(data, n: int | None):
-    """The first n examples (all if None). Examples are cut, never features: a cut window would score as a wrong
-    answer."""
+def first(data: Dataset, n: int | None) -> Dataset:
+    """Return the first n examples, all if None.
+
+    For examples, never for features: a missing window of an example would count as a wrong answer.
+    """
     return data if n is None else data.select(range(min(n, len(data))))
 
 
-def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -> list[str]:
-    """The task's languages, or the wanted ones among those there are.
+def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = "--languages") -> list[str]:
+    """Return the wanted languages as our codes; if none are given, all languages of the task.
 
     Raises:
         UserError: a wanted language has no rows.
@@ -141,19 +156,18 @@ def choose_languages(task, rows, wanted: list[str], flag: str = "--languages") -
     wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
     for code in wanted:
         if code not in have:
-            raise UserError(f"{flag} {code}: {task.name} has no such test rows here; it has {' '.join(have)}.")
+            raise UserError(f"{flag} {code}: {task.name} has no test rows in this language; it has {' '.join(have)}.")
     return wanted
 
 
 # ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
 
 
-def check_retrieval(how, tasks: list, benchmark: str) -> None:
-    """Refuses arguments of a measurement that cannot go together.
+def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchmark: str) -> None:
+    """Raise if arguments of a measurement do not go together.
 
     Args:
-        how: RetrievalArguments.
-        tasks: those of --tasks.
+        tasks: the tasks of --tasks.
 
     Raises:
         UserError: what was given, and what to type.
@@ -161,47 +175,48 @@ def check_retrieval(how, tasks: list, benchmark: str) -> None:
     for task in tasks:
         if task.auto_class:
             raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
-    if how.layer not in ("all", "last") and not how.layer.isdecimal():
-        raise UserError(f"--layer {how.layer}: give a number, 'all' or 'last'.")
+    if retrieval.layer not in ("all", "last") and not retrieval.layer.isdecimal():
+        raise UserError(f"--layer {retrieval.layer}: expected a number, 'all' or 'last'.")
     for flag in ("report_layer", "select_on"):
-        if getattr(how, flag) is not None and how.layer != "all":
+        if getattr(retrieval, flag) is not None and retrieval.layer != "all":
             raise UserError(f"--{flag} goes with --layer all.")
-    if how.select_on is not None and how.report_layer is not None:
+    if retrieval.select_on is not None and retrieval.report_layer is not None:
         raise UserError("--select_on chooses the headline layer, --report_layer names it: give one of them.")
-    if how.select_on is not None:
-        selection(how.select_on, benchmark)
-    if not how.include_special and how.pooling != "mean":
-        raise UserError(f"--no_include_special is about the mean; --pooling {how.pooling} takes <s> itself.")
-    if not how.include_special and how.export_sentence_transformers:
+    if retrieval.select_on is not None:
+        selection(retrieval.select_on, benchmark)
+    if not retrieval.include_special and retrieval.pooling != "mean":
+        raise UserError(
+            f"--no_include_special goes with --pooling mean; --pooling {retrieval.pooling} takes the vector of <s>."
+        )
+    if not retrieval.include_special and retrieval.export_sentence_transformers:
         raise UserError(
             "--export_sentence_transformers cannot leave out <s> and </s>: SentenceTransformer's mean counts them."
         )
-    if how.pairs == "all" and not any("pairs" in task.search_options for task in tasks):
+    if retrieval.pairs == "all" and not any("pairs" in task.search_options for task in tasks):
         raise UserError(
             "--pairs all goes with --tasks ntrex or flores, whose rows are the same sentences in every language."
         )
-    if how.csls is not None and how.csls < 1:
-        raise UserError(f"--csls {how.csls}: give at least 1 neighbour (usually 10).")
-    if how.index is None:
+    if retrieval.csls is not None and retrieval.csls < 1:
+        raise UserError(f"--csls {retrieval.csls}: give at least 1 neighbour (usually 10).")
+    if retrieval.index is None:
         for flag in ("nprobe", "index_candidates"):
-            if getattr(how, flag) is not None:
+            if getattr(retrieval, flag) is not None:
                 raise UserError(f"--{flag} goes with --index.")
     else:
         for task in tasks:
-            if "index" not in task.search_options or how.csls is not None:
+            if "index" not in task.search_options or retrieval.csls is not None:
                 raise UserError(
                     f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out."
                 )
-        if how.cache_dir is None:
+        if retrieval.cache_dir is None:
             raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
 
 
-def check_unseen(task, model: str) -> None:
-    """Refuses a measurement on sentences that the checkpoint was trained on, as far as the results.json of its chain
-    say.
+def check_unseen(task: Task, model: str) -> None:
+    """Raise if a checkpoint was trained on the sentences of a task, according to the results.json of its chain.
 
     Raises:
-        UserError: naming the checkpoint and the rows.
+        UserError: names the checkpoint and the rows.
     """
     from xstilts.run import results
     from xstilts.run.record import Record
@@ -213,17 +228,19 @@ def check_unseen(task, model: str) -> None:
                 f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. "
                 "Measure it on another task, such as ntrex."
             )
-        began = Path(model, "run.json")  # it has the whole path, which results.json does not tell
+        began = Path(model, "run.json")  # has the parent's full path; results.json does not
         model = (
-            str(results.read_note(began, outputs.NOBODY_KNOWS).get("model") or "") if began.is_file() else record.model
+            str(results.read_note(began, outputs.UNKNOWN_SETTINGS).get("model") or "")
+            if began.is_file()
+            else record.model
         )
 
 
-def selection(select_on: str, benchmark: str) -> tuple:
-    """What --select_on names: (task, languages; of mining none).
+def selection(select_on: str, benchmark: str) -> tuple[Task, list[str]]:
+    """Return what --select_on names: (task, languages), without languages for bitext mining.
 
     Raises:
-        UserError: it is not of the form tatoeba:ces,dan or bucc:dev.
+        UserError: it does not have the form tatoeba:ces,dan or bucc:dev.
     """
     from tasks import get_task
 

@@ -1,4 +1,4 @@
-"""What lies below a folder of runs, found in one walk that follows symbolic links and ends on a cycle of them."""
+"""Lists what is below a folder of runs, in one walk that follows symbolic links and stops at cycles."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from pathlib import Path
 
 @dataclass
 class Listing:
-    """The names in each folder below `root`, and sentences on what could not be looked into or was met twice."""
+    """The contents of the folders below `root`.
+
+    Attributes:
+        names: {folder: names in it}.
+        problems: sentences about folders that could not be read or were reached twice.
+    """
 
     root: Path
     names: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def named(self, name: str) -> list[Path]:
-        """Return every path below the root that ends in `name`, sorted; be it a file or not."""
+        """Return every path below the root that ends in `name`, sorted; not only files."""
         return sorted(Path(folder, name) for folder, names in self.names.items() if name in names)
 
 
 def look(root: str | os.PathLike) -> Listing:
-    """Return what lies below `root`.
+    """Return what is below `root`.
 
-    Checkpoints of a training under way and hidden folders are left out. Folders that need no link come first; then
-    what each link leads to. A link to one of those folders, or to where it has been on its way, is noted and ends
-    there.
+    Checkpoints of a running training and hidden folders are left out. Folders reached without a link come first, then
+    the target of each link. A link to a folder that was visited already is reported as a problem and not followed.
     """
     found = Listing(Path(root))
     here: dict[tuple[int, int], str] = {}
@@ -42,11 +46,11 @@ def _walk(start: str, been: dict[tuple[int, int], str], found: Listing) -> list[
     links = []
     for folder, below, files in os.walk(start, onerror=lambda error: found.problems.append(_unreadable(error))):
         try:
-            identity = os.stat(folder)
-        except OSError:  # removed since, by a run at work
+            status = os.stat(folder)
+        except OSError:  # a running process has removed it
             below.clear()
             continue
-        identity = identity.st_dev, identity.st_ino
+        identity = status.st_dev, status.st_ino
         if identity in been:
             found.problems.append(
                 f"{folder} leads to {been[identity]}, which was read already: what it holds counts once."
@@ -57,7 +61,7 @@ def _walk(start: str, been: dict[tuple[int, int], str], found: Listing) -> list[
         found.names[folder] = [*below, *files]
         below[:] = sorted(part for part in below if not part.startswith((".", "checkpoint-")))
         links += [path for part in below if os.path.islink(path := os.path.join(folder, part))]
-        for name in files:  # a missing results.json is named by who reads it
+        for name in files:  # the reader of a results.json reports a missing one itself
             if (
                 not name.endswith(".json")
                 and os.path.islink(path := os.path.join(folder, name))

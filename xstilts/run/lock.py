@@ -1,5 +1,4 @@
-"""One process at a time in a run's folder, however many were started on it: the library filelock, on a file in the
-folder."""
+"""The lock of a run's folder: one process works in it at a time. Uses the library filelock."""
 
 from __future__ import annotations
 
@@ -18,32 +17,36 @@ from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
 LOCK = ".lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system without locks, such as some network ones
+# what a file system without locks answers, such as some network file systems
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class FolderLock:
-    """The lock of a run's folder, which is made.
+    """The lock of a run's folder.
 
-    The system lets go of it when the process ends, by kill -9 too: a lock file that is left behind locks nothing.
+    The operating system releases it when the process ends, also by kill -9; a leftover lock file locks nothing.
 
     Args:
-        folder: of the run.
+        folder: the run's folder; `acquire` creates it.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        self._told = False  # whether the log says that we wait
-        # without a marker in place of a lock: after a kill -9 that would lock the folder for good
+        self._logged_wait = False
+        # no soft lock: after a kill -9 it would lock the folder for good
         self._lock = FileLock(
-            self.folder / LOCK, thread_local=False, fallback_to_soft=False, poll_interval=0.5, on_acquired=_sign
+            self.folder / LOCK,
+            thread_local=False,
+            fallback_to_soft=False,
+            poll_interval=0.5,
+            on_acquired=_write_holder,
         )
 
     def acquire(self, patience: float = -1) -> bool:
-        """Return True when this process alone works in the folder, False after `patience` seconds (below 0: wait for
-        ever).
+        """Return True when the folder is locked, False if that took more than `patience` seconds (below 0: no limit).
 
-        The log names the process that is waited for. Where the file system has no locks the log warns, and the run
-        goes on.
+        A log line names the process that holds the lock. On a file system without locks a warning is logged, and the
+        folder counts as locked.
 
         Raises:
             UserError: the folder or its lock file cannot be written.
@@ -52,14 +55,14 @@ class FolderLock:
         while True:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock.acquire(timeout=max(0.0, end - time.monotonic()) if self._told else 0)
+                self._lock.acquire(timeout=max(0.0, end - time.monotonic()) if self._logged_wait else 0)
                 return True
             except Timeout:
-                if self._told:
+                if self._logged_wait:
                     return False
-                logger.warning("%s: %s is at work there; waiting until it has ended.", self.folder, self._holder())
-                self._told = True
-            except FileNotFoundError:  # the other process was refused, and has removed its empty folder
+                logger.warning("%s: %s is running there; waiting until it ends.", self.folder, self._holder())
+                self._logged_wait = True
+            except FileNotFoundError:  # the other process has removed its empty folder
                 continue
             except OSError as error:
                 if error.errno not in NO_LOCKS:
@@ -68,15 +71,17 @@ class FolderLock:
                         "or give another --output_dir."
                     ) from error
                 logger.warning(
-                    "%s: no lock can be had there (%s); do not start the same run twice.", self.folder, error.strerror
+                    "%s: the file system has no locks (%s); do not start the same run twice.",
+                    self.folder,
+                    error.strerror,
                 )
                 self._lock_file().unlink(missing_ok=True)
                 return True
 
     def release(self) -> None:
-        """Let the next process in, and remove the lock file. Do nothing if the lock is not held."""
+        """Release the lock and remove its file. Do nothing if the lock is not held."""
         if self._lock.is_locked:
-            # while it is held: a process that waits on the removed file notices, and makes a new one
+            # removed while locked: a process that waits on the removed file notices, and creates a new one
             self._lock_file().unlink(missing_ok=True)
             self._lock.release()
 
@@ -84,14 +89,14 @@ class FolderLock:
         return self.folder / LOCK
 
     def _holder(self) -> str:
-        """Return who holds the lock and since when, as the holder wrote it."""
+        """Return which process holds the lock and since when, as it wrote into the file."""
         with contextlib.suppress(OSError):
             return self._lock_file().read_text(encoding="utf-8", errors="replace").strip() or "another process"
         return "another process"
 
 
-def _sign(descriptor: int) -> None:
-    """Write into the lock file who holds it; on a full disk the file stays empty."""
+def _write_holder(descriptor: int) -> None:
+    """Write this process into the lock file. On a full disk the file stays empty."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

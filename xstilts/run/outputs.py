@@ -1,4 +1,4 @@
-"""Output folders: a script writes into one that is new, empty, or its own, and refuses any other before it starts."""
+"""Checks an output folder: it must be new, empty, or written by the same script."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from pathlib import Path
 from xstilts.errors import UserError
 from xstilts.run import results
 
-NOBODY_KNOWS = "so nobody knows what the folder was begun with. Delete the folder, or give another --output_dir."
+UNKNOWN_SETTINGS = "so the settings of the folder are unknown. Delete the folder, or give another --output_dir."
 
 
 def refuse_occupied(folder: str | Path) -> None:
-    """Raise UserError if a run cannot have `folder` for its own: see `refuse_foreign`; or what is in its result's
-    place is not a file."""
+    """Raise UserError if `folder` holds files of something else (`refuse_foreign`), or its results.json is not a
+    file."""
     stamp, note = Path(folder, results.FILE_NAME), Path(folder, "run.json")
-    if os.path.lexists(stamp) and not stamp.is_file():  # the result could not take its place, after all the work
+    if os.path.lexists(stamp) and not stamp.is_file():  # the result could not be written after all the work
         raise UserError(f"{stamp} is not a file. Remove it to do this run.")
-    ours = note.is_file() and "model" in results.read_note(note, NOBODY_KNOWS)
+    ours = note.is_file() and "model" in results.read_note(note, UNKNOWN_SETTINGS)
     refuse_foreign(folder, [stamp.name, *(["run.json"] if ours else [])])
 
 
 def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--output_dir") -> None:
-    """Raise UserError if `folder` holds anything, and none of the files `marks`, one of which this script writes
-    first.
+    """Raise UserError if `folder` is not empty and holds none of the files `marks`.
 
-    Not counted, because nothing is written over them: failed.json, hidden files, folders of other runs, and a
-    checkpoint-*, of which the run says more itself.
+    These do not count, because nothing overwrites them: failed.json, hidden files, folders of other runs, and
+    checkpoint-* (checked by the run itself).
+
+    Args:
+        marks: files of which the script writes one first.
+        flag: the argument to name in the error.
     """
     folder = Path(folder)
     if not folder.is_dir() or any((folder / mark).is_file() for mark in marks):
         return
-    found = sorted(path.name for path in folder.iterdir() if not _is_apart(path))
+    found = sorted(path.name for path in folder.iterdir() if not _is_ignored(path))
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise UserError(
@@ -40,7 +43,7 @@ def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--ou
         )
 
 
-def _is_apart(path: Path) -> bool:
+def _is_ignored(path: Path) -> bool:
     if path.name.startswith((".", "checkpoint-")) or path.name == results.FAILED:
         return True
     return path.is_dir() and (

@@ -1,4 +1,4 @@
-"""Prediction files in XTREME's layout, as every measurement leaves them beside its result."""
+"""Writes prediction files in XTREME's layout, beside the result."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from xstilts.run.files import write_text
 
 
 def write_lines(folder: Path | str, task: Task, language: str, lines: Sequence[str]) -> Path:
-    """Returns the file of a task and language below `folder`, written whole or not at all.
+    """Write the predictions of a task and language below `folder`, and return the file.
 
-    Raises UserError, naming the line, for one that would be read as another: readers strip lines and split at line
-    ends.
+    Raises:
+        UserError: a line has a line end in it, or blanks at its ends, so readers would get another text. Names the
+            line.
     """
     path = Path(folder, task.predictions_file(language))
     if path.suffix != ".json":

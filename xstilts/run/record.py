@@ -1,14 +1,14 @@
-"""results.json, schema 1: the one file a finished phase leaves for make, for the report and for whoever asks later.
+"""results.json, schema 1: the result of a finished phase, for make and for the report.
 
-It is written last and by rename, so that the file being there means the phase is done. `Record` says what it holds,
-and checks it, whether it was made by a run or read from a file.
+The file is written last and renamed into place, so its existence means that the phase is finished. `Record` defines
+its contents and validates them, both in a run and when it reads a file.
 
-A run that failed leaves failed.json in place of it, see `xstilts.run.results.write_failure`; the next one that begins
-removes that. Under make so does one that was refused before it began, and it leaves nothing else.
+A failed run writes failed.json instead (`xstilts.run.results.write_failure`); the next run in the folder removes it.
+Under make, a run that is refused before it begins writes failed.json too.
 
-Beside a retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) lies hits.parquet, one row for
-each language, layer, variant and query, see `xstilts.retrieve.measurement.Measurement.hits_table`. BUCC has none:
-its F1 is not such a mean.
+A retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) has hits.parquet beside it, with one
+row per language, layer, variant and query (`xstilts.retrieve.measurement.Measurement.hits_table`). BUCC has none: F1 is not a
+mean over queries.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import json
 import math
 import numbers
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tasks.reading import read_object
 from xstilts.cli import privacy
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
 from xstilts.run import checks
 from xstilts.run.checks import Check, naming, short, shown
@@ -41,51 +41,10 @@ PHASES = (*TRAININGS, "target", "retrieval")
 Scores = dict[str, dict[str, float]]  # {language: {metric: score from 0 to 100}}
 
 
-class RunArguments(Protocol):
-    """What a record takes from the arguments of its run."""
-
-    arm: str | None
-    seed: int
-    output_dir: str
-
-
-# ---- checks of single fields ----------------------------------------------------------------------------------------
-
-# Settings that the report and a later run read back; the others are only shown.
-_SETTINGS: dict[str, Check] = {
-    "model": checks.text,
-    "model_finished": checks.text_or_null,
-    "seen_languages": checks.sequence_or_null,
-    "text_languages": checks.sequence_or_null,
-}
-
-
 def _check_schema(value: Any, key: str) -> None:
     if value != SCHEMA:
         raise UserError(f"{key} is {short(value)}, this version reads {SCHEMA}; run that cell again.")
     checks.whole_number(value, key)
-
-
-def _check_settings(settings: Any, key: str) -> None:
-    checks.mapping(settings, key)
-    for name, check in _SETTINGS.items():
-        if name in settings:
-            check(settings[name], f"{key}.{name}")
-            if isinstance(settings[name], list):
-                checks.texts(settings[name], f"{key}.{name}")
-    if settings.get("model_finished") is not None and "model" not in settings:
-        raise UserError(f"{key}.model is missing, whose training {key}.model_finished is the time of.")
-
-
-def _check_layers(layers: Any, key: str) -> None:
-    checks.mapping(layers, key)
-    for layer, scores in layers.items():
-        if not re.fullmatch("0|[1-9][0-9]{0,8}", str(layer)) or not isinstance(scores, Mapping):
-            raise UserError(f"{key}.{short(layer)}: expected {{layer number: {{language: {{metric: score}}}}}}.")
-        checks.score_table(scores, f"{key}.{layer}")
-
-
-# ---- the record -----------------------------------------------------------------------------------------------------
 
 
 def _required(check: Check) -> Any:
@@ -93,45 +52,45 @@ def _required(check: Check) -> Any:
 
 
 def _optional(check: Check) -> Any:
-    """A field that a file may lack: None then."""
+    """Return a field that is None if the file lacks it."""
     return dataclasses.field(default=None, metadata={"check": check})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a finished phase leaves, one attribute for each key of results.json, in the file's order. Scores are 0-100.
+    """The result of a finished phase: one attribute per key of results.json, in the file's order. Scores are 0-100.
 
-    Nothing in it is to be changed. `dataclasses.replace` makes another, which is checked as well.
+    Change a record with `dataclasses.replace`, which validates the new one.
 
     Attributes:
         schema: 1.
         phase: mlm, intermediate, target or retrieval.
         task: name of the task; of a mixture, the names joined by "+".
         form: form of the task (sentence_pair, span, ...), or mlm, or mixture.
-        arm: place in the matrix, with `seed`.
+        arm: the arm; arm and seed are the place in the matrix.
         model: checkpoint this phase started from.
-        parents: checkpoints before it, oldest first; the plain model leads.
+        parents: the checkpoints before it, oldest first; the first one is the plain model.
         metric: name of the main metric, one of those in scores.
-        chance: {metric: score of guessing}, or None where there is no such thing.
+        chance: {metric: score of guessing}; None if the phase has none.
         at_chance: whether the English dev score of a finished training is at chance.
         dev: {language: {metric: score}}, often {}.
         scores: {language: {metric: score}}; {} only in the phases mlm and intermediate.
         n: {language: rows scored}, for the languages of scores.
         mean: {metric: macro mean over languages}, see `mean`.
-        settings: what was set, by argument name.
+        settings: {argument: value}.
         data: [{id, config, split, rows, and revision or sha256}].
         versions: {library: version}, see `versions`.
-        command: what was typed, see `command_line`.
+        command: the command, see `command_line`.
         seconds: wall time of the phase.
         finished: time in UTC, ISO 8601.
         layer: retrieval only: k of hidden_states[k], 0 = embedding output.
         pooling: retrieval only: mean or cls.
-        layers: {str(k): {language: {metric: score}}}, where several layers were scored.
-        measures: {name: number} that are no scores: perplexity, tokens per second, language bias in ranks.
+        layers: {str(k): {language: {metric: score}}}, if several layers were scored.
+        measures: {name: number} of what is not a score: perplexity, tokens per second, language bias in ranks.
         notes: sentences for the reader of the report.
 
     Raises:
-        UserError: naming the key that is of the wrong type, out of range, or at odds with another.
+        UserError: a key has the wrong type, is out of range, or contradicts another. Names the key.
     """
 
     schema: int = _required(_check_schema)
@@ -149,7 +108,7 @@ class Record:
     scores: Scores = _required(checks.score_table)
     n: dict[str, int] = _required(checks.row_counts)
     mean: dict[str, float] = _required(checks.scores)
-    settings: dict[str, Any] = _required(_check_settings)
+    settings: dict[str, Any] = _required(checks.settings)
     data: list[dict[str, Any]] = _required(checks.data)
     versions: dict[str, str] = _required(checks.text_values)
     command: str = _required(checks.text)
@@ -157,7 +116,7 @@ class Record:
     finished: str = _required(checks.text)
     layer: int | None = _optional(checks.whole_number)
     pooling: str | None = _optional(checks.text)
-    layers: dict[str, Scores] | None = _optional(_check_layers)
+    layers: dict[str, Scores] | None = _optional(checks.layers)
     measures: dict[str, float] | None = _optional(checks.finite_numbers)
     notes: list[str] | None = _optional(checks.texts)
 
@@ -198,17 +157,16 @@ class Record:
         pooling: str | None = None,
         layers: Mapping[int, Scores] | None = None,
     ) -> Record:
-        """Return the record of a phase that ends now, without places of local folders (`xstilts.cli.privacy`).
+        """Return the record of a phase that ends now, without paths of local folders (`xstilts.cli.privacy`).
 
         Args:
-            run: names the seed, the arm (of a training without one it is the task) and, in errors, the file.
-            model: checkpoint the phase started from; its own record tells the parents.
-            data: what was read, with repeats and files (`tasks.rows.Rows.records`).
+            run: gives the seed, the arm (default for a training: the task) and the file named in errors.
+            model: checkpoint the phase started from; its own record gives the parents.
 
         Raises:
-            UserError: naming the file and the key that breaks a rule; or the checkpoint's record is spoilt.
+            UserError: a value is invalid (names file and key), or the checkpoint's record is damaged.
         """
-        values = {
+        values: dict[str, Any] = {
             "phase": phase,
             "task": task,
             "form": form,
@@ -234,7 +192,7 @@ class Record:
             "layers": None if layers is None else {str(k): by_language for k, by_language in layers.items()},
         }
         values |= {key: value for key, value in optional.items() if value is not None}
-        path = Path(run.output_dir, FILE_NAME)
+        path = Path(str(run.output_dir), FILE_NAME)
         return cls.from_dict(privacy.public(completed(values, path)), path)
 
     @classmethod
@@ -242,20 +200,20 @@ class Record:
         """Return the record in a file.
 
         Raises:
-            UserError: naming the file, when it cannot be read (see `tasks.reading`), is of another schema, or breaks a
-                rule.
+            UserError: the file cannot be read (see `tasks.reading`), has another schema, or is invalid. Names the
+                file.
         """
         return cls.from_dict(read_object(path, "; delete it and run its cell again.", _refuse_constant), path)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], path: str | os.PathLike) -> Record:
-        """Return the record of a JSON object; raise UserError, naming `path` and the key, where it breaks a rule."""
+        """Return the record of a JSON object; raise UserError, naming `path` and the key, if it is invalid."""
         with naming(path):
             _check_keys(values)
             return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object, its keys in the same order for every record."""
+        """Return the JSON object, with keys in a fixed order."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {key: value for key, value in values.items() if value is not None or key in _REQUIRED}
 
@@ -263,31 +221,31 @@ class Record:
         """Return the text of results.json.
 
         Raises:
-            UserError: naming the key that cannot be JSON.
+            UserError: a value cannot be written as JSON. Names the key.
         """
         values = self.to_dict()
         for key, value in values.items():
             try:
                 json.dumps(value, default=_number, allow_nan=False)
             except (TypeError, ValueError) as error:
-                raise UserError(f"{key} cannot be JSON ({error}); give text, numbers, lists.") from error
+                raise UserError(f"{key} cannot be written as JSON ({error}); give text, numbers, lists.") from error
         return json.dumps(values, default=_number, allow_nan=False, indent=1, ensure_ascii=False) + "\n"
 
     def write(self, path: str | os.PathLike) -> None:
-        """Write results.json, whole or not at all.
+        """Write results.json under a temporary name and rename it.
 
         Raises:
-            UserError: naming the file, and the key that cannot be JSON; or the folder that cannot be written.
+            UserError: a value cannot be written as JSON (names file and key), or the folder cannot be written.
         """
         with naming(path):
             text = self.to_json()
         write_text(path, text)
 
-    # ---- what follows from it ---------------------------------------------------------------------------------------
+    # ---- derived values ---------------------------------------------------------------------------------------------
 
     @property
     def is_training(self) -> bool:
-        """Whether it is of phase 1 or 2, and so no cell of the matrix."""
+        """Whether the phase is 1 or 2; such a record is not a cell of the matrix."""
         return self.phase in TRAININGS
 
     @property
@@ -297,8 +255,8 @@ class Record:
 
     @property
     def trained_on(self) -> list[str] | None:
-        """The languages that a training says it trained on, English first; None where it does not say."""
-        if self.phase == "mlm":  # without a list it takes all the text there is
+        """The languages of a training, English first; None if the record does not name them."""
+        if self.phase == "mlm":  # without a list it trains on all languages of the text
             languages = self.settings.get("text_languages") or ()
             return sorted(languages, key=lambda language: (language != "en", language)) or None
         if self.settings.get("seen_languages") is None:
@@ -308,7 +266,7 @@ class Record:
             *self.settings["seen_languages"],
         ]
 
-    # ---- checks of one field against another ------------------------------------------------------------------------
+    # ---- checks across fields ---------------------------------------------------------------------------------------
 
     def _check_mean_and_rows(self) -> None:
         expected = mean(self.scores)
@@ -352,34 +310,32 @@ _REQUIRED = {field.name for field in dataclasses.fields(Record) if field.default
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:
-    """Raise UserError unless these are the keys of a record."""
+    """Raise UserError if keys are missing or unknown."""
     fields = {field.name: field for field in dataclasses.fields(Record)}
-    # Before all else: a file of another schema may rightly lack keys or have others.
+    # First of all: a file of another schema may have other keys.
     if "schema" in values:
         _check_schema(values["schema"], "schema")
     missing = [key for key in fields if key in _REQUIRED and key not in values]
     if "schema" in missing:
-        raise UserError(
-            f"missing {', '.join(missing)}: no result of these programs. If another one wrote it, move it elsewhere."
-        )
+        raise UserError(f"missing {', '.join(missing)}: X-STILTs did not write this file. Move it elsewhere.")
     if missing:
         raise UserError(f"missing {', '.join(missing)}.")
     unknown = [short(key) for key in values if key not in fields]
     if unknown:
         raise UserError(f"unknown {', '.join(unknown[:5])}. Known: {', '.join(fields)}.")
     for key in fields.keys() - _REQUIRED:
-        if key in values and values[key] is None:  # it would pass for a key that is not there
+        if key in values and values[key] is None:  # would count as a missing key
             fields[key].metadata["check"](None, key)
 
 
-# ---- what follows from the run itself -------------------------------------------------------------------------------
+# ---- values that a run fills in -------------------------------------------------------------------------------------
 
 
 def completed(values: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Any]:
-    """Return the values with `schema`, `mean`, `versions`, `command` and `finished` filled in where they are left out.
+    """Return the values, with `schema`, `mean`, `versions`, `command` and `finished` filled in if missing.
 
     Raises:
-        UserError: `scores`, whose mean is taken, are spoilt; `path` is named.
+        UserError: `scores` are invalid, so they have no mean. Names `path`.
     """
     values = {
         "schema": SCHEMA,
@@ -396,28 +352,27 @@ def completed(values: Mapping[str, Any], path: str | os.PathLike) -> dict[str, A
 
 
 def chain(model: str | os.PathLike) -> list[str]:
-    """Return the names of the checkpoints a model came from, oldest first, itself last: from its results.json, if it
-    has one."""
+    """Return a model's ancestors from its results.json, if it has one, oldest first; then the model itself."""
     parents = Record.read(Path(model, FILE_NAME)).parents if is_there(model) else []
     return privacy.public([*parents, model])
 
 
 def is_there(folder: str | os.PathLike) -> bool:
-    """Whether anything is named results.json in `folder`, be it a folder or a pipe: `Record.read` then says what is
-    wrong with it."""
+    """Return whether anything in `folder` is named results.json, even a folder or pipe, which `Record.read`
+    refuses."""
     return os.path.lexists(Path(folder, FILE_NAME))
 
 
 def unique(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what was read, without repeats and without this machine's paths."""
+    """Return the data records without repeats and local paths."""
     kept = {(r["id"], r["config"], r["split"]): {k: v for k, v in r.items() if k != "file"} for r in data}
     return list(kept.values())
 
 
 def mean(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return {metric: macro mean over languages}, of the metrics that every language has; {} without languages.
+    """Return {metric: mean over languages}, for metrics that every language has; {} without languages.
 
-    A language counts once whatever its number of rows, as in XTREME.
+    Every language has the same weight, as in XTREME.
     """
     languages = list(scores.values())
     if not languages:
@@ -436,4 +391,4 @@ def _number(value: Any) -> int | float:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")

@@ -1,6 +1,6 @@
-"""The results.json and failed.json of a folder of runs: where they lie, and which are missing.
+"""Finds the results.json and failed.json below a folder of runs; reads and writes them as plain objects.
 
-`xstilts.run.record` says what stands in results.json. `read` and `write` give it as a plain object.
+`xstilts.run.record` defines the contents of results.json.
 """
 
 import json
@@ -41,14 +41,14 @@ __all__ = [
     "write_text",
 ]
 FAILED = "failed.json"
-_LONGEST = 1000  # characters shown of a cause
+_LONGEST = 1000  # characters of a cause in the report
 
 
 def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a record given as an object; fill in what follows from the run itself, see `xstilts.run.record.completed`.
+    """Write a record given as an object, with missing values filled in (`xstilts.run.record.completed`).
 
     Returns:
-        What was written, as `read` gives it.
+        The written object.
 
     Raises:
         UserError: as `Record.from_dict` and `Record.write`.
@@ -64,19 +64,19 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def paths(below: Listing | str | os.PathLike) -> list[Path]:
-    """Returns every results.json below a folder, sorted. Checkpoints of a training under way are not looked into.
+    """Return every results.json below a folder, sorted. Checkpoints of a running training are skipped.
 
     Raises:
-        UserError: it is no folder.
+        UserError: it is not a folder.
     """
     return listing(below).named(FILE_NAME)
 
 
 def listing(root: Listing | str | os.PathLike) -> Listing:
-    """Returns what lies below a folder of runs, see `xstilts.run.listing`.
+    """Return what is below a folder of runs, see `xstilts.run.listing`.
 
     Raises:
-        UserError: it is no folder.
+        UserError: it is not a folder.
     """
     if isinstance(root, Listing):
         return root
@@ -86,19 +86,22 @@ def listing(root: Listing | str | os.PathLike) -> Listing:
 
 
 def read_note(path: str | os.PathLike, otherwise: str) -> dict[str, Any]:
-    """Returns the JSON object in a file that these programs wrote for themselves.
+    """Return the JSON object in a file that X-STILTs wrote, such as run.json.
+
+    Args:
+        otherwise: end of the error message: what follows from the damage, and what to do.
 
     Raises:
-        UserError: it is damaged; `otherwise` ends the sentence.
+        UserError: the file is damaged.
     """
     return read_object(path, f", {otherwise}")
 
 
 def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None) -> None:
-    """Writes failed.json into `folder`: what stopped its run, and the last good checkpoint.
+    """Write failed.json into `folder`: why its run stopped, and its last good checkpoint.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     record = {
         "cause": privacy.hide(cause),
@@ -109,7 +112,7 @@ def write_failure(folder: str | os.PathLike, cause: str, checkpoint: str | None)
 
 
 def failures(below: Listing | str | os.PathLike) -> dict[str, str]:
-    """{folder below a folder of runs: why its run failed}, of the runs that failed and have no result."""
+    """Return {folder relative to `below`: why its run failed}, for failed runs without a result."""
     below, found = listing(below), {}
     for path in below.named(FAILED):
         if not is_there(path.parent):
@@ -122,8 +125,7 @@ def failures(below: Listing | str | os.PathLike) -> dict[str, str]:
 
 
 def unfinished(below: Listing | str | os.PathLike) -> list[str]:
-    """The folders below a folder of runs of trainings that were begun and neither finished nor failed by
-    themselves."""
+    """Return the folders, relative to `below`, with a run.json but neither results.json nor failed.json."""
     below = listing(below)
     begun = (path.parent for path in below.named("run.json"))
     return [

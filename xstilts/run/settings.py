@@ -1,5 +1,4 @@
-"""What a run was begun with: its settings and inputs, as run.json keeps them, and whether those of now are the
-same."""
+"""The settings and inputs in run.json, and their comparison with those of the current run."""
 
 from __future__ import annotations
 
@@ -21,18 +20,17 @@ if TYPE_CHECKING:
     from xstilts.cli.arguments import ModelArguments
 
 FILE_NAME = "run.json"
-INPUTS = ("model_finished", "data", "processes")  # what run.json holds beside the settings
+INPUTS = ("model_finished", "data", "processes")  # keys of run.json that are not settings
 
 
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
-    """Return which checkpoint a run starts from, for its settings: when its training was finished, and of a Hub id its
-    revision.
+    """Return what identifies the parent checkpoint in the settings: when its training finished, or a Hub revision.
 
-    {} where it is no folder of ours, or the Hub's main one. The time tells whether it is still the same one, and, as
-    it is only compared for equality, whatever the clock did since.
+    {} for a folder without results.json and for the Hub's revision main. The time is only compared for equality, so
+    clock changes do not matter.
 
     Raises:
-        UserError: the checkpoint's results.json is spoilt.
+        UserError: the checkpoint's results.json is damaged.
     """
     finished = (
         {"model_finished": Record.read(Path(model, results.FILE_NAME)).finished} if results.is_there(model) else {}
@@ -41,12 +39,11 @@ def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
 
 
 def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments, **more: Any) -> dict[str, Any]:
-    """Return the settings of a training: the TrainingArguments that differ from transformers' defaults, and the
-    script's own.
+    """Return the settings of a training: TrainingArguments that differ from their default, and the script's own.
 
     Args:
-        model: the checkpoint it starts from, or the config.
-        more: the script's own, by argument name.
+        model: the checkpoint to start from, or the config.
+        more: the script's own settings, by argument name.
     """
     from transformers import TrainingArguments
 
@@ -77,22 +74,23 @@ def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
 
 
 def as_json(settings: dict[str, Any]) -> str:
-    """Return settings as they stand in run.json."""
+    """Return settings as the text of run.json."""
     return json.dumps(settings, indent=1, sort_keys=True, default=str)
 
 
 def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Compare a run's settings with those its folder was begun with; return these, or None if nothing was made with
-    them.
+    """Compare a run's settings with those in its folder's run.json.
+
+    Returns:
+        The contents of run.json; None if the folder holds neither checkpoints nor a result.
 
     Raises:
-        UserError: they differ (the difference is shown), and there is something that was made with them; or they
-            cannot be read.
+        UserError: the settings differ (shows up to five), or run.json cannot be read.
     """
     path, old = Path(folder, FILE_NAME), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
-        old = results.read_note(path, outputs.NOBODY_KNOWS)
-        # an argument there was not yet, and that is not given now, makes no difference
+        old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
+        # an argument that older versions lacked, and that is not given now, is not a difference
         differ = sorted(
             k
             for k in (old.keys() | settings.keys()) - set(INPUTS)
@@ -112,7 +110,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    """Return {argument: default}: what an argument is that settings do not name, because it was not given."""
+    """Return {argument: default}, for arguments that the settings leave out because they were not given."""
     from transformers import TrainingArguments
 
     from xstilts.cli.arguments import ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
@@ -132,10 +130,9 @@ def _defaults() -> dict[str, Any]:
 
 
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:
-    """Return why a result no longer stands for its inputs, or None: the parent was trained again, or a file of rows
-    changed."""
+    """Return why a result is outdated (the parent was trained again, or a file of rows changed), or None."""
     if (now := settings.get("model_finished")) is not None:
-        then = record.settings.get("model_finished")  # older versions did not keep it
+        then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
     if settings["data_root"] != "hub":

@@ -1,12 +1,11 @@
-"""Code-switching: words of an English text replaced by another language's, from a bilingual lexicon (arXiv
-2305.05295).
+"""Code-switching: replaces words of an English text with translations from a bilingual lexicon (arXiv 2305.05295).
 
-bilingual: each side of a pair has one language. multilingual: each word that is replaced draws its language anew.
-A word the lexicon does not have stays as it is, so the real switch rate lies below the probability: `Counts` has both.
+bilingual: each side of a pair has one language. multilingual: a language is drawn for each replaced word. A word that
+is not in the lexicon stays, so the switch rate is lower than the probability; `Counts` has both.
 
-Two ways. Ours replaces words where they stand, draws among all translations of a word and leaves everything else
-alone. `treebank` is that of the paper's published code: Penn Treebank tokens (also numbers and stops, "n't"), the
-first translation of a token, and the text put together again from the tokens, which may change its blanks and quotes.
+There are two methods. Ours replaces words in place, draws among all translations of a word, and changes nothing else.
+`treebank` is the paper's published code: it replaces Penn Treebank tokens (also numbers, full stops, "n't") with their
+first translation, and joins the tokens again, which may change blanks and quotation marks.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from typing import TYPE_CHECKING
 from tasks import languages as codes
 from tasks.checks import check_text
 from tasks.rows import Rows, sha256
-from xstilts.cli.arguments import told
+from xstilts.cli.arguments import ChangeArguments, told
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Lexicon = dict[str, list[str]]  # English word, lower-cased -> its translations, in the file's order
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # letters; numbers and punctuation are nobody's words
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # letters only, no numbers or punctuation
 TEXT_FILES = (".txt", ".tsv")
 
 
 @dataclass
 class Counts:
-    """How many words a text had, how many were drawn to be replaced, how many were (the others had no entry)."""
+    """Words of a text: all, drawn to be replaced, and replaced (the others are not in the lexicon)."""
 
     words: int = 0
     drawn: int = 0
@@ -55,13 +54,16 @@ class Counts:
 def switch(
     text: str, lexicons: Sequence[Lexicon], probability: float, rng: random.Random, treebank: bool = False
 ) -> tuple[str, Counts]:
-    """The text with each word replaced with `probability`, by a translation from one of `lexicons` drawn for the word.
+    """Replace each word with `probability`, by a translation from one of `lexicons`, drawn for each word.
 
-    One lexicon: bilingual; several: multilingual. Blanks around the text stay.
+    Blanks around the text stay.
+
+    Returns:
+        (the text, counts of words).
     """
     counts = Counts()
 
-    def one(word: str) -> str:
+    def replace(word: str) -> str:
         counts.words += 1
         if rng.random() >= probability:
             return word
@@ -73,16 +75,16 @@ def switch(
         return translations[0] if treebank else rng.choice(translations)
 
     if not treebank:
-        return WORD.sub(lambda match: one(match[0]), text), counts
+        return WORD.sub(lambda match: replace(match[0]), text), counts
     tokenizer, detokenizer = _treebank()
     body = text.strip()
     before, _, after = text.partition(body) if body else (text, "", "")
-    return before + detokenizer.detokenize([one(token) for token in tokenizer.tokenize(body)]) + after, counts
+    return before + detokenizer.detokenize([replace(token) for token in tokenizer.tokenize(body)]) + after, counts
 
 
 @cache
 def _treebank() -> tuple:
-    """NLTK's Treebank tokenizer and detokenizer. UserError where NLTK is not installed."""
+    """Return NLTK's Treebank tokenizer and detokenizer; raise UserError if NLTK is not installed."""
     try:
         from nltk.tokenize.treebank import TreebankWordDetokenizer, TreebankWordTokenizer
     except ImportError as error:
@@ -93,10 +95,16 @@ def _treebank() -> tuple:
 def switch_columns(
     data: Dataset, lexicons: Mapping[str, Sequence[Lexicon]], probability: float, seed: int, treebank: bool = False
 ) -> tuple[Dataset, dict]:
-    """Rows with their text columns code-switched: {column: its lexicons} -> (the rows, {column: Counts}).
+    """Code-switch text columns.
 
-    Every row of a column has a generator of its own, from the seed and its number, so that row n is switched alike
-    however many follow. For pairs as for the rows of any intermediate task.
+    Each row of a column has its own generator, from the seed and the row's number, so row n does not depend on how
+    many rows follow.
+
+    Args:
+        lexicons: {column: its lexicons}.
+
+    Returns:
+        (the rows, {column: counts of words}).
     """
     from datasets.fingerprint import Hasher
 
@@ -112,7 +120,7 @@ def switch_columns(
                 columns[f"{column}/{part}"] = [getattr(counts, part) for _, counts in pairs]
         return columns
 
-    # datasets would hash the function by its name, so that switched rows outlived the code or lexicon that made them
+    # datasets hashes the function by its name, so the cache would survive changes of code or lexicon
     key = Hasher.hash(
         (
             data._fingerprint,
@@ -131,18 +139,21 @@ def switch_columns(
 def read_lexicons(
     folder: str, languages: Sequence[str] = (), skip_identities: bool = False, treebank: bool = False
 ) -> tuple[dict[str, Lexicon], list[dict]]:
-    """The English-to-foreign lexicons of a folder: ({language: lexicon}, data records as results.json keeps them).
+    """Return the English-to-foreign lexicons of a folder, and their data records for results.json.
 
-    The folder holds `en-<language>.txt` files of `source TAB target` lines (MUSE's, with a blank, too), or rows:
-    `en-<language>/train.{parquet,jsonl,jsonl.gz}` with the columns source and target.
+    The folder holds `en-<language>.txt` files of `source TAB target` lines (MUSE's files, with a blank, work too), or
+    rows: `en-<language>/train.{parquet,jsonl,jsonl.gz}` with the columns source and target.
 
     Args:
-        languages: these only, English aside; empty: all there are.
-        skip_identities: leave out entries whose two words are the same, so that a switch can be seen.
-        treebank: take entries of any token ("n't", "1990", "."), not of words alone.
+        languages: the languages to read; English is ignored. Empty: all in the folder.
+        skip_identities: leave out entries whose two words are equal, so that every switch changes the text.
+        treebank: take entries of any token ("n't", "1990", "."), not only of words.
+
+    Returns:
+        ({language: lexicon}, data records).
 
     Raises:
-        UserError: no such folder, no lexicon in it, a language it does not have, or no entry that can be used.
+        UserError: the folder is missing, has no lexicon or not one of `languages`, or a lexicon has no usable entry.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -157,14 +168,15 @@ def read_lexicons(
             f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
             "en-de/train.parquet (.jsonl, .jsonl.gz) with columns source and target."
         )
-    wanted = [code for code in map(codes.normalize, languages) if code != "en"] or list(found)
-    for code in wanted:
+    chosen = [code for code in map(codes.normalize, languages) if code != "en"] or list(found)
+    for code in chosen:
         if code not in found:
             near = difflib.get_close_matches(code, found, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UserError(f"--switch_languages {code}: {folder} has no en-{code}; it has {' '.join(found)}.{hint}")
-    lexicons, records = {}, []
-    for code in wanted:
+    lexicons: dict[str, Lexicon] = {}
+    records: list[dict] = []
+    for code in chosen:
         pairs, record = _read(found[code])
         records.append(record)
         lexicon: Lexicon = {}
@@ -186,7 +198,7 @@ def read_lexicons(
 
 
 def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
-    """The (source, target) rows of one lexicon, stripped, and where they came from."""
+    """Return the (source, target) rows of one lexicon, stripped, and its data record."""
     if path.is_dir():
         rows = Rows(path.parent.parent)
         read = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
@@ -215,46 +227,48 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
     }
 
 
-def check(how, lexicon: str | None) -> None:
-    """Refuses arguments that cannot go together, or would do nothing (`how`: ChangeArguments).
+def check(arguments: ChangeArguments, lexicon: str | None) -> None:
+    """Raise if arguments do not go together, or have no effect.
 
-    A lexicon without code-switching is no error: a family's arms are all told where it lies, and some use it.
+    --lexicon without --code_switch is allowed: make gives it to all arms of a family, and only some use it.
 
     Raises:
         UserError: what was given, and what to type.
     """
-    if not 0 < how.switch_probability <= 1:
-        raise UserError(f"--switch_probability {how.switch_probability} must be above 0 and up to 1.")
-    if how.code_switch and not lexicon:
+    if not 0 < arguments.switch_probability <= 1:
+        raise UserError(f"--switch_probability {arguments.switch_probability} must be above 0 and at most 1.")
+    if arguments.code_switch and not lexicon:
         raise UserError(
             "--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet."
         )
-    for name in told(how):
+    for name in told(arguments):
         if (
             name in ("switch_languages", "switch_probability", "switch_side", "switch_treebank", "skip_identities")
-            and not how.code_switch
+            and not arguments.code_switch
         ):
             raise UserError(f"--{name} goes with --code_switch bilingual or multilingual.")
-    asked = [codes.normalize(code) for code in how.switch_languages]
-    if "en" in asked:
+    languages = [codes.normalize(code) for code in arguments.switch_languages]
+    if "en" in languages:
         raise UserError("--switch_languages en: English words are what is replaced; name other languages.")
-    side = getattr(how, "switch_side", "both")
-    if how.code_switch == "bilingual" and side != "both" and len(set(asked)) > 1:
+    side = getattr(arguments, "switch_side", "both")
+    if arguments.code_switch == "bilingual" and side != "both" and len(set(languages)) > 1:
         raise UserError(
             f"--switch_side {side} switches one side, and bilingual has one language a side: --switch_languages "
-            f"{' '.join(how.switch_languages)} names {len(set(asked))}. Give one."
+            f"{' '.join(arguments.switch_languages)} names {len(set(languages))}. Give one."
         )
-    if how.switch_treebank:
+    if arguments.switch_treebank:
         _treebank()
 
 
 def sides(
     mode: str, lexicons: dict[str, Lexicon], query: bool = True, passage: bool = True
 ) -> dict[str, list[Lexicon]]:
-    """The lexicons of each side of a pair, for `switch_columns`.
+    """Return {side: lexicons} for `switch_columns`.
 
-    multilingual: all of them, for both. bilingual: one language for both sides, or the first for queries and the
-    second for passages.
+    Args:
+        mode: multilingual: all lexicons for both sides. bilingual: one language for both sides, or the first for
+            queries and the second for passages.
+        query, passage: whether to switch that side.
 
     Raises:
         UserError: bilingual with more than two languages.

@@ -1,29 +1,41 @@
-"""Rows as the features a model takes: cached on disk, cut to what the model reads, checked before training."""
+"""Turns rows into the features a model takes: cached on disk, truncated to its length, checked before training."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
+from transformers import PretrainedConfig, TokenizersBackend
 
-from tasks.base import fingerprint
+from tasks.base import Task, fingerprint
 from tasks.checks import check_placeholder
+from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.cli.arguments import DataArguments
 from xstilts.errors import UserError, first_line, full_disk, is_panic
 from xstilts.run import inputs
 
 logger = logging.getLogger("xstilts")
 
 
-def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str):
-    """The examples' features, cached on disk by datasets (key: rows, adapter, tokenizer, length).
+def featurize(
+    task: Task, examples: Dataset, tokenizer: TokenizersBackend, max_length: int, train: bool, desc: str
+) -> Dataset:
+    """Return the examples' features, cached on disk by datasets (key: rows, task adapter, tokenizer, length).
+
+    Args:
+        max_length: tokens of a feature at most.
+        train: whether the features carry labels.
+        desc: the name on the progress bar and in errors.
 
     Raises:
-        UserError: the tokenizer fails on an example, which is named.
+        UserError: the tokenizer fails on an example. Names its row.
     """
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
     clean_tokenizer(tokenizer)
@@ -53,8 +65,8 @@ def featurize(task, examples, tokenizer, max_length: int, train: bool, desc: str
     )
 
 
-def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
-    """(the first example, from 0, that no features can be made of; the error)."""
+def _failing(task: Task, examples: Dataset, options: dict[str, Any]) -> tuple[int, BaseException | None]:
+    """Return (number of the first example that fails, from 0; its error)."""
     for row in range(len(examples)):
         try:
             task.featurize(examples[row : row + 1], [row], **options)
@@ -65,38 +77,42 @@ def _failing(task, examples, options: dict) -> tuple[int, BaseException | None]:
     return 0, None
 
 
-def through_cache(data, function, **options):
-    """`data.map` in batches; what the cache holds of it and cannot be read, cut off or damaged, is made anew, and that
-    is said."""
+def through_cache(data: Dataset, function: Callable, **options: Any) -> Dataset:
+    """Return `data.map(function, batched=True, **options)`. Rebuild a corrupt cache and log a warning."""
     try:
         return data.map(function, batched=True, **options)
     except (pyarrow.ArrowInvalid, OSError) as error:
         if full_disk(error):
             raise
-        logger.warning("%s: the cache of it cannot be read (%s); making it anew.", options["desc"], first_line(error))
+        logger.warning("%s: the cache cannot be read (%s); rebuilding it.", options["desc"], first_line(error))
         return data.map(function, batched=True, load_from_cache_file=False, **options)
 
 
-def text_features(task, texts: dict, tokenizer, max_length: int, train: bool) -> tuple[Dataset, list[str]]:
-    """The features of texts in several languages, {language: examples}, one language after the other; and notes.
+def text_features(
+    task: Task, texts: dict[str, Dataset], tokenizer: TokenizersBackend, max_length: int, train: bool
+) -> tuple[Dataset, list[str]]:
+    """Return (features of texts in several languages, one language after the other; notes for results.json).
 
-    Texts without a token that could be masked are left out, with a note.
+    Texts without a token to mask are left out, with a note.
+
+    Args:
+        texts: {language: examples}.
 
     Raises:
-        UserError: a language has no other texts, or the tokenizer cannot mask.
+        UserError: no text of a language has a token to mask, or the tokenizer has no mask token.
     """
     if tokenizer.mask_token is None:
         raise UserError(
             "The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling."
         )
     parts, notes, name = [], [], f"{task.name}{'' if train else ', held out'}"
-    for code, some in texts.items():
-        features = featurize(task, some, tokenizer, max_length, train, code)
+    for code, examples in texts.items():
+        features = featurize(task, examples, tokenizer, max_length, train, code)
         kept = np.flatnonzero(has_words(features, tokenizer.all_special_ids))
         if not len(kept):
             raise UserError(
-                f"{name}, {code}: none of {len(some)} texts has a token to predict. Give more text, or leave {code} "
-                "out."
+                f"{name}, {code}: none of {len(examples)} texts has a token to predict. Give more text, or leave "
+                f"{code} out."
             )
         if len(kept) < len(features):
             notes.append(
@@ -108,8 +124,12 @@ def text_features(task, texts: dict, tokenizer, max_length: int, train: bool) ->
     return concatenate_datasets(parts), notes
 
 
-def has_words(features, special: list[int]) -> np.ndarray:
-    """For each feature whether it has a token that is not special: array (n,) of bool."""
+def has_words(features: Dataset, special: list[int]) -> np.ndarray:
+    """Return for each feature whether it has a token that is not special: array (n,) of bool.
+
+    Args:
+        special: ids of the special tokens.
+    """
     found = [np.zeros(0, bool)]
     for ids in features.with_format("arrow")[:]["input_ids"].chunks:
         feature = np.repeat(np.arange(len(ids)), pc.list_value_length(ids))
@@ -117,23 +137,25 @@ def has_words(features, special: list[int]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def load_scored(task, split: str, language: str, rows, limit: int | None):
-    """The first `limit` examples of a split that will be scored.
+def load_scored(task: Task, split: str, language: str, rows: Rows, limit: int | None) -> Dataset:
+    """Return the first `limit` examples of a split that will be scored.
 
     Raises:
-        UserError: as `task.load`; or the gold is a placeholder, which the score would find only after the training.
+        UserError: as `task.load`; or the gold labels are placeholders (found here, before training).
     """
     loaded = task.read(split, language, rows)
     check_placeholder(task.gold_values(loaded.examples), loaded.where)
     return inputs.first(loaded.examples, limit)
 
 
-def max_length(data_args, task_length: int, tokenizer, config) -> int:
-    """Tokens a feature may have: the user's, or the task's capped by what the model takes.
+def max_length(
+    data_args: DataArguments, task_length: int, tokenizer: TokenizersBackend, config: PretrainedConfig
+) -> int:
+    """Return the tokens a feature may have: --max_seq_length, or the task's length up to the model's limit.
 
     Raises:
-        UserError: the user's is more than the model takes, or too little for two texts (the tokenizer would then not
-            cut at all); tokenizer and model are not of each other.
+        UserError: --max_seq_length exceeds the model's limit, or leaves no room for two texts (the tokenizer would
+            then not truncate); or tokenizer and model do not belong together.
     """
     check_vocabulary("--model_name_or_path", config, tokenizer)
     limit = length_limit(config, tokenizer)

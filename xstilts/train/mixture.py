@@ -1,27 +1,31 @@
-"""Several tasks, one encoder: every optimiser step is wholly one task (jiant's multi-task runner, protocol 1.2)."""
+"""Trains one encoder on several tasks; each optimiser step has one task (jiant's multi-task runner, protocol 1.2)."""
 
 from __future__ import annotations
 
 import copy
 import math
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import datasets
 import torch
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TokenizersBackend, TrainingArguments
 
+from tasks.base import Task
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.heads import head_of, needs_pooler
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import results
-from xstilts.train.batching import deal, length_groups, loader_options, order_seed
+from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
 from xstilts.train.trainers import TaskTrainer
 
-# fields of TrainingArguments that a mixture does not take, beside those that no training does
+# fields of TrainingArguments that a mixture does not take, besides those that no training takes
 UNUSED = "every step leaves the heads of the other tasks unused"
 REFUSED = {
     "train_sampling_strategy": "a mixture draws a task for each step, and rows of about one length",
@@ -31,16 +35,21 @@ REFUSED = {
 
 
 class MixtureModel(PreTrainedModel):
-    """One encoder under the stock heads of several tasks.
+    """One encoder with transformers' heads of several tasks.
 
-    The encoder sits under its family's own name (`roberta`, `bert`), so that every checkpoint loads with
-    `AutoModel.from_pretrained`, and the heads below `heads.<task>`.
+    The encoder keeps its model type's attribute name (`roberta`, `bert`), so that every checkpoint loads with
+    `AutoModel.from_pretrained`. The heads are below `heads.<task>`.
+
+    Attributes:
+        whole: {task: the task's model}; these models share the encoder.
     """
+
+    whole: dict[str, PreTrainedModel]
 
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
 
-    def __init__(self, tasks, name: str, revision: str = "main", attention: str | None = None):
+    def __init__(self, tasks: Sequence[Task], name: str, revision: str = "main", attention: str | None = None):
         super().__init__(read_config(name, revision))
         encoder, _ = load_encoder(
             name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention
@@ -50,43 +59,52 @@ class MixtureModel(PreTrainedModel):
         setattr(self, self.base_model_prefix, encoder)
         heads = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
         self.heads = torch.nn.ModuleDict({t: torch.nn.ModuleDict(parts) for t, parts in heads.items()})
-        self.__dict__["whole"] = whole  # not registered: their parts are, once, above
+        self.__dict__["whole"] = whole  # not as submodules: their parts are registered above
         first: dict[int, str] = {}
         names = [(n, first.setdefault(id(p), n)) for n, p in self.named_parameters(remove_duplicate=False)]
         self._tied_weights_keys = self.all_tied_weights_keys = {name: other for name, other in names if name != other}
 
     def link(self) -> None:
-        """Puts the heads, where one was exchanged, into the tasks' models again."""
+        """Put the modules in `heads` into the tasks' models again, after some were exchanged."""
         for task, parts in self.heads.items():
+            assert isinstance(parts, torch.nn.ModuleDict)
             for name, module in parts.items():
                 setattr(self.whole[task], name, module)
 
     @property
-    def base_model(self):
+    def base_model(self) -> PreTrainedModel:
+        """The encoder."""
         return getattr(self, self.base_model_prefix)
 
-    def forward(self, task: str, **inputs):
+    def forward(self, task: str, **inputs: torch.Tensor) -> Any:
+        """Return the output of the task's model."""
         return self.whole[task](**inputs)
 
 
 class Concatenated(Dataset):
-    """The tasks' features one after another; an item knows its task."""
+    """The features of all tasks, one task after another; each item names its task.
 
-    def __init__(self, features: dict, columns: set[str]):
+    Args:
+        features: {task: features}.
+        columns: the columns to keep.
+    """
+
+    def __init__(self, features: Mapping[str, datasets.Dataset], columns: set[str]):
         self.parts = [
             (task, data.select_columns([c for c in data.column_names if c in columns]))
             for task, data in features.items()
         ]
-        self.starts, start = [], 0
+        self.starts: list[int] = []
+        start = 0
         for _, data in self.parts:
             self.starts.append(start)
             start += len(data)
         self.total = start
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.total
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         part = max(i for i, start in enumerate(self.starts) if start <= index)
         task, data = self.parts[part]
         return {"task": task, **data[index - self.starts[part]]}
@@ -96,15 +114,15 @@ class MixtureSampler:
     """Batches of indices into `Concatenated`; each optimiser step draws its task with p ~ min(n, cap) ** (1 / T).
 
     Args:
-        lengths: tokens of each feature, per task, in the order of the concatenation.
+        lengths: {task: tokens of each feature}, in the order of `Concatenated`.
         batch_size: rows of a batch, of all processes together.
-        per_step: batches one optimiser step takes (accumulation): all of one task.
-        cap, temperature: examples cap (None: no cap) and temperature, as in jiant's task samplers.
-        mlm_rate: the share of all steps that the last part, text, has; above 0 its size has no say. These steps are
-            between those of the tasks, whose rows come as without them.
+        per_step: batches of an optimiser step (gradient accumulation), all of one task.
+        cap: examples cap, None for no cap; as in jiant's task samplers.
+        temperature: as in jiant's task samplers.
+        mlm_rate: share of all steps for the last entry of `lengths`, the text, whatever its size. The text's steps are
+            added between those of the tasks, whose order does not change.
 
-    The step budget of an epoch is the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)), and the text's
-    beside it.
+    An epoch has the sum over tasks of ceil(min(n, cap) / (batch_size * per_step)) steps, plus those of the text.
     """
 
     drop_last = False
@@ -122,7 +140,7 @@ class MixtureSampler:
         self.lengths = [torch.tensor(rows) for rows in lengths.values()]
         self.sizes = [min(len(rows), cap or len(rows)) for rows in (self.lengths[:-1] if mlm_rate else self.lengths)]
         self.batch_size, self.per_step, self.seed, self.epoch = batch_size, per_step, seed, 0
-        # no power overflows
+        # divided by the largest size, so that no power overflows
         self.probabilities = (torch.tensor([float(n) for n in self.sizes]) / max(self.sizes)) ** (1 / temperature)
         self.probabilities /= self.probabilities.sum()
         self.task_steps = sum(-(-n // (batch_size * per_step)) for n in self.sizes)
@@ -131,13 +149,13 @@ class MixtureSampler:
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps * self.per_step
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         generator = self._generator()
         text = self.steps > self.task_steps
-        # with text beside it a task draws from a generator of its own: its rows come in the order they have without
+        # with text, tasks draw from generators of their own, so that the text does not change their order
         streams = [self._stream(part, self._generator() if text else generator) for part in range(len(self.lengths))]
         parts = torch.multinomial(self.probabilities, self.task_steps, replacement=True, generator=generator)
         if text:
@@ -150,8 +168,8 @@ class MixtureSampler:
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
 
-    def _stream(self, part: int, generator):
-        """Endless full batches of one task, similar lengths together."""
+    def _stream(self, part: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """Yield full batches of one task, grouped by length, without end."""
         start = sum(len(lengths) for lengths in self.lengths[:part])
         lengths = self.lengths[part]
         size = min(self.batch_size, len(lengths))
@@ -162,49 +180,62 @@ class MixtureSampler:
 
 
 class MixtureCollator:
-    """The collator of each task, for batches that are wholly one task's."""
+    """Collates a batch of one task with that task's collator."""
 
-    def __init__(self, collators: dict):
+    def __init__(self, collators: Mapping[str, Callable[[list[dict]], Any]]):
         self.collators = collators
 
-    def __call__(self, items: list[dict]) -> dict:
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         (task,) = {item.pop("task") for item in items}
         return {"task": task, **self.collators[task](items)}
 
 
 class MixtureTrainer(TaskTrainer):
-    """Trains on a mixture; `sampler` replaces the Trainer's own."""
+    """Trains on a mixture, with a `MixtureSampler` in place of the Trainer's own sampler.
 
-    def __init__(self, *args, sampler: MixtureSampler, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.sampler = sampler
+    Args:
+        kwargs: of `TaskTrainer`.
+    """
 
-    def get_train_dataloader(self):
+    def __init__(self, *, sampler: MixtureSampler, train_dataset: Concatenated, **kwargs: Any):
+        super().__init__(train_dataset=train_dataset, **kwargs)
+        self.sampler, self.concatenated = sampler, train_dataset
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return a loader of the sampler's batches."""
         loader = self.accelerator.prepare(
             DataLoader(
-                self.train_dataset,
+                self.concatenated,
                 batch_sampler=self.sampler,
                 collate_fn=self.data_collator,
                 **loader_options(self.args),
             )
         )
-        return deal(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
+        return split_batches(loader, self.sampler, self.args.world_size) if self.args.world_size > 1 else loader
 
 
 def trainer(
-    model, args, features: dict, collators: dict, tokenizer, cap: int | None, temperature: float, mlm_rate: float
+    model: torch.nn.Module,
+    args: TrainingArguments,
+    features: Mapping[str, datasets.Dataset],
+    collators: Mapping[str, Callable[[list[dict]], Any]],
+    tokenizer: TokenizersBackend,
+    cap: int | None,
+    temperature: float,
+    mlm_rate: float,
 ) -> MixtureTrainer:
-    """The mixture's trainer: its sampler draws one task for each optimiser step of all processes together.
+    """Return the mixture's trainer. Its sampler draws one task per optimiser step, for all processes together.
 
     Args:
         model: a MixtureModel, or a PeftModel of one.
-        features, collators: by task; with mlm_rate above 0 the last one is text.
+        features, collators: by task; with `mlm_rate` above 0 the last one is text.
+        cap, temperature, mlm_rate: as for `MixtureSampler`.
 
     Raises:
-        UserError: the rate is too small for one step of text.
+        UserError: `mlm_rate` is too small for one step of text.
     """
     columns = {*tokenizer.model_input_names, "labels"}
-    lengths = {task: data["length"][:] for task, data in features.items()}
+    lengths: dict[str, list[int]] = {task: data["length"][:] for task, data in features.items()}
     if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
         lengths[list(lengths)[-1]] = [0] * len(features[list(lengths)[-1]])
     sampler = MixtureSampler(
@@ -222,8 +253,8 @@ def trainer(
             f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out."
         )
     args = copy.copy(args)
-    args.remove_unused_columns = False  # columns differ by task; Concatenated has picked them
-    # transformers looks for unused ones too, but not with activation checkpointing
+    args.remove_unused_columns = False  # columns differ by task; Concatenated selects them
+    # transformers sets it too, but not with activation checkpointing
     args.ddp_find_unused_parameters = True
     return MixtureTrainer(
         model=model,
@@ -236,10 +267,10 @@ def trainer(
     )
 
 
-def save(model: MixtureModel, tokenizer, folder: str) -> None:
-    """Writes the encoder as a plain checkpoint, and the heads beside it in heads.safetensors.
+def save(model: MixtureModel, tokenizer: TokenizersBackend, folder: str) -> None:
+    """Save the encoder as a plain checkpoint, and the heads beside it in heads.safetensors.
 
-    The encoder alone, because that is what the next phase takes: it then loads without one unexpected weight.
+    The next phase takes only the encoder, and a checkpoint of the encoder alone loads without unexpected weights.
     """
     model.base_model.save_pretrained(folder)
     clean_tokenizer(tokenizer)

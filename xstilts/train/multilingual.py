@@ -1,30 +1,33 @@
-"""The rows an arm trains on: those its family shares, in the languages and with the labels of the arm.
+"""The rows an arm trains on: those its family shares, in the arm's languages and with the arm's labels.
 
-Arms are compared, so they may differ in nothing but what is asked about. A family (`--train_languages`, the same in
-all its arms, the English one too) trains on the row ids that every language has; one feature a row, batches put
-together by the lengths of the English rows: so rows, their order, batches and steps are the same whatever language the
-text is in.
+Arms are compared, so they may differ only in what the comparison is about. All arms of a family, the English one too,
+have the same `--train_languages` and train on the row ids that every language has. Each row becomes one feature, and
+batches are grouped by the lengths of the English rows. So rows, order, batches and steps do not depend on the
+language of the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
+from transformers import TokenizersBackend
 
-from tasks.base import join
-from xstilts.cli.arguments import ArmArguments
+from tasks.base import Task, join
+from tasks.rows import Rows
+from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.train import code_switch, featurizing
 from xstilts.train.families import family_languages
 
-ROUND_TRIP = "en, there and back"  # in counts: stands beside the languages, but is none
-MISLABELLED = 0.1  # rows that go by number, and whose labels differ in more than this share, are not the same rows
+ROUND_TRIP = "en, there and back"  # key of round-trip translations, beside the language codes
+# rows without ids are matched by number; if more than this share of the labels differs, they are not the same rows
+MISLABELLED = 0.1
 
 
 @dataclass
@@ -32,10 +35,10 @@ class ArmRows:
     """The train rows of one task.
 
     Attributes:
-        examples: what is trained on.
-        english: the same rows in English, whose lengths decide the order; None where order is not matched.
+        examples: the rows to train on.
+        english: the same rows in English, whose lengths decide the batches; None if the order is not matched.
         matched: whether each row becomes one feature.
-        notes: sentences for results.json: what was left out, and how many.
+        notes: sentences for results.json: what was left out, with counts.
     """
 
     examples: Dataset
@@ -45,26 +48,40 @@ class ArmRows:
 
 
 def draws(seed: int, what: str) -> np.random.Generator:
-    """A generator of its own for each thing that is drawn with one seed, so that they do not follow from each
-    other."""
+    """Return a generator for one purpose, independent of those of other purposes with the same seed.
+
+    Args:
+        what: name of the purpose.
+    """
     return np.random.default_rng([seed, *what.encode()])
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 
-def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, alone: bool = True) -> ArmRows:
-    """The rows of one task for an arm, drawn with `seed`.
+def load(
+    task: Task,
+    family: FamilyArguments,
+    arm: ArmArguments,
+    rows: Rows,
+    limit: int | None,
+    seed: int,
+    lexicons: dict[str, code_switch.Lexicon],
+    alone: bool = True,
+) -> ArmRows:
+    """Return the train rows of one task for an arm.
 
     Args:
-        limit: rows at most: the first so many of those that all languages have.
-        lexicons: of `code_switch.read_lexicons`, for arms that switch.
+        limit: the largest number of rows; the first ones that all languages have are kept.
+        seed: of everything that is drawn.
+        lexicons: as `code_switch.read_lexicons` returns them, for code-switching arms.
         alone: False in a mixture, where a task that has no other languages stays English, with a note.
 
     Raises:
-        UserError: the arm cannot be made, or cannot be matched; the counts are given.
+        UserError: the rows do not allow this arm, or rows of different languages cannot be matched; gives the counts.
     """
-    languages, notes = family_languages(family), []
+    languages = family_languages(family)
+    notes: list[str] = []
     if task.other_languages == "parallel" and (languages or family.match_roundtrip):
         by_language, notes = parallel(task, languages, family.match_roundtrip, rows, limit)
     elif task.other_languages == "native" and languages:
@@ -82,11 +99,11 @@ def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, 
     elif task.other_languages == "native":
         examples = one_share_each(task, by_language, languages, arm.language_mode)
     else:
-        drawn = [code for code in languages if code != "en" or arm.language_mode != "translated"]
-        examples = compose(task, by_language, drawn, arm.language_mode, arm.alpha, draws(seed, "languages"))
+        candidates = [code for code in languages if code != "en" or arm.language_mode != "translated"]
+        examples = compose(task, by_language, candidates, arm.language_mode, arm.alpha, draws(seed, "languages"))
     if arm.code_switch:
-        examples, found = switched(task, examples, arm, lexicons, seed)
-        notes += [f"{task.name}, {part}: {count}" for part, count in found.items()]
+        examples, switch_counts = switched(task, examples, arm, lexicons, seed)
+        notes += [f"{task.name}, {part}: {count}" for part, count in switch_counts.items()]
     if arm.shuffle_labels:
         examples = task.shuffle_labels(examples, draws(seed, "labels"))
         notes.append(f"{task.name}: labels shuffled")
@@ -95,18 +112,27 @@ def load(task, family, arm, rows, limit: int | None, seed: int, lexicons: dict, 
     return ArmRows(examples, english if same_rows else None, matched, notes)
 
 
-def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, dev_limit: int | None, seed: int):
-    """The texts of the rows a family's arms train on, for masked LM: the same ids, each in the language that is drawn
-    for it.
+def row_texts(
+    task: Task,
+    family: FamilyArguments,
+    languages: Sequence[str],
+    rows: Rows,
+    limit: int | None,
+    dev_limit: int | None,
+    seed: int,
+) -> tuple[dict[str, Dataset], dict[str, Dataset], list[str]]:
+    """Return the texts of the rows that a family's arms train on, for masked LM.
 
     Args:
-        languages: ["en"] for the texts of the English arm, those of the family for the multilingual one's.
+        languages: ["en"] for the rows of the English arm, or the family's languages for those of the multilingual
+            arm.
+        limit, dev_limit: the largest number of train and dev rows.
 
     Returns:
-        ({"rows": train texts}, {"en": English dev texts}, notes); a text is a row's fields with a blank between.
+        ({"rows": train texts}, {"en": English dev texts}, notes). A text is the fields of a row, joined by a blank.
 
     Raises:
-        UserError: other languages, or as `load`.
+        UserError: other languages are given, or as `load`.
     """
     if list(languages) not in (["en"], family_languages(family)):
         raise UserError(
@@ -116,7 +142,7 @@ def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, d
     train = load(task, family, arm, rows, limit, seed, {})
     dev = inputs.first(task.load("dev", "en", rows), dev_limit)
 
-    def text(examples: Dataset) -> Dataset:
+    def texts(examples: Dataset) -> Dataset:
         columns = [
             c
             for field in task.fields
@@ -124,25 +150,24 @@ def row_texts(task, family, languages: Sequence[str], rows, limit: int | None, d
             if getattr(examples.features[c], "dtype", None) in ("string", "large_string")
         ]
         if not columns:
-            raise UserError(f"--text_of {task.name}: its rows are no running text.")
+            raise UserError(f"--text_of {task.name}: its rows are not running text.")
         return Dataset.from_dict(
             {"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]}
         )
 
-    return {"rows": text(train.examples)}, {"en": text(dev)}, train.notes
+    return {"rows": texts(train.examples)}, {"en": texts(dev)}, train.notes
 
 
 def parallel(
-    task, languages: Sequence[str], with_roundtrip: bool, rows, limit: int | None
+    task: Task, languages: Sequence[str], with_roundtrip: bool, rows: Rows, limit: int | None
 ) -> tuple[dict[str, Dataset], list[str]]:
-    """({language: the rows that all have, in the order of the English ones}, notes). English is always there, and
-    first.
+    """Return ({language: the rows that all languages have, in English order}, notes); English is always the first.
 
-    Rows go by `task.ids`; where a language has none, by their number, and then all must have as many.
-    A row whose label is not the same in all languages is left out.
+    Rows are matched by `task.ids`. If a language has no ids, they are matched by number, and all languages must have
+    equally many. A row whose label differs between languages is left out.
 
     Raises:
-        UserError: a language has no rows; no id is in all; numbers of rows differ; too many labels differ.
+        UserError: a language has no rows; no id occurs in all; numbers of rows differ; too many labels differ.
     """
     found = {code: task.load("train", code, rows) for code in dict.fromkeys(["en", *languages])}
     if with_roundtrip:
@@ -156,9 +181,10 @@ def parallel(
                 f"{task.name}: without ids rows go by their number, but there are not as many in each language: "
                 f"{counts(numbers)}. Rows of other languages must be the English ones, in the same order."
             )
-        places, lacking = np.tile(np.arange(numbers["en"]), (len(found), 1)), {}
+        places = np.tile(np.arange(numbers["en"]), (len(found), 1))
+        lacking: dict[str, int] = {}
     else:
-        places, lacking = align(task.name, ids)
+        places, lacking = align(task.name, {code: list(of or ()) for code, of in ids.items()})
     notes = (
         [
             f"{task.name}: {places.shape[1]} of {len(found['en'])} English rows are in every language; not in "
@@ -167,7 +193,7 @@ def parallel(
         if lacking
         else []
     )
-    # an id may not be in all
+    # not every language need have the same columns
     columns = [c for c in found["en"].column_names if all(c in data.column_names for data in found.values())]
     found = {
         code: data.select_columns(columns).select(place)
@@ -192,19 +218,24 @@ def parallel(
 
 
 def align(name: str, ids: dict[str, Sequence[str]]) -> tuple[np.ndarray, dict[str, int]]:
-    """Where the ids that all languages have stand: array (languages, shared ids), in the order of the first language.
+    """Find the ids that all languages have.
+
+    Args:
+        name: the task's name, for errors.
+        ids: {language: the ids of its rows}.
 
     Returns:
-        (the row numbers, {language: ids of the first it lacks}, without those that lack none).
+        (array (languages, shared ids) of row numbers, in the order of the first language;
+        {language: number of ids of the first language that it lacks}, for languages that lack any).
 
     Raises:
-        UserError: an id stands twice in a language, or none stands in all.
+        UserError: an id occurs twice in a language, or no id occurs in all.
     """
     arrays = {language: pa.array(list(of)) for language, of in ids.items()}
     for language, of in arrays.items():
         if pc.count_distinct(of).as_py() < len(of):
             twice = next(entry["values"] for entry in pc.value_counts(of).to_pylist() if entry["counts"] > 1)
-            raise UserError(f"{name}, {language}: the id {twice!r} stands twice.")
+            raise UserError(f"{name}, {language}: the id {twice!r} occurs twice.")
     first = next(iter(arrays.values()))
     places = {language: pc.index_in(first, value_set=of) for language, of in arrays.items()}
     shared = np.logical_and.reduce([place.is_valid().to_numpy(zero_copy_only=False) for place in places.values()])
@@ -213,15 +244,16 @@ def align(name: str, ids: dict[str, Sequence[str]]) -> tuple[np.ndarray, dict[st
             f"{language}: {len(of)} rows, {', '.join(map(str, of[:2].to_pylist()))}, ..."
             for language, of in arrays.items()
         )
-        raise UserError(f"{name}: no id stands in every language, so the rows are not parallel ({given}).")
+        raise UserError(f"{name}: no id occurs in every language, so the rows are not parallel ({given}).")
     rows = np.stack([place.fill_null(-1).to_numpy()[shared] for place in places.values()])
     return rows, {language: place.null_count for language, place in places.items() if place.null_count}
 
 
-def native(task, languages: Sequence[str], rows, limit: int | None) -> dict[str, Dataset]:
-    """{language: its share of as many rows as English has (and `limit` allows)}; under "en" all the English ones.
+def native(task: Task, languages: Sequence[str], rows: Rows, limit: int | None) -> dict[str, Dataset]:
+    """Return {language: its share of the rows}; the shares add up to the number of English rows, up to `limit`.
 
-    The shares are equal (the first languages have one row more where they cannot be) and are a language's first rows.
+    "en" holds all English rows. A share is the first rows of a language. Shares differ by one row at most, the first
+    languages having the larger ones.
 
     Raises:
         UserError: a language has fewer rows than its share.
@@ -241,8 +273,12 @@ def native(task, languages: Sequence[str], rows, limit: int | None) -> dict[str,
     return {"en": english} | {code: inputs.first(data, shares[code]) for code, data in found.items()}
 
 
-def one_share_each(task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str) -> Dataset:
-    """The shares of `native` as one set of rows; as many as there are in English."""
+def one_share_each(task: Task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str) -> Dataset:
+    """Return the shares of `native` joined; as many rows as in English.
+
+    Raises:
+        UserError: --language_mode is not multilingual.
+    """
     if mode != "multilingual":
         raise UserError(
             f"--language_mode {mode}: {task.name}'s rows in other languages are not its English ones. It has "
@@ -253,12 +289,22 @@ def one_share_each(task, by_language: dict[str, Dataset], languages: Sequence[st
     return join(english + others)
 
 
-def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str, alpha: float, rng) -> Dataset:
-    """Every row with its fields in drawn languages; what belongs to no field (label, id) is that of English.
+def compose(
+    task: Task,
+    by_language: dict[str, Dataset],
+    languages: Sequence[str],
+    mode: str,
+    alpha: float,
+    rng: np.random.Generator,
+) -> Dataset:
+    """Return every row with its fields in drawn languages; other columns (label, id) are those of the English row.
 
     The language of the first field is drawn uniformly, and is the same in all modes with the same generator. The
-    second has the same (multilingual, translated), another one drawn uniformly (cross), or the same with probability
-    alpha (hybrid).
+    second field has the same language (multilingual, translated), a different one drawn uniformly (cross), or the same
+    one with probability alpha (hybrid).
+
+    Raises:
+        UserError: cross or hybrid for a task with one field.
     """
     if mode in ("cross", "hybrid") and len(task.fields) < 2:
         raise UserError(f"--language_mode {mode}: {task.name} has one text a row, which cannot be in two languages.")
@@ -277,45 +323,49 @@ def compose(task, by_language: dict[str, Dataset], languages: Sequence[str], mod
     return concatenate_datasets([*parts, *([english.select_columns(kept)] if kept else [])], axis=1)
 
 
-def switched(task, examples: Dataset, arm, lexicons: dict, seed: int) -> tuple[Dataset, dict]:
-    """(the examples code-switched, {part of a text: Counts}); an answer stays where the text around it has it."""
+def switched(
+    task: Task, examples: Dataset, arm: ArmArguments, lexicons: dict[str, code_switch.Lexicon], seed: int
+) -> tuple[Dataset, dict[str, code_switch.Counts]]:
+    """Return (the examples code-switched, {column of text: counts of words}). Answer spans move with their text."""
     texts = task.to_texts(examples)
-    sides = code_switch.sides(arm.code_switch, lexicons)
+    sides = code_switch.sides(str(arm.code_switch), lexicons)
     of = {column: sides["query" if column.startswith("first") else "passage"] for column in texts.column_names}
     done, counts = code_switch.switch_columns(texts, of, arm.switch_probability, seed, arm.switch_treebank)
     return task.from_texts(examples, done), counts
 
 
-def counts(numbers: dict[str, int]) -> str:
-    """``de 12, sw 40``."""
+def counts(numbers: Mapping[str, int]) -> str:
+    """Return {code: number} as ``de 12, sw 40``."""
     return ", ".join(f"{code} {n}" for code, n in numbers.items())
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
 
 
-def featurize(task, arm: ArmRows, tokenizer, length: int) -> Dataset:
-    """The train features of an arm; matched arms have one a row, in the order of the rows, of the English row's
-    length.
+def featurize(task: Task, arm: ArmRows, tokenizer: TokenizersBackend, length: int) -> Dataset:
+    """Return the train features of an arm. A matched arm has one per row, in row order, with the English row's length.
 
-    Of a context that is too long for one feature that is the first with the answer in it: how often a text must be cut
-    depends on its language, and an arm with more features would see fewer rows in as many steps.
+    A context too long for one feature keeps the first window that holds the answer. The number of windows depends on
+    the language, so an arm with more of them would see fewer rows in the same number of steps.
+
+    Args:
+        length: tokens of a feature at most.
     """
     features = featurizing.featurize(task, arm.examples, tokenizer, length, True, f"{task.name} train")
     if not arm.matched:
         return features
-    whole = len(features)
-    features = one_a_row(features)
-    if len(features) < whole:
-        arm.notes.append(f"{task.name}: of {whole} windows {len(features)} are trained on, one a row")
+    windows = len(features)
+    features = one_per_row(features)
+    if len(features) < windows:
+        arm.notes.append(f"{task.name}: of {windows} windows {len(features)} are trained on, one a row")
     if arm.english is not None and arm.english is not arm.examples:
-        english = one_a_row(featurizing.featurize(task, arm.english, tokenizer, length, True, f"{task.name} en"))
+        english = one_per_row(featurizing.featurize(task, arm.english, tokenizer, length, True, f"{task.name} en"))
         features = features.remove_columns("length").add_column("length", english["length"][:])
     return features
 
 
-def one_a_row(features: Dataset) -> Dataset:
-    """One feature of each example, in the examples' order: the first that holds an answer, else the first."""
+def one_per_row(features: Dataset) -> Dataset:
+    """Return one feature per example, in the examples' order: the first one with an answer, else the first."""
     examples = np.array(features["example"])
     if len(np.unique(examples)) == len(examples):
         return features

@@ -1,4 +1,4 @@
-"""What the training scripts share: how a training begins, runs, and is scored by language."""
+"""What the training scripts share: set up, train, score by language, compare with chance."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import logging
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import transformers
+from datasets import Dataset
+from transformers import Trainer
 
+from tasks.base import Task
 from xstilts.cli import logs
+from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
 from xstilts.run import processes
 from xstilts.run.lifecycle import Run
@@ -20,20 +25,24 @@ from xstilts.train import trainers
 logger = logging.getLogger("xstilts")
 
 
-def prepare(run) -> None:
-    """Logging and seeds."""
+def prepare(run_args: RunArguments) -> None:
+    """Set up logging and set the seeds."""
     logs.begin(logging.INFO if processes.is_first() else logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()  # "Loading weights": not what the user waits for
+    transformers.utils.logging.disable_progress_bar()  # hides the bar "Loading weights"
     transformers.utils.logging.set_verbosity_error()
-    transformers.set_seed(run.seed)
+    assert run_args.seed is not None  # filled in by xstilts.run.places
+    transformers.set_seed(run_args.seed)
 
 
-def train(trainer, run: Run, checkpoint: str | None) -> float:
-    """Trains (or goes on), leaves the last or best weights in the model. Returns seconds.
+def train(trainer: Trainer, run: Run, checkpoint: str | None) -> float:
+    """Train, and leave the last or best weights in the model. Return the seconds it took.
 
     Args:
-        run: what the training belongs to; it names step and checkpoint if the training stops.
-        checkpoint: to resume from.
+        run: its error message names the trainer's step and checkpoint.
+        checkpoint: the checkpoint to resume from, or None.
+
+    Raises:
+        UserError: --metric_for_best_model is unknown, a loss or weight is not finite, or training stopped early.
     """
     start = time.time()
     run.trainer = trainer
@@ -41,45 +50,45 @@ def train(trainer, run: Run, checkpoint: str | None) -> float:
     return time.time() - start
 
 
-def check_metric(trainer) -> None:
-    """Raises UserError if the score that chooses the checkpoint is none of the task's."""
+def check_metric(trainer: trainers.TaskTrainer) -> None:
+    """Raise UserError if --metric_for_best_model is not a metric of the task."""
     best = trainer.args.metric_for_best_model
-    if trainer.task is not None and best and trainer.args.eval_strategy != "no":
+    if trainer.task is not None and trainer.dev is not None and best and trainer.args.eval_strategy != "no":
         names = trainer.task.chance(trainer.dev[0].select(range(min(4, len(trainer.dev[0])))))
         if best.removeprefix("eval_") not in names:
             raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(names)}")
 
 
-def _train(trainer, checkpoint: str | None) -> None:
+def _train(trainer: Any, checkpoint: str | None) -> None:  # a TaskTrainer or a PairTrainer
     check_metric(trainer)
-    # A few rows through model, decoding and score before hours of training. Not where there are several processes: a
-    # model that accelerate has evaluated counts as prepared there, and would be trained by each process for itself,
-    # without DDP.
+    # Try model, decoding and scoring on a few rows before hours of training. Only with a single process: accelerate
+    # takes a model that it has evaluated as prepared, so several processes would each train it without DDP.
     if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
         few = trainer.dev[0].select(range(min(4, len(trainer.dev[0]))))
-        wanted = [i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)]
-        features = trainer.dev[1].select(wanted)
+        features = trainer.dev[1].select([i for i, e in enumerate(trainer.dev[1]["example"]) if e < len(few)])
         trainer.task.score(trainer.task.decode(trainer.logits(features), features, few), few, "en")
     trainer.train(resume_from_checkpoint=checkpoint)
-    if trainer.state.global_step < trainer.state.max_steps:  # --enable_jit_checkpoint ends a training so, at a SIGTERM
-        raise UserError(f"the training was ended before its last step, {trainer.state.max_steps}")
+    if trainer.state.global_step < trainer.state.max_steps:  # --enable_jit_checkpoint does that on SIGTERM
+        raise UserError(f"the training ended before its last step, {trainer.state.max_steps}")
     trainers.check_weights(trainer.model)
 
 
-def held_out_loss(trainer) -> float:
-    """The mean loss over the batches of the held-out text.
+def held_out_loss(trainer: trainers.TaskTrainer) -> float:
+    """Return the mean loss over the batches of the held-out text.
 
     Raises:
-        UserError: it is not a finite number, which results.json could not hold.
+        UserError: it is not a finite number, which JSON cannot hold.
     """
     loss = trainer.evaluate()["eval_loss"]
     if not math.isfinite(loss):
-        raise UserError("the loss of the held-out text is not a finite number; try a smaller --learning_rate")
+        raise UserError("the loss on the held-out text is not a finite number; try a smaller --learning_rate")
     return loss
 
 
-def score_languages(trainer, task, tests: dict, folder: Path):
-    """Zero-shot scores of every language; predictions are written in XTREME's layout below `folder`.
+def score_languages(
+    trainer: trainers.TaskTrainer, task: Task, tests: dict[str, tuple[Dataset, Dataset]], folder: Path
+) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """Score every language zero-shot, and write the predictions in XTREME's layout below `folder`.
 
     Args:
         tests: {language: (examples, features)}.
@@ -97,17 +106,25 @@ def score_languages(trainer, task, tests: dict, folder: Path):
     return scores, n
 
 
-def judge(trainer, task, dev, shuffled: bool = False) -> tuple[dict, dict, bool]:
-    """(English dev scores, chance, whether the dev score is at chance), the last said loudly.
+def compare_with_chance(
+    trainer: trainers.TaskTrainer, task: Task, dev: Dataset, shuffled: bool = False
+) -> tuple[dict[str, float], dict[str, float], bool]:
+    """Score English dev and compare it with chance; log a loud warning if it is at chance.
 
-    Where labels were shuffled chance is where it should be, and is no news.
+    Args:
+        dev: the examples of English dev.
+        shuffled: whether labels were shuffled. A score at chance is then expected and not reported.
+
+    Returns:
+        (scores 0-100, scores of guessing 0-100, whether a score is at chance).
     """
+    assert trainer.dev is not None
     features = trainer.dev[1]
     scores = task.score(task.decode(trainer.logits(features), features, dev), dev, "en")
     chance = task.chance(dev)
-    # one metric at chance is enough: a tagger below the most frequent tag may still beat its F1 of 0
-    flat = [m for m in chance if not shuffled and task.at_chance(scores[m], chance[m], len(dev))]
-    for metric in flat:
+    # one metric at chance is enough: a tagger below the most frequent tag may still beat that tag's F1 of 0
+    at_chance = [m for m in chance if not shuffled and task.at_chance(scores[m], chance[m], len(dev))]
+    for metric in at_chance:
         logger.warning(
             "\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
             task.name,
@@ -115,17 +132,17 @@ def judge(trainer, task, dev, shuffled: bool = False) -> tuple[dict, dict, bool]
             scores[metric],
             chance[metric],
         )
-    return scores, chance, bool(flat)
+    return scores, chance, bool(at_chance)
 
 
-def measures(trainer, rows: int | None = None) -> dict[str, float]:
-    """Numbers about a finished training that are no scores.
+def measures(trainer: Trainer, rows: int | None = None) -> dict[str, float]:
+    """Return the numbers about a finished training that are not scores.
 
-    Rows (different examples there are to train on), optimiser steps, epochs, tokens trained on (padding aside, each
-    time they come), mean loss of the last log lines.
+    These are: rows (distinct training examples), optimiser steps, epochs, tokens seen (without padding, counted in
+    every epoch), and the mean loss of the last five log lines.
     """
     state = trainer.state
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-    found = {} if rows is None else {"rows": rows}
-    found |= {"steps": state.global_step, "epochs": state.epoch, "tokens": state.num_input_tokens_seen}
-    return found | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})
+    numbers: dict[str, Any] = {} if rows is None else {"rows": rows}
+    numbers |= {"steps": state.global_step, "epochs": state.epoch, "tokens": state.num_input_tokens_seen}
+    return numbers | ({"last_loss": float(np.mean(losses[-5:]))} if losses else {})

@@ -1,31 +1,43 @@
-"""Several trainings one after the other with one head: XCOPA is trained on Social IQa, then on COPA (protocol 4)."""
+"""Several trainings in a row with one head: XCOPA is trained on Social IQa, then on COPA (protocol 4)."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
 
+from transformers import PreTrainedModel, TokenizersBackend, TrainingArguments
+
 from tasks import get_task
+from tasks.base import Task
+from tasks.rows import Rows
 from xstilts.checkpoint import heads
+from xstilts.cli.arguments import DataArguments, ModelArguments
 from xstilts.run import inputs
 from xstilts.run.checkpoints import last_checkpoint
 from xstilts.run.lifecycle import Run
 from xstilts.train import featurizing, runner, trainers
 
 
-def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data_args, model_args) -> float:
-    """Trains on all but the last of `task.train_from`, with the settings of the last, and puts the weights into
-    `model`.
+def train_before(
+    run: Run,
+    task: Task,
+    model: PreTrainedModel,
+    args: TrainingArguments,
+    rows: Rows,
+    tokenizer: TokenizersBackend,
+    length: int,
+    data_args: DataArguments,
+    model_args: ModelArguments,
+) -> float:
+    """Train on all but the last of `task.train_from`, put the weights into `model`, and return the seconds it took.
 
-    Each stage keeps its checkpoints, and at its end its model, in `checkpoint-<stage>` below the output folder: a run
-    that is begun again goes on where it stopped, and a finished run removes them.
-
-    Returns:
-        Seconds of training; 0 for a task with one stage.
+    Each stage has the settings of the last one. It saves its checkpoints, and at its end its model, in
+    `checkpoint-<stage>` below the output folder. A stopped run resumes there, and a finished run removes them.
     """
-    seconds, before = 0.0, None
+    seconds = 0.0
+    before: PreTrainedModel | None = None
     for name in task.train_from[:-1]:
-        stage, folder = get_task(name), Path(args.output_dir, f"checkpoint-{name}")
+        stage, folder = get_task(name), Path(str(args.output_dir), f"checkpoint-{name}")
         done = folder / "done"
         with args.main_process_first(desc="features"):
             train = inputs.first(stage.load("train", "en", rows), data_args.max_train_samples)
@@ -33,10 +45,10 @@ def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data
             train_features = featurizing.featurize(stage, train, tokenizer, length, True, f"{name} train")
             dev_features = featurizing.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
         if not done.is_dir():
-            # a model of its own: a trainer leaves its hooks on the one it trained
+            # a new model per stage: a trainer leaves its hooks on the one it trained
             part = heads.fresh_head(
                 task,
-                model_args.model_name_or_path,
+                str(model_args.model_name_or_path),
                 model_args.model_revision,
                 attention=model_args.attn_implementation,
             )
@@ -60,7 +72,7 @@ def train_before(run: Run, task, model, args, rows, tokenizer, length: int, data
             if trainer.is_world_process_zero():
                 (folder / "part").rename(done)
             trainer.accelerator.wait_for_everyone()
-            run.trainer = None  # the checkpoints of this stage are not those of the next
+            run.trainer = None  # so that no message names this stage's checkpoints
         before = type(model).from_pretrained(done, dtype="float32")
     if before is not None:
         model.load_state_dict(before.state_dict())

@@ -1,23 +1,26 @@
-"""A tokenizer for an encoder that is trained from nothing."""
+"""Trains a tokenizer for an encoder that is trained from scratch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from xstilts.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # XLM-R's own order of the first four
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512):
-    """A BPE tokenizer in XLM-R's form (metaspace, ``<s> A </s></s> B </s>``), trained on `texts`; punctuation stands
-    alone.
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """Return a BPE tokenizer in XLM-R's form (metaspace, ``<s> A </s></s> B </s>``), trained on `texts`.
 
-    Returns:
-        PreTrainedTokenizerFast; it may hold fewer pieces than asked for, so size the model from `len(tokenizer)`.
+    Each punctuation mark is a piece of its own. The vocabulary may be smaller than `vocab_size`, so size the model
+    from `len(tokenizer)`.
 
     Raises:
-        UserError: the letters of the texts alone are more pieces.
+        UserError: `vocab_size` is too small for the letters of the texts.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

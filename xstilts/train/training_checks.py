@@ -1,0 +1,131 @@
+"""Tries a training's loggers, data loader, optimizer and schedule before rows and model are loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+from accelerate.utils import TorchDynamoPlugin
+from transformers import BertConfig, BertModel, SchedulerType, Trainer, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
+from transformers.training_args import OptimizerNames
+
+from xstilts.cli.words import shown
+from xstilts.errors import UserError, first_line
+from xstilts.run import processes
+from xstilts.train.batching import loader_options
+
+LOW_RANK = ("galore", "apollo")  # beginnings of the names of low-rank optimizers
+
+
+def check_training(args: TrainingArguments, given: dict[str, Any]) -> None:
+    """Try what transformers would only build after rows and model are loaded, so that it fails now.
+
+    Args:
+        given: {argument: value} that the user gave.
+
+    Raises:
+        UserError: names the argument.
+    """
+    if args.fsdp and args.world_size == 1:
+        raise UserError(f"--fsdp needs several processes. {processes.HOW}")
+    reporters = [args.report_to] if isinstance(args.report_to, str) else args.report_to or []
+    with user_errors(f"--report_to {' '.join(reporters)}"):
+        for callback in get_reporting_integration_callbacks(reporters):
+            callback()
+    with user_errors("--dataloader_num_workers and the other dataloader arguments"):
+        torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(1)), **loader_options(args))
+    if args.torch_compile:
+        with user_errors(
+            f"--torch_compile_backend {args.torch_compile_backend} --torch_compile_mode {args.torch_compile_mode}"
+        ):
+            plugin = TorchDynamoPlugin(backend=args.torch_compile_backend, mode=args.torch_compile_mode)
+            torch.compile(torch.nn.Linear(1, 1), **plugin.to_kwargs())(torch.zeros(1, 1))
+    if args.activation_checkpointing_kwargs:
+        with user_errors(f"--activation_checkpointing_kwargs {args.activation_checkpointing_kwargs}"):
+            options = _as_dict(args.activation_checkpointing_kwargs)
+            tiny = BertModel(
+                BertConfig(
+                    vocab_size=2, hidden_size=2, num_hidden_layers=1, num_attention_heads=1, intermediate_size=2
+                )
+            )
+            tiny.activation_checkpointing_enable(
+                every_n_layers=options.pop("every_n_layers", 1),
+                offload=options.pop("offload", False),
+                activation_checkpointing_kwargs=options or None,
+            )
+            tiny.train()(torch.zeros(1, 1, dtype=torch.long)).last_hidden_state.sum().backward()
+    check_optimizer(args, given)
+
+
+def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
+    """Build the optimizer and the learning-rate schedule for one weight.
+
+    Raises:
+        UserError: they cannot be built, or the optimizer ignores an argument that was given for it.
+    """
+    # __post_init__ has turned the names into enums
+    optimizer, schedule = OptimizerNames(args.optim).value, SchedulerType(args.lr_scheduler_type).value
+
+    def class_and_options(**changes: Any) -> tuple[Any, dict[str, Any]]:
+        changed = copy.copy(args)
+        vars(changed).update(changes)
+        return Trainer.get_optimizer_cls_and_kwargs(changed)
+
+    settings = [part for part in (args.optim_args or "").split(",") if part]
+    if wrong := [part for part in settings if part.count("=") != 1]:
+        raise UserError(f"--optim_args {wrong[0]}: expected name=value, or several with commas between.")
+    parameter, steps = torch.nn.Parameter(torch.zeros(1)), 10**6
+    try:
+        optimizer_class, options = class_and_options()
+        transformers.get_scheduler(
+            args.lr_scheduler_type,
+            optimizer_class([parameter], **options),
+            args.get_warmup_steps(steps),
+            steps,
+            scheduler_specific_kwargs=_as_dict(args.lr_scheduler_kwargs),
+        )
+    except Exception as error:
+        # these optimizers need the model, which is not loaded yet
+        needs_model = optimizer.startswith((*LOW_RANK, "lomo", "adalomo"))
+        if needs_model and not isinstance(error, ImportError):
+            return
+        words = {"optim": optimizer, "lr_scheduler_type": schedule} | {
+            name: value
+            for name, value in given.items()
+            if name.startswith(("optim", "adam", "lr_scheduler", "warmup"))
+        }
+        raise UserError(
+            f"{' '.join(f'--{name} {shown(value)}' for name, value in words.items())} cannot go together "
+            f"({first_line(error).rstrip('.')})."
+        ) from error
+    changes: dict[str, dict[str, Any]] = {
+        f"--{name}": {name: given[name] / 2 + 0.1}
+        for name in ("adam_beta1", "adam_beta2", "adam_epsilon")
+        if name in given
+    }
+    changes |= {
+        f"--optim_args {part}": {"optim_args": ",".join(p for p in settings if p != part)} for part in settings
+    }
+    for name, other in changes.items():
+        if class_and_options(**other)[1] == options:
+            raise UserError(f"{name} does nothing here: --optim {optimizer} ignores it. Leave it out.")
+
+
+@contextlib.contextmanager
+def user_errors(arguments: str) -> Iterator[None]:
+    """Turn any error within the block into a UserError that names `arguments`."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{arguments}: {first_line(error).rstrip('.')}.") from error
+
+
+def _as_dict(value: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Return settings that TrainingArguments has parsed into a dict; its annotation allows the text too."""
+    assert not isinstance(value, str)
+    return dict(value or {})
