@@ -18,9 +18,9 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
+    non_defaults,
     parse,
     refuse_unused,
-    told,
 )
 from xstilts.run.endings import command
 
@@ -128,7 +128,7 @@ def main(argv: list[str]) -> None:
         model_args,
         **vars(mix),
         **vars(data_args),
-        **told(text_args, family, arm, peft),
+        **non_defaults(text_args, family, arm, peft),
         seen_languages=seen,
         lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read},
     )

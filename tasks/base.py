@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
     import numpy as np
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
 
     from tasks.submitted import Scorer, Submitted
 
+
+# What a form makes of the rows: a Dataset in the form's columns, or, where pools are searched, `Pools` or `Pool`.
+Examples = Any
+Collator = Callable[[list[dict[str, Any]]], Mapping[str, Any]]  # features -> a padded batch of tensors
 
 XTREME_REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"  # google/xtreme in parquet, which many tasks read from
 
@@ -85,7 +90,7 @@ class Task:
 
     name: ClassVar[str]
     form: ClassVar[str]
-    sources: ClassVar[tuple[Source, ...]]
+    sources: tuple[Source, ...]
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # what the source must have
     optional: ClassVar[tuple[str, ...]] = ()  # columns that are read if the source has them; all others are ignored
@@ -99,7 +104,7 @@ class Task:
     chooses_layer: ClassVar[bool] = False  # whether a layer may be chosen by its scores (--select_on)
     # the arguments of run_retrieval.py that its measurement uses, of those some do
     search_options: ClassVar[tuple[str, ...]] = ()
-    labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
+    labels: tuple[str, ...] = ()  # names in the order of the head's outputs
     train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
     parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
     # columns of an example that are in one language together, first field first
@@ -235,7 +240,7 @@ class Task:
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise UserError(f"{where}: a row is not as {self.name} has them ({one_line(error)}).") from error
 
-    def gold_values(self, examples: Dataset) -> list:
+    def gold_values(self, examples: Examples) -> list:
         """Gold labels that are placeholders if they are all equal; [] for forms where they may be equal."""
         return []
 
@@ -252,7 +257,7 @@ class Task:
         text."""
         if (labels := self.shared_labels(examples)) is None:
             raise UserError(f"{self.name}: its labels cannot be shuffled.")
-        return put(examples, label=rng.permutation(labels).tolist())
+        return replace_columns(examples, label=rng.permutation(labels).tolist())
 
     def shared_labels(self, examples: Dataset) -> list | None:
         """The labels, which translated examples must have too; None where the gold lies in the text."""
@@ -318,7 +323,14 @@ class Task:
     def num_labels(self) -> int:
         return len(self.labels)
 
-    def featurize(self, batch: dict[str, list], indices: list[int], tokenizer, max_length: int, train: bool) -> dict:
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict:
         """Columns of features for `Dataset.map(batched=True, with_indices=True)`.
 
         Every feature carries `example`, the index of its example; with `train` also `labels`. One example may give
@@ -330,33 +342,33 @@ class Task:
         """Tokens of each feature, by which batches are made."""
         return list(map(len, input_ids))
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         """Pads a list of features into a batch."""
         raise NotImplementedError
 
-    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
+    def decode(self, logits: Any, features: Dataset, examples: Dataset) -> list:
         """One prediction an example, in the examples' order, from the logits of the features."""
         raise NotImplementedError
 
-    def gold(self, examples: Dataset) -> list:
+    def gold(self, examples: Examples) -> list:
         """Predictions that are right: what `score` gives 100 for."""
         raise NotImplementedError
 
-    def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
+    def score(self, predictions: list, examples: Examples, language: str) -> dict[str, float]:
         """The benchmark's figures, 0-100. Raises UserError on placeholder gold."""
         raise NotImplementedError
 
-    def main_score(self, predictions: list, examples: Dataset, language: str) -> float:
+    def main_score(self, predictions: list, examples: Examples, language: str) -> float:
         """The figure of `score` that is the task's metric."""
         return self.score(predictions, examples, language)[self.metric]
 
-    def constant(self, examples: Dataset) -> list:
+    def constant(self, examples: Examples) -> list:
         """The best prediction that does not look at the input (the most frequent answer): what chance means here."""
         gold = [repr(g) for g in self.gold(examples)]
         common = max(sorted(set(gold)), key=gold.count)
         return [self.gold(examples)[gold.index(common)]] * len(gold)
 
-    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
+    def chance(self, examples: Examples, language: str = "en") -> dict[str, float]:
         """The score of the best constant prediction, per metric."""
         return self.score(self.constant(examples), examples, language)
 
@@ -376,11 +388,11 @@ class Task:
         """Where XTREME's scorer looks for this language's predictions, below the submission folder."""
         return f"{self.name}/test-{language}.tsv"
 
-    def lines(self, predictions: list, examples: Dataset | None) -> list[str]:
+    def lines(self, predictions: list, examples: Examples) -> list[str]:
         """The lines of a file of predictions."""
         raise NotImplementedError
 
-    def gold_lines(self, examples: Dataset) -> list[str]:
+    def gold_lines(self, examples: Examples) -> list[str]:
         """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller
         file."""
         return self.lines(self.gold(examples), examples)
@@ -402,7 +414,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def sides(self, examples: Any) -> tuple[list[str], list[str]]:
+    def sides(self, examples: Examples) -> tuple[list[str], list[str]]:
         """The texts that ask and those that are searched, of a form whose vectors are compared."""
         raise NotImplementedError
 
@@ -420,7 +432,7 @@ def join(data: list[Dataset]) -> Dataset:
     )
 
 
-def put(data: Dataset, **columns: list) -> Dataset:
+def replace_columns(data: Dataset, **columns: list) -> Dataset:
     """The rows with other values in these columns, which keep their types."""
     from datasets import Dataset, Features, concatenate_datasets
 

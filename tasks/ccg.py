@@ -16,6 +16,8 @@ from tasks.tagging import Tagging, check_words
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from tasks.rows import Rows
+
 SECTIONS = {"train": range(2, 22), "dev": [0], "test": [23]}  # of CCGbank (Hockenmaier & Steedman 2007)
 NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
 HIDDEN = ("", "-1")  # how hidden gold is written
@@ -52,14 +54,14 @@ class CCG(Tagging):
         "weight_decay": 0.01,
     }
 
-    def where(self):
+    def where(self) -> str:
         return "CCGbank (local files)"
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         self.refuse_hub(rows)
         return ["en"]
 
-    def refuse_hub(self, rows):
+    def refuse_hub(self, rows: Rows) -> None:
         """Raises UserError, saying what CCGbank is and where it comes from, for anything but a folder that holds
         it."""
         if not rows.local:
@@ -67,11 +69,11 @@ class CCG(Tagging):
         if not rows.folder("ccgbank").is_dir():
             raise UserError(f"ccg: there is no folder {rows.folder('ccgbank')}. {HINT}")
 
-    def prepare(self, rows):
+    def prepare(self, rows: Rows) -> None:
         if not self.labels:
             self.labels = tuple(sorted({tag for tags in self._read("train", rows).examples["tags"] for tag in tags}))
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         self.refuse_hub(rows)
         self.prepare(rows)
         loaded, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
@@ -81,7 +83,7 @@ class CCG(Tagging):
             loaded.note(f"{unseen} words whose category is not in train are not scored")
         return replace(loaded, examples=loaded.examples.remove_columns("tags").add_column("tags", tags))
 
-    def _read(self, split, rows) -> Loaded:
+    def _read(self, split: str, rows: Rows) -> Loaded:
         """Columns tokens and tags (the categories' names)."""
         expression = rows.expression(self.name, split, self.splits[split])
         if rows.has("ccgbank", "default", expression):
@@ -107,7 +109,7 @@ class CCG(Tagging):
             read.note(f"{len(paths)} files; the checksum is the first one's")
         return Loaded(data, (read,))
 
-    def _files(self, split, rows) -> list[Path]:
+    def _files(self, split: str, rows: Rows) -> list[Path]:
         folder = rows.folder("ccgbank")
         found = sorted(p for name in NAMES[split] for p in folder.rglob(f"{name}.*") if p.is_file())
         if len(found) > 1:
@@ -119,14 +121,14 @@ class CCG(Tagging):
             raise UserError(f"ccg: {folder} has no {split} split. {HINT}")
         return found or tree
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         """An unseen category is not scored, so that any answer will do there."""
         return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"]]
 
-    def gold_values(self, examples):
+    def gold_values(self, examples: Dataset) -> list:
         return [tag for tags in examples["tags"] for tag in tags]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         number = {tag: i for i, tag in enumerate(self.labels)}
@@ -146,7 +148,7 @@ def columns_of(sentences: list[tuple[list[str], list[str]]]) -> Dataset:
     return Dataset.from_dict({"tokens": [t for t, _ in sentences], "tags": [t for _, t in sentences]})
 
 
-def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
+def rows_of(data: Dataset, where: str) -> list[tuple[list[str], list[str]]]:
     """Return (words, categories) of each row.
 
     Raises:

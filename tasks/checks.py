@@ -124,11 +124,14 @@ def check_placeholder(gold: list, where: str) -> None:
 
 
 def check_ids(ids: list[str], where: str, column: str = "id") -> None:
-    """Refuses an id that stands twice: files of predictions go by it."""
+    """Refuses an id that appears twice: files of predictions go by it."""
     if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        row, twice = next((row, i) for row, i in enumerate(ids, 1) if i in seen or seen.add(i))
-        raise UserError(f"{where}, row {row}, column {column!r}: {twice!r} stands twice.")
+        first_row: dict[str, int] = {}
+        for row, i in enumerate(ids, 1):
+            if first_row.setdefault(i, row) != row:
+                raise UserError(
+                    f"{where}, row {row}, column {column!r}: {i!r} appears twice, first in row {first_row[i]}."
+                )
 
 
 def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:

@@ -246,7 +246,8 @@ def _json_lines(
     import pyarrow as pa
 
     wanted = tuple(dict.fromkeys((*columns, *optional)))
-    names, kinds, rows = {}, dict.fromkeys(wanted), 0
+    names: dict[str, Any] = {}
+    kinds, rows = dict.fromkeys(wanted), 0
     for chunk in _chunks(path, wanted):  # first pass: find the type that fits every row
         for row in chunk:
             names |= row
@@ -337,7 +338,7 @@ def _check_repeated_names(
         for column in wanted:
             if names.count(column) > 1 if found is row else _contains(row.get(column), found):
                 name = next(name for name in names if names.count(name) > 1)
-                raise UserError(f"{where}, column {column!r}: {name!r} stands twice in one object.")
+                raise UserError(f"{where}, column {column!r}: {name!r} appears twice in one object.")
 
 
 def _contains(value: Any, some: dict) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Frame:
     types: tuple[tuple[int, ...], tuple[list[int], ...]]
 
     @classmethod
-    def of(cls, tokenizer, texts: int) -> Frame:
+    def of(cls, tokenizer: PreTrainedTokenizerFast, texts: int) -> Frame:
         probe = tokenizer(*["a"] * texts).encodings[0]
         places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
         if not all(places):

@@ -164,7 +164,8 @@ es-MX/spa-MX/Spanish_(Mexico) fr-CA/fra-CA/French_(Canada) pt-BR/por-BR/Portugue
 
 def _columns(table: str) -> list[tuple[str, str, str]]:
     """The rows of a table: our code, the source's, the English name or ""."""
-    return [(*row.split("/"), "")[:3] for row in table.split()]
+    rows = ((*row.split("/"), "") for row in table.split())
+    return [(ours, theirs, name) for ours, theirs, name, *_ in rows]
 
 
 _FLORES_CODE = {ours: theirs for ours, theirs, _ in _columns(_FLORES_200 + _BESIDE_FLORES)}

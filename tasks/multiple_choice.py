@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import reprlib
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, fingerprint, put
+from tasks.base import Source, fingerprint, replace_columns
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.submitted import OneClass, parse, read_stripped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
 
 
 class MultipleChoice(OneClass):
@@ -28,14 +36,14 @@ class MultipleChoice(OneClass):
     may_be_null: ClassVar[tuple[str, ...]] = ()  # columns some copies leave empty
 
     @property
-    def label_names(self):
+    def label_names(self) -> tuple[str, ...]:
         return self.answers or tuple(str(i) for i in range(self.n_choices))
 
     def row(self, row: dict) -> dict:
         """One source row -> {"prompt", "choices"}. The adapter's whole meaning."""
         raise NotImplementedError
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         texts = (
             c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer)
         )
@@ -65,15 +73,22 @@ class MultipleChoice(OneClass):
         check_text(rows, ("prompt",), where)
         return rows.add_column("label", labels)
 
-    def to_texts(self, examples):
+    def to_texts(self, examples: Dataset) -> Dataset:
         choices = {f"second, choice {i}": [row[i] for row in examples["choices"]] for i in range(self.n_choices)}
         return type(examples).from_dict({"first": examples["prompt"][:], **choices})
 
-    def from_texts(self, examples, texts):
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
         choices = zip(*(texts[f"second, choice {i}"] for i in range(self.n_choices)), strict=True)
-        return put(examples, prompt=texts["first"][:], choices=[list(row) for row in choices])
+        return replace_columns(examples, prompt=texts["first"][:], choices=[list(row) for row in choices])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         prompts = [p for p, choices in zip(batch["prompt"], batch["choices"], strict=True) for _ in choices]
         choices = [c for row in batch["choices"] for c in row]
         # what stands next to the gap matters most: over-long inputs lose their beginning (jiant, protocol 2)
@@ -87,20 +102,20 @@ class MultipleChoice(OneClass):
         # labels even where nothing is trained: transformers' collator for this form insists on them
         return features | {"example": indices, "labels": batch["label"]}
 
-    def lengths(self, input_ids):
+    def lengths(self, input_ids: list) -> list[int]:
         return [max(map(len, choices)) for choices in input_ids]
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorForMultipleChoice
 
         return DataCollatorForMultipleChoice(tokenizer)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
         """The submission's lines: one index an example."""
         return [str(p) for p in predictions]
 
@@ -147,7 +162,7 @@ class HellaSwag(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         check_list(row["endings"])
         if row["ctx_a"] is None:
             return {"prompt": row["ctx"], "choices": row["endings"]}
@@ -179,7 +194,7 @@ class CosmosQA(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         return {"prompt": f"{row['context']} {row['question']}", "choices": [row[f"answer{i}"] for i in range(4)]}
 
 
@@ -202,7 +217,7 @@ class CommonsenseQA(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         letters, texts = check_list(row["choices"]["label"]), check_list(row["choices"]["text"])
         if sorted(letters) != list(self.answers) or len(texts) != len(letters):
             raise UserError(
@@ -233,7 +248,7 @@ class SocialIQA(MultipleChoice):
     )
     defaults = XCOPA_SCRIPT
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         return {
             "prompt": f"{row['context']} {row['question']}",
             "choices": [row["answerA"], row["answerB"], row["answerC"]],
@@ -249,10 +264,12 @@ class COPA(MultipleChoice):
     n_choices = 2
     columns = ("premise", "choice1", "choice2", "question", "label")
     answers = ("choice1", "choice2")  # as the Hub names 0 and 1
-    sources = (Source("aps/super_glue", "copa", {"train": "train", "dev": "validation"}, SUPER_GLUE_REVISION),)
+    sources: tuple[Source, ...] = (
+        Source("aps/super_glue", "copa", {"train": "train", "dev": "validation"}, SUPER_GLUE_REVISION),
+    )
     defaults = XCOPA_SCRIPT
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         if row["question"] not in ("cause", "effect"):
             raise UserError(f"column 'question': {row['question']!r}; expected cause or effect.")
         return {
@@ -283,14 +300,14 @@ class XCOPA(COPA):
         Source("aps/super_glue", "copa", {"test": "validation"}, SUPER_GLUE_REVISION),
     )
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"{self.name}/test-{language}.jsonl"
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
         """The submission's lines: {"label": 0 or 1} an example."""
         return [f'{{"label": {p}}}' for p in predictions]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[int]:
         choices = []
         for row, line in enumerate(read_stripped(path), 1):
             value = parse(line, f"{path}: line {row}")
@@ -338,7 +355,7 @@ class Belebele(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         return {
             "prompt": f"{row['flores_passage']} {row['question']}",
             "choices": [row[f"mc_answer{i}"] for i in range(1, 5)],

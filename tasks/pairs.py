@@ -67,23 +67,23 @@ class Pairs(Task):
         """Examples of `source_rows` -> columns query, passage, id. Implemented by each adapter."""
         raise NotImplementedError
 
-    def candidates(self, examples) -> list[str]:
+    def candidates(self, examples: Dataset) -> list[str]:
         """The different passages, in order of appearance: what a query's nearest is looked for among."""
         return list(dict.fromkeys(examples["passage"]))
 
-    def sides(self, examples):
+    def sides(self, examples: Dataset) -> tuple[list[str], list[str]]:
         return examples["query"][:], examples["passage"][:]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         place = {passage: i for i, passage in enumerate(self.candidates(examples))}
         return [place[passage] for passage in examples["passage"]]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
-    def chance(self, examples, language="en"):
+    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
         """One guess among the different passages."""
         return {"accuracy": 100 / len(self.candidates(examples))}
 
@@ -97,10 +97,10 @@ class SquadDual(Pairs):
     name, of = "squad_dual", "squad"
     other_languages = "parallel"
 
-    def pairs(self, examples, where):
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
         """Span examples (id, context, question, answers) -> pairs."""
 
-        def pair(row):
+        def pair(row: dict) -> dict[str, str]:
             return {
                 "query": row["question"].strip(),
                 "passage": self.passage(row["context"], row["answers"]["answer_start"][0]),
@@ -124,7 +124,7 @@ class LareqaDual(SquadDual):
 
     name = "lareqa_dual"
 
-    def passage(self, context, start):
+    def passage(self, context: str, start: int) -> str:
         return sentences.with_paragraph(sentences.sentence_at(context, start), context)
 
 
@@ -138,7 +138,7 @@ class XquadDual(SquadDual):
     name = "xquad_dual"
     of = ""  # --splits xquad_dual.train=...
 
-    def source_rows(self, split, language, rows):
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         from tasks.span import SQuAD, XQuAD
 
         expression = rows.expression(self.name, split, "")
@@ -160,7 +160,7 @@ class PositivePairs(Pairs):
 
     defaults: ClassVar[dict] = {**Pairs.defaults, "max_seq_length": 128}
 
-    def pairs(self, examples, where):
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
         from tasks import get_task
 
         wanted = get_task(self.of).labels.index(self.positive)
@@ -194,7 +194,7 @@ class PAWSDual(PositivePairs):
 
     name, of, positive = "paws_dual", "pawsx", "paraphrase"
 
-    def source_rows(self, split, language, rows):
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         if language != "en":
             raise UserError(f"{self.name} has English pairs only: the rows of PAWS-X do not align across languages.")
         return super().source_rows(split, language, rows)
@@ -212,17 +212,17 @@ class MewslixDual(Pairs):
     # XTREME-R's recipe (protocol 4); batch 8 there
     defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
 
-    def source_rows(self, split, language, rows):
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         if language != "en":
             raise UserError(f"{self.name} has English pairs only.")
         source, config, expression = self.locate(split, language, rows)
         read = rows.read(source.id, config, expression, source.revision, self.columns)
         return Loaded(read.data, (read,))
 
-    def pairs(self, examples, where):
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
         from tasks import ranking
 
-        def pair(row):
+        def pair(row: dict) -> dict[str, str]:
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
             query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}

@@ -7,14 +7,21 @@ import json
 import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.base import Source, Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError
-from tasks.rows import Loaded
+from tasks.rows import Loaded, Read
 from tasks.sentences import with_paragraph
 from tasks.submitted import compute, read_entries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks.rows import Rows
+    from tasks.submitted import Scorer, Submitted
 
 K = 20  # XTREME-R looks at the first twenty (protocol 4)
 
@@ -50,7 +57,7 @@ class Ranking(Task):
 
     form = "ranking"
     ranks = True
-    search_options = ("center", "csls")
+    search_options: ClassVar[tuple[str, ...]] = ("center", "csls")
     official_metrics = (f"map@{K}",)
     depth = K  # so many candidates of a query are searched and written
 
@@ -58,25 +65,25 @@ class Ranking(Task):
         """What is embedded for each candidate; `kind` is LAReQA's choice."""
         return pool.candidates
 
-    def gold(self, examples):
+    def gold(self, examples: Pool) -> list:
         return examples.gold
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[list[str]], examples: Pool, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("mean_average_precision", predictions=predictions, references=examples.gold, k=K)
 
-    def hits(self, predictions, examples):
+    def hits(self, predictions: list[list[str]], examples: Pool) -> list[float]:
         """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the
         metric."""
         from tasks.metrics.mean_average_precision import per_query
 
         return [per_query(ranked, gold, K)[0] for ranked, gold in zip(predictions, examples.gold, strict=True)]
 
-    def query_ids(self, examples):
+    def query_ids(self, examples: Pool) -> list[str]:
         return examples.query_ids
 
-    def chance(self, examples, language="en"):
+    def chance(self, examples: Pool, language: str = "en") -> dict[str, float]:
         """What a random order of the n candidates is expected to score, with m right ones a query.
 
         The r-th place is right with probability m / n, and each of the r - 1 before it, given that, with (m - 1) / (n
@@ -91,22 +98,22 @@ class Ranking(Task):
         sizes = [len(set(gold)) for gold in examples.gold]
         return {f"map@{K}": 100 * sum(map(expected, sizes)) / len(sizes)}
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"{self.name}/test-{language}.json"
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[list[str]], examples: Pool) -> list[str]:
         """The submission's content: one JSON object, query id -> candidate ids."""
         known = set(examples.candidate_ids)
         if odd := next((i for ids in predictions for i in ids if i not in known), None):
             raise UserError(f"{self.name}: {odd!r} is the id of no candidate.")
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> dict[str, list[str]]:
         return read_entries(
             path, lambda ids: isinstance(ids, list) and all(isinstance(one, str) for one in ids), "a list of ids"
         )
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         files.check_ids(found, gold)
         for row, (key, ids) in enumerate(gold.items(), 1):
@@ -117,8 +124,12 @@ class Ranking(Task):
             f"map@{K}": compute("mean_average_precision", predictions=ranked, references=right, k=K)[f"map@{K}"]
         }
 
-    def sides(self, examples):
+    def sides(self, examples: Pool) -> tuple[list[str], list[str]]:
         return examples.queries, examples.candidates
+
+
+# the read, {question id: question}, {question id: gold candidate ids}, [(candidate id, sentence, paragraph)]
+Parsed = tuple[Read, dict[str, str], dict[str, list[str]], list[tuple[str, str, str]]]
 
 
 class LAReQA(Ranking):
@@ -147,10 +158,10 @@ class LAReQA(Ranking):
     )
     columns = ("context", "sentence_breaks", "qas")
 
-    def shared_query(self, query_id, language):
+    def shared_query(self, query_id: str, language: str) -> str:
         return query_id.removesuffix(f"_{language}")
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         """The questions of one language (their ids end in it) and every language's sentences."""
         parsed = {code: self._parsed(split, code, rows) for code in dict.fromkeys([*self.languages(rows), language])}
         right: dict[str, list[str]] = {}
@@ -167,16 +178,15 @@ class LAReQA(Ranking):
         )
         return Loaded(pool, tuple(read for read, *_ in parsed.values()))
 
-    def texts(self, pool, kind):
+    def texts(self, pool: Pool, kind: str) -> list[str]:
         """The sentence, or `with_paragraph` of it."""
         if kind == "sentence":
             return pool.candidates
         return [with_paragraph(text, context) for text, context in zip(pool.candidates, pool.contexts, strict=True)]
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - every language is needed for every language's pool
-    def _parsed(self, split, language, rows):
-        """(the read, {question id: question}, {question id: gold candidate ids}, [(candidate id, sentence,
-        paragraph)])."""
+    def _parsed(self, split: str, language: str, rows: Rows) -> Parsed:
+        """Return the questions and candidates of one language."""
         source, config, expression = self.locate(split, language, rows)
         url = source.files["test"].format(revision=source.revision, language=language)
         # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
@@ -192,10 +202,13 @@ class LAReQA(Ranking):
             return read, *self._parse(read, language, "row" if rows.local else "paragraph")
 
     @staticmethod
-    def _parse(read, language, what):
+    def _parse(read: Read, language: str, what: str) -> tuple[dict, dict, list]:
         nested = "paragraphs" in read.data.column_names
         paragraphs = [p for row in read.data for p in row["paragraphs"]] if nested else read.data
-        questions, gold, sentences, unplaced = {}, {}, [], 0
+        questions: dict[str, str] = {}
+        gold: dict[str, list[str]] = {}
+        sentences: list[tuple[str, str, str]] = []
+        unplaced = 0
         for number, paragraph in enumerate(paragraphs, 1):
             with at_row(number, paragraph, what):
                 context = paragraph["context"]
@@ -224,10 +237,8 @@ def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
     """(start, end) of each sentence of a paragraph. Raise if one is outside the text or overlaps the one before."""
     if not isinstance(context, str):
         raise RowError(f"column 'context': {describe(context)}, expected text.")
-    places = [
-        tuple(whole_number(place, "column 'sentence_breaks': a place") for place in (start, end))
-        for start, end in breaks
-    ]
+    what = "column 'sentence_breaks': a place"
+    places = [(whole_number(start, what), whole_number(end, what)) for start, end in breaks]
     before = 0
     for start, end in places:
         if not before <= start < end <= len(context):
@@ -248,7 +259,7 @@ def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[
             f"column 'qas': the id is {describe(name)}, the question {describe(question['question'])}; expected text."
         )
     if name in known:
-        raise RowError(f"column 'qas': the question id {name!r} stands twice.")
+        raise RowError(f"column 'qas': the question id {name!r} appears twice.")
     if not answers or not answers[0]["text"]:
         raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?); this split cannot be scored.")
     text, at = answers[0]["text"], whole_number(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")
@@ -272,7 +283,7 @@ class MewsliX(Ranking):
     columns = ("context", "mentions")
     sources = (Source("izhx/mewsli-x", "{language}", {"dev": "validation", "test": "test"}),)
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         source, config, expression = self.locate(split, language, rows)
         read, ids, queries, gold = rows.read(source.id, config, expression, source.revision, self.columns), [], [], []
         described, *candidates, known = self._candidates(rows)
@@ -302,8 +313,8 @@ class MewsliX(Ranking):
         return Loaded(Pool(ids, queries, gold, *candidates), (described, read))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - a million entities, the same for every language
-    def _candidates(self, rows):
-        """(the read, ids, descriptions, titles, their languages, the ids as a set)."""
+    def _candidates(self, rows: Rows) -> tuple[Any, ...]:
+        """Return (the read, ids, descriptions, titles, languages, the ids as a set) of the candidates."""
         source, columns = self.sources[0], ("entity_id", "description", "title", "description_language")
         read = rows.read(source.id, "candidate_entities", "test", source.revision, columns)
         check_text(read.data, columns, read.where)
@@ -311,15 +322,15 @@ class MewsliX(Ranking):
         check_ids(values[0], read.where, "entity_id")
         return read, *values, frozenset(values[0])
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         return [
             code for code in super().languages(rows) if code in codes.XTREME_R["mewslix"] or codes.is_private_use(code)
         ]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[list[str]], examples: Pool, language: str) -> dict[str, float]:
         return {self.metric: super().score(predictions, examples, language)[self.metric]}
 
-    def chance(self, examples, language="en"):
+    def chance(self, examples: Pool, language: str = "en") -> dict[str, float]:
         return {f"mrr@{K}": super().chance(examples)[f"map@{K}"]}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -75,7 +76,7 @@ def read_object(path: str | os.PathLike, advice: str, constant: Callable[[str], 
 
 
 def parse_json(text: str, constant: Callable[[str], Any] | None = None) -> Any:
-    """Return the JSON value in `text`; raise ValueError where there is none, a key stands twice, or it is nested too
+    """Return the JSON value in `text`; raise ValueError where there is none, a key appears twice, or it is nested too
     deeply."""
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
@@ -102,7 +103,6 @@ def _check_kind(mode: int) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"{twice!r} stands twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"{counts.most_common(1)[0][0]!r} appears twice in one object")
     return found

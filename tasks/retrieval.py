@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
 from tasks.base import XTREME_REVISION, Source, Task
@@ -12,6 +13,14 @@ from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
 from tasks.rows import Loaded
 from tasks.submitted import compute, read_matches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+
+    from tasks.rows import Rows
+    from tasks.submitted import Scorer, Submitted
 
 
 class Tatoeba(Task):
@@ -26,10 +35,10 @@ class Tatoeba(Task):
     form = "retrieval"
     metric = "accuracy"
     chooses_layer = True
-    search_options = ("center", "csls", "query_side", "index")
+    search_options: ClassVar[tuple[str, ...]] = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
-    columns = ("sentence1", "sentence2")
-    sources = (
+    columns: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")
+    sources: tuple[Source, ...] = (
         Source(
             "mteb/tatoeba-bitext-mining",
             "{language}-eng",
@@ -51,7 +60,7 @@ class Tatoeba(Task):
         ),
     )
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)
         data = data.select_columns(list(self.columns))
         if count_line_ends(data, self.columns):  # google/xtreme's copy kept them
@@ -59,53 +68,53 @@ class Tatoeba(Task):
         check_sentences(data, self.columns, where)
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
 
-    def notes(self, data):
+    def notes(self, data: Dataset) -> list[str]:
         ends = count_line_ends(
             data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string")
         )
         return [f"{ends} sentences without the line end they have in the file"] if ends else []
 
-    def available(self, rows):
+    def available(self, rows: Rows) -> list[str]:
         """On the Hub all 112, whichever of them the benchmark reports."""
         return self.languages(rows) if rows.local else [codes.normalize(code) for code in codes.TATOEBA_112]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return list(range(len(examples)))
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
 
-    def main_score(self, predictions, examples, language):
+    def main_score(self, predictions: list[int], examples: Dataset, language: str) -> float:
         from tasks.metrics import compute
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples), f1=False)[
             self.metric
         ]
 
-    def hits(self, predictions, examples):
+    def hits(self, predictions: list[int], examples: Dataset) -> list[float]:
         """1 for each query that found its own row, else 0. Their mean is the accuracy."""
         return [float(found == row) for row, found in enumerate(predictions)]
 
-    def query_ids(self, examples):
+    def query_ids(self, examples: Dataset) -> list[str]:
         """Row numbers, from 0."""
         return [str(row) for row in range(len(examples))]
 
-    def chance(self, examples, language="en"):
+    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
         """One guess among n sentences."""
         return {"accuracy": 100 / len(examples)}
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[int], examples: Dataset) -> list[str]:
         """The submission's lines: one 0-based row number an example."""
         return [str(p) for p in predictions]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[int]:
         return [
             int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")
         ]
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         files.check_number(found, gold)
         if hidden := [row for row, index in enumerate(gold, 1) if index < 0]:
@@ -115,7 +124,7 @@ class Tatoeba(Task):
         # mteb's F1 is left out: the benchmark has none here
         return lambda: {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
 
-    def sides(self, examples):
+    def sides(self, examples: Dataset) -> tuple[list[str], list[str]]:
         return examples["source"][:], examples["target"][:]
 
 
@@ -150,7 +159,7 @@ def _language_columns(names: list[str]) -> tuple[str, ...]:
     return tuple(columns.values())
 
 
-def _two_columns(data, language):
+def _two_columns(data: Dataset, language: str) -> Dataset:
     columns = _by_language(data.column_names)
     if language not in columns:
         raise RowError(
@@ -170,23 +179,23 @@ class ParallelText(Tatoeba):
     search_options = ("center", "csls", "query_side", "pairs")
     columns = ()
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         return [language for language in super().languages(rows) if language != "en"]
 
-    def available(self, rows):
+    def available(self, rows: Rows) -> list[str]:
         return self.languages(rows)
 
-    def notes(self, data):
+    def notes(self, data: Dataset) -> list[str]:
         return []
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         columns = tuple(data.column_names)
         check_text(data, columns, where)
         check_sentences(data, columns, where)
         return data.rename_columns(dict(zip(columns, ("source", "target"), strict=True)))
 
 
-def _one_file(source: str, split: str, revision: str) -> tuple[Source]:
+def _one_file(source: str, split: str, revision: str) -> tuple[Source, ...]:
     return (
         Source(
             source,
@@ -227,14 +236,14 @@ class FLORES(ParallelText):
     sources = _one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
 
 
-def check_sentences(data, columns: tuple[str, ...], where: str) -> None:
+def check_sentences(data: Dataset, columns: tuple[str, ...], where: str) -> None:
     """Refuses a text of nothing but blanks."""
     for column in columns:
         if blank := [row for row, text in enumerate(data[column][:], 1) if not text.strip()]:
             raise UserError(f"{where}, row {blank[0]}, column {column!r}: no sentence, nothing but blanks.")
 
 
-def count_line_ends(data, columns: tuple[str, ...]) -> int:
+def count_line_ends(data: Dataset, columns: tuple[str, ...]) -> int:
     """The number of texts that end in a line end."""
     return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column])
 
@@ -272,10 +281,10 @@ class BUCC(Task):
     splits = {"dev": "validation", "test": "test"}
     sources = ()
 
-    def where(self):
+    def where(self) -> str:
         return "bucc2018 (local files)"
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         self.refuse_hub(rows)
         found = (re.fullmatch(r"bucc2018__(\w+)-en", p.name) for p in sorted(rows.root.iterdir()))
         languages = [codes.normalize(m[1]) for m in found if m]
@@ -289,7 +298,7 @@ class BUCC(Task):
             raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{alone}.")
         return languages
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
         parts, reads = {}, {}
@@ -318,9 +327,11 @@ class BUCC(Task):
                     f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} names no sentence of the "
                     f"{column} pool."
                 )
-        return Loaded(Pools(*parts["source"], *parts["target"], gold), tuple(reads.values()))
+        (source_ids, source_texts), (target_ids, target_texts) = parts["source"], parts["target"]
+        pools = Pools(source_ids, source_texts, target_ids, target_texts, gold)
+        return Loaded(pools, tuple(reads.values()))
 
-    def refuse_hub(self, rows):
+    def refuse_hub(self, rows: Rows) -> None:
         """Raises UserError for the Hub: the pools are not on it."""
         if not rows.local:
             raise UserError(
@@ -329,10 +340,10 @@ class BUCC(Task):
                 "folder with bucc2018__de-en/{source,target,gold}/{validation,test}.jsonl."
             )
 
-    def gold(self, examples):
+    def gold(self, examples: Pools) -> list:
         return sorted(examples.gold)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[tuple[str, str]], examples: Pools, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute(
@@ -341,14 +352,14 @@ class BUCC(Task):
             references=[["\t".join(p) for p in self.gold(examples)]],
         )
 
-    def chance(self, examples, language="en"):
+    def chance(self, examples: Pools, language: str = "en") -> dict[str, float]:
         """Pairs drawn blindly: as many as there are gold ones, each right with probability |gold| / (n m)."""
         return {"f1": 100 * len(examples.gold) / (len(examples.source) * len(examples.target))}
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"bucc2018/test-{language}.tsv"
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[tuple[str, str]], examples: Pools) -> list[str]:
         """The submission's lines: source id, tab, target id."""
         known = set(examples.source_ids), set(examples.target_ids)
         for pair in predictions:
@@ -356,12 +367,12 @@ class BUCC(Task):
                 raise UserError(f"bucc: {pair!r} are no ids of the two pools, source and target.")
         return ["\t".join(pair) for pair in predictions]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[str]:
         return read_matches(path, r"[^\t]+\t[^\t]+", "Write two ids with one tab between them.")
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         return lambda: compute("mining", predictions=[found], references=[gold])
 
-    def sides(self, examples):
+    def sides(self, examples: Pools) -> tuple[list[str], list[str]]:
         return examples.source, examples.target

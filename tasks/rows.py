@@ -237,7 +237,8 @@ class Rows:
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
-        folder = self.folder(source) if self.local else self.translations / self.folder(source).name
+        root = self.root if self.local or self.translations is None else self.translations
+        folder = root / self.folder(source).name
         wanted = ", ".join(str(folder / config / f"{b}.parquet") for b, _ in alternatives(expression))
         have = self.configs(source)
         near = difflib.get_close_matches(config, have, 3)

@@ -3,13 +3,20 @@ token."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
 
-from tasks.base import XTREME_REVISION, Source, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, fingerprint, replace_columns
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.submitted import OneClass
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
@@ -19,15 +26,15 @@ class SentencePair(OneClass):
 
     form = "sentence_pair"
     texts: ClassVar[tuple[str, ...]] = ("text_a", "text_b")
-    fields = (("text_a",), ("text_b",))
+    fields: ClassVar[tuple[tuple[str, ...], ...]] = (("text_a",), ("text_b",))
     auto_class = "AutoModelForSequenceClassification"
     pipeline_tag = "text-classification"
     metric = "accuracy"
-    columns = ("premise", "hypothesis", "label")  # first text, second text, label
-    optional = ("id",)
+    columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis", "label")  # first text, second text, label
+    optional: ClassVar[tuple[str, ...]] = ("id",)
     drop_unlabelled: ClassVar[bool] = False  # SNLI's -1: annotators did not agree
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         from datasets import Value
 
         *texts, label = self.columns
@@ -44,7 +51,7 @@ class SentencePair(OneClass):
             data = data.remove_columns("label").add_column("label", labels)
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
 
-    def ids(self, examples):
+    def ids(self, examples: Dataset) -> list[str] | None:
         if "id" not in examples.column_names:
             return None
         if None in (ids := examples["id"][:]):
@@ -53,20 +60,27 @@ class SentencePair(OneClass):
             )
         return [str(i) for i in ids]
 
-    def to_rows(self, examples):
+    def to_rows(self, examples: Dataset) -> Dataset:
         return examples.rename_columns(dict(zip((*self.texts, "label"), self.columns, strict=True)))
 
-    def to_texts(self, examples):
+    def to_texts(self, examples: Dataset) -> Dataset:
         return examples.select_columns(list(self.texts)).rename_columns(
             dict(zip(self.texts, ("first", "second"), strict=False))
         )
 
-    def from_texts(self, examples, texts):
-        return put(
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
+        return replace_columns(
             examples, **{column: texts[part][:] for column, part in zip(self.texts, ("first", "second"), strict=False)}
         )
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         # longest_first, as the benchmark: an over-long pair loses tokens from its longer side, never a whole side
         features = tokenizer(
             *(batch[column] for column in self.texts), truncation="longest_first", max_length=max_length
@@ -76,17 +90,17 @@ class SentencePair(OneClass):
             features["labels"] = batch["label"]
         return features
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorWithPadding
 
         return DataCollatorWithPadding(tokenizer)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
         """The submission's lines: one label word an example."""
         return [self.labels[p] for p in predictions]
 
@@ -191,21 +205,21 @@ class QQP(SentencePair):
     sources = (Source("nyu-mll/glue", "qqp", {"train": "train", "dev": "validation"}, GLUE_REVISION),)
     defaults = INTERMEDIATE
 
-    def notes(self, data):
+    def notes(self, data: Dataset) -> list[str]:
         numbered = "idx" in data.column_names and not data.data.column("idx").null_count
         return super().notes(data) + ([] if numbered else ["rows without idx: not GLUE's split of QQP"])
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy_f1", predictions=predictions, references=self.gold(examples))
 
 
-def _xtreme_languages(data):
+def _xtreme_languages(data: Dataset) -> Iterable[str]:
     return languages_in(data["language"], "language")
 
 
-def _xtreme_rows(data, language):
+def _xtreme_rows(data: Dataset, language: str) -> Dataset:
     """google/xtreme's XNLI: one config for fifteen languages, other names, labels as words."""
     _xtreme_languages(data)
     data = data.filter(lambda code: code == language, input_columns="language", desc=f"xnli {language}")
@@ -213,21 +227,21 @@ def _xtreme_rows(data, language):
     return data.rename_columns({"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"})
 
 
-def _nested_languages(data):
+def _nested_languages(data: Dataset) -> Iterable[str]:
     with at_row(1, data[0]):
         return data[0]["hypothesis"]["language"]
 
 
-def _nested_rows(data, language):
+def _nested_rows(data: Dataset, language: str) -> Dataset:
     """facebook/xnli's all_languages: the premise keyed by language, the hypothesis as two parallel lists."""
 
-    def one(row):
+    def one_language(row: dict) -> dict[str, str]:
         hypothesis = dict(zip(row["hypothesis"]["language"], row["hypothesis"]["translation"], strict=True))
         if len(hypothesis) < len(row["hypothesis"]["language"]):
-            raise UserError("column 'hypothesis': a language stands twice.")
+            raise UserError("column 'hypothesis': a language appears twice.")
         return {"premise": row["premise"][language], "hypothesis": hypothesis[language]}
 
-    return map_rows(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
+    return map_rows(data, one_language, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
 
 
 class XNLI(SentencePair):
@@ -299,6 +313,6 @@ class PAWSX(SentencePair):
     )
     defaults = TARGET
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
         """The submission's lines: 0 or 1 an example."""
         return [str(p) for p in predictions]

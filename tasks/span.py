@@ -12,18 +12,28 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tasks import languages as codes
 from tasks import offsets, squad_json
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, replace_columns
 from tasks.checks import at_row, check_ids, check_text, languages_in
 from tasks.errors import RowError, UserError
 from tasks.frame import Frame
 from tasks.squad_json import texts_and_starts
 from tasks.submitted import compute, read_entries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
+    from tasks.submitted import Scorer, Submitted
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
 
@@ -45,7 +55,7 @@ class Span(Task):
     normalization: ClassVar[str] = "squad"
     no_answer: ClassVar[bool] = False  # whether a question may have no answer: both lists empty
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, ("id", "context", "question"), where)
         check_ids(data["id"][:], where)
         answers = []
@@ -68,7 +78,7 @@ class Span(Task):
             )
         return data
 
-    def mended(self, data, examples):
+    def mended(self, data: Dataset, examples: Dataset) -> list[str]:
         if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
             rows = zip(examples["context"], examples["answers"], strict=True)
             unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
@@ -77,13 +87,13 @@ class Span(Task):
                 "characters"
             )
             return [said] if unit else []
-        why = Counter()
+        reasons: Counter[str] = Counter()
         for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
             starts = zip(texts_and_starts(given)["answer_start"], taken["answer_start"], strict=True)
-            why.update(offsets.reason(context, old, new) for old, new in starts if old != new)
-        return [f"{n} answer offsets mended: {reason}" for reason, n in why.most_common()]
+            reasons.update(offsets.reason(context, old, new) for old, new in starts if old != new)
+        return [f"{n} answer offsets mended: {reason}" for reason, n in reasons.most_common()]
 
-    def _with_gold(self, answers):
+    def _with_gold(self, answers: dict[str, list]) -> dict[str, list]:
         """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below
         0."""
         texts, starts = answers["text"], answers["answer_start"]
@@ -97,10 +107,10 @@ class Span(Task):
                 )
         return answers
 
-    def ids(self, examples):
+    def ids(self, examples: Dataset) -> list[str] | None:
         return examples["id"][:]
 
-    def shuffle_labels(self, examples, rng):
+    def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
         """Each (first) answer moved to a random place of its context, as many characters long as it was."""
         moved = []
         for context, answers in zip(examples["context"], examples["answers"], strict=True):
@@ -109,15 +119,15 @@ class Span(Task):
             length = len(answers["text"][0])
             start = int(rng.integers(len(context) - length + 1))
             moved.append({"text": [context[start : start + length]], "answer_start": [start]})
-        return put(examples, answers=moved)
+        return replace_columns(examples, answers=moved)
 
     text_columns = ("context", "question")
 
-    def places(self, row):
+    def places(self, row: dict) -> dict[str, tuple[int, int]]:
         texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
         return {"context": (starts[0], starts[0] + len(texts[0]))} if texts else {}
 
-    def replaced(self, row, places):
+    def replaced(self, row: dict, places: dict[str, list[tuple[int, str]]]) -> dict:
         return row | {
             "answers": {
                 "text": [text for _, text in places["context"]],
@@ -125,11 +135,11 @@ class Span(Task):
             }
         }
 
-    def to_texts(self, examples):
+    def to_texts(self, examples: Dataset) -> Dataset:
         """The context in three parts, so that its (first) answer can be found again; without an answer all is before
         it."""
 
-        def parts(row):
+        def parts(row: dict) -> dict[str, str]:
             context, answers = row["context"], row["answers"]
             start = answers["answer_start"][0] if answers["text"] else len(context)
             end = start + len(answers["text"][0]) if answers["text"] else start
@@ -142,14 +152,21 @@ class Span(Task):
             new_fingerprint=fingerprint(self, examples, "texts"),
         )
 
-    def from_texts(self, examples, texts):
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
         contexts, answers = [], []
         for before, answer, after, old in zip(*(texts[part] for part in PARTS[:3]), examples["answers"], strict=True):
             contexts.append(before + answer + after)
             answers.append({"text": [answer], "answer_start": [len(before)]} if old["text"] else old)
-        return put(examples, context=contexts, answers=answers, question=texts["second"][:])
+        return replace_columns(examples, context=contexts, answers=answers, question=texts["second"][:])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         frame = Frame.of(tokenizer, 2)
         room = max_length - frame.size
         # leading blanks of a question would count against its room
@@ -157,7 +174,7 @@ class Span(Task):
             "input_ids"
         ]
         contexts = tokenizer(batch["context"], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        features = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
+        features: dict[str, list] = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
         features |= {key: [] for key in (("labels",) if train else ("first", "offsets"))}
         for n, index in enumerate(indices):
             # so that a window has room for context
@@ -181,7 +198,7 @@ class Span(Task):
         return features
 
     @staticmethod
-    def _label(places, first, answers):
+    def _label(places: list[tuple[int, int]], first: int, answers: dict[str, list]) -> list[int]:
         """[start, end] token of the first answer in this window, whose tokens begin at `first`; [0, 0] if it is not in
         it."""
         start_char = answers["answer_start"][0] if answers["text"] else -1
@@ -193,15 +210,15 @@ class Span(Task):
         start = bisect_right(places, start_char, key=lambda pair: pair[0]) - 1
         return [first + start, first + bisect_left(places, end_char, start, key=lambda pair: pair[1])]
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorWithPadding
 
         return DataCollatorWithPadding(tokenizer)
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
         return [text for text, _ in self.best(logits, features, examples)]
 
-    def best(self, logits, features, examples) -> list[tuple[str, float]]:
+    def best(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list[tuple[str, float]]:
         """For each example its best span of all windows, and how much better no answer would be.
 
         Args:
@@ -236,14 +253,14 @@ class Span(Task):
             for (score, text), nothing in zip(best, null, strict=True)
         ]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
 
-    def constant(self, examples):
+    def constant(self, examples: Dataset) -> list:
         common = Counter(self.gold(examples)).most_common(1)[0][0]
         return [common] * len(examples)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         qa = {"predictions": predictions, "references": [a["text"] for a in examples["answers"]], "language": language}
@@ -258,21 +275,21 @@ class Span(Task):
         """How answers are made comparable: a name the qa metric knows."""
         return self.normalization
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"{self.name}/test-{language}.json"
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list, examples: Dataset) -> list[str]:
         """The submission's content: one JSON object, question id -> answer."""
         return [json.dumps(dict(zip(examples["id"], predictions, strict=True)), ensure_ascii=False, indent=0)]
 
-    def gold_lines(self, examples):
+    def gold_lines(self, examples: Dataset) -> list[str]:
         """SQuAD's JSON, with every answer."""
         return [squad_json.written(self.name, examples)]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> dict[str, str]:
         return read_entries(path, lambda answer: isinstance(answer, str), "a string")
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = self.read_lines(files.predictions), squad_json.read_gold(files.labels)
         files.check_ids(found, gold)
         answered = [key for key in gold if key in found]
@@ -285,8 +302,8 @@ class Span(Task):
                 f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used."
             )
 
-        def scorer():
-            figures = {}
+        def scorer() -> dict[str, float]:
+            figures: dict[str, float] = {}
             for prefix, rule in rules.items():
                 scores = compute("qa", **rows, language=files.language, normalization=rule)
                 # a question without a prediction scores 0, even where the gold answer normalises to nothing
@@ -314,7 +331,7 @@ class SQuAD(Span):
     name = "squad"
     train_rows = 87599
     other_languages = "parallel"
-    sources = (
+    sources: tuple[Source, ...] = (
         Source(
             "rajpurkar/squad",
             "plain_text",
@@ -361,37 +378,38 @@ class SQuADv2(Span):
     )
     defaults = SQuAD.defaults
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
         return self.best(logits, features, examples)
 
-    def gold_values(self, examples):
+    def gold_values(self, examples: Dataset) -> list:
         """All questions without an answer: a placeholder."""
         return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
 
-    def constant(self, examples):
+    def constant(self, examples: Dataset) -> list:
         return [("", 1.0)] * len(examples)
 
-    def chance(self, examples, language="en"):
+    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
         """Of the best-threshold scores alone: a useful model may lie below it where it cuts at 0."""
         return {name: value for name, value in super().chance(examples, language).items() if name.startswith("best_")}
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         answers, nothing = [text for text, _ in predictions], [by for _, by in predictions]
-        rows = {"references": [a["text"] for a in examples["answers"]], "language": language, "squad_v2": True}
+        rows: dict[str, Any] = {"references": [a["text"] for a in examples["answers"]]}
+        rows |= {"language": language, "squad_v2": True}
         cut = compute("qa", predictions=self._cut_at_0(predictions), **rows)
         free = compute("qa", predictions=answers, **rows, no_answer_probabilities=nothing)
         return cut | {name: free[name] for name in ("best_exact_match", "best_f1")}
 
     @staticmethod
-    def _cut_at_0(predictions):
+    def _cut_at_0(predictions: list[tuple[str, float]]) -> list[str]:
         return ["" if by > 0 else text for text, by in predictions]
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list, examples: Dataset) -> list[str]:
         return super().lines(self._cut_at_0(predictions), examples)
 
 
@@ -424,11 +442,11 @@ def _name_in(example_id: str) -> str:
     return example_id.partition("-")[0]
 
 
-def _tydiqa_languages(data):
+def _tydiqa_languages(data: Dataset) -> Iterable[str]:
     return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"]), "id")
 
 
-def _tydiqa_rows(data, language):
+def _tydiqa_rows(data: Dataset, language: str) -> Dataset:
     _tydiqa_languages(data)
     wanted = codes.tydiqa_name(language)
     return data.filter(lambda i: _name_in(i) == wanted, input_columns="id", desc=f"tydiqa {language}")
@@ -482,6 +500,6 @@ class MLQA(Span):
     sources = (Source("google/xtreme", "MLQA.{language}.{language}", {"test": "test"}, XTREME_REVISION),)
     defaults = XQuAD.defaults
 
-    def normalization_of(self, language):
+    def normalization_of(self, language: str) -> str:
         """MLQA's own rules for its seven languages; the language-aware ones for any other (an invented one)."""
         return "mlqa" if language in codes.XTREME["mlqa"] else "language"

@@ -72,7 +72,7 @@ def read_gold(path: Path) -> dict[str, list[str]]:
                 f"{path}: question {row}: id {reprlib.repr(key)} and answers {reprlib.repr(answers)} must be text."
             )
         if key in gold:
-            raise UserError(f"{path}: question {row}: id {key!r} stands twice.")
+            raise UserError(f"{path}: question {row}: id {key!r} appears twice.")
         if not any(answers):
             raise UserError(
                 f"{path}: question {row}, id {key!r}, has an empty placeholder for its answer. XTREME strips the gold "

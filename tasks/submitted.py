@@ -11,11 +11,15 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.reading import open_file, parse_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
 
 Scorer = Callable[[], dict[str, float]]  # {metric: 0-100}
 
@@ -139,17 +143,17 @@ def compute(name: str, **inputs: Any) -> dict[str, float]:
 class OneClass(Task):
     """What the forms share whose prediction is the number of one class an example."""
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
         return logits.argmax(-1).tolist()
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return examples["label"][:]
 
     gold_values = gold
 
     def read_lines(self, path: Path) -> list[int]:
         """The number of each line's class."""
-        classes = self.lines(range(len(self.label_names)), None)
+        classes = self.lines(list(range(len(self.label_names))), None)
         return [class_number(line, classes, path, row) for row, line in enumerate(read_stripped(path), 1)]
 
     def compare(self, files: Submitted) -> Scorer:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.base import XTREME_REVISION, Source, Task, fingerprint, replace_columns
 from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.frame import Frame
 from tasks.submitted import class_number, compute, read_stripped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from datasets import Dataset
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
+    from tasks.rows import Loaded, Rows
+    from tasks.submitted import Scorer, Submitted
 
 UPOS = (
     "ADJ",
@@ -33,7 +46,7 @@ UPOS = (
 )  # the order of the Hub's integers
 
 
-def words_need_space(tokenizer) -> bool:
+def words_need_space(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether words given one by one need a space before all but the first, to become the tokens they are in running
     text.
 
@@ -67,7 +80,7 @@ class Tagging(Task):
     metric = "f1"
     columns = ("tokens", "pos_tags")  # words, tags
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         from datasets import List, Value
 
         words, tags = self.columns
@@ -91,14 +104,21 @@ class Tagging(Task):
             .add_column("tags", numbers, feature=List(Value("int64")))
         )
 
-    def shuffle_labels(self, examples, rng):
+    def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
         """All tags of all sentences in random order."""
         tags = examples["tags"][:]
         flat = iter(rng.permutation([tag for row in tags for tag in row]).tolist())
-        return put(examples, tags=[[next(flat) for _ in row] for row in tags])
+        return replace_columns(examples, tags=[[next(flat) for _ in row] for row in tags])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
-        features = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
+        features: dict[str, list] = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
         if train:
             features["labels"] = []
         sentences = [[f" {word}" if i else word for i, word in enumerate(words)] for words in batch["tokens"]]
@@ -124,12 +144,12 @@ class Tagging(Task):
         return features
 
     @staticmethod
-    def _by_word(encoding, words, tokenizer):
+    def _by_word(encoding: Encoding, words: list[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
         """The tokens of each word. One of which nothing is left (control characters) is unknown, as XTREME has it
         (protocol 3.3)."""
-        tokens = [[] for _ in words]
+        tokens: list[list[int]] = [[] for _ in words]
         for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            tokens[word].append(token)
+            tokens[word].append(token)  # type: ignore[index]  # None only of special tokens, left out above
         if all(tokens):
             return tokens
         # byte-level: none is unknown
@@ -140,7 +160,7 @@ class Tagging(Task):
         return [some or [unknown] for some in tokens]
 
     @staticmethod
-    def _pieces(words, room):
+    def _pieces(words: list[list[int]], room: int) -> Iterator[tuple[int, list[list[int]]]]:
         """Yields (index of its first word, its words): one piece for most sentences, several for one that is too
         long."""
         start = used = 0
@@ -152,12 +172,12 @@ class Tagging(Task):
             used += len(word)
         yield start, words[start:]
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorForTokenClassification
 
         return DataCollatorForTokenClassification(tokenizer)
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
         tags = [[None] * len(words) for words in examples["tokens"]]
         best = logits.argmax(-1)
         for row, example, words in zip(best, features["example"], features["words"], strict=True):
@@ -172,27 +192,27 @@ class Tagging(Task):
                 )
         return tags
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return [[self.labels[i] for i in tags] for tags in examples["tags"]]
 
-    def gold_values(self, examples):
+    def gold_values(self, examples: Dataset) -> list:
         return [self.labels[i] for tags in examples["tags"] for i in tags]
 
-    def constant(self, examples):
+    def constant(self, examples: Dataset) -> list:
         flat = [tag for tags in self.gold(examples) for tag in tags]
         common = max(self.labels, key=flat.count)
         return [[common] * len(words) for words in examples["tokens"]]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("tagging", predictions=predictions, references=self.gold(examples))
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[list[str]], examples: Dataset) -> list[str]:
         """The submission's lines: one tag a word, a blank line between sentences."""
         return [line for tags in predictions for line in (*tags, "")]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[tuple[int, list[str]]]:
         """The sentences, each with the number of its first line."""
         classes = (*self.labels, *self.other_tags)
         sentences, tags, start = [], [], 1
@@ -204,7 +224,7 @@ class Tagging(Task):
                 tags, start = [], row + 1
         return [*sentences, (start, tags)] if tags else sentences
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         files.check_number(found, gold, "sentences")
         for row, ((line, tags), (_, answers)) in enumerate(zip(found, gold, strict=True), 1):
@@ -271,7 +291,7 @@ class UDPOS(Tagging):
     defaults = TARGET
     other_tags = ("_",)  # XTREME's own files tag a fused form ("du") that stands for two words so
 
-    def official_scores(self, predictions, references):
+    def official_scores(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
         """Beside the form's, the F1 of the seqeval of 2020: the UDPOS figures in the benchmark's own evaluate_test.py
         are of that."""
         from tasks.metrics.tagging import f1_of_seqeval_0_0_12
@@ -280,7 +300,7 @@ class UDPOS(Tagging):
             "whole_tag_f1": f1_of_seqeval_0_0_12(predictions, references)
         }
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read(split, language, rows)
         for read in loaded.reads:
             if "revision" in read.record and (mixed := OLD_VARIETIES.get(read.record["config"])):
@@ -311,7 +331,7 @@ class PANX(Tagging):
     )
     defaults = TARGET
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         """Strip the `xx:` before every token of XTREME's own files. The Hub's copies have none."""
         data = super().examples(data, language, where)
         prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,6 +11,12 @@ import pyarrow.compute as pc
 from tasks.base import Source, Task
 from tasks.checks import check_text
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.rows import Loaded, Rows
 
 
 class Wikipedia(Task):
@@ -43,12 +50,12 @@ class Wikipedia(Task):
         "train_sampling_strategy": "random",
     }
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         if not rows.local:
             raise UserError("name the languages of the text: --text_languages en de sw ...")
         return super().languages(rows)
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read("train", language, rows)
         data = loaded.examples
         # an article of blanks alone has nothing to predict, and as the one that is held out it would measure nothing
@@ -66,9 +73,16 @@ class Wikipedia(Task):
         kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))
         return replace(loaded, examples=data.select(kept))
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)
         return data.select_columns(["text"])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         return {**tokenizer(batch["text"], truncation=True, max_length=max_length), "example": indices}

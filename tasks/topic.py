@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tasks import languages as codes
 from tasks.base import Source
 from tasks.sentence_pair import SentencePair
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tasks.rows import Loaded, Rows
 
 
 class Sentence(SentencePair):
@@ -55,11 +61,11 @@ class SIB200(Sentence):
         "max_seq_length": 164,
     }
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read(split, language, rows)
         loaded.note("in the order of a hash of index_id: the published test file is sorted by topic")
-        keys = [hashlib.sha256(number.encode()).digest() for number in self.ids(loaded.examples)]
+        keys = [hashlib.sha256(number.encode()).digest() for number in self.ids(loaded.examples) or ()]
         return replace(loaded, examples=loaded.examples.select(sorted(range(len(keys)), key=keys.__getitem__)))
 
-    def to_rows(self, examples):
+    def to_rows(self, examples: Dataset) -> Dataset:
         return super().to_rows(examples).rename_column("id", "index_id")

@@ -523,7 +523,7 @@ BAD_ROWS = [
     ),
     ("bucc", "bucc2018__qab-en/gold/validation", lambda rows: rows.clear(), "it is empty"),
     ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
-    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[1]["qas"][0]), "stands twice"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"].append(rows[1]["qas"][0]), "appears twice"),
     ("lareqa", "lareqa__xquad-r/qab/test", every(qas=[]), "no question has its answer"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1].update(context=" "), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][0].__setitem__(0, -4), "row 2"),

@@ -171,7 +171,7 @@ def test_bucc_pools(folder, tmp_path):
     message = failing(tmp_path, "bucc", "test", "de")
     assert "gold/test.jsonl" in message and "'target-9' names no sentence" in message
     folder("bucc2018__de-en/target/test", [{"id": "target-0", "text": "a"}, {"id": "target-0", "text": "b"}])
-    assert "'target-0' stands twice" in failing(tmp_path, "bucc", "test", "de")
+    assert "'target-0' appears twice" in failing(tmp_path, "bucc", "test", "de")
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------

@@ -247,7 +247,7 @@ BROKEN = [
         '[{"paragraphs": [{"qas": [{"id": "q1", "answers": {"text": "abc"}}]}]}]',
         "labels.*answers.text is no list",
     ),
-    ("xquad", "predictions", '{"q1": "a", "q1": "b"}', "'q1' stands twice"),
+    ("xquad", "predictions", '{"q1": "a", "q1": "b"}', "'q1' appears twice"),
     ("xquad", "predictions", '{"other": "river"}', "none of the 2 ids"),
     ("mlqa", "labels", squad({"q1": ["x"], "q2": [""]}), "labels.*question 2, id 'q2', has an empty"),
     ("mlqa", "labels", squad({"q1": []}), "labels.*question 1, id 'q1', has an empty placeholder"),

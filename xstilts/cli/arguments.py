@@ -315,7 +315,7 @@ class MeasurementArguments(RunArguments):
     )
 
 
-def told(*arguments: Any) -> dict[str, Any]:
+def non_defaults(*arguments: Any) -> dict[str, Any]:
     """What the given dataclasses hold other than their defaults, by field name."""
     return {
         f.name: value
@@ -335,7 +335,7 @@ def refuse_unused(why: str, one: Any, only: Sequence[str] | None = None, but: Se
     Raises:
         UserError: naming the first of them.
     """
-    for name in told(one):
+    for name in non_defaults(one):
         if name not in but and (only is None or name in only):
             raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 
-from xstilts.cli.arguments import ArmArguments, refuse_unused, told
+from xstilts.cli.arguments import ArmArguments, non_defaults, refuse_unused
 from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
@@ -81,7 +81,7 @@ def of_model(model_args, peft=None) -> list[str]:
     """Notes on the checkpoint's arguments: a folder has no revisions, and an adapter leaves the embeddings alone
     anyway."""
     notes = []
-    if "model_revision" in told(model_args) and os.path.isdir(model_args.model_name_or_path or ""):
+    if "model_revision" in non_defaults(model_args) and os.path.isdir(model_args.model_name_or_path or ""):
         notes += note(["model_revision"], "--model_name_or_path is a folder, which is taken as it is")
     if model_args.freeze_embeddings and peft and peft.peft:
         notes += note(["freeze_embeddings"], "--peft trains no weights of the encoder")
@@ -90,7 +90,7 @@ def of_model(model_args, peft=None) -> list[str]:
 
 def of_rows(data_args) -> list[str]:
     """Notes on --benchmark beside a folder of rows."""
-    asked = "benchmark" in told(data_args) and data_args.data_root != "hub"
+    asked = "benchmark" in non_defaults(data_args) and data_args.data_root != "hub"
     return (
         note(["benchmark"], "it names languages of the Hub; of a folder the languages are those that are there")
         if asked
@@ -142,7 +142,7 @@ def of_translations(family, rows) -> list[str]:
 
 def of_measurement(task, how, data_args) -> list[str]:
     """Notes on arguments of run_retrieval.py that the measurement of `task` does not look at."""
-    given = told(how)
+    given = non_defaults(how)
     unused = {name for name in given if name not in task.search_options}
     notes = note(
         [name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
@@ -159,4 +159,4 @@ def of_measurement(task, how, data_args) -> list[str]:
 
 
 def _given(one, *names: str) -> list[str]:
-    return [name for name in names if name in told(one)]
+    return [name for name in names if name in non_defaults(one)]

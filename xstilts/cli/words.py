@@ -157,7 +157,7 @@ def check_rest(rest: list[str], plain: dict[str, Any], training: bool) -> None:
     if not rest:
         return
     if not training:
-        raise stray(rest[0], plain)
+        raise unexpected_argument(rest[0], plain)
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.error = fail
     for name, kind in training_fields().items():
@@ -170,7 +170,7 @@ def check_rest(rest: list[str], plain: dict[str, Any], training: bool) -> None:
             if not value.startswith("{"):
                 refuse_secrets([f"--{name}={user_files.read_json(value, f'--{name}')}"])
     if strays:
-        raise stray(strays[0], [*plain, *training_fields()])
+        raise unexpected_argument(strays[0], [*plain, *training_fields()])
 
 
 def check_training_numbers(values: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ def shown(value) -> str:
     )
 
 
-def stray(word: str, names) -> UserError:
+def unexpected_argument(word: str, names) -> UserError:
     """The error for a word that no argument takes."""
     if word.startswith("-"):
         return unknown(word, names)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from tasks import languages as codes
 from tasks.checks import check_text
 from tasks.rows import Rows, sha256
-from xstilts.cli.arguments import told
+from xstilts.cli.arguments import non_defaults
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def check(how, lexicon: str | None) -> None:
         raise UserError(
             "--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet."
         )
-    for name in told(how):
+    for name in non_defaults(how):
         if (
             name in ("switch_languages", "switch_probability", "switch_side", "switch_treebank", "skip_identities")
             and not how.code_switch

@@ -30,7 +30,7 @@ from xstilts.checkpoint.encoder import Cut, depth, hidden_state
 from xstilts.checkpoint.encoder import load_encoder as load_checked
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.cli import unused
-from xstilts.cli.arguments import told
+from xstilts.cli.arguments import non_defaults
 from xstilts.errors import UserError
 from xstilts.run import inputs, results
 from xstilts.run.lifecycle import Run
@@ -381,7 +381,7 @@ def train(
         pooling=pooling,
         **vars(how),
         **vars(data_args),
-        **told(family) | {"train_languages": languages},
+        **non_defaults(family) | {"train_languages": languages},
         seen_languages=[code for code in (lexicons or drawn) if code != "en"],
         lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in read},
     )
