@@ -19,9 +19,9 @@ from xstilts.cli.arguments import (
     RunArguments,
     TextArguments,
     non_defaults,
-    parse,
     refuse_unused,
 )
+from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
 

@@ -21,9 +21,9 @@ from xstilts.cli.arguments import (
     MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    parse,
     refuse_unused,
 )
+from xstilts.cli.parsing import parse
 from xstilts.cli.words import unexpected_argument
 from xstilts.run.endings import command
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from xstilts.cli import arguments
-from xstilts.cli.arguments import DataArguments, RunArguments, parse
+from xstilts.cli.arguments import DataArguments, RunArguments
+from xstilts.cli.parsing import parse
 from xstilts.errors import UserError
 
 ROOT = Path(arguments.__file__).parents[2]

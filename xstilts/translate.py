@@ -26,7 +26,8 @@ from pathlib import Path
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
 from xstilts.cli import logs
-from xstilts.cli.arguments import parse, refuse_unused
+from xstilts.cli.arguments import refuse_unused
+from xstilts.cli.parsing import parse
 from xstilts.errors import UserError, first_line
 from xstilts.run.endings import command
 

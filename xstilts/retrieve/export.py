@@ -67,7 +67,8 @@ def export_sentence_transformers(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    from xstilts.checkpoint.encoder import hidden_state, pooling_layer, quiet
+    from xstilts.checkpoint.encoder import pooling_layer, quiet
+    from xstilts.checkpoint.layers import hidden_state
 
     out = check_new_folder(out_dir)
     encoder = Encoder.load(

@@ -26,8 +26,8 @@ from transformers import ProgressCallback
 from tasks.pairs import get_pairs
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.config import check_attention, check_checkpoint
-from xstilts.checkpoint.encoder import Cut, depth, hidden_state
 from xstilts.checkpoint.encoder import load_encoder as load_checked
+from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.cli import unused
 from xstilts.cli.arguments import non_defaults
@@ -206,7 +206,7 @@ def load_encoder(name: str, revision: str = "main", attention: str | None = None
     return encoder
 
 
-class UpperLayers(Cut):
+class UpperLayers(TruncatedEncoder):
     """The layers of an encoder above the one whose vectors are trained: away while training, back in what is saved.
 
     Args:

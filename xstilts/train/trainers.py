@@ -14,7 +14,7 @@ import torch
 from transformers import DataCollatorForLanguageModeling, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from xstilts.checkpoint.encoder import layer_classes
+from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
