@@ -6,10 +6,11 @@ import reprlib
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, fingerprint, replace_columns
+from tasks.base import fingerprint, replace_columns
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.source import Source
 from tasks.submitted import OneClass, parse, read_stripped
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
-from tasks.base import Source, Task, fingerprint
+from tasks.base import Task, fingerprint
 from tasks.checks import check_ids, check_text, map_rows
 from tasks.errors import UserError
 from tasks.rows import Loaded
+from tasks.source import Source
 
 if TYPE_CHECKING:
     from datasets import Dataset

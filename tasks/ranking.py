@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, Task
+from tasks.base import Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError
 from tasks.rows import Loaded, Read
 from tasks.sentences import with_paragraph
+from tasks.source import Source
 from tasks.submitted import compute, read_entries
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task
+from tasks.base import Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
 from tasks.rows import Loaded
+from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import compute, read_matches
 
 if TYPE_CHECKING:

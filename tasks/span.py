@@ -19,10 +19,11 @@ import numpy as np
 
 from tasks import languages as codes
 from tasks import offsets, squad_json
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, replace_columns
+from tasks.base import Task, fingerprint, replace_columns
 from tasks.checks import at_row, check_ids, check_text, languages_in
 from tasks.errors import RowError, UserError
 from tasks.frame import Frame
+from tasks.source import XTREME_REVISION, Source
 from tasks.squad_json import texts_and_starts
 from tasks.submitted import compute, read_entries
 

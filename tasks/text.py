@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
-from tasks.base import Source, Task
+from tasks.base import Task
 from tasks.checks import check_text
 from tasks.errors import UserError
+from tasks.source import Source
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
-from tasks.base import Source
 from tasks.sentence_pair import SentencePair
+from tasks.source import Source
 
 if TYPE_CHECKING:
     from datasets import Dataset

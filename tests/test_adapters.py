@@ -9,10 +9,10 @@ import pytest
 from datasets import Dataset
 
 from tasks import TARGETS, TASKS, get_task
-from tasks.base import Source
 from tasks.errors import UserError
 from tasks.languages import BENCHMARKS
 from tasks.rows import Rows
+from tasks.source import Source
 
 
 @pytest.fixture
@@ -479,7 +479,7 @@ def test_social_iqa_counts_from_one(load):
     examples, _ = load("siqa", "train", "en", {"lighteval__siqa/default/train": [siqa("1"), siqa("3")]})
     assert examples["label"][:] == [0, 2]
     assert examples[0]["prompt"] == "Tom fell. Why?" and examples[0]["choices"] == ["a", "b", "c"]
-    with pytest.raises(UserError, match="row 1, column 'label': '0' is no label; expected one of 1, 2, 3"):
+    with pytest.raises(UserError, match="row 1, column 'label': '0' is not a label; expected one of 1, 2, 3"):
         load("siqa", "train", "en", {"lighteval__siqa/default/train": [siqa("0")]})
 
 
@@ -884,7 +884,7 @@ def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
     [
         (
             topic(1, "weather"),
-            "row 2, column 'category': 'weather' is no label; expected one of science/technology, travel",
+            "row 2, column 'category': 'weather' is not a label; expected one of science/technology, travel",
         ),
         (topic(1, None), "row 2, column 'category'"),
         (topic(1, text=None), "row 2, column 'text': empty (null)"),
@@ -948,7 +948,7 @@ def test_belebele_is_trained_on_cosmosqa_unless_rows_of_its_own_are_named(load, 
     examples, (record,) = load("belebele", "train", "en", {}, splits=["belebele.train=collected"])
     assert examples["prompt"][:] == ["Ada lives in Rome. Where?"] and examples["label"][:] == [2]
     assert (record["id"], record["split"]) == ("facebook/belebele", "collected")
-    with pytest.raises(UserError, match="column 'correct_answer_num': '5' is no label; expected one of 1, 2, 3, 4"):
+    with pytest.raises(UserError, match="column 'correct_answer_num': '5' is not a label; expected one of 1, 2, 3, 4"):
         load("belebele", "test", "en", {"facebook__belebele/eng_Latn/test": [reading("5")]})
 
 

@@ -165,7 +165,7 @@ def log(notes: list[str], rows: Rows) -> None:
     """
     for text in notes:
         logger.info(text)
-    if others := [f"{task}.{split}" for task, split in rows.overrides if (task, split) not in rows.asked]:
+    if others := [f"{task}.{split}" for task, split in rows.overrides if (task, split) not in rows.requested]:
         logger.info("--splits: not read here: %s", ", ".join(others))
 
 
