@@ -81,14 +81,14 @@ class Rows:
     Args:
         root: ``"hub"``, or a folder laid out as ``<hub id with / as __>/<config>/<split>.{parquet,jsonl,jsonl.gz}``.
         splits: overrides such as ``"hellaswag.train=validation[:8000]"``: for that task and split, read that slice of
-            that source split instead (the Hub's own slicing syntax). Several expressions separated by commas name
-            alternatives: the first whose file exists is read; several joined by ``+`` are taken together.
-        translations: a second folder of the same layout, of translated rows (`python -m xstilts.translate` writes
-            one). What `root` lacks is looked for there; of the Hub, which is not asked what it has, anything that
-            stands there is read from there. The record says which model translated.
+            that source split instead (the Hub's slicing syntax). Expressions separated by commas are alternatives: the
+            first whose file exists is read. Expressions joined by ``+`` are concatenated.
+        translations: a second folder of the same layout, with translated rows (`python -m xstilts.translate` writes
+            one). Rows that a folder `root` lacks are read from it; it takes precedence over the Hub. The record names
+            the translation model.
 
     Raises:
-        UserError: a folder does not exist, or an override is not of that form.
+        UserError: a folder does not exist, or an override has another form.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class Rows:
                 else f"{folder} is absent."
             )
             + (
-                f" They are not in --translations {self.translations} either."
+                f" The rows are not in --translations {self.translations} either."
                 if self.local and self.translations
                 else ""
             )

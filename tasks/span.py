@@ -1,10 +1,9 @@
-"""Span extraction: the answer to a question is a stretch of the context. Long contexts become overlapping windows.
+"""Span extraction: the answer to a question is a span of the context. Long contexts become overlapping windows.
 
-DOC_STRIDE is the number of tokens that a window shares with the next one, as in Hugging Face's run_qa.py. XTREME and
-jiant take the same 128 as the step from window to window: at 384 tokens their windows share 188 to 251, and an answer
-may start only in the window that has most of the context around it. benchmarks/README.md says what the difference
-makes. How many tokens of a question and of an answer count, and how many best starts and ends, is as in XTREME and
-jiant.
+DOC_STRIDE is the number of tokens that two windows share, as in Hugging Face's run_qa.py. In XTREME and jiant the same
+128 is the step between windows: at 384 tokens their windows share 188 to 251 tokens, and an answer may start only in
+the window with the most context around it. benchmarks/README.md has the effect of this difference. The maximum lengths
+of question and answer, and the number of best starts and ends, are those of XTREME and jiant.
 """
 
 from __future__ import annotations
@@ -95,11 +94,10 @@ class Span(Task):
         return [f"{n} answer offsets mended: {reason}" for reason, n in reasons.most_common()]
 
     def _with_gold(self, answers: dict[str, list]) -> dict[str, list]:
-        """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below
-        0."""
+        """Return the answers. Raise RowError if there is none, as in a stripped test file, or one is invalid."""
         texts, starts = answers["text"], answers["answer_start"]
         if (not texts and not self.no_answer) or (starts == [0] and texts == [""]):
-            raise RowError(f"column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
+            raise RowError(f"column 'answers': no answer (a stripped test file?). {self.name} needs gold answers.")
         for text, start in zip(texts, starts, strict=True):
             if not text or start < 0:
                 raise RowError(
@@ -112,7 +110,7 @@ class Span(Task):
         return examples["id"][:]
 
     def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
-        """Each (first) answer moved to a random place of its context, as many characters long as it was."""
+        """Move each (first) answer to a random place in its context; its length in characters stays the same."""
         moved = []
         for context, answers in zip(examples["context"], examples["answers"], strict=True):
             if not answers["text"]:
@@ -137,8 +135,10 @@ class Span(Task):
         }
 
     def to_texts(self, examples: Dataset) -> Dataset:
-        """The context in three parts, so that its (first) answer can be found again; without an answer all is before
-        it."""
+        """The context in three parts, which keeps the place of its (first) answer, and the question.
+
+        Without an answer, the whole context is the part before it.
+        """
 
         def parts(row: dict) -> dict[str, str]:
             context, answers = row["context"], row["answers"]
@@ -170,7 +170,7 @@ class Span(Task):
     ) -> dict[str, list]:
         frame = Frame.of(tokenizer, 2)
         room = max_length - frame.size
-        # leading blanks of a question would count against its room
+        # leading spaces of a question would use up tokens
         questions = tokenizer([q.lstrip() for q in batch["question"]], add_special_tokens=False, verbose=False)[
             "input_ids"
         ]
@@ -178,10 +178,12 @@ class Span(Task):
         features: dict[str, list] = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
         features |= {key: [] for key in (("labels",) if train else ("first", "offsets"))}
         for n, index in enumerate(indices):
-            # so that a window has room for context
+            # leave tokens for context in every window
             question = questions[n][: min(MAX_QUERY, max_length // 3, room - 1)]
             ids, places, size = contexts["input_ids"][n], contexts["offset_mapping"][n], room - len(question)
-            first = len(frame.ids[0]) + len(question) + len(frame.ids[1])  # of the context's tokens, in every window
+            first = (
+                len(frame.ids[0]) + len(question) + len(frame.ids[1])
+            )  # index of the first context token, in every window
             for start in range(0, max(1, len(ids) - overlap(size)), size - overlap(size)):
                 tokens, types = frame.around(question, ids[start : start + size])
                 window = places[start : start + size]
@@ -200,14 +202,18 @@ class Span(Task):
 
     @staticmethod
     def _label(places: list[tuple[int, int]], first: int, answers: dict[str, list]) -> list[int]:
-        """[start, end] token of the first answer in this window, whose tokens begin at `first`; [0, 0] if it is not in
-        it."""
+        """The [start, end] tokens of the first answer in this window; [0, 0] if the answer is not in it.
+
+        Args:
+            places: the (start, end) characters of the window's tokens.
+            first: the index of the window's first context token in the input.
+            answers: the answers of the question.
+        """
         start_char = answers["answer_start"][0] if answers["text"] else -1
         end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
         if not places or start_char < places[0][0] or end_char > places[-1][1]:
             return [0, 0]
-        # the last token that begins at or before the answer, the first from there that ends at or after it; places
-        # ascend
+        # the last token that starts at or before the answer, and the first that ends at or after it; places ascend
         start = bisect_right(places, start_char, key=lambda pair: pair[0]) - 1
         return [first + start, first + bisect_left(places, end_char, start, key=lambda pair: pair[1])]
 
@@ -220,14 +226,17 @@ class Span(Task):
         return [text for text, _ in self.best(logits, features, examples)]
 
     def best(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list[tuple[str, float]]:
-        """For each example its best span of all windows, and how much better no answer would be.
+        """Return (answer, no-answer margin) for each example: the best span of all its windows.
+
+        As in HF's `utils_qa`: among the N_BEST starts and ends of each window, a valid span is in the context, has
+        start <= end and at most MAX_ANSWER tokens. The one with the highest sum of logits wins. Without a valid span
+        the answer is empty. The margin is the sum of the first token's logits, in the window where that is lowest,
+        minus the span's sum.
 
         Args:
-            logits: (start, end), each (features, tokens).
-
-        As HF's `utils_qa`: of each window the N_BEST starts and ends, those in the context, start <= end, at most
-        MAX_ANSWER tokens, the highest sum of logits; an example without a valid span gets the empty answer. No answer
-        is the first token, in the window where that is least likely: its sum minus the span's is the second value.
+            logits: (start, end), each of shape (features, tokens).
+            features: the features.
+            examples: the examples.
         """
         best = [(-np.inf, "")] * len(examples)
         null = np.full(len(examples), np.inf)
@@ -248,7 +257,7 @@ class Span(Task):
             if sums[s, e] > best[example][0]:
                 text = contexts[example][places[starts[s]][0] : places[ends[e]][1]]
                 best[example] = (float(sums[s, e]), text)
-        # without any span, no answer wins by as much as a number can say
+        # without a valid span, the margin is the largest float32
         return [
             (text, float(nothing - score) if text else float(np.finfo("float32").max))
             for (score, text), nothing in zip(best, null, strict=True)
@@ -267,24 +276,24 @@ class Span(Task):
         qa = {"predictions": predictions, "references": [a["text"] for a in examples["answers"]], "language": language}
         scores = compute("qa", **qa, normalization=self.normalization_of(language))
         if self.languages_in and self.normalization_of(language) == "squad":
-            # the benchmark's English rules for every language, and beside them rules that know the language
-            aware = compute("qa", **qa, normalization="language")
-            scores |= {f"{name}_language": value for name, value in aware.items()}
+            # the benchmark uses the English rules for every language; add the scores by rules for this language
+            by_language = compute("qa", **qa, normalization="language")
+            scores |= {f"{name}_language": value for name, value in by_language.items()}
         return scores
 
     def normalization_of(self, language: str) -> str:
-        """How answers are made comparable: a name the qa metric knows."""
+        """Return the normalization of answers, a name that the qa metric knows."""
         return self.normalization
 
     def predictions_file(self, language: str) -> str:
         return f"{self.name}/test-{language}.json"
 
     def lines(self, predictions: list, examples: Dataset) -> list[str]:
-        """The submission's content: one JSON object, question id -> answer."""
+        """The submission: one JSON object, question id -> answer."""
         return [json.dumps(dict(zip(examples["id"], predictions, strict=True)), ensure_ascii=False, indent=0)]
 
     def gold_lines(self, examples: Dataset) -> list[str]:
-        """SQuAD's JSON, with every answer."""
+        """The labels in SQuAD's JSON format, with every answer."""
         return [squad_json.written(self.name, examples)]
 
     def read_lines(self, path: Path) -> dict[str, str]:
@@ -296,7 +305,7 @@ class Span(Task):
         answered = [key for key in gold if key in found]
         rows = {"predictions": [found[key] for key in answered], "references": [gold[key] for key in answered]}
         rules = {"": self.normalization_of(files.language)}
-        if rules[""] == "squad":  # English, whatever the language: beside it ours
+        if rules[""] == "squad":  # the English rules for every language: add ours
             rules["language_"] = "language"
         elif rules[""] == "language":
             files.notes.append(
@@ -315,9 +324,9 @@ class Span(Task):
 
 
 def overlap(size: int) -> int:
-    """Tokens that two windows share, each with room for `size` tokens of the context.
+    """Return the number of tokens that two windows with `size` context tokens share.
 
-    Fewer than DOC_STRIDE only where a window would otherwise hardly move on: less than a quarter of it would be new.
+    It is less than DOC_STRIDE only if less than a quarter of each window would be new.
     """
     return min(DOC_STRIDE, size * 3 // 4)
 
@@ -361,8 +370,8 @@ class SQuAD(Span):
 class SQuADv2(Span):
     """SQuAD 2.0 (Rajpurkar et al. 2018): half of the questions of dev have no answer.
 
-    A prediction is (answer, how much better no answer would be); above 0 it means none. `exact_match` and `f1` cut
-    there, `best_exact_match` and `best_f1` at the best threshold, as the data set's own script.
+    A prediction is (answer, no-answer margin), see `best`; a margin above 0 means no answer. `exact_match` and `f1`
+    use this threshold, `best_exact_match` and `best_f1` the best one, as the data set's own script does.
     """
 
     name = "squad_v2"
@@ -383,7 +392,7 @@ class SQuADv2(Span):
         return self.best(logits, features, examples)
 
     def gold_values(self, examples: Dataset) -> list:
-        """All questions without an answer: a placeholder."""
+        """A file in which no question has an answer is a placeholder."""
         return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
 
     def gold(self, examples: Dataset) -> list:
@@ -393,22 +402,22 @@ class SQuADv2(Span):
         return [("", 1.0)] * len(examples)
 
     def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
-        """Of the best-threshold scores alone: a useful model may lie below it where it cuts at 0."""
+        """Only of the best-threshold scores: at threshold 0 a useful model may score less than chance."""
         return {name: value for name, value in super().chance(examples, language).items() if name.startswith("best_")}
 
     def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
-        answers, nothing = [text for text, _ in predictions], [by for _, by in predictions]
+        answers, margins = [text for text, _ in predictions], [margin for _, margin in predictions]
         rows: dict[str, Any] = {"references": [a["text"] for a in examples["answers"]]}
         rows |= {"language": language, "squad_v2": True}
         cut = compute("qa", predictions=self._cut_at_0(predictions), **rows)
-        free = compute("qa", predictions=answers, **rows, no_answer_probabilities=nothing)
+        free = compute("qa", predictions=answers, **rows, no_answer_probabilities=margins)
         return cut | {name: free[name] for name in ("best_exact_match", "best_f1")}
 
     @staticmethod
     def _cut_at_0(predictions: list[tuple[str, float]]) -> list[str]:
-        return ["" if by > 0 else text for text, by in predictions]
+        return ["" if margin > 0 else text for text, margin in predictions]
 
     def lines(self, predictions: list, examples: Dataset) -> list[str]:
         return super().lines(self._cut_at_0(predictions), examples)
@@ -421,7 +430,7 @@ class XQuAD(Span):
     dev_in_test = "XQuAD's questions are from SQuAD's dev"
     train_rows = 87599
     languages_in = "xquad"
-    other_languages = "parallel"  # where --splits make its rows train rows
+    other_languages = "parallel"  # if --splits uses its rows for training
     train_from = ("squad",)
     # google/xquad first: google/xtreme strips contexts without moving the offsets
     sources = (
@@ -454,7 +463,7 @@ def _tydiqa_rows(data: Dataset, language: str) -> Dataset:
 
 
 class TyDiQA(Span):
-    """TyDiQA-GoldP (Clark et al. 2020): nine languages in one split, told apart by the id; trained on English alone.
+    """TyDiQA-GoldP (Clark et al. 2020): nine languages in one split, identified by the id; trained on English only.
 
     English dev and English test are the same questions: XTREME has no others (protocol 3.3).
     """
@@ -502,5 +511,5 @@ class MLQA(Span):
     defaults = XQuAD.defaults
 
     def normalization_of(self, language: str) -> str:
-        """MLQA's own rules for its seven languages; the language-aware ones for any other (an invented one)."""
+        """MLQA's rules for its seven languages; rules by language for any other (an invented one)."""
         return "mlqa" if language in codes.XTREME["mlqa"] else "language"
