@@ -1,4 +1,4 @@
-"""Ranking: for each query the right ones among many candidates, best first. Rows, gold and score; no model here."""
+"""Ranking: find the right candidates of each query, best first. Rows, gold and scores; no model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from tasks.rows import Rows
     from tasks.submitted import Scorer, Submitted
 
-K = 20  # XTREME-R looks at the first twenty (protocol 4)
+K = 20  # XTREME-R scores the first twenty (protocol 4)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The queries of one language and the candidates of all. `gold` holds the ids of each query's right candidates.
+    """The queries of one language and the candidates of all languages. `gold` has each query's right ids.
 
-    The candidates are the same, in the same order, for every language of a task. `contexts` has the paragraph each
-    stands in (LAReQA) or the title of what it describes (Mewsli-X), `candidate_languages` what it is written in.
+    The candidates, and their order, are the same for every language of a task. `contexts` has a candidate's paragraph
+    (LAReQA) or title (Mewsli-X), `candidate_languages` its language.
     """
 
     query_ids: list[str]
@@ -47,7 +47,7 @@ class Pool:
         return len(self.queries)
 
     def select(self, rows: Iterable[int]) -> Pool:
-        """The same pool with these of the queries alone."""
+        """Return the pool with only these queries."""
         rows = list(rows)
         kept = {name: [getattr(self, name)[row] for row in rows] for name in ("query_ids", "queries", "gold")}
         return replace(self, **kept)
@@ -60,10 +60,10 @@ class Ranking(Task):
     ranks = True
     search_options: ClassVar[tuple[str, ...]] = ("center", "csls")
     official_metrics = (f"map@{K}",)
-    depth = K  # so many candidates of a query are searched and written
+    depth = K  # the number of candidates to search and write per query
 
     def texts(self, pool: Pool, kind: str) -> list[str]:
-        """What is embedded for each candidate; `kind` is LAReQA's choice."""
+        """Return the text to embed for each candidate. `kind` (--candidate_text) matters only for LAReQA."""
         return pool.candidates
 
     def gold(self, examples: Pool) -> list:
@@ -75,8 +75,7 @@ class Ranking(Task):
         return compute("mean_average_precision", predictions=predictions, references=examples.gold, k=K)
 
     def hits(self, predictions: list[list[str]], examples: Pool) -> list[float]:
-        """AP@20 of each query, 0-1; where one candidate is right that is the reciprocal rank. Their mean is the
-        metric."""
+        """Return AP@20 of each query, 0-1. With one right candidate it is the reciprocal rank."""
         from tasks.metrics.mean_average_precision import per_query
 
         return [per_query(ranked, gold, K)[0] for ranked, gold in zip(predictions, examples.gold, strict=True)]
@@ -85,10 +84,10 @@ class Ranking(Task):
         return examples.query_ids
 
     def chance(self, examples: Pool, language: str = "en") -> dict[str, float]:
-        """What a random order of the n candidates is expected to score, with m right ones a query.
+        """Expected score of a random order of n candidates, m of them right.
 
-        The r-th place is right with probability m / n, and each of the r - 1 before it, given that, with (m - 1) / (n
-        - 1).
+        Rank r is right with probability m / n. Given that, each of the r - 1 ranks above it is right with probability
+        (m - 1) / (n - 1).
         """
         n = len(examples.candidates)
 
@@ -103,15 +102,15 @@ class Ranking(Task):
         return f"{self.name}/test-{language}.json"
 
     def lines(self, predictions: list[list[str]], examples: Pool) -> list[str]:
-        """The submission's content: one JSON object, query id -> candidate ids."""
+        """The submission: one JSON object, query id -> candidate ids."""
         known = set(examples.candidate_ids)
-        if odd := next((i for ids in predictions for i in ids if i not in known), None):
-            raise UserError(f"{self.name}: {odd!r} is the id of no candidate.")
+        if unknown := next((i for ids in predictions for i in ids if i not in known), None):
+            raise UserError(f"{self.name}: {unknown!r} is not the id of a candidate.")
         return [json.dumps(dict(zip(examples.query_ids, predictions, strict=True)), ensure_ascii=False)]
 
     def read_lines(self, path: Path) -> dict[str, list[str]]:
         return read_entries(
-            path, lambda ids: isinstance(ids, list) and all(isinstance(one, str) for one in ids), "a list of ids"
+            path, lambda ids: isinstance(ids, list) and all(isinstance(i, str) for i in ids), "a list of ids"
         )
 
     def compare(self, files: Submitted) -> Scorer:
@@ -120,7 +119,7 @@ class Ranking(Task):
         for row, (key, ids) in enumerate(gold.items(), 1):
             if not ids or not all(ids):
                 raise UserError(f"{files.labels}: entry {row}, id {key!r}, has no gold id. Give the gold labels.")
-        ranked, right = [found.get(key, []) for key in gold], [[one.strip() for one in ids] for ids in gold.values()]
+        ranked, right = [found.get(key, []) for key in gold], [[i.strip() for i in ids] for ids in gold.values()]
         return lambda: {
             f"map@{K}": compute("mean_average_precision", predictions=ranked, references=right, k=K)[f"map@{K}"]
         }
@@ -136,15 +135,15 @@ Parsed = tuple[Read, dict[str, str], dict[str, list[str]], list[tuple[str, str, 
 class LAReQA(Ranking):
     """LAReQA's XQuAD-R (Roy et al. 2020): which sentences, of any language, answer the question? mAP@20.
 
-    Candidates are all sentences of all languages; a question's gold are the sentences that hold its answer, one or
-    more in each language. The Hub's copy lacks the sentence breaks, so the authors' files on GitHub are read. The
-    LAReQA paper does not cut at 20; XTREME-R does.
+    The candidates are all sentences of all languages. A question's gold are the sentences with its answer, one or more
+    per language. The Hub's copy lacks the sentence breaks, so the authors' files on GitHub are read. The cut at 20 is
+    XTREME-R's, not the LAReQA paper's.
     """
 
     name = "lareqa"
     metric = f"map@{K}"
     languages_in = "lareqa"
-    parallel = True  # and a question has right candidates in every language
+    parallel = True  # a question has right candidates in every language
     search_options = (*Ranking.search_options, "candidate_text")
     sources = (
         Source(
@@ -163,7 +162,7 @@ class LAReQA(Ranking):
         return query_id.removesuffix(f"_{language}")
 
     def read(self, split: str, language: str, rows: Rows) -> Loaded:
-        """The questions of one language (their ids end in it) and every language's sentences."""
+        """Return the questions of one language, whose ids end in its code, and the sentences of every language."""
         parsed = {code: self._parsed(split, code, rows) for code in dict.fromkeys([*self.languages(rows), language])}
         right: dict[str, list[str]] = {}
         for _, _, gold, _ in parsed.values():
@@ -180,7 +179,7 @@ class LAReQA(Ranking):
         return Loaded(pool, tuple(read for read, *_ in parsed.values()))
 
     def texts(self, pool: Pool, kind: str) -> list[str]:
-        """The sentence, or `with_paragraph` of it."""
+        """Return the sentences; with their paragraphs if `kind` is not "sentence"."""
         if kind == "sentence":
             return pool.candidates
         return [with_paragraph(text, context) for text, context in zip(pool.candidates, pool.contexts, strict=True)]
@@ -190,13 +189,13 @@ class LAReQA(Ranking):
         """Return the questions and candidates of one language."""
         source, config, expression = self.locate(split, language, rows)
         url = source.files["test"].format(revision=source.revision, language=language)
-        # GitHub's files nest paragraphs in articles, a folder's rows are paragraphs
+        # in GitHub's files paragraphs are nested in articles; in a folder a row is a paragraph
         columns = self.columns if rows.local else ("paragraphs",)
         try:
             read = rows.read(source.id, config, expression, source.revision, columns, url)
         except MissingColumn as error:
             raise UserError(
-                f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks; take "
+                f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks. Use "
                 "github.com/google-research-datasets/lareqa.)"
             ) from error
         with self.reading(read.where):
@@ -223,19 +222,19 @@ class LAReQA(Ranking):
                         (text for text, (start, end) in zip(texts, places, strict=True) if start <= at < end), None
                     )
                     if answer is None:
-                        unplaced += 1  # a sentence break in the wrong place; XTREME-R leaves such questions out too
+                        unplaced += 1  # a wrong sentence break; XTREME-R also leaves such questions out
                         continue
                     questions[name] = question["question"]
                     gold[name] = [i for i, text in zip(ids, texts, strict=True) if text == answer]
         if not questions:
-            raise UserError(f"{read.where}: no question has its answer in one of the sentences.")
+            raise UserError(f"{read.where}: no answer of a question starts in a sentence.")
         if unplaced:
             read.note(f"{unplaced} questions left out: their answer begins in no sentence")
         return questions, gold, sentences
 
 
 def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
-    """(start, end) of each sentence of a paragraph. Raise if one is outside the text or overlaps the one before."""
+    """The (start, end) of each sentence of a paragraph. Raise RowError if one is out of range or overlaps another."""
     if not isinstance(context, str):
         raise RowError(f"column 'context': {describe(context)}, expected text.")
     what = "column 'sentence_breaks': a place"
@@ -244,7 +243,7 @@ def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
     for start, end in places:
         if not before <= start < end <= len(context):
             raise RowError(
-                f"column 'sentence_breaks': no sentence from {start} to {end}; expected places in order, from "
+                f"column 'sentence_breaks': a sentence from {start} to {end}; expected ascending places from "
                 f"{before} to {len(context)}."
             )
         before = end
@@ -252,8 +251,11 @@ def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
 
 
 def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[str, int]:
-    """(id, start of the first answer) of a question. Raise if the id is in `known`, or the answer is not at its
-    place."""
+    """The (id, start of the first answer) of a question.
+
+    Raises:
+        RowError: the id is in `known`, there is no answer, or the answer is not at its start.
+    """
     name, answers = question["id"], question["answers"]
     if not isinstance(name, str) or not isinstance(question["question"], str):
         raise RowError(
@@ -262,11 +264,11 @@ def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[
     if name in known:
         raise RowError(f"column 'qas': the question id {name!r} appears twice.")
     if not answers or not answers[0]["text"]:
-        raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?); this split cannot be scored.")
+        raise RowError(f"column 'qas': {name!r} has no answer (a stripped test file?). This split cannot be scored.")
     text, at = answers[0]["text"], whole_number(answers[0]["answer_start"], f"column 'qas': answer_start of {name!r}")
     if at < 0 or context[at : at + len(text)] != text:
         raise RowError(
-            f"column 'qas': the answer of {name!r}, {text[:60]!r}, does not stand at character {at} of the context."
+            f"column 'qas': the answer of {name!r}, {text[:60]!r}, is not at character {at} of the context."
         )
     return name, at
 
@@ -274,8 +276,8 @@ def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[
 class MewsliX(Ranking):
     """Mewsli-X (Ruder et al. 2021): which entity, described in any of fifty languages, is the mention in the text?
 
-    One entity is right, so that XTREME-R's "mAP@20" is the mean reciprocal rank within the first 20: it is called by
-    that name here. Contexts hold one mention or more; the query is the mention, then its sentence with it in braces.
+    One entity is right, so XTREME-R's "mAP@20" is the mean reciprocal rank within the first 20, and is called mrr@20
+    here. A context has one or more mentions. The query is the mention, then its sentence with the mention in braces.
     """
 
     name = "mewslix"
@@ -299,11 +301,11 @@ class MewsliX(Ranking):
                             raise RowError(f"column 'mentions': example_id is {describe(name)}, expected text.")
                         if entity not in known:
                             what = (
-                                f"the entity {entity!r}, which is no candidate"
+                                f"the entity {entity!r}, which is not a candidate"
                                 if entity
                                 else "no entity_id (stripped gold)"
                             )
-                            raise RowError(f"column 'mentions': {name!r} has {what}; this split cannot be scored.")
+                            raise RowError(f"column 'mentions': {name!r} has {what}. This split cannot be scored.")
                         ids.append(name)
                         queries.append(_query(context, mention["mention_span"]))
                         gold.append([entity])
@@ -336,19 +338,19 @@ class MewsliX(Ranking):
 
 
 def _query(context: dict, span: dict) -> str:
-    """``mention: left { mention } right`` of the sentence the mention stands in, as XTREME-R's own preprocessing."""
+    """``mention: left { mention } right``, from the mention's sentence, as in XTREME-R's preprocessing."""
     text, start, end = (
         context["text"],
         whole_number(span["start"], "a mention's start"),
         whole_number(span["end"], "a mention's end"),
     )
     if start < 0 or not span["text"] or text[start:end] != span["text"]:
-        raise RowError(f"column 'mentions': {span['text']!r} does not stand at character {start} of the context.")
+        raise RowError(f"column 'mentions': {span['text']!r} is not at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
     first, last = next(
         ((s["start"], s["end"]) for s in sentences if s["start"] <= start and end <= s["end"]), (0, len(text))
     )
-    # braces mark the mention, so those of the text become parentheses
+    # braces mark the mention, so braces in the text become parentheses
     left, right = (re.sub(r"\{(.*?)\}", r"(\1)", part) for part in (text[first:start], text[end:last]))
     query = f"{span['text']}: {left} {{ {span['text']} }} {right}"
     return " ".join(query.split())

@@ -1,5 +1,4 @@
-"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``: one label, head on the first
-token."""
+"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``, by the first token."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ class SentencePair(OneClass):
     metric = "accuracy"
     columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis", "label")  # first text, second text, label
     optional: ClassVar[tuple[str, ...]] = ("id",)
-    drop_unlabelled: ClassVar[bool] = False  # SNLI's -1: annotators did not agree
+    drop_unlabelled: ClassVar[bool] = False  # SNLI has -1 where annotators did not agree
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         from datasets import Value
@@ -43,8 +42,8 @@ class SentencePair(OneClass):
         labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(
-                f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
-                "this split cannot be trained on or scored."
+                f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold). "
+                "This split cannot be used for training or scoring."
             )
         data = data.select_columns([*texts, label] + [c for c in ("id",) if c in data.column_names])
         data = data.rename_columns(dict(zip([*texts, label], [*self.texts, "label"], strict=True)))
@@ -57,7 +56,7 @@ class SentencePair(OneClass):
             return None
         if None in (ids := examples["id"][:]):
             raise UserError(
-                f"{self.name}: row {ids.index(None) + 1} has no id, and other languages' rows are found by it."
+                f"{self.name}: row {ids.index(None) + 1} has no id, which is needed to match rows across languages."
             )
         return [str(i) for i in ids]
 
@@ -82,7 +81,7 @@ class SentencePair(OneClass):
         max_length: int,
         train: bool,
     ) -> dict[str, list]:
-        # longest_first, as the benchmark: an over-long pair loses tokens from its longer side, never a whole side
+        # longest_first, as in the benchmark: truncation removes tokens from the longer text
         features = tokenizer(
             *(batch[column] for column in self.texts), truncation="longest_first", max_length=max_length
         )
@@ -102,11 +101,11 @@ class SentencePair(OneClass):
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
     def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
-        """The submission's lines: one label word an example."""
+        """The submission's lines: one label word per example."""
         return [self.labels[p] for p in predictions]
 
 
-# epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
+# epochs, batch size and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
 INTERMEDIATE = {
     "learning_rate": 1e-5,
     "num_train_epochs": 3,
@@ -168,8 +167,7 @@ class ANLI(SentencePair):
 class ANLIPlus(SentencePair):
     """ANLI, MNLI and SNLI as one task with one head: the paper's ANLI+.
 
-    jiant samples them in proportion to their sizes (protocol 2); taking all rows together and shuffling comes to the
-    same.
+    jiant samples them in proportion to their sizes (protocol 2). Shuffling all rows together does the same.
     """
 
     name = "anli_plus"
@@ -194,8 +192,8 @@ class RTE(SentencePair):
 class QQP(SentencePair):
     """Quora Question Pairs, GLUE's split (Wang et al. 2019): accuracy, and F1 of the duplicates.
 
-    Other splits of the same pairs go about (balanced, half of them duplicates, where GLUE has 37 %). GLUE numbers its
-    rows in `idx`; a copy without numbers is some other split and gets a note, because figures on it are not GLUE's.
+    Other splits of the same pairs exist (balanced: half are duplicates; GLUE has 37 %). GLUE numbers its rows in
+    `idx`. A copy without numbers is another split: results.json notes it, because its scores are not GLUE's.
     """
 
     name = "qqp"
@@ -221,7 +219,7 @@ def _xtreme_languages(data: Dataset) -> Iterable[str]:
 
 
 def _xtreme_rows(data: Dataset, language: str) -> Dataset:
-    """google/xtreme's XNLI: one config for fifteen languages, other names, labels as words."""
+    """google/xtreme's XNLI: one config for fifteen languages, other column names, labels as words."""
     _xtreme_languages(data)
     data = data.filter(lambda code: code == language, input_columns="language", desc=f"xnli {language}")
     data = data.select_columns(["sentence1", "sentence2", "gold_label"])
@@ -234,7 +232,7 @@ def _nested_languages(data: Dataset) -> Iterable[str]:
 
 
 def _nested_rows(data: Dataset, language: str) -> Dataset:
-    """facebook/xnli's all_languages: the premise keyed by language, the hypothesis as two parallel lists."""
+    """facebook/xnli's all_languages: the premise by language, the hypothesis as two parallel lists."""
 
     def one_language(row: dict) -> dict[str, str]:
         hypothesis = dict(zip(row["hypothesis"]["language"], row["hypothesis"]["translation"], strict=True))
@@ -248,15 +246,14 @@ def _nested_rows(data: Dataset, language: str) -> Dataset:
 class XNLI(SentencePair):
     """XNLI (Conneau et al. 2018): trained on its English train split, which is MultiNLI's.
 
-    Every language is a config of its own; two copies that hold all fifteen in one are read too, if a folder has only
-    them.
+    Every language is a config. Two copies with all fifteen languages in one config are read if a folder has no other.
     """
 
     name = "xnli"
     train_rows = 392702
     labels = NLI
     languages_in = "xnli"
-    other_languages = "parallel"  # XNLI-MT, and dev and test by translators; no ids, the same order everywhere
+    other_languages = "parallel"  # train by machine (XNLI-MT), dev and test by translators; no ids, same order
     sources = (
         Source(
             "facebook/xnli",
@@ -288,8 +285,8 @@ class XNLI(SentencePair):
 class PAWSX(SentencePair):
     """PAWS-X (Yang et al. 2019): trained on English PAWS. The other languages' train splits are machine translation.
 
-    Rows align across languages by their id. google/xtreme's copy has none (and text for labels), and lost some dev
-    rows of es and fr, and test rows of ko: there nothing aligns them.
+    Rows align across languages by their id. google/xtreme's copy has no ids and labels as text, and lacks some dev
+    rows of es and fr and test rows of ko, so its rows do not align.
     """
 
     name = "pawsx"
@@ -315,5 +312,5 @@ class PAWSX(SentencePair):
     defaults = TARGET
 
     def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
-        """The submission's lines: 0 or 1 an example."""
+        """The submission's lines: 0 or 1 per example."""
         return [str(p) for p in predictions]

@@ -625,7 +625,7 @@ def test_long_sentences_are_split_and_rejoined(load, tokenizer):
     )
     predictions = task.decode(logits, features, examples)
     assert predictions == task.gold(examples)
-    with pytest.raises(UserError, match="refusing to score a shortened prediction"):
+    with pytest.raises(UserError, match="sentence 1 has .* tags for .* words"):
         task.decode(logits[:-3], features.select(range(len(features) - 3)), examples)
 
 
@@ -720,7 +720,7 @@ def test_tatoeba_line_ends_go(load):
 
 def test_gold_pairs_alone_are_no_mining(tmp_path):
     (tmp_path / "google__xtreme" / "bucc18.de").mkdir(parents=True)
-    with pytest.raises(UserError, match="bucc18.de holds gold pairs alone: finding those is no mining"):
+    with pytest.raises(UserError, match="bucc18.de holds only the gold pairs"):
         get_task("bucc").languages(Rows(tmp_path))
 
 

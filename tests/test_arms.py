@@ -432,7 +432,7 @@ def test_of_the_hub_translations_are_read_from_their_folder(two, monkeypatch):
 def test_folders_that_are_not_there(tiny_world, tmp_path):
     with pytest.raises(UserError, match="--translations .* is not a folder"):
         Rows(tiny_world, translations=tmp_path / "none")
-    with pytest.raises(UserError, match="say where they are with --translations"):
+    with pytest.raises(UserError, match="give --translations FOLDER"):
         Rows(tiny_world).roundtrip()
 
 

@@ -519,7 +519,7 @@ BAD_ROWS = [
         "bucc",
         "bucc2018__qab-en/gold/test",
         lambda rows: rows[0].update(source_id="qab-9"),
-        "'qab-9' names no sentence of the source pool",
+        "'qab-9' is not an id of the source pool",
     ),
     ("bucc", "bucc2018__qab-en/gold/validation", lambda rows: rows.clear(), "it is empty"),
     ("bucc", "bucc2018__qab-en/target/test", every(text="the same"), "the test target pool has 1 different sentences"),
@@ -558,7 +558,7 @@ BAD_ROWS = [
     ("mewslix", "izhx__mewsli-x/qab/test", every(mentions=[]), "no row has a mention"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1]["mentions"][0].update(example_id=[]), "row 2"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(mentions=[None]), "row 2"),
-    ("mewslix", "izhx__mewsli-x/qab/test", from_the_end, "does not stand at character -"),
+    ("mewslix", "izhx__mewsli-x/qab/test", from_the_end, "is not at character -"),
 ]
 
 
