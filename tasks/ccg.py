@@ -160,8 +160,8 @@ def rows_of(data: Dataset, where: str) -> list[tuple[list[str], list[str]]]:
         for number, tag in enumerate(tags, 1):
             if not isinstance(tag, str) or tag in HIDDEN:
                 raise UserError(
-                    f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is not a category such as N or "
-                    "S\\NP. This split cannot be used."
+                    f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is not a category such as "
+                    "N or S\\NP. This split cannot be used."
                 )
         sentences.append((tokens, tags))
     return sentences

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Wikipedia(Task):
-    """Wikipedia's articles, one row a document. It has one split: the last 1 % of the rows (at most 1,000) are dev."""
+    """Wikipedia articles, one row per article. One split: the last 1 % of the rows (at most 1,000) are dev."""
 
     name = "wikipedia"
     form = "mlm"
@@ -38,7 +38,7 @@ class Wikipedia(Task):
             "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
         ),
     )
-    # masking rate and one line an example: jiant's mlm_simple (protocol 1.2)
+    # masking rate and one line per example: jiant's mlm_simple (protocol 1.2)
     defaults = {
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
@@ -46,8 +46,8 @@ class Wikipedia(Task):
         "max_seq_length": 256,
         "warmup_steps": 0.1,
         "weight_decay": 0.01,
-        # not by length as elsewhere: batches of one length are of few languages and word orders, and in the
-        # world the loss then stood on its first plateau for 2,000 steps instead of 400
+        # not by length: batches of one length have few languages and word orders. On the miniature world the loss then
+        # stayed on its first plateau for 2,000 steps instead of 400.
         "train_sampling_strategy": "random",
     }
 
@@ -59,7 +59,7 @@ class Wikipedia(Task):
     def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read("train", language, rows)
         data = loaded.examples
-        # an article of blanks alone has nothing to predict, and as the one that is held out it would measure nothing
+        # an article of only white space has nothing to predict; held out, it would have no score
         written = np.flatnonzero(
             pc.match_substring_regex(data.with_format("arrow")[:]["text"], r"\S").to_numpy(zero_copy_only=False)
         )
@@ -68,7 +68,7 @@ class Wikipedia(Task):
             data = data.select(written)
         if len(data) < 2:
             raise UserError(
-                f"{loaded.where}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out."
+                f"{loaded.where}: {len(data)} text that is not empty, expected at least 2: the last 1 % are held out."
             )
         held_out = min(1000, max(1, len(data) // 100))
         kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))

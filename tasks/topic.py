@@ -28,11 +28,11 @@ class Sentence(SentencePair):
 class SIB200(Sentence):
     """SIB-200 (Adelani et al. 2024): what a sentence is about, one of seven topics, in 205 languages.
 
-    The sentences are FLORES', translated by people; `index_id` is the same sentence in every language, with the same
-    topic. So train rows are there in every language, and an arm may have any number of them.
+    The sentences are from FLORES, human translations. An `index_id` is the same sentence, with the same topic, in
+    every language, so every language has train rows.
 
-    The published test file is sorted by topic, so that its first rows are all of one. Ours are in the order of a hash
-    of `index_id`, the same in every language: the first n are a fair share.
+    The published test file is sorted by topic, so its first rows have one topic. Here rows are in the order of a hash
+    of `index_id`, the same in every language: the first n rows are a fair sample.
     """
 
     name = "sib200"
@@ -52,8 +52,8 @@ class SIB200(Sentence):
             shape=lambda data, _: data.rename_columns({"index_id": "id"}),
         ),
     )
-    # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): 16 rows, 2
-    # steps accumulated
+    # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): batches of
+    # 16 rows, 2 accumulation steps
     defaults = {
         "learning_rate": 1e-5,
         "num_train_epochs": 20,

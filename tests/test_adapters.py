@@ -282,7 +282,7 @@ def test_an_empty_answer_names_its_row(load):
 
 
 def test_an_answer_that_is_not_there_is_refused(load):
-    with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' does not stand at character 0"):
+    with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' is not at character 0"):
         load(
             "squad",
             "train",
