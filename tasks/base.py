@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.checks import same_numbers
+from tasks.columns import join, replace_columns
 from tasks.errors import RowError, UserError, one_line
 from tasks.files import class_names
 from tasks.rows import Loaded, Rows
@@ -317,10 +318,7 @@ class Task:
     def decode(self, logits: Any, features: Dataset, examples: Dataset) -> list:
         """Return one prediction per example, in the examples' order.
 
-        Args:
-            logits: of the features: an array, or a tuple of arrays (start and end of a span).
-            features: the features.
-            examples: the examples.
+        The `logits` of the features are an array, or a tuple of arrays (start and end of a span).
         """
         raise NotImplementedError
 
@@ -389,26 +387,6 @@ class Task:
     def sides(self, examples: Examples) -> tuple[list[str], list[str]]:
         """Return (queries, candidates), for a form that compares vectors."""
         raise NotImplementedError
-
-
-def join(data: list[Dataset]) -> Dataset:
-    """Concatenate examples of one form. The first one's column types win: sources differ in integer widths."""
-    from datasets import concatenate_datasets
-
-    types = data[0].features
-    return (
-        concatenate_datasets([part if part.features == types else part.cast(types) for part in data])
-        if len(data) > 1
-        else data[0]
-    )
-
-
-def replace_columns(data: Dataset, **columns: list) -> Dataset:
-    """Return the rows with new values in these columns. The columns keep their types."""
-    from datasets import Dataset, Features, concatenate_datasets
-
-    new = Dataset.from_dict(columns, features=Features({name: data.features[name] for name in columns}))
-    return concatenate_datasets([data.remove_columns(list(columns)), new], axis=1)
 
 
 def fingerprint(task: Task, data: Dataset, *more: Any) -> str:

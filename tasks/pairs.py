@@ -139,7 +139,7 @@ class XquadDual(SquadDual):
     of = ""  # --splits xquad_dual.train=...
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
-        from tasks.span import SQuAD, XQuAD
+        from tasks.question_answering import SQuAD, XQuAD
 
         expression = rows.expression(self.name, split, "")
         if not expression:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
-from tasks.base import join
+from tasks.columns import join
 from xstilts.cli.arguments import ArmArguments
 from xstilts.errors import UserError
 from xstilts.run import inputs
