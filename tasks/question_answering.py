@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tasks import languages as codes
 from tasks.checks import languages_in
 from tasks.source import XTREME_REVISION, Source
-from tasks.span import Span
+from tasks.span import Span, StartEndLogits
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
 
 
@@ -72,7 +71,7 @@ class SQuADv2(Span):
     )
     defaults = SQuAD.defaults
 
-    def decode(self, logits: tuple[np.ndarray, np.ndarray], features: Dataset, examples: Dataset) -> list:
+    def decode(self, logits: StartEndLogits, features: Dataset, examples: Dataset) -> list:
         return self.best(logits, features, examples)
 
     def gold_values(self, examples: Dataset) -> list:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
 
+StartEndLogits = tuple[np.ndarray, np.ndarray]  # of start and end, each of shape (features, tokens)
 PARTS = ("first, before the answer", "first, the answer", "first, after it", "second")  # of `Span.to_texts`
 
 
@@ -220,12 +221,10 @@ class Span(Task):
 
         return DataCollatorWithPadding(tokenizer)
 
-    def decode(self, logits: tuple[np.ndarray, np.ndarray], features: Dataset, examples: Dataset) -> list:
+    def decode(self, logits: StartEndLogits, features: Dataset, examples: Dataset) -> list:
         return [text for text, _ in self.best(logits, features, examples)]
 
-    def best(
-        self, logits: tuple[np.ndarray, np.ndarray], features: Dataset, examples: Dataset
-    ) -> list[tuple[str, float]]:
+    def best(self, logits: StartEndLogits, features: Dataset, examples: Dataset) -> list[tuple[str, float]]:
         """Return (answer, no-answer margin) for each example: the best span of all its windows.
 
         As in HF's `utils_qa`: among the N_BEST starts and ends of each window, a valid span is in the context, has
