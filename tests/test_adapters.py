@@ -787,7 +787,7 @@ def test_mewslix_marks_the_mention_and_is_scored_by_reciprocal_rank(load):
     assert task.metric == "mrr@20" and scores == {"mrr@20": 75}
     for entity, message in (
         ("", "'m0' has no entity_id"),
-        ("Q99", "'m0' has the entity 'Q99', which is no candidate"),
+        ("Q99", "'m0' has the entity 'Q99', which is not a candidate"),
     ):
         wrong = [mention | {"entity_id": entity} for mention in mentions]
         with pytest.raises(UserError, match=f"row 1, column 'mentions': {message}"):
