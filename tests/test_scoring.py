@@ -245,7 +245,7 @@ BROKEN = [
         "xquad",
         "labels",
         '[{"paragraphs": [{"qas": [{"id": "q1", "answers": {"text": "abc"}}]}]}]',
-        "labels.*answers.text is no list",
+        "labels.*answers.text is not a list",
     ),
     ("xquad", "predictions", '{"q1": "a", "q1": "b"}', "'q1' appears twice"),
     ("xquad", "predictions", '{"other": "river"}', "none of the 2 ids"),
