@@ -108,7 +108,7 @@ def qa(
 
 
 def _tokenizer(normalization: str, language: str) -> Callable[[str], list[str]]:
-    """Returns the function from an answer to its normalised tokens."""
+    """Return the function from an answer to its normalised tokens."""
     if normalization not in NORMALIZATIONS:
         raise UserError(f"normalization {normalization!r} is unknown. Use one of: {', '.join(NORMALIZATIONS)}.")
     if normalization == "mlqa" and language not in _MLQA_ARTICLES:
@@ -154,7 +154,7 @@ def _f1(guess: list[str], gold: list[str], both_empty: float) -> float:
 def _best_threshold(
     scores: list[float], predictions: list[str], references: list[list[str]], probabilities: list[float]
 ) -> tuple[float, float]:
-    """Returns the best score (0-100) over all thresholds, and that threshold, as SQuAD 2.0's script defines them.
+    """Return the best score (0-100) over all thresholds, and that threshold, as SQuAD 2.0's script defines them.
 
     It starts from answering nothing (threshold 0) and answers one question after the other, the least probably
     unanswerable first; the first best counts.
