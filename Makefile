@@ -221,9 +221,10 @@ model: $(START) ##   only the model the arms start from
 test: | $(INSTALLED) ##    the tests (offline)
 	$(PY) -m pytest -n $(TEST_JOBS) tests
 
-check: | $(INSTALLED) ##   lint and format
+check: | $(INSTALLED) ##   lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 clean: ##   remove the matrix of this preset (rows, environment and files of your own stay)
 	@$(PYTHON) -I recipes/clean.py $(OUT)

@@ -17,10 +17,10 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
-    parse,
+    non_defaults,
     refuse_unused,
-    told,
 )
+from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
 
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
         model_args,
         **vars(mix),
         **vars(data_args),
-        **told(text_args, family, arm, peft),
+        **non_defaults(text_args, family, arm, peft),
         seen_languages=seen,
         lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in lexicon_records},
     )

@@ -18,10 +18,10 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
-    parse,
+    non_defaults,
     refuse_unused,
-    told,
 )
+from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
 
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
         **vars(mlm),
         **vars(text_args) | {"text_languages": languages},
         **vars(data_args),
-        **told(family, peft),
+        **non_defaults(family, peft),
     )
     with Run.open(run_args, settings, rows) as run:
         if run.finished:

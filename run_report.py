@@ -14,7 +14,7 @@ what these runs say: claims.md, claims.csv, a table of the page.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.cli.arguments import parse
+from xstilts.cli.parsing import parse
 from xstilts.errors import UserError
 from xstilts.run.endings import command
 

@@ -20,10 +20,10 @@ from xstilts.cli.arguments import (
     MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    parse,
     refuse_unused,
 )
-from xstilts.cli.words import stray
+from xstilts.cli.parsing import parse
+from xstilts.cli.words import unexpected_argument
 from xstilts.run.endings import command
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
         argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds
     )
     if rest and not dual.do_train:
-        raise stray(rest[0], rest.known)
+        raise unexpected_argument(rest[0], rest.known)
 
     from tasks import RETRIEVAL, get_task, list_tasks
     from xstilts.checkpoint.config import check_attention, check_checkpoint

@@ -10,7 +10,8 @@ python run_target.py --task xnli --model_name_or_path ... --output_dir /tmp/x --
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments
+from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
 

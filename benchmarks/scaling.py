@@ -179,7 +179,7 @@ def commands(variables: list[str]) -> list[list[str]]:
 
 def settings_of(words: list[str]) -> dict:
     """A command's arguments that matter here, by name; those of its recipes (--config) below those of the line."""
-    from xstilts.cli.arguments import add_layer, read_yaml
+    from xstilts.cli.parsing import add_layer, read_yaml
     from xstilts.cli.words import yaml_words
 
     parser = argparse.ArgumentParser()

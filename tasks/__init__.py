@@ -1,4 +1,4 @@
-"""The task adapters: the only code that knows what a row means. Knows nothing of training."""
+"""The task adapters: the only code that knows what a row means. Independent of training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from tasks.base import Task
 
-# name -> module:class; a task of one's own is one more line
+# name -> module:class; add a line for a new task
 TASKS = {
     # intermediate
     "mnli": "tasks.sentence_pair:MNLI",
@@ -20,8 +20,8 @@ TASKS = {
     "anli_plus": "tasks.sentence_pair:ANLIPlus",
     "qqp": "tasks.sentence_pair:QQP",
     "rte": "tasks.sentence_pair:RTE",
-    "squad": "tasks.span:SQuAD",
-    "squad_v2": "tasks.span:SQuADv2",
+    "squad": "tasks.question_answering:SQuAD",
+    "squad_v2": "tasks.question_answering:SQuADv2",
     "hellaswag": "tasks.multiple_choice:HellaSwag",
     "cosmosqa": "tasks.multiple_choice:CosmosQA",
     "csqa": "tasks.multiple_choice:CommonsenseQA",
@@ -33,9 +33,9 @@ TASKS = {
     "pawsx": "tasks.sentence_pair:PAWSX",
     "udpos": "tasks.tagging:UDPOS",
     "panx": "tasks.tagging:PANX",
-    "xquad": "tasks.span:XQuAD",
-    "mlqa": "tasks.span:MLQA",
-    "tydiqa": "tasks.span:TyDiQA",
+    "xquad": "tasks.question_answering:XQuAD",
+    "mlqa": "tasks.question_answering:MLQA",
+    "tydiqa": "tasks.question_answering:TyDiQA",
     "xcopa": "tasks.multiple_choice:XCOPA",
     "sib200": "tasks.topic:SIB200",
     "belebele": "tasks.multiple_choice:Belebele",
@@ -47,13 +47,13 @@ TASKS = {
     "lareqa": "tasks.ranking:LAReQA",
     "mewslix": "tasks.ranking:MewsliX",
 }
-# what `make matrix TARGETS=all` trains on: every target task of the two benchmarks with a head
+# `make matrix TARGETS=all`: every target task of the two benchmarks that has a head
 TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
-# what make takes in RETRIEVAL, and what it takes in ARMS alone: tasks without test rows
+# the tasks that make accepts in RETRIEVAL, and those it accepts only in ARMS: tasks without test rows
 RETRIEVAL = "tatoeba bucc ntrex flores lareqa mewslix"
 UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
-# What an arm can do with train rows (xstilts/cli/arms.py), here too because make asks before there is an environment.
-# Of tasks and pairs. Rows in other languages: the English ones, or a language's own
+# What an arm can do with the train rows of tasks and pairs (xstilts/cli/arms.py). The adapters say the same, but make
+# needs it before an environment exists. Train rows in other languages: translations, or a language's own.
 PARALLEL = "squad xnli pawsx xquad sib200 squad_dual lareqa_dual xquad_dual xnli_dual"
 NATIVE = "udpos panx tydiqa"
 ONE_TEXT = "ccg udpos panx sib200"
@@ -61,10 +61,10 @@ TAGGED = "ccg udpos panx"
 
 
 def get_task(name: str, benchmark: str = "xtreme") -> Task:
-    """The adapter called `name`.
+    """Return the adapter called `name`.
 
     Raises:
-        UserError: no such task; the nearest names are given.
+        UserError: no such task; gives the nearest names.
     """
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, 3)
@@ -75,9 +75,9 @@ def get_task(name: str, benchmark: str = "xtreme") -> Task:
 
 
 def list_tasks(data_root: str = "hub", splits: tuple[str, ...] | list[str] = (), benchmark: str = "xtreme") -> str:
-    """A table of the tasks: name, form, metric, English train rows, number of languages, source, the languages.
+    """Return a table of the tasks: name, form, metric, English train rows, source, languages.
 
-    For the Hub rows and languages are the published ones, for a folder what lies in it ("-": not there).
+    For the Hub, train rows and languages are the published ones; for a folder, what it holds ("-": none).
     """
     from tasks.rows import Rows
 

@@ -1,4 +1,4 @@
-"""The registry's names in one line, for make. Needs no package.
+"""Print the names of the tasks in one line, for make. Uses the standard library only.
 
 python -m tasks --names
 python -m tasks --names targets
@@ -11,6 +11,6 @@ from tasks import RETRIEVAL, TARGETS, TASKS, UNTESTED
 KINDS = {"all": list(TASKS), "targets": TARGETS.split(), "retrieval": RETRIEVAL.split(), "untested": UNTESTED.split()}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tasks", description="Prints the names of tasks.")
+    parser = argparse.ArgumentParser(prog="python -m tasks", description="Print the names of the tasks.")
     parser.add_argument("--names", nargs="?", const="all", choices=KINDS, required=True, help="which (default: all)")
     print(*KINDS[parser.parse_args().names])

@@ -1,130 +1,90 @@
-"""The contract every task adapter keeps. Nothing here knows how a model is trained."""
+"""The interface of every task adapter. Independent of models and training."""
 
 from __future__ import annotations
 
 import inspect
 import math
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.checks import same_numbers
+from tasks.columns import join, replace_columns
 from tasks.errors import RowError, UserError, one_line
 from tasks.files import class_names
 from tasks.rows import Loaded, Rows
+from tasks.source import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
 
     from tasks.submitted import Scorer, Submitted
 
 
-XTREME_REVISION = "ec5f1f46e9af79639a90684a7a70a956c4998f04"  # google/xtreme in parquet, which many tasks read from
-
-
-@dataclass(frozen=True)
-class Source:
-    """One place a task's rows lie: a Hub id at a revision, and how its configs and splits are named.
-
-    Attributes:
-        config: may hold ``{language}`` (twice, if the source writes it twice), filled with `code(language)`.
-        splits: train/dev/test -> the source's name, or several joined by ``+`` whose rows are taken together.
-        revision: a commit of the Hub repository; None: `main`, whose commit is looked up and recorded.
-        columns: what its rows must have, where that is not the task's `columns`; or a function that picks them from
-            all names.
-        shape: (rows, language) -> the rows of that language in the task's columns, where they are not so already.
-        inside: rows -> the language codes in them, for a config that holds several languages.
-        only: the languages the Hub has here (empty: all of the task's); a folder may hold others.
-        files: split -> URL, ``{revision}`` and ``{language}`` filled in, where the id cannot be loaded from the Hub.
-    """
-
-    id: str
-    config: str
-    splits: Mapping[str, str]
-    revision: str | None = None
-    code: Callable[[str], str] = staticmethod(lambda language: language)
-    columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]] = ()
-    shape: Callable[[Dataset, str], Dataset] | None = None
-    inside: Callable[[Dataset], Iterable[str]] | None = None
-    only: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def config_of(self, language: str) -> str:
-        return self.config.replace("{language}", self.code(language))
-
-    def serves(self, language: str, local: bool) -> bool:
-        """Whether rows of a language may be looked for here: a config that names no language is English."""
-        if "{language}" not in self.config and not self.inside:
-            return language == "en"
-        return local or not self.only or language in self.only
-
-    def language_of(self, config: str) -> str | None:
-        """The language a present config stands for, or None if it is none of this source's configs."""
-        first, *rest = map(re.escape, self.config.split("{language}"))
-        match = re.fullmatch(first + "(.+)" + r"\1".join(rest), config) if rest else None
-        try:
-            language = codes.normalize(match[1]) if match else None
-        except UserError:
-            return None
-        return language if language and self.config_of(language) == config else None
+# What a form makes of the rows: a Dataset in the form's columns, or, where pools are searched, `Pools` or `Pool`.
+Examples = Any
+Collator = Callable[[list[dict[str, Any]]], Mapping[str, Any]]  # features -> a padded batch of tensors
 
 
 class Task:
-    """One data set in one task form; stateless and cheap to build.
+    """One data set in one task form. Stateless, and cheap to create.
 
-    A subclass states where rows lie and which columns mean what. Its form gives features, decoding, score, and the
-    files of predictions; nothing outside this package asks for a form by its name. Scores are 0-100.
+    A subclass states where the rows are and what their columns mean. Its form defines features, decoding, scores and
+    files of predictions; code outside this package does not depend on a form's name. Scores are 0-100.
     """
 
     name: ClassVar[str]
     form: ClassVar[str]
-    sources: ClassVar[tuple[Source, ...]]
+    sources: tuple[Source, ...]
     metric: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]  # what the source must have
-    optional: ClassVar[tuple[str, ...]] = ()  # columns that are read if the source has them; all others are ignored
+    columns: ClassVar[tuple[str, ...]]  # required in the source
+    optional: ClassVar[tuple[str, ...]] = ()  # columns read if the source has them; others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
-    # whether it is masked language modelling: text of any language, and the checkpoint's own head
+    # whether this is masked language modelling: text in any language, with the checkpoint's own head
     masks: ClassVar[bool] = False
-    # whether it finds pairs, any number of them, in two pools that are never cut, of dev and of test
+    # whether the task is to find pairs in two pools, of dev and of test; pools are never truncated
     mines: ClassVar[bool] = False
-    ranks: ClassVar[bool] = False  # whether the candidates are one pool for the queries of all languages
-    chooses_layer: ClassVar[bool] = False  # whether a layer may be chosen by its scores (--select_on)
-    # the arguments of run_retrieval.py that its measurement uses, of those some do
+    ranks: ClassVar[bool] = False  # whether queries of all languages share one pool of candidates
+    chooses_layer: ClassVar[bool] = False  # whether --select_on may choose a layer by its scores
+    # the arguments of run_retrieval.py that only some tasks use, and this one does
     search_options: ClassVar[tuple[str, ...]] = ()
-    labels: ClassVar[tuple[str, ...]] = ()  # names in the order of the head's outputs
-    train_from: ClassVar[tuple[str, ...]] = ()  # the tasks whose English rows train this one, one after the other
-    parts: ClassVar[tuple[str, ...]] = ()  # the tasks whose rows, taken together, are this one's
-    # columns of an example that are in one language together, first field first
+    labels: tuple[str, ...] = ()  # in the order of the head's outputs
+    train_from: ClassVar[tuple[str, ...]] = ()  # tasks whose English rows train this one, in this order
+    parts: ClassVar[tuple[str, ...]] = ()  # tasks whose rows together are this one's
+    # groups of columns that are always in the same language, in the order of the input
     fields: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    # Hub ids whose rows hold sentences of this test: not to be trained on
+    # Hub ids whose rows contain sentences of this test, so they must not be trained on
     same_sentences: ClassVar[tuple[str, ...]] = ()
-    parallel: ClassVar[bool] = False  # whether the test asks the same in every language, query by query
-    # train rows not in English: "parallel" (the same rows), "native" (others), "" (none)
+    parallel: ClassVar[bool] = False  # whether the test has the same queries in every language
+    # train rows in other languages: "parallel" (translations), "native" (their own), "" (none)
     other_languages: ClassVar[str] = ""
-    languages_in: ClassVar[str] = ""  # the name this task has in tasks.languages ("" = English only)
-    select: ClassVar[str] = "best"  # which checkpoint is kept: "best" on English dev, or the "last" (QA, protocol 3.2)
-    dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, where they do: then dev is no blind choice
-    train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = nothing to train on
+    languages_in: ClassVar[str] = ""  # the task's name in tasks.languages ("" = English only)
+    select: ClassVar[str] = "best"  # the checkpoint to keep: "best" on English dev, or "last" (QA, protocol 3.2)
+    dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, if they do: dev then cannot select fairly
+    train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = no train rows
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, benchmark: str = "xtreme"):
-        self.benchmark = benchmark  # which languages the Hub is asked for: xtreme or xtreme-r
+        self.benchmark = benchmark  # xtreme or xtreme-r: the languages to load from the Hub
 
     # ---- rows ----------------------------------------------------------------------------------------------------
 
     def languages(self, rows: Rows) -> list[str]:
-        """The languages of the test split: the benchmark's for the Hub, those present for a folder."""
+        """Return the languages of the test split: on the Hub the benchmark's, in a folder those present.
+
+        Raises:
+            UserError: the task has no test split, or the folder has no test rows.
+        """
         if not rows.local:
             return list(codes.languages(self.languages_in, self._benchmark())) if self.languages_in else ["en"]
-        found = {}
+        found: dict[str, bool] = {}
         for source in self.sources:
             expression = rows.expression(self.name, "test", source.splits.get("test", ""))
             for config in rows.configs(source.id):
@@ -133,7 +93,7 @@ class Task:
                 )
                 if language and not source.inside and expression and rows.has(source.id, config, expression):
                     found[language] = True
-            # a file of several languages has to be read to know them, and only if no other source says
+            # the languages of a mixed file are only known once it is read; do so only if no other source has any
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
                 seen = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
                 with self.reading(seen.where):
@@ -149,20 +109,20 @@ class Task:
         return sorted(found, key=lambda code: (code != "en", code))
 
     def available(self, rows: Rows) -> list[str]:
-        """The languages that may be asked for by name: those of `languages`, unless a source is known to have more."""
+        """Return the languages that --languages may name: those of `languages`, or more if a source has more."""
         return self.languages(rows)
 
     def _benchmark(self) -> str:
-        """The benchmark whose languages are meant: the one asked for, if it has the task, else the one that has."""
+        """The benchmark that defines the languages: the chosen one if it has the task, else another that does."""
         names = [self.benchmark, *codes.BENCHMARKS]
         return next((name for name in names if self.languages_in in codes.BENCHMARKS.get(name, ())), self.benchmark)
 
     def where(self) -> str:
-        """Where the rows come from, for lists: the first source, or the parts."""
+        """Return where the rows come from, for --list_tasks: the first source, or the parts."""
         return self.sources[0].id if self.sources else " + ".join(self.parts)
 
     def notes(self, data: Dataset) -> list[str]:
-        """What a reader of a score on these source rows has to know; kept with the data in results.json."""
+        """Return remarks on these source rows that a reader of the scores needs; results.json has them too."""
         named = {column: class_names(feature) for column, feature in data.features.items()}
         return [
             f"column {column!r}: labels were mapped by the file's own names, whose order differs from ours: "
@@ -172,27 +132,27 @@ class Task:
         ]
 
     def mended(self, data: Dataset, examples: Dataset) -> list[str]:
-        """What `examples` had to mend in these source rows, and how often; kept with the data in results.json."""
+        """Return what `examples` corrected in these source rows, and how often; results.json keeps it."""
         return []
 
     def prepare(self, rows: Rows) -> None:
-        """What has to be known before a head is made; for most tasks nothing."""
+        """Read what the head needs, such as the labels. Most tasks need nothing."""
 
     def load(self, split: str, language: str, rows: Rows) -> Any:
-        """The examples of `read`."""
+        """Return the examples of `read`."""
         return self.read(split, language, rows).examples
 
     def read(self, split: str, language: str, rows: Rows) -> Loaded:
-        """The examples of one split and language, in the form's columns, with `id`, and where they came from.
+        """Return the examples of one split and language, in the form's columns, and their provenance.
 
         Raises:
-            UserError: the rows are absent, or one of them is not what the form needs (file, row and column are named).
+            UserError: the rows are missing, or a row is invalid; names file, row and column.
         """
         from tasks import get_task
 
         if self.parts:
             parts = [get_task(part).read(split, language, rows) for part in self.parts]
-            # shuffled once and for all, so that the first n examples are a fair share of every part
+            # with a fixed seed, so that the first n examples have a fair share of every part
             examples = join([part.examples for part in parts]).shuffle(seed=0)
             return Loaded(examples, tuple(read for part in parts for read in part.reads))
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
@@ -213,7 +173,7 @@ class Task:
                     data = source.shape(data, language)
                     if not len(data):
                         raise UserError(f"{where}: no row in language {language!r}.")
-                    where += f" [rows in {language}]" if len(data) < size else ""  # errors count these rows alone
+                    where += f" [rows in {language}]" if len(data) < size else ""  # errors count only these rows
                     size = len(data)
                 loaded.append(self.examples(data, language, where))
                 for note in self.mended(data, loaded[-1]):
@@ -224,8 +184,7 @@ class Task:
 
     @contextmanager
     def reading(self, where: str) -> Iterator[None]:
-        """Makes one line of what goes wrong in a row: a null in a list, another type. The error itself is its
-        cause."""
+        """Turn an error in a row, such as a null or a wrong type, into a one-line UserError with `where`."""
         try:
             yield
         except UserError:
@@ -233,57 +192,71 @@ class Task:
         except RowError as error:
             raise UserError(f"{where}, {error}") from error
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise UserError(f"{where}: a row is not as {self.name} has them ({one_line(error)}).") from error
+            raise UserError(f"{where}: a row does not have the format of {self.name} ({one_line(error)}).") from error
 
-    def gold_values(self, examples: Dataset) -> list:
-        """Gold labels that are placeholders if they are all equal; [] for forms where they may be equal."""
+    def gold_values(self, examples: Examples) -> list:
+        """Return gold labels that would be placeholders if all were equal; [] for forms where they may be equal."""
         return []
 
     def shared_query(self, query_id: str, language: str) -> str:
-        """What a query is called in all languages alike, of a task that is `parallel`."""
+        """Return the id of a query that is the same in all languages, for a `parallel` task."""
         return query_id
 
     def ids(self, examples: Dataset) -> list[str] | None:
-        """What names each example in all languages; None: nothing does, and parallel rows go by their number."""
+        """Return the ids that align examples across languages; None: parallel rows align by their number."""
         return None
 
     def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
-        """The examples with their labels dealt out anew at random: as many of each, and nothing to be learnt from the
-        text."""
+        """Return the examples with their labels permuted: the same counts, but unrelated to the text.
+
+        Raises:
+            UserError: the task's labels cannot be shuffled.
+        """
         if (labels := self.shared_labels(examples)) is None:
             raise UserError(f"{self.name}: its labels cannot be shuffled.")
-        return put(examples, label=rng.permutation(labels).tolist())
+        return replace_columns(examples, label=rng.permutation(labels).tolist())
 
     def shared_labels(self, examples: Dataset) -> list | None:
-        """The labels, which translated examples must have too; None where the gold lies in the text."""
+        """Return the labels, which a translation keeps; None if the gold is part of the text."""
         return examples["label"][:] if "label" in examples.column_names else None
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """The columns of an example that are translated."""
+        """The columns to translate."""
         return tuple(column for columns in self.fields for column in columns)
 
     def places(self, row: dict) -> dict[str, tuple[int, int]]:
-        """{column: (start, end)} of the characters of an example's texts that a translation must keep together and
-        find again."""
+        """Return {column: (start, end)}, the characters of an example that a translation must mark, such as an
+        answer."""
         return {}
 
     def replaced(self, row: dict, places: dict[str, list[tuple[int, str]]]) -> dict:
-        """The translated example, with what its `places` became: {column: [(start, text)], empty where it has
-        none}."""
+        """Return a translated example with its `places` updated.
+
+        Args:
+            row: the translated example.
+            places: {column: [(start, text)]} in the translation, [] for an example without any.
+        """
         return row
 
     def to_texts(self, examples: Dataset) -> Dataset:
-        """The examples' texts, whose words may be replaced: columns that begin with the field they are in, first or
-        second."""
+        """Return the texts for code-switching. A column's name begins with its field, "first" or "second".
+
+        Raises:
+            UserError: the words of the task's texts cannot be replaced.
+        """
         raise UserError(f"{self.name}: words of its texts cannot be replaced.")
 
     def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
-        """The examples with these texts (of `to_texts`) in place of their own."""
+        """Return the examples with these texts, in the columns of `to_texts`, instead of their own."""
         raise NotImplementedError
 
     def locate(self, split: str, language: str, rows: Rows) -> tuple[Source, str, str]:
-        """The source, config and split expression that hold a split; of several sources the first present."""
+        """Return the source, config and split expression of a split; the first source that has it.
+
+        Raises:
+            UserError: the task has no such split, or no source has the language.
+        """
         named = [
             (s, s.config_of(language), rows.expression(self.name, split, s.splits.get(split, "")))
             for s in self.sources
@@ -300,68 +273,79 @@ class Task:
         return next((n for n in able if rows.has(n[0].id, n[1], n[2])), able[0])
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
-        """Source rows -> the form's columns. Implemented by form and adapter."""
+        """Convert source rows to the form's columns. Implemented by form and adapter."""
         raise NotImplementedError
 
     def to_rows(self, examples: Dataset) -> Dataset:
-        """The examples in the source's columns again, as far as `examples` kept them."""
+        """Convert examples back to the source's columns, without columns that `examples` dropped."""
         return examples
 
     # ---- model side ----------------------------------------------------------------------------------------------
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What the labels are called in rows, in the order of their numbers."""
+        """The labels as rows spell them, in the order of their numbers."""
         return self.labels
 
     @property
     def num_labels(self) -> int:
+        """The number of the head's outputs."""
         return len(self.labels)
 
-    def featurize(self, batch: dict[str, list], indices: list[int], tokenizer, max_length: int, train: bool) -> dict:
-        """Columns of features for `Dataset.map(batched=True, with_indices=True)`.
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict:
+        """Return columns of features, for `Dataset.map(batched=True, with_indices=True)`.
 
-        Every feature carries `example`, the index of its example; with `train` also `labels`. One example may give
-        several features (windows); none is ever cut without a trace.
+        Every feature has `example`, the index of its example, and with `train` also `labels`. A long example becomes
+        several features (windows).
         """
         raise NotImplementedError
 
     def lengths(self, input_ids: list) -> list[int]:
-        """Tokens of each feature, by which batches are made."""
+        """Return the number of tokens of each feature, for batches of similar length."""
         return list(map(len, input_ids))
 
-    def collator(self, tokenizer):
-        """Pads a list of features into a batch."""
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
+        """Return a function that pads a list of features into a batch."""
         raise NotImplementedError
 
-    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
-        """One prediction an example, in the examples' order, from the logits of the features."""
+    def decode(self, logits: Any, features: Dataset, examples: Dataset) -> list:
+        """Return one prediction per example, in the examples' order.
+
+        The `logits` of the features are an array, or a tuple of arrays (start and end of a span).
+        """
         raise NotImplementedError
 
-    def gold(self, examples: Dataset) -> list:
-        """Predictions that are right: what `score` gives 100 for."""
+    def gold(self, examples: Examples) -> list:
+        """Return the right predictions, for which `score` gives 100."""
         raise NotImplementedError
 
-    def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
-        """The benchmark's figures, 0-100. Raises UserError on placeholder gold."""
+    def score(self, predictions: list, examples: Examples, language: str) -> dict[str, float]:
+        """Return the benchmark's metrics, 0-100. Raise UserError if the gold is a placeholder."""
         raise NotImplementedError
 
-    def main_score(self, predictions: list, examples: Dataset, language: str) -> float:
-        """The figure of `score` that is the task's metric."""
+    def main_score(self, predictions: list, examples: Examples, language: str) -> float:
+        """Return the value of the task's main metric."""
         return self.score(predictions, examples, language)[self.metric]
 
-    def constant(self, examples: Dataset) -> list:
-        """The best prediction that does not look at the input (the most frequent answer): what chance means here."""
+    def constant(self, examples: Examples) -> list:
+        """Return the best prediction that ignores the input, the most frequent answer, for the chance level."""
         gold = [repr(g) for g in self.gold(examples)]
         common = max(sorted(set(gold)), key=gold.count)
         return [self.gold(examples)[gold.index(common)]] * len(gold)
 
-    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
-        """The score of the best constant prediction, per metric."""
+    def chance(self, examples: Examples, language: str = "en") -> dict[str, float]:
+        """Return the scores of the best constant prediction, {metric: 0-100}."""
         return self.score(self.constant(examples), examples, language)
 
     def at_chance(self, score: float, chance: float, n: int) -> bool:
-        """Whether a score is within two standard errors (of a proportion over n examples) of the constant's."""
+        """Whether a score is at most two standard errors (of a proportion over n examples) above chance."""
         p = min(max(chance / 100, 0.0), 1.0)
         return score <= chance + 200 * math.sqrt(p * (1 - p) / n)
 
@@ -369,69 +353,46 @@ class Task:
 
     @property
     def official_metrics(self) -> tuple[str, ...]:
-        """The figures whose mean is the benchmark's score of the task; the last one is shown by language."""
+        """The metrics whose mean is the benchmark's score of the task. Tables by language show the last one."""
         return (self.metric,)
 
     def predictions_file(self, language: str) -> str:
-        """Where XTREME's scorer looks for this language's predictions, below the submission folder."""
+        """Return the path of this language's predictions in an XTREME submission folder."""
         return f"{self.name}/test-{language}.tsv"
 
-    def lines(self, predictions: list, examples: Dataset | None) -> list[str]:
-        """The lines of a file of predictions."""
+    def lines(self, predictions: list, examples: Examples) -> list[str]:
+        """Return the lines of a file of predictions."""
         raise NotImplementedError
 
-    def gold_lines(self, examples: Dataset) -> list[str]:
-        """The lines of the labels in the same layout: those of a perfect submission, where the form has no fuller
-        file."""
+    def gold_lines(self, examples: Examples) -> list[str]:
+        """Return the lines of a file of labels: by default those of perfect predictions."""
         return self.lines(self.gold(examples), examples)
 
     def read_lines(self, path: Path) -> Any:
-        """What a file of `lines` holds: an entry for each example or, where the task mines, for each pair found.
+        """Read a file of `lines`: an entry per example or, in mining, per pair found.
 
         Raises:
-            UserError: naming the file and the line, where it does not hold what the form should.
+            UserError: a line is invalid; names the file and the line.
         """
         raise NotImplementedError
 
     def compare(self, files: Submitted) -> Scorer:
-        """Read and check predictions and labels; return the function that then scores them as the benchmark does,
-        0-100.
+        """Read and check predictions and labels; return a function that scores them as the benchmark does, 0-100.
 
         Raises:
-            UserError: naming the file and the line, where one is broken, empty, or does not belong to the other.
+            UserError: a file is invalid or empty, or the two do not match; names the file and the line.
         """
         raise NotImplementedError
 
-    def sides(self, examples: Any) -> tuple[list[str], list[str]]:
-        """The texts that ask and those that are searched, of a form whose vectors are compared."""
+    def sides(self, examples: Examples) -> tuple[list[str], list[str]]:
+        """Return (queries, candidates), for a form that compares vectors."""
         raise NotImplementedError
 
 
-def join(data: list[Dataset]) -> Dataset:
-    """Several sets of examples of one form as one, in the first one's column types (sources differ in integer
-    widths)."""
-    from datasets import concatenate_datasets
-
-    types = data[0].features
-    return (
-        concatenate_datasets([part if part.features == types else part.cast(types) for part in data])
-        if len(data) > 1
-        else data[0]
-    )
-
-
-def put(data: Dataset, **columns: list) -> Dataset:
-    """The rows with other values in these columns, which keep their types."""
-    from datasets import Dataset, Features, concatenate_datasets
-
-    new = Dataset.from_dict(columns, features=Features({name: data.features[name] for name in columns}))
-    return concatenate_datasets([data.remove_columns(list(columns)), new], axis=1)
-
-
 def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
-    """The cache key of something made of `data` by the task's code: another row, source line or setting, another key.
+    """Return a cache key that changes with the data, the task's source code and the settings in `more`.
 
-    datasets hashes a method by its name alone, so that features would outlive the code that made them.
+    datasets hashes a method only by its name, so cached features would survive a change of the code.
     """
     from datasets.fingerprint import Hasher
 

@@ -1,4 +1,4 @@
-"""CCG supertagging: one category a word. CCGbank may not be passed on, so its rows come from the user's own copy."""
+"""CCG supertagging: one category per word. The licence of CCGbank forbids copies, so users need their own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tasks.tagging import Tagging, check_words
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from tasks.rows import Rows
+
 SECTIONS = {"train": range(2, 22), "dev": [0], "test": [23]}  # of CCGbank (Hockenmaier & Steedman 2007)
 NAMES = {"train": ("train",), "dev": ("validation", "dev"), "test": ("test",)}
 HIDDEN = ("", "-1")  # how hidden gold is written
@@ -23,17 +25,17 @@ LEAF = re.compile(r"\(<L (\S+) \S+ \S+ (\S+) \S+>\)")
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}", "-LSB-": "[", "-RSB-": "]"}
 HINT = (
     "CCGbank is sold by the Linguistic Data Consortium (catalogue number LDC2005T13, catalog.ldc.upenn.edu) and may "
-    "not be passed on. Put your copy below the --data_root folder as ccgbank/: either its AUTO tree "
-    "(data/AUTO/02/*.auto ...), or files train.*, dev.* and test.* with one sentence a line, `words<TAB>categories` "
+    "not be redistributed. Put your copy below the --data_root folder as ccgbank/: either its AUTO tree "
+    "(data/AUTO/02/*.auto ...), or files train.*, dev.* and test.* with one sentence per line, `words<TAB>categories` "
     "or `word|POS|category` for each word."
 )
 
 
 class CCG(Tagging):
-    """CCGbank (Hockenmaier & Steedman 2007), three forms, told apart by their content.
+    """CCGbank (Hockenmaier & Steedman 2007), in three file formats, detected from the content.
 
-    The label set is the train split's. A category that dev or test have besides gets the ignore index: it is neither
-    trained on nor scored (jiant masks such words too). Accuracy over words.
+    The labels are the categories of the train split. Other categories of dev and test get the ignore index, so they
+    are not scored (jiant does the same). Accuracy over words.
     """
 
     name = "ccg"
@@ -52,26 +54,25 @@ class CCG(Tagging):
         "weight_decay": 0.01,
     }
 
-    def where(self):
+    def where(self) -> str:
         return "CCGbank (local files)"
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         self.refuse_hub(rows)
         return ["en"]
 
-    def refuse_hub(self, rows):
-        """Raises UserError, saying what CCGbank is and where it comes from, for anything but a folder that holds
-        it."""
+    def refuse_hub(self, rows: Rows) -> None:
+        """Raise UserError, with the source of CCGbank, unless the rows are in a folder that has it."""
         if not rows.local:
             raise UserError(f"ccg is not on the Hub. {HINT}")
         if not rows.folder("ccgbank").is_dir():
             raise UserError(f"ccg: there is no folder {rows.folder('ccgbank')}. {HINT}")
 
-    def prepare(self, rows):
+    def prepare(self, rows: Rows) -> None:
         if not self.labels:
             self.labels = tuple(sorted({tag for tags in self._read("train", rows).examples["tags"] for tag in tags}))
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         self.refuse_hub(rows)
         self.prepare(rows)
         loaded, number = self._read(split, rows), {tag: i for i, tag in enumerate(self.labels)}
@@ -81,8 +82,8 @@ class CCG(Tagging):
             loaded.note(f"{unseen} words whose category is not in train are not scored")
         return replace(loaded, examples=loaded.examples.remove_columns("tags").add_column("tags", tags))
 
-    def _read(self, split, rows) -> Loaded:
-        """Columns tokens and tags (the categories' names)."""
+    def _read(self, split: str, rows: Rows) -> Loaded:
+        """The rows of a split, with the names of the categories as tags."""
         expression = rows.expression(self.name, split, self.splits[split])
         if rows.has("ccgbank", "default", expression):
             read = rows.read("ccgbank", "default", expression, None, self.columns)
@@ -107,11 +108,11 @@ class CCG(Tagging):
             read.note(f"{len(paths)} files; the checksum is the first one's")
         return Loaded(data, (read,))
 
-    def _files(self, split, rows) -> list[Path]:
+    def _files(self, split: str, rows: Rows) -> list[Path]:
         folder = rows.folder("ccgbank")
         found = sorted(p for name in NAMES[split] for p in folder.rglob(f"{name}.*") if p.is_file())
         if len(found) > 1:
-            raise UserError(f"ccg: {found[0]} and {found[1]} could both be the {split} split; keep one.")
+            raise UserError(f"ccg: {found[0]} and {found[1]} could both be the {split} split. Keep one.")
         tree = sorted(
             p for p in folder.rglob("*.auto") if p.parent.name.isdigit() and int(p.parent.name) in SECTIONS[split]
         )
@@ -119,14 +120,14 @@ class CCG(Tagging):
             raise UserError(f"ccg: {folder} has no {split} split. {HINT}")
         return found or tree
 
-    def gold(self, examples):
-        """An unseen category is not scored, so that any answer will do there."""
+    def gold(self, examples: Dataset) -> list:
+        """Return the gold categories; for an unseen one, which is not scored, any category."""
         return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"]]
 
-    def gold_values(self, examples):
+    def gold_values(self, examples: Dataset) -> list:
         return [tag for tags in examples["tags"] for tag in tags]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         number = {tag: i for i, tag in enumerate(self.labels)}
@@ -140,13 +141,13 @@ class CCG(Tagging):
 
 
 def columns_of(sentences: list[tuple[list[str], list[str]]]) -> Dataset:
-    """The (words, categories) of sentences as columns tokens and tags."""
+    """Return (words, categories) of sentences as columns tokens and tags."""
     from datasets import Dataset
 
     return Dataset.from_dict({"tokens": [t for t, _ in sentences], "tags": [t for _, t in sentences]})
 
 
-def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
+def rows_of(data: Dataset, where: str) -> list[tuple[list[str], list[str]]]:
     """Return (words, categories) of each row.
 
     Raises:
@@ -159,18 +160,18 @@ def rows_of(data, where: str) -> list[tuple[list[str], list[str]]]:
         for number, tag in enumerate(tags, 1):
             if not isinstance(tag, str) or tag in HIDDEN:
                 raise UserError(
-                    f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is no category such as N or "
-                    "S\\NP; a split without gold cannot be trained on or scored."
+                    f"{where}, row {row}, column 'tags', word {number}: {describe(tag)} is not a category such as "
+                    "N or S\\NP. This split cannot be used."
                 )
         sentences.append((tokens, tags))
     return sentences
 
 
 def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
-    """(words, categories) of each sentence of a file in one of the three forms.
+    """Return (words, categories) of each sentence of a file in one of the three formats.
 
     Raises:
-        UserError: not UTF-8, or a line that is of none of them; names the line.
+        UserError: the file is not UTF-8, or a line has another format; names the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words
@@ -178,22 +179,22 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
     sentences = []
     for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("ID="):  # CCGbank heads each derivation so
+        if not line.strip() or line.startswith("ID="):  # the header of a derivation in CCGbank
             continue
         if line.startswith("(<"):
             leaves = LEAF.findall(line)
-            whole = len(leaves) == line.count("(<L")  # else a word would be lost
+            whole = len(leaves) == line.count("(<L")  # otherwise a word would be missing
             pairs = [(BRACKETS.get(word, word), tag) for tag, word in leaves] if whole else []
         elif "\t" in line:
             words, _, tags = line.partition("\t")
             if len(words.split()) != len(tags.split()):
                 raise UserError(
                     f"{path}, line {number}: {len(words.split())} words, {len(tags.split())} categories; expected "
-                    "one a word."
+                    "one per word."
                 )
             pairs = list(zip(words.split(), tags.split(), strict=True))
         else:
-            # from the right, because a word may hold a bar itself
+            # from the right, because a word may contain a bar
             split = [item.rsplit("|", 2) for item in line.split()]
             pairs = [(item[0], item[2]) for item in split if len(item) == 3]
             if len(pairs) != len(split):
@@ -203,10 +204,9 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
                 f"{path}, line {number}: {line[:60]!r} is neither `words<TAB>categories`, nor `word|POS|category`, "
                 "nor an AUTO derivation."
             )
-        if odd := [word for word, tag in pairs if tag in HIDDEN]:
+        if without_gold := [word for word, tag in pairs if tag in HIDDEN]:
             raise UserError(
-                f"{path}, line {number}: the word {odd[0]!r} has no category; a split without gold cannot be trained "
-                "on or scored."
+                f"{path}, line {number}: the word {without_gold[0]!r} has no category. This split cannot be used."
             )
         sentences.append(([w for w, _ in pairs], [t for _, t in pairs]))
     if not sentences:

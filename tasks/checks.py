@@ -1,4 +1,4 @@
-"""Checks of rows, shared by all task forms. Errors name file, row and column."""
+"""Check rows, for all task forms. Errors name file, row and column."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def at_row(number: int, row: Any, what: str = "row") -> Iterator[None]:
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         empty = next(null_paths(row), "")
         raise RowError(
-            f"{what} {number}: not as expected ({one_line(error)})" + (f"; {empty} is empty (null)." if empty else ".")
+            f"{what} {number}: bad format ({one_line(error)})" + (f"; {empty} is empty (null)." if empty else ".")
         ) from error
 
 
 def null_paths(value: Any, at: str = "") -> Iterator[str]:
     """Yield the paths of the nulls in a row, such as "mentions.0.entity_id"."""
-    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for name, one in inside:
-        yield from null_paths(one, f"{at}.{name}" if at else str(name))
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        yield from null_paths(item, f"{at}.{name}" if at else str(name))
     if value is None:
         yield at
 
@@ -48,23 +48,24 @@ def whole_number(value: Any, what: str) -> int:
 
 
 def map_rows(data: Dataset, function: Callable[[dict], dict], **options: Any) -> Dataset:
-    """`data.map`, row by row, with errors that name the row."""
+    """Apply a function to every row with `data.map`. Errors name the row."""
 
-    def one(row: dict, index: int) -> dict:
+    def apply(row: dict, index: int) -> dict:
         with at_row(index + 1, row):
             return function(row)
 
-    return data.map(one, with_indices=True, **options)
+    return data.map(apply, with_indices=True, **options)
 
 
 def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[Any, int]:
-    """Map every spelling of a label in rows to its number, and those of hidden gold to -1.
+    """Map every spelling of a label in rows to its number, and spellings of hidden gold to -1.
 
-    A label may be written as its name, its number, or its number as digits. Names that are digits themselves ("1",
-    "2", "3" of Social IQa) are names, not numbers.
+    A row may spell a label as its name, its number, or its number in digits. Names that are digits ("1", "2", "3" of
+    Social IQa) are names, not numbers.
 
     Args:
-        stored: the names of a ClassLabel. Integers are then looked up among these names.
+        names: the labels, in the order of their numbers.
+        stored: the names of a ClassLabel. Integers then refer to these names.
     """
     table: dict[Any, int] = {}
     for i, name in enumerate(names):
@@ -76,7 +77,7 @@ def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[
 
 
 def same_numbers(names: tuple[str, ...], stored: tuple[str, ...]) -> bool:
-    """Whether a ClassLabel's names number the labels as `names` does."""
+    """Whether a ClassLabel has the labels in the same order as `names`."""
     table = label_numbers(names)
     return all(table.get(name) == number for number, name in enumerate(stored))
 
@@ -85,6 +86,13 @@ def check_labels(
     values: list, names: tuple[str, ...], where: str, column: str = "label", stored: tuple[str, ...] = ()
 ) -> list[int]:
     """Return the numbers of labels, see `label_numbers`; -1 for hidden gold (-1 or an empty string).
+
+    Args:
+        values: the labels as the rows spell them.
+        names: the labels, in the order of their numbers.
+        where: the file, for errors.
+        column: the column, for errors.
+        stored: the names of a ClassLabel.
 
     Raises:
         UserError: a value is not a label; names the row, from 1.
@@ -105,14 +113,14 @@ def is_no_label(value: Any, table: dict[Any, int]) -> bool:
 
 
 def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()) -> str:
-    """The error message for a value that is not a label."""
+    """Return the error message for a value that is not a label."""
     if value is None:
         return "empty (null), expected a label."
     meant = (
         f" ({stored[value]!r} by the file's own names)" if isinstance(value, int) and 0 <= value < len(stored) else ""
     )
     numbers = "" if names[0].isdigit() or stored else f" (or 0..{len(names) - 1})"
-    return f"{value!r}{meant} is no label; expected one of {', '.join(names)}{numbers}."
+    return f"{value!r}{meant} is not a label; expected one of {', '.join(names)}{numbers}."
 
 
 def check_placeholder(gold: list, where: str) -> None:
@@ -124,15 +132,18 @@ def check_placeholder(gold: list, where: str) -> None:
 
 
 def check_ids(ids: list[str], where: str, column: str = "id") -> None:
-    """Refuses an id that stands twice: files of predictions go by it."""
+    """Raise UserError if an id appears twice: files of predictions are matched by id."""
     if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        row, twice = next((row, i) for row, i in enumerate(ids, 1) if i in seen or seen.add(i))
-        raise UserError(f"{where}, row {row}, column {column!r}: {twice!r} stands twice.")
+        first_row: dict[str, int] = {}
+        for row, i in enumerate(ids, 1):
+            if first_row.setdefault(i, row) != row:
+                raise UserError(
+                    f"{where}, row {row}, column {column!r}: {i!r} appears twice, first in row {first_row[i]}."
+                )
 
 
 def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
-    """Refuses a null, or another type, where text must stand."""
+    """Raise UserError if a value of these columns is null, or not text."""
     for column in columns:
         kind = getattr(data.features[column], "dtype", "")
         if kind not in ("string", "large_string", "string_view", "null"):
@@ -146,7 +157,7 @@ def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
 
 
 def describe(value: Any) -> str:
-    """A value and its type for an error message: "5 (a number)"."""
+    """Return a value and its type for an error message: "5 (a number)"."""
     return (
         "empty (null)"
         if value is None

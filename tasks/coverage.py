@@ -1,9 +1,8 @@
 """Which languages a model's pretraining covers, in the codes of tasks/languages.py.
 
-A language counts as covered where the source names it. A second script or a member of a macro-language counts where
-the source names that one (`zh-Hant`, `bn-Latn`); a regional variant (`pt-BR`) counts where its language does. So a
-language that is not covered is one that the source does not name, which is no proof that the text held none of it:
-Serbian in Latin letters is not in XLM-R's list, but Croatian and Bosnian are.
+A language is covered if the source names it. A second script or a member of a macro-language must be named itself
+(`zh-Hant`, `bn-Latn`); a regional variant (`pt-BR`) is covered if its language is. A language that is not covered may
+still be in the text: Serbian in Latin letters is not in XLM-R's list, but Croatian and Bosnian are.
 """
 
 import re
@@ -64,10 +63,10 @@ _MODELS = {
 
 
 def covered(language: str, coverage: str) -> bool:
-    """Whether a list of `COVERAGE` names a language, in any spelling that `languages.normalize` takes.
+    """Whether a list of `COVERAGE` names a language, in any spelling that `languages.normalize` accepts.
 
     Raises:
-        UserError: no such list, no such language.
+        UserError: no such list, or no such language.
     """
     if coverage not in COVERAGE:
         raise UserError(f"Coverage {coverage!r} is unknown. Use one of: {', '.join(COVERAGE)}.")
@@ -76,10 +75,12 @@ def covered(language: str, coverage: str) -> bool:
 
 
 def coverage_of(model: str | Mapping[str, Any]) -> str | None:
-    """The name of the list that holds for a model: a Hub id, a folder of that name, or a result (its model, then its
-    parents).
+    """Return the name of a model's list; None for an unknown model.
 
-    None for any other model: nothing is concluded from a tokenizer or an architecture.
+    Args:
+        model: a Hub id, a folder with such a name, or a result (its model, then its parents).
+
+    The tokenizer and the architecture are not considered.
     """
     names = [model] if isinstance(model, str) else [model.get("model", ""), *reversed(model.get("parents") or [])]
     for name in names:

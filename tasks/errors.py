@@ -1,11 +1,11 @@
-"""The one error a user is meant to see, and what can be said of a disk that takes no more."""
+"""The errors that users see, and the detection of full disks and of panics in Rust libraries."""
 
 import errno
 import os
 import re
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
-# Libraries in Rust and C++ raise errors without a number: the system's words, and what torch.save says instead of them
+# Libraries in Rust and C++ raise errors without a number: look for the system's messages, and those of torch.save
 FULL = (
     *(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)),
     "not enough disk space",
@@ -14,7 +14,7 @@ TORCH_SAVE = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
 
 
 class UserError(ValueError):
-    """What was given, what was expected, what to type: printed as one line, without a traceback, exit code 2."""
+    """What was given, what was expected, what to type. Printed as one line, without traceback; exit code 2."""
 
 
 class MissingColumn(UserError):
@@ -22,14 +22,14 @@ class MissingColumn(UserError):
 
 
 class RowError(ValueError):
-    """An error in a row, raised where the file's name is not known. `Task.reading` adds it."""
+    """An error in a row, without the file's name, which `Task.reading` adds."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first sentence of a library's error, in one line; the error's name where it says nothing.
+    """Return the first sentence of a library's error, in one line; the error's type if it has no message.
 
-    Some messages go on in a list ("but found", "one of:"). The number that the Hub gives a request stands first,
-    alone, where it refuses one (403, 429), and says nothing.
+    A message that continues in a list ("but found", "one of:") is joined. The line with the Hub's request id, which
+    comes first when the Hub refuses a request (403, 429), is left out.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not re.fullmatch(r"\(Request ID: .*\)", line)] or [type(error).__name__]
@@ -42,24 +42,22 @@ def first_line(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an exception's message, with its type."""
+    """Return the first sentence of an exception's message, with its type."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
 def full_disk(error: BaseException | None) -> str | None:
-    """What the system said, if an error or what it came from is that nothing could be written (no room, read-only);
-    else None."""
+    """Return the system's message if an error, or its cause, is a failed write (disk full, read-only); else None."""
     while error is not None:
-        said = str(error).lower()
-        if (isinstance(error, OSError) and error.errno in DISK) or any(words in said for words in FULL):
+        message = str(error).lower()
+        if (isinstance(error, OSError) and error.errno in DISK) or any(words in message for words in FULL):
             return first_line(error)
-        if any(words in said for words in TORCH_SAVE):
+        if any(words in message for words in TORCH_SAVE):
             return "torch.save could not write all of a file"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a Rust library (tokenizers) has panicked: such an error is no Exception, and `except Exception` lets it
-    pass."""
+    """Whether a Rust library (tokenizers) has panicked. `except Exception` does not catch such an error."""
     return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit)

@@ -1,4 +1,4 @@
-"""Read files of rows, JSON Lines or parquet. Only the columns asked for are read. Errors name file, row and column."""
+"""Read files of rows, JSON Lines or parquet. Reads only the given columns. Errors name file, row and column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,10 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
         with FileLock(f"{cached}.lock"):  # one process parses the file, the others wait and read its cache
             return _cached(cached, path) or _write(cached, *_read(path, columns, optional))
     except OSError as error:
-        if said := full_disk(error):
+        if message := full_disk(error):
             raise UserError(
-                f"{path} cannot be read into the cache of rows ({said}). Make room, or set HF_HOME to another folder."
+                f"{path} cannot be read into the cache of rows ({message}). Free disk space, or set HF_HOME to "
+                "another folder."
             ) from error
         raise UserError(f"{path}: {one_line(error)}") from error
 
@@ -100,7 +101,7 @@ def _cached(cached: Path, path: Path) -> Dataset | None:
     try:
         return Dataset.from_file(str(cached)) if cached.is_file() else None
     except (pa.ArrowInvalid, OSError) as error:
-        logger.warning("%s: the cache of it cannot be read (%s); making it anew.", path, one_line(error))
+        logger.warning("%s: its cache is corrupt (%s); rebuilding it.", path, one_line(error))
         return None
 
 
@@ -246,7 +247,8 @@ def _json_lines(
     import pyarrow as pa
 
     wanted = tuple(dict.fromkeys((*columns, *optional)))
-    names, kinds, rows = {}, dict.fromkeys(wanted), 0
+    names: dict[str, Any] = {}
+    kinds, rows = dict.fromkeys(wanted), 0
     for chunk in _chunks(path, wanted):  # first pass: find the type that fits every row
         for row in chunk:
             names |= row
@@ -306,7 +308,7 @@ def _chunks(path: Path, wanted: Iterable[str]) -> Iterator[list[dict]]:
         yield chunk
 
 
-def _parse(line: bytes, decode, where: str) -> dict:
+def _parse(line: bytes, decode: Callable[[str], Any], where: str) -> dict:
     # `_array` raises on invalid bytes, but only in columns that are read
     text = line.decode("utf-8", "surrogateescape")
     try:
@@ -337,12 +339,12 @@ def _check_repeated_names(
         for column in wanted:
             if names.count(column) > 1 if found is row else _contains(row.get(column), found):
                 name = next(name for name in names if names.count(name) > 1)
-                raise UserError(f"{where}, column {column!r}: {name!r} stands twice in one object.")
+                raise UserError(f"{where}, column {column!r}: {name!r} appears twice in one object.")
 
 
-def _contains(value: Any, some: dict) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value is some or any(_contains(one, some) for one in inside)
+def _contains(value: Any, target: dict) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is target or any(_contains(item, target) for item in items)
 
 
 # ---- types: None (only nulls), a Python type, (list, type of the items), or {name: type} for objects ----------------
@@ -377,7 +379,7 @@ def _kind(values: Iterable, depth: int = 0) -> Any:
     if found == {int, float}:
         return float
     if len(found) > 1:
-        raise Clash(f"{' and '.join(sorted({TYPE_NAMES[one] for one in found}))} side by side")
+        raise Clash(f"{' and '.join(sorted({TYPE_NAMES[kind] for kind in found}))} side by side")
     return found.pop() if found else None
 
 
@@ -408,7 +410,7 @@ def _arrow_type(kind: Any) -> pa.DataType:
     if isinstance(kind, tuple):
         return pa.list_(_arrow_type(kind[1]))
     if isinstance(kind, dict):
-        return pa.struct([(name, _arrow_type(one)) for name, one in kind.items()])
+        return pa.struct([(name, _arrow_type(inner)) for name, inner in kind.items()])
     return {
         None: pa.null(),
         str: pa.string(),

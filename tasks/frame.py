@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The special tokens that a tokenizer puts around one text or two: before, between and after them.
+    """The special tokens that a tokenizer puts around one or two texts: before, between and after them.
 
-    With them an input is put together from tokens that were cut by number. To cut a text by its characters, or to
-    tokenise a cut text again, gives another number of tokens than was meant: a character may be several tokens.
+    They allow building an input from tokens truncated to an exact number. Truncating text and tokenising it again can
+    give another number of tokens, because one character may be several tokens.
 
     Attributes:
         ids: the token ids before the first text, after each text but the last, and after the last.
@@ -23,11 +27,12 @@ class Frame:
     types: tuple[tuple[int, ...], tuple[list[int], ...]]
 
     @classmethod
-    def of(cls, tokenizer, texts: int) -> Frame:
+    def of(cls, tokenizer: PreTrainedTokenizerFast, texts: int) -> Frame:
+        """Return the special tokens around 1 or 2 texts."""
         probe = tokenizer(*["a"] * texts).encodings[0]
         places = [[i for i, sequence in enumerate(probe.sequence_ids) if sequence == text] for text in range(texts)]
         if not all(places):
-            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) makes no token of the letter a.")
+            raise UserError(f"the tokenizer ({type(tokenizer).__name__}) has no token for the letter a.")
         ends = [0, *(place[-1] + 1 for place in places)]
         starts = [*(place[0] for place in places), len(probe.ids)]
         gaps = list(zip(ends, starts, strict=True))
@@ -36,11 +41,11 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """How many special tokens there are."""
+        """The number of special tokens."""
         return sum(map(len, self.ids))
 
     def around(self, *texts: list[int]) -> tuple[list[int], list[int]]:
-        """(token ids, token type ids) of an input of these texts."""
+        """Return (token ids, token type ids) of an input with these texts, given as token ids."""
         (of_text, of_special), ids, types = self.types, list(self.ids[0]), list(self.types[1][0])
         for n, text in enumerate(texts):
             ids += [*text, *self.ids[n + 1]]

@@ -1,14 +1,13 @@
 """The project's only list of languages: which a task has, and what each source calls them.
 
-Our code for a language is its ISO 639-1 code where it has one (`de`), else its ISO 639-3 code (`ceb`). A second script
-or a regional variant that a source tells apart has a subtag, as in BCP 47: `zh` is Chinese in simplified characters
-and `zh-Hant` in traditional ones, `sr` Serbian in Cyrillic and `sr-Latn` in Latin letters, `pt-BR` the Portuguese of
-Brazil.
+Our code for a language is its ISO 639-1 code if it has one (`de`), else its ISO 639-3 code (`ceb`). A second script or
+a regional variant has a subtag, as in BCP 47: `zh` is Chinese in simplified characters, `zh-Hant` in traditional ones;
+`sr` is Serbian in Cyrillic, `sr-Latn` in Latin letters; `pt-BR` is Brazilian Portuguese.
 
 Sources write the same language as `deu` (Tatoeba), `German` (google/xtreme's udpos, Universal Dependencies), `german`
-(TyDiQA's ids) or `deu_Latn` (FLORES, SIB-200, Belebele, NTREX): `normalize` takes any of them, `tatoeba_code`,
-`ud_name`, `tydiqa_name`, `flores_code` and `ntrex_code` go the other way. ISO 639's private-use codes `qaa`..`qtz`
-stand for invented languages and are written alike everywhere.
+(TyDiQA's ids) or `deu_Latn` (FLORES, SIB-200, Belebele, NTREX). `normalize` converts any of them to our code;
+`tatoeba_code`, `ud_name`, `tydiqa_name`, `flores_code` and `ntrex_code` convert our code to theirs. ISO 639's
+private-use codes `qaa`..`qtz` are invented languages, and are the same everywhere.
 
 Which languages a model was pretrained on: tasks/coverage.py.
 """
@@ -164,7 +163,8 @@ es-MX/spa-MX/Spanish_(Mexico) fr-CA/fra-CA/French_(Canada) pt-BR/por-BR/Portugue
 
 def _columns(table: str) -> list[tuple[str, str, str]]:
     """The rows of a table: our code, the source's, the English name or ""."""
-    return [(*row.split("/"), "")[:3] for row in table.split()]
+    rows = ((*row.split("/"), "") for row in table.split())
+    return [(ours, theirs, name) for ours, theirs, name, *_ in rows]
 
 
 _FLORES_CODE = {ours: theirs for ours, theirs, _ in _columns(_FLORES_200 + _BESIDE_FLORES)}
@@ -210,11 +210,11 @@ _PRIVATE_USE = re.compile(r"q[a-t][a-z]")
 
 
 def languages(task: str, benchmark: str = "xtreme") -> tuple[str, ...]:
-    """Returns our codes of the languages `task` is scored in, in the benchmark's order; of a task of `OTHERS` those
-    published.
+    """Return our codes of the languages in which `task` is scored, in the benchmark's order.
 
-    Retrieval and mining: the foreign side only, English being the other.
-    Raises UserError if the benchmark ("xtreme" or "xtreme-r") or the task is unknown.
+    For a task of `OTHERS` they are the published ones. For retrieval and mining they are without English, the other
+    side of every pair.
+    Raise UserError if the benchmark ("xtreme" or "xtreme-r") or the task is unknown.
     """
     if benchmark not in BENCHMARKS:
         raise UserError(f"Benchmark {benchmark!r} is unknown. Use one of: {', '.join(BENCHMARKS)}.")
@@ -228,70 +228,70 @@ def languages(task: str, benchmark: str = "xtreme") -> tuple[str, ...]:
 
 
 def known() -> tuple[str, ...]:
-    """Returns our codes of all languages there are, invented ones aside."""
+    """Return our codes of all languages, without invented ones."""
     return tuple(_NAME)
 
 
 def is_private_use(code: str) -> bool:
-    """True for `qaa`..`qtz`, which ISO 639 leaves to private use: our codes of invented languages."""
+    """Whether a code is one of `qaa`..`qtz`, the private-use codes of ISO 639: our invented languages."""
     return _PRIVATE_USE.fullmatch(code) is not None
 
 
 def normalize(code: str) -> str:
-    """Returns our code for a language spelt as any source spells it: `de`, `deu`, `German` and `german` all give `de`.
+    """Return our code for a language spelt as any source spells it: `de`, `deu`, `German` and `german` all give `de`.
 
-    Raises UserError, with the nearest spellings known, for anything else.
+    Raise UserError, with the nearest spellings known, for anything else.
     """
     if is_private_use(code):
         return code
     if code not in _SPELLINGS:
         raise UserError(
             f"Language {code!r} is unknown.{_nearest(code, _SPELLINGS)} Give a two-letter code (de), a three-letter "
-            "one (deu), one of FLORES (deu_Latn) or an English name (German); they stand in tasks/languages.py."
+            "one (deu), one of FLORES (deu_Latn) or an English name (German); they are in tasks/languages.py."
         )
     return _SPELLINGS[code]
 
 
 def tatoeba_code(code: str) -> str:
-    """Returns the three-letter code in Tatoeba's style (`pes` for `fa`); `TATOEBA_112` says which Tatoeba has.
+    """Return the three-letter code in Tatoeba's style (`pes` for `fa`); `TATOEBA_112` says which Tatoeba has.
 
-    Takes and refuses what `normalize` does.
+    Accepts the same spellings as `normalize`.
     """
     ours = normalize(code)
     return _THREE.get(ours, ours)
 
 
 def flores_code(code: str) -> str:
-    """Returns the code of FLORES-200, SIB-200 and Belebele, with its script (`deu_Latn`).
+    """Return the code of FLORES-200, SIB-200 and Belebele, with its script (`deu_Latn`).
 
-    A private-use code, and a language they do not have, gives our own code. Takes and refuses what `normalize` does.
+    A private-use code, and a language they do not have, gives our own code. Accepts the same spellings as `normalize`.
     """
     ours = normalize(code)
     return _FLORES_CODE.get(ours, ours)
 
 
 def ntrex_code(code: str) -> str:
-    """Returns the name of NTREX' column in the Hub's copy (`fas_Arab`, where FLORES has `pes_Arab`).
+    """Return the name of NTREX' column in the Hub's copy (`fas_Arab`, where FLORES has `pes_Arab`).
 
-    A private-use code, and a language it does not have, gives our own code. Takes and refuses what `normalize` does.
+    A private-use code, and a language it does not have, gives our own code. Accepts the same spellings as `normalize`.
     """
     ours = normalize(code)
     return _NTREX_CODE.get(ours, ours)
 
 
 def ud_name(code: str) -> str:
-    """Returns the English name as Universal Dependencies and google/xtreme's udpos spell it (`German`).
+    """Return the English name as Universal Dependencies and google/xtreme's udpos spell it (`German`).
 
-    A private-use code gives itself. Takes and refuses what `normalize` does.
+    A private-use code gives itself. Accepts the same spellings as `normalize`.
     """
     ours = normalize(code)
     return _NAME.get(ours, ours)
 
 
 def tydiqa_name(code: str) -> str:
-    """Returns the name that begins TyDiQA's ids (`swahili`).
+    """Return the name that begins TyDiQA's ids (`swahili`).
 
-    A private-use code gives itself. Takes and refuses what `normalize` does.
+    A private-use code gives itself. Accepts the same spellings as `normalize`.
     """
     return ud_name(code).lower()
 

@@ -1,16 +1,26 @@
-"""Multiple choice: a prompt and n choices, one of them right. Each choice is scored with a 1-unit head."""
+"""Multiple choice: a prompt and n choices, one of them right. The head gives each choice one score."""
 
 from __future__ import annotations
 
 import reprlib
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Source, fingerprint, put
+from tasks.base import fingerprint
 from tasks.checks import check_labels, check_text, describe, map_rows
+from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.source import Source
 from tasks.submitted import OneClass, parse, read_stripped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
 
 
 class MultipleChoice(OneClass):
@@ -23,31 +33,31 @@ class MultipleChoice(OneClass):
     metric = "accuracy"
     num_labels = 1
     n_choices: ClassVar[int]
-    answer: ClassVar[str] = "label"  # the column that says which choice is right
-    answers: ClassVar[tuple[str, ...]] = ()  # what stands in it for each choice; default 0, 1, ...
-    may_be_null: ClassVar[tuple[str, ...]] = ()  # columns some copies leave empty
+    answer: ClassVar[str] = "label"  # the column with the right choice
+    answers: ClassVar[tuple[str, ...]] = ()  # its value for each choice; default 0, 1, ...
+    may_be_null: ClassVar[tuple[str, ...]] = ()  # columns that are null in some copies
 
     @property
-    def label_names(self):
+    def label_names(self) -> tuple[str, ...]:
         return self.answers or tuple(str(i) for i in range(self.n_choices))
 
     def row(self, row: dict) -> dict:
-        """One source row -> {"prompt", "choices"}. The adapter's whole meaning."""
+        """Convert a source row to {"prompt", "choices"}. Each adapter implements this."""
         raise NotImplementedError
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         texts = (
             c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer)
         )
-        check_text(data, tuple(texts), where)  # lists of choices are looked at below
+        check_text(data, tuple(texts), where)  # lists of choices are checked below
         labels = check_labels(
             data[self.answer][:], self.label_names, where, self.answer, class_names(data.features[self.answer])
         )
         if -1 in labels:
             row = labels.index(-1)
             raise UserError(
-                f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold); this "
-                "split cannot be trained on or scored."
+                f"{where}, row {row + 1}, column {self.answer!r}: {data[self.answer][row]!r} (hidden gold). This "
+                "split cannot be used for training or scoring."
             )
         rows = map_rows(
             data,
@@ -65,54 +75,61 @@ class MultipleChoice(OneClass):
         check_text(rows, ("prompt",), where)
         return rows.add_column("label", labels)
 
-    def to_texts(self, examples):
+    def to_texts(self, examples: Dataset) -> Dataset:
         choices = {f"second, choice {i}": [row[i] for row in examples["choices"]] for i in range(self.n_choices)}
         return type(examples).from_dict({"first": examples["prompt"][:], **choices})
 
-    def from_texts(self, examples, texts):
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
         choices = zip(*(texts[f"second, choice {i}"] for i in range(self.n_choices)), strict=True)
-        return put(examples, prompt=texts["first"][:], choices=[list(row) for row in choices])
+        return replace_columns(examples, prompt=texts["first"][:], choices=[list(row) for row in choices])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         prompts = [p for p, choices in zip(batch["prompt"], batch["choices"], strict=True) for _ in choices]
         choices = [c for row in batch["choices"] for c in row]
-        # what stands next to the gap matters most: over-long inputs lose their beginning (jiant, protocol 2)
+        # truncate the start: the end of the prompt matters most for the choice (jiant, protocol 2)
         side, tokenizer.truncation_side = tokenizer.truncation_side, "left"
         try:
-            flat = tokenizer(prompts, choices, truncation="longest_first", max_length=max_length)
+            encoded = tokenizer(prompts, choices, truncation="longest_first", max_length=max_length)
         finally:
             tokenizer.truncation_side = side
         n = self.n_choices
-        features = {k: [v[i : i + n] for i in range(0, len(v), n)] for k, v in flat.items()}
-        # labels even where nothing is trained: transformers' collator for this form insists on them
+        features = {k: [v[i : i + n] for i in range(0, len(v), n)] for k, v in encoded.items()}
+        # labels also for evaluation: transformers' collator for this form requires them
         return features | {"example": indices, "labels": batch["label"]}
 
-    def lengths(self, input_ids):
+    def lengths(self, input_ids: list) -> list[int]:
         return [max(map(len, choices)) for choices in input_ids]
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorForMultipleChoice
 
         return DataCollatorForMultipleChoice(tokenizer)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
-    def lines(self, predictions, examples):
-        """The submission's lines: one index an example."""
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
+        """The submission's lines: one index per example."""
         return [str(p) for p in predictions]
 
 
 def check_list(value: list) -> list:
-    """Raise if this is not a list: the letters of a text must not become choices."""
+    """Return a list of choices. Raise UserError for a text, whose letters would become choices."""
     if not isinstance(value, list):
         raise UserError(f"{describe(value)}, expected a list of texts.")
     return value
 
 
-# epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
+# epochs, batch size and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
 INTERMEDIATE = {
     "learning_rate": 1e-5,
     "num_train_epochs": 3,
@@ -127,16 +144,16 @@ XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_
 
 
 class HellaSwag(MultipleChoice):
-    """HellaSwag (Zellers et al. 2019): prompt is ctx_a, a choice is ctx_b and an ending (jiant, protocol 2).
+    """HellaSwag (Zellers et al. 2019): the prompt is ctx_a, a choice is ctx_b and an ending (jiant, protocol 2).
 
-    Rows whose ctx_a is null (some copies keep only ctx) use ctx as the prompt and the ending as the choice.
+    If ctx_a is null (some copies have only ctx), the prompt is ctx and a choice is an ending.
     """
 
     name = "hellaswag"
     train_rows = 39905
     n_choices = 4
     columns = ("ctx_a", "ctx_b", "ctx", "endings", "label")
-    may_be_null = ("ctx_a", "ctx_b", "ctx")  # ctx is ctx_a and ctx_b again
+    may_be_null = ("ctx_a", "ctx_b", "ctx")  # ctx is ctx_a and ctx_b
     sources = (
         Source(
             "Rowan/hellaswag",
@@ -147,7 +164,7 @@ class HellaSwag(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         check_list(row["endings"])
         if row["ctx_a"] is None:
             return {"prompt": row["ctx"], "choices": row["endings"]}
@@ -158,7 +175,7 @@ class HellaSwag(MultipleChoice):
 class CosmosQA(MultipleChoice):
     """Cosmos QA (Huang et al. 2019): the prompt is context, space, question (jiant, protocol 2).
 
-    The Hub's copy is a loading script, which datasets no longer runs; its authors' files are read instead.
+    The Hub's copy is a loading script, which datasets no longer supports; the authors' files are read instead.
     """
 
     name = "cosmosqa"
@@ -179,12 +196,12 @@ class CosmosQA(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         return {"prompt": f"{row['context']} {row['question']}", "choices": [row[f"answer{i}"] for i in range(4)]}
 
 
 class CommonsenseQA(MultipleChoice):
-    """CommonsenseQA (Talmor et al. 2019): five choices, the right one named by its letter, which test rows lack."""
+    """CommonsenseQA (Talmor et al. 2019): five choices; a letter names the right one. Test rows have no gold."""
 
     name = "csqa"
     train_rows = 9741
@@ -202,7 +219,7 @@ class CommonsenseQA(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         letters, texts = check_list(row["choices"]["label"]), check_list(row["choices"]["text"])
         if sorted(letters) != list(self.answers) or len(texts) != len(letters):
             raise UserError(
@@ -214,7 +231,7 @@ class CommonsenseQA(MultipleChoice):
 
 
 class SocialIQA(MultipleChoice):
-    """Social IQa (Sap et al. 2019): three choices, numbered from 1. First stage of XCOPA (prompt as XTREME-R's)."""
+    """Social IQa (Sap et al. 2019): three choices, numbered from 1. Stage 1 of XCOPA; XTREME-R's prompt."""
 
     name = "siqa"
     train_rows = 33410
@@ -233,7 +250,7 @@ class SocialIQA(MultipleChoice):
     )
     defaults = XCOPA_SCRIPT
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         return {
             "prompt": f"{row['context']} {row['question']}",
             "choices": [row["answerA"], row["answerB"], row["answerC"]],
@@ -241,18 +258,19 @@ class SocialIQA(MultipleChoice):
 
 
 class COPA(MultipleChoice):
-    """COPA (Roemmele et al. 2011), SuperGLUE's copy: what was the cause, or the effect? The Hub hides the test
-    gold."""
+    """COPA (Roemmele et al. 2011), SuperGLUE's copy: which choice is the cause, or the effect? Test gold is hidden."""
 
     name = "copa"
     train_rows = 400
     n_choices = 2
     columns = ("premise", "choice1", "choice2", "question", "label")
     answers = ("choice1", "choice2")  # as the Hub names 0 and 1
-    sources = (Source("aps/super_glue", "copa", {"train": "train", "dev": "validation"}, SUPER_GLUE_REVISION),)
+    sources: tuple[Source, ...] = (
+        Source("aps/super_glue", "copa", {"train": "train", "dev": "validation"}, SUPER_GLUE_REVISION),
+    )
     defaults = XCOPA_SCRIPT
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         if row["question"] not in ("cause", "effect"):
             raise UserError(f"column 'question': {row['question']!r}; expected cause or effect.")
         return {
@@ -264,8 +282,8 @@ class COPA(MultipleChoice):
 class XCOPA(COPA):
     """XCOPA (Ponti et al. 2020): COPA in eleven languages, trained on Social IQa, then on COPA, with one head.
 
-    English is not among XTREME-R's languages; a folder is scored in it too, on COPA's dev rows, because the gold of
-    its test rows is hidden: English dev and English test are the same questions then.
+    XTREME-R has no English. A folder is scored in English too, on COPA's dev rows, because COPA's test gold is hidden.
+    English dev and English test are then the same questions.
     """
 
     name = "xcopa"
@@ -283,14 +301,14 @@ class XCOPA(COPA):
         Source("aps/super_glue", "copa", {"test": "validation"}, SUPER_GLUE_REVISION),
     )
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"{self.name}/test-{language}.jsonl"
 
-    def lines(self, predictions, examples):
-        """The submission's lines: {"label": 0 or 1} an example."""
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
+        """The submission's lines: {"label": 0 or 1} per example."""
         return [f'{{"label": {p}}}' for p in predictions]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[int]:
         choices = []
         for row, line in enumerate(read_stripped(path), 1):
             value = parse(line, f"{path}: line {row}")
@@ -302,13 +320,12 @@ class XCOPA(COPA):
 
 
 class Belebele(MultipleChoice):
-    """Belebele (Bandarkar et al. 2024): a passage of FLORES, a question, four answers, in 122 languages; 900 test rows
-    and no others.
+    """Belebele (Bandarkar et al. 2024): a FLORES passage, a question, four answers; 900 test rows in 122 languages.
 
-    Its authors train on an English collection (RACE, SciQ, MultiRC, MCTest, MCScript2.0, ReClor) that is not here.
-    Ours is trained on Cosmos QA, the one task here with a passage, a question and four answers, and its dev is Cosmos
-    QA's: our choice, so figures are not the paper's. `--splits belebele.train=train belebele.dev=dev` reads such a
-    collection from files in Belebele's own columns beside the English test rows (facebook__belebele/eng_Latn).
+    Its authors train on an English collection (RACE, SciQ, MultiRC, MCTest, MCScript2.0, ReClor) that is not included
+    here. Our train and dev rows are those of Cosmos QA, our only task with a passage, a question and four answers, so
+    scores are not comparable with the paper. `--splits belebele.train=train belebele.dev=dev` reads such a collection
+    from files in Belebele's columns, next to the English test rows (facebook__belebele/eng_Latn).
     """
 
     name = "belebele"
@@ -338,7 +355,7 @@ class Belebele(MultipleChoice):
     )
     defaults = INTERMEDIATE
 
-    def row(self, row):
+    def row(self, row: dict) -> dict:
         return {
             "prompt": f"{row['flores_passage']} {row['question']}",
             "choices": [row[f"mc_answer{i}"] for i in range(1, 5)],

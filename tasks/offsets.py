@@ -1,5 +1,4 @@
-"""Where answers stand in their contexts. A given offset counts characters; one that counted otherwise is mended or
-refused."""
+"""Check and correct the offsets of answers in their contexts. An offset must count characters."""
 
 from __future__ import annotations
 
@@ -10,9 +9,8 @@ from collections.abc import Callable, Iterable
 from tasks.checks import at_row
 from tasks.errors import RowError
 
-# Characters that may have been cut off the start of a context without moving its answers: the copies known to us lack
-# up to 9 blanks (TyDiQA). A text that occurs several times is not looked for farther than that from where it should
-# be.
+# Some copies stripped spaces at the start of contexts without moving the offsets: up to 9 in TyDiQA. This is the
+# largest shift that is corrected.
 CUT = 16
 CUT_OFF, ONLY_PLACE = "characters cut off the start of the context", "the only place in the context"
 
@@ -33,7 +31,7 @@ def _lf_as_two(context: str, start: int) -> int:
     return start - sum(match.end() + before < start for before, match in enumerate(re.finditer("(?<!\r)\n", context)))
 
 
-# what else an offset may count -> (context, offset) -> the offset in characters
+# unit of an offset -> function (context, offset) -> offset in characters
 UNITS: dict[str, Callable[[str, int], int]] = {
     "UTF-8 bytes": _bytes,
     "UTF-16 units": _utf16,
@@ -43,20 +41,19 @@ UNITS: dict[str, Callable[[str, int], int]] = {
 
 
 def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
-    """The right offsets, in characters, of the rows that give others, by row (from 0).
+    """Return the corrected offsets of rows with wrong ones, {row from 0: offsets in characters}.
 
-    Rows whose answers stand where they say are left alone, unless every answer of the file stands where it says in
-    another unit (`UNITS`), and not every one in characters: then all offsets of the file count that unit. Otherwise
-    each wrong row is read in every way there is: its answers in a unit, or as many characters too far on, all of them
-    (at most `CUT`), because the context lost its first blanks. Where no reading holds, an answer that occurs once
-    stands there.
+    If some offset of the file is wrong in characters, but all are right in another unit (`UNITS`), that unit is used
+    for the whole file. Otherwise each wrong row is corrected alone: its offsets are in another unit, or all are
+    shifted by the same number of characters (at most `CUT`), because the context lost its first spaces. If neither
+    fits, an answer that occurs once in the context is at that place.
 
     Args:
-        answers: of each row {"text": [...], "answer_start": [...]}, no start below 0.
+        contexts: the context of each row.
+        answers: {"text": [...], "answer_start": [...]} of each row, no start below 0.
 
     Raises:
-        RowError: an answer is not in its context, or occurs several times and the readings lead nowhere or to several
-            places.
+        RowError: an answer is not in its context, or it occurs several times and its place is ambiguous.
     """
     rows = [
         (context, answer["text"], answer["answer_start"]) for context, answer in zip(contexts, answers, strict=True)
@@ -66,7 +63,7 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
         return {}
     whole = []
     for unit in UNITS.values():
-        if all(_stand(*_read(rows[row], unit)) for row in wrong):  # the few first: most files count characters
+        if all(_stand(*_read(rows[row], unit)) for row in wrong):  # check the wrong rows first: there are few
             reading = [_read(row, unit) for row in rows]
             whole += [reading] if all(_stand(*row) for row in reading) else []
     if whole and all(reading == whole[0] for reading in whole):
@@ -79,9 +76,9 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
 
 
 def other_unit(rows: Iterable[tuple[str, list[str], list[int]]]) -> str | None:
-    """A unit in which every answer of the file stands where it says too, though not all in the same places; else None.
+    """Return another unit in which all offsets are right too, but at other places; else None.
 
-    Of a file whose offsets count characters that happens only where rows are few.
+    If the offsets count characters, this happens only in files with few rows.
     """
     rows = list(itertools.islice(rows, 1000))
     for name, unit in UNITS.items():
@@ -94,7 +91,7 @@ def other_unit(rows: Iterable[tuple[str, list[str], list[int]]]) -> str | None:
 
 
 def reason(context: str, given: int, taken: int) -> str:
-    """Why an offset was mended: the unit it counted, or what else explains it."""
+    """Return why an offset was corrected: its unit, or another reason."""
     by_unit = (name for name, unit in UNITS.items() if unit(context, given) == taken)
     return next(by_unit, CUT_OFF if 0 < given - taken <= CUT else ONLY_PLACE)
 
@@ -109,14 +106,14 @@ def _mend_row(context: str, texts: list[str], starts: list[int]) -> list[int]:
     mended = []
     for text, start in zip(texts, starts, strict=True):
         if not _stand(context, [text], [start]):
-            said = f"column 'answers': {text!r} does not stand at character {start} of the context"
+            problem = f"column 'answers': {text!r} is not at character {start} of the context"
             places = [i for i in range(len(context)) if context.startswith(text, i)]
             if not places:
-                raise RowError(f"{said}, nor anywhere else in it.")
+                raise RowError(f"{problem}, nor anywhere else in it.")
             if found or len(places) > 1:
                 shown = ", ".join(map(str, places[:5])) + (", ..." if len(places) > 5 else "")
                 raise RowError(
-                    f"{said}. It stands at {shown}, and nothing tells which is meant: give its start in characters, "
+                    f"{problem}. It occurs at {shown}, so its place is ambiguous. Give its start in characters, "
                     "from 0."
                 )
             start = places[0]
@@ -130,5 +127,5 @@ def _read(row: tuple, unit: Callable[[str, int], int]) -> tuple:
 
 
 def _stand(context: str, texts: list[str], starts: list[int]) -> bool:
-    """Whether each text stands at its start. One below 0 is no place: Python would count it from the end."""
+    """Whether each text is at its start. A start below 0 is wrong: Python would count it from the end."""
     return all(start >= 0 and context.startswith(text, start) for text, start in zip(texts, starts, strict=True))

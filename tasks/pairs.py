@@ -1,7 +1,7 @@
-"""Text pairs to train a retriever on: a query and the passage that belongs to it. No head; only vectors are compared.
+"""Text pairs for training a dual encoder: a query and its passage. No head: vectors are compared.
 
-A pair task is a task adapter without a head, listed in `PAIRS` and not among the tasks that are trained and scored
-cell by cell: `run_retrieval.py --do_train --train_tasks` takes their names.
+A pair task is a task adapter without a head. It is listed in `PAIRS`, not among the tasks of the matrix.
+`run_retrieval.py --do_train --train_tasks` takes the names of pair tasks.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
-from tasks.base import Source, Task, fingerprint
+from tasks.base import Task, fingerprint
 from tasks.checks import check_ids, check_text, map_rows
 from tasks.errors import UserError
 from tasks.rows import Loaded
+from tasks.source import Source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,17 +27,16 @@ if TYPE_CHECKING:
 class Pairs(Task):
     """Columns after loading: query, passage, id (text, all three).
 
-    An id means the same pair in every language the task has; it does not repeat. The score is accuracy: of all
-    different passages of the split, is the one nearest to the query its own?
+    An id is unique and names the same pair in every language. The score is accuracy: is the query's passage the
+    nearest of all distinct passages of the split?
     """
 
-    # the task whose rows these are, if they are another's: --splits <of>.train=... applies here too
+    # the task that provides the rows, if any: --splits <of>.train=... applies here too
     of: ClassVar[str] = ""
     form = "pairs"
     metric = "accuracy"
     select = "last"
-    # rate and epochs: XTREME-R's LAReQA recipe (protocol 4). Its batch of 4 is ours 32: all negatives come from the
-    # batch.
+    # rate and epochs: XTREME-R's LAReQA recipe (protocol 4). Batch size 32, not its 4: negatives come from the batch.
     defaults: ClassVar[dict] = {
         "learning_rate": 2e-5,
         "num_train_epochs": 3,
@@ -45,10 +45,10 @@ class Pairs(Task):
     }
 
     def read(self, split: str, language: str, rows: Rows) -> Loaded:
-        """The pairs of one split and language, and where they came from.
+        """Return the pairs of one split and language, and their provenance.
 
         Raises:
-            UserError: the rows are absent, not what the form needs, or none of them makes a pair.
+            UserError: the rows are missing or invalid, or there is no pair.
         """
         loaded = self.source_rows(split, language, rows)
         with self.reading(loaded.where):
@@ -58,33 +58,33 @@ class Pairs(Task):
         return replace(loaded, examples=pairs)
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
-        """What the pairs are made of: the examples of the task `of`."""
+        """Return the examples that become pairs: those of the task `of`."""
         from tasks import get_task
 
         return get_task(self.of, self.benchmark).read(split, language, rows)
 
     def pairs(self, examples: Dataset, where: str) -> Dataset:
-        """Examples of `source_rows` -> columns query, passage, id. Implemented by each adapter."""
+        """Convert examples of `source_rows` to columns query, passage, id. Each adapter implements this."""
         raise NotImplementedError
 
-    def candidates(self, examples) -> list[str]:
-        """The different passages, in order of appearance: what a query's nearest is looked for among."""
+    def candidates(self, examples: Dataset) -> list[str]:
+        """Return the distinct passages, in order of appearance: the candidates of every query."""
         return list(dict.fromkeys(examples["passage"]))
 
-    def sides(self, examples):
+    def sides(self, examples: Dataset) -> tuple[list[str], list[str]]:
         return examples["query"][:], examples["passage"][:]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         place = {passage: i for i, passage in enumerate(self.candidates(examples))}
         return [place[passage] for passage in examples["passage"]]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
-    def chance(self, examples, language="en"):
-        """One guess among the different passages."""
+    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
+        """Accuracy of a random guess among the distinct passages."""
         return {"accuracy": 100 / len(self.candidates(examples))}
 
 
@@ -97,10 +97,10 @@ class SquadDual(Pairs):
     name, of = "squad_dual", "squad"
     other_languages = "parallel"
 
-    def pairs(self, examples, where):
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
         """Span examples (id, context, question, answers) -> pairs."""
 
-        def pair(row):
+        def pair(row: dict) -> dict[str, str]:
             return {
                 "query": row["question"].strip(),
                 "passage": self.passage(row["context"], row["answers"]["answer_start"][0]),
@@ -115,36 +115,36 @@ class SquadDual(Pairs):
         )
 
     def passage(self, context: str, start: int) -> str:
-        """What stands for the answer that begins at this character."""
+        """Return the passage of the answer that starts at this character."""
         return sentences.sentence_at(context, start)
 
 
 class LareqaDual(SquadDual):
-    """SQuAD v1.1 in LAReQA's text form: the sentence, followed at once by its whole paragraph, without line ends."""
+    """SQuAD v1.1 in LAReQA's format: the sentence, directly followed by its paragraph, without line breaks."""
 
     name = "lareqa_dual"
 
-    def passage(self, context, start):
+    def passage(self, context: str, start: int) -> str:
         return sentences.with_paragraph(sentences.sentence_at(context, start), context)
 
 
 class XquadDual(SquadDual):
     """XQuAD's questions and answer sentences, parallel in all its languages: for batches across languages.
 
-    Its rows are test rows and come from SQuAD's dev paragraphs, so nothing is a train split unless --splits says so
-    (xquad_dual.train=validation[:800]); report nothing on XQuAD or LAReQA after that.
+    Its rows are test rows from SQuAD's dev paragraphs, so it has no train split without --splits
+    (xquad_dual.train=validation[:800]). A model trained on it must not be scored on XQuAD or LAReQA.
     """
 
     name = "xquad_dual"
     of = ""  # --splits xquad_dual.train=...
 
-    def source_rows(self, split, language, rows):
-        from tasks.span import SQuAD, XQuAD
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
+        from tasks.question_answering import SQuAD, XQuAD
 
         expression = rows.expression(self.name, split, "")
         if not expression:
             raise UserError(
-                f"{self.name}: XQuAD is a test set. To train on a part of it all the same, say which: "
+                f"{self.name}: XQuAD is a test set. To train on a part of it, give "
                 "--splits xquad_dual.train=validation[:800] xquad_dual.dev=validation[800:]."
             )
         squad = SQuAD(self.benchmark)
@@ -153,14 +153,13 @@ class XquadDual(SquadDual):
 
 
 class PositivePairs(Pairs):
-    """The pairs of a sentence-pair task that carry its positive label. The id is the row's number in the source, from
-    0."""
+    """The pairs of a sentence-pair task with the positive label. The id is the row's number, from 0."""
 
-    positive: ClassVar[str]  # the label of a pair that means the same
+    positive: ClassVar[str]  # the label of the pairs to keep
 
     defaults: ClassVar[dict] = {**Pairs.defaults, "max_seq_length": 128}
 
-    def pairs(self, examples, where):
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
         from tasks import get_task
 
         wanted = get_task(self.of).labels.index(self.positive)
@@ -190,20 +189,20 @@ class QQPDual(PositivePairs):
 
 
 class PAWSDual(PositivePairs):
-    """PAWS' paraphrases. Its translations (PAWS-X) lost rows here and there, so ids are the English rows' only."""
+    """PAWS' paraphrases, English only: its translations (PAWS-X) lack some rows, so rows do not align."""
 
     name, of, positive = "paws_dual", "pawsx", "paraphrase"
 
-    def source_rows(self, split, language, rows):
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         if language != "en":
-            raise UserError(f"{self.name} has English pairs only: the rows of PAWS-X do not align across languages.")
+            raise UserError(f"{self.name} has only English pairs: the rows of PAWS-X do not align across languages.")
         return super().source_rows(split, language, rows)
 
 
 class MewslixDual(Pairs):
     """Mewsli-X's training pairs (Wikipedia, English): a mention in its sentence, and the description of its entity.
 
-    The query's form is the task mewslix' own; the passage is the description. Ids are the mentions'.
+    The query has the format of the task mewslix. The passage is the description. The id is the mention's.
     """
 
     name = "mewslix_dual"
@@ -212,17 +211,17 @@ class MewslixDual(Pairs):
     # XTREME-R's recipe (protocol 4); batch 8 there
     defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
 
-    def source_rows(self, split, language, rows):
+    def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         if language != "en":
-            raise UserError(f"{self.name} has English pairs only.")
+            raise UserError(f"{self.name} has only English pairs.")
         source, config, expression = self.locate(split, language, rows)
         read = rows.read(source.id, config, expression, source.revision, self.columns)
         return Loaded(read.data, (read,))
 
-    def pairs(self, examples, where):
+    def pairs(self, examples: Dataset, where: str) -> Dataset:
         from tasks import ranking
 
-        def pair(row):
+        def pair(row: dict) -> dict[str, str]:
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
             query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
@@ -245,20 +244,20 @@ PAIRS: dict[str, type[Pairs]] = {
 
 
 def get_pairs(name: str, benchmark: str = "xtreme") -> Pairs:
-    """The pair task called `name`.
+    """Return the pair task called `name`.
 
     Raises:
-        UserError: no such task; the known ones are given.
+        UserError: no such task; lists the known ones.
     """
     if name not in PAIRS:
         near = difflib.get_close_matches(name, PAIRS, 1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--train_tasks {name}: no such pairs. {hint}Known: {', '.join(PAIRS)}.")
+        raise UserError(f"--train_tasks {name}: unknown pair task. {hint}Known: {', '.join(PAIRS)}.")
     return PAIRS[name](benchmark)
 
 
 def list_pairs() -> str:
-    """A table of the pair tasks: name, and what their pairs are."""
+    """Return a table of the pair tasks: name and description."""
     width = max(map(len, PAIRS))
     lines = [f"{name.ljust(width)}  {(cls.__doc__ or '').splitlines()[0]}" for name, cls in PAIRS.items()]
     return "\n".join(["pairs, for run_retrieval.py --do_train --train_tasks", *lines])

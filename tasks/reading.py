@@ -1,7 +1,7 @@
-"""Reading back the small JSON files that these programs write: whatever lies in a file's place, one error says so.
+"""Read the small JSON files that these programs write. Every problem is one UserError.
 
-A file may have been cut, edited, replaced by a folder or by a named pipe, or filled with something else. A reader here
-returns its content or raises UserError. It does not wait for a pipe, and does not fill the memory.
+A file may be truncated, edited, or replaced by a folder, a named pipe or something else. Readers never wait for a
+pipe, and have a limit on memory.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from tasks.errors import UserError, first_line
 
-LARGEST = 64 * 2**20  # bytes; 1,000 languages in 25 layers with 12 figures each are 10 MiB
-DEEPEST = 32  # levels; ours have 8
+LARGEST = 64 * 2**20  # bytes; 1,000 languages in 25 layers with 12 metrics each need 10 MiB
+DEEPEST = 32  # levels of nesting; our files have 8
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -23,12 +24,12 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
     """Return the file, opened for reading.
 
     Raises:
-        OSError: it cannot be opened, or it is no regular file. A pipe is not waited for.
+        OSError: it cannot be opened, or is not a regular file.
     """
     _check_kind(os.stat(path).st_mode)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _check_kind(os.fstat(descriptor).st_mode)  # another file may have taken its place
+        _check_kind(os.fstat(descriptor).st_mode)  # the file may have been replaced in between
     except OSError:
         os.close(descriptor)
         raise
@@ -39,7 +40,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     """Return the content of a file of at most `LARGEST` bytes.
 
     Raises:
-        OSError: see `open_file`; or the file is larger.
+        OSError: the file is larger, or `open_file` raises.
     """
     with open_file(path) as file:
         content = file.read(LARGEST + 1)
@@ -52,12 +53,13 @@ def read_json(path: str | os.PathLike, advice: str, constant: Callable[[str], An
     """Return the value in a JSON file.
 
     Args:
-        advice: what to do where it cannot be read; ends the error's sentence.
-        constant: as `parse_constant` of `json.loads`, for NaN and the infinities.
+        path: the file.
+        advice: what to do if it cannot be read: the end of the error message.
+        constant: `parse_constant` of `json.loads`, for NaN and the infinities.
 
     Raises:
-        UserError: the file cannot be opened, is no regular file, is too large, is not UTF-8, is no JSON, has a key
-            twice in one object, or is nested too deeply.
+        UserError: the file cannot be opened, is not a regular file, is too large, is not UTF-8 or JSON, repeats a key
+            in one object, or is nested too deep.
     """
     try:
         return parse_json(read_bytes(path).decode("utf-8"), constant)
@@ -67,16 +69,19 @@ def read_json(path: str | os.PathLike, advice: str, constant: Callable[[str], An
 
 
 def read_object(path: str | os.PathLike, advice: str, constant: Callable[[str], Any] | None = None) -> dict[str, Any]:
-    """Return the JSON object in a file; raise as `read_json`, and where it holds another value."""
-    found = read_json(path, advice, constant)
-    if not isinstance(found, dict):
-        raise UserError(f"{path} cannot be read (it holds {type(found).__name__}, expected an object){advice}")
-    return found
+    """Return the JSON object in a file. Raise UserError as `read_json` does, and if the value is not an object."""
+    value = read_json(path, advice, constant)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} cannot be read (it holds {type(value).__name__}, expected an object){advice}")
+    return value
 
 
 def parse_json(text: str, constant: Callable[[str], Any] | None = None) -> Any:
-    """Return the JSON value in `text`; raise ValueError where there is none, a key stands twice, or it is nested too
-    deeply."""
+    """Return the JSON value in `text`.
+
+    Raises:
+        ValueError: it is not JSON, repeats a key in one object, or is nested too deep.
+    """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
     except RecursionError:
@@ -102,7 +107,6 @@ def _check_kind(mode: int) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"{twice!r} stands twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"{counts.most_common(1)[0][0]!r} appears twice in one object")
     return found

@@ -1,35 +1,44 @@
-"""Sentence retrieval and bitext mining: no head, no training data; only vectors are compared."""
+"""Sentence retrieval and bitext mining: compare sentence vectors, without a head or training data."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task
+from tasks.base import Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
 from tasks.rows import Loaded
+from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import compute, read_matches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+
+    from tasks.rows import Rows
+    from tasks.submitted import Scorer, Submitted
 
 
 class Tatoeba(Task):
-    """Tatoeba (Artetxe & Schwenk 2019): for each sentence the nearest of the other language. Accuracy, gold = same
-    row.
+    """Tatoeba (Artetxe & Schwenk 2019): find the nearest sentence in the other language; gold is the same row.
 
-    Columns after loading: source (foreign), target (English). All 112 pairs; XTREME reports 36 of them.
-    Duplicated sentences exist; as in every published figure, only the same row counts as right.
+    Columns after loading: source (foreign), target (English). It has 112 pairs; XTREME reports 36. Some sentences are
+    duplicates; as in all published scores, only the same row is right.
     """
 
     name = "tatoeba"
     form = "retrieval"
     metric = "accuracy"
     chooses_layer = True
-    search_options = ("center", "csls", "query_side", "index")
+    search_options: ClassVar[tuple[str, ...]] = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
-    columns = ("sentence1", "sentence2")
-    sources = (
+    columns: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")
+    sources: tuple[Source, ...] = (
         Source(
             "mteb/tatoeba-bitext-mining",
             "{language}-eng",
@@ -51,7 +60,7 @@ class Tatoeba(Task):
         ),
     )
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)
         data = data.select_columns(list(self.columns))
         if count_line_ends(data, self.columns):  # google/xtreme's copy kept them
@@ -59,73 +68,73 @@ class Tatoeba(Task):
         check_sentences(data, self.columns, where)
         return data.rename_columns({"sentence1": "source", "sentence2": "target"})
 
-    def notes(self, data):
+    def notes(self, data: Dataset) -> list[str]:
         ends = count_line_ends(
             data, tuple(c for c, feature in data.features.items() if getattr(feature, "dtype", None) == "string")
         )
         return [f"{ends} sentences without the line end they have in the file"] if ends else []
 
-    def available(self, rows):
-        """On the Hub all 112, whichever of them the benchmark reports."""
+    def available(self, rows: Rows) -> list[str]:
+        """Return all 112 languages on the Hub, not only those that the benchmark reports."""
         return self.languages(rows) if rows.local else [codes.normalize(code) for code in codes.TATOEBA_112]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return list(range(len(examples)))
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples))
 
-    def main_score(self, predictions, examples, language):
+    def main_score(self, predictions: list[int], examples: Dataset, language: str) -> float:
         from tasks.metrics import compute
 
         return compute("retrieval_accuracy", predictions=predictions, references=self.gold(examples), f1=False)[
             self.metric
         ]
 
-    def hits(self, predictions, examples):
-        """1 for each query that found its own row, else 0. Their mean is the accuracy."""
+    def hits(self, predictions: list[int], examples: Dataset) -> list[float]:
+        """Return 1 for each query that found its own row, else 0. The mean is the accuracy."""
         return [float(found == row) for row, found in enumerate(predictions)]
 
-    def query_ids(self, examples):
-        """Row numbers, from 0."""
+    def query_ids(self, examples: Dataset) -> list[str]:
+        """Return the row numbers, from 0."""
         return [str(row) for row in range(len(examples))]
 
-    def chance(self, examples, language="en"):
-        """One guess among n sentences."""
+    def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
+        """Accuracy of a random guess among n sentences."""
         return {"accuracy": 100 / len(examples)}
 
-    def lines(self, predictions, examples):
-        """The submission's lines: one 0-based row number an example."""
+    def lines(self, predictions: list[int], examples: Dataset) -> list[str]:
+        """The submission's lines: one row number per example, from 0."""
         return [str(p) for p in predictions]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[int]:
         return [
             int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")
         ]
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         files.check_number(found, gold)
         if hidden := [row for row, index in enumerate(gold, 1) if index < 0]:
             raise UserError(
                 f"{files.labels}: line {hidden[0]} is {gold[hidden[0] - 1]}, a placeholder. Give the gold labels."
             )
-        # mteb's F1 is left out: the benchmark has none here
+        # without mteb's F1, which the benchmark does not report
         return lambda: {"accuracy": compute("retrieval_accuracy", predictions=found, references=gold)["accuracy"]}
 
-    def sides(self, examples):
+    def sides(self, examples: Dataset) -> tuple[list[str], list[str]]:
         return examples["source"][:], examples["target"][:]
 
 
 # ---- one sentence in many languages ---------------------------------------------------------------------------------
 
-_COLUMN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")  # FLORES' way; a column `id` is no Indonesian
+_COLUMN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")  # as in FLORES; a column `id` is not Indonesian
 
 
 def _by_language(names: Iterable[str]) -> dict[str, str]:
-    """{our code: the column} of the columns that hold a language known here."""
+    """{our code: column} of the columns that are named after a known language."""
     found: dict[str, str] = {}
     for name in names:
         if not (_COLUMN.fullmatch(name) or codes.is_private_use(name)):
@@ -133,11 +142,11 @@ def _by_language(names: Iterable[str]) -> dict[str, str]:
         try:
             language = codes.normalize(name)
         except UserError:
-            continue  # as a config of an unknown language: it can be asked for once tasks/languages.py has it
+            continue  # an unknown language; to use it, add it to tasks/languages.py
         if language in found:
             raise RowError(
-                f"columns {found[language]!r} and {name!r} are both {codes.ud_name(language)} ({language}): leave "
-                "one out."
+                f"columns {found[language]!r} and {name!r} are both {codes.ud_name(language)} ({language}). Remove "
+                "one."
             )
         found[language] = name
     return found
@@ -150,7 +159,7 @@ def _language_columns(names: list[str]) -> tuple[str, ...]:
     return tuple(columns.values())
 
 
-def _two_columns(data, language):
+def _two_columns(data: Dataset, language: str) -> Dataset:
     columns = _by_language(data.column_names)
     if language not in columns:
         raise RowError(
@@ -161,32 +170,32 @@ def _two_columns(data, language):
 
 
 class ParallelText(Tatoeba):
-    """Rows of one sentence in many languages, a column each: English against every other, and any two of the others.
+    """Rows of one sentence in many languages, one column each: English with every other, or any two languages.
 
-    Columns after loading: source (foreign), target (English), the same target in every language.
+    Columns after loading: source (foreign), target (English). The target is the same in every language.
     """
 
     parallel = True
     search_options = ("center", "csls", "query_side", "pairs")
     columns = ()
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         return [language for language in super().languages(rows) if language != "en"]
 
-    def available(self, rows):
+    def available(self, rows: Rows) -> list[str]:
         return self.languages(rows)
 
-    def notes(self, data):
+    def notes(self, data: Dataset) -> list[str]:
         return []
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         columns = tuple(data.column_names)
         check_text(data, columns, where)
         check_sentences(data, columns, where)
         return data.rename_columns(dict(zip(columns, ("source", "target"), strict=True)))
 
 
-def _one_file(source: str, split: str, revision: str) -> tuple[Source]:
+def _one_file(source: str, split: str, revision: str) -> tuple[Source, ...]:
     return (
         Source(
             source,
@@ -203,8 +212,8 @@ def _one_file(source: str, split: str, revision: str) -> tuple[Source]:
 class NTREX(ParallelText):
     """NTREX-128 (Federmann et al. 2022): the 1,997 English sentences of WMT 2019's news test, translated by people.
 
-    mteb's copy, 121 languages; three variants of English, and those of French, Portuguese and Spanish, are not in it.
-    Neighbouring rows are of one document.
+    mteb's copy with 121 languages, without three variants of English and those of French, Portuguese and Spanish.
+    Neighbouring rows are from one document.
     """
 
     name = "ntrex"
@@ -213,12 +222,10 @@ class NTREX(ParallelText):
 
 
 class FLORES(ParallelText):
-    """FLORES-200 (NLLB Team 2022), devtest: 1,012 sentences of Wikimedia's projects in 204 languages, translated by
-    people.
+    """FLORES-200 (NLLB Team 2022), devtest: 1,012 sentences from Wikimedia in 204 languages, human translations.
 
-    mteb's copy. Its columns are known from mteb's task alone (a language each, as in NTREX');
-    openlanguagedata/flores_plus asks for a login. SIB-200's sentences are among those of FLORES, and Belebele's
-    passages are made of them.
+    mteb's copy, because openlanguagedata/flores_plus needs a login. The names of its columns are taken from mteb's
+    task: one per language, as in NTREX. SIB-200 and Belebele use FLORES sentences.
     """
 
     name = "flores"
@@ -227,21 +234,23 @@ class FLORES(ParallelText):
     sources = _one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
 
 
-def check_sentences(data, columns: tuple[str, ...], where: str) -> None:
-    """Refuses a text of nothing but blanks."""
+def check_sentences(data: Dataset, columns: tuple[str, ...], where: str) -> None:
+    """Raise UserError if a text is only white space."""
     for column in columns:
         if blank := [row for row, text in enumerate(data[column][:], 1) if not text.strip()]:
-            raise UserError(f"{where}, row {blank[0]}, column {column!r}: no sentence, nothing but blanks.")
+            raise UserError(
+                f"{where}, row {blank[0]}, column {column!r}: expected a sentence, found only white space."
+            )
 
 
-def count_line_ends(data, columns: tuple[str, ...]) -> int:
-    """The number of texts that end in a line end."""
+def count_line_ends(data: Dataset, columns: tuple[str, ...]) -> int:
+    """Return the number of texts that end with a line break."""
     return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column])
 
 
 @dataclass(frozen=True)
 class Pools:
-    """Two comparable corpora and the pairs hidden in them. `gold` holds (source id, target id)."""
+    """Two comparable corpora and the pairs in them. `gold` holds (source id, target id)."""
 
     source_ids: list[str]
     source: list[str]
@@ -256,8 +265,8 @@ class Pools:
 class BUCC(Task):
     """BUCC 2018 (Zweigenbaum et al.): find the translation pairs in two corpora. F1 of id pairs, threshold from dev.
 
-    XTREME's dev is the shared task's sample set and its test the shared task's training set. The Hub's copies hold the
-    gold pairs alone, or the test pools without dev; mining needs both pools of both splits, so only a folder will do:
+    XTREME's dev is the shared task's sample set, its test the shared task's training set. The Hub's copies have only
+    the gold pairs, or the test pools without dev. Mining needs both pools of both splits, so a folder is required:
     ``bucc2018__<language>-en/{source,target}/{validation,test}`` (id, text) and ``.../gold/...`` (source_id,
     target_id).
     """
@@ -272,24 +281,24 @@ class BUCC(Task):
     splits = {"dev": "validation", "test": "test"}
     sources = ()
 
-    def where(self):
+    def where(self) -> str:
         return "bucc2018 (local files)"
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         self.refuse_hub(rows)
         found = (re.fullmatch(r"bucc2018__(\w+)-en", p.name) for p in sorted(rows.root.iterdir()))
         languages = [codes.normalize(m[1]) for m in found if m]
         if not languages:
             pairs = [config for config in rows.configs("google/xtreme") if config.startswith("bucc18.")]
-            alone = (
-                f" ({rows.folder('google/xtreme') / pairs[0]} holds gold pairs alone: finding those is no mining)"
+            hint = (
+                f" ({rows.folder('google/xtreme') / pairs[0]} holds only the gold pairs, so there is nothing to mine)"
                 if pairs
                 else ""
             )
-            raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{alone}.")
+            raise UserError(f"bucc: no folder bucc2018__<language>-en below {rows.root}{hint}.")
         return languages
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         self.refuse_hub(rows)
         source, expression = f"bucc2018/{language}-en", rows.expression("bucc", split, self.splits[split])
         parts, reads = {}, {}
@@ -307,7 +316,7 @@ class BUCC(Task):
             for row, i in enumerate(ids, 1):
                 if i.split() != [i]:
                     raise UserError(
-                        f"{reads[part].where}, row {row}, column 'id': {i!r} is empty or holds white space."
+                        f"{reads[part].where}, row {row}, column 'id': {i!r} is empty or contains white space."
                     )
         gold = set(zip(*parts["gold"], strict=True))
         for side, column in ((0, "source"), (1, "target")):
@@ -315,13 +324,14 @@ class BUCC(Task):
             if unknown := [(row, i) for row, i in enumerate(parts["gold"][side], 1) if i not in known]:
                 row, i = unknown[0]
                 raise UserError(
-                    f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} names no sentence of the "
-                    f"{column} pool."
+                    f"{reads['gold'].where}, row {row}, column '{column}_id': {i!r} is not an id of the {column} pool."
                 )
-        return Loaded(Pools(*parts["source"], *parts["target"], gold), tuple(reads.values()))
+        (source_ids, source_texts), (target_ids, target_texts) = parts["source"], parts["target"]
+        pools = Pools(source_ids, source_texts, target_ids, target_texts, gold)
+        return Loaded(pools, tuple(reads.values()))
 
-    def refuse_hub(self, rows):
-        """Raises UserError for the Hub: the pools are not on it."""
+    def refuse_hub(self, rows: Rows) -> None:
+        """Raise UserError for the Hub, which does not have the pools."""
         if not rows.local:
             raise UserError(
                 "bucc cannot be mined from the Hub: its copies lack the pools of one split or both. Get the "
@@ -329,10 +339,10 @@ class BUCC(Task):
                 "folder with bucc2018__de-en/{source,target,gold}/{validation,test}.jsonl."
             )
 
-    def gold(self, examples):
+    def gold(self, examples: Pools) -> list:
         return sorted(examples.gold)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[tuple[str, str]], examples: Pools, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute(
@@ -341,27 +351,27 @@ class BUCC(Task):
             references=[["\t".join(p) for p in self.gold(examples)]],
         )
 
-    def chance(self, examples, language="en"):
-        """Pairs drawn blindly: as many as there are gold ones, each right with probability |gold| / (n m)."""
+    def chance(self, examples: Pools, language: str = "en") -> dict[str, float]:
+        """F1 of as many random pairs as there are gold pairs; each is right with probability |gold| / (n m)."""
         return {"f1": 100 * len(examples.gold) / (len(examples.source) * len(examples.target))}
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"bucc2018/test-{language}.tsv"
 
-    def lines(self, predictions, examples):
+    def lines(self, predictions: list[tuple[str, str]], examples: Pools) -> list[str]:
         """The submission's lines: source id, tab, target id."""
         known = set(examples.source_ids), set(examples.target_ids)
         for pair in predictions:
             if pair[0] not in known[0] or pair[1] not in known[1]:
-                raise UserError(f"bucc: {pair!r} are no ids of the two pools, source and target.")
+                raise UserError(f"bucc: {pair!r} are not ids of the source and the target pool.")
         return ["\t".join(pair) for pair in predictions]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> list[str]:
         return read_matches(path, r"[^\t]+\t[^\t]+", "Write two ids with one tab between them.")
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         return lambda: compute("mining", predictions=[found], references=[gold])
 
-    def sides(self, examples):
+    def sides(self, examples: Pools) -> tuple[list[str], list[str]]:
         return examples.source, examples.target

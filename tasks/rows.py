@@ -1,4 +1,4 @@
-"""Where rows come from: the Hub at a pinned revision, or a folder that holds the same rows in the same columns."""
+"""Read rows from the Hub at a pinned revision, or from a folder with the same rows and columns."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tasks.reading import read_object
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# names, or a function that picks them from the names of all
+# names, or a function that picks them from all column names
 Columns = tuple[str, ...] | Callable[[list[str]], tuple[str, ...]]
-ROUND_TRIP = ".roundtrip"  # ends the config of English rows that went into another language and back
+ROUND_TRIP = ".roundtrip"  # suffix of configs with round-trip translations of English rows
 
 
 def sha256(path: Path) -> str:
-    """The hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
 class Read:
-    """The rows of one source split, and where they came from.
+    """The rows of one source split, and their provenance.
 
     Attributes:
         data: the rows, in the source's columns.
-        record: their provenance as results.json has it: id, config, split, revision or sha256, file, rows, notes.
+        record: the provenance, as results.json has it: id, config, split, revision or sha256, file, rows, notes.
     """
 
     data: Dataset
@@ -43,7 +43,7 @@ class Read:
 
     @property
     def where(self) -> str:
-        """The file, and the slice its rows are counted in, for errors that name a row."""
+        """The file, and the slice in which rows are counted, for errors that name a row."""
         if "file" not in self.record:
             return f"{self.record['id']} ({self.record['config']}, {self.record['split']})"
         cut = self.record["split"].partition("[")[2]
@@ -56,9 +56,9 @@ class Read:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The examples of a split and language, and the reads they were made of, at least one."""
+    """The examples of a split and language, and the reads they come from (at least one)."""
 
-    examples: Any  # a Dataset in the form's columns, or pools
+    examples: Any  # a Dataset in the form's columns, or pools; see tasks.base.Examples
     reads: tuple[Read, ...]
 
     @property
@@ -75,19 +75,20 @@ class Rows:
     """The rows of one source tree.
 
     Attributes:
-        records: the provenance of all that was read, in order: what results.json has as `data`.
+        records: the provenance of all reads, in order; `data` in results.json.
+        requested: the (task, split) pairs whose rows were requested.
 
     Args:
         root: ``"hub"``, or a folder laid out as ``<hub id with / as __>/<config>/<split>.{parquet,jsonl,jsonl.gz}``.
         splits: overrides such as ``"hellaswag.train=validation[:8000]"``: for that task and split, read that slice of
-            that source split instead (the Hub's own slicing syntax). Several expressions separated by commas name
-            alternatives: the first whose file exists is read; several joined by ``+`` are taken together.
-        translations: a second folder of the same layout, of translated rows (`python -m xstilts.translate` writes
-            one). What `root` lacks is looked for there; of the Hub, which is not asked what it has, anything that
-            stands there is read from there. The record says which model translated.
+            that source split instead (the Hub's slicing syntax). Expressions separated by commas are alternatives: the
+            first whose file exists is read. Expressions joined by ``+`` are concatenated.
+        translations: a second folder of the same layout, with translated rows (`python -m xstilts.translate` writes
+            one). Rows that a folder `root` lacks are read from it; it takes precedence over the Hub. The record names
+            the translation model.
 
     Raises:
-        UserError: a folder does not exist, or an override is not of that form.
+        UserError: a folder does not exist, or an override has another form.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Rows:
         self.local = str(root) != "hub"
         self.root = Path(root)
         self.translations = Path(translations) if translations else None
-        self.suffix = ""  # of every config that is read
+        self.suffix = ""  # added to every config
         if self.local and not self.root.is_dir():
             raise UserError(
                 f"--data_root {root} is not a folder. Give 'hub', or a folder of rows such as data/world "
@@ -108,7 +109,7 @@ class Rows:
         if self.translations and not self.translations.is_dir():
             raise UserError(f"--translations {translations} is not a folder. `python -m xstilts.translate` makes one.")
         self.overrides: dict[tuple[str, str], str] = {}
-        self.asked: set[tuple[str, str]] = set()  # (task, split) that some override was looked up for
+        self.requested: set[tuple[str, str]] = set()
         for text in splits:
             match = re.fullmatch(r"(\w+)\.(train|dev|test)=(.+)", text)
             if not match:
@@ -118,43 +119,45 @@ class Rows:
                 )
             self.overrides[match[1], match[2]] = match[3]
         self.records: list[dict] = []
-        # a file of many languages is asked for again and again: key, rows, sha256
+        # the last file (key, rows, sha256): a file of many languages is read once per language
         self._last: tuple[tuple, Dataset, str] | None = None
-        # splits of the Hub: a file of many languages is asked for once
+        # splits loaded from the Hub, for the same reason
         self._loaded: dict[tuple, tuple[Dataset, dict]] = {}
 
-    # ---- what is there -------------------------------------------------------------------------------------------
+    # ---- available rows -------------------------------------------------------------------------------------------
 
     def roundtrip(self) -> Rows:
-        """These rows, but of every config the one that went into another language and back (in `translations`).
+        """Return these rows with the round-trip translation of every config, from `translations`.
 
         Raises:
             UserError: there is no folder of translations.
         """
         if not self.translations:
-            raise UserError(
-                "English rows that went into another language and back: say where they are with --translations FOLDER."
-            )
+            raise UserError("Round-trip translations of English rows need their folder: give --translations FOLDER.")
         other = copy.copy(self)
         other.suffix = ROUND_TRIP
         return other
 
     def folder(self, source: str) -> Path:
-        """The folder that holds a Hub id's configs."""
+        """Return the folder with a Hub id's configs."""
         return self.root / source.replace("/", "__")
 
     def configs(self, source: str) -> list[str]:
-        """The configs of `source` present in the folder, sorted; empty for the Hub, which is not asked."""
+        """Return the configs of `source` in the folder, sorted; empty for the Hub."""
         folder = self.folder(source)
         return sorted(p.name for p in folder.iterdir() if p.is_dir()) if self.local and folder.is_dir() else []
 
     def expression(self, task: str, split: str, default: str) -> str:
-        """Which source split is read for a task's split: the user's override, or the adapter's `default`."""
-        self.asked.add((task, split))
+        """Return the source split to read for a task's split: the user's override, or the adapter's `default`."""
+        self.requested.add((task, split))
         return self.overrides.get((task, split), default)
 
     def file(self, source: str, config: str, split: str) -> Path | None:
-        """The file of one source split in the folders, or None; `split` may be a file's own name."""
+        """Return the file of a source split in the folders, or None. `split` may also be a file name.
+
+        Raises:
+            UserError: two files hold the split.
+        """
         for root in filter(None, (self.root if self.local else None, self.translations)):
             folder = root / self.folder(source).name / config
             found = [path for suffix in files.SUFFIXES if (path := folder / f"{split}.{suffix}").is_file()]
@@ -165,7 +168,7 @@ class Rows:
         return None
 
     def has(self, source: str, config: str, expression: str) -> bool:
-        """Whether the folders have one of the expression's splits (always True for the Hub, which is not asked)."""
+        """Whether the folders have a split of the expression. Always True for the Hub, which is not asked."""
         return not self.local or all(
             any(self.file(source, config + self.suffix, base) for base, _ in alternatives(part))
             for part in expression.split("+")
@@ -183,20 +186,24 @@ class Rows:
         url: str = "",
         optional: tuple[str, ...] = (),
     ) -> Read:
-        """The rows of one split: `columns`, and `optional` ones that are there. Other columns are ignored, whatever
-        they hold.
+        """Return the rows of one split, and add their provenance to the records.
 
         Args:
-            columns: their names, or a function that picks them from the names of all columns there are.
-            url: stands in for a Hub id that does not load.
+            source: the Hub id.
+            config: the config.
+            expression: the split, with slices or alternatives, see the class.
+            revision: the Hub revision; None: what `main` is now.
+            columns: the required columns, or a function that picks them from all column names.
+            url: read instead of a Hub id that the library cannot load.
+            optional: columns read if present. All others are ignored.
 
         Raises:
-            UserError: no such file, not readable, a column of `columns` missing, or no row.
+            UserError: no such file, an unreadable file, a missing column, or no rows.
         """
         return self.keep(self.peek(source, config, expression, revision, columns, url, optional))
 
     def keep(self, read: Read) -> Read:
-        """Add what was read to the records."""
+        """Add the provenance of a read to the records."""
         self.records.append(read.record)
         return read
 
@@ -210,7 +217,7 @@ class Rows:
         url: str = "",
         optional: tuple[str, ...] = (),
     ) -> Read:
-        """`read` of rows that are only looked at: they do not join the records."""
+        """Return what `read` returns, without adding to the records."""
         config += self.suffix
         if self.local or self.suffix or any(self.file(source, config, base) for base, _ in alternatives(expression)):
             data, record = self._read_file(source, config, expression, columns, optional)
@@ -237,7 +244,8 @@ class Rows:
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
-        folder = self.folder(source) if self.local else self.translations / self.folder(source).name
+        root = self.root if self.local or self.translations is None else self.translations
+        folder = root / self.folder(source).name
         wanted = ", ".join(str(folder / config / f"{b}.parquet") for b, _ in alternatives(expression))
         have = self.configs(source)
         near = difflib.get_close_matches(config, have, 3)
@@ -250,15 +258,18 @@ class Rows:
                 if folder.is_dir()
                 else f"{folder} is absent."
             )
-            + (f" Nor are they below --translations {self.translations}." if self.local and self.translations else "")
-            + " If another split holds them, say so with --splits task.split=validation[:8000]."
+            + (
+                f" The rows are not in --translations {self.translations} either."
+                if self.local and self.translations
+                else ""
+            )
+            + " If another split has them, give --splits task.split=validation[:8000]."
         )
 
     def _load_file(
         self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]], optional: tuple[str, ...]
     ) -> tuple[Dataset, str]:
-        """Return the rows of a file and its sha256; of the file read last, if it has not changed, without reading it
-        again."""
+        """Return the rows of a file and its sha256. The last file is not read again unless it has changed."""
         stat = path.stat()
         key = path, stat.st_mtime_ns, stat.st_size, columns, optional
         if self._last is None or self._last[0] != key:
@@ -285,7 +296,7 @@ class Rows:
                     kind, data_files={base: url}, split=base + cut, **({"field": "data"} if kind == "json" else {})
                 )
             else:
-                # what `main` is today is written down, so that the result can be made again
+                # record the commit of `main`, so that the result can be reproduced
                 revision = revision or HfApi().dataset_info(source).sha
                 data = load_dataset(source, config, split=base + cut, revision=revision)
         except Exception as error:
@@ -298,7 +309,7 @@ class Rows:
 
 
 def picked(columns: Callable[[list[str]], tuple[str, ...]], names: list[str], where: str) -> tuple[str, ...]:
-    """The columns that a function picks. Raises UserError, naming the source, where it cannot."""
+    """Return the columns that a function picks. Raise UserError, with the source, if it cannot."""
     try:
         return columns(names)
     except RowError as error:
@@ -312,23 +323,23 @@ def take_slice(data: Dataset, cut: str, path: Path) -> Dataset:
     try:
         (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})
     except (ValueError, AssertionError) as error:
-        raise UserError(f"{path}: {cut} is no slice of its {len(data)} rows ({one_line(error)}).") from error
+        raise UserError(f"{path}: {cut} is not a valid slice of its {len(data)} rows ({one_line(error)}).") from error
     return data.select(range(part.from_, part.to) if part.from_ < part.to else []) if cut else data
 
 
 def translation_note(path: Path) -> Path:
-    """The file beside a file of translated rows that says who translated, and how: ``train.translation.json``."""
+    """Return the file that describes the translation of a file of rows: ``train.translation.json`` beside it."""
     return path.with_name(path.name.partition(".")[0] + ".translation.json")
 
 
 def translator(path: Path) -> str:
-    """The model that made a file of translated rows.
+    """Return the model that translated a file of rows.
 
     Raises:
-        UserError: nothing beside it says so.
+        UserError: the file beside it is missing or does not name the model.
     """
     note = translation_note(path)
-    advice = ': translated rows of unknown make. Write it as {"model": "..."}.'
+    advice = ': the translation model is unknown. Write {"model": "..."} to this file.'
     model = read_object(note, advice).get("model")
     if not isinstance(model, str):
         raise UserError(f"{note} does not name the model{advice}")
@@ -336,13 +347,17 @@ def translator(path: Path) -> str:
 
 
 def alternatives(expression: str) -> list[tuple[str, str]]:
-    """``"validation[:80],test"`` -> ``[("validation", "[:80]"), ("test", "")]``."""
+    """Return the alternatives of an expression: ``"a[:80],b"`` -> ``[("a", "[:80]"), ("b", "")]``.
+
+    Raises:
+        UserError: a part is not a split.
+    """
     found = []
     for part in expression.split(","):
         match = re.fullmatch(r"\s*([\w.\-]+)(\[[^\]]*\])?\s*", part)
         if not match:
             raise UserError(
-                f"{expression!r} is not a split: write validation, or validation[:8000], or validation[80%:]."
+                f"{expression!r} is not a split. Give one like validation, validation[:8000] or validation[80%:]."
             )
         found.append((match[1], match[2] or ""))
     return found

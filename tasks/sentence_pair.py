@@ -1,15 +1,23 @@
-"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``: one label, head on the first
-token."""
+"""Classification of two texts, ``<s> A </s></s> B </s>``, or of one, ``<s> A </s>``, by the first token."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
 
-from tasks.base import XTREME_REVISION, Source, fingerprint, put
+from tasks.base import fingerprint
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
+from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import OneClass
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
 
 NLI = ("entailment", "neutral", "contradiction")  # the order of the Hub's integers
 
@@ -19,15 +27,15 @@ class SentencePair(OneClass):
 
     form = "sentence_pair"
     texts: ClassVar[tuple[str, ...]] = ("text_a", "text_b")
-    fields = (("text_a",), ("text_b",))
+    fields: ClassVar[tuple[tuple[str, ...], ...]] = (("text_a",), ("text_b",))
     auto_class = "AutoModelForSequenceClassification"
     pipeline_tag = "text-classification"
     metric = "accuracy"
-    columns = ("premise", "hypothesis", "label")  # first text, second text, label
-    optional = ("id",)
-    drop_unlabelled: ClassVar[bool] = False  # SNLI's -1: annotators did not agree
+    columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis", "label")  # first text, second text, label
+    optional: ClassVar[tuple[str, ...]] = ("id",)
+    drop_unlabelled: ClassVar[bool] = False  # SNLI has -1 where annotators did not agree
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         from datasets import Value
 
         *texts, label = self.columns
@@ -35,8 +43,8 @@ class SentencePair(OneClass):
         labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
         if -1 in labels and not self.drop_unlabelled:
             raise UserError(
-                f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold); "
-                "this split cannot be trained on or scored."
+                f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold). "
+                "This split cannot be used for training or scoring."
             )
         data = data.select_columns([*texts, label] + [c for c in ("id",) if c in data.column_names])
         data = data.rename_columns(dict(zip([*texts, label], [*self.texts, "label"], strict=True)))
@@ -44,30 +52,37 @@ class SentencePair(OneClass):
             data = data.remove_columns("label").add_column("label", labels)
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
 
-    def ids(self, examples):
+    def ids(self, examples: Dataset) -> list[str] | None:
         if "id" not in examples.column_names:
             return None
         if None in (ids := examples["id"][:]):
             raise UserError(
-                f"{self.name}: row {ids.index(None) + 1} has no id, and other languages' rows are found by it."
+                f"{self.name}: row {ids.index(None) + 1} has no id, which is needed to match rows across languages."
             )
         return [str(i) for i in ids]
 
-    def to_rows(self, examples):
+    def to_rows(self, examples: Dataset) -> Dataset:
         return examples.rename_columns(dict(zip((*self.texts, "label"), self.columns, strict=True)))
 
-    def to_texts(self, examples):
+    def to_texts(self, examples: Dataset) -> Dataset:
         return examples.select_columns(list(self.texts)).rename_columns(
             dict(zip(self.texts, ("first", "second"), strict=False))
         )
 
-    def from_texts(self, examples, texts):
-        return put(
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
+        return replace_columns(
             examples, **{column: texts[part][:] for column, part in zip(self.texts, ("first", "second"), strict=False)}
         )
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
-        # longest_first, as the benchmark: an over-long pair loses tokens from its longer side, never a whole side
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
+        # longest_first, as in the benchmark: truncation removes tokens from the longer text
         features = tokenizer(
             *(batch[column] for column in self.texts), truncation="longest_first", max_length=max_length
         )
@@ -76,22 +91,22 @@ class SentencePair(OneClass):
             features["labels"] = batch["label"]
         return features
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorWithPadding
 
         return DataCollatorWithPadding(tokenizer)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy", predictions=predictions, references=self.gold(examples))
 
-    def lines(self, predictions, examples):
-        """The submission's lines: one label word an example."""
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
+        """The submission's lines: one label word per example."""
         return [self.labels[p] for p in predictions]
 
 
-# epochs, batch and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
+# epochs, batch size and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
 INTERMEDIATE = {
     "learning_rate": 1e-5,
     "num_train_epochs": 3,
@@ -153,8 +168,7 @@ class ANLI(SentencePair):
 class ANLIPlus(SentencePair):
     """ANLI, MNLI and SNLI as one task with one head: the paper's ANLI+.
 
-    jiant samples them in proportion to their sizes (protocol 2); taking all rows together and shuffling comes to the
-    same.
+    jiant samples them in proportion to their sizes (protocol 2). Shuffling all rows together does the same.
     """
 
     name = "anli_plus"
@@ -179,8 +193,8 @@ class RTE(SentencePair):
 class QQP(SentencePair):
     """Quora Question Pairs, GLUE's split (Wang et al. 2019): accuracy, and F1 of the duplicates.
 
-    Other splits of the same pairs go about (balanced, half of them duplicates, where GLUE has 37 %). GLUE numbers its
-    rows in `idx`; a copy without numbers is some other split and gets a note, because figures on it are not GLUE's.
+    Other splits of the same pairs exist (balanced: half are duplicates; GLUE has 37 %). GLUE numbers its rows in
+    `idx`. A copy without numbers is another split: results.json notes it, because its scores are not GLUE's.
     """
 
     name = "qqp"
@@ -191,57 +205,56 @@ class QQP(SentencePair):
     sources = (Source("nyu-mll/glue", "qqp", {"train": "train", "dev": "validation"}, GLUE_REVISION),)
     defaults = INTERMEDIATE
 
-    def notes(self, data):
+    def notes(self, data: Dataset) -> list[str]:
         numbered = "idx" in data.column_names and not data.data.column("idx").null_count
         return super().notes(data) + ([] if numbered else ["rows without idx: not GLUE's split of QQP"])
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("accuracy_f1", predictions=predictions, references=self.gold(examples))
 
 
-def _xtreme_languages(data):
+def _xtreme_languages(data: Dataset) -> Iterable[str]:
     return languages_in(data["language"], "language")
 
 
-def _xtreme_rows(data, language):
-    """google/xtreme's XNLI: one config for fifteen languages, other names, labels as words."""
+def _xtreme_rows(data: Dataset, language: str) -> Dataset:
+    """google/xtreme's XNLI: one config for fifteen languages, other column names, labels as words."""
     _xtreme_languages(data)
     data = data.filter(lambda code: code == language, input_columns="language", desc=f"xnli {language}")
     data = data.select_columns(["sentence1", "sentence2", "gold_label"])
     return data.rename_columns({"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"})
 
 
-def _nested_languages(data):
+def _nested_languages(data: Dataset) -> Iterable[str]:
     with at_row(1, data[0]):
         return data[0]["hypothesis"]["language"]
 
 
-def _nested_rows(data, language):
-    """facebook/xnli's all_languages: the premise keyed by language, the hypothesis as two parallel lists."""
+def _nested_rows(data: Dataset, language: str) -> Dataset:
+    """facebook/xnli's all_languages: the premise by language, the hypothesis as two parallel lists."""
 
-    def one(row):
+    def one_language(row: dict) -> dict[str, str]:
         hypothesis = dict(zip(row["hypothesis"]["language"], row["hypothesis"]["translation"], strict=True))
         if len(hypothesis) < len(row["hypothesis"]["language"]):
-            raise UserError("column 'hypothesis': a language stands twice.")
+            raise UserError("column 'hypothesis': a language appears twice.")
         return {"premise": row["premise"][language], "hypothesis": hypothesis[language]}
 
-    return map_rows(data, one, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
+    return map_rows(data, one_language, desc=f"xnli {language}", new_fingerprint=fingerprint(XNLI(), data, language))
 
 
 class XNLI(SentencePair):
     """XNLI (Conneau et al. 2018): trained on its English train split, which is MultiNLI's.
 
-    Every language is a config of its own; two copies that hold all fifteen in one are read too, if a folder has only
-    them.
+    Every language is a config. Two copies with all fifteen languages in one config are read if a folder has no other.
     """
 
     name = "xnli"
     train_rows = 392702
     labels = NLI
     languages_in = "xnli"
-    other_languages = "parallel"  # XNLI-MT, and dev and test by translators; no ids, the same order everywhere
+    other_languages = "parallel"  # train by machine (XNLI-MT), dev and test by translators; no ids, same order
     sources = (
         Source(
             "facebook/xnli",
@@ -273,8 +286,8 @@ class XNLI(SentencePair):
 class PAWSX(SentencePair):
     """PAWS-X (Yang et al. 2019): trained on English PAWS. The other languages' train splits are machine translation.
 
-    Rows align across languages by their id. google/xtreme's copy has none (and text for labels), and lost some dev
-    rows of es and fr, and test rows of ko: there nothing aligns them.
+    Rows align across languages by their id. google/xtreme's copy has no ids and labels as text, and lacks some dev
+    rows of es and fr and test rows of ko, so its rows do not align.
     """
 
     name = "pawsx"
@@ -299,6 +312,6 @@ class PAWSX(SentencePair):
     )
     defaults = TARGET
 
-    def lines(self, predictions, examples):
-        """The submission's lines: 0 or 1 an example."""
+    def lines(self, predictions: list[int], examples: Dataset | None) -> list[str]:
+        """The submission's lines: 0 or 1 per example."""
         return [str(p) for p in predictions]

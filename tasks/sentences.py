@@ -1,13 +1,13 @@
-"""Where sentences end, by rule: good enough to say which sentence holds an answer, in the scripts of the benchmark."""
+"""Split text into sentences by rules, well enough to find the sentence of an answer in the benchmark's scripts."""
 
 from __future__ import annotations
 
 import re
 
-# An end is a stop with its closing quotes and brackets. Where words are separated by blanks a blank must follow (3.14,
-# example.org); Chinese, Japanese and Devanagari stops end a sentence by themselves.
+# The end of a sentence: a stop with its closing quotes and brackets, and white space after it (not in 3.14 or
+# example.org). Chinese, Japanese and Devanagari stops need no white space.
 _END = re.compile(r"""[.!?…؟۔]+["'”’»)\]]*(?=\s)|[。！？।॥]+["'”’»」』）)\]]*""")
-# What carries a full stop in the middle of a sentence. A single capital is an initial (J. Smith, U.S. troops).
+# Abbreviations with a full stop within a sentence. A single capital is an initial (J. Smith, U.S. troops).
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof rev fr hon st sr jr gen col capt cmdr lt sgt maj gov sen rep pres ft mt no nos vol vols ed eds "
     "pp fig figs ch sec art approx cf v vs etc e.g i.e al inc ltd co corp dept univ assoc bros c ca jan feb mar apr "
@@ -17,10 +17,10 @@ _WORD_BEFORE = re.compile(r"""(?:^|[\s("'“‘«\[])([^\W_]+(?:\.[^\W_]+)*)$"""
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """The sentences of a text as (start, end) characters, in order: every character that is not blank lies in one.
+    """Return the sentences of a text as (start, end) characters, in order. Only white space is in none.
 
-    A full stop after an abbreviation or an initial ends nothing. Whether the next word has a capital does not matter:
-    many scripts have none. On XQuAD's English questions the sentence that holds the answer is LAReQA's own in 98.6 %.
+    A full stop after an abbreviation or an initial does not end a sentence. Capitals do not matter, because many
+    scripts have none. For 98.6 % of XQuAD's English questions, the sentence with the answer is the same as LAReQA's.
     """
     spans, start = [], _skip_blanks(text, 0)
     for match in _END.finditer(text):
@@ -49,10 +49,10 @@ def _skip_blanks(text: str, start: int) -> int:
 
 
 def sentence_at(text: str, position: int) -> str:
-    """The sentence that holds the character at `position` (between two sentences: the one after).
+    """Return the sentence with the character at `position`; between two sentences, the second one.
 
     Raises:
-        ValueError: there is no such character, or only blanks follow.
+        ValueError: there is no such character, or only white space from there on.
     """
     for start, end in sentence_spans(text):
         if position < end:
@@ -61,6 +61,5 @@ def sentence_at(text: str, position: int) -> str:
 
 
 def with_paragraph(sentence: str, paragraph: str) -> str:
-    """A LAReQA answer as XTREME-R's dual encoder reads it: the sentence, then at once its paragraph, without line ends
-    in either."""
+    """Return a LAReQA answer as XTREME-R's dual encoder has it: sentence and paragraph, without line breaks."""
     return (sentence + paragraph).replace("\n", "")

@@ -1,10 +1,9 @@
-"""Span extraction: the answer to a question is a stretch of the context. Long contexts become overlapping windows.
+"""Span extraction: the answer to a question is a span of the context. Long contexts become overlapping windows.
 
-DOC_STRIDE is the number of tokens that a window shares with the next one, as in Hugging Face's run_qa.py. XTREME and
-jiant take the same 128 as the step from window to window: at 384 tokens their windows share 188 to 251, and an answer
-may start only in the window that has most of the context around it. benchmarks/README.md says what the difference
-makes. How many tokens of a question and of an answer count, and how many best starts and ends, is as in XTREME and
-jiant.
+DOC_STRIDE is the number of tokens that two windows share, as in Hugging Face's run_qa.py. In XTREME and jiant the same
+128 is the step between windows: at 384 tokens their windows share 188 to 251 tokens, and an answer may start only in
+the window with the most context around it. benchmarks/README.md has the effect of this difference. The maximum lengths
+of question and answer, and the number of best starts and ends, are those of XTREME and jiant.
 """
 
 from __future__ import annotations
@@ -12,21 +11,31 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tasks import languages as codes
 from tasks import offsets, squad_json
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
-from tasks.checks import at_row, check_ids, check_text, languages_in
+from tasks.base import Task, fingerprint
+from tasks.checks import at_row, check_ids, check_text
+from tasks.columns import replace_columns
 from tasks.errors import RowError, UserError
 from tasks.frame import Frame
 from tasks.squad_json import texts_and_starts
 from tasks.submitted import compute, read_entries
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
+    from tasks.submitted import Scorer, Submitted
+
 DOC_STRIDE, MAX_QUERY, N_BEST, MAX_ANSWER = 128, 64, 20, 30
 
+StartEndLogits = tuple[np.ndarray, np.ndarray]  # of start and end, each of shape (features, tokens)
 PARTS = ("first, before the answer", "first, the answer", "first, after it", "second")  # of `Span.to_texts`
 
 
@@ -45,7 +54,7 @@ class Span(Task):
     normalization: ClassVar[str] = "squad"
     no_answer: ClassVar[bool] = False  # whether a question may have no answer: both lists empty
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, ("id", "context", "question"), where)
         check_ids(data["id"][:], where)
         answers = []
@@ -68,7 +77,7 @@ class Span(Task):
             )
         return data
 
-    def mended(self, data, examples):
+    def mended(self, data: Dataset, examples: Dataset) -> list[str]:
         if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
             rows = zip(examples["context"], examples["answers"], strict=True)
             unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
@@ -77,18 +86,17 @@ class Span(Task):
                 "characters"
             )
             return [said] if unit else []
-        why = Counter()
+        reasons: Counter[str] = Counter()
         for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
             starts = zip(texts_and_starts(given)["answer_start"], taken["answer_start"], strict=True)
-            why.update(offsets.reason(context, old, new) for old, new in starts if old != new)
-        return [f"{n} answer offsets mended: {reason}" for reason, n in why.most_common()]
+            reasons.update(offsets.reason(context, old, new) for old, new in starts if old != new)
+        return [f"{n} answer offsets mended: {reason}" for reason, n in reasons.most_common()]
 
-    def _with_gold(self, answers):
-        """The answers, which are some: an empty one is what a stripped test file holds, and none is a start below
-        0."""
+    def _with_gold(self, answers: dict[str, list]) -> dict[str, list]:
+        """Return the answers. Raise RowError if there is none, as in a stripped test file, or one is invalid."""
         texts, starts = answers["text"], answers["answer_start"]
         if (not texts and not self.no_answer) or (starts == [0] and texts == [""]):
-            raise RowError(f"column 'answers': no answer (a stripped test file?); {self.name} needs gold.")
+            raise RowError(f"column 'answers': no answer (a stripped test file?). {self.name} needs gold answers.")
         for text, start in zip(texts, starts, strict=True):
             if not text or start < 0:
                 raise RowError(
@@ -97,11 +105,11 @@ class Span(Task):
                 )
         return answers
 
-    def ids(self, examples):
+    def ids(self, examples: Dataset) -> list[str] | None:
         return examples["id"][:]
 
-    def shuffle_labels(self, examples, rng):
-        """Each (first) answer moved to a random place of its context, as many characters long as it was."""
+    def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
+        """Move each (first) answer to a random place in its context; its length in characters stays the same."""
         moved = []
         for context, answers in zip(examples["context"], examples["answers"], strict=True):
             if not answers["text"]:
@@ -109,15 +117,15 @@ class Span(Task):
             length = len(answers["text"][0])
             start = int(rng.integers(len(context) - length + 1))
             moved.append({"text": [context[start : start + length]], "answer_start": [start]})
-        return put(examples, answers=moved)
+        return replace_columns(examples, answers=moved)
 
     text_columns = ("context", "question")
 
-    def places(self, row):
+    def places(self, row: dict) -> dict[str, tuple[int, int]]:
         texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
         return {"context": (starts[0], starts[0] + len(texts[0]))} if texts else {}
 
-    def replaced(self, row, places):
+    def replaced(self, row: dict, places: dict[str, list[tuple[int, str]]]) -> dict:
         return row | {
             "answers": {
                 "text": [text for _, text in places["context"]],
@@ -125,11 +133,13 @@ class Span(Task):
             }
         }
 
-    def to_texts(self, examples):
-        """The context in three parts, so that its (first) answer can be found again; without an answer all is before
-        it."""
+    def to_texts(self, examples: Dataset) -> Dataset:
+        """The context in three parts, which keeps the place of its (first) answer, and the question.
 
-        def parts(row):
+        Without an answer, the whole context is the part before it.
+        """
+
+        def parts(row: dict) -> dict[str, str]:
             context, answers = row["context"], row["answers"]
             start = answers["answer_start"][0] if answers["text"] else len(context)
             end = start + len(answers["text"][0]) if answers["text"] else start
@@ -142,28 +152,37 @@ class Span(Task):
             new_fingerprint=fingerprint(self, examples, "texts"),
         )
 
-    def from_texts(self, examples, texts):
+    def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:
         contexts, answers = [], []
         for before, answer, after, old in zip(*(texts[part] for part in PARTS[:3]), examples["answers"], strict=True):
             contexts.append(before + answer + after)
             answers.append({"text": [answer], "answer_start": [len(before)]} if old["text"] else old)
-        return put(examples, context=contexts, answers=answers, question=texts["second"][:])
+        return replace_columns(examples, context=contexts, answers=answers, question=texts["second"][:])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         frame = Frame.of(tokenizer, 2)
         room = max_length - frame.size
-        # leading blanks of a question would count against its room
+        # leading spaces of a question would use up tokens
         questions = tokenizer([q.lstrip() for q in batch["question"]], add_special_tokens=False, verbose=False)[
             "input_ids"
         ]
         contexts = tokenizer(batch["context"], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        features = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
+        features: dict[str, list] = {key: [] for key in ("input_ids", "token_type_ids", "attention_mask", "example")}
         features |= {key: [] for key in (("labels",) if train else ("first", "offsets"))}
         for n, index in enumerate(indices):
-            # so that a window has room for context
+            # leave tokens for context in every window
             question = questions[n][: min(MAX_QUERY, max_length // 3, room - 1)]
             ids, places, size = contexts["input_ids"][n], contexts["offset_mapping"][n], room - len(question)
-            first = len(frame.ids[0]) + len(question) + len(frame.ids[1])  # of the context's tokens, in every window
+            first = (
+                len(frame.ids[0]) + len(question) + len(frame.ids[1])
+            )  # index of the first context token, in every window
             for start in range(0, max(1, len(ids) - overlap(size)), size - overlap(size)):
                 tokens, types = frame.around(question, ids[start : start + size])
                 window = places[start : start + size]
@@ -181,35 +200,42 @@ class Span(Task):
         return features
 
     @staticmethod
-    def _label(places, first, answers):
-        """[start, end] token of the first answer in this window, whose tokens begin at `first`; [0, 0] if it is not in
-        it."""
+    def _label(places: list[tuple[int, int]], first: int, answers: dict[str, list]) -> list[int]:
+        """The [start, end] tokens of the first answer in this window; [0, 0] if the answer is not in it.
+
+        Args:
+            places: the (start, end) characters of the window's tokens.
+            first: the index of the window's first context token in the input.
+            answers: the answers of the question.
+        """
         start_char = answers["answer_start"][0] if answers["text"] else -1
         end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
         if not places or start_char < places[0][0] or end_char > places[-1][1]:
             return [0, 0]
-        # the last token that begins at or before the answer, the first from there that ends at or after it; places
-        # ascend
+        # the last token that starts at or before the answer, and the first that ends at or after it; places ascend
         start = bisect_right(places, start_char, key=lambda pair: pair[0]) - 1
         return [first + start, first + bisect_left(places, end_char, start, key=lambda pair: pair[1])]
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorWithPadding
 
         return DataCollatorWithPadding(tokenizer)
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: StartEndLogits, features: Dataset, examples: Dataset) -> list:
         return [text for text, _ in self.best(logits, features, examples)]
 
-    def best(self, logits, features, examples) -> list[tuple[str, float]]:
-        """For each example its best span of all windows, and how much better no answer would be.
+    def best(self, logits: StartEndLogits, features: Dataset, examples: Dataset) -> list[tuple[str, float]]:
+        """Return (answer, no-answer margin) for each example: the best span of all its windows.
+
+        As in HF's `utils_qa`: among the N_BEST starts and ends of each window, a valid span is in the context, has
+        start <= end and at most MAX_ANSWER tokens. The one with the highest sum of logits wins. Without a valid span
+        the answer is empty. The margin is the sum of the first token's logits, in the window where that is lowest,
+        minus the span's sum.
 
         Args:
-            logits: (start, end), each (features, tokens).
-
-        As HF's `utils_qa`: of each window the N_BEST starts and ends, those in the context, start <= end, at most
-        MAX_ANSWER tokens, the highest sum of logits; an example without a valid span gets the empty answer. No answer
-        is the first token, in the window where that is least likely: its sum minus the span's is the second value.
+            logits: (start, end), each of shape (features, tokens).
+            features: the features.
+            examples: the examples.
         """
         best = [(-np.inf, "")] * len(examples)
         null = np.full(len(examples), np.inf)
@@ -230,63 +256,63 @@ class Span(Task):
             if sums[s, e] > best[example][0]:
                 text = contexts[example][places[starts[s]][0] : places[ends[e]][1]]
                 best[example] = (float(sums[s, e]), text)
-        # without any span, no answer wins by as much as a number can say
+        # without a valid span, the margin is the largest float32
         return [
             (text, float(nothing - score) if text else float(np.finfo("float32").max))
             for (score, text), nothing in zip(best, null, strict=True)
         ]
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
 
-    def constant(self, examples):
+    def constant(self, examples: Dataset) -> list:
         common = Counter(self.gold(examples)).most_common(1)[0][0]
         return [common] * len(examples)
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         qa = {"predictions": predictions, "references": [a["text"] for a in examples["answers"]], "language": language}
         scores = compute("qa", **qa, normalization=self.normalization_of(language))
         if self.languages_in and self.normalization_of(language) == "squad":
-            # the benchmark's English rules for every language, and beside them rules that know the language
-            aware = compute("qa", **qa, normalization="language")
-            scores |= {f"{name}_language": value for name, value in aware.items()}
+            # the benchmark uses the English rules for every language; add the scores by rules for this language
+            by_language = compute("qa", **qa, normalization="language")
+            scores |= {f"{name}_language": value for name, value in by_language.items()}
         return scores
 
     def normalization_of(self, language: str) -> str:
-        """How answers are made comparable: a name the qa metric knows."""
+        """Return the normalization of answers, a name that the qa metric knows."""
         return self.normalization
 
-    def predictions_file(self, language):
+    def predictions_file(self, language: str) -> str:
         return f"{self.name}/test-{language}.json"
 
-    def lines(self, predictions, examples):
-        """The submission's content: one JSON object, question id -> answer."""
+    def lines(self, predictions: list, examples: Dataset) -> list[str]:
+        """The submission: one JSON object, question id -> answer."""
         return [json.dumps(dict(zip(examples["id"], predictions, strict=True)), ensure_ascii=False, indent=0)]
 
-    def gold_lines(self, examples):
-        """SQuAD's JSON, with every answer."""
+    def gold_lines(self, examples: Dataset) -> list[str]:
+        """The labels in SQuAD's JSON format, with every answer."""
         return [squad_json.written(self.name, examples)]
 
-    def read_lines(self, path):
+    def read_lines(self, path: Path) -> dict[str, str]:
         return read_entries(path, lambda answer: isinstance(answer, str), "a string")
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = self.read_lines(files.predictions), squad_json.read_gold(files.labels)
         files.check_ids(found, gold)
         answered = [key for key in gold if key in found]
         rows = {"predictions": [found[key] for key in answered], "references": [gold[key] for key in answered]}
         rules = {"": self.normalization_of(files.language)}
-        if rules[""] == "squad":  # English, whatever the language: beside it ours
+        if rules[""] == "squad":  # the English rules for every language: add ours
             rules["language_"] = "language"
         elif rules[""] == "language":
             files.notes.append(
                 f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used."
             )
 
-        def scorer():
-            figures = {}
+        def scorer() -> dict[str, float]:
+            figures: dict[str, float] = {}
             for prefix, rule in rules.items():
                 scores = compute("qa", **rows, language=files.language, normalization=rule)
                 # a question without a prediction scores 0, even where the gold answer normalises to nothing
@@ -297,191 +323,8 @@ class Span(Task):
 
 
 def overlap(size: int) -> int:
-    """Tokens that two windows share, each with room for `size` tokens of the context.
+    """Return the number of tokens that two windows with `size` context tokens share.
 
-    Fewer than DOC_STRIDE only where a window would otherwise hardly move on: less than a quarter of it would be new.
+    It is less than DOC_STRIDE only if less than a quarter of each window would be new.
     """
     return min(DOC_STRIDE, size * 3 // 4)
-
-
-class SQuAD(Span):
-    """SQuAD v1.1 (Rajpurkar et al. 2016).
-
-    Rows that are not English are XTREME's machine translation of it, as juletxara/xquad_xtreme has it on the Hub; they
-    keep SQuAD's ids (not checked there).
-    """
-
-    name = "squad"
-    train_rows = 87599
-    other_languages = "parallel"
-    sources = (
-        Source(
-            "rajpurkar/squad",
-            "plain_text",
-            {"train": "train", "dev": "validation"},
-            "7b6d24c440a36b6815f21b70d25016731768db1f",
-        ),
-        # its main branch is a loading script; the Hub's own conversion to parquet has no commit known to us
-        Source(
-            "juletxara/xquad_xtreme",
-            "{language}",
-            {"train": "translate_train", "dev": "translate_dev"},
-            "refs/convert/parquet",
-        ),
-    )
-    # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
-    defaults = {
-        "learning_rate": 1e-5,
-        "num_train_epochs": 3,
-        "per_device_train_batch_size": 16,
-        "max_seq_length": 384,
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-    }
-
-
-class SQuADv2(Span):
-    """SQuAD 2.0 (Rajpurkar et al. 2018): half of the questions of dev have no answer.
-
-    A prediction is (answer, how much better no answer would be); above 0 it means none. `exact_match` and `f1` cut
-    there, `best_exact_match` and `best_f1` at the best threshold, as the data set's own script.
-    """
-
-    name = "squad_v2"
-    train_rows = 130319
-    no_answer = True
-    metric = "best_f1"
-    sources = (
-        Source(
-            "rajpurkar/squad_v2",
-            "squad_v2",
-            {"train": "train", "dev": "validation"},
-            "3ffb306f725f7d2ce8394bc1873b24868140c412",
-        ),
-    )
-    defaults = SQuAD.defaults
-
-    def decode(self, logits, features, examples):
-        return self.best(logits, features, examples)
-
-    def gold_values(self, examples):
-        """All questions without an answer: a placeholder."""
-        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
-
-    def gold(self, examples):
-        return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
-
-    def constant(self, examples):
-        return [("", 1.0)] * len(examples)
-
-    def chance(self, examples, language="en"):
-        """Of the best-threshold scores alone: a useful model may lie below it where it cuts at 0."""
-        return {name: value for name, value in super().chance(examples, language).items() if name.startswith("best_")}
-
-    def score(self, predictions, examples, language):
-        from tasks.metrics import compute
-
-        answers, nothing = [text for text, _ in predictions], [by for _, by in predictions]
-        rows = {"references": [a["text"] for a in examples["answers"]], "language": language, "squad_v2": True}
-        cut = compute("qa", predictions=self._cut_at_0(predictions), **rows)
-        free = compute("qa", predictions=answers, **rows, no_answer_probabilities=nothing)
-        return cut | {name: free[name] for name in ("best_exact_match", "best_f1")}
-
-    @staticmethod
-    def _cut_at_0(predictions):
-        return ["" if by > 0 else text for text, by in predictions]
-
-    def lines(self, predictions, examples):
-        return super().lines(self._cut_at_0(predictions), examples)
-
-
-class XQuAD(Span):
-    """XQuAD (Artetxe et al. 2020): test only, from SQuAD's dev paragraphs; trained on SQuAD v1.1."""
-
-    name = "xquad"
-    dev_in_test = "XQuAD's questions are from SQuAD's dev"
-    train_rows = 87599
-    languages_in = "xquad"
-    other_languages = "parallel"  # where --splits make its rows train rows
-    train_from = ("squad",)
-    # google/xquad first: google/xtreme strips contexts without moving the offsets
-    sources = (
-        Source("google/xquad", "xquad.{language}", {"test": "validation"}, "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"),
-        Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}, XTREME_REVISION),
-    )
-    defaults = {
-        "learning_rate": 3e-5,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 16,
-        "max_seq_length": 384,
-        "warmup_steps": 500,
-        "weight_decay": 1e-4,
-    }
-
-
-def _name_in(example_id: str) -> str:
-    """``swahili--8211684794284159625-4`` -> ``swahili``: the numbers can be negative, so cut at the first dash."""
-    return example_id.partition("-")[0]
-
-
-def _tydiqa_languages(data):
-    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"]), "id")
-
-
-def _tydiqa_rows(data, language):
-    _tydiqa_languages(data)
-    wanted = codes.tydiqa_name(language)
-    return data.filter(lambda i: _name_in(i) == wanted, input_columns="id", desc=f"tydiqa {language}")
-
-
-class TyDiQA(Span):
-    """TyDiQA-GoldP (Clark et al. 2020): nine languages in one split, told apart by the id; trained on English alone.
-
-    English dev and English test are the same questions: XTREME has no others (protocol 3.3).
-    """
-
-    name = "tydiqa"
-    dev_in_test = "TyDiQA's English dev and English test are the same questions"
-    train_rows = 3696
-    languages_in = "tydiqa"
-    other_languages = "native"
-    sources = tuple(
-        Source(
-            id,
-            config,
-            {"train": "train", "dev": "validation", "test": "validation"},
-            revision,
-            shape=_tydiqa_rows,
-            inside=_tydiqa_languages,
-        )
-        # google/xtreme's copy strips contexts without moving the offsets
-        for id, config, revision in (
-            ("google-research-datasets/tydiqa", "secondary_task", "da78f23f9119363459acbaf46bf89426ff26c259"),
-            ("google/xtreme", "tydiqa", XTREME_REVISION),
-        )
-    )
-    defaults = XQuAD.defaults
-
-    @staticmethod
-    def language_of(example_id: str) -> str:
-        """``swahili--8211684794284159625-4`` -> ``sw``."""
-        return codes.normalize(_name_in(example_id))
-
-
-class MLQA(Span):
-    """MLQA (Lewis et al. 2020): context and question in the same language; trained on SQuAD v1.1.
-
-    The source's configs name the context's language first (`MLQA.ar.en`: Arabic context, English question); XTREME
-    takes the seven where both are the same.
-    """
-
-    name = "mlqa"
-    train_rows = 87599
-    languages_in = "mlqa"
-    train_from = ("squad",)
-    sources = (Source("google/xtreme", "MLQA.{language}.{language}", {"test": "test"}, XTREME_REVISION),)
-    defaults = XQuAD.defaults
-
-    def normalization_of(self, language):
-        """MLQA's own rules for its seven languages; the language-aware ones for any other (an invented one)."""
-        return "mlqa" if language in codes.XTREME["mlqa"] else "language"

@@ -1,4 +1,4 @@
-"""SQuAD's JSON: the answers of a row, and whole files of gold answers, written and read back."""
+"""SQuAD's JSON format: the answers of a row, and files of gold answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tasks.submitted import read_value
 
 
 def texts_and_starts(answers: dict | list) -> dict[str, list]:
-    """Return {text: [..], answer_start: [..]} of a question's answers, which may also be [{text, answer_start}].
+    """Return {text: [..], answer_start: [..]} of a question's answers, also from [{text, answer_start}].
 
     Raises:
-        RowError: they are neither, or some answer lacks its text or its start.
+        RowError: the answers have another format, or one lacks its text or start.
     """
     if not isinstance(answers, dict | list):
         raise RowError(f"column 'answers': {describe(answers)}, expected {{'text': ['Ada'], 'answer_start': [8]}}.")
     found = {
-        key: [one[key] for one in answers] if isinstance(answers, list) else answers[key]
+        key: [answer[key] for answer in answers] if isinstance(answers, list) else answers[key]
         for key in ("text", "answer_start")
     }
     for key, values in found.items():
@@ -31,17 +31,17 @@ def texts_and_starts(answers: dict | list) -> dict[str, list]:
     if len(found["text"]) != len(found["answer_start"]):
         raise RowError(
             f"column 'answers': {len(found['text'])} in text, {len(found['answer_start'])} in answer_start; expected "
-            "as many."
+            "the same number."
         )
-    if odd := [text for text in found["text"] if not isinstance(text, str)]:
-        raise RowError(f"column 'answers': text is {describe(odd[0])}, expected text.")
+    if wrong := [text for text in found["text"] if not isinstance(text, str)]:
+        raise RowError(f"column 'answers': text is {describe(wrong[0])}, expected text.")
     return found | {
         "answer_start": [whole_number(start, "column 'answers': answer_start") for start in found["answer_start"]]
     }
 
 
 def written(title: str, examples: Iterable[dict]) -> str:
-    """The JSON of span examples, a paragraph for each different context."""
+    """Return span examples as SQuAD's JSON, with one paragraph per context."""
     questions: dict[str, list] = {}
     for row in examples:
         starts = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
@@ -54,7 +54,11 @@ def written(title: str, examples: Iterable[dict]) -> str:
 
 
 def read_gold(path: Path) -> dict[str, list[str]]:
-    """{question id: gold answers} of a file in SQuAD's format; refuses the blanks XTREME puts into its test sets."""
+    """Return {question id: gold answers} of a file in SQuAD's format.
+
+    Raises:
+        UserError: the file has another format, or empty answers, as XTREME's stripped test sets do.
+    """
     gold: dict[str, list[str]] = {}
     value = read_value(path)
     try:
@@ -72,7 +76,7 @@ def read_gold(path: Path) -> dict[str, list[str]]:
                 f"{path}: question {row}: id {reprlib.repr(key)} and answers {reprlib.repr(answers)} must be text."
             )
         if key in gold:
-            raise UserError(f"{path}: question {row}: id {key!r} stands twice.")
+            raise UserError(f"{path}: question {row}: id {key!r} appears twice.")
         if not any(answers):
             raise UserError(
                 f"{path}: question {row}, id {key!r}, has an empty placeholder for its answer. XTREME strips the gold "
@@ -87,5 +91,5 @@ def read_gold(path: Path) -> dict[str, list[str]]:
 def _texts(answers: Any) -> list[str]:
     """The texts, from SQuAD's list of answers or from the dict of lists that `datasets` makes of it."""
     if isinstance(answers, dict) and not isinstance(answers["text"], list):
-        raise TypeError("answers.text is no list")
+        raise TypeError("answers.text is not a list")
     return answers["text"] if isinstance(answers, dict) else [answer["text"] for answer in answers]

@@ -1,5 +1,4 @@
-"""Files of predictions and of labels in XTREME's layout: reading them back, for the forms' `read_lines` and
-`compare`."""
+"""Read files of predictions and labels in XTREME's layout, for the forms' `read_lines` and `compare`."""
 
 from __future__ import annotations
 
@@ -11,11 +10,15 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.reading import open_file, parse_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
 
 Scorer = Callable[[], dict[str, float]]  # {metric: 0-100}
 
@@ -25,7 +28,7 @@ Scorer = Callable[[], dict[str, float]]  # {metric: 0-100}
 
 @contextlib.contextmanager
 def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
-    """Open a file of UTF-8 text; raise UserError where it cannot be read."""
+    """Open a file of UTF-8 text. Raise UserError if it cannot be read."""
     try:
         with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:
             yield file
@@ -36,13 +39,13 @@ def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
 
 
 def read_stripped(path: Path) -> list[str]:
-    """The stripped lines, split where the benchmark splits them: at line ends only, not at Unicode's other breaks."""
+    """Return the stripped lines, split only at line ends as in the benchmark, not at other Unicode breaks."""
     with open_text(path) as file:
         return [line.strip() for line in file]
 
 
 def read_matches(path: Path, pattern: str, advice: str) -> list[str]:
-    """The stripped lines. Raise UserError with `advice` if one does not match the whole pattern."""
+    """Return the stripped lines. Raise UserError with `advice` if a line does not match the whole pattern."""
     lines = read_stripped(path)
     for row, line in enumerate(lines, 1):
         if not re.fullmatch(pattern, line):
@@ -51,14 +54,14 @@ def read_matches(path: Path, pattern: str, advice: str) -> list[str]:
 
 
 def class_number(line: str, classes: Sequence[str], path: Path, row: int) -> int:
-    """The place of a line among the classes. Raise UserError if it is none of them."""
+    """Return the index of a line among the classes. Raise UserError if it is not a class."""
     if line not in classes:
         raise UserError(f"{path}: line {row} is {reprlib.repr(line)}. It must be one of: {', '.join(classes)}.")
     return classes.index(line)
 
 
 def parse(text: str, where: str) -> Any:
-    """The JSON value in `text`. Raise UserError where there is none, or a text in it cannot be UTF-8."""
+    """Return the JSON value in `text`. Raise UserError if it is not valid JSON, or holds half of a character."""
     try:
         value = parse_json(text)
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -68,18 +71,26 @@ def parse(text: str, where: str) -> Any:
             f"{where}: {error.object[error.start]!r} is half a character. Write the text as UTF-8."
         ) from None
     except ValueError as error:
-        raise UserError(f"{where}: no valid JSON: {error}.") from None
+        raise UserError(f"{where}: not valid JSON: {error}.") from None
 
 
 def read_value(path: Path) -> Any:
-    """The JSON value that a file holds."""
+    """Return the JSON value in a file."""
     with open_text(path) as file:
         return parse(file.read(), str(path))
 
 
 def read_entries(path: Path, is_right: Callable[[Any], bool], expected: str) -> dict[str, Any]:
-    """The JSON object of a file, from id to prediction. Raise UserError if a prediction is not `is_right`: it must be
-    `expected`."""
+    """Return the JSON object in a file, {id: prediction}.
+
+    Args:
+        path: the file.
+        is_right: whether a prediction has the right type.
+        expected: that type, for errors.
+
+    Raises:
+        UserError: the file is not such an object.
+    """
     found = read_value(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds a {type(found).__name__}. Give one object, from id to prediction.")
@@ -89,7 +100,7 @@ def read_entries(path: Path, is_right: Callable[[Any], bool], expected: str) -> 
     return found
 
 
-# ---- predictions beside labels --------------------------------------------------------------------------------------
+# ---- predictions and labels --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ class Submitted:
 
     Attributes:
         predictions, labels: the files.
-        notes: what the reader of the scores has to know; the checks add to it.
+        notes: remarks that a reader of the scores needs; the checks add to them.
     """
 
     language: str
@@ -107,19 +118,19 @@ class Submitted:
     notes: list[str]
 
     def read(self, reader: Callable[[Path], Any]) -> tuple[Any, Any]:
-        """(predictions, labels), both read by `reader`. Raise UserError if there are no labels."""
+        """Return (predictions, labels), both read by `reader`. Raise UserError if there are no labels."""
         found, gold = reader(self.predictions), reader(self.labels)
         if not gold:
             raise UserError(f"{self.labels}: empty. Give the gold labels.")
         return found, gold
 
     def check_number(self, found: Sequence[Any], gold: Sequence[Any], what: str = "lines") -> None:
-        """Raise UserError if there are more predictions than labels, or fewer."""
+        """Raise UserError unless there are as many predictions as labels."""
         if len(found) != len(gold):
             raise UserError(f"{self.predictions}: {len(found)} {what}, but {self.labels} has {len(gold)}.")
 
     def check_ids(self, found: Mapping[str, Any], gold: Mapping[str, Any]) -> None:
-        """Note ids that are in one of the files alone; raise UserError if no id of the labels has a prediction."""
+        """Note ids that only one file has. Raise UserError if no id of the labels has a prediction."""
         missing, extra = len(gold.keys() - found.keys()), len(found.keys() - gold.keys())
         if missing == len(gold):
             raise UserError(f"{self.predictions}: none of the {missing} ids of {self.labels} has a prediction.")
@@ -130,26 +141,26 @@ class Submitted:
 
 
 def compute(name: str, **inputs: Any) -> dict[str, float]:
-    """`tasks.metrics.compute`. What it loads takes seconds, which a file that is refused should not cost."""
+    """Call `tasks.metrics.compute`, imported late: it takes seconds, and errors in files should come at once."""
     from tasks import metrics
 
     return metrics.compute(name, **inputs)
 
 
 class OneClass(Task):
-    """What the forms share whose prediction is the number of one class an example."""
+    """Base of the forms whose prediction is the number of one class per example."""
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
         return logits.argmax(-1).tolist()
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return examples["label"][:]
 
     gold_values = gold
 
     def read_lines(self, path: Path) -> list[int]:
-        """The number of each line's class."""
-        classes = self.lines(range(len(self.label_names)), None)
+        """Return the class number of each line."""
+        classes = self.lines(list(range(len(self.label_names))), None)
         return [class_number(line, classes, path, row) for row, line in enumerate(read_stripped(path), 1)]
 
     def compare(self, files: Submitted) -> Scorer:

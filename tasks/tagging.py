@@ -1,16 +1,31 @@
-"""Token tagging: one tag a word, read off the word's first sub-token. No word is ever lost to truncation."""
+"""Token tagging: one tag per word, predicted at its first sub-token. Truncation never drops a word."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import XTREME_REVISION, Source, Task, fingerprint, put
+from tasks.base import Task, fingerprint
 from tasks.checks import describe, is_no_label, label_error, label_numbers
+from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.frame import Frame
+from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import class_number, compute, read_stripped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from datasets import Dataset
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.base import Collator
+    from tasks.rows import Loaded, Rows
+    from tasks.submitted import Scorer, Submitted
 
 UPOS = (
     "ADJ",
@@ -33,12 +48,13 @@ UPOS = (
 )  # the order of the Hub's integers
 
 
-def words_need_space(tokenizer) -> bool:
-    """Whether words given one by one need a space before all but the first, to become the tokens they are in running
-    text.
+def words_need_space(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether split words need a leading space, except the first, to get the same tokens as in running text.
 
-    Byte-level tokenizers (RoBERTa, ModernBERT) take the space as part of the word; XLM-R's and BERT's know a word
-    without it.
+    In byte-level tokenizers (RoBERTa, ModernBERT) the space is part of the word. XLM-R's and BERT's need none.
+
+    Raises:
+        UserError: neither way gives the tokens of running text.
     """
     words = ["the", "bird", "sees"]
 
@@ -51,8 +67,8 @@ def words_need_space(tokenizer) -> bool:
     if ids([words[0], *(f" {word}" for word in words[1:])], is_split_into_words=True) == running:
         return True
     raise UserError(
-        f"the tokenizer cuts {' '.join(words)!r} otherwise than its three words, with or without a space before each: "
-        "it cannot be used for tagging."
+        f"the tokenizer cannot be used for tagging: the tokens of {' '.join(words)!r} differ from those of its words, "
+        "with and without a leading space."
     )
 
 
@@ -62,12 +78,12 @@ class Tagging(Task):
     form = "tagging"
     auto_class = "AutoModelForTokenClassification"
     pipeline_tag = "token-classification"
-    other_tags: ClassVar[tuple[str, ...]] = ()  # what a file of predictions may hold besides `labels`
+    other_tags: ClassVar[tuple[str, ...]] = ()  # tags that a file of predictions may have besides `labels`
     fields = (("tokens", "tags"),)
     metric = "f1"
     columns = ("tokens", "pos_tags")  # words, tags
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         from datasets import List, Value
 
         words, tags = self.columns
@@ -80,25 +96,32 @@ class Tagging(Task):
                     what = (
                         label_error(tag, self.labels, stored)
                         if is_no_label(tag, table)
-                        else (f"{tag!r} (hidden or no gold); this split cannot be trained on or scored.")
+                        else (f"{tag!r} (hidden or no gold). This split cannot be used for training or scoring.")
                     )
                     raise UserError(f"{where}, row {row}, column {tags!r}, word {number}: {what}")
             numbers.append([table[tag] for tag in t])
-        # always our numbers: a file may hold names, digits, or numbers in another order
+        # our numbers: a file may have names, digits, or numbers in another order
         return (
             data.select_columns([words])
             .rename_columns({words: "tokens"} if words != "tokens" else {})
             .add_column("tags", numbers, feature=List(Value("int64")))
         )
 
-    def shuffle_labels(self, examples, rng):
-        """All tags of all sentences in random order."""
+    def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
+        """Permute the tags of all sentences."""
         tags = examples["tags"][:]
-        flat = iter(rng.permutation([tag for row in tags for tag in row]).tolist())
-        return put(examples, tags=[[next(flat) for _ in row] for row in tags])
+        shuffled = iter(rng.permutation([tag for row in tags for tag in row]).tolist())
+        return replace_columns(examples, tags=[[next(shuffled) for _ in row] for row in tags])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
-        features = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
+        features: dict[str, list] = {"input_ids": [], "attention_mask": [], "example": [], "words": []}
         if train:
             features["labels"] = []
         sentences = [[f" {word}" if i else word for i, word in enumerate(words)] for words in batch["tokens"]]
@@ -124,27 +147,31 @@ class Tagging(Task):
         return features
 
     @staticmethod
-    def _by_word(encoding, words, tokenizer):
-        """The tokens of each word. One of which nothing is left (control characters) is unknown, as XTREME has it
-        (protocol 3.3)."""
-        tokens = [[] for _ in words]
+    def _by_word(encoding: Encoding, words: list[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+        """The tokens of each word; the unknown token for a word without any, as in XTREME (protocol 3.3).
+
+        Words of control characters have no tokens.
+
+        Raises:
+            UserError: a word has no tokens, and the tokenizer has no unknown token.
+        """
+        tokens: list[list[int]] = [[] for _ in words]
         for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            tokens[word].append(token)
+            tokens[word].append(token)  # type: ignore[index]  # None only of special tokens, left out above
         if all(tokens):
             return tokens
-        # byte-level: none is unknown
+        # byte-level tokenizers have no unknown token
         unknown = tokenizer.mask_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
         if unknown is None:
             empty = words[tokens.index([])]
-            raise UserError(f"the tokenizer makes no token of the word {empty!r}, and has no token for unknown words.")
-        return [some or [unknown] for some in tokens]
+            raise UserError(f"the tokenizer has no token for the word {empty!r}, and no unknown token.")
+        return [of_word or [unknown] for of_word in tokens]
 
     @staticmethod
-    def _pieces(words, room):
-        """Yields (index of its first word, its words): one piece for most sentences, several for one that is too
-        long."""
+    def _pieces(words: list[list[int]], room: int) -> Iterator[tuple[int, list[list[int]]]]:
+        """Yield (index of the first word, the words) of each piece: one per sentence, more if it is too long."""
         start = used = 0
-        words = [word[:room] for word in words]  # one word longer than a whole input keeps its first sub-tokens
+        words = [word[:room] for word in words]  # of a word longer than the input, only the first sub-tokens are kept
         for i, word in enumerate(words):
             if used + len(word) > room:
                 yield start, words[start:i]
@@ -152,12 +179,12 @@ class Tagging(Task):
             used += len(word)
         yield start, words[start:]
 
-    def collator(self, tokenizer):
+    def collator(self, tokenizer: PreTrainedTokenizerFast) -> Collator:
         from transformers import DataCollatorForTokenClassification
 
         return DataCollatorForTokenClassification(tokenizer)
 
-    def decode(self, logits, features, examples):
+    def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
         tags = [[None] * len(words) for words in examples["tokens"]]
         best = logits.argmax(-1)
         for row, example, words in zip(best, features["example"], features["words"], strict=True):
@@ -167,33 +194,33 @@ class Tagging(Task):
         for row, sentence in enumerate(tags, 1):
             if None in sentence:
                 raise UserError(
-                    f"{self.name}: sentence {row} got {len(sentence) - sentence.count(None)} tags for "
-                    f"{len(sentence)} words; refusing to score a shortened prediction."
+                    f"{self.name}: sentence {row} has {len(sentence) - sentence.count(None)} tags for "
+                    f"{len(sentence)} words, so its prediction cannot be scored."
                 )
         return tags
 
-    def gold(self, examples):
+    def gold(self, examples: Dataset) -> list:
         return [[self.labels[i] for i in tags] for tags in examples["tags"]]
 
-    def gold_values(self, examples):
+    def gold_values(self, examples: Dataset) -> list:
         return [self.labels[i] for tags in examples["tags"] for i in tags]
 
-    def constant(self, examples):
-        flat = [tag for tags in self.gold(examples) for tag in tags]
-        common = max(self.labels, key=flat.count)
+    def constant(self, examples: Dataset) -> list:
+        gold = [tag for tags in self.gold(examples) for tag in tags]
+        common = max(self.labels, key=gold.count)
         return [[common] * len(words) for words in examples["tokens"]]
 
-    def score(self, predictions, examples, language):
+    def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
         return compute("tagging", predictions=predictions, references=self.gold(examples))
 
-    def lines(self, predictions, examples):
-        """The submission's lines: one tag a word, a blank line between sentences."""
+    def lines(self, predictions: list[list[str]], examples: Dataset) -> list[str]:
+        """The submission's lines: one tag per word, a blank line after each sentence."""
         return [line for tags in predictions for line in (*tags, "")]
 
-    def read_lines(self, path):
-        """The sentences, each with the number of its first line."""
+    def read_lines(self, path: Path) -> list[tuple[int, list[str]]]:
+        """Return the sentences, each with the number of its first line."""
         classes = (*self.labels, *self.other_tags)
         sentences, tags, start = [], [], 1
         for row, line in enumerate(read_stripped(path), 1):
@@ -204,7 +231,7 @@ class Tagging(Task):
                 tags, start = [], row + 1
         return [*sentences, (start, tags)] if tags else sentences
 
-    def compare(self, files):
+    def compare(self, files: Submitted) -> Scorer:
         found, gold = files.read(self.read_lines)
         files.check_number(found, gold, "sentences")
         for row, ((line, tags), (_, answers)) in enumerate(zip(found, gold, strict=True), 1):
@@ -216,26 +243,26 @@ class Tagging(Task):
         return lambda: self.official_scores([tags for _, tags in found], [tags for _, tags in gold])
 
     def official_scores(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
-        """The benchmark's figures of tags in files, 0-100."""
+        """Return the benchmark's scores of tags in files, 0-100."""
         return compute("tagging", predictions=predictions, references=references)
 
 
 def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -> None:
-    """Raise if a sentence is not a list of words with one tag each."""
+    """Raise UserError if a sentence is not a list of words with one tag each."""
     for column, values in zip(columns, (words, tags), strict=True):
         if not isinstance(values, list):
             raise UserError(f"{where}, column {column!r}: {describe(values)}, expected a list.")
     if not words or len(words) != len(tags):
         raise UserError(
-            f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag a word."
+            f"{where}: {len(words)} in {columns[0]!r}, {len(tags)} in {columns[1]!r}; expected one tag per word."
         )
-    if odd := [word for word in words if not isinstance(word, str)]:
-        raise UserError(f"{where}, column {columns[0]!r}: {describe(odd[0])}, expected a word.")
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise UserError(f"{where}, column {columns[0]!r}: {describe(wrong[0])}, expected a word.")
 
 
 # XTREME's script of May 2020 (protocol 3.2)
 TARGET = {"learning_rate": 2e-5, "num_train_epochs": 10, "per_device_train_batch_size": 32, "max_seq_length": 128}
-# whose Hub configs also hold rows of an old or regional variety: the loader matched the name anywhere in the path
+# Hub configs with extra rows of an old or regional variety: the loader matched the name anywhere in the path
 OLD_VARIETIES = {
     "udpos.Greek": "Ancient Greek",
     "udpos.Chinese": "Classical Chinese",
@@ -248,9 +275,9 @@ OLD_VARIETIES = {
 class UDPOS(Tagging):
     """Universal Dependencies part-of-speech tags, XTREME's selection.
 
-    The Hub's rows keep syntactic words where XTREME's own files keep fused ones ("du" as one word), and mix old or
-    regional varieties into five languages; nothing is filtered, but results.json says so (docs/datasets). XTREME-R's
-    lt pl uk wo ro are not on the Hub in this form.
+    The Hub's rows have syntactic words where XTREME's own files have fused ones ("du" as one word), and mix old or
+    regional varieties into five languages. Nothing is filtered; results.json notes it (docs/datasets). XTREME-R's lt
+    pl uk wo ro are not on the Hub in this form.
     """
 
     name = "udpos"
@@ -269,18 +296,17 @@ class UDPOS(Tagging):
         ),
     )
     defaults = TARGET
-    other_tags = ("_",)  # XTREME's own files tag a fused form ("du") that stands for two words so
+    other_tags = ("_",)  # XTREME's tag of a fused form ("du") of two words
 
-    def official_scores(self, predictions, references):
-        """Beside the form's, the F1 of the seqeval of 2020: the UDPOS figures in the benchmark's own evaluate_test.py
-        are of that."""
+    def official_scores(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
+        """Add the F1 of seqeval's version of 2020, which the benchmark's evaluate_test.py uses for UDPOS."""
         from tasks.metrics.tagging import f1_of_seqeval_0_0_12
 
         return super().official_scores(predictions, references) | {
             "whole_tag_f1": f1_of_seqeval_0_0_12(predictions, references)
         }
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read(split, language, rows)
         for read in loaded.reads:
             if "revision" in read.record and (mixed := OLD_VARIETIES.get(read.record["config"])):
@@ -289,8 +315,7 @@ class UDPOS(Tagging):
 
 
 class PANX(Tagging):
-    """PAN-X, or WikiANN (Pan et al. 2017), in the balanced splits of Rahimi et al. 2019: persons, organisations,
-    places."""
+    """PAN-X, or WikiANN (Pan et al. 2017): persons, organisations, places; splits of Rahimi et al. 2019."""
 
     name = "panx"
     train_rows = 20000
@@ -311,8 +336,8 @@ class PANX(Tagging):
     )
     defaults = TARGET
 
-    def examples(self, data, language, where):
-        """Strip the `xx:` before every token of XTREME's own files. The Hub's copies have none."""
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
+        """Remove the prefix `xx:` that every token has in XTREME's own files, but not on the Hub."""
         data = super().examples(data, language, where)
         prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))
         prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"]]
@@ -321,9 +346,9 @@ class PANX(Tagging):
                 whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"], strict=True)
             ):
                 row = prefixed.index(False)
-                odd = next(token for token in data["tokens"][row] if not token.startswith(prefixes))
+                bare = next(token for token in data["tokens"][row] if not token.startswith(prefixes))
                 raise UserError(
-                    f"{where}, row {row + 1}, column 'tokens': {odd!r} lacks the prefix {prefixes[0]!r} that row "
+                    f"{where}, row {row + 1}, column 'tokens': {bare!r} lacks the prefix {prefixes[0]!r} that row "
                     f"{prefixed.index(True) + 1} has."
                 )
             return data  # a sentence of one word may begin like that by chance

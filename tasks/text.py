@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
 
-from tasks.base import Source, Task
+from tasks.base import Task
 from tasks.checks import check_text
 from tasks.errors import UserError
+from tasks.source import Source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from tasks.rows import Loaded, Rows
 
 
 class Wikipedia(Task):
-    """Wikipedia's articles, one row a document. It has one split: the last 1 % of the rows (at most 1,000) are dev."""
+    """Wikipedia articles, one row per article. One split: the last 1 % of the rows (at most 1,000) are dev."""
 
     name = "wikipedia"
     form = "mlm"
@@ -30,7 +38,7 @@ class Wikipedia(Task):
             "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
         ),
     )
-    # masking rate and one line an example: jiant's mlm_simple (protocol 1.2)
+    # masking rate and one line per example: jiant's mlm_simple (protocol 1.2)
     defaults = {
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
@@ -38,20 +46,20 @@ class Wikipedia(Task):
         "max_seq_length": 256,
         "warmup_steps": 0.1,
         "weight_decay": 0.01,
-        # not by length as elsewhere: batches of one length are of few languages and word orders, and in the
-        # world the loss then stood on its first plateau for 2,000 steps instead of 400
+        # not by length: batches of one length have few languages and word orders. On the miniature world the loss then
+        # stayed on its first plateau for 2,000 steps instead of 400.
         "train_sampling_strategy": "random",
     }
 
-    def languages(self, rows):
+    def languages(self, rows: Rows) -> list[str]:
         if not rows.local:
             raise UserError("name the languages of the text: --text_languages en de sw ...")
         return super().languages(rows)
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read("train", language, rows)
         data = loaded.examples
-        # an article of blanks alone has nothing to predict, and as the one that is held out it would measure nothing
+        # an article of only white space has nothing to predict; held out, it would have no score
         written = np.flatnonzero(
             pc.match_substring_regex(data.with_format("arrow")[:]["text"], r"\S").to_numpy(zero_copy_only=False)
         )
@@ -60,15 +68,22 @@ class Wikipedia(Task):
             data = data.select(written)
         if len(data) < 2:
             raise UserError(
-                f"{loaded.where}: {len(data)} text that is not empty, expected 2 at least: the last 1 % are held out."
+                f"{loaded.where}: {len(data)} text that is not empty, expected at least 2: the last 1 % are held out."
             )
         held_out = min(1000, max(1, len(data) // 100))
         kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))
         return replace(loaded, examples=data.select(kept))
 
-    def examples(self, data, language, where):
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)
         return data.select_columns(["text"])
 
-    def featurize(self, batch, indices, tokenizer, max_length, train):
+    def featurize(
+        self,
+        batch: dict[str, list],
+        indices: list[int],
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        train: bool,
+    ) -> dict[str, list]:
         return {**tokenizer(batch["text"], truncation=True, max_length=max_length), "example": indices}

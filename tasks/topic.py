@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tasks import languages as codes
-from tasks.base import Source
 from tasks.sentence_pair import SentencePair
+from tasks.source import Source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tasks.rows import Loaded, Rows
 
 
 class Sentence(SentencePair):
@@ -22,11 +28,11 @@ class Sentence(SentencePair):
 class SIB200(Sentence):
     """SIB-200 (Adelani et al. 2024): what a sentence is about, one of seven topics, in 205 languages.
 
-    The sentences are FLORES', translated by people; `index_id` is the same sentence in every language, with the same
-    topic. So train rows are there in every language, and an arm may have any number of them.
+    The sentences are from FLORES, human translations. An `index_id` is the same sentence, with the same topic, in
+    every language, so every language has train rows.
 
-    The published test file is sorted by topic, so that its first rows are all of one. Ours are in the order of a hash
-    of `index_id`, the same in every language: the first n are a fair share.
+    The published test file is sorted by topic, so its first rows have one topic. Here rows are in the order of a hash
+    of `index_id`, the same in every language: the first n rows are a fair sample.
     """
 
     name = "sib200"
@@ -46,8 +52,8 @@ class SIB200(Sentence):
             shape=lambda data, _: data.rename_columns({"index_id": "id"}),
         ),
     )
-    # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): 16 rows, 2
-    # steps accumulated
+    # the authors' script for XLM-R trained on English (code/xlmr_zero.sh of github.com/dadelani/sib-200): batches of
+    # 16 rows, 2 accumulation steps
     defaults = {
         "learning_rate": 1e-5,
         "num_train_epochs": 20,
@@ -55,11 +61,11 @@ class SIB200(Sentence):
         "max_seq_length": 164,
     }
 
-    def read(self, split, language, rows):
+    def read(self, split: str, language: str, rows: Rows) -> Loaded:
         loaded = super().read(split, language, rows)
         loaded.note("in the order of a hash of index_id: the published test file is sorted by topic")
-        keys = [hashlib.sha256(number.encode()).digest() for number in self.ids(loaded.examples)]
+        keys = [hashlib.sha256(number.encode()).digest() for number in self.ids(loaded.examples) or ()]
         return replace(loaded, examples=loaded.examples.select(sorted(range(len(keys)), key=keys.__getitem__)))
 
-    def to_rows(self, examples):
+    def to_rows(self, examples: Dataset) -> Dataset:
         return super().to_rows(examples).rename_column("id", "index_id")

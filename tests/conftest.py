@@ -205,14 +205,14 @@ def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
     """
     import importlib
 
-    from xstilts.cli import arguments
+    from xstilts.cli import arguments, parsing
     from xstilts.train.training_arguments import training_arguments
 
     class Parsed(Exception):
         pass
 
     def stop(*args, **options):
-        raise Parsed(arguments.parse(*args, **options))
+        raise Parsed(parsing.parse(*args, **options))
 
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT))

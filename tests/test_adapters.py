@@ -9,10 +9,10 @@ import pytest
 from datasets import Dataset
 
 from tasks import TARGETS, TASKS, get_task
-from tasks.base import Source
 from tasks.errors import UserError
 from tasks.languages import BENCHMARKS
 from tasks.rows import Rows
+from tasks.source import Source
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_an_empty_answer_names_its_row(load):
 
 
 def test_an_answer_that_is_not_there_is_refused(load):
-    with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' does not stand at character 0"):
+    with pytest.raises(UserError, match="row 2, column 'answers': 'Bob' is not at character 0"):
         load(
             "squad",
             "train",
@@ -479,7 +479,7 @@ def test_social_iqa_counts_from_one(load):
     examples, _ = load("siqa", "train", "en", {"lighteval__siqa/default/train": [siqa("1"), siqa("3")]})
     assert examples["label"][:] == [0, 2]
     assert examples[0]["prompt"] == "Tom fell. Why?" and examples[0]["choices"] == ["a", "b", "c"]
-    with pytest.raises(UserError, match="row 1, column 'label': '0' is no label; expected one of 1, 2, 3"):
+    with pytest.raises(UserError, match="row 1, column 'label': '0' is not a label; expected one of 1, 2, 3"):
         load("siqa", "train", "en", {"lighteval__siqa/default/train": [siqa("0")]})
 
 
@@ -625,7 +625,7 @@ def test_long_sentences_are_split_and_rejoined(load, tokenizer):
     )
     predictions = task.decode(logits, features, examples)
     assert predictions == task.gold(examples)
-    with pytest.raises(UserError, match="refusing to score a shortened prediction"):
+    with pytest.raises(UserError, match="sentence 1 has .* tags for .* words"):
         task.decode(logits[:-3], features.select(range(len(features) - 3)), examples)
 
 
@@ -720,7 +720,7 @@ def test_tatoeba_line_ends_go(load):
 
 def test_gold_pairs_alone_are_no_mining(tmp_path):
     (tmp_path / "google__xtreme" / "bucc18.de").mkdir(parents=True)
-    with pytest.raises(UserError, match="bucc18.de holds gold pairs alone: finding those is no mining"):
+    with pytest.raises(UserError, match="bucc18.de holds only the gold pairs"):
         get_task("bucc").languages(Rows(tmp_path))
 
 
@@ -787,7 +787,7 @@ def test_mewslix_marks_the_mention_and_is_scored_by_reciprocal_rank(load):
     assert task.metric == "mrr@20" and scores == {"mrr@20": 75}
     for entity, message in (
         ("", "'m0' has no entity_id"),
-        ("Q99", "'m0' has the entity 'Q99', which is no candidate"),
+        ("Q99", "'m0' has the entity 'Q99', which is not a candidate"),
     ):
         wrong = [mention | {"entity_id": entity} for mention in mentions]
         with pytest.raises(UserError, match=f"row 1, column 'mentions': {message}"):
@@ -884,7 +884,7 @@ def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
     [
         (
             topic(1, "weather"),
-            "row 2, column 'category': 'weather' is no label; expected one of science/technology, travel",
+            "row 2, column 'category': 'weather' is not a label; expected one of science/technology, travel",
         ),
         (topic(1, None), "row 2, column 'category'"),
         (topic(1, text=None), "row 2, column 'text': empty (null)"),
@@ -948,7 +948,7 @@ def test_belebele_is_trained_on_cosmosqa_unless_rows_of_its_own_are_named(load, 
     examples, (record,) = load("belebele", "train", "en", {}, splits=["belebele.train=collected"])
     assert examples["prompt"][:] == ["Ada lives in Rome. Where?"] and examples["label"][:] == [2]
     assert (record["id"], record["split"]) == ("facebook/belebele", "collected")
-    with pytest.raises(UserError, match="column 'correct_answer_num': '5' is no label; expected one of 1, 2, 3, 4"):
+    with pytest.raises(UserError, match="column 'correct_answer_num': '5' is not a label; expected one of 1, 2, 3, 4"):
         load("belebele", "test", "en", {"facebook__belebele/eng_Latn/test": [reading("5")]})
 
 

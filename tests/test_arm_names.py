@@ -15,7 +15,8 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.pairs import PAIRS
 from xstilts.cli import arms, user_files
-from xstilts.cli.arguments import ArmArguments, DataArguments, DualEncoderArguments, TextArguments, parse
+from xstilts.cli.arguments import ArmArguments, DataArguments, DualEncoderArguments, TextArguments
+from xstilts.cli.parsing import parse
 from xstilts.report.spec import read_spec
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]

@@ -13,9 +13,9 @@ import pytest
 from datasets import Dataset
 
 from tasks import get_task
-from tasks.base import Source
 from tasks.errors import UserError
 from tasks.rows import Rows
+from tasks.source import Source
 from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.cli.arms import read_arm
 from xstilts.run import results
@@ -406,7 +406,7 @@ def test_translations_are_read_where_the_rows_have_none_and_named(two):
     assert [record.get("translated_by") for record in rows.records] == [None, None, "me/mt"]
     record = SimpleNamespace(data=rows.records, finished="")
     assert outdated(record, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
-    with pytest.raises(UserError, match="es/train.parquet.*Nor are they below --translations"):
+    with pytest.raises(UserError, match="es/train.parquet.*not in --translations"):
         task.load("train", "es", rows)
     (two[1] / "facebook__xnli/fr/train.translation.json").unlink()
     with pytest.raises(UserError, match="train.translation.json cannot be read"):
@@ -432,7 +432,7 @@ def test_of_the_hub_translations_are_read_from_their_folder(two, monkeypatch):
 def test_folders_that_are_not_there(tiny_world, tmp_path):
     with pytest.raises(UserError, match="--translations .* is not a folder"):
         Rows(tiny_world, translations=tmp_path / "none")
-    with pytest.raises(UserError, match="say where they are with --translations"):
+    with pytest.raises(UserError, match="give --translations FOLDER"):
         Rows(tiny_world).roundtrip()
 
 

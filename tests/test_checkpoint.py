@@ -12,8 +12,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from tasks import get_task
 from xstilts.checkpoint.config import read_config
-from xstilts.checkpoint.encoder import Cut, depth, load_encoder, position_limit
+from xstilts.checkpoint.encoder import load_encoder, position_limit
 from xstilts.checkpoint.heads import fresh_head, masked_lm
+from xstilts.checkpoint.layers import TruncatedEncoder, depth
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
@@ -44,14 +45,14 @@ def ways(folder: Path):
 def test_fewer_layers_in_the_config_than_in_the_weights_is_refused(model):
     change(model, num_hidden_layers=1)
     for load in ways(model):
-        with pytest.raises(UserError, match=r"config.json has no place for, \S*encoder.layer.1"):
+        with pytest.raises(UserError, match=r"config.json does not describe, e.g. \S*encoder.layer.1"):
             load()
 
 
 def test_more_layers_in_the_config_than_in_the_weights_is_refused(model):
     change(model, num_hidden_layers=3)
     for load in ways(model):
-        with pytest.raises(UserError, match=r"missing from the checkpoint, \S*encoder.layer.2"):
+        with pytest.raises(UserError, match=r"missing from the checkpoint, e.g. \S*encoder.layer.2"):
             load()
 
 
@@ -184,7 +185,7 @@ def test_padding_is_never_read_as_text_whatever_the_tokenizer_says(model, tiny_m
 def test_a_cut_encoder_is_whole_while_it_is_saved(model, tmp_path):
     encoder, _ = load_encoder(str(model))
     whole = sum(p.numel() for p in encoder.parameters())
-    cut = Cut(encoder, 1)
+    cut = TruncatedEncoder(encoder, 1)
     assert cut.exact and depth(encoder) == 1 and sum(p.numel() for p in encoder.parameters()) < whole
     with cut.restored():
         encoder.save_pretrained(tmp_path / "out")

@@ -325,7 +325,7 @@ def test_sizes_of_no_model(sizes, refused, tmp_path):
 def test_config_that_is_none(text, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(text)
     told = refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
-    assert "sizes.json" in told and ("no model can be made of it" in told) == text.startswith(("{}", '{"'))
+    assert "sizes.json" in told and ("no model can be built from it" in told) == text.startswith(("{}", '{"'))
 
 
 def test_length_beyond_a_model_made_from_a_config(refused):

@@ -165,7 +165,7 @@ def test_mewslix_pairs(tmp_path):
 
 def test_every_pair_task_is_listed_and_a_wrong_name_helped():
     assert all(name in list_pairs() for name in PAIRS)
-    with pytest.raises(UserError, match="--train_tasks squad_daul: no such pairs. Did you mean 'squad_dual'"):
+    with pytest.raises(UserError, match="--train_tasks squad_daul: unknown pair task. Did you mean 'squad_dual'"):
         get_pairs("squad_daul")
 
 
@@ -676,7 +676,7 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
     "arguments, message",
     [
         ([], "--train_tasks is missing"),
-        (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: no such pairs. Did you mean 'nli_dual'?"),
+        (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: unknown pair task. Did you mean 'nli_dual'?"),
         (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
         (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
         (["--train_tasks", "squad_dual", "--layer", "3"], "--layer 3: the model has layers 1 to 2 to train"),

@@ -331,7 +331,7 @@ def test_a_head_is_left_aside(checkpoint, tmp_path):
 def test_what_is_no_checkpoint_is_said_so(checkpoint, tmp_path):
     from safetensors.numpy import load_file, save_file
 
-    with pytest.raises(UserError, match="neither a folder nor a model"):
+    with pytest.raises(UserError, match="is not a folder, and cannot be loaded"):
         Encoder.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no config.json"):
         Encoder.load(tmp_path)

@@ -9,10 +9,11 @@ from conftest import ROOT
 
 import tasks
 from tasks import get_task
-from tasks.base import Source, Task
+from tasks.base import Task
 from tasks.languages import BENCHMARKS
 from tasks.pairs import PAIRS
 from tasks.rows import Rows
+from tasks.source import Source
 from tasks.submitted import read_entries
 from tasks.text import Wikipedia
 from xstilts.errors import UserError

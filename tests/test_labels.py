@@ -256,7 +256,7 @@ def test_snli_drops_and_counts_pairs_without_gold(tmp_path):
         (["a"], None, "row 1, column 'pos_tags'.*null"),
         (["a", None], [7, 7], "row 1, column 'tokens'.*null"),
         ([], [], "row 1"),
-        (["a", "b"], [7], "row 1.*one tag a word"),
+        (["a", "b"], [7], "row 1.*one tag per word"),
         ([["a"], ["b"]], [7, 7], "row 1, column 'tokens'"),
         ([1, 2], [7, 7], "row 1, column 'tokens'.*expected a word"),
         (["a", "b"], [[7], [7]], "row 1, column 'pos_tags', word 1"),

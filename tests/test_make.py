@@ -392,7 +392,8 @@ def test_ten_thousand_runs(tmp_path):
 def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
     """Each target has defaults of its own, which some arguments contradict; a matrix would find that out after its
     trainings."""
-    from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, parse
+    from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments
+    from xstilts.cli.parsing import parse
     from xstilts.train.training_arguments import training_arguments
 
     printed = make(

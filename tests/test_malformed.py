@@ -373,7 +373,7 @@ def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, 
         1,
         *more,
     )
-    assert found.returncode == 2 and "take both from one checkpoint" in found.stderr, found.stderr
+    assert found.returncode == 2 and "but the model only" in found.stderr, found.stderr
     assert not (tmp_path / "out/run.json").exists()
 
 

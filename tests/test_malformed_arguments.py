@@ -12,7 +12,8 @@ from dataclasses import fields
 
 import pytest
 
-from xstilts.cli import arguments, words
+from xstilts.cli import words
+from xstilts.run import endings
 
 CASES = 40  # of each script
 VALUES = [
@@ -216,7 +217,7 @@ def test_malformed_arguments_are_refused_in_one_line_and_nothing_is_left(
         monkeypatch.setattr(sys, "argv", [script, *line])
         code = 0
         try:
-            arguments.command(module.main)
+            endings.command(module.main)
         except SystemExit as leave:
             code = leave.code
         said = capsys.readouterr().err.splitlines()

@@ -307,9 +307,9 @@ def test_qa_language_normalization_is_mlqas_where_there_is_one():
     [
         (dict(language="ru", normalization="mlqa"), "MLQA has no normalisation for language 'ru'"),
         (dict(normalization="squad2"), "'squad2' is unknown. Use one of: squad, mlqa, language"),
-        (dict(language="German", normalization="language"), "'German' is no code"),
+        (dict(language="German", normalization="language"), "'German'"),
         (dict(no_answer_probabilities=[0.5, 0.5]), "2 no_answer_probabilities for 1 predictions"),
-        (dict(no_answer_probabilities=[float("nan")]), "Row 1: no_answer_probability nan"),
+        (dict(no_answer_probabilities=[float("nan")]), "Row 1: no_answer_probability is nan"),
     ],
 )
 def test_qa_refuses_settings(settings, message):

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from xstilts.cli import privacy, words
-from xstilts.cli.arguments import DataArguments, RunArguments, parse
+from xstilts.cli.arguments import DataArguments, RunArguments
+from xstilts.cli.parsing import parse
 from xstilts.errors import UserError
 from xstilts.run import card, results
 

@@ -169,9 +169,9 @@ def test_bucc_pools(folder, tmp_path):
     assert load(tmp_path, "bucc", "test", "de").gold == {("source-1", "target-0")}
     pools([{"source_id": "source-1", "target_id": "target-9"}])
     message = failing(tmp_path, "bucc", "test", "de")
-    assert "gold/test.jsonl" in message and "'target-9' names no sentence" in message
+    assert "gold/test.jsonl" in message and "'target-9' is not an id" in message
     folder("bucc2018__de-en/target/test", [{"id": "target-0", "text": "a"}, {"id": "target-0", "text": "b"}])
-    assert "'target-0' stands twice" in failing(tmp_path, "bucc", "test", "de")
+    assert "'target-0' appears twice" in failing(tmp_path, "bucc", "test", "de")
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ BAD = {  # what is wrong: (file, rows, task, split, what must be named)
         changed(POS, 2, pos_tags=[7]),
         "udpos",
         "train",
-        ["row 2", "one tag a word"],
+        ["row 2", "one tag per word"],
     ),
     "a sentence without words": (
         "google__xtreme/udpos.English/train",

@@ -363,5 +363,5 @@ def test_an_id_that_stands_twice_is_refused(tmp_path):
     folder.mkdir(parents=True)
     row = {"id": "q1", "context": "a b", "question": "?", "answers": {"text": ["a"], "answer_start": [0]}}
     (folder / "validation.jsonl").write_text((json.dumps(row) + "\n") * 2)
-    with pytest.raises(UserError, match="row 2, column 'id': 'q1' stands twice"):
+    with pytest.raises(UserError, match="row 2, column 'id': 'q1' appears twice"):
         get_task("xquad").load("test", "qaa", Rows(tmp_path))

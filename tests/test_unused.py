@@ -3,6 +3,7 @@ logged."""
 
 import importlib
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -141,7 +142,7 @@ def place(tmp_path, tiny_world, tiny_model):
     """`place(words)`: them with the tests' own paths in place of names in capitals."""
     paths = {
         "LEXICON": tiny_world / "bilingual-lexicons__world",
-        "SIZES": arguments.Path("recipes/models/xlmr-tiny.json").absolute(),
+        "SIZES": Path("recipes/models/xlmr-tiny.json").absolute(),
         "MODEL": tiny_model,
         "WORLD": tiny_world,
     }
@@ -156,7 +157,7 @@ def place(tmp_path, tiny_world, tiny_model):
     "script, given, needless", REFUSED, ids=lambda value: "_".join(value) if isinstance(value, list) else value
 )
 def test_what_would_do_nothing_is_refused_before_the_work(script, given, needless, place, cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(arguments.Path(arguments.__file__).parents[2])
+    monkeypatch.chdir(Path(arguments.__file__).parents[2])
     model = (
         []
         if "--config_name" in given

@@ -1,4 +1,4 @@
-"""Errors for people; see `tasks.errors`."""
+"""The errors that users see, from `tasks.errors`."""
 
 from tasks.errors import UserError, first_line, full_disk, is_panic
 

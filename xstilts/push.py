@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 from xstilts import plan
+from xstilts.cli.arguments import RunArguments
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line
 from xstilts.run import card
@@ -41,16 +41,16 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
             continue
         try:
             record = Record.read(folder / FILE_NAME)
-            run = SimpleNamespace(
-                push_to_hub=True, hub_private_repo=private, hub_model_id=repository(hub, matrix, record)
-            )
+            repo = repository(hub, matrix, record)
+            run = RunArguments(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
             card.check_push(run)
-            card.push(run.hub_model_id, folder)
+            repo = str(run.hub_model_id)  # with the namespace
+            card.push(repo, folder)
         except UserError as error:
             errors.append(str(error))
         else:
-            pushed[run.hub_model_id] = record
-            print(f"{folder} -> {run.hub_model_id}", flush=True)
+            pushed[repo] = record
+            print(f"{folder} -> {repo}", flush=True)
     if not pushed:
         return errors or ["there is no finished checkpoint to push; run `make matrix` first."]
     try:
@@ -90,13 +90,13 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     if failed:
         lines.append(f"\n{failed} more could not be pushed yet.")
-    run = SimpleNamespace(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
+    run = RunArguments(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
     card.check_push(run)
     try:
         card.hub().upload_file(
             path_or_fileobj="\n".join([*lines, ""]).encode(),
             path_in_repo="README.md",
-            repo_id=run.hub_model_id,
+            repo_id=str(run.hub_model_id),
             commit_message="X-STILTs: the checkpoints of the matrix",
         )
     except Exception as error:

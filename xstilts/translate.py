@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from tasks import languages as codes
 from tasks.sentences import sentence_spans
 from xstilts.cli import logs
-from xstilts.cli.arguments import parse, refuse_unused
+from xstilts.cli.arguments import refuse_unused
+from xstilts.cli.parsing import parse
 from xstilts.errors import UserError, first_line
 from xstilts.run.endings import command
 

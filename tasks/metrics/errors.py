@@ -4,6 +4,6 @@ from outside."""
 try:
     from tasks.errors import UserError
 except ImportError:  # outside this project; UserError is a ValueError too
-    UserError = ValueError
+    UserError = ValueError  # type: ignore[misc, assignment]  # the fallback of an optional import
 
 __all__ = ["UserError"]

@@ -16,8 +16,8 @@ def checked(function: Callable, predictions: Sequence, references: Sequence) -> 
         UserError: an input is of another type (names the row), they differ in number, or there are none.
     """
     name, kinds = function.__name__, get_type_hints(function)
-    rows = {"predictions": predictions, "references": references}
-    rows = {key: _list(values, f"{name}: {key}") for key, values in rows.items()}
+    given = {"predictions": predictions, "references": references}
+    rows = {key: _list(values, f"{name}: {key}") for key, values in given.items()}
     found, gold = map(len, rows.values())
     if found != gold:
         raise UserError(f"{name}: {found} predictions for {gold} references. Give one for each.")

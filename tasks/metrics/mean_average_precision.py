@@ -53,7 +53,7 @@ def per_query(ranked: list[str], gold: list[str], k: int) -> tuple[float, float]
 
 def _hit_ranks(ranked: list[str], gold: set[str]) -> list[int]:
     """The ranks, from 1, at which a gold id stands for the first time."""
-    first = {}
+    first: dict[str, int] = {}
     for rank, candidate in enumerate(ranked, 1):
         first.setdefault(candidate, rank)
     return [rank for candidate, rank in first.items() if candidate in gold]

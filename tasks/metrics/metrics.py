@@ -38,7 +38,7 @@ class Metric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         function = self._function()
-        description, _, sources = inspect.getdoc(sys.modules[function.__module__]).partition("\nSources:\n")
+        description, _, sources = (inspect.getdoc(sys.modules[function.__module__]) or "").partition("\nSources:\n")
         types = get_type_hints(function)
         return evaluate.MetricInfo(
             description=description,

@@ -108,7 +108,7 @@ def qa(
 
 
 def _tokenizer(normalization: str, language: str) -> Callable[[str], list[str]]:
-    """Returns the function from an answer to its normalised tokens."""
+    """Return the function from an answer to its normalised tokens."""
     if normalization not in NORMALIZATIONS:
         raise UserError(f"normalization {normalization!r} is unknown. Use one of: {', '.join(NORMALIZATIONS)}.")
     if normalization == "mlqa" and language not in _MLQA_ARTICLES:
@@ -117,9 +117,10 @@ def _tokenizer(normalization: str, language: str) -> Callable[[str], list[str]]:
             'Use normalization="language" for others.'
         )
     if not re.fullmatch("[a-z]{2,3}", language):
-        raise UserError(f"language {language!r} is no code. Give a two- or three-letter one, such as de.")
+        raise UserError(f"language {language!r} is not a language code. Give two or three letters, such as de.")
     if normalization == "squad":
-        articles, characters = _ENGLISH_ARTICLES, None
+        articles: re.Pattern[str] | None = _ENGLISH_ARTICLES
+        characters: re.Pattern[str] | None = None
     else:
         articles = _MLQA_ARTICLES.get(language)
         characters = _HAN if language == "zh" else _UNSPACED.get(language)
@@ -153,13 +154,13 @@ def _f1(guess: list[str], gold: list[str], both_empty: float) -> float:
 def _best_threshold(
     scores: list[float], predictions: list[str], references: list[list[str]], probabilities: list[float]
 ) -> tuple[float, float]:
-    """Returns the best score (0-100) over all thresholds, and that threshold, as SQuAD 2.0's script defines them.
+    """Return the best score (0-100) over all thresholds, and that threshold, as SQuAD 2.0's script defines them.
 
     It starts from answering nothing (threshold 0) and answers one question after the other, the least probably
     unanswerable first; the first best counts.
     """
-    total = sum(not answers for answers in references)
-    best, threshold = float(total), 0.0
+    total = float(sum(not answers for answers in references))
+    best, threshold = total, 0.0
     for row in sorted(range(len(scores)), key=lambda row: probabilities[row]):
         if references[row]:
             total += scores[row]
@@ -183,4 +184,4 @@ def _check_probabilities(probabilities: list[float], rows: int) -> None:
         raise UserError(f"{len(probabilities)} no_answer_probabilities for {rows} predictions. Give one for each.")
     for row, probability in enumerate(probabilities, 1):
         if not math.isfinite(probability):
-            raise UserError(f"Row {row}: no_answer_probability {probability} is no number.")
+            raise UserError(f"Row {row}: no_answer_probability is {probability}. Give a finite number.")

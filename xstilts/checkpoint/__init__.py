@@ -1,9 +1,10 @@
-"""The one room that loads a checkpoint: its config, tokenizer and encoder, its limits, its layers, its heads.
+"""Load a checkpoint: config, tokenizer, encoder, layers and heads. Only this package loads checkpoints.
 
-- `config`: which checkpoints are taken, and why others are refused. Imports no torch.
-- `tokenizer`: the tokenizer as every phase needs it.
-- `encoder`: the encoder, checked when it is loaded, and cut to its first k layers.
-- `heads`: models with a fresh head, with the masked-LM head, and the heads transformers lacks.
+- `config`: which checkpoints are supported, and why others are refused. Imports no torch.
+- `tokenizer`: the tokenizer, with the settings that every phase needs.
+- `encoder`: the encoder, checked when it is loaded.
+- `layers`: an encoder's first k layers.
+- `heads`: models with a fresh head or the masked-LM head, and the heads that transformers lacks.
 
-Nothing here lists model names. What a model can do is asked of its class, of its weights, or of two short rows.
+There is no list of model names. The code inspects a model's class and weights, and runs it on two short rows.
 """

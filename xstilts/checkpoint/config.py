@@ -1,4 +1,4 @@
-"""Which checkpoints are taken. A refusal names the reason and what works instead."""
+"""Check that a checkpoint is supported. An error names the reason and what works instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xstilts.errors import UserError, first_line
 
@@ -19,22 +19,26 @@ WORKS = (
 
 
 def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
-    """Return `name` if from_pretrained can be expected to take it. Reads no weights and imports no torch.
+    """Return `name` if `from_pretrained` should be able to load it. Reads no weights and imports no torch.
+
+    Args:
+        name: a folder or Hub id, as given.
+        flag: the argument that holds it, for errors.
 
     Raises:
-        UserError: nothing was given, or a folder that is absent or holds no model.
+        UserError: no name, no such folder, or a folder without a model.
     """
     if not name:
         raise UserError(f"{flag} is missing: give a checkpoint folder or a Hub id, e.g. FacebookAI/xlm-roberta-base.")
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise UserError(f"{flag} {name}: the folder has no config.json, so it is no checkpoint.")
+            raise UserError(f"{flag} {name}: the folder has no config.json, so it is not a checkpoint.")
         check_own_code(name, _read_json(path / "config.json"))
         files = os.listdir(path)
         if not any(file.endswith(".safetensors") for file in files):
             pickled = any(file.endswith(".bin") for file in files)
-            hint = " It has only pickled weights (.bin), which are not loaded." if pickled else ""
+            hint = " Pickled weights (.bin) are not supported: convert them to safetensors." if pickled else ""
             raise UserError(f"{flag} {name}: the folder has no model.safetensors.{hint}")
     elif (
         name.startswith((".", "/", "~"))
@@ -47,19 +51,19 @@ def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> st
 
 
 def _read_json(path: Path) -> dict:
-    """The object in a JSON file; {} if it is none, which the library then reports better."""
+    """The object in a JSON file; {} if it cannot be read, because transformers' own error is clearer."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def check_own_code(name: str, config: dict) -> None:
-    """Refuse a checkpoint that needs Python code of its own: it is never run.
+    """Raise if a checkpoint needs its own Python code, which is never run.
 
-    A checkpoint may name such code (`auto_map`) and yet be of a type that transformers has itself: that one is used
-    then.
+    A checkpoint may name such code (`auto_map`) although transformers supports its model type. Then the class of
+    transformers is used.
 
     Raises:
         UserError: transformers does not have the model type.
@@ -70,12 +74,12 @@ def check_own_code(name: str, config: dict) -> None:
 
     if (kind := config.get("model_type")) not in CONFIG_MAPPING:
         raise UserError(
-            f"{name}: model type {kind!r} is not in transformers; the checkpoint brings its own Python code (auto_map "
-            f"in config.json), which is never run here; no flag allows it. {WORKS}"
+            f"{name}: model type {kind!r} is not in transformers; its own Python code (auto_map in "
+            f"config.json) is never run, and no flag allows it. {WORKS}"
         )
 
 
-def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfig:
+def read_config(name: str, revision: str = "main", **changes: Any) -> PretrainedConfig:
     """Return the config of an encoder checkpoint.
 
     Args:
@@ -84,12 +88,12 @@ def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfi
         changes: fields to set, e.g. `num_labels`.
 
     Raises:
-        UserError: config.json cannot be read, needs code of its own, or is of a decoder or encoder-decoder.
+        UserError: config.json cannot be read, the model needs its own code, or it is a decoder or encoder-decoder.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
 
     if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
-        raise UserError(f"{name} is no checkpoint: it has no config.json. Give a folder written by save_pretrained.")
+        raise UserError(f"{name}: it has no config.json. Give a folder that save_pretrained wrote.")
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, **changes)
     except Exception as error:  # a field of the wrong type raises many kinds of error
@@ -97,12 +101,8 @@ def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfi
             check_own_code(name, _read_json(Path(name, "config.json")))
             raise UserError(f"{name} has no usable config.json ({first_line(error)}).") from error
         if "trust_remote_code" in str(error):
-            raise UserError(
-                f"{name}: it brings its own Python code, which is never run here; no flag allows it. {WORKS}"
-            ) from error
-        raise UserError(
-            f"{name} is neither a folder nor a model that can be fetched ({first_line(error)})."
-        ) from error
+            raise UserError(f"{name}: its own Python code is never run, and no flag allows it. {WORKS}") from error
+        raise UserError(f"{name} is not a folder, and cannot be loaded from the Hub ({first_line(error)}).") from error
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{name}: an encoder-decoder (model type {kind}). {WORKS}")
@@ -114,18 +114,18 @@ def read_config(name: str, revision: str = "main", **changes) -> PretrainedConfi
         )
         raise UserError(f"{name}: {what} (model type {kind}). {WORKS}")
     if getattr(config, "is_decoder", False):
-        raise UserError(f"{name}: config.json says is_decoder: its tokens see only those before them. {WORKS}")
+        raise UserError(f"{name}: config.json sets is_decoder, so tokens attend only to earlier ones. {WORKS}")
     return config
 
 
 def check_attention(implementation: str | None) -> None:
-    """Refuse an attention implementation that transformers does not have here.
+    """Raise if transformers cannot use this attention implementation on this machine.
 
     Args:
-        implementation: --attn_implementation; None is transformers' own choice.
+        implementation: --attn_implementation; None: transformers' default for the model.
 
     Raises:
-        UserError: it is unknown, or its package is not installed. Kernels from the Hub are code, and are not taken.
+        UserError: it is unknown, or its package is not installed. Kernels from the Hub are refused: they are code.
     """
     if implementation is None:
         return
@@ -138,14 +138,14 @@ def check_attention(implementation: str | None) -> None:
     installed = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
     if implementation in installed and not installed[implementation]():
         raise UserError(
-            f"--attn_implementation {implementation}: the package flash-attn that it needs is not installed here, or "
-            "there is no GPU. Install it, or give sdpa."
+            f"--attn_implementation {implementation}: it needs the package flash-attn and a GPU. Install the "
+            "package, or give sdpa."
         )
 
 
 def encoder_class(config: PretrainedConfig) -> type[PreTrainedModel]:
-    """Return the class that AutoModel makes of a config."""
+    """Return the class that AutoModel builds from a config."""
     from transformers import MODEL_MAPPING
 
-    found = MODEL_MAPPING[type(config)]
-    return found[0] if isinstance(found, tuple) else found  # some families have two
+    entry: Any = MODEL_MAPPING[type(config)]
+    return entry[0] if isinstance(entry, tuple) else entry  # some model types have two classes

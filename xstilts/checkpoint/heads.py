@@ -1,4 +1,4 @@
-"""A checkpoint's encoder under a head: a fresh one, or the masked-LM head."""
+"""Put a head on a checkpoint's encoder: a fresh one, or the masked-LM head."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,28 +15,43 @@ from xstilts.checkpoint.encoder import check_encoder, check_weights, load_encode
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from collections.abc import Mapping
+
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.modeling_outputs import MultipleChoiceModelOutput, QuestionAnsweringModelOutput
+
+    from tasks.base import Task
+
+    Family = PreTrainedModel  # the heads below are mixed into a model class, see `head_class`
+else:
+    Family = object
 
 
-def head_of(task, name: str, revision: str = "main", encoder=None) -> PreTrainedModel:
-    """Return the task's model: `masked_lm` where the task masks, else `fresh_head`."""
+def head_of(task: Task, name: str, revision: str = "main", encoder: PreTrainedModel | None = None) -> PreTrainedModel:
+    """Return the task's model: `masked_lm` for masked language modelling, else `fresh_head`."""
     return masked_lm(name, revision, encoder) if task.masks else fresh_head(task, name, revision, encoder)
 
 
-def fresh_head(task, name: str, revision: str = "main", encoder=None, attention: str | None = None) -> PreTrainedModel:
-    """Return the task's model: the checkpoint's encoder under a head drawn anew.
+def fresh_head(
+    task: Task,
+    name: str,
+    revision: str = "main",
+    encoder: PreTrainedModel | None = None,
+    attention: str | None = None,
+) -> PreTrainedModel:
+    """Return the task's model: the checkpoint's encoder with a newly initialised head.
 
-    A head that was in the checkpoint is never reused, equal in shape or not. The pooler (multiple choice on XLM-R) is
-    handed on if the checkpoint has one, else it is fresh too. Draws from torch's global generator.
+    The head of the checkpoint is never reused, even if it has the same shape. The pooler (multiple choice on XLM-R) is
+    kept if the checkpoint has one; otherwise it is new too. Draws from torch's global generator.
 
     Args:
         task: the task adapter.
         name, revision: the checkpoint.
-        encoder: put under the head in place of the checkpoint's own.
-        attention: transformers' `attn_implementation`; None: its choice.
+        encoder: used instead of the checkpoint's own.
+        attention: transformers' `attn_implementation`; None: its default.
 
     Raises:
-        UserError: the checkpoint is refused, or has no head of the task's form.
+        UserError: the checkpoint is not supported, or its model type has no head of the task's form.
     """
     config = read_config(
         name, revision, num_labels=task.num_labels, **({"attn_implementation": attention} if attention else {})
@@ -45,19 +60,26 @@ def fresh_head(task, name: str, revision: str = "main", encoder=None, attention:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: i for i, label in enumerate(task.labels)}
     model = head_class(task.auto_class, config)(config)
-    base = model.base_model
     if encoder is None:
+        base = encoder_of(model)
         encoder, _ = load_encoder(name, revision, pooler=has_pooler(base))
         result = base.load_state_dict(encoder.state_dict(), strict=False)
-        lost = [key for key in result.missing_keys if "pooler" not in key.split(".")]
-        if lost or result.unexpected_keys:
+        missing = [key for key in result.missing_keys if "pooler" not in key.split(".")]
+        if missing or result.unexpected_keys:
             raise UserError(
-                f"{name}: encoder and {type(model).__name__} do not fit ({(lost + result.unexpected_keys)[0]})."
+                f"{name}: the encoder does not fit into {type(model).__name__} "
+                f"({(missing + result.unexpected_keys)[0]})."
             )
     else:
         setattr(model, model.base_model_prefix, encoder)
-    model.accepts_loss_kwargs = False  # these heads ignore num_items_in_batch; the Trainer would assume they used it
+    # these heads ignore num_items_in_batch, but the Trainer would assume that they use it
+    model.accepts_loss_kwargs = False  # type: ignore[assignment]  # an attribute that torch's stubs take for a module
     return model
+
+
+def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the encoder below a model's head, which transformers' annotations call a plain module."""
+    return model.base_model  # type: ignore[return-value]
 
 
 def has_pooler(base: PreTrainedModel) -> bool:
@@ -65,99 +87,98 @@ def has_pooler(base: PreTrainedModel) -> bool:
     return getattr(base, "pooler", None) is not None
 
 
-def needs_pooler(task, name: str, revision: str = "main") -> bool:
-    """Whether the task's head on this checkpoint reads the pooler. Draws nothing: the model is made without memory."""
+def needs_pooler(task: Task, name: str, revision: str = "main") -> bool:
+    """Whether the task's head on this checkpoint reads the pooler. Draws no random numbers."""
     if task.masks:
         return False
     config = read_config(name, revision, num_labels=task.num_labels)
     with torch.device("meta"):
-        return has_pooler(head_class(task.auto_class, config)(config).base_model)
+        return has_pooler(encoder_of(head_class(task.auto_class, config)(config)))
 
 
 # ---- the heads that transformers lacks ------------------------------------------------------------------------------
 
 
-class SpansFromTokens:
-    """Question answering on a family's token-classification head: its two scores of each token are start and end."""
+class SpansFromTokens(Family):
+    """Question answering with a token-classification head: the two scores of a token are start and end."""
 
-    def __init__(self, config):
+    def __init__(self, config: PretrainedConfig):
         config.num_labels = 2
         super().__init__(config)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> QuestionAnsweringModelOutput:
         from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
         start, end = super().forward(*args, **kwargs).logits.unbind(-1)  # (rows, tokens) each
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 
 
-class ChoicesFromPairs:
-    """Multiple choice on a family's sequence-classification head: its one score of each (question, choice) row."""
+class ChoicesFromPairs(Family):
+    """Multiple choice with a sequence-classification head: one score for each row of (question, choice)."""
 
-    def __init__(self, config):
+    def __init__(self, config: PretrainedConfig):
         config.num_labels = 1
         super().__init__(config)
 
-    def forward(self, input_ids, **kwargs):
+    def forward(self, input_ids: torch.Tensor, **kwargs: Any) -> MultipleChoiceModelOutput:
         from transformers.modeling_outputs import MultipleChoiceModelOutput
 
         rows, choices = input_ids.shape[:2]
-        flat = {
+        by_row = {
             key: value.flatten(0, 1) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()
         }
-        logits = super().forward(input_ids=input_ids.flatten(0, 1), **flat).logits
+        logits = super().forward(input_ids=input_ids.flatten(0, 1), **by_row).logits
         return MultipleChoiceModelOutput(logits=logits.view(rows, choices))
 
 
-# the auto class that a family may lack: ours over the family's class of another auto class
-STANDS_ON = {
+# an auto class that a model type may lack -> our mixin, and the auto class whose head it uses
+SUBSTITUTES: dict[str, tuple[type[SpansFromTokens] | type[ChoicesFromPairs], str]] = {
     "AutoModelForQuestionAnswering": (SpansFromTokens, "AutoModelForTokenClassification"),
     "AutoModelForMultipleChoice": (ChoicesFromPairs, "AutoModelForSequenceClassification"),
 }
 
 
 def head_class(auto_class: str, config: PretrainedConfig) -> type[PreTrainedModel]:
-    """Return the model class of a head for a config: transformers' own or, where it has none, ours over another head
-    of the family.
+    """Return the model class with this head: transformers' own, or ours on another head of the same model type.
 
-    Ours is registered with the auto class, so that `AutoModelFor...from_pretrained` loads what it saved, in any
-    program that has called this function for the family.
+    Our class is registered with the auto class, so `AutoModelFor...from_pretrained` loads its checkpoints in any
+    program that has called this function for the model type.
 
     Args:
         auto_class: e.g. "AutoModelForQuestionAnswering".
 
     Raises:
-        UserError: the family has neither.
+        UserError: the model type has neither.
     """
     import transformers
 
     try:
         if type(config) in (own := mapping(auto_class)):
             return own[type(config)]
-        ours, stand = STANDS_ON[auto_class]
-        family = mapping(stand)[type(config)]
+        mixin, substitute = SUBSTITUTES[auto_class]
+        family = mapping(substitute)[type(config)]
     except KeyError as error:
         form = auto_class.removeprefix("AutoModelFor")
         raise UserError(
-            f"a {config.model_type} model has no head for {form} in transformers, and none it could stand on; "
-            "docs/models.md lists which models work."
+            f"a {config.model_type} model has no head for {form} in transformers, nor one that could replace it. "
+            "docs/models.md lists the models that work."
         ) from error
 
-    @functools.wraps(family.forward)  # the Trainer keeps the columns that are named in the signature
-    def forward(self, *args, **kwargs):
-        return ours.forward(self, *args, **kwargs)
+    @functools.wraps(family.forward)  # the Trainer keeps the columns that the signature names
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return mixin.forward(self, *args, **kwargs)
 
-    made = type(
+    model_class: type[PreTrainedModel] = type(
         f"{family.__name__.partition('For')[0]}For{auto_class.removeprefix('AutoModelFor')}",
-        (ours, family),
+        (mixin, family),
         {"forward": forward},
     )
-    getattr(transformers, auto_class).register(type(config), made)
-    return made
+    getattr(transformers, auto_class).register(type(config), model_class)
+    return model_class
 
 
-def mapping(auto_class: str):
-    """transformers' {config class: model class} of an auto class, e.g. MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING."""
+def mapping(auto_class: str) -> Mapping[type[PretrainedConfig], type[PreTrainedModel]]:
+    """Transformers' {config class: model class} of an auto class, e.g. MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING."""
     import transformers
 
     words = re.findall("[A-Z][a-z]+", auto_class.removeprefix("AutoModelFor"))
@@ -165,7 +186,7 @@ def mapping(auto_class: str):
 
 
 def load_head(folder: str, auto_class: str) -> PreTrainedModel:
-    """Return a whole saved model with its trained head, also where the head is one that transformers lacks.
+    """Return a saved model with its trained head, including heads that transformers lacks.
 
     Args:
         folder: written by run_target.py or run_intermediate.py, or a Hub id.
@@ -184,17 +205,18 @@ def load_head(folder: str, auto_class: str) -> PreTrainedModel:
 # ---- masked LM ------------------------------------------------------------------------------------------------------
 
 
-def masked_lm(name: str, revision: str = "main", encoder=None, attention: str | None = None) -> PreTrainedModel:
-    """Return the checkpoint with a masked-LM head: its own if it has one, else one tied to its embeddings and drawn
-    anew.
+def masked_lm(
+    name: str, revision: str = "main", encoder: PreTrainedModel | None = None, attention: str | None = None
+) -> PreTrainedModel:
+    """Return the checkpoint with its masked-LM head, or with a new one, tied to the embeddings, if it has none.
 
     Args:
         name, revision: the checkpoint.
-        encoder: put under the head in place of the checkpoint's own.
-        attention: transformers' `attn_implementation`; None: its choice.
+        encoder: used instead of the checkpoint's own.
+        attention: transformers' `attn_implementation`; None: its default.
 
     Raises:
-        UserError: it does not load, or its encoder is refused.
+        UserError: it does not load, or its encoder is not supported.
     """
     from transformers import AutoModelForMaskedLM
 
@@ -213,16 +235,15 @@ def masked_lm(name: str, revision: str = "main", encoder=None, attention: str | 
     except Exception as error:
         raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
     check_weights(name, model, info["missing_keys"], info["unexpected_keys"])
-    check_encoder(name, model.base_model)
+    check_encoder(name, encoder_of(model))
     if encoder is not None:
         setattr(model, model.base_model_prefix, encoder)
         model.tie_weights()
     return model
 
 
-def from_sizes(config_name: str, tokenizer) -> PreTrainedModel:
-    """Return an untrained masked-LM model from a JSON file of `model_type` and sizes; the tokenizer gives the
-    vocabulary's.
+def from_sizes(config_name: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Return an untrained masked-LM model from a JSON file of `model_type` and sizes, with the tokenizer's vocabulary.
 
     Raises:
         UserError: no such file, or not a model config.
@@ -241,14 +262,14 @@ def from_sizes(config_name: str, tokenizer) -> PreTrainedModel:
         return AutoModelForMaskedLM.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise UserError(
-            f"--config_name {config_name}: no model can be made of it ({first_line(error)}). Expected JSON such as "
+            f"--config_name {config_name}: no model can be built from it ({first_line(error)}). Expected JSON such as "
             "recipes/models/xlmr-tiny.json."
         ) from error
 
 
 def freeze_embeddings(model: PreTrainedModel) -> None:
-    """Stop gradients of the embedding layer: tokens and, where they stand beside them, positions and norm."""
-    base = model.base_model
+    """Freeze the embedding layer: token embeddings and, in the same module or beside it, positions and norm."""
+    base = encoder_of(model)
     tokens = base.get_input_embeddings()
     for child in base.children():
         if any(module is tokens for module in child.modules()) or isinstance(child, torch.nn.Embedding):

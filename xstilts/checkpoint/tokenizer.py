@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint, as every phase needs it."""
+"""Load the tokenizer of a checkpoint, with the settings that every phase needs."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ logger = logging.getLogger("xstilts")
 
 
 def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> PreTrainedTokenizerFast:
-    """Return the checkpoint's fast tokenizer. It pads and cuts on the right, and gives token types only where the
-    model has them.
+    """Return the checkpoint's fast tokenizer.
 
-    Labels, spans and the first token are found by position, so padding on the left would shift them all.
+    It pads and truncates on the right: labels, spans and the first token are found by position. It returns token types
+    only if the model has more than one.
 
     Args:
         name: a folder or Hub id.
         revision: of a Hub id.
-        mask: whether a mask token is needed too.
+        mask: whether the tokenizer must have a mask token.
 
     Raises:
-        UserError: it does not load, is not a fast one (offsets need that), lacks a pad or mask token, or its
-            `model_max_length` is no number.
+        UserError: it does not load, is not a fast tokenizer (which offsets need), lacks a pad or mask token, or its
+            `model_max_length` is not a sensible number.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     config = read_config(name, revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # tokenizers raises a bare Exception
         raise UserError(f"{name}: its tokenizer does not load ({first_line(error)}).") from error
-    if not tokenizer.is_fast:
-        raise UserError(f"{name}: its tokenizer has no fast version, which offsets need.")
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"{name}: its tokenizer has no fast version. Give a checkpoint with a tokenizer.json.")
     check_length(tokenizer, name)
     for kind in ("pad", *(["mask"] if mask else [])):
         if getattr(tokenizer, f"{kind}_token_id") is None:
             raise UserError(f"{name}: its tokenizer has no {kind} token. Set {kind}_token in tokenizer_config.json.")
     for side in ("padding_side", "truncation_side"):
         if getattr(tokenizer, side) != "right":
-            logger.info("%s: the tokenizer says %s=%s; here it is right.", name, side, getattr(tokenizer, side))
+            logger.info("%s: the tokenizer sets %s=%s; using right.", name, side, getattr(tokenizer, side))
             setattr(tokenizer, side, "right")
     tokenizer.model_input_names = _inputs(tokenizer.model_input_names, config, name)
     return tokenizer
 
 
 def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
-    """The tokenizer's outputs that the model takes. Token types are left out where the model has fewer than two.
+    """The tokenizer outputs that the model accepts, without token types if the model has fewer than two.
 
-    The attention mask is always among them where the model takes one: without it padding is read as text.
+    A model that accepts an attention mask always gets one: without it, it reads padding as text.
 
     Raises:
-        UserError: `names` are no names, or lack the tokens themselves.
+        UserError: `names` is not a list of names with "input_ids".
     """
     if (
         not isinstance(names, list | tuple)
-        or not all(isinstance(one, str) for one in names)
+        or not all(isinstance(key, str) for key in names)
         or "input_ids" not in names
     ):
         raise UserError(
@@ -70,27 +70,26 @@ def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
         )
     takes = inspect.signature(encoder_class(config).forward).parameters
     if "attention_mask" in takes and "attention_mask" not in names:
-        logger.info("%s: the tokenizer gives no attention mask (model_input_names); here it does.", name)
+        logger.info("%s: the tokenizer returns no attention mask (model_input_names); adding it.", name)
         names = [*names, "attention_mask"]
-    types = getattr(config, "type_vocab_size", 0) or 0  # XLM has no types, but would add the embedding of token 0
-    return [n for n in names if n in takes and (n != "token_type_ids" or types > 1)]
+    types = getattr(config, "type_vocab_size", 0) or 0  # XLM has no types; it would add the embedding of token 0
+    return [key for key in names if key in takes and (key != "token_type_ids" or types > 1)]
 
 
-def check_length(tokenizer, name: str) -> None:
-    """Raise UserError if `model_max_length` is not a sensible number: tokenizer_config.json may hold anything
-    there."""
+def check_length(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    """Raise UserError if `model_max_length`, which tokenizer_config.json sets, is not a number of at least 8."""
     longest = tokenizer.model_max_length
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= 8:
         raise UserError(
-            f"{name}: tokenizer_config.json has model_max_length {str(longest)[:80]!r}, expected a number of tokens."
+            f"{name}: tokenizer_config.json has model_max_length {str(longest)[:80]!r}, expected at least 8 (tokens)."
         )
 
 
-def clean_tokenizer(tokenizer) -> None:
-    """Take out of a fast tokenizer what loading and its last call left there: its source, truncation and padding.
+def clean_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Reset the truncation, padding and source that loading and the last call left in a fast tokenizer.
 
-    transformers sets these anew in every call. But they would be saved with it: another program that reads
-    tokenizer.json would cut to our length, and the files would depend on what happened to be done last.
+    transformers sets them in every call, but `save_pretrained` would write them. Other programs that read
+    tokenizer.json would then truncate to our length, and the files would depend on the last call.
     """
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -1,1 +1,1 @@
-"""The command line: arguments, YAML layers, what may not be shown. Knows nothing of runs."""
+"""The command line: arguments, YAML files, access tokens and local paths. Independent of runs."""

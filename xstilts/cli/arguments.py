@@ -1,19 +1,17 @@
-"""Arguments of the scripts: small dataclasses, default < YAML (--config) < command line. Imports nothing heavy."""
+"""The arguments of the scripts as small dataclasses; `xstilts.cli.parsing` parses them. Imports nothing heavy."""
 
 from __future__ import annotations
 
-import difflib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from xstilts.cli import arms, user_files
-from xstilts.cli.privacy import with_underscores
-from xstilts.cli.words import check_finite, check_rest, check_words, fail, short, yaml_words
+from xstilts.cli.words import check_finite
 from xstilts.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 STARTED = time.time()  # about when this process began
 
@@ -32,8 +30,7 @@ class ModelArguments:
     )
 
     def settings(self) -> dict[str, Any]:
-        """What of these a training's record keeps beside the checkpoint; the kind of attention only where it was
-        given."""
+        """The settings that a training records beside its checkpoint; the attention only if the user set it."""
         attention = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
         return {"freeze_embeddings": self.freeze_embeddings} | attention
 
@@ -315,113 +312,37 @@ class MeasurementArguments(RunArguments):
     )
 
 
-def told(*arguments: Any) -> dict[str, Any]:
-    """What the given dataclasses hold other than their defaults, by field name."""
+def non_defaults(*arguments: DataclassInstance) -> dict[str, Any]:
+    """Return the fields that differ from their default, {name: value}."""
     return {
         f.name: value
-        for one in arguments
-        for f, plain in zip(fields(one), vars(type(one)()).values(), strict=True)
-        if (value := getattr(one, f.name)) != plain
+        for group in arguments
+        for f, default in zip(fields(group), vars(type(group)()).values(), strict=True)
+        if (value := getattr(group, f.name)) != default
     }
 
 
-def refuse_unused(why: str, one: Any, only: Sequence[str] | None = None, but: Sequence[str] = ()) -> None:
-    """Refuses arguments of a dataclass, other than their defaults, that would change nothing.
+def refuse_unused(
+    why: str, arguments: DataclassInstance, only: Sequence[str] | None = None, but: Sequence[str] = ()
+) -> None:
+    """Raise if arguments that have no effect here differ from their default.
 
     Args:
-        why: what they go with, or why they are not used here.
-        only, but: the names that are not used, or those that are; all that there are, if neither is given.
+        why: why they have no effect, for the error.
+        arguments: a dataclass of arguments.
+        only: the fields to check; None: all of them.
+        but: fields that do have an effect.
 
     Raises:
-        UserError: naming the first of them.
+        UserError: names the first such argument.
     """
-    for name in told(one):
+    for name in non_defaults(arguments):
         if name not in but and (only is None or name in only):
             raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
 
 
-TRAINING = (
-    "The fields of transformers.TrainingArguments are arguments too: --learning_rate, --num_train_epochs, "
-    "--max_steps, --per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, "
-    "--save_strategy ... Those that cannot work here are refused, with the reason."
-)
-
-
-class Rest(list):
-    """Arguments a script does not know, as on a command line; `known` has the names it does, to say which was
-    meant."""
-
-    known: frozenset[str] = frozenset()
-
-
-def parse(
-    argv: list[str], script: str, description: str, *kinds: type, training: bool = True
-) -> tuple[list[Any], Rest]:
-    """Parses a script's arguments.
-
-    Args:
-        argv: the command line, without the script's name.
-        script: the script's file name; a YAML file that names another one in its key `script` is refused.
-        kinds: the script's argument dataclasses.
-        training: whether what they do not know may be a field of TrainingArguments (parsed later, by the runner).
-
-    Returns:
-        (one instance of each of `kinds`, the arguments they do not know, YAML's first).
-
-    Raises:
-        UserError: unknown argument (with the nearest name), wrong value, access token, unreadable YAML, YAML of
-            another script.
-    """
-    from transformers.hf_argparser import HfArgumentParser
-
-    argv = [with_underscores(word) for word in argv]
-    check_words(argv)
-    parser = HfArgumentParser(
-        kinds, description=description, epilog=TRAINING if training else None, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--config",
-        action="append",
-        nargs="+",
-        help="YAML files of arguments; later ones win, and then the command line.",
-    )
-    parser.error = fail  # argparse's own way out prints the whole usage before the one line that matters
-    plain = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
-    lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
-    given = parser.parse_known_args(argv)[0].config or []
-    paths = [path for paths in given for path in paths]
-    if len(given) > 1:
-        raise UserError(f"--config is given {len(given)} times; give all files after one: --config {' '.join(paths)}.")
-
-    def take(words: list[str]) -> tuple[list[Any], list[str]]:
-        *parsed, _, more = parser.parse_args_into_dataclasses(
-            words, return_remaining_strings=True, look_for_args_file=False
-        )
-        check_rest(more, plain, training)
-        for one in parsed:
-            check_numbers(one)
-        return parsed, more
-
-    layers: dict[str, Any] = {}
-    for path in paths:
-        values = read_yaml(path, script)
-        words = yaml_words(without_removed(values, layers), path, plain, training, lists)
-        try:
-            check_words(words)
-            take(words)  # alone first: an error names the file
-        except UserError as error:
-            raise UserError(f"--config {path}: {error}") from error
-        add_layer(layers, values)
-    words = yaml_words(layers, " ".join(paths), plain, training, lists)
-    words += [f"--config={path}" for path in paths]  # ends a list of values
-    parsed, more = take([*words, *argv])
-    rest = Rest(more)
-    rest.known = frozenset([*plain, "config"])
-    return parsed, rest
-
-
-# what a number may be, by argument name (None: without an end); every other argument that is a number checks itself
-RANGES = {
+# {argument: (least, most)}, None: no limit. Other numbers are checked where they are used.
+RANGES: dict[str, tuple[int, int | None]] = {
     "max_train_samples": (1, None),
     "max_eval_samples": (1, None),
     "max_samples": (1, None),
@@ -432,71 +353,20 @@ RANGES = {
 }
 
 
-def check_numbers(one: Any) -> None:
-    """Refuses a dataclass of arguments with a number out of range: `range` and slices would make something else of it,
-    unseen.
+def check_numbers(arguments: DataclassInstance) -> None:
+    """Raise if a number is out of range. `range` and slices would accept it and do something else.
 
     Raises:
-        UserError: naming the argument.
+        UserError: names the argument.
     """
-    for f in fields(one):
-        value = getattr(one, f.name)
+    for f in fields(arguments):
+        value = getattr(arguments, f.name)
         check_finite(f.name, value)
-        least, most = RANGES.get(f.name, (None, None))
-        if value is not None and ((least is not None and value < least) or (most is not None and value > most)):
+        if value is None or f.name not in RANGES:
+            continue
+        least, most = RANGES[f.name]
+        if value < least or (most is not None and value > most):
             raise UserError(
                 f"--{f.name} {value}: give {least} "
                 + (f"to {most}." if most is not None else "at least, or leave it out.")
             )
-
-
-def read_yaml(path: str, script: str) -> dict[str, Any]:
-    """A recipe's keys and values for a script, without `script`, `description` and `needs`; see
-    `user_files.read_yaml`.
-
-    Raises:
-        UserError: no such file (with the arguments of the arm that its name is), or nothing in it is for this script.
-    """
-    if not os.path.exists(path):
-        raise UserError(f"--config {path}: no such file.{_arm_meant(path)}")
-    values = user_files.read_yaml(path, "--config")
-    named = values.pop("script", script)
-    if named != script:
-        raise UserError(
-            f"--config {path} is a recipe of {short(named)}; run `python {short(named)} --config {path} ...`."
-        )
-    for key in ("description", "needs"):
-        values.pop(key, None)
-    sections = {key: value for key, value in values.items() if key.endswith(".py")}
-    if not sections:
-        return values
-    if beside := [key for key in values if key not in sections]:
-        raise UserError(f"--config {path}: {beside[0]} belongs to no script. Indent it below {', '.join(sections)}.")
-    if script not in sections:
-        raise UserError(f"--config {path} has nothing for {script}; it goes with {', '.join(sections)}.")
-    if not isinstance(sections[script], dict):
-        raise UserError(f"--config {path}: expected indented `key: value` lines below {script}.")
-    return sections[script]
-
-
-def _arm_meant(path: str) -> str:
-    """How the arm is asked for that has, or almost has, the name of a file that is not there; "" where none has."""
-    name, known = Path(path).stem, [*arms.bases(), *arms.modifiers()]
-    try:
-        return f" Give {' '.join(arms.read_arm(name).words)}."
-    except UserError:
-        near = difflib.get_close_matches(name, known, 3)
-        return f" Did you mean {', '.join(near)}?" if near else ""
-
-
-def without_removed(values: dict[str, Any], layers: dict[str, Any]) -> dict[str, Any]:
-    """A file's values but those that only take one of an earlier file away (`key: null`)."""
-    return {key: value for key, value in values.items() if value is not None or key.replace("-", "_") not in layers}
-
-
-def add_layer(layers: dict[str, Any], values: dict[str, Any]) -> None:
-    """Puts a file's values over those of the files before it, in place."""
-    for key, value in values.items():
-        was = layers.pop(key.replace("-", "_"), None)
-        if value is not None or was is None:
-            layers[key.replace("-", "_")] = value

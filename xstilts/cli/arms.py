@@ -1,14 +1,14 @@
-"""What an arm's name means: `base[+modifier]*`, files of recipes/ (docs/arms.md).
+"""Parse an arm's name, `base[+modifier]*`, and read its files in recipes/ (docs/arms.md).
 
-Needs no package: `make` asks before there is an environment. So it reads the files line by line (`read_recipe`), which
-takes less than YAML does; the scripts read the same files with `xstilts.cli.user_files`.
+Uses the standard library only, because `make` needs arms before an environment exists. `read_recipe` therefore parses
+a small part of YAML; the scripts read the same files with `xstilts.cli.user_files`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from xstilts.cli.user_files import read_text
 
 ARMS, MODIFIERS = Path("recipes/arms"), Path("recipes/modifiers")
 PLAIN = "none"  # the arm without phase 2
-SCRIPT = "run_intermediate.py"  # of a base that names none
-ABOUT = ("description", "needs", "script")  # keys of a recipe that are no arguments
+SCRIPT = "run_intermediate.py"  # for a base without the key `script`
+ABOUT = ("description", "needs", "script")  # keys of a recipe that are not arguments
 LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
-# what a modifier may need of a task's train rows (its key `needs`): whether a task has it, and what to say of one that
-# does not
-NEEDS = {
+# what a modifier may need of a task's train rows (its key `needs`): (whether a task has it, the error if not)
+NEEDS: dict[str, tuple[Callable[[str], bool], str]] = {
     "languages": (
         lambda task: task in f"{PARALLEL} {NATIVE}".split(),
         "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)",
@@ -40,11 +39,11 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm as a script is called for it.
+    """An arm, and the command that trains it.
 
     Attributes:
         script: the script's file name.
-        words: what it is given: `--tasks TASK` or nothing, then `--config` and the files.
+        words: its arguments: `--tasks TASK` if the base is a task without a file, then `--config` and the files.
     """
 
     base: str
@@ -55,11 +54,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A file of recipes/arms or recipes/modifiers. Values are the text that stands there.
+    """A file of recipes/arms or recipes/modifiers. Values are text.
 
     Attributes:
         about: description, needs, script.
-        arguments: {script: {argument: value}}; under "" those for any script.
+        arguments: {script: {argument: value}}; the key "" has arguments for every script.
     """
 
     path: Path
@@ -67,28 +66,28 @@ class Recipe:
     arguments: dict[str, dict[str, str]]
 
     def of(self, script: str) -> dict[str, str] | None:
-        """The arguments for a script; None if the file has nothing for it."""
+        """Return the arguments for a script; None if the file has none for it."""
         if set(self.arguments) == {""}:
             return self.arguments[""] if self.about.get("script", script) == script else None
         return self.arguments.get(script)
 
     @property
     def scripts(self) -> list[str]:
-        """The scripts that take the file."""
+        """The scripts that the file is for."""
         return [name for name in self.arguments if name] or [self.about.get("script", "every script")]
 
 
 def words_of(value: str) -> list[str]:
-    """The words of a value as it stands in a file: `[a, b]` or `a`."""
+    """Return the words of a value as a file has it: `[a, b]` or `a`."""
     return [word.strip("'\"") for word in re.split(r"[\[\],\s]+", value) if word]
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe's lines: `key: value`, or a script's name and, indented, the lines that go with it.
+    """Read a recipe: lines `key: value`, or a script's name and its lines, indented.
 
     Raises:
-        UserError: a file that is no text, another kind of line, a key given twice, or lines for any script beside
-            those of one.
+        UserError: the file is not text, has another kind of line or a repeated key, or has lines both for every script
+            and for one script.
     """
     about: dict[str, str] = {}
     arguments: dict[str, dict[str, str]] = {"": {}}
@@ -121,63 +120,63 @@ def read_recipe(path: Path) -> Recipe:
         del arguments[""]
     script = about.get("script", SCRIPT)
     if not re.fullmatch(r"[\w./-]+\.py", script):
-        raise UserError(f"{path}: script: {script} is no name of a script.")
+        raise UserError(f"{path}: script: {script}: expected the name of a .py file.")
     return Recipe(path, about, arguments)
 
 
 def bases() -> list[str]:
-    """The names that may begin an arm's: files of recipes/arms, and tasks that are trained.
+    """Return the bases: the files of recipes/arms, and the tasks that can be trained.
 
     Raises:
-        UserError: a file whose name the grammar cannot mean.
+        UserError: a file's name cannot be a base.
     """
     files = sorted(path.stem for path in ARMS.glob("*.yaml"))
     if wrong := [name for name in files if "+" in name or name == PLAIN]:
         raise UserError(
-            f"{ARMS}/{wrong[0]}.yaml: no base can have this name. What comes after a + is a file of {MODIFIERS}."
+            f"{ARMS}/{wrong[0]}.yaml: a base cannot have this name. Modifiers (after a +) belong in {MODIFIERS}."
         )
     return list(dict.fromkeys([*files, *(task for task in TASKS if task not in RETRIEVAL.split())]))
 
 
 def modifiers() -> list[str]:
-    """The names that may come after a +."""
+    """Return the names that may come after a +: the files of recipes/modifiers."""
     return sorted(path.stem for path in MODIFIERS.glob("*.yaml"))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The name that is most like another, whatever their case; "" if none is."""
-    by_case = {one.casefold(): one for one in names}
+    """Return the name most similar to `name`, ignoring case; "" if none is similar."""
+    by_case = {known.casefold(): known for known in names}
     found = difflib.get_close_matches(name.casefold(), by_case, 1, 0.5)
     return by_case[found[0]] if found else ""
 
 
 def read_arm(name: str) -> Arm:
-    """The arm of that name.
+    """Return the arm with this name.
 
     Raises:
-        UserError: an unknown base or modifier, with the nearest name, or modifiers that cannot go with the base or
-            each other.
+        UserError: an unknown base or modifier (with the nearest name), or modifiers that do not fit the base or each
+            other.
     """
     base, *more = name.split("+")
-    known, able = bases(), modifiers()
-    whose = f"{name}: " if more else ""
+    known, known_modifiers = bases(), modifiers()
+    prefix = f"{name}: " if more else ""
     if base == PLAIN:
-        raise UserError(f"{whose}{PLAIN} trains nothing.")
+        raise UserError(f"{prefix}{PLAIN} trains nothing.")
     if base in RETRIEVAL.split() and base not in known:
-        raise UserError(f"{whose}{base} is measured without training. Give RETRIEVAL={base}.")
+        raise UserError(f"{prefix}{base} is measured without training. Give RETRIEVAL={base}.")
     if base not in known:
         raise UserError(
-            f"{whose}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
-            f"after a +: {' '.join(able)}."
+            f"{prefix}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
+            f"after a +: {' '.join(known_modifiers)}."
         )
     for modifier in more:
-        if modifier not in able:
+        if modifier not in known_modifiers:
             raise UserError(
-                f"{name}: {modifier or 'nothing'} is no modifier.{_did_you_mean(modifier, able)} Known: "
-                f"{' '.join(able)}."
+                f"{name}: {modifier or 'nothing'} is not a modifier.{_did_you_mean(modifier, known_modifiers)} "
+                f"Known: {' '.join(known_modifiers)}."
             )
     if len(set(more)) < len(more):
-        raise UserError(f"{name}: a modifier is there twice.")
+        raise UserError(f"{name}: a modifier is given twice.")
     path = ARMS / f"{base}.yaml"
     own = read_recipe(path) if path.is_file() else Recipe(path, {}, {"": {"tasks": base}})
     script = own.about.get("script", SCRIPT)
@@ -194,17 +193,24 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]) -> None:
-    """Refuse modifiers (`more`) that cannot go with the base, of which these are the arguments, or with each other."""
+    """Raise if modifiers do not fit the base or each other.
+
+    Args:
+        name: the arm's name, for errors.
+        script: the base's script.
+        base: the base's arguments.
+        more: {modifier: its recipe}.
+    """
     trained = next((words_of(base[key]) for key in ("tasks", "train_tasks", "text_of") if key in base), [])
     setters: dict[str, str] = {}
     for modifier, recipe in more.items():
-        found = recipe.of(script)
-        if found is None:
+        arguments = recipe.of(script)
+        if arguments is None:
             raise UserError(
                 f"{name}: +{modifier} goes with {', '.join(recipe.scripts)}, and {name.partition('+')[0]} with "
                 f"{script}."
             )
-        for key, value in found.items():
+        for key, value in arguments.items():
             if key in setters:
                 raise UserError(f"{name}: +{setters[key]} and +{modifier} both set {key}. Give one of them.")
             if value in ("", "~", "null") and key not in base:
@@ -214,6 +220,6 @@ def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]
             if need not in NEEDS:
                 raise UserError(f"{recipe.path}: needs: {need} is unknown. Known: {' '.join(NEEDS)}.")
             has, why = NEEDS[need]
-            # a mixture needs one task that can: the others stay as they are, or its run says what is wrong
+            # in a mixture one such task is enough: the others keep their rows, or the run reports the error
             if trained and not any(map(has, trained)):
-                raise UserError(f"{name}: +{modifier} cannot be: {', '.join(trained)} {why}.")
+                raise UserError(f"{name}: +{modifier} is impossible: {', '.join(trained)} {why}.")

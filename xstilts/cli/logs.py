@@ -1,4 +1,4 @@
-"""What a command says while it works: its own lines, and of the libraries warnings alone, each once."""
+"""Set up logging: our own lines, and only the warnings of libraries."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 
 
 def begin(level: int = logging.INFO) -> None:
-    """Prints what is logged from `level` on to stderr, as it is."""
+    """Log messages from `level` on to stderr, without a prefix."""
     logging.basicConfig(level=level, format="%(message)s")
     for noisy in ("httpx", "httpx2", "filelock", "fsspec", "datasets", "faiss", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    for name in ("datasets", "huggingface_hub"):  # these print by themselves too, and each line would come twice
+    for name in ("datasets", "huggingface_hub"):  # they have a handler of their own, so each line would appear twice
         logging.getLogger(name).propagate = False

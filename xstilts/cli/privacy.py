@@ -1,6 +1,6 @@
-"""What must not leave this machine: access tokens, which stand in no file at all, and the paths of local folders.
+"""Keep access tokens out of all files, and the paths of local folders out of shared ones.
 
-Argument names are compared as `name_of` writes them, because argparse takes --hub-token for --hub_token.
+Argument names are compared as `name_of` returns them, because argparse accepts --hub-token for --hub_token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xstilts.errors import UserError
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
 HIDDEN = "<hidden>"
-ELSEWHERE = ".../"  # begins the name of a local folder whose place is not told
+ELSEWHERE = ".../"  # replaces the path before the name of a local folder
 
 _FLAG = re.compile(r"(--[A-Za-z]\w*(?:-\w+)*)(=.*)?", re.DOTALL)
 _SECRET_NAME = re.compile(r"(?:.*_)?(?:tok|toke|token|password|secret|api_key)")
@@ -33,34 +33,33 @@ _PATH = re.compile(r"(?<![\w.:/~-])~?/[^\s/'\"`,;:|]+/[^\s'\"`,;:|)]+")
 
 
 def name_of(word: str) -> str | None:
-    """Return the argument that a word of a command line names, as --hub-token=x names hub_token; None of a word that
-    is a value."""
+    """Return the argument that a word of a command line names: hub_token for --hub-token=x; None for a value."""
     flag = _FLAG.fullmatch(word)
     return flag[1][2:].replace("-", "_") if flag else None
 
 
 def with_underscores(word: str) -> str:
-    """Return a word of a command line with its argument's name as the dataclasses spell it; a value stays as it is."""
-    name = name_of(word)
-    return word if name is None else f"--{name}{_FLAG.fullmatch(word)[2] or ''}"
+    """Return a word with its argument's name as the dataclasses spell it: --hub_token=x. A value is unchanged."""
+    flag = _FLAG.fullmatch(word)
+    return f"--{name_of(word)}{flag[2] or ''}" if flag else word
 
 
 # ---- access tokens --------------------------------------------------------------------------------------------------
 
 
 def refuse_secrets(words: Iterable[str]) -> None:
-    """Refuse a command line that holds an access token, by its argument's name or by what it looks like.
+    """Raise if a command line holds an access token, by its argument's name or by its form.
 
-    transformers would keep it in a file of every checkpoint, and results.json and the card would hold the command.
+    transformers would save it with every checkpoint, and results.json and the model card quote the command.
 
     Raises:
-        UserError: naming the argument, never the value.
+        UserError: names the argument, never the value.
     """
     last = "of this command"
     for word in words:
         name = name_of(word)
         if name and _SECRET_NAME.fullmatch(name.lower()):
-            raise UserError(f"--{name} is not taken, so that no file holds an access token. {LOG_IN}")
+            raise UserError(f"--{name} is not accepted, so that no file can hold an access token. {LOG_IN}")
         last = f"--{name}" if name else last
         if _SECRETS.search(word):
             raise UserError(
@@ -70,14 +69,14 @@ def refuse_secrets(words: Iterable[str]) -> None:
 
 
 def hide(text: str) -> str:
-    """Return a text with `<hidden>` for whatever in it looks like an access token or password."""
+    """Return a text with `<hidden>` in place of everything that looks like an access token or password."""
     return _SECRETS.sub(HIDDEN, text)
 
 
 def hide_words(words: Iterable[str]) -> list[str]:
-    """Return the words of a command line with `<hidden>` for access tokens: the values of such arguments, and what
-    looks like one."""
-    found, secret = [], False
+    """Return the words of a command line with `<hidden>` in place of access tokens, by argument name or form."""
+    found: list[str] = []
+    secret = False
     for word in words:
         name = name_of(word)
         if secret and name is None:
@@ -97,16 +96,20 @@ def hide_words(words: Iterable[str]) -> list[str]:
 
 
 def public(value: Any) -> Any:
-    """Return a JSON value in which local folders have no place: of a path that is absolute, or leads out of the
-    working folder (..), the last part stays. `/home/jo/runs/mnli` becomes `.../mnli`; `runs/mnli` and Hub ids stay as
-    they are. Below a key `notes` stand sentences."""
+    """Return a JSON value without the location of local folders.
+
+    Of a path that is absolute, or leads out of the working folder (..), only the last part is kept:
+    `/home/jo/runs/mnli` becomes `.../mnli`. `runs/mnli` and Hub ids are unchanged. In a list `notes`, paths within the
+    text are shortened too.
+    """
     if isinstance(value, str):
-        return " + ".join(map(_public_word, value.split(" + ")))  # two models that translated there and back
+        return " + ".join(map(_public_word, value.split(" + ")))  # the two models of a round-trip translation
     if isinstance(value, Mapping):
         return {
-            key: [public_text(note) for note in one] if key == "notes" else public(one) for key, one in value.items()
+            key: [public_text(note) for note in item] if key == "notes" else public(item)
+            for key, item in value.items()
         }
-    return [public(one) for one in value] if isinstance(value, list | tuple) else value
+    return [public(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _public_word(word: str) -> str:
@@ -117,12 +120,12 @@ def _public_word(word: str) -> str:
 
 
 def public_text(text: str) -> str:
-    """Return a sentence in which absolute paths are cut to their last part."""
+    """Return a text in which absolute paths are shortened to their last part."""
     return _PATH.sub(lambda found: ELSEWHERE + PurePath(found[0]).name, text)
 
 
 def is_private(text: str) -> bool:
-    """Whether a text is, as a whole, a path that shows where on this machine something lies."""
+    """Whether the whole text is a path that reveals a location on this machine."""
     if os.path.isabs(text):  # a prompt may begin with a slash too
         return os.path.exists(text) or (text.count("/") > 1 and text == text.strip())
     return (text.startswith(("~/", "../")) or "/../" in text) and (not re.search(r"\s", text) or os.path.exists(text))

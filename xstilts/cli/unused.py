@@ -1,34 +1,66 @@
-"""Arguments that would change nothing in a run. Imports nothing heavy.
+"""Report arguments that have no effect in a run. Imports nothing heavy.
 
-Those of one run are refused. Those that make gives to many runs alike (rows, a family, how to measure), of which some
-use them and others do not, are logged and noted in results.json: a refusal would stop half a matrix.
+An argument of a single run raises an error. `make` gives others to every run (data, family, measurement), although
+only some runs use them. These are logged and noted in results.json: an error would stop half of the matrix.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from xstilts.cli.arguments import ArmArguments, refuse_unused, told
+from xstilts.cli.arguments import ArmArguments, non_defaults, refuse_unused
 from xstilts.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from tasks.base import Task
+    from tasks.rows import Rows
+    from xstilts.cli.arguments import (
+        ChangeArguments,
+        DataArguments,
+        FamilyArguments,
+        MeasurementArguments,
+        ModelArguments,
+        PeftArguments,
+        RetrievalArguments,
+        TextArguments,
+    )
+
 logger = logging.getLogger("xstilts")
+
+
+class MixtureArguments(Protocol):
+    """The arguments of run_intermediate.py that describe a mixture of tasks."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    mlm_rate: float
+
+
+class MlmArguments(Protocol):
+    """The arguments of run_mlm.py."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    config_name: str | None
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------
 
 
-def check_mixture(mix, tasks: list, arm) -> None:
-    """Refuse settings of a mixture where there is none, and languages that no task of it has rows in.
+def check_mixture(mix: MixtureArguments, tasks: list[Task], arm: ArmArguments) -> None:
+    """Raise if there is only one task to mix, or if no task has rows in other languages.
 
     Args:
-        mix: IntermediateArguments.
-        tasks: those of --tasks.
+        mix: the settings of the mixture.
+        tasks: the tasks of --tasks.
+        arm: the settings of the arm.
 
     Raises:
-        UserError: naming the argument.
+        UserError: names the argument.
     """
-    if len(tasks) == 1:  # beside text the cap still says how many steps an epoch has
+    if len(tasks) == 1:  # with --mlm_rate the cap still sets the number of steps per epoch
         only = ["temperature"] if mix.mlm_rate else ["temperature", "examples_cap"]
         refuse_unused("--tasks names one task, so nothing is mixed", mix, only=only)
     if arm.language_mode != "english" and not any(task.other_languages for task in tasks):
@@ -38,32 +70,31 @@ def check_mixture(mix, tasks: list, arm) -> None:
         )
 
 
-def check_text(mlm, model_args) -> None:
-    """Refuse settings of phase 1 that go with a model made from nothing, or with one that is there.
-
-    Args:
-        mlm: MlmArguments.
+def check_text(mlm: MlmArguments, model_args: ModelArguments) -> None:
+    """Raise if a setting of phase 1 has no effect: some need a new model, others an existing checkpoint.
 
     Raises:
-        UserError: naming the argument.
+        UserError: names the argument.
     """
     if mlm.config_name:
-        refuse_unused("--config_name starts from nothing", model_args, only=["model_revision", "attn_implementation"])
+        refuse_unused("--config_name builds a new model", model_args, only=["model_revision", "attn_implementation"])
     else:
-        refuse_unused("the tokenizer is the checkpoint's; it goes with --config_name", mlm, only=["vocab_size"])
+        refuse_unused("the checkpoint has its own tokenizer; it needs --config_name", mlm, only=["vocab_size"])
 
 
-def check_export(how, data_args, run) -> None:
-    """Refuse what only a measurement uses, where a checkpoint is exported and nothing is measured.
+def check_export(retrieval_args: RetrievalArguments, data_args: DataArguments, run_args: MeasurementArguments) -> None:
+    """Raise if arguments of a measurement are given, but the run only exports a checkpoint.
 
     Raises:
-        UserError: naming the argument.
+        UserError: names the argument.
     """
     why = "without --tasks nothing is measured"
-    refuse_unused(why, run, but=["list_tasks"])
-    if how.select_on is None:
+    refuse_unused(why, run_args, but=["list_tasks"])
+    if retrieval_args.select_on is None:
         refuse_unused(
-            why, how, but=["layer", "report_layer", "pooling", "include_special", "export_sentence_transformers"]
+            why,
+            retrieval_args,
+            but=["layer", "report_layer", "pooling", "include_special", "export_sentence_transformers"],
         )
         refuse_unused(why, data_args, but=["max_seq_length"])
 
@@ -72,49 +103,53 @@ def check_export(how, data_args, run) -> None:
 
 
 def note(names: list[str], why: str) -> list[str]:
-    """["--csls changes nothing here: ..."], or [] where no name is given."""
+    """Return ["--csls changes nothing here: <why>"], or [] if `names` is empty."""
     flags = " and ".join(f"--{name}" for name in names)
     return [f"{flags} change{'' if len(names) > 1 else 's'} nothing here: {why}"] if names else []
 
 
-def of_model(model_args, peft=None) -> list[str]:
-    """Notes on the checkpoint's arguments: a folder has no revisions, and an adapter leaves the embeddings alone
-    anyway."""
+def of_model(model_args: ModelArguments, peft: PeftArguments | None = None) -> list[str]:
+    """Notes on --model_revision with a folder, and on --freeze_embeddings with --peft."""
     notes = []
-    if "model_revision" in told(model_args) and os.path.isdir(model_args.model_name_or_path or ""):
+    if "model_revision" in non_defaults(model_args) and os.path.isdir(model_args.model_name_or_path or ""):
         notes += note(["model_revision"], "--model_name_or_path is a folder, which is taken as it is")
     if model_args.freeze_embeddings and peft and peft.peft:
         notes += note(["freeze_embeddings"], "--peft trains no weights of the encoder")
     return notes
 
 
-def of_rows(data_args) -> list[str]:
-    """Notes on --benchmark beside a folder of rows."""
-    asked = "benchmark" in told(data_args) and data_args.data_root != "hub"
+def of_rows(data_args: DataArguments) -> list[str]:
+    """Notes on --benchmark with a folder of rows."""
+    unused = "benchmark" in non_defaults(data_args) and data_args.data_root != "hub"
     return (
         note(["benchmark"], "it names languages of the Hub; of a folder the languages are those that are there")
-        if asked
+        if unused
         else []
     )
 
 
-def of_family(family, arm, tasks: list) -> list[str]:
-    """Notes on a family's arguments in an arm of `tasks` that does not use them; see `of_translations` for the
-    rest."""
+def of_family(family: FamilyArguments, arm: ChangeArguments, tasks: list[Task]) -> list[str]:
+    """Notes on a family's arguments that an arm does not use; `of_translations` has those on --translations."""
     notes = [] if arm.code_switch else note(_given(family, "lexicon"), "it goes with --code_switch")
-    alone = [task.name for task in tasks if task.other_languages != "parallel"]
-    if alone and family.match_roundtrip:
-        notes += note(["match_roundtrip"], f"{', '.join(alone)}: no rows that were translated and back")
+    not_parallel = [task.name for task in tasks if task.other_languages != "parallel"]
+    if not_parallel and family.match_roundtrip:
+        notes += note(["match_roundtrip"], f"{', '.join(not_parallel)}: no rows that were translated and back")
     english = [task.name for task in tasks if not task.other_languages]
-    if english and family.train_languages and arm.language_mode == "english":
+    if english and family.train_languages and isinstance(arm, ArmArguments) and arm.language_mode == "english":
         notes += [
             f"{', '.join(english)}: no rows in the other --train_languages, so their rows are not matched with any"
         ]
     return notes
 
 
-def of_text(family, text_args, source) -> list[str]:
-    """Notes on a family's arguments in masked LM, on rows of the task `source` or on running text (None)."""
+def of_text(family: FamilyArguments, text_args: TextArguments, source: Task | None) -> list[str]:
+    """Notes on a family's arguments in masked LM.
+
+    Args:
+        family: the family's arguments.
+        text_args: the arguments of masked LM.
+        source: the task whose rows are the text; None: Wikipedia.
+    """
     if source is not None:
         return of_family(family, ArmArguments(), [source])
     notes = note(_given(family, "lexicon", "match_roundtrip", "translations"), "the text is Wikipedia's")
@@ -123,27 +158,26 @@ def of_text(family, text_args, source) -> list[str]:
     return notes
 
 
-def log(notes: list[str], rows) -> None:
-    """Log the notes of results.json, and which --splits are of other tasks; call it when all rows have been read.
+def log(notes: list[str], rows: Rows) -> None:
+    """Log the notes of results.json, and the --splits that were not read. Call it when all rows have been read.
 
-    The latter are in no note: results.json names the split of all that was read.
+    Unread --splits are not noted: results.json names the splits that were read.
     """
-    for sentence in notes:
-        logger.info(sentence)
-    if others := [f"{task}.{split}" for task, split in rows.overrides if (task, split) not in rows.asked]:
+    for text in notes:
+        logger.info(text)
+    if others := [f"{task}.{split}" for task, split in rows.overrides if (task, split) not in rows.requested]:
         logger.info("--splits: not read here: %s", ", ".join(others))
 
 
-def of_translations(family, rows) -> list[str]:
-    """A note where no row was read from --translations. Call it when all rows have been read."""
+def of_translations(family: FamilyArguments, rows: Rows) -> list[str]:
+    """A note if no row was read from --translations. Call it when all rows have been read."""
     used = any("translated_by" in record for record in rows.records)
     return [] if used else note(_given(family, "translations"), "--data_root has all rows that are read")
 
 
-def of_measurement(task, how, data_args) -> list[str]:
-    """Notes on arguments of run_retrieval.py that the measurement of `task` does not look at."""
-    given = told(how)
-    unused = {name for name in given if name not in task.search_options}
+def of_measurement(task: Task, retrieval_args: RetrievalArguments, data_args: DataArguments) -> list[str]:
+    """Notes on arguments of run_retrieval.py that have no effect on `task`."""
+    unused = {name for name in non_defaults(retrieval_args) if name not in task.search_options}
     notes = note(
         [name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
         f"{task.name} is not measured so",
@@ -158,5 +192,6 @@ def of_measurement(task, how, data_args) -> list[str]:
     return notes + of_rows(data_args)
 
 
-def _given(one, *names: str) -> list[str]:
-    return [name for name in names if name in told(one)]
+def _given(arguments: DataclassInstance, *names: str) -> list[str]:
+    """The names whose arguments differ from their default."""
+    return [name for name in names if name in non_defaults(arguments)]

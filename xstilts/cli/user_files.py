@@ -1,4 +1,4 @@
-"""YAML and JSON files that a user gives: read as they stand, or refused with file and line. Imports nothing heavy."""
+"""Read a user's YAML and JSON files. Errors name the file and the line. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xstilts.errors import UserError, first_line
 
-LARGEST = 100_000  # bytes: recipes have a few hundred, and PyYAML needs a second or two for so many
-DEEPEST = 20  # lists and mappings within each other
-NULLS = ("", "~", "null", "Null", "NULL")  # YAML's words for "nothing", where they stand without quotes
+if TYPE_CHECKING:
+    import yaml
+
+LARGEST = 100_000  # bytes; recipes have a few hundred, and PyYAML reads this many in a second or two
+DEEPEST = 20  # levels of nested lists and mappings
+NULLS = ("", "~", "null", "Null", "NULL")  # YAML's words for null, without quotes
 
 
 class _Invalid(ValueError):
-    """What is wrong in a file, and in which line (from 1; None where that is not known)."""
+    """An error in a file, with its line (from 1; None: unknown)."""
 
     def __init__(self, why: str, line: int | None = None):
         super().__init__(why)
@@ -25,17 +29,18 @@ class _Invalid(ValueError):
 
 
 def read_yaml(path: str | os.PathLike, flag: str) -> dict[str, Any]:
-    """Return a YAML file's keys and values, {} of an empty one.
+    """Return a YAML file's keys and values; {} for an empty file.
 
-    A value is text, None, a list or a mapping. YAML's own guesses are not made: it would take `no` (Norwegian) for
-    false, 010 for 8 and 2001-01-01 for a date. What a text means is for its argument to say.
+    A value is text, None, a list or a mapping. YAML itself would turn `no` (Norwegian) into false, 010 into 8 and
+    2001-01-01 into a date. Here values stay text, and each argument converts its own.
 
     Args:
-        flag: the argument that named the file, for errors.
+        path: the file.
+        flag: the argument that names the file, for errors.
 
     Raises:
-        UserError: it cannot be read, or is not one plain mapping (tags, anchors, a key given twice, a second
-            document).
+        UserError: the file cannot be read, or is not one plain mapping (it has tags, anchors, a repeated key or a
+            second document).
     """
     import yaml
 
@@ -45,58 +50,61 @@ def read_yaml(path: str | os.PathLike, flag: str) -> dict[str, Any]:
     except (yaml.YAMLError, _Invalid) as error:
         mark = getattr(error, "problem_mark", None)
         line = error.line if isinstance(error, _Invalid) else mark and mark.line + 1
-        said = getattr(error, "problem", None) or first_line(error)
-        raise UserError(f"{flag} {path}{f', line {line}' if line else ''}: not valid YAML: {said}.") from error
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UserError(f"{flag} {path}{f', line {line}' if line else ''}: not valid YAML: {problem}.") from error
     if values is not None and not isinstance(values, dict):
         raise UserError(f"{flag} {path}: expected `key: value` lines.")
     return values or {}
 
 
-def _from_events(events) -> Any:
-    """The value of one YAML document, from PyYAML's parser: of these, no file takes longer to read than it is long, or
-    nests too deep."""
+def _from_events(events: Iterable[yaml.Event]) -> Any:
+    """The value of one YAML document, built from the events of PyYAML's parser.
+
+    PyYAML's own loader expands aliases, so that a short file could need a lot of memory, and it has no limit on depth.
+    """
     import yaml
 
     top: list = []
-    # lists and mappings begun: their values and the lines of these; the innermost last
-    opened: list[tuple[list, list]] = []
+    # lists and mappings that have not ended, the innermost last: (values, the lines of these)
+    unfinished: list[tuple[list, list]] = []
 
-    def add(value, line: int) -> None:
-        values, lines = opened[-1] if opened else (top, [])
+    def add(value: Any, line: int) -> None:
+        values, lines = unfinished[-1] if unfinished else (top, [])
         values.append(value)
         lines.append(line)
 
     for event in events:
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1  # type: ignore[union-attr]  # the parser sets every mark
         if isinstance(event, yaml.DocumentStartEvent) and top:
             raise _Invalid("a second document begins here", line)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _Invalid("anchors (&name) and aliases (*name) are not taken; write the value out", line)
-        if getattr(event, "tag", None):
+            raise _Invalid("anchors (&name) and aliases (*name) are not supported; repeat the value", line)
+        if tag := getattr(event, "tag", None):
             raise _Invalid(
-                f"tags ({event.tag.replace('tag:yaml.org,2002:', '!!')}) are not taken; write the value alone", line
+                f"tags ({tag.replace('tag:yaml.org,2002:', '!!')}) are not supported; write the value without a tag",
+                line,
             )
         if isinstance(event, yaml.ScalarEvent):
             add(None if event.implicit[0] and event.value in NULLS else _checked(event.value, line), line)
         elif isinstance(event, yaml.CollectionStartEvent):
-            opened.append(([], []))
-            if len(opened) > DEEPEST:
-                raise _Invalid(f"more than {DEEPEST} lists or mappings within each other", line)
+            unfinished.append(([], []))
+            if len(unfinished) > DEEPEST:
+                raise _Invalid(f"lists or mappings are nested more than {DEEPEST} levels deep", line)
         elif isinstance(event, yaml.CollectionEndEvent):
-            values, lines = opened.pop()
+            values, lines = unfinished.pop()
             add(_mapping(values, lines) if isinstance(event, yaml.MappingEndEvent) else values, line)
     return top[0] if top else None
 
 
 def _checked(text: str, line: int) -> str:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        # no file could be named, or written, so
+        # it could not be written to a file, nor be part of a file name
         raise _Invalid(f"{text[:80]!r} is not text", line)
     return text
 
 
 def _mapping(values: list, lines: list[int]) -> dict[str, Any]:
-    """The mapping of keys and values that stand one after the other."""
+    """Build a mapping from alternating keys and values."""
     found: dict[str, Any] = {}
     for key, value, line in zip(values[::2], values[1::2], lines[::2], strict=True):
         if not isinstance(key, str):
@@ -110,15 +118,19 @@ def _mapping(values: list, lines: list[int]) -> dict[str, Any]:
 def read_json(path: str | os.PathLike, flag: str) -> dict[str, Any]:
     """Return the JSON object in a file.
 
+    Args:
+        path: the file.
+        flag: the argument that names the file, for errors.
+
     Raises:
-        UserError: it cannot be read, or is not one JSON object in which every key stands once and every number is
+        UserError: the file cannot be read, is not one JSON object, or has a repeated key or a number that is not
             finite.
     """
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in items]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise _Invalid(f"the key {twice[0][:80]!r} is given twice")
+        if repeated := [key for key in keys if keys.count(key) > 1]:
+            raise _Invalid(f"the key {repeated[0][:80]!r} is given twice")
         return dict(items)
 
     def number(text: str) -> float:
@@ -131,7 +143,7 @@ def read_json(path: str | os.PathLike, flag: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{flag} {path}, line {error.lineno}: not valid JSON: {error.msg}.") from error
     except RecursionError as error:
-        raise UserError(f"{flag} {path}: not valid JSON: too many lists or objects within each other.") from error
+        raise UserError(f"{flag} {path}: not valid JSON: lists or objects are nested too deep.") from error
     except UserError:
         raise
     except ValueError as error:
@@ -144,17 +156,21 @@ def read_json(path: str | os.PathLike, flag: str) -> dict[str, Any]:
 def read_text(path: str | os.PathLike, flag: str) -> str:
     """Return a small file's text.
 
+    Args:
+        path: the file.
+        flag: the argument that names the file, for errors.
+
     Raises:
-        UserError: it is not there, no ordinary file (a FIFO would be waited for), too large, or not UTF-8.
+        UserError: it does not exist, is not a regular file (a pipe could block), is too large, or is not UTF-8.
     """
     try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
+        info = os.stat(path)
+        if stat.S_ISDIR(info.st_mode):
             raise UserError(f"{flag} {path} is a folder, expected a file.")
-        if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{flag} {path} is not an ordinary file (a pipe or a device). Give a file's path.")
-        if found.st_size > LARGEST:
-            raise UserError(f"{flag} {path} has {found.st_size:,} bytes, expected at most {LARGEST:,}.")
+        if not stat.S_ISREG(info.st_mode):
+            raise UserError(f"{flag} {path} is a pipe or a device. Give a regular file.")
+        if info.st_size > LARGEST:
+            raise UserError(f"{flag} {path} has {info.st_size:,} bytes, expected at most {LARGEST:,}.")
         return Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise UserError(f"{flag} {path}: no such file.") from error

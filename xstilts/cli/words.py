@@ -1,5 +1,4 @@
-"""The words of a command line, and of a YAML file in its place: what may stand there, checked before torch is
-imported."""
+"""Check the words of a command line, and of a YAML file, before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,16 +10,16 @@ import importlib.util
 import math
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from xstilts.cli import user_files
 from xstilts.cli.privacy import refuse_secrets
 from xstilts.errors import UserError
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
-# The least a number may be, of those that transformers takes as they come
+# The least value of numbers that transformers does not check
 LEAST = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
@@ -39,7 +38,7 @@ LEAST = {
     "ddp_bucket_cap_mb": 1,
     "neftune_noise_alpha": 0,
 }
-# The most: beyond it torch's integers overflow (a batch is multiplied by others), or the machine is full of processes
+# The most: larger values overflow torch's integers (batch sizes are multiplied), or start too many processes
 MOST = {
     "per_device_train_batch_size": 2**20,
     "per_device_eval_batch_size": 2**20,
@@ -52,29 +51,31 @@ MOST_OF_ALL = 2**31 - 1
 
 
 def check_words(words: list[str]) -> None:
-    """Refuses words that no argument may hold: access tokens, bytes that are not text, a ~ that the shell has left.
+    """Raise if a word is an access token, not UTF-8 text, or begins with a ~ that the shell did not expand.
 
     Raises:
-        UserError: naming the argument.
+        UserError: names the argument.
     """
     refuse_secrets(words)
     for word in words:
-        if word == "--" or word.endswith("=--"):  # argparse would drop it
-            raise UserError(f"{short(word)!r}: -- is no value here.")
+        if word == "--" or word.endswith("=--"):  # argparse would ignore it
+            raise UserError(f"{short(word)!r}: -- cannot be a value. Leave it out.")
         value = word.partition("=")[2] if word.startswith("--") else word
-        if value == "~" or value.startswith("~/"):  # a folder of that name would be made
+        if value == "~" or value.startswith("~/"):  # would create a folder with that name
             raise UserError(
-                f"{short(word)!r}: the shell replaces ~ only at the beginning of a word without quotes. Write the "
-                "whole path."
+                f"{short(word)!r}: the shell expands ~ only at the start of a word without quotes. Write the whole "
+                "path."
             )
         if any("\ud800" <= letter <= "\udfff" for letter in word):
-            # results.json could not be written, after all the work
-            raise UserError(f"Argument {word!r} is not UTF-8 text; write it in another way.")
+            # results.json could not be written at the end of the run
+            raise UserError(f"Argument {word!r} is not UTF-8 text. Write it as UTF-8.")
 
 
 def parse_tool(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments of a tool started with `python -m`; what `check_words` refuses ends it as argparse's own errors
-    do."""
+    """Return the arguments of a tool started with `python -m`.
+
+    Exits as argparse does, with its usage, if `check_words` raises or a name is too long.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         words = list(map(str, argv))
@@ -88,38 +89,41 @@ def parse_tool(parser: argparse.ArgumentParser, argv: Sequence[str] | None = Non
 
 
 def yaml_words(
-    values: dict[str, Any], path: str, plain: dict[str, Any], training: bool, lists: Collection[str] = ()
+    values: dict[str, Any], path: str, defaults: dict[str, Any], training: bool, lists: Collection[str] = ()
 ) -> list[str]:
-    """A YAML file's arguments as words of a command line, so that they are checked as those are.
+    """Return a YAML file's arguments as words of a command line, so that both are checked alike.
 
     Args:
-        plain: the arguments there are, with their defaults.
-        training: whether others may be fields of TrainingArguments.
-        lists: those of `plain` that take several values.
+        values: the file's keys and values.
+        path: the file, for errors.
+        defaults: the script's arguments, {name: default}.
+        training: whether other keys may be fields of TrainingArguments.
+        lists: the arguments that take several values.
 
     Raises:
-        UserError: naming the file and the key.
+        UserError: names the file and the key.
     """
-    words, names = [], set()
+    words: list[str] = []
+    names: set[str] = set()
     for key, value in values.items():
         name = key.replace("-", "_")
-        if not name.isidentifier() or not (training or name in plain):
-            raise UserError(f"--config {path}: {unknown(key, plain)}")
+        if not name.isidentifier() or not (training or name in defaults):
+            raise UserError(f"--config {path}: {unknown(key, defaults)}")
         if name in names:
             raise UserError(f"--config {path}: {name} is given twice, once as {key}.")
         names.add(name)
         if name in ("help", "config"):
             raise UserError(f"--config {path}: {name} belongs on the command line.")
         if value is None:
-            if plain.get(name, "") is not None:
+            if defaults.get(name, "") is not None:
                 raise UserError(f"--config {path}: {name} has no value. Give one, or leave the line out.")
         elif isinstance(value, list):
-            if name in plain and name not in lists:
+            if name in defaults and name not in lists:
                 raise UserError(f"--config {path}: {name} takes one value, given {short(value)}.")
             if (
                 not value
-                or not all(isinstance(one, str) for one in value)
-                or any(one.startswith("--") for one in value)
+                or not all(isinstance(item, str) for item in value)
+                or any(item.startswith("--") for item in value)
             ):
                 raise UserError(f"--config {path}: {name} takes a list of words or numbers, given {short(value)}.")
             words += [f"--{name}", *value]
@@ -135,52 +139,75 @@ def yaml_words(
 
 @functools.cache
 def training_fields() -> dict[str, type]:
-    """The fields of transformers' TrainingArguments, {name: int, float or str}.
+    """Return the fields of transformers' TrainingArguments, {name: int, float or str}.
 
-    They are read from its source: to import it takes seconds, because that imports torch, and a misspelt name is found
-    at once.
+    They are read from its source code. Importing it imports torch, which takes seconds, and an unknown argument should
+    be reported at once.
+
+    Raises:
+        UserError: transformers is not installed.
     """
-    (folder,) = importlib.util.find_spec("transformers").submodule_search_locations
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("The package transformers is not installed. Install requirements.txt.")
+    folder = spec.submodule_search_locations[0]
     source = ast.parse(Path(folder, "training_args.py").read_text(encoding="utf-8"))
-    (found,) = (node for node in source.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
+    (definition,) = (
+        node for node in source.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
+    )
     kinds = {"int": int, "float": float}
     return {
         node.target.id: kinds.get(ast.unparse(node.annotation).removesuffix(" | None"), str)
-        for node in found.body
-        if isinstance(node, ast.AnnAssign)
+        for node in definition.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
 
 
-def check_rest(rest: list[str], plain: dict[str, Any], training: bool) -> None:
-    """Refuses arguments that neither a script nor TrainingArguments has, numbers that are none, and JSON files that
-    cannot be read."""
+class RaisingParser(argparse.ArgumentParser):
+    """A parser that raises UserError, where argparse would print the whole usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(message)
+
+
+def check_rest(rest: list[str], defaults: dict[str, Any], training: bool) -> None:
+    """Check the arguments that a script does not know, and may pass on to TrainingArguments.
+
+    Args:
+        rest: the words of these arguments.
+        defaults: the script's own arguments, {name: default}.
+        training: whether fields of TrainingArguments are allowed.
+
+    Raises:
+        UserError: an unknown argument, a wrong number, or a JSON file that cannot be read.
+    """
     if not rest:
         return
     if not training:
-        raise stray(rest[0], plain)
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    parser.error = fail
+        raise unexpected_argument(rest[0], defaults)
+    parser = RaisingParser(allow_abbrev=False, add_help=False)
     for name, kind in training_fields().items():
-        parser.add_argument(f"--{name}", **({"nargs": "*"} if kind is str else {"type": kind}))
+        options: dict[str, Any] = {"nargs": "*"} if kind is str else {"type": kind}
+        parser.add_argument(f"--{name}", **options)
         parser.add_argument(f"--no_{name}", nargs="*")
-    found, strays = parser.parse_known_args(rest)
-    check_training_numbers({name: value for name, value in vars(found).items() if isinstance(value, int | float)})
+    parsed, unexpected = parser.parse_known_args(rest)
+    check_training_numbers({name: value for name, value in vars(parsed).items() if isinstance(value, int | float)})
     for name in JSON_FILES:
-        for value in getattr(found, name) or ():
+        for value in getattr(parsed, name) or ():
             if not value.startswith("{"):
                 refuse_secrets([f"--{name}={user_files.read_json(value, f'--{name}')}"])
-    if strays:
-        raise stray(strays[0], [*plain, *training_fields()])
+    if unexpected:
+        raise unexpected_argument(unexpected[0], [*defaults, *training_fields()])
 
 
 def check_training_numbers(values: dict[str, Any]) -> None:
-    """Refuses numbers that would end in a traceback once rows and model are there, or train nothing.
+    """Raise if a number would fail after rows and model have loaded, or would train nothing.
 
     Args:
-        values: fields of TrainingArguments: all of them, or the numbers that were given.
+        values: fields of TrainingArguments: all of them, or the numbers that the user gave.
 
     Raises:
-        UserError: naming the argument.
+        UserError: names the argument.
     """
     for name, value in values.items():
         check_finite(name, value)
@@ -193,18 +220,17 @@ def check_training_numbers(values: dict[str, Any]) -> None:
         if (value := values.get(name)) is not None and value <= 0:
             raise UserError(
                 f"--{name} {shown(value)}: give 1 at least, or a share of all steps above 0 "
-                f"(--{name.partition('_')[0]}"
-                "_strategy no for none)."
+                f"(--{name.partition('_')[0]}_strategy no turns it off)."
             )
     steps, epochs = values.get("max_steps", -1), values.get("num_train_epochs", 1)
     if steps != -1 and steps < 1:
-        raise UserError(f"--max_steps {steps} trains nothing: give 1 at least, or -1 to go by --num_train_epochs.")
+        raise UserError(f"--max_steps {steps} trains nothing: give 1 at least, or -1 to use --num_train_epochs.")
     if steps == -1 and epochs <= 0:
         raise UserError(f"--num_train_epochs {epochs} trains nothing: give a number above 0.")
 
 
-def shown(value) -> str:
-    """A value about as it was typed."""
+def shown(value: Any) -> str:
+    """Return a value as a user types it: 0.5, true, at most 80 characters."""
     return (
         f"{value:g}"
         if isinstance(value, float)
@@ -214,21 +240,21 @@ def shown(value) -> str:
     )
 
 
-def stray(word: str, names) -> UserError:
-    """The error for a word that no argument takes."""
+def unexpected_argument(word: str, names: Iterable[str]) -> UserError:
+    """Return the error for a word that belongs to no argument."""
     if word.startswith("-"):
         return unknown(word, names)
-    return UserError(f"{short(word)!r} belongs to no argument. A value with blanks needs quotes.")
+    return UserError(f"{short(word)!r} belongs to no argument. Put quotes around a value with spaces.")
 
 
 def check_finite(name: str, value: Any) -> None:
-    """Raises UserError where the argument's value is NaN or infinite."""
+    """Raise UserError if the argument's value is NaN or infinite."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--{name} {value} is no number to go by; give a finite one.")
+        raise UserError(f"--{name} {value}: expected a finite number.")
 
 
-def unknown(key: str, names) -> UserError:
-    """The error for a key nobody knows, with the nearest name."""
+def unknown(key: str, names: Iterable[str]) -> UserError:
+    """Return the error for an unknown argument, with the nearest name."""
     key = key.lstrip("-").partition("=")[0]
     near = difflib.get_close_matches(key, list(names), 1)
     return UserError(
@@ -237,13 +263,12 @@ def unknown(key: str, names) -> UserError:
 
 
 def short(value: Any) -> str:
-    """The beginning of what was given, for an error."""
+    """Return the first 100 characters of a value, for an error."""
     text = str(value)
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-def fail(message: str):
-    """Raises argparse's message as UserError, in one line, in place of its usage and exit: it may quote a value with
-    line ends."""
+def fail(message: str) -> NoReturn:
+    """Raise argparse's message as a UserError, in one line even if it quotes a value with line ends."""
     message = " ".join(message.splitlines())
     raise UserError(message[0].upper() + message[1:] + ("" if message.endswith(".") else "."))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from xstilts.checkpoint.encoder import Cut
+    from xstilts.checkpoint.layers import TruncatedEncoder
 
 POOLINGS = ("mean", "cls")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -143,7 +143,7 @@ class Encoder:
         max_length: int,
         dtype: str,
         revision: str,
-        cut: Cut,
+        cut: TruncatedEncoder,
     ) -> None:
         self.cut = cut
         self.checkpoint = checkpoint
@@ -188,14 +188,8 @@ class Encoder:
         """
         import torch
 
-        from xstilts.checkpoint.encoder import (
-            Cut,
-            check_precision,
-            check_vocabulary,
-            depth,
-            length_limit,
-            load_encoder,
-        )
+        from xstilts.checkpoint.encoder import check_precision, check_vocabulary, length_limit, load_encoder
+        from xstilts.checkpoint.layers import TruncatedEncoder, depth
         from xstilts.checkpoint.tokenizer import load_tokenizer
 
         _check_pooling(pooling)
@@ -206,7 +200,7 @@ class Encoder:
         model, _ = load_encoder(checkpoint, revision, attention=attention)
         check_vocabulary(checkpoint, model.config, tokenizer)
         numbers = _resolve_layers(layers, depth(model))
-        cut = Cut(model, numbers[-1])
+        cut = TruncatedEncoder(model, numbers[-1])
         shortest = tokenizer.num_special_tokens_to_add() + 1
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")

@@ -106,7 +106,8 @@ def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    from xstilts.checkpoint.encoder import hidden_state, pooling_layer, quiet
+    from xstilts.checkpoint.encoder import pooling_layer, quiet
+    from xstilts.checkpoint.layers import hidden_state
 
     plain = folder / "plain"
     layer = encoder.cut.save(plain)

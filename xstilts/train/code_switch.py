@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from tasks import languages as codes
 from tasks.checks import check_text
 from tasks.rows import Rows, sha256
-from xstilts.cli.arguments import ChangeArguments, told
+from xstilts.cli.arguments import ChangeArguments, non_defaults
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def check(arguments: ChangeArguments, lexicon: str | None) -> None:
         raise UserError(
             "--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet."
         )
-    for name in told(arguments):
+    for name in non_defaults(arguments):
         if (
             name in ("switch_languages", "switch_probability", "switch_side", "switch_treebank", "skip_identities")
             and not arguments.code_switch

@@ -27,7 +27,7 @@ from xstilts.cli.arguments import (
     FamilyArguments,
     ModelArguments,
     RunArguments,
-    told,
+    non_defaults,
 )
 from xstilts.errors import UserError
 from xstilts.run import inputs
@@ -199,7 +199,7 @@ def _plan(
         pooling=pooling,
         **vars(dual),
         **vars(data_args),
-        **told(family) | {"train_languages": languages},
+        **non_defaults(family) | {"train_languages": languages},
         seen_languages=[code for code in (lexicons or drawn) if code != "en"],
         lexicon_sha256={lexicon["config"]: lexicon["sha256"] for lexicon in lexicon_records},
     )

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 from transformers import TokenizersBackend
 
-from tasks.base import Task, join
+from tasks.base import Task
+from tasks.columns import join
 from tasks.rows import Rows
 from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.errors import UserError

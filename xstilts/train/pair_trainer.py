@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, ProgressCallback, TrainingArguments
 
 from tasks.pairs import Pairs
-from xstilts.checkpoint.encoder import Cut, depth, hidden_state
 from xstilts.checkpoint.encoder import load_encoder as load_checked
+from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import results
@@ -51,7 +51,7 @@ def encoder_of(model: SentenceTransformer) -> PreTrainedModel:
     return encoder
 
 
-class UpperLayers(Cut):
+class UpperLayers(TruncatedEncoder):
     """The layers above the trained one: removed during training, restored in what is saved.
 
     Args:

@@ -19,6 +19,7 @@ from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerBase,
     ProgressCallback,
+    TokenizersBackend,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -28,7 +29,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from tasks.base import Task
-from xstilts.checkpoint.encoder import layer_classes
+from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
@@ -216,6 +217,7 @@ class TaskTrainer(CheckedTrainer):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        assert isinstance(self.processing_class, TokenizersBackend)  # a run's tokenizer comes from load_tokenizer
         clean_tokenizer(self.processing_class)
         super()._save(output_dir, state_dict)
         results.obey_umask(*Path(output_dir or str(self.args.output_dir)).glob("*.safetensors"))

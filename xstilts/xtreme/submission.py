@@ -371,9 +371,10 @@ def _write(arguments: argparse.Namespace) -> None:
 
 
 def _gold(arguments: argparse.Namespace) -> None:
+    from xstilts.cli.arguments import DataArguments
     from xstilts.run.inputs import open_rows
 
-    rows = open_rows(arguments)
+    rows = open_rows(DataArguments(data_root=arguments.data_root, splits=arguments.splits))
     for task, languages in gold(
         rows, arguments.output, arguments.tasks, arguments.benchmark, arguments.max_eval_samples
     ).items():

@@ -1,0 +1,172 @@
+"""Parse a script's arguments: default < YAML files (--config) < command line. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from xstilts.cli import arms, user_files
+from xstilts.cli.arguments import check_numbers
+from xstilts.cli.privacy import with_underscores
+from xstilts.cli.words import RaisingParser, check_rest, check_words, short, yaml_words
+from xstilts.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers.hf_argparser import HfArgumentParser
+
+TRAINING = (
+    "The fields of transformers.TrainingArguments are arguments too: --learning_rate, --num_train_epochs, "
+    "--max_steps, --per_device_train_batch_size, --gradient_accumulation_steps, --warmup_steps, --bf16, --report_to, "
+    "--save_strategy ... Those that cannot work here are refused, with the reason."
+)
+
+
+class Remaining(list):
+    """The arguments that a script does not know, as words of a command line.
+
+    Attributes:
+        known: the names that the script knows, to suggest the nearest one in an error.
+    """
+
+    known: frozenset[str] = frozenset()
+
+
+def parse(
+    argv: list[str], script: str, description: str, *kinds: type, training: bool = True
+) -> tuple[list[Any], Remaining]:
+    """Parse a script's arguments.
+
+    Args:
+        argv: the command line, without the script's name.
+        script: the script's file name. A YAML file whose key `script` names another one is refused.
+        description: printed by --help.
+        kinds: the script's argument dataclasses.
+        training: whether other arguments may be fields of TrainingArguments, which the runner parses later.
+
+    Returns:
+        (one instance of each of `kinds`, the remaining arguments: first those of the YAML files)
+
+    Raises:
+        UserError: an unknown argument (with the nearest name), a wrong value, an access token, a YAML file that cannot
+            be read or belongs to another script.
+    """
+    argv = [with_underscores(word) for word in argv]
+    check_words(argv)
+    parser = _parser(kinds, description, training)
+    defaults = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
+    lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
+    paths = _config_files(parser, argv)
+
+    def parse_words(words: list[str]) -> tuple[list[Any], list[str]]:
+        *parsed, _, remaining = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+        check_rest(remaining, defaults, training)
+        for arguments in parsed:
+            check_numbers(arguments)
+        return parsed, remaining
+
+    layers: dict[str, Any] = {}
+    for path in paths:
+        values = read_yaml(path, script)
+        words = yaml_words(without_removed(values, layers), path, defaults, training, lists)
+        try:
+            check_words(words)
+            parse_words(words)  # each file alone first, so that an error names the file
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
+        add_layer(layers, values)
+    words = yaml_words(layers, " ".join(paths), defaults, training, lists)
+    words += [f"--config={path}" for path in paths]  # ends a list of values
+    parsed, remaining = parse_words([*words, *argv])
+    rest = Remaining(remaining)
+    rest.known = frozenset([*defaults, "config"])
+    return parsed, rest
+
+
+def _parser(kinds: tuple[type, ...], description: str, training: bool) -> HfArgumentParser:
+    from transformers.hf_argparser import DataClassType, HfArgumentParser
+
+    class Parser(RaisingParser, HfArgumentParser):
+        pass
+
+    parser = Parser(
+        list(map(DataClassType, kinds)),
+        description=description,
+        epilog=TRAINING if training else None,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        action="append",
+        nargs="+",
+        help="YAML files of arguments; later ones win, and then the command line.",
+    )
+    return parser
+
+
+def _config_files(parser: HfArgumentParser, argv: list[str]) -> list[str]:
+    """The files after --config, which may be given once."""
+    groups = parser.parse_known_args(argv)[0].config or []
+    paths = [path for group in groups for path in group]
+    if len(groups) > 1:
+        raise UserError(
+            f"--config is given {len(groups)} times; give all files after one: --config {' '.join(paths)}."
+        )
+    return paths
+
+
+def read_yaml(path: str, script: str) -> dict[str, Any]:
+    """Return a recipe's keys and values for a script, without `script`, `description` and `needs`.
+
+    `user_files.read_yaml` describes the values.
+
+    Raises:
+        UserError: no such file (if an arm has its name, with that arm's arguments), or it has nothing for this script.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"--config {path}: no such file.{_arm_hint(path)}")
+    values = user_files.read_yaml(path, "--config")
+    named = values.pop("script", script)
+    if named != script:
+        raise UserError(
+            f"--config {path} is a recipe of {short(named)}; run `python {short(named)} --config {path} ...`."
+        )
+    for key in ("description", "needs"):
+        values.pop(key, None)
+    sections = {key: value for key, value in values.items() if key.endswith(".py")}
+    if not sections:
+        return values
+    if outside := [key for key in values if key not in sections]:
+        raise UserError(f"--config {path}: {outside[0]} belongs to no script. Indent it below {', '.join(sections)}.")
+    if script not in sections:
+        raise UserError(f"--config {path} has nothing for {script}; it goes with {', '.join(sections)}.")
+    if not isinstance(sections[script], dict):
+        raise UserError(f"--config {path}: expected indented `key: value` lines below {script}.")
+    return sections[script]
+
+
+def _arm_hint(path: str) -> str:
+    """The arguments of the arm with a missing file's name, or similar names; "" if there are none."""
+    name, known = Path(path).stem, [*arms.bases(), *arms.modifiers()]
+    try:
+        return f" Give {' '.join(arms.read_arm(name).words)}."
+    except UserError:
+        near = difflib.get_close_matches(name, known, 3)
+        return f" Did you mean {', '.join(near)}?" if near else ""
+
+
+def without_removed(values: dict[str, Any], layers: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's values without those that only remove a value of an earlier file (`key: null`)."""
+    return {key: value for key, value in values.items() if value is not None or key.replace("-", "_") not in layers}
+
+
+def add_layer(layers: dict[str, Any], values: dict[str, Any]) -> None:
+    """Add a file's values to those of earlier files, in place; a later value wins, null removes one."""
+    for key, value in values.items():
+        before = layers.pop(key.replace("-", "_"), None)
+        if value is not None or before is None:
+            layers[key.replace("-", "_")] = value
