@@ -47,8 +47,10 @@ endif
 quoted = '$(subst ','\'',$1)'
 # a path as it was typed, where it was typed: make takes `$b` in it for a variable
 typed = $(filter command environment,$(firstword $(origin $1)))
+# SEEDS that is typed counts for every arm; what a preset says of single arms counts without
+own_seeds = $(if $(or $(call typed,SEEDS_$1),$(if $(call typed,SEEDS),,yes)),$(SEEDS_$1))
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
-LISTS := ARMS TARGETS RETRIEVAL SEEDS $(foreach a,$(ARMS),$(if $(SEEDS_$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
+LISTS := ARMS TARGETS RETRIEVAL SEEDS $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
 ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
 define LINE_END
 
@@ -130,7 +132,7 @@ $(START): | $(INSTALLED)
 endif
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------
-seeds = $(or $(SEEDS_$1),$(SEEDS))
+seeds = $(or $(call own_seeds,$1),$(SEEDS))
 once = $(if $1,$(firstword $1) $(call once,$(filter-out $(firstword $1),$1)))
 family = $(firstword $(subst +, ,$1))
 LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
@@ -162,7 +164,7 @@ $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(TARGETS),$(eval $
 $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(RETRIEVAL),$(eval $(call retrieval_rule,$a,$s,$t)))))
 
 # the first seed of every arm comes before the second of any
-ALL_SEEDS := $(call once,$(SEEDS) $(foreach a,$(ARMS),$(SEEDS_$a)))
+ALL_SEEDS := $(call once,$(SEEDS) $(foreach a,$(ARMS),$(call own_seeds,$a)))
 PHASE2 := $(foreach s,$(ALL_SEEDS),$(foreach a,$(ARMS),$(if $(filter $s,$(call seeds,$a)),$(call phase2,$a,$s))))
 CELLS := $(foreach s,$(ALL_SEEDS),$(foreach a,$(ARMS),$(if $(filter $s,$(call seeds,$a)),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json))))
 PAGE := $(OUT)/report/index.html
@@ -170,7 +172,7 @@ PAGE := $(OUT)/report/index.html
 .PRECIOUS: $(START) $(PHASE2) $(CELLS)
 comma := ,
 blank := $(subst ,, )
-SEEDS_OF := $(strip $(foreach a,$(ARMS),$(if $(SEEDS_$a),$a=$(subst $(blank),$(comma),$(strip $(SEEDS_$a))))))
+SEEDS_OF := $(strip $(foreach a,$(ARMS),$(if $(call own_seeds,$a),$a=$(subst $(blank),$(comma),$(strip $(SEEDS_$a))))))
 # never the list of runs: of ten thousand a command line cannot hold it
 GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(if $(SEEDS_OF),--seeds_of $(SEEDS_OF))
 REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS))

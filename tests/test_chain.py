@@ -163,7 +163,8 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
     one, other = map(ended, together)
     assert one.returncode == other.returncode == 0, one.stderr[-3000:] + other.stderr[-3000:]
     printed = one.stdout + one.stderr + other.stdout + other.stderr
-    assert "another process is running there" in printed
+    # the second waits, or comes when the first has finished
+    assert "another process is running there" in printed or "is finished; nothing to do" in printed
     assert printed.count(f"Wrote {tmp_path}/runs/none/seed0/udpos/results.json") == 1
     assert printed.count("Done: 1 cells.") == 2
     assert make("matrix", *tiny).stdout.startswith("Nothing to do: all 1 cells are done.")

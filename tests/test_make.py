@@ -196,6 +196,9 @@ def test_an_arm_can_have_seeds_of_its_own(tmp_path):
     ]
     assert "--seeds 0 --seeds_of squad=1,2 " in make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert "0 of 5 runs are done" in make("plan", *asked).stdout
+    human = ["PRESET=question-human", "MODEL=m", f"OUT={tmp_path}", "ARMS=none xnli"]
+    assert "--seeds_of none=0,1,2,3,4 xnli=0,1,2,3,4 " in make("-n", "matrix", *human).stdout.replace("\\\n", " ")
+    assert "--seeds_of" not in make("-n", "matrix", *human, "SEEDS=0").stdout  # what is typed counts for every arm
 
 
 # ---- the model ------------------------------------------------------------------------------------------------------
