@@ -174,6 +174,7 @@ def _end(number: signal.Signals, earlier: Marks) -> None:
     try:
         # the lock is never released: the main thread must print nothing more
         if _reporting.acquire(timeout=5) and not _reported.is_set():
+            PROCESS.stopping.acquire(timeout=5)  # the main thread may be writing failed.json, with a cause of its own
             if PROCESS.stopped is None:
                 _stop(number, earlier)
             _print(PROCESS.stopped or "")

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,10 +48,12 @@ class Process:
     Attributes:
         runs: the runs that are open and not finished.
         stopped: the message of the run that stopped, until the script has printed it.
+        stopping: held while failed.json is written, so that a signal does not write another cause at the same time.
     """
 
     runs: list[Run] = field(default_factory=list)
     stopped: str | None = None
+    stopping: threading.Lock = field(default_factory=threading.Lock)
 
     def at_work(self) -> list[Run]:
         """Return the runs that have begun; if none has, all open runs."""
@@ -62,21 +65,22 @@ class Process:
         Raises:
             Stopped: the error is one that the user can fix.
         """
-        runs = self.at_work()
-        if not runs or (isinstance(error, SystemExit) and error.code in (None, 0)):
-            return
-        if isinstance(error, SystemExit):
-            user_cause, cause = None, f"ended with exit code {error.code}"
-        else:
-            user_cause = causes.cause_of(error, runs[0].less_memory)
-            cause = user_cause or causes.named(error)
-        if user_cause and not runs[0].begun and not processes.lost(error):
-            return
-        for run in runs:
-            run.fail(cause)
-        self.stopped = runs[0].sentence(cause)
-        if user_cause and isinstance(error, Exception):
-            raise Stopped(self.stopped) from error
+        with self.stopping:
+            runs = self.at_work()
+            if not runs or (isinstance(error, SystemExit) and error.code in (None, 0)):
+                return
+            if isinstance(error, SystemExit):
+                user_cause, cause = None, f"ended with exit code {error.code}"
+            else:
+                user_cause = causes.cause_of(error, runs[0].less_memory)
+                cause = user_cause or causes.named(error)
+            if user_cause and not runs[0].begun and not processes.lost(error):
+                return
+            for run in runs:
+                run.fail(cause)
+            self.stopped = runs[0].sentence(cause)
+            if user_cause and isinstance(error, Exception):
+                raise Stopped(self.stopped) from error
 
 
 PROCESS = Process()
