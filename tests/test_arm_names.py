@@ -112,10 +112,10 @@ REFUSED = [
     ("Squad", "Did you mean squad?"),
     ("sqaud+mlm", "sqaud is unknown. Did you mean squad?"),
     ("squad+multilingal", "Did you mean multilingual?"),
-    ("squad+", "is no modifier"),
+    ("squad+", "is not a modifier"),
     ("+mlm", "is unknown"),
     ("", "is unknown"),
-    ("squad+squad", "is no modifier"),
+    ("squad+squad", "is not a modifier"),
     ("none", "trains nothing"),
     ("none+mlm", "trains nothing"),
     ("tatoeba", "Give RETRIEVAL=tatoeba"),
@@ -146,7 +146,7 @@ REFUSED = [
     ("squad_dual+codeswitched+cross", "both set batch_languages"),
     ("xnli+tokens+multilingual", "both set language_mode"),
     ("xnli+codeswitched+codeswitched_paper", "both set"),
-    ("squad+mlm+mlm", "there twice"),
+    ("squad+mlm+mlm", "given twice"),
 ]
 
 
@@ -282,7 +282,7 @@ def test_a_recipe_is_read_alike_without_yaml(path):
         ("tasks\n", "line 1"),
         ("run_mlm.py:\n  peft: lora\nmlm_rate: 0.5\n", "mlm_rate belongs to no script"),
         ("a: b  # c\n", "a line of its own"),
-        ("script: rm -r\n", "is no name of a script"),
+        ("script: rm -r\n", "expected the name of a .py file"),
         (b"\xff: 1\n", "not valid UTF-8"),
     ],
 )

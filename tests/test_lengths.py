@@ -247,7 +247,7 @@ def test_tagging_of_any_length_keeps_every_word(kind):
 def test_tagging_without_a_token_for_nothing_is_refused():
     tokenizer = byte_level(unknown=False)
     tokenizer.mask_token = None
-    with pytest.raises(UserError, match="no token of the word ''"):
+    with pytest.raises(UserError, match="no token for the word ''"):
         get_task("udpos").featurize({"tokens": [["", "a"]], "tags": [[0, 0]]}, [0], tokenizer, 32, True)
 
 

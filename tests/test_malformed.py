@@ -21,7 +21,7 @@ from xstilts.checkpoint import heads
 from xstilts.checkpoint.config import check_checkpoint
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.cli import arguments
+from xstilts.cli import arguments, parsing
 from xstilts.errors import UserError
 from xstilts.report import spec
 from xstilts.report.matrix import collect
@@ -223,7 +223,7 @@ def flags(script):
 
 def parsed(script, argv, folder):
     classes, training = kinds(script)
-    ours, rest = arguments.parse(argv, script, "text", *classes, training=training)
+    ours, rest = parsing.parse(argv, script, "text", *classes, training=training)
     run = next((one for one in ours if isinstance(one, arguments.RunArguments)), None)
     if run is not None and training:
         run.output_dir = str(folder)
@@ -273,7 +273,7 @@ def test_arguments(data, tmp_path_factory):
 @pytest.mark.parametrize(
     "argv, told",
     [
-        ("--layer ²", "--layer ²: give a number"),
+        ("--layer ²", "--layer ²: expected a number"),
         ("--splits nope.test=test", "there is no task 'nope'"),
         ("--splits tatoeb.test=test", "Did you mean tatoeba?"),
         ("--cache_dir CACHE --index IVF0,Flat", "has 0 lists"),

@@ -362,7 +362,7 @@ def test_a_token_as_an_argument_is_refused(cli, tiny_model, tiny_world, tmp_path
             tmp_path / "run",
             *flag,
         )
-        assert done.returncode == 2 and "--hub_token is not taken" in done.stderr and "hf_secret" not in done.stderr
+        assert done.returncode == 2 and "--hub_token is not accepted" in done.stderr and "hf_secret" not in done.stderr
 
 
 # ---- a whole matrix -------------------------------------------------------------------------------------------------

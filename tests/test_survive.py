@@ -310,7 +310,7 @@ def test_a_cache_without_room_is_said_to_be_one(size, disk, cli, tiny_model, tin
     (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
     assert (
         done.returncode == 2
-        and "Make room" in line
+        and "Free disk space" in line
         and ("No space left on device" in line or "Not enough disk space" in line)
     )
     assert "Traceback" not in done.stderr and not folder.exists()

@@ -172,7 +172,7 @@ def read_arm(name: str) -> Arm:
     for modifier in more:
         if modifier not in known_modifiers:
             raise UserError(
-                f"{name}: {modifier or 'nothing'} is not a modifier.{_did_you_mean(modifier, known_modifiers)} "
+                f"{name}: {modifier or 'an empty name'} is not a modifier.{_did_you_mean(modifier, known_modifiers)} "
                 f"Known: {' '.join(known_modifiers)}."
             )
     if len(set(more)) < len(more):

@@ -38,7 +38,7 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
         return f"{error.strerror}: {error.filename}"
     if full := full_disk(error):
         subject = "a file" if less is None else "the folder"
-        return f"{subject} cannot be written, the disk may be full ({full}). Make room, or choose another folder"
+        return f"{subject} cannot be written, the disk may be full ({full}). Free disk space, or choose another folder"
     return processes.lost(error)
 
 
