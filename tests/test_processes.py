@@ -304,3 +304,17 @@ def test_one_process_writes_and_every_row_is_scored_once(runs):
     assert {p.relative_to(runs[1]) for p in runs[1].rglob("*")} == {p.relative_to(runs[2]) for p in runs[2].rglob("*")}
     for file in (runs[2] / "target" / "predictions" / "udpos").iterdir():
         assert len(file.read_text().strip("\n").split("\n\n")) == 5
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:550] Connection closed by peer",
+        "Application timeout caused pair closure",
+    ],
+)
+def test_what_gloo_says_of_a_lost_peer_is_known(said):
+    import torch.distributed  # noqa: F401
+
+    assert "has ended, or cannot be reached" in processes.lost(RuntimeError(said))
+    assert processes.lost(RuntimeError("of the run's own")) is None

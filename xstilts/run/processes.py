@@ -75,10 +75,16 @@ def broadcast(value: T) -> T:
     return box[0]
 
 
+# what gloo says of a peer that is gone: a line of its source code, or that it waited longer than --ddp_timeout
+_PEER_GONE = ("gloo/transport", "Application timeout caused pair closure")
+
+
 def lost(error: BaseException) -> str | None:
     """Return the cause, without a full stop, if an error means that another rank is unreachable; otherwise None."""
     torch = sys.modules.get("torch")
-    if torch is None or not (isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)):
+    if torch is None:
+        return None
+    if not isinstance(error, torch.distributed.DistError) and not any(text in str(error) for text in _PEER_GONE):
         return None
     who = gone() or "another process of this run has ended, or cannot be reached"
     message = re.sub(r"^\[\S+:\d+\] ", "", first_line(error))  # gloo begins with a line of its source code
