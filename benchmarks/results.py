@@ -5,7 +5,8 @@ typed by hand.
     python benchmarks/results.py pages            # docs/results/<name>.md, docs/claims.md, the answer in README.md
     python benchmarks/results.py pages --check    # says which differ, exit 1
 
-`keep` also writes origin.json: commit, versions, machine, and which arms and seeds there were.
+`keep` also writes origin.json: the commit that kept the report, versions, machine, and which arms and seeds there
+were.
 """
 
 from __future__ import annotations
@@ -189,8 +190,8 @@ def provenance(origin: dict) -> str:
     versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin["versions"].items())
     seeds = " ".join(map(str, origin["seeds"]))
     return (
-        f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; commit {origin['commit']}, "
-        f"{versions}; {origin['machine']}. Started from "
+        f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; reported at commit "
+        f"{origin['commit']}, {versions}; {origin['machine']}. Started from "
         f"{', '.join(f'`{name}`' for name in sorted({Path(model).name for model in origin['models']}))}.\n"
     )
 

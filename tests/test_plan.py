@@ -3,6 +3,7 @@
 import pytest
 
 from xstilts import plan
+from xstilts.errors import UserError
 from xstilts.run import results
 
 RECORD = {
@@ -59,3 +60,9 @@ def test_an_unreadable_result_is_named_and_counts_as_left(stamps):
 def test_nothing_left(stamps):
     done = [stamp for stamp in stamps if stamp.is_file()]
     assert "3 of 3 runs are done, 0 are left." in plan.report(done) and "of work" not in plan.report(done)
+
+
+@pytest.mark.parametrize("words", [["none"], ["none=a"], ["nine=0"], ["none=0", "none=1"]])
+def test_seeds_of_an_arm_that_would_not_count_are_refused(words):
+    with pytest.raises(UserError, match=f"--seeds_of {words[-1]}: "):
+        plan.read_seeds_of(words, ["none", "squad"])

@@ -31,7 +31,7 @@ def grid_arguments(parser: argparse.ArgumentParser) -> None:
 
 def stamps_of(arguments: argparse.Namespace) -> list[Path]:
     """Return the results.json path of every run, finished or not: the model, each phase 2, the cells."""
-    of = read_seeds_of(arguments.seeds_of)
+    of = read_seeds_of(arguments.seeds_of, arguments.arms)
     seeds = [
         arguments.runs_dir / arm / f"seed{seed}" for arm in arguments.arms for seed in of.get(arm, arguments.seeds)
     ]
@@ -41,16 +41,22 @@ def stamps_of(arguments: argparse.Namespace) -> list[Path]:
     return [folder / FILE_NAME for folder in folders]
 
 
-def read_seeds_of(words: Sequence[str]) -> dict[str, list[int]]:
+def read_seeds_of(words: Sequence[str], arms: Sequence[str]) -> dict[str, list[int]]:
     """Return {arm: its seeds} from words ARM=SEED,SEED,...
 
     Raises:
-        UserError: a word has another form.
+        UserError: a word has another form, or its arm is not in `arms` or was given before.
     """
+    found: dict[str, list[int]] = {}
     for word in words:
-        if not re.fullmatch(r"[^=]+=\d+(,\d+)*", word):
-            raise UserError(f"--seeds_of {word}: give ARM=SEED,SEED,..., e.g. none=0,1,2.")
-    return {arm: [int(seed) for seed in seeds.split(",")] for arm, _, seeds in (word.partition("=") for word in words)}
+        arm, _, seeds = word.partition("=")
+        if not re.fullmatch(r"\d+(,\d+)*", seeds):
+            raise UserError(f"--seeds_of {word}: expected ARM=SEED,SEED,..., e.g. none=0,1,2.")
+        if arm not in arms or arm in found:
+            problem = "is given twice" if arm in found else "is not one of --arms"
+            raise UserError(f"--seeds_of {word}: arm {arm} {problem}.")
+        found[arm] = [int(seed) for seed in seeds.split(",")]
+    return found
 
 
 @dataclass

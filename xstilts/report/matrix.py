@@ -222,18 +222,18 @@ def differences(matrix: Matrix) -> pd.DataFrame:
         if arm == PLAIN:
             continue
         out = {"arm": arm, "task": task, "mean": np.nan, "sd": np.nan, "n": 0, "chance": row["chance"], "reason": ""}
+        rows.append(out)
         if (PLAIN, task) not in scores.index:
             out["reason"] = f"arm {PLAIN} has no {task}"
-        elif set((plain := scores.loc[(PLAIN, task)])["seeds"]).intersection(
-            common := matrix.common_seeds(arm, PLAIN)
-        ) != set(row["seeds"]).intersection(common):
-            ours, theirs = (" ".join(map(str, seeds)) for seeds in (row["seeds"], plain["seeds"]))
-            out["reason"] = f"{task}: seeds {ours}, but {theirs} in {PLAIN}"
-        else:
-            pairs = [by_seed[arm, task, seed] - by_seed[PLAIN, task, seed] for seed in row["seeds"] if seed in common]
-            out |= _spread(pd.Series(pairs))
-            out["chance"] = "all" if "all" in (row["chance"], plain["chance"]) else row["chance"]
-        rows.append(out)
+            continue
+        plain, common = scores.loc[(PLAIN, task)], matrix.common_seeds(arm, PLAIN)
+        ours, theirs = ([seed for seed in common if seed in side["seeds"]] for side in (row, plain))
+        if ours != theirs or not ours:
+            found = (" ".join(map(str, side["seeds"])) for side in (row, plain))
+            out["reason"] = f"{task}: seeds {next(found)}, but {next(found)} in {PLAIN}"
+            continue
+        out |= _spread(pd.Series([by_seed[arm, task, seed] - by_seed[PLAIN, task, seed] for seed in ours]))
+        out["chance"] = "all" if "all" in (row["chance"], plain["chance"]) else row["chance"]
     columns = ["arm", "task", "mean", "sd", "n", "chance", "reason"]
     return pd.DataFrame(rows, columns=columns).set_index(["arm", "task"])
 

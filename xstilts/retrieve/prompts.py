@@ -8,7 +8,6 @@ from pathlib import Path
 from tasks.reading import read_object
 from xstilts.errors import UserError
 
-SIDES = ("query", "passage")
 FILE = "config_sentence_transformers.json"
 # names of the two sides in the config of a sentence-transformers folder
 NAMES = {"query": ("query",), "passage": ("passage", "document")}
