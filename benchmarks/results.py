@@ -98,11 +98,12 @@ def difference(row: pd.Series) -> str:
     return "" if pd.isna(row["difference"]) else signed(row["difference"]) + span(row)
 
 
-def question_tables(found: pd.DataFrame) -> list[Table]:
-    """The contrasts at the layer reported, with their verdicts, and the same by other read-outs without."""
+def question_table(found: pd.DataFrame) -> Table:
+    """The contrasts at the layer reported that were computed, with their verdicts; its caption counts the others."""
     heads = ["contrast", "on", "languages", "score", "against", "difference [95 % interval]", "p", "seeds", "verdict"]
-    judged, rows = found[found["difference"].notna() & found["verdict"].notna()], []
-    for _, row in judged.iterrows():
+    judged, rows = found[found["verdict"].notna()], []
+    computed = judged[judged["difference"].notna()]
+    for _, row in computed.iterrows():
         numbers = [f"{row[name]:.1f}" if pd.notna(row[name]) else "" for name in ("score", "score_against")]
         p = "" if pd.isna(row["p_judged"]) else "<0.001" if row["p_judged"] < 0.001 else f"{row['p_judged']:.3f}"
         seeds = "" if pd.isna(row["seeds"]) else str(int(row["seeds"]))
@@ -121,8 +122,8 @@ def question_tables(found: pd.DataFrame) -> list[Table]:
                 [Cell(str(text), bold=bool(row["primary"])) for text in texts],
             )
         )
-    layer = int(judged["layer"].iloc[0])
-    return [Table(f"Differences in points at layer {layer}", heads, rows)]
+    left = f" ({len(judged) - len(computed)} more were not computed)" if len(computed) < len(judged) else ""
+    return Table(f"Differences in points at layer {int(judged['layer'].iloc[0])}{left}", heads, rows)
 
 
 def matrix_table(found: pd.DataFrame) -> Table:
@@ -132,8 +133,7 @@ def matrix_table(found: pd.DataFrame) -> Table:
     for arm, row in found.iterrows():
         cells = []
         for task in tasks:
-            score = row.get(f"{task}.em_f1") if pd.notna(row.get(f"{task}.em_f1")) else row[f"{task}.all"]
-            sd = row[f"{task}.score_sd"]
+            score, sd = row[f"{task}.score"], row[f"{task}.score_sd"]
             cells.append(
                 Cell(
                     ""
@@ -204,9 +204,7 @@ def page(folder: Path) -> str:
         provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
     ]
     if (folder / "question.csv").is_file():
-        parts += [
-            table.markdown() for table in question_tables(pd.read_csv(folder / "question.csv", keep_default_na=True))
-        ]
+        parts.append(question_table(pd.read_csv(folder / "question.csv", keep_default_na=True)).markdown())
     if (folder / "curve.csv").is_file():
         parts.append(curve.table(pd.read_csv(folder / "curve.csv")).markdown())
     parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
@@ -256,9 +254,12 @@ def pages() -> dict[Path, str]:
     """{file: what should stand in it}."""
     folders = sorted(path.parent for path in (ROOT / "docs/results").glob("*/origin.json"))
     made = {ROOT / f"docs/results/{folder.name}.md": page(folder) for folder in folders}
-    for folder in folders:
-        if (folder / "claims.csv").is_file():
-            made[ROOT / "docs/claims.md"] = claims_page(folder)
+    with_claims = [folder for folder in folders if (folder / "claims.csv").is_file()]
+    if len(with_claims) > 1:
+        names = " and ".join(folder.name for folder in with_claims)
+        sys.exit(f"docs/results: {names} hold claims.csv, and docs/claims.md has room for one. Remove all but one.")
+    if with_claims:
+        made[ROOT / "docs/claims.md"] = claims_page(with_claims[0])
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     return made | {

@@ -386,6 +386,11 @@ def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, a
     assert (asked.matrix.missing, asked.matrix.seeds_of["none"]) == ([], [0, 1, 2])
     gaps = mx.differences(asked.matrix)
     assert (gaps.loc[("mnli", "tatoeba"), "n"], gaps.loc[("mnli_multilingual", "tatoeba"), "n"]) == (2, 3)
+    # an average over fewer seeds is not ranked with the others
+    reasons = mx.averages(asked.matrix, ["tatoeba"])["reason"]
+    assert (reasons["mnli"], reasons["mnli_multilingual"]) == ("over seeds 0 1 only", "")
+    apart = ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1], "mnli_multilingual": [2]}, **SMALL)
+    refused(apart, "no seed is planned for both")
     (runs / "mnli_multilingual/seed1/tatoeba/results.json").unlink()
     refused(
         ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1]}, **SMALL),

@@ -213,17 +213,17 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
         raise UserError(
             "--question: to choose the layer, several above 0 must be measured: run_retrieval.py --layer all."
         )
-    scores = {
-        layer: float(
-            np.mean(
-                [
-                    [record.by_layer[layer][language][record.metric] for language in spec.select_languages]
-                    for record in used.values()
-                ]
-            )
-        )
-        for layer in sorted(shared)
-    }
+
+    def score(layer: int) -> float:
+        """Return the mean over arms of their means over seeds, so that an arm with more seeds weighs no more."""
+        by_arm: dict[str, list[float]] = {}
+        for (arm, _), record in used.items():
+            by_language = record.by_layer[layer]
+            chosen_on = [by_language[language][record.metric] for language in spec.select_languages]
+            by_arm.setdefault(arm, []).append(float(np.mean(chosen_on)))
+        return float(np.mean([np.mean(values) for values in by_arm.values()]))
+
+    scores = {layer: score(layer) for layer in sorted(shared)}
     best = max(scores, key=lambda layer: (scores[layer], -layer))
     who = f"arms {', '.join(arm for arm in arms if arm not in absent)}"
     return best, f"chosen on {' '.join(spec.select_languages)}, not reported, with {who} only", scores
@@ -300,6 +300,8 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
     try:
         if not contrast.languages:
             raise UserError(f"there is no {contrast.kind} language among those reported")
+        if not common:
+            raise UserError(f"no seed is planned for both {treated} and {baseline}")
         if not all(seeds.values()):
             raise UserError(f"not run: {', '.join(arm for arm in contrast.arms if not seeds[arm])}")
         if seeds[treated] != seeds[baseline]:

@@ -33,13 +33,14 @@ def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
     return {what: languages for what, languages in ({**unseen, "seen by the last": family.seen}).items() if languages}
 
 
-def scores(question: Question, arm: str, languages: tuple[str, ...]) -> list[float]:
-    """Return the mean score over the languages at the question's read-out, one for each seed that has all of them,
-    0-100."""
+def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list[int]) -> list[float]:
+    """Return the mean score (0-100) over the languages at the question's read-out, for each of the seeds that has all
+    of them."""
     found = []
-    for (one, task, _), record in sorted(question.matrix.records.items()):
-        by_language = record.by_layer.get(question.readout.layer, {})
-        if (one, task) == (arm, question.spec.task) and all(language in by_language for language in languages):
+    for seed in seeds:
+        record = question.matrix.records.get((arm, question.spec.task, seed))
+        by_language = record.by_layer.get(question.readout.layer, {}) if record else {}
+        if record and all(language in by_language for language in languages):
             found.append(float(np.mean([by_language[language][record.metric] for language in languages])))
     return found
 
@@ -63,11 +64,12 @@ def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, lis
     for name, roles in question.spec.curve.items():
         of = [families[name].arms[role] for role in roles]
         arms = [(0, PLAIN), *((trained_languages(question.matrix, arm), arm) for arm in of)]
+        seeds = question.matrix.common_seeds(PLAIN, *of)  # every point of a line is over the same seeds
         for what, languages in sets_of(question, families[name]).items():
             line = [
                 (number, arm, values)
                 for number, arm in arms
-                if number is not None and (values := scores(question, arm, languages))
+                if number is not None and (values := scores(question, arm, languages, seeds))
             ]
             if len(line) > 1:
                 found[name, what] = line

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
 from xstilts.report.reading import (
     CellKey,
@@ -28,8 +29,6 @@ from xstilts.report.reading import (
 )
 from xstilts.run import results
 from xstilts.run.record import Record, mean
-
-PLAIN = "none"  # the arm without a phase 2, to which the others are compared
 
 
 @dataclass(eq=False)  # compared, and so cached, by identity
@@ -263,8 +262,10 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
             continue
         used = [task for task in tasks if scores.loc[(arm, task), "chance"] != "all"]
         reasons = [f"without {task}: at chance" for task in tasks if task not in used]
-        values = {}
-        for seed in matrix.common_seeds(arm):
+        values, planned = {}, matrix.common_seeds(arm)
+        if planned != matrix.seeds:
+            reasons.append(f"over seeds {' '.join(map(str, planned))} only")
+        for seed in planned:
             fallen = [task for task in used if by_seed.loc[(arm, task, seed), "at_chance"]]
             if fallen:
                 reasons.append(f"without seed {seed}: {', '.join(fallen)} at chance")

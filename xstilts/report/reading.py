@@ -79,7 +79,7 @@ def _parent(folder: Path, settings: Mapping) -> str:
     """Return the checkpoint a run started from: run.json has its whole path, results.json, which is pushed, may
     not."""
     try:
-        settings = {**settings, **results.read_note(folder / "run.json", "")}
+        settings = {**settings, **results.read_note(folder / results.RUN_FILE, "")}
     except UserError:  # the result of another machine
         pass
     path = str(settings["model"])
