@@ -87,7 +87,8 @@ ifeq ($(origin PY),undefined)
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
 endif
 RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
-GO = OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
+# a cell that is refused says so in failed.json, for the report; a run that is started by hand leaves nothing then
+GO = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.version.split()[0]} found; give PYTHON=...")'
@@ -165,8 +166,9 @@ $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(RETRIEVAL),$(eval
 
 # the first seed of every arm comes before the second of any
 ALL_SEEDS := $(call once,$(SEEDS) $(foreach a,$(ARMS),$(call own_seeds,$a)))
-PHASE2 := $(foreach s,$(ALL_SEEDS),$(foreach a,$(ARMS),$(if $(filter $s,$(call seeds,$a)),$(call phase2,$a,$s))))
-CELLS := $(foreach s,$(ALL_SEEDS),$(foreach a,$(ARMS),$(if $(filter $s,$(call seeds,$a)),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json))))
+arms_of = $(foreach a,$(ARMS),$(if $(filter $1,$(call seeds,$a)),$a))
+PHASE2 := $(foreach s,$(ALL_SEEDS),$(foreach a,$(call arms_of,$s),$(call phase2,$a,$s)))
+CELLS := $(foreach s,$(ALL_SEEDS),$(foreach a,$(call arms_of,$s),$(foreach t,$(TARGETS) $(RETRIEVAL),$(call folder,$a,$s)/$t/results.json)))
 PAGE := $(OUT)/report/index.html
 # a results.json is whole when it is there, whatever comes after it: make is not to delete it if it is stopped then
 .PRECIOUS: $(START) $(PHASE2) $(CELLS)
@@ -209,7 +211,7 @@ plan: | $(INSTALLED) ##    what of the matrix is done, and how long the rest tak
 	@$(PY) -m xstilts.plan $(GRID) $(if $(filter %/results.json,$(START)),--model) --jobs $(JOBS)
 
 runs: ##    every run of the matrix, a line each: its results.json and, if it starts from a phase 2, that one's
-	@: $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
+	@: $(foreach s,$(ALL_SEEDS),$(foreach a,$(call arms_of,$s),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
 	  $(foreach t,$(TARGETS) $(RETRIEVAL),$(info $(call folder,$a,$s)/$t/results.json $(call phase2,$a,$s)))))
 
 push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there

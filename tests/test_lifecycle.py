@@ -149,8 +149,9 @@ def test_a_measurement_that_make_started_and_that_is_refused_says_why_where_the_
         "--output_dir",
         tmp_path / "none/seed0",
     ]
+    monkeypatch.setenv("MAKELEVEL", "1")  # a Makefile of the user's own
     assert cli(*words).returncode == 2 and not list(tmp_path.iterdir())
-    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")
     assert cli(*words).returncode == 2
     assert list(results.failures(tmp_path)) == ["none/seed0/tatoeba"]
 
@@ -164,7 +165,7 @@ def test_nothing_else_writes_those_files_or_holds_the_lock():
             "failed.json": r"\bwrite_failure\(",
             "lock": r"\bFolderLock\(|FileLock\(",
             "results.json": r"record\.write\(",
-            "run.json": r"write_text\([^\n]*(run\.json|kept\.FILE_NAME)",
+            "run.json": r"write_text\([^\n]*(run\.json|RUN_FILE)",
         }.items():
             if re.search(pattern, text):
                 found.setdefault(what, set()).add(name)

@@ -196,6 +196,15 @@ def test_an_arm_can_have_seeds_of_its_own(tmp_path):
     ]
     assert "--seeds 0 --seeds_of squad=1,2 " in make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert "0 of 5 runs are done" in make("plan", *asked).stdout
+    two = [line.split()[0] for line in make("runs", *asked[:-2], "SEEDS=0 1", "TARGETS=").stdout.splitlines()]
+    assert two == [f"{tmp_path}/squad/seed{seed}/results.json" for seed in (0, 1)]
+    by_seed = make("runs", *asked[:3], "ARMS=mnli squad", "TARGETS=", "RETRIEVAL=", "SEEDS=0 1").stdout.split()
+    assert [path.split("/")[-3] for path in by_seed] == [
+        "mnli",
+        "squad",
+        "mnli",
+        "squad",
+    ]  # each arm's first seed first
     human = ["PRESET=question-human", "MODEL=m", f"OUT={tmp_path}", "ARMS=none xnli"]
     assert "--seeds_of none=0,1,2,3,4 xnli=0,1,2,3,4 " in make("-n", "matrix", *human).stdout.replace("\\\n", " ")
     assert "--seeds_of" not in make("-n", "matrix", *human, "SEEDS=0").stdout  # what is typed counts for every arm

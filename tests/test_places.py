@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from xstilts.errors import UserError
-from xstilts.report.matrix import PLAIN, collect
+from xstilts.report.matrix import collect
 from xstilts.run import places, results
 
 RECORD = {
@@ -44,10 +44,6 @@ def measured(model, folder=None, **given):
 def parent(tmp_path):
     results.write(tmp_path / "mnli/seed3/results.json", RECORD)
     return tmp_path / "mnli/seed3"
-
-
-def test_the_report_and_the_runs_mean_the_same_plain_arm():
-    assert places.PLAIN == PLAIN
 
 
 def test_arm_and_seed_are_those_of_the_checkpoint(parent, tmp_path):

@@ -438,7 +438,7 @@ def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(
         folder,
     ]
     assert cli(*command, "--languages", "de").returncode == 2 and not list(tmp_path.iterdir())
-    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")
     assert cli(*command, "--languages", "de").returncode == 2
     assert [path.name for path in folder.iterdir()] == [results.FAILED]
     assert results.failures(tmp_path) == {

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xstilts.cli.arms import PLAIN
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
-from xstilts.run.places import PLAIN
 from xstilts.run.record import FILE_NAME, Record, is_there
 
 

@@ -182,7 +182,7 @@ def push(repo: str, folder: Path, inside: str | None = None) -> None:
             repo_id=repo,
             folder_path=folder,
             path_in_repo=inside,
-            ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, "run.json", *cells],
+            ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, results.RUN_FILE, *cells],
             commit_message=f"X-STILTs {folder.name}",
         )
     except Exception as error:

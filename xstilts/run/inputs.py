@@ -228,7 +228,7 @@ def check_unseen(task: Task, model: str) -> None:
                 f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. "
                 "Measure it on another task, such as ntrex."
             )
-        began = Path(model, "run.json")  # has the parent's full path; results.json does not
+        began = Path(model, results.RUN_FILE)  # has the parent's full path; results.json does not
         model = (
             str(results.read_note(began, outputs.UNKNOWN_SETTINGS).get("model") or "")
             if began.is_file()

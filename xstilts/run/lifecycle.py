@@ -132,6 +132,7 @@ class Run:
             run.finished = processes.broadcast(processes.is_first() and run._is_finished())
             if run.finished:
                 run.close()
+                run._push_again()
             else:
                 card.check_push(args)
                 PROCESS.runs.append(run)
@@ -160,10 +161,13 @@ class Run:
             stamp.touch()
         checkpoints.clean(self.folder)  # left by a kill just before the end
         logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", self.folder)
-        if self._args.push_to_hub:  # an earlier push may have failed
+        return True
+
+    def _push_again(self) -> None:
+        """With --push_to_hub, push a finished folder: an earlier push may have failed. Other ranks do not wait."""
+        if self._args.push_to_hub and processes.is_first():
             card.check_push(self._args)
             card.push(str(self._args.hub_model_id), self.folder)
-        return True
 
     # ---- start ------------------------------------------------------------------------------------------------------
 
@@ -206,7 +210,7 @@ class Run:
         if processes.is_first():
             for name in (results.FILE_NAME, results.FAILED):
                 (self.folder / name).unlink(missing_ok=True)
-            results.write_text(self.folder / kept.FILE_NAME, kept.as_json(begun))
+            results.write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
         self.begun = True
         if checkpoint:
             logger.info("Resuming from %s", checkpoint)
@@ -339,13 +343,13 @@ def folders_of(argv: Sequence[str]) -> list[Path]:
 def unopened(argv: Sequence[str]) -> Marks:
     """Return the folders to write failed.json into if the script stops before it opens a run.
 
-    Only make's runs (MAKELEVEL is set) have any: its report lists refused cells. A run started by hand that is refused
-    leaves no files.
+    Only the runs of a matrix (its Makefile sets XSTILTS_MATRIX) have any: the report lists refused cells. A run
+    started by hand that is refused leaves no files.
 
     Args:
         argv: as for `folders_of`.
     """
-    return {folder: failure_mark(folder) for folder in folders_of(argv)} if "MAKELEVEL" in os.environ else {}
+    return {folder: failure_mark(folder) for folder in folders_of(argv)} if "XSTILTS_MATRIX" in os.environ else {}
 
 
 def fail_unopened(cause: str, earlier: Marks) -> None:

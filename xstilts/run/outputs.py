@@ -15,11 +15,11 @@ UNKNOWN_SETTINGS = "so the settings of the folder are unknown. Delete the folder
 def refuse_occupied(folder: str | Path) -> None:
     """Raise UserError if `folder` holds files of something else (`refuse_foreign`), or its results.json is not a
     file."""
-    stamp, note = Path(folder, results.FILE_NAME), Path(folder, "run.json")
+    stamp, note = Path(folder, results.FILE_NAME), Path(folder, results.RUN_FILE)
     if os.path.lexists(stamp) and not stamp.is_file():  # the result could not be written after all the work
         raise UserError(f"{stamp} is not a file. Remove it to do this run.")
     ours = note.is_file() and "model" in results.read_note(note, UNKNOWN_SETTINGS)
-    refuse_foreign(folder, [stamp.name, *(["run.json"] if ours else [])])
+    refuse_foreign(folder, [stamp.name, *([results.RUN_FILE] if ours else [])])
 
 
 def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--output_dir") -> None:
@@ -48,5 +48,5 @@ def _is_ignored(path: Path) -> bool:
         return True
     return path.is_dir() and (
         not any(path.iterdir())
-        or any((path / name).is_file() for name in (results.FILE_NAME, "run.json", results.FAILED))
+        or any((path / name).is_file() for name in (results.FILE_NAME, results.RUN_FILE, results.FAILED))
     )

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 
 from xstilts.cli.arguments import MeasurementArguments, RunArguments
+from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
 from xstilts.run.record import FILE_NAME, Record
 
-PLAIN = "none"
 BUILT = "model"  # the arm name of the plain model that make trains itself
 
 

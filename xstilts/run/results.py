@@ -19,6 +19,7 @@ from xstilts.run.listing import Listing, look
 from xstilts.run.record import FILE_NAME, SCHEMA, Record, completed, is_there, mean
 
 __all__ = [
+    "RUN_FILE",
     "FAILED",
     "FILE_NAME",
     "SCHEMA",
@@ -40,6 +41,7 @@ __all__ = [
     "write_failure",
     "write_text",
 ]
+RUN_FILE = "run.json"  # what a run began with
 FAILED = "failed.json"
 _LONGEST = 1000  # characters of a cause in the report
 
@@ -127,7 +129,7 @@ def failures(below: Listing | str | os.PathLike) -> dict[str, str]:
 def unfinished(below: Listing | str | os.PathLike) -> list[str]:
     """Return the folders, relative to `below`, with a run.json but neither results.json nor failed.json."""
     below = listing(below)
-    begun = (path.parent for path in below.named("run.json"))
+    begun = (path.parent for path in below.named(RUN_FILE))
     return [
         str(folder.relative_to(below.root))
         for folder in begun

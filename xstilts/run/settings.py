@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from xstilts.cli.arguments import ModelArguments
 
-FILE_NAME = "run.json"
 INPUTS = ("model_finished", "data", "processes")  # keys of run.json that are not settings
 
 
@@ -87,7 +86,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
     Raises:
         UserError: the settings differ (shows up to five), or run.json cannot be read.
     """
-    path, old = Path(folder, FILE_NAME), None
+    path, old = Path(folder, results.RUN_FILE), None
     if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         # an argument that older versions lacked, and that is not given now, is not a difference
