@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
@@ -18,8 +21,6 @@ from tasks.rows import Loaded, Rows
 from tasks.source import Source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
@@ -396,5 +397,12 @@ def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
     """
     from datasets.fingerprint import Hasher
 
-    code = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
-    return Hasher.hash((data._fingerprint, type(task).__qualname__, code, more))
+    own = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
+    return Hasher.hash((data._fingerprint, type(task).__qualname__, own, _source_hash(), more))
+
+
+@functools.cache
+def _source_hash() -> str:
+    """Return the hash of every module of this room: a form is made with the help of several."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()

@@ -7,7 +7,6 @@ A pair task is a task adapter without a head. It is listed in `PAIRS`, not among
 from __future__ import annotations
 
 import difflib
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -111,7 +110,7 @@ class SquadDual(Pairs):
             pair,
             remove_columns=[c for c in examples.column_names if c != "id"],
             desc=f"{self.name}: sentences",
-            new_fingerprint=fingerprint(self, examples, inspect.getsource(sentences)),
+            new_fingerprint=fingerprint(self, examples),
         )
 
     def passage(self, context: str, start: int) -> str:
@@ -231,7 +230,7 @@ class MewslixDual(Pairs):
             pair,
             remove_columns=examples.column_names,
             desc=self.name,
-            new_fingerprint=fingerprint(self, examples, inspect.getsource(ranking)),
+            new_fingerprint=fingerprint(self, examples),
         )
         check_text(pairs, ("id",), where)
         check_ids(pairs["id"][:], where, "contextual_mention")
