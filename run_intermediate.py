@@ -1,10 +1,11 @@
-"""Phase 2: trains a checkpoint on one intermediate task, or on a mixture of several, in one or more languages.
+"""Phase 2: trains a checkpoint on one intermediate task, on a mixture of several, or on pairs as a dual encoder.
 
     python run_intermediate.py --tasks mnli --model_name_or_path FacebookAI/xlm-roberta-base \\
         --output_dir runs/mnli/seed0
     python run_intermediate.py --config recipes/arms/all.yaml --model_name_or_path ... --output_dir runs/all/seed0
     python run_intermediate.py --tasks xnli --train_languages en de sw --language_mode multilingual \\
         --model_name_or_path ... --output_dir runs/xnli+multilingual/seed0
+    python run_intermediate.py --tasks squad_dual --model_name_or_path ... --output_dir runs/squad_dual/seed0
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
+    VectorArguments,
     non_defaults,
     refuse_unused,
 )
@@ -27,7 +29,8 @@ from xstilts.run.endings import command
 @dataclass
 class IntermediateArguments:
     tasks: list[str] = field(
-        default_factory=list, metadata={"help": "One intermediate task, or several for a mixture."}
+        default_factory=list,
+        metadata={"help": "One intermediate task, or several for a mixture; or pairs (a dual encoder)."},
     )
     examples_cap: int | None = field(
         default=None, metadata={"help": "Mixture: count at most this many examples of each task."}
@@ -48,15 +51,17 @@ def main(argv: list[str]) -> None:
         TextArguments,
         FamilyArguments,
         ArmArguments,
+        VectorArguments,
         PeftArguments,
         ModelArguments,
         DataArguments,
         RunArguments,
     )
     parsed, rest = parse(argv, "run_intermediate.py", __doc__.splitlines()[0], *kinds)
-    mix, text_args, family, arm, peft, model_args, data_args, run_args = parsed
+    mix, text_args, family, arm, vectors, peft, model_args, data_args, run_args = parsed
 
     from tasks import get_task, list_tasks
+    from tasks.pairs import list_pairs
     from tasks.text import Wikipedia
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.cli import unused
@@ -65,15 +70,8 @@ def main(argv: list[str]) -> None:
     from xstilts.train import code_switch, families
 
     if run_args.list_tasks:
-        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
-    if not mix.tasks:
-        raise UserError("--tasks is missing: one intermediate task or several; see --list_tasks.")
-    tasks = [get_task(name, data_args.benchmark) for name in dict.fromkeys(mix.tasks)]
-    for task in tasks:
-        if not task.auto_class:
-            raise UserError(
-                f"--tasks {task.name} is not trained; measure it with run_retrieval.py --tasks {task.name}."
-            )
+        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
+    tasks, pairs = families.trained_tasks(mix.tasks, data_args.benchmark)
     if mix.temperature <= 0 or (mix.examples_cap is not None and mix.examples_cap < 1):
         raise UserError(f"--temperature {mix.temperature} and --examples_cap {mix.examples_cap} must be positive.")
     if not 0 <= mix.mlm_rate < 1 or not 0 < text_args.mlm_probability < 1:
@@ -82,17 +80,31 @@ def main(argv: list[str]) -> None:
             "between 0 and 1."
         )
     refuse_unused("run_target.py scores languages", data_args, only=["languages"])
-    if not mix.mlm_rate:
-        refuse_unused("it goes with --mlm_rate", text_args)
     families.check(family, arm)
-    families.check_adapter(peft)
-    unused.check_mixture(mix, tasks, arm)
+    if pairs:
+        dual = families.dual_encoder_arguments(pairs, arm, vectors, mix, text_args, peft)
+        families.check_pairs(dual, family)
+    else:
+        refuse_unused("it goes with pairs, e.g. --tasks squad_dual", vectors)
+        if not mix.mlm_rate:
+            refuse_unused("it goes with --mlm_rate", text_args)
+        families.check_adapter(peft)
+        unused.check_mixture(mix, tasks, arm)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
     places.settle_training(run_args)
     inputs.check_run(run_args)
     rows = inputs.open_rows(data_args, family.translations)
+
+    # imports torch, which takes seconds
+    if pairs:
+        from xstilts.retrieve.neighbours import nearest_by_cosine
+        from xstilts.train import dual_encoder
+
+        return dual_encoder.train(
+            dual, family, vectors.layer, vectors.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
+        )
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_family(family, arm, tasks)
     lexicons: dict[str, code_switch.Lexicon] = {}
     lexicon_records: list[dict] = []
@@ -101,7 +113,6 @@ def main(argv: list[str]) -> None:
             family.lexicon, families.seen_languages(family, arm), arm.skip_identities, arm.switch_treebank
         )
 
-    # imports torch, which takes seconds
     from xstilts.checkpoint import heads
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.run.lifecycle import Run

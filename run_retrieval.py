@@ -1,11 +1,9 @@
-"""Sentence retrieval and bitext mining with a checkpoint, all layers in one pass; or trains a retriever (--do_train).
+"""Sentence retrieval and bitext mining with a checkpoint, all layers in one pass.
 
     python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 \\
         --output_dir runs/none/seed0
     python run_retrieval.py --model_name_or_path runs/mnli/seed0 --data_root data/world --tasks tatoeba bucc \\
         --layer all --report_layer 2 --output_dir runs/mnli/seed0
-    python run_retrieval.py --do_train --train_tasks squad_dual --model_name_or_path FacebookAI/xlm-roberta-base \\
-        --per_device_train_batch_size 64 --output_dir runs/squad_dual/seed0
 """
 
 import time
@@ -26,6 +24,8 @@ from xstilts.cli.parsing import parse
 from xstilts.cli.words import unexpected_argument
 from xstilts.run.endings import command
 
+NOT_TRAINED = "run_retrieval.py only measures; run_intermediate.py --tasks trains"
+
 
 def main(argv: list[str]) -> None:
     kinds = (
@@ -42,73 +42,74 @@ def main(argv: list[str]) -> None:
     if rest and not dual.do_train:
         raise unexpected_argument(rest[0], rest.known)
 
-    from tasks import RETRIEVAL, get_task, list_tasks
+    from tasks import list_tasks
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.cli import unused
-    from xstilts.errors import UserError
     from xstilts.retrieve import prompts
     from xstilts.retrieve.export import check_new_folder
     from xstilts.run import inputs, outputs, places
-    from xstilts.train import families
 
     if run_args.list_tasks:
-        from tasks.pairs import list_pairs
-
-        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
+        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if dual.do_train:
-        if retrieval.tasks or retrieval.select_on or not (retrieval.layer == "last" or retrieval.layer.isdecimal()):
-            raise UserError(
-                "--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give "
-                "--tasks and --layer all in a second command, with the trained folder as --model_name_or_path."
-            )
-        if not retrieval.include_special:
-            raise UserError("--no_include_special is for measuring: --do_train always counts <s> and </s>.")
-        refuse_unused("--do_train measures nothing, and makes an arm of its own", run_args, only=["plain_model"])
-        refuse_unused("--do_train measures nothing", retrieval, but=["layer", "pooling"])
-        refuse_unused("--do_train measures nothing", data_args, only=["languages"])
-        families.check_pairs(dual, family)
-    else:
-        refuse_unused("it goes with --do_train", dual, but=["query_prompt", "passage_prompt"])
-        refuse_unused("it goes with --do_train", family)
-        refuse_unused("it goes with --do_train", model_args, only=["freeze_embeddings"])
-        if not retrieval.tasks and not retrieval.export_sentence_transformers:
-            raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL.split())}.")
-    tasks = [get_task(name, data_args.benchmark) for name in sorted(set(retrieval.tasks))]
-    if not dual.do_train:
-        inputs.check_retrieval(retrieval, tasks, data_args.benchmark)
-        if not tasks:
-            unused.check_export(retrieval, data_args, run_args)
+        return train_as_before(retrieval, dual, family, model_args, data_args, run_args, rest)
+    for arguments in (dual, family):
+        refuse_unused(NOT_TRAINED, arguments, but=["query_prompt", "passage_prompt"])
+    refuse_unused(NOT_TRAINED, model_args, only=["freeze_embeddings"])
+    tasks = inputs.measured_tasks(retrieval, data_args.benchmark)
+    if not tasks:
+        unused.check_export(retrieval, data_args, run_args)
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
     for task in tasks:
         inputs.check_unseen(task, name)
-    if dual.do_train:
-        places.settle_training(run_args)
-    for task in [] if dual.do_train else tasks or [None]:
+    for task in tasks or [None]:
         places.settle_measurement(
             run_args, name, Path(run_args.output_dir, task.name) if task and run_args.output_dir else None
         )
-    inputs.check_run(run_args, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
+    inputs.check_run(run_args, needs_output=bool(tasks), own=False)
     for task in tasks:
         outputs.refuse_occupied(Path(run_args.output_dir, task.name))
     if retrieval.export_sentence_transformers:
         check_new_folder(retrieval.export_sentence_transformers)
-    rows = inputs.open_rows(data_args, family.translations)
+    rows = inputs.open_rows(data_args)
     for task in tasks if data_args.languages else ():
         inputs.choose_languages(task, rows, data_args.languages)
 
     # imports torch, which takes seconds
-    if dual.do_train:
-        from xstilts.retrieve.neighbours import nearest_by_cosine
-        from xstilts.train import dual_encoder
-
-        return dual_encoder.train(
-            dual, family, retrieval.layer, retrieval.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
-        )
     texts_before = prompts.resolve(
         dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision
     )
     measure_tasks(tasks, retrieval, texts_before, model_args, data_args, run_args)
+
+
+def train_as_before(
+    retrieval: RetrievalArguments,
+    dual: DualEncoderArguments,
+    family: FamilyArguments,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    run_args: MeasurementArguments,
+    rest: list[str],
+) -> None:
+    """Train a dual encoder, as run_intermediate.py does: the alias --do_train, for one release."""
+    from xstilts.checkpoint.config import check_attention, check_checkpoint
+    from xstilts.run import inputs, places
+    from xstilts.train import alias
+
+    alias.check(dual, family, retrieval, data_args, run_args)
+    check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
+    places.settle_training(run_args)
+    inputs.check_run(run_args)
+    inputs.open_rows(data_args, family.translations)
+
+    from xstilts.retrieve.neighbours import nearest_by_cosine
+    from xstilts.train import dual_encoder
+
+    dual_encoder.train(
+        dual, family, retrieval.layer, retrieval.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
+    )
 
 
 def measure_tasks(

@@ -52,6 +52,8 @@ TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
 # the tasks that make accepts in RETRIEVAL, and those it accepts only in ARMS: tasks without test rows
 RETRIEVAL = "tatoeba bucc ntrex flores lareqa mewslix"
 UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
+# the pairs that phase 2 trains a dual encoder on (tasks/pairs.py); make accepts them in ARMS
+PAIRS = "squad_dual lareqa_dual xquad_dual nli_dual xnli_dual qqp_dual paws_dual mewslix_dual"
 # What an arm can do with the train rows of tasks and pairs (xstilts/cli/arms.py). The adapters say the same, but make
 # needs it before an environment exists. Train rows in other languages: translations, or a language's own.
 PARALLEL = "squad xnli pawsx xquad sib200 squad_dual lareqa_dual xquad_dual xnli_dual"

@@ -521,7 +521,7 @@ def test_the_arms_of_a_family_are_matched_in_rows_and_steps(family, train, tmp_p
         differ = {key for key, (one, other) in settings.items() if one != other}
         assert differ <= {
             "language_mode",
-            "batch_languages",
+            "batch_languages",  # of a dual encoder
             "code_switch",
             "shuffle_labels",
             "seen_languages",

@@ -174,7 +174,7 @@ SHORT = {
         "--gradient_accumulation_steps",
         "2",
     ],
-    "dual encoder": ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", *FEW, "--max_steps", "6"],
+    "dual encoder": ["run_intermediate.py", "--tasks", "squad_dual", *FEW, "--max_steps", "6"],
     "masked LM": ["run_mlm.py", "--text_languages", "en", *FEW, "--max_steps", "7"],
 }
 
@@ -376,9 +376,8 @@ def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, 
     from xstilts.train.pair_trainer import PairTrainer
 
     command = [
-        "run_retrieval.py",
-        "--do_train",
-        "--train_tasks",
+        "run_intermediate.py",
+        "--tasks",
         "squad_dual",
         "--model_name_or_path",
         tiny_model,

@@ -248,21 +248,9 @@ class RetrievalArguments:
 
 
 @dataclass
-class DualEncoderArguments(ChangeArguments):
-    do_train: bool = field(
-        default=False,
-        metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of measuring."},
-    )
-    train_tasks: list[str] = field(
-        default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."}
-    )
-    batch_languages: str = field(
-        default="mono",
-        metadata={
-            "help": "One of --train_languages a batch, query and passage in two, or both kinds; or English alone.",
-            "choices": ["mono", "cross", "hybrid", "english"],
-        },
-    )
+class PairArguments:
+    """What only the training of a dual encoder takes."""
+
     switch_side: str = field(
         default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]}
     )
@@ -279,6 +267,42 @@ class DualEncoderArguments(ChangeArguments):
         },
     )
     passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, likewise."})
+
+
+@dataclass
+class VectorArguments(PairArguments):
+    """`PairArguments` of run_intermediate.py, and which vectors are trained."""
+
+    layer: str = field(
+        default="last", metadata={"help": "Pairs: train the vectors of this layer: k (hidden_states[k]), or 'last'."}
+    )
+    pooling: str = field(
+        default="mean", metadata={"help": "Pairs: tokens to sentence vector.", "choices": ["mean", "cls"]}
+    )
+
+
+@dataclass
+class _OldArguments(ChangeArguments):
+    """The words of run_retrieval.py --do_train, which settings in run.json and results.json keep."""
+
+    do_train: bool = field(
+        default=False,
+        metadata={"help": "Deprecated, use run_intermediate.py --tasks: train a dual encoder instead of measuring."},
+    )
+    train_tasks: list[str] = field(default_factory=list, metadata={"help": "With --do_train: pairs, e.g. squad_dual."})
+    batch_languages: str = field(
+        default="mono",
+        metadata={
+            "help": "With --do_train: one of --train_languages a batch (multilingual in run_intermediate.py), query "
+            "and passage in two, or both kinds; or English alone.",
+            "choices": ["mono", "cross", "hybrid", "english"],
+        },
+    )
+
+
+@dataclass
+class DualEncoderArguments(PairArguments, _OldArguments):
+    """The settings of a dual encoder's training."""
 
 
 @dataclass

@@ -163,6 +163,26 @@ def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = 
 # ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
 
 
+def measured_tasks(retrieval: RetrievalArguments, benchmark: str) -> list[Task]:
+    """Return the tasks of --tasks, sorted by name; [] if a checkpoint is only exported.
+
+    Raises:
+        UserError: a task is unknown or needs training, or arguments do not go together (`check_retrieval`).
+    """
+    from tasks import PAIRS, RETRIEVAL, get_task
+
+    if not retrieval.tasks and not retrieval.export_sentence_transformers:
+        raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL.split())}.")
+    if pairs := [name for name in retrieval.tasks if name in PAIRS.split()]:
+        raise UserError(f"--tasks {pairs[0]} needs training; use run_intermediate.py --tasks {pairs[0]}.")
+    tasks = [get_task(name, benchmark) for name in sorted(set(retrieval.tasks))]
+    for task in tasks:
+        if task.auto_class:
+            raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
+    check_retrieval(retrieval, tasks, benchmark)
+    return tasks
+
+
 def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchmark: str) -> None:
     """Raise if arguments of a measurement do not go together.
 
@@ -172,9 +192,6 @@ def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchm
     Raises:
         UserError: what was given, and what to type.
     """
-    for task in tasks:
-        if task.auto_class:
-            raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
     if retrieval.layer not in ("all", "last") and not retrieval.layer.isdecimal():
         raise UserError(f"--layer {retrieval.layer}: expected a number, 'all' or 'last'.")
     for flag in ("report_layer", "select_on"):
