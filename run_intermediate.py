@@ -65,20 +65,12 @@ def main(argv: list[str]) -> None:
     from tasks.text import Wikipedia
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.cli import unused
-    from xstilts.errors import UserError
     from xstilts.run import inputs, places
     from xstilts.train import code_switch, families
 
     if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     tasks, pairs = families.trained_tasks(mix.tasks, data_args.benchmark)
-    if mix.temperature <= 0 or (mix.examples_cap is not None and mix.examples_cap < 1):
-        raise UserError(f"--temperature {mix.temperature} and --examples_cap {mix.examples_cap} must be positive.")
-    if not 0 <= mix.mlm_rate < 1 or not 0 < text_args.mlm_probability < 1:
-        raise UserError(
-            f"--mlm_rate {mix.mlm_rate} must be from 0 to below 1, --mlm_probability {text_args.mlm_probability} "
-            "between 0 and 1."
-        )
     refuse_unused("run_target.py scores languages", data_args, only=["languages"])
     families.check(family, arm)
     if pairs:

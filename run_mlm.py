@@ -53,8 +53,6 @@ def main(argv: list[str]) -> None:
         raise UserError(
             "Give either --model_name_or_path (continue a checkpoint) or --config_name (train from scratch)."
         )
-    if not 0 < text_args.mlm_probability < 1:
-        raise UserError(f"--mlm_probability {text_args.mlm_probability} must be between 0 and 1.")
     if mlm.config_name and (text_args.text_of or peft.peft):
         raise UserError(
             "--config_name trains from scratch; --text_of and --peft continue a checkpoint (--model_name_or_path)."

@@ -76,6 +76,22 @@ def get_task(name: str, benchmark: str = "xtreme") -> Task:
     return getattr(importlib.import_module(module), cls)(benchmark)
 
 
+def get_target(name: str | None, benchmark: str = "xtreme") -> Task:
+    """Return the adapter of a target task, --task.
+
+    Raises:
+        UserError: no name, or a task that is unknown or not trained.
+    """
+    if not name:
+        raise UserError("--task is missing; see --list_tasks.")
+    if name in PAIRS.split():
+        raise UserError(f"--task {name} is no target task; train on it with run_intermediate.py --tasks {name}.")
+    task = get_task(name, benchmark)
+    if not task.auto_class:
+        raise UserError(f"--task {name} is not trained; measure it with run_retrieval.py --tasks {name}.")
+    return task
+
+
 def list_tasks(data_root: str = "hub", splits: tuple[str, ...] | list[str] = (), benchmark: str = "xtreme") -> str:
     """Return a table of the tasks: name, form, metric, English train rows, source, languages.
 

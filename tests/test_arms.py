@@ -321,10 +321,8 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
         ),
         ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs .*--train_languages"),
         ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip"),
-        ({"train_languages": ["en", "de"]}, {"language_mode": "hybrid", "alpha": 1.5}, "--alpha 1.5"),
         ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
         ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),
-        ({"lexicon": "x"}, {"code_switch": "multilingual", "switch_probability": 0.0}, "--switch_probability 0.0"),
         (
             {"train_languages": ["de"], "lexicon": "x"},
             {"code_switch": "bilingual", "language_mode": "translated"},

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from xstilts.cli.words import check_finite
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +27,10 @@ class ModelArguments:
         default=None,
         metadata={"help": "eager, sdpa, flash_attention_2 ...; default: transformers' choice for the model."},
     )
+
+    def loading(self) -> dict[str, Any]:
+        """The keyword arguments that the loaders of `xstilts.checkpoint` take."""
+        return {"revision": self.model_revision, "attention": self.attn_implementation}
 
     def settings(self) -> dict[str, Any]:
         """The settings that a training records beside its checkpoint; the attention only if the user set it."""
@@ -363,34 +366,3 @@ def refuse_unused(
     for name in non_defaults(arguments):
         if name not in but and (only is None or name in only):
             raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
-
-
-# {argument: (least, most)}, None: no limit. Other numbers are checked where they are used.
-RANGES: dict[str, tuple[int, int | None]] = {
-    "max_train_samples": (1, None),
-    "max_eval_samples": (1, None),
-    "max_samples": (1, None),
-    "max_seq_length": (1, None),
-    "seed": (0, 2**32 - 1),
-    "vocab_size": (1, 2**31 - 1),
-    "lora_rank": (1, 2**16),
-}
-
-
-def check_numbers(arguments: DataclassInstance) -> None:
-    """Raise if a number is out of range. `range` and slices would accept it and do something else.
-
-    Raises:
-        UserError: names the argument.
-    """
-    for f in fields(arguments):
-        value = getattr(arguments, f.name)
-        check_finite(f.name, value)
-        if value is None or f.name not in RANGES:
-            continue
-        least, most = RANGES[f.name]
-        if value < least or (most is not None and value > most):
-            raise UserError(
-                f"--{f.name} {value}: give {least} "
-                + (f"to {most}." if most is not None else "at least, or leave it out.")
-            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xstilts.cli.arguments import ArmArguments, non_defaults, refuse_unused
@@ -158,7 +159,7 @@ def of_text(family: FamilyArguments, text_args: TextArguments, source: Task | No
     return notes
 
 
-def log(notes: list[str], rows: Rows) -> None:
+def log(notes: Sequence[str], rows: Rows) -> None:
     """Log the notes of results.json, and the --splits that were not read. Call it when all rows have been read.
 
     Unread --splits are not noted: results.json names the splits that were read.

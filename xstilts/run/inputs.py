@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.rows import Rows
-from xstilts.cli.arguments import DataArguments, RetrievalArguments, RunArguments
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
 from xstilts.errors import UserError
-from xstilts.run import outputs, processes
+from xstilts.run import outputs, places, processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,6 +27,26 @@ _created: list[Path] = []  # folders that this process created, the outermost fi
 
 
 # ---- the output folder ----------------------------------------------------------------------------------------------
+
+
+def check_training(run: RunArguments) -> None:
+    """Fill in arm and seed of a run of phase 1 or 2 (`xstilts.run.places`), and check and create its folder.
+
+    Raises:
+        UserError: see `places.settle_training` and `check_run`.
+    """
+    places.settle_training(run)
+    check_run(run)
+
+
+def check_target(run: MeasurementArguments, model: str) -> None:
+    """Fill in arm and seed of a target run that starts from `model`, and check and create its folder.
+
+    Raises:
+        UserError: see `places.settle_measurement` and `check_run`.
+    """
+    places.settle_measurement(run, model, run.output_dir)
+    check_run(run)
 
 
 def check_run(run: RunArguments, needs_output: bool = True, own: bool = True) -> None:

@@ -6,7 +6,7 @@ with Run.open(args, settings, rows) as run:
     ...                     # read rows, build the model
     run.begin()             # writes run.json; an error from here on writes failed.json
     train(run.checkpoint)   # the checkpoint to resume from, or None
-    run.finish(record, checkpoint=True)
+    run.finish(run.record(scores=scores, ...), checkpoint=True)
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.rows import Rows
+from xstilts.cli import unused
 from xstilts.cli.arguments import STARTED, RunArguments
 from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
@@ -197,12 +198,16 @@ class Run:
             )
         return checkpoints.last_checkpoint(self.folder)
 
-    def begin(self) -> None:
+    def begin(self, notes: Sequence[str] = ()) -> None:
         """Write run.json; remove an earlier results.json and failed.json. All ranks call this together.
+
+        Args:
+            notes: the notes of results.json so far, to log.
 
         Raises:
             UserError: see `checkpoint`; or run.json cannot be written.
         """
+        unused.log(notes, self._rows or Rows())
         begun = self._settings
         if self._trains:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
@@ -219,6 +224,18 @@ class Run:
         return kept.inputs(self._settings, self._rows or Rows())
 
     # ---- end --------------------------------------------------------------------------------------------------------
+
+    def record(self, **values: Any) -> Record:
+        """Return the record of this run: `Record.new` with its arguments, settings and rows.
+
+        Args:
+            values: the other arguments of `Record.new`; `data` if rows were read that `open` was not given.
+
+        Raises:
+            UserError: see `Record.new`.
+        """
+        data = self._rows.records if self._rows else []
+        return Record.new(self._args, settings=self._settings, **({"data": data} | values))
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp); remove checkpoints; push with --push_to_hub.
