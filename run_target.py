@@ -10,7 +10,7 @@ python run_target.py --task xnli --model_name_or_path ... --output_dir /tmp/x --
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments
 from xstilts.cli.parsing import parse
@@ -29,7 +29,8 @@ class TargetArguments:
 
 def main(argv: list[str]) -> None:
     kinds = (TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
-    (target, model_args, data_args, run_args), rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
+    parsed, rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
+    target, model_args, data_args, run_args = parsed
 
     from tasks import get_target, list_tasks
     from xstilts.checkpoint.config import check_attention, check_checkpoint
@@ -47,21 +48,12 @@ def main(argv: list[str]) -> None:
     notes = unused.of_model(model_args) + unused.of_rows(data_args)
 
     # imports torch, which takes seconds
-    train_and_score(task, languages, rows, notes, target, model_args, data_args, run_args, rest)
+    train(task, languages, rows, notes, parsed, rest)
 
 
-def train_and_score(
-    task: Task,
-    languages: list[str],
-    rows: Rows,
-    notes: list[str],
-    target: TargetArguments,
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    run_args: MeasurementArguments,
-    rest: list[str],
-) -> None:
+def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed: list[Any], rest: list[str]) -> None:
     """Train a fresh head and the encoder on English, score every language, write predictions and results.json."""
+    target, model_args, data_args, run_args = parsed
     from xstilts.checkpoint import heads
     from xstilts.run.lifecycle import Run
     from xstilts.run.settings import settings_of
@@ -78,7 +70,7 @@ def train_and_score(
         )
         length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
         with args.main_process_first(desc="features"):
-            train, dev = featurizing.read_train(task, rows, tokenizer, length, data_args)
+            features, dev = featurizing.read_train(task, rows, tokenizer, length, data_args)
             tests = {  # featurized before training, so that a wrong row fails now
                 language: featurizing.read_scored(task, "test", language, rows, tokenizer, length, data_args)
                 for language in languages
@@ -86,7 +78,7 @@ def train_and_score(
 
         run.begin(notes)
         earlier = stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
-        trainer = runner.task_trainer(task, model, args, tokenizer, dev, train)
+        trainer = runner.task_trainer(task, model, args, tokenizer, dev, features)
         seconds = earlier + runner.train(trainer, run, run.checkpoint)
 
         scores, n = runner.score_languages(trainer, task, tests, run.folder / "predictions")

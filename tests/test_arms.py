@@ -21,6 +21,7 @@ from xstilts.cli.arms import read_arm
 from xstilts.run import results
 from xstilts.run.settings import outdated
 from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
+from xstilts.train import texts as texts_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -632,7 +633,7 @@ def test_masked_lm_alongside_on_the_texts_of_rows(train):
 
 def test_the_texts_are_those_of_the_arms_rows(rows, arm):
     task = get_task("squad")
-    texts, dev, _ = multilingual.row_texts(task, FAMILY, LANGUAGES, rows, 10, 5, seed=4)
+    texts, dev, _ = texts_of.row_texts(task, FAMILY, LANGUAGES, rows, 10, 5, seed=4)
     drawn = arm("squad", "multilingual", limit=10, seed=4).examples
     assert texts["rows"]["text"][:] == [f"{c} {q}" for c, q in zip(drawn["context"], drawn["question"], strict=True)]
     assert len(dev["en"]) == 5

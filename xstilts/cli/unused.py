@@ -71,12 +71,27 @@ def check_mixture(mix: MixtureArguments, tasks: list[Task], arm: ArmArguments) -
         )
 
 
-def check_text(mlm: MlmArguments, model_args: ModelArguments) -> None:
-    """Raise if a setting of phase 1 has no effect: some need a new model, others an existing checkpoint.
+def check_text(
+    mlm: MlmArguments,
+    text_args: TextArguments,
+    peft: PeftArguments,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+) -> None:
+    """Raise if arguments of phase 1 do not go together: some need a new model, others an existing checkpoint.
 
     Raises:
         UserError: names the argument.
     """
+    if bool(mlm.config_name) == bool(model_args.model_name_or_path):
+        raise UserError(
+            "Give either --model_name_or_path (continue a checkpoint) or --config_name (train from scratch)."
+        )
+    if mlm.config_name and (text_args.text_of or peft.peft):
+        raise UserError(
+            "--config_name trains from scratch; --text_of and --peft continue a checkpoint (--model_name_or_path)."
+        )
+    refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
     if mlm.config_name:
         refuse_unused("--config_name builds a new model", model_args, only=["model_revision", "attn_implementation"])
     else:

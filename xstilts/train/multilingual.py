@@ -113,52 +113,6 @@ def load(
     return ArmRows(examples, english if same_rows else None, matched, notes)
 
 
-def row_texts(
-    task: Task,
-    family: FamilyArguments,
-    languages: Sequence[str],
-    rows: Rows,
-    limit: int | None,
-    dev_limit: int | None,
-    seed: int,
-) -> tuple[dict[str, Dataset], dict[str, Dataset], list[str]]:
-    """Return the texts of the rows that a family's arms train on, for masked LM.
-
-    Args:
-        languages: ["en"] for the rows of the English arm, or the family's languages for those of the multilingual
-            arm.
-        limit, dev_limit: the largest number of train and dev rows.
-
-    Returns:
-        ({"rows": train texts}, {"en": English dev texts}, notes). A text is the fields of a row, joined by a blank.
-
-    Raises:
-        UserError: other languages are given, or as `load`.
-    """
-    if list(languages) not in (["en"], family_languages(family)):
-        raise UserError(
-            f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages."
-        )
-    arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
-    train = load(task, family, arm, rows, limit, seed, {})
-    dev = inputs.first(task.load("dev", "en", rows), dev_limit)
-
-    def texts(examples: Dataset) -> Dataset:
-        columns = [
-            c
-            for field in task.fields
-            for c in field
-            if getattr(examples.features[c], "dtype", None) in ("string", "large_string")
-        ]
-        if not columns:
-            raise UserError(f"--text_of {task.name}: its rows are not running text.")
-        return Dataset.from_dict(
-            {"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]}
-        )
-
-    return {"rows": texts(train.examples)}, {"en": texts(dev)}, train.notes
-
-
 def parallel(
     task: Task, languages: Sequence[str], with_roundtrip: bool, rows: Rows, limit: int | None
 ) -> tuple[dict[str, Dataset], list[str]]:

@@ -78,6 +78,31 @@ def task_trainer(
     )
 
 
+def mlm_trainer(
+    model: Any,
+    args: TrainingArguments,
+    tokenizer: TokenizersBackend,
+    train: Dataset,
+    dev: Dataset,
+    mlm_probability: float,
+) -> trainers.TaskTrainer:
+    """Return the trainer of masked LM.
+
+    Args:
+        train, dev: features of texts.
+        mlm_probability: share of tokens to predict.
+    """
+    model.accepts_loss_kwargs = False  # read by Trainer; the loss is `trainers.token_mean`
+    return trainers.TaskTrainer(
+        model=model,
+        args=args,
+        train_dataset=train,
+        eval_dataset=dev,
+        processing_class=tokenizer,
+        data_collator=trainers.Masking(tokenizer, mlm_probability, args.seed),
+    )
+
+
 def train(trainer: Trainer, run: Run, checkpoint: str | None) -> float:
     """Train, and leave the last or best weights in the model. Return the seconds it took.
 
