@@ -107,9 +107,7 @@ def train_as_before(
     from xstilts.retrieve.neighbours import nearest_by_cosine
     from xstilts.train import dual_encoder
 
-    dual_encoder.train(
-        dual, family, retrieval.layer, retrieval.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
-    )
+    dual_encoder.train(dual, family, retrieval, model_args, data_args, run_args, rest, nearest_by_cosine)
 
 
 def measure_tasks(

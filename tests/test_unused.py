@@ -15,6 +15,7 @@ from xstilts.cli.arguments import (
     DualEncoderArguments,
     FamilyArguments,
     MeasurementArguments,
+    MixtureArguments,
     ModelArguments,
     PairArguments,
     PeftArguments,
@@ -329,9 +330,10 @@ USED = {
     RetrievalArguments: "tasks layer pooling include_special select_on export_sentence_transformers",
     PairArguments: "",
     VectorArguments: "",
+    MixtureArguments: "tasks",
     DualEncoderArguments: "do_train code_switch",
 }
-USED_BY = {"run_intermediate": "tasks mlm_rate", "run_target": "task keep_checkpoint", "run_mlm": "config_name"}
+USED_BY = {"run_target": "task keep_checkpoint", "run_mlm": "config_name"}
 
 
 def test_every_argument_has_a_place_in_these_tables():

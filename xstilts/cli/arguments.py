@@ -59,6 +59,23 @@ class DataArguments:
 
 
 @dataclass
+class MixtureArguments:
+    """What run_intermediate.py trains on."""
+
+    tasks: list[str] = field(
+        default_factory=list, metadata={"help": "One task, several (a mixture), or pairs (a dual encoder)."}
+    )
+    examples_cap: int | None = field(
+        default=None, metadata={"help": "Mixture: count at most this many examples of each task."}
+    )
+    temperature: float = field(default=1.0, metadata={"help": "Mixture: p ~ min(n, cap) ** (1 / temperature)."})
+    mlm_rate: float = field(
+        default=0.0,
+        metadata={"help": "Masked LM alongside: its share of all steps (more steps, or of those of --max_steps)."},
+    )
+
+
+@dataclass
 class FamilyArguments:
     """What all arms of a family are given alike, so that they train on the same rows (docs/arms.md)."""
 
@@ -337,6 +354,20 @@ class MeasurementArguments(RunArguments):
         default=False,
         metadata={"help": "The checkpoint is the plain model of a matrix, arm none, whatever its own record says."},
     )
+
+
+# all that run_intermediate.py takes
+PHASE_2 = (
+    MixtureArguments,
+    TextArguments,
+    FamilyArguments,
+    ArmArguments,
+    VectorArguments,
+    PeftArguments,
+    ModelArguments,
+    DataArguments,
+    RunArguments,
+)
 
 
 def non_defaults(*arguments: DataclassInstance) -> dict[str, Any]:

@@ -24,20 +24,15 @@ if TYPE_CHECKING:
         DataArguments,
         FamilyArguments,
         MeasurementArguments,
+        MixtureArguments,
         ModelArguments,
         PeftArguments,
         RetrievalArguments,
         TextArguments,
+        VectorArguments,
     )
 
 logger = logging.getLogger("xstilts")
-
-
-class MixtureArguments(Protocol):
-    """The arguments of run_intermediate.py that describe a mixture of tasks."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    mlm_rate: float
 
 
 class MlmArguments(Protocol):
@@ -50,17 +45,20 @@ class MlmArguments(Protocol):
 # ---- refused --------------------------------------------------------------------------------------------------------
 
 
-def check_mixture(mix: MixtureArguments, tasks: list[Task], arm: ArmArguments) -> None:
-    """Raise if there is only one task to mix, or if no task has rows in other languages.
+def check_mixture(
+    mix: MixtureArguments, tasks: list[Task], text_args: TextArguments, arm: ArmArguments, vectors: VectorArguments
+) -> None:
+    """Raise if there is only one task to mix, if no task has rows in other languages, or if arguments are for others.
 
     Args:
-        mix: the settings of the mixture.
-        tasks: the tasks of --tasks.
-        arm: the settings of the arm.
+        tasks: the tasks of --tasks, which have a head.
 
     Raises:
         UserError: names the argument.
     """
+    refuse_unused("it goes with pairs, e.g. --tasks squad_dual", vectors)
+    if not mix.mlm_rate:
+        refuse_unused("it goes with --mlm_rate", text_args)
     if len(tasks) == 1:  # with --mlm_rate the cap still sets the number of steps per epoch
         only = ["temperature"] if mix.mlm_rate else ["temperature", "examples_cap"]
         refuse_unused("--tasks names one task, so nothing is mixed", mix, only=only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from tasks import TASKS, get_task
 from tasks import languages as codes
@@ -16,6 +16,7 @@ from xstilts.cli.arguments import (
     ChangeArguments,
     DualEncoderArguments,
     FamilyArguments,
+    MixtureArguments,
     PeftArguments,
     TextArguments,
     VectorArguments,
@@ -24,11 +25,22 @@ from xstilts.cli.arguments import (
 from xstilts.errors import UserError
 from xstilts.train import code_switch
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 # {--language_mode: the languages of a dual encoder's batches, as settings name them}
 BATCHES = {"english": "english", "multilingual": "mono", "cross": "cross", "hybrid": "hybrid"}
+
+
+class Lexicons(NamedTuple):
+    """What an arm replaces English words with.
+
+    Attributes:
+        by_language: {language: lexicon}; {} without --code_switch.
+        sha256: {lexicon: hash of its file}.
+        seen_languages: the languages other than English that the arm trains on, with or without lexicons.
+    """
+
+    by_language: dict[str, code_switch.Lexicon]
+    sha256: dict[str, str]
+    seen_languages: list[str]
 
 
 def trained_tasks(names: Sequence[str], benchmark: str) -> tuple[list[Task], list[Pairs]]:
@@ -106,6 +118,20 @@ def seen_languages(family: FamilyArguments, arm: ArmArguments) -> list[str]:
     return [] if arm.language_mode in ("english", "roundtrip") else foreign
 
 
+def read_lexicons(family: FamilyArguments, arm: ArmArguments) -> Lexicons:
+    """Return the lexicons of an arm.
+
+    Raises:
+        UserError: see `code_switch.read_lexicons`.
+    """
+    seen = seen_languages(family, arm)
+    if not arm.code_switch:
+        return Lexicons({}, {}, seen)
+    assert family.lexicon  # `check` refuses --code_switch without it
+    found, records = code_switch.read_lexicons(family.lexicon, seen, arm.skip_identities, arm.switch_treebank)
+    return Lexicons(found, {record["config"]: record["sha256"] for record in records}, list(found))
+
+
 def text_languages(arguments: TextArguments, family: FamilyArguments) -> list[str]:
     """Return --text_languages, else --train_languages; [] means all languages that the text has."""
     return list(dict.fromkeys(map(codes.normalize, arguments.text_languages))) or family_languages(family)
@@ -115,7 +141,7 @@ def dual_encoder_arguments(
     pairs: Sequence[Pairs],
     arm: ArmArguments,
     vectors: VectorArguments,
-    mix: DataclassInstance,
+    mix: MixtureArguments,
     text_args: TextArguments,
     peft: PeftArguments,
 ) -> DualEncoderArguments:

@@ -20,7 +20,7 @@ from transformers import TokenizersBackend
 from tasks.base import Task
 from tasks.columns import join
 from tasks.rows import Rows
-from xstilts.cli.arguments import ArmArguments, FamilyArguments
+from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments
 from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.train import code_switch, featurizing
@@ -295,6 +295,35 @@ def counts(numbers: Mapping[str, int]) -> str:
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
+
+
+def read_features(
+    tasks: Sequence[Task],
+    family: FamilyArguments,
+    arm: ArmArguments,
+    lexicons: dict[str, code_switch.Lexicon],
+    rows: Rows,
+    tokenizer: TokenizersBackend,
+    length: int,
+    data_args: DataArguments,
+    seed: int,
+) -> tuple[dict[str, Dataset], dict[str, tuple[Dataset, Dataset]], int, list[str]]:
+    """Return what phase 2 trains on and is scored on.
+
+    Returns:
+        ({task: train features}, {task: (examples, features) of English dev}, distinct train rows, notes).
+
+    Raises:
+        UserError: see `load` and `featurizing.read_scored`.
+    """
+    features, dev, n_rows = {}, {}, 0
+    notes: list[str] = []
+    for task in tasks:
+        train = load(task, family, arm, rows, data_args.max_train_samples, seed, lexicons, alone=len(tasks) == 1)
+        features[task.name] = featurize(task, train, tokenizer, length)
+        notes, n_rows = notes + train.notes, n_rows + len(train.examples)
+        dev[task.name] = featurizing.read_scored(task, "dev", "en", rows, tokenizer, length, data_args)
+    return features, dev, n_rows, notes
 
 
 def featurize(task: Task, arm: ArmRows, tokenizer: TokenizersBackend, length: int) -> Dataset:

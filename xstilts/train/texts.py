@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasets import Dataset
+from transformers import TokenizersBackend
 
 from tasks.base import Task
 from tasks.rows import Rows
-from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments
+from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments, TextArguments
 from xstilts.errors import UserError
 from xstilts.run import inputs
-from xstilts.train import multilingual
-from xstilts.train.families import family_languages
+from xstilts.train import featurizing, multilingual
+from xstilts.train.families import family_languages, text_languages
 
 
 def read_texts(
@@ -43,6 +44,24 @@ def read_texts(
     train = {code: inputs.first(wikipedia.load("train", code, rows), limit) for code in languages}
     dev = {code: inputs.first(wikipedia.load("dev", code, rows), dev_limit) for code in languages if held_out}
     return train, dev, []
+
+
+def read_features(
+    text: Task,
+    source: Task | None,
+    family: FamilyArguments,
+    text_args: TextArguments,
+    rows: Rows,
+    tokenizer: TokenizersBackend,
+    max_length: int,
+    data_args: DataArguments,
+    seed: int,
+) -> tuple[Dataset, list[str]]:
+    """Return (features of the train texts beside tasks, notes for results.json); see `read_texts`."""
+    languages = text_languages(text_args, family)
+    train, _, notes = read_texts(text, source, family, languages, rows, data_args, seed, held_out=False)
+    features, left_out = featurizing.text_features(text, train, tokenizer, max_length, True)
+    return features, notes + left_out
 
 
 def row_texts(
