@@ -66,7 +66,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
         if run.finished:
             return
         model, tokenizer = heads.load(
-            task, rows, name, **model_args.loading(), frozen_embeddings=model_args.freeze_embeddings
+            task, rows, name, **model_args.loading, frozen_embeddings=model_args.freeze_embeddings
         )
         length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
         with args.main_process_first(desc="features"):
@@ -83,6 +83,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
 
         scores, n = runner.score_languages(trainer, task, tests, run.folder / "predictions")
         english, chance, at_chance = runner.compare_with_chance(trainer, task, dev[0])
+        measures = runner.measures(trainer)
         if target.keep_checkpoint:
             trainer.save_model(run_args.output_dir)
         record = run.record(
@@ -97,7 +98,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
             scores=scores,
             n=n,
             seconds=seconds,
-            measures=runner.measures(trainer),
+            measures=measures,
             notes=notes,
         )
         run.finish(record, checkpoint=target.keep_checkpoint)

@@ -28,6 +28,7 @@ class ModelArguments:
         metadata={"help": "eager, sdpa, flash_attention_2 ...; default: transformers' choice for the model."},
     )
 
+    @property
     def loading(self) -> dict[str, Any]:
         """The keyword arguments that the loaders of `xstilts.checkpoint` take."""
         return {"revision": self.model_revision, "attention": self.attn_implementation}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xstilts.cli.arguments import (
         ChangeArguments,
         DataArguments,
+        DualEncoderArguments,
         FamilyArguments,
         MeasurementArguments,
         MixtureArguments,
@@ -94,6 +95,18 @@ def check_text(
         refuse_unused("--config_name builds a new model", model_args, only=["model_revision", "attn_implementation"])
     else:
         refuse_unused("the checkpoint has its own tokenizer; it needs --config_name", mlm, only=["vocab_size"])
+
+
+def check_measurement(dual: DualEncoderArguments, family: FamilyArguments, model_args: ModelArguments) -> None:
+    """Raise if arguments of a training are given to run_retrieval.py.
+
+    Raises:
+        UserError: names the argument.
+    """
+    why = "run_retrieval.py only measures; run_intermediate.py --tasks trains"
+    refuse_unused(why, dual, but=["query_prompt", "passage_prompt"])
+    refuse_unused(why, family)
+    refuse_unused(why, model_args, only=["freeze_embeddings"])
 
 
 def check_export(retrieval_args: RetrievalArguments, data_args: DataArguments, run_args: MeasurementArguments) -> None:

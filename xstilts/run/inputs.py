@@ -203,6 +203,25 @@ def measured_tasks(retrieval: RetrievalArguments, benchmark: str) -> list[Task]:
     return tasks
 
 
+def check_cells(tasks: Sequence[Task], model: str, run: MeasurementArguments, data_args: DataArguments) -> None:
+    """Fill in arm and seed of a measurement of `model`; check its folders, a task each, and that its rows are there.
+
+    Raises:
+        UserError: see `check_unseen`, `places.settle_measurement`, `check_run`, `open_rows` and `choose_languages`.
+    """
+    for task in tasks:
+        check_unseen(task, model)
+    folders = [Path(run.output_dir, task.name) if run.output_dir else None for task in tasks]
+    for folder in folders or [None]:
+        places.settle_measurement(run, model, folder)
+    check_run(run, needs_output=bool(tasks), own=False)
+    for folder in filter(None, folders):
+        outputs.refuse_occupied(folder)
+    rows = open_rows(data_args)
+    for task in tasks if data_args.languages else ():
+        choose_languages(task, rows, data_args.languages)
+
+
 def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchmark: str) -> None:
     """Raise if arguments of a measurement do not go together.
 

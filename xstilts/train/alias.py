@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 
+from xstilts.checkpoint.config import check_attention, check_checkpoint
 from xstilts.cli.arguments import (
     DataArguments,
     DualEncoderArguments,
     FamilyArguments,
     MeasurementArguments,
+    ModelArguments,
     RetrievalArguments,
     refuse_unused,
 )
 from xstilts.errors import UserError
-from xstilts.run import processes
+from xstilts.run import inputs, processes
 from xstilts.train.families import BATCHES, check_pairs, family_languages, trained_tasks
 
 logger = logging.getLogger("xstilts")
@@ -23,10 +25,11 @@ def check(
     dual: DualEncoderArguments,
     family: FamilyArguments,
     retrieval: RetrievalArguments,
+    model_args: ModelArguments,
     data_args: DataArguments,
     run_args: MeasurementArguments,
 ) -> None:
-    """Warn that --do_train is deprecated, with the new command; raise if its arguments do not go together.
+    """Make the checks that run_intermediate.py makes before it trains, and warn with the new command.
 
     Raises:
         UserError: what was given, and what to type.
@@ -48,6 +51,10 @@ def check(
         name = heads[0].name
         raise UserError(f"--train_tasks {name} are not pairs; use run_intermediate.py --tasks {name}.")
     check_pairs(dual, family)
+    check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
+    inputs.check_training(run_args)
+    inputs.open_rows(data_args, family.translations)
     if processes.is_first():
         logger.warning("--do_train and --train_tasks go with the next release. Use: %s ...", command(dual, family))
 

@@ -110,11 +110,11 @@ def load(
     """
     name, frozen = str(model_args.model_name_or_path), model_args.freeze_embeddings
     if len(tasks) == 1 and not text:
-        return heads.load(tasks[0], rows, name, **model_args.loading(), frozen_embeddings=frozen)
+        return heads.load(tasks[0], rows, name, **model_args.loading, frozen_embeddings=frozen)
     tokenizer = load_tokenizer(name, model_args.model_revision, mask=bool(text))
     for task in tasks:
         task.prepare(rows)
-    model = MixtureModel([*tasks, text] if text else tasks, name, **model_args.loading())
+    model = MixtureModel([*tasks, text] if text else tasks, name, **model_args.loading)
     if frozen:
         heads.freeze_embeddings(model)
     return model, tokenizer

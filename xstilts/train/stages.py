@@ -42,7 +42,7 @@ def train_before(
             train, dev = featurizing.read_train(stage, rows, tokenizer, length, data_args)
         if not done.is_dir():
             # a new model per stage: a trainer leaves its hooks on the one it trained
-            part = heads.fresh_head(task, str(model_args.model_name_or_path), **model_args.loading())
+            part = heads.fresh_head(task, str(model_args.model_name_or_path), **model_args.loading)
             part.load_state_dict((before or model).state_dict())
             if model_args.freeze_embeddings:
                 heads.freeze_embeddings(part)

@@ -35,7 +35,7 @@ def masked_lm(
     else:
         name = str(model_args.model_name_or_path)
         tokenizer = load_tokenizer(name, model_args.model_revision, mask=True)
-        model = heads.masked_lm(name, **model_args.loading())
+        model = heads.masked_lm(name, **model_args.loading)
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     return model, tokenizer
