@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate import PartialState
+
 from tasks.base import Task
 from tasks.rows import Rows
 from xstilts.cli import unused
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, RetrievalArguments
 from xstilts.retrieve import measure, pools
-from xstilts.run import inputs, results
+from xstilts.run import inputs, processes, results
 from xstilts.run.lifecycle import Run
 from xstilts.run.settings import parent
 
@@ -110,7 +112,7 @@ def read(
     data_args: DataArguments,
     dim: int,
 ) -> list[Cell]:
-    """Read every row that will be embedded, and check that it can be searched.
+    """Read every row that will be embedded, and check that it can be searched. All ranks call this together.
 
     Args:
         dim: dimensions of the vectors.
@@ -127,6 +129,10 @@ def read(
         pools.check_index(task, examples, retrieval, dim)
         notes += pools.smaller_pools(task, examples, data_args.max_eval_samples)
         work.append(Cell(task, run, rows, examples, notes))
+    if processes.world_size() > 1:
+        PartialState().wait_for_everyone()
+    for cell in work:
+        cell.run.checked = True
     return work
 
 

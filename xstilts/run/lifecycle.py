@@ -63,6 +63,8 @@ class Process:
     def stop(self, error: BaseException) -> None:
         """Write failed.json for the runs at work. A run that is refused before it begins leaves no files.
 
+        Nor does its peer in another rank, which loses it then: only the refused rank knows the cause.
+
         Raises:
             Stopped: the error is one that the user can fix.
         """
@@ -75,7 +77,7 @@ class Process:
             else:
                 user_cause = causes.cause_of(error, runs[0].less_memory)
                 cause = user_cause or causes.named(error)
-            if user_cause and not runs[0].begun and not processes.lost(error):
+            if user_cause and not (runs[0].begun or (runs[0].checked and processes.lost(error))):
                 return
             for run in runs:
                 run.fail(cause)
@@ -94,13 +96,14 @@ class Run:
         folder: the output folder.
         finished: whether the folder holds the results.json of the same settings and inputs.
         begun: whether the folder holds this run's run.json. From then on a UserError writes failed.json too.
+        checked: whether no rank can be refused any more. From then on a lost rank is a cause of its own.
         trainer: the current or last trainer; its step and output folder go into messages. None for a measurement.
     """
 
     def __init__(self, args: RunArguments, settings: dict[str, Any], rows: Rows | None, trains: bool):
         assert args.output_dir  # `inputs.check_run` refuses a run without
         self.folder = Path(args.output_dir)
-        self.finished = self.begun = False
+        self.finished = self.begun = self.checked = False
         self.trainer: Any = None
         self._args, self._settings, self._rows, self._trains = args, settings, rows, trains
         self._lock = FolderLock(self.folder)
@@ -216,7 +219,7 @@ class Run:
             for name in (results.FILE_NAME, results.FAILED):
                 (self.folder / name).unlink(missing_ok=True)
             results.write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
-        self.begun = True
+        self.begun = self.checked = True
         if checkpoint:
             logger.info("Resuming from %s", checkpoint)
 
