@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -388,21 +384,3 @@ class Task:
     def sides(self, examples: Examples) -> tuple[list[str], list[str]]:
         """Return (queries, candidates), for a form that compares vectors."""
         raise NotImplementedError
-
-
-def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
-    """Return a cache key that changes with the data, the task's source code and the settings in `more`.
-
-    datasets hashes a method only by its name, so cached features would survive a change of the code.
-    """
-    from datasets.fingerprint import Hasher
-
-    own = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
-    return Hasher.hash((data._fingerprint, type(task).__qualname__, own, _source_hash(), more))
-
-
-@functools.cache
-def _source_hash() -> str:
-    """Return the hash of every module of this room: a form is made with the help of several."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.frame import Frame
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import class_number, compute, read_stripped
