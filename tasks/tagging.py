@@ -277,7 +277,7 @@ class UDPOS(Tagging):
     """Universal Dependencies part-of-speech tags, XTREME's selection.
 
     The Hub's rows have syntactic words where XTREME's own files have fused ones ("du" as one word), and mix old or
-    regional varieties into five languages. Nothing is filtered; results.json notes it (docs/datasets). XTREME-R's lt
+    regional varieties into five languages. Nothing is filtered; results.json notes it. XTREME-R's lt
     pl uk wo ro are not on the Hub in this form.
     """
 
