@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("xstilts")
 TAG = "x-stilts"  # of every card that we write
 # all the licences of base model and data hold, which the Hub has no name for
-LICENCE = {"license": "other", "license_name": "base-model-and-data", "license_link": "LICENSE.md"}
+LICENCE: dict[str, Any] = {"license": "other", "license_name": "base-model-and-data", "license_link": "LICENSE.md"}
 METRICS = ("accuracy", "f1", "exact_match", "perplexity")  # the names that huggingface.co/metrics has
 MOST_NAMED = 4  # tasks that a title names
 
