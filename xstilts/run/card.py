@@ -21,7 +21,6 @@ from xstilts.run.files import write_text
 from xstilts.run.record import Record, at_chance_means
 
 if TYPE_CHECKING:
-    import httpx
     from huggingface_hub import HfApi
 
 logger = logging.getLogger("xstilts")
@@ -179,13 +178,13 @@ def _provenance_lines(record: Record) -> list[str]:
 
 def hub() -> HfApi:
     """Return the Hub's client with a timeout of `HUB_TIMEOUT` seconds; by default it has none for these calls."""
-    from huggingface_hub import HfApi, set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
+    from huggingface_hub import HfApi, get_session, set_client_factory
 
-    def with_timeout() -> httpx.Client:
-        client = default_client_factory()
-        client.timeout = HUB_TIMEOUT
-        return client
+    usual = get_session()
+
+    def with_timeout() -> Any:
+        # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
+        return type(usual)(event_hooks=usual.event_hooks, follow_redirects=usual.follow_redirects, timeout=HUB_TIMEOUT)
 
     set_client_factory(with_timeout)
     return HfApi()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
+from tasks.base import rows_key
 from tasks.checks import check_text
 from tasks.rows import Rows, sha256
 from xstilts.cli.arguments import ChangeArguments, non_defaults
@@ -123,7 +124,7 @@ def switch_columns(
     # datasets hashes the function by its name, so the cache would survive changes of code or lexicon
     key = Hasher.hash(
         (
-            data._fingerprint,
+            rows_key(data),
             {c: list(x) for c, x in lexicons.items()},
             probability,
             seed,
