@@ -13,7 +13,7 @@ from tasks.checks import same_numbers
 from tasks.columns import join, replace_columns
 from tasks.errors import RowError, UserError, one_line
 from tasks.files import class_names
-from tasks.rows import Loaded, Rows
+from tasks.rows import Loaded, Rows, alternatives
 from tasks.source import Source
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Task:
     optional: ClassVar[tuple[str, ...]] = ()  # columns read if the source has them; others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
+    title: ClassVar[str] = ""  # what people call the data set, for headings; "" = its name
+    usage: ClassVar[str] = ""  # lines of Python for a card, which use `tokenizer` and `model`, with this form's head
     # whether this is masked language modelling: text in any language, with the checkpoint's own head
     masks: ClassVar[bool] = False
     # whether the task is to find pairs in two pools, of dev and of test; pools are never truncated
@@ -268,6 +270,23 @@ class Task:
                 f"folder with {rows.folder(named[0][0].id).name}/{named[0][1]}, or name the --languages you want."
             )
         return next((n for n in able if rows.has(n[0].id, n[1], n[2])), able[0])
+
+    def origins(self, split: str, language: str, rows: Rows) -> list[tuple[str, str, str]]:
+        """Return (Hub id, config, source split) of what `read` loads, in order; nothing is read.
+
+        Raises:
+            UserError: as for `locate`.
+        """
+        from tasks import get_task
+
+        if self.parts:
+            return [origin for part in self.parts for origin in get_task(part).origins(split, language, rows)]
+        if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
+            return get_task(self.train_from[-1], self.benchmark).origins(split, language, rows)
+        source, config, expression = self.locate(split, language, rows)
+        return [
+            (source.id, config, base + cut) for part in expression.split("+") for base, cut in alternatives(part)[:1]
+        ]
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         """Convert source rows to the form's columns. Implemented by form and adapter."""

@@ -104,6 +104,9 @@ def _write(cached: Path, schema: pa.Schema, batches: Iterable[pa.Table]) -> Data
         with pa.OSFile(part, "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
             for batch in batches:
                 writer.write_table(batch)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(part, 0o666 & ~umask)  # mkstemp makes files that only their owner can read
         os.replace(part, cached)
     finally:
         Path(part).unlink(missing_ok=True)

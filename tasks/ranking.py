@@ -141,6 +141,7 @@ class LAReQA(Ranking):
     """
 
     name = "lareqa"
+    title = "LAReQA"
     metric = f"map@{K}"
     languages_in = "lareqa"
     parallel = True  # a question has right candidates in every language
@@ -281,6 +282,7 @@ class MewsliX(Ranking):
     """
 
     name = "mewslix"
+    title = "Mewsli-X"
     metric = f"mrr@{K}"
     languages_in = "mewslix"
     columns = ("context", "mentions")

@@ -46,6 +46,17 @@ class Span(Task):
     form = "span"
     auto_class = "AutoModelForQuestionAnswering"
     pipeline_tag = "question-answering"
+    usage = """\
+question, context = "Where does Anna live?", "Anna moved to Paris in 2019 and still lives there."
+inputs = tokenizer(question, context, return_offsets_mapping=True, return_tensors="pt")
+offsets = inputs.pop("offset_mapping")[0]
+with torch.inference_mode():
+    output = model(**inputs)
+inside = torch.tensor([side == 1 for side in inputs.sequence_ids()])  # the tokens of the context
+allowed = (inside[:, None] & inside[None, :]).triu()
+scores = output.start_logits[0][:, None] + output.end_logits[0][None, :]
+start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(scores))
+print(context[offsets[start][0] : offsets[end][1]])"""
     official_metrics = ("exact_match", "f1")
     fields = (("context", "answers"), ("question",))
     num_labels = 2  # start and end

@@ -79,6 +79,13 @@ class Tagging(Task):
     form = "tagging"
     auto_class = "AutoModelForTokenClassification"
     pipeline_tag = "token-classification"
+    usage = """\
+words = "Anna moved to Paris .".split()
+inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt")
+with torch.inference_mode():
+    tags = model(**inputs).logits[0].argmax(-1).tolist()
+first_token = inputs.word_ids().index  # a word's tag is that of its first token
+print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumerate(words)])"""
     other_tags: ClassVar[tuple[str, ...]] = ()  # tags that a file of predictions may have besides `labels`
     fields = (("tokens", "tags"),)
     metric = "f1"
@@ -282,6 +289,7 @@ class UDPOS(Tagging):
     """
 
     name = "udpos"
+    title = "UD part-of-speech tags"
     train_rows = 21253
     labels = UPOS
     languages_in = "udpos"
@@ -319,6 +327,7 @@ class PANX(Tagging):
     """PAN-X, or WikiANN (Pan et al. 2017): persons, organisations, places; splits of Rahimi et al. 2019."""
 
     name = "panx"
+    title = "PAN-X"
     train_rows = 20000
     labels = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")  # the order of the Hub's integers
     columns = ("tokens", "ner_tags")

@@ -419,6 +419,24 @@ def test_the_pooler_of_a_checkpoint_is_handed_on_and_none_is_made_up(tiny_model,
     assert torch.equal(build(str(tmp_path))[0].model.pooler.dense.weight, with_pooler.pooler.dense.weight)
 
 
+@pytest.mark.parametrize("pooler", [False, True])
+def test_a_folder_saved_without_a_pooler_loads_without_one(pooler, tiny_model, tmp_path):
+    """sentence-transformers would draw a random one, and transformers warn of it."""
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
+
+    from xstilts.checkpoint.encoder import load_without_pooler
+    from xstilts.train.pair_trainer import build
+
+    model = build(str(tiny_model))
+    model.save(str(tmp_path))
+    config = AutoModel.from_pretrained(tiny_model).config
+    if not pooler:
+        load_without_pooler(tmp_path, config)
+    assert (SentenceTransformer(str(tmp_path), device="cpu")[0].model.pooler is not None) is pooler
+    assert json.loads((tmp_path / "sentence_bert_config.json").read_text())["transformer_task"] == "feature-extraction"
+
+
 def trainer(model, data, folder, layer=None, **settings):
     from transformers import TrainingArguments
 

@@ -179,7 +179,7 @@ def test_a_new_form_is_trained_written_and_scored_from_its_own_file_alone(moods,
     assert done.returncode == 0, done.stderr
     record = json.loads((cell / "results.json").read_text())
     assert record["form"] == "yes_no" and set(record["scores"]) == {"en", "de"}
-    assert "type: text-classification" in (cell / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in (cell / "README.md").read_text()
 
     written = submission.gold(Rows(moods), tmp_path / "gold", ["mood"])
     assert written == {"mood": {"en": 16, "de": 16}}

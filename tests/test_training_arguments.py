@@ -192,7 +192,6 @@ def test_every_need_is_tried_above():
         "--ddp_timeout -1",
         "--lr_scheduler_kwargs {bad",
         "--lr_scheduler_kwargs [1]",
-        '--lr_scheduler_kwargs {"a":1}',
         '--activation_checkpointing_kwargs {"nope":1} --activation_checkpointing true',
         "--activation_checkpointing_kwargs x",
         "--torch_compile_backend bogus",
@@ -339,6 +338,23 @@ def train(cli, tiny_model, tiny_world, tmp_path):
         return cli(*command, *argv), tmp_path / out
 
     return run
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--lr_scheduler_kwargs", '{"a":1}'),
+        ("--optim", "lomo"),  # needs a package that is not installed
+        ("--optim", "sgd", "--optim_args", "momentum=-1"),
+        ("--adam_beta1", "2"),
+    ],
+)
+def test_what_only_transformers_can_build_is_refused_by_name_at_the_first_step(argv, train):
+    done, folder = train("target", *argv)
+    said = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert argv[0].partition("_")[0] in said and json.loads((folder / "failed.json").read_text())
+    assert not list(folder.glob("checkpoint-*")) and not (folder / "results.json").exists()
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
