@@ -150,7 +150,7 @@ def test_translations_that_cannot_be(folder, translated, tmp_path, capsys):
         translate(folder, translated, noise=0.2)
     with pytest.raises(WorldError, match="--noise 1.5"):
         translate(folder, tmp_path / "t", noise=1.5)
-    with pytest.raises(WorldError, match="is no world"):
+    with pytest.raises(WorldError, match="is not a world"):
         translate(tmp_path, tmp_path / "t")
     stamp = json.loads((folder / STAMP).read_text())
     (tmp_path / "old").mkdir()

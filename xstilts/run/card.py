@@ -18,7 +18,8 @@ from xstilts.errors import UserError, first_line
 from xstilts.run import card_metadata, results
 from xstilts.run.card_metadata import Parent
 from xstilts.run.files import write_text
-from xstilts.run.record import Record, at_chance_means
+from xstilts.run.record import Record
+from xstilts.run.rehearsal import at_chance_means
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
