@@ -720,7 +720,7 @@ def test_a_mixture_trains_its_heads_beside_the_adapter(tiny_model, tmp_path):
     assert inside == {"query.weight", "value.weight"}
 
 
-def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(train, tmp_path, tiny_model, monkeypatch):
+def test_lora_run_is_a_plain_checkpoint_and_resumes(train, tmp_path, tiny_model, monkeypatch):
     from safetensors.torch import load_file
     from transformers import AutoModelForSequenceClassification
 
@@ -762,7 +762,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
         ),
     ],
 )
-def test_adapters_that_cannot_be(train, arguments, message):
+def test_impossible_adapters(train, arguments, message):
     done, _ = train("xnli+translated+lora", *arguments)
     assert done.returncode == 2 and message in done.stderr
 

@@ -295,7 +295,7 @@ def test_the_pushed_card_names_its_repository(tmp_path):
         ({"max_steps": 400}, 400, False),
     ],
 )
-def test_a_rehearsal_at_chance_is_no_training_that_did_not_work(settings, steps, rehearsal):
+def test_rehearsal_at_chance_is_not_called_a_failure(settings, steps, rehearsal):
     text = card([HUB], settings=settings, at_chance=True, measures={"steps": steps})
     assert ("rehearsal" in text, "did not work" in text) == (rehearsal, not rehearsal)
 

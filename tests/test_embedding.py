@@ -332,7 +332,7 @@ def test_a_head_is_left_aside(checkpoint, tmp_path):
     )
 
 
-def test_what_is_no_checkpoint_is_said_so(checkpoint, tmp_path):
+def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     with pytest.raises(UserError, match="is not a folder, and cannot be loaded"):

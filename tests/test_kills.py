@@ -232,7 +232,7 @@ def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tm
         assert expected.keys() == found.keys() and all(weight.equal(found[name]) for name, weight in expected.items())
 
 
-def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog):
+def test_resume_does_not_train_past_the_last_step(broken_off, caplog):
     """Older versions have left such."""
     state = broken_off / "checkpoint-4" / "trainer_state.json"
     assert checkpoints.is_whole(state.parent)
@@ -291,7 +291,7 @@ def test_the_best_checkpoint_is_that_of_the_folder_itself(there, best_is_first, 
     assert all(weight.equal(found[name]) for name, weight in expected.items())
 
 
-def test_without_its_best_checkpoint_a_run_begins_anew(best_is_first, caplog):
+def test_run_without_its_best_checkpoint_starts_over(best_is_first, caplog):
     os.truncate(best_is_first / "one" / "checkpoint-4" / "model.safetensors", 1000)
     assert not checkpoints.is_whole(best_is_first / "one" / "checkpoint-8")
     assert checkpoints.last_checkpoint(str(best_is_first / "one")) is None
@@ -372,7 +372,7 @@ def test_other_rows_are_not_mixed_with_those_it_was_begun_with(broken_off, start
     assert (broken_off / "results.json").is_file()
 
 
-def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+def test_dual_encoder_refuses_to_resume_with_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
     from xstilts.train.pair_trainer import PairTrainer
 
     command = [
@@ -410,7 +410,7 @@ def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, 
     assert (tmp_path / "checkpoint-2").is_dir() and cli(*command).returncode == 0
 
 
-def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start):
+def test_resume_refuses_checkpoint_without_settings(broken_off, start):
     (broken_off / "run.json").unlink()
     with pytest.raises(UserError, match="run.json cannot be read .*settings of the folder are unknown"):
         start(broken_off)

@@ -403,7 +403,7 @@ def test_checkpoints(data, tiny_model, tmp_path_factory):
 
 @cases(40)
 @given(data=st.data())
-def test_a_run_that_was_broken_off(data, tmp_path_factory):
+def test_interrupted_run(data, tmp_path_factory):
     """What lies in its folder decides where it goes on: run.json, a checkpoint's state, an older result."""
     folder = tmp_path_factory.mktemp("run")
     told = {"learning_rate": 1e-3, "model": "m", "data_root": "hub"}

@@ -99,7 +99,7 @@ def test_a_run_refuses_it(script, kind, mine, ask):
     assert done.stderr.count("\n") == 1 and content(folder) == before
 
 
-def test_a_run_goes_on_in_its_own_folder_and_beside_other_runs(ask, tmp_path):
+def test_run_resumes_in_its_folder_beside_other_runs(ask, tmp_path):
     """After a refusal under make, with cells of other runs in it, and with files of a user's that it does not
     write."""
     results.write_failure(tmp_path, "refused", None)
@@ -127,7 +127,7 @@ def test_a_copy_of_a_checkpoint_is_not_deleted(ask, tmp_path):
     assert (copy / "model.safetensors").read_text() == "mine"
 
 
-def test_a_measurement_that_was_killed_goes_on_in_its_folder(ask, tmp_path, monkeypatch):
+def test_killed_measurement_runs_again_in_its_folder(ask, tmp_path, monkeypatch):
     from xstilts.retrieve.measurement import Measurement
 
     plain = Measurement.write
@@ -210,7 +210,7 @@ def test_slurm_on_one_machine_does_not_write_over_a_cluster_s_files(tmp_path):
 # ---- worlds ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_world_is_not_replaced_where_other_files_lie(tmp_path):
+def test_world_with_other_files_is_not_replaced(tmp_path):
     write(tmp_path / "w", size=0.02, languages=1)
     (tmp_path / "w" / "ccgbank__ccg").mkdir(exist_ok=True)
     for mine in ("notes.txt", "facebook__xnli/en/mine.parquet"):

@@ -80,7 +80,7 @@ def test_a_plain_model_is_arm_none_at_any_seed(model, parent, tmp_path):
         measured(model, tmp_path / "mnli/seed0/xnli", **given)
 
 
-def test_an_arm_that_was_trained_elsewhere_can_be_said(tmp_path):
+def test_arm_trained_elsewhere_can_be_named(tmp_path):
     assert measured("me/xlmr-mnli", tmp_path / "mnli/seed1/xnli", arm="mnli") == ("mnli", 1)
     with pytest.raises(UserError, match="--arm mnli and --plain_model"):
         measured("me/xlmr-mnli", arm="mnli", plain_model=True)

@@ -139,7 +139,7 @@ def test_of_a_local_path_the_last_part_stays(value, public):
     assert privacy.public(value) == public == privacy.public(public)
 
 
-def test_a_command_tells_no_places():
+def test_command_shows_no_local_paths():
     said = results.command_line(
         [
             "run_target.py",

@@ -46,7 +46,7 @@ def test_one_process_unless_a_launcher_says_otherwise(environment):
     assert processes.world_size() == 1
 
 
-def test_a_rank_that_no_launcher_has_given_is_nobodys(environment):
+def test_rank_without_a_launcher_is_refused(environment):
     """A process that took itself for a second one would wait for the first for ever."""
     environment(RANK="8", LOCAL_RANK="-1")
     assert processes.is_first()

@@ -216,7 +216,7 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
 @pytest.mark.parametrize(
     "part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")]
 )
-def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
+def test_silent_hub_times_out(hub, folder, part, said):
     hub.silent = part
     done = run(
         hub,

@@ -324,7 +324,7 @@ def test_gold_of_a_task_without_test_rows(tiny_world, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("line", ["two\nlines", "a\rb", " blank before", "tab after\t"])
-def test_a_line_that_would_be_read_as_another_is_refused(tmp_path, line):
+def test_ambiguous_line_is_refused(tmp_path, line):
     with pytest.raises(UserError, match="line 2 would be"):
         write_lines(tmp_path, get_task("xnli"), "en", ["neutral", line])
     assert list(tmp_path.iterdir()) == []
@@ -358,7 +358,7 @@ def test_ids_with_white_space_are_refused_when_they_are_read(tmp_path, odd):
         get_task("bucc").load("test", "qaa", Rows(tmp_path))
 
 
-def test_an_id_that_stands_twice_is_refused(tmp_path):
+def test_repeated_id_is_refused(tmp_path):
     folder = tmp_path / "google__xquad" / "xquad.qaa"
     folder.mkdir(parents=True)
     row = {"id": "q1", "context": "a b", "question": "?", "answers": {"text": ["a"], "answer_start": [0]}}

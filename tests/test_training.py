@@ -488,7 +488,7 @@ def test_epochs_differ_and_repeat():
     assert list(sampler(sizes, seed=1)) != first
 
 
-def test_a_task_is_gone_through_before_it_repeats():
+def test_task_repeats_only_after_all_its_rows():
     one = sampler([48], batch=4, per_step=1)
     assert sorted(i for batch in one for i in batch) == list(range(48))
 
@@ -562,7 +562,7 @@ def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_pa
         assert abs(row[: len(ids)] - alone).max() < 1e-4
 
 
-def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path):
+def test_bf16_flag_wins_over_accelerates_setting(monkeypatch, caplog, tmp_path):
     """Its launcher's --mixed_precision, or a default config, would train in another precision than the record says."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     run = RunArguments(output_dir=str(tmp_path))

@@ -140,7 +140,7 @@ def start(hosts, tmp_path):
         process.wait()
 
 
-def test_one_host_is_cut_off_and_the_run_goes_on_when_it_is_back(start, hosts, still_model, tiny_world, tmp_path):
+def test_run_resumes_after_a_host_was_cut_off(start, hosts, still_model, tiny_world, tmp_path):
     """Both stop with one line, soon; started again they end with the scores of one process that has the same
     batches."""
     importlib.import_module("run_target").main(
