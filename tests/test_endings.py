@@ -1,5 +1,6 @@
 """How runs end: one line of ours, failed.json with the true cause and the last good checkpoint, whatever it was."""
 
+import importlib
 import json
 import os
 import resource
@@ -409,58 +410,59 @@ def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, 
 
 
 @pytest.fixture
-def started(tiny_model, tiny_world, tmp_path):
-    """`started(*launcher)`: a long training -> (process, log, folder), when its first checkpoint is there."""
-    running = []
+def long_training(tiny_model, tiny_world, tmp_path):
+    """The arguments of one, and a function that waits for its first checkpoint: (arguments, log, folder, wait)."""
+    folder, log = tmp_path / "run", tmp_path / "log"
+    arguments = [
+        "--task",
+        "xnli",
+        "--languages",
+        "en",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        *FEW,
+        "--per_device_train_batch_size",
+        "2",
+        "--max_steps",
+        "5000",
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "20",
+        "--eval_strategy",
+        "no",
+        "--load_best_model_at_end",
+        "false",
+        "--bf16",
+        "false",
+        "--disable_tqdm",
+        "true",
+        "--output_dir",
+        folder,
+    ]
 
-    def start(*launcher, **environment):
-        folder = tmp_path / "run"
-        command = [
-            sys.executable,
-            *launcher,
-            "run_target.py",
-            "--task",
-            "xnli",
-            "--languages",
-            "en",
-            "--model_name_or_path",
-            tiny_model,
-            "--data_root",
-            tiny_world,
-            *FEW,
-            "--per_device_train_batch_size",
-            "2",
-            "--max_steps",
-            "5000",
-            "--save_strategy",
-            "steps",
-            "--save_steps",
-            "20",
-            "--eval_strategy",
-            "no",
-            "--load_best_model_at_end",
-            "false",
-            "--bf16",
-            "false",
-            "--disable_tqdm",
-            "true",
-            "--output_dir",
-            folder,
-        ]
-        with open(tmp_path / "log", "w") as log:
-            running.append(
-                subprocess.Popen(
-                    list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log
-                )
-            )
+    def wait(ended):
         end = time.monotonic() + 300
         while not list(folder.glob("checkpoint-*/trainer_state.json")):
-            assert time.monotonic() < end and running[0].poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < end and not ended(), log.read_text()[-3000:]
             time.sleep(0.05)
-        return running[0], tmp_path / "log", folder
 
-    yield start
-    for process in running:
+    return list(map(str, arguments)), log, folder, wait
+
+
+@pytest.fixture
+def two_started(long_training):
+    """A long training by torchrun: (launcher, log, folder), when its first checkpoint is there."""
+    arguments, log, folder, wait = long_training
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with open(log, "w") as file:
+        process = subprocess.Popen([*launch, "run_target.py", *arguments], cwd=ROOT, stdout=file, stderr=file)
+    try:
+        wait(lambda: process.poll() is not None)
+        yield process, log, folder
+    finally:
         process.kill()
         process.wait()
 
@@ -476,10 +478,15 @@ def told(log):
     return [line for line in log.read_text().splitlines() if "run_target.py: error: " in line]
 
 
-def test_signal_is_named_in_one_line(started):
-    process, log, folder = started()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+def test_signal_is_named_in_one_line(long_training, forked, monkeypatch):
+    arguments, log, folder, wait = long_training
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["run_target.py", *arguments])
+    (process,) = forked(1, lambda: endings.command(importlib.import_module("run_target").main))
+    wait(lambda: process.exitcode is not None)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(timeout=30)
+    assert process.exitcode == 128 + signal.SIGTERM
     (said,) = told(log)
     kept = failure(folder)
     assert kept["cause"] == "ended by SIGTERM" in said and f"Last good checkpoint: {kept['checkpoint']};" in said
@@ -488,9 +495,9 @@ def test_signal_is_named_in_one_line(started):
 
 
 @pytest.mark.parametrize("rank, one", [(1, signal.SIGKILL), (0, signal.SIGSEGV)])
-def test_the_other_process_says_that_one_is_gone(rank, one, started):
+def test_the_other_process_says_that_one_is_gone(rank, one, two_started):
     """Under torchrun, which ends the other one at once."""
-    launcher, log, folder = started("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    launcher, log, folder = two_started
     rank_of(launcher, rank).send_signal(one)
     assert launcher.wait(timeout=60)
     (said,) = told(log)
