@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import records
 from datasets import Dataset
 
 from tasks import get_task
@@ -18,7 +19,6 @@ from tasks.rows import Rows
 from tasks.source import Source
 from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.cli.arms import read_arm
-from xstilts.run import results
 from xstilts.run.settings import outdated
 from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
 
@@ -490,7 +490,7 @@ def train(cli, tiny_model, tiny_world, translations, tmp_path):
             "True",
             *more,
         )
-        return done, results.read(folder / "results.json") if done.returncode == 0 else None
+        return done, records.read(folder / "results.json") if done.returncode == 0 else None
 
     return run
 

@@ -10,12 +10,13 @@ import signal
 import sys
 
 import pytest
+import records
 import transformers.trainer
 from safetensors.torch import load_file
 
 from world.files import WorldError, write
 from xstilts.errors import UserError
-from xstilts.run import checkpoints, results
+from xstilts.run import checkpoints
 from xstilts.run.lifecycle import Run
 from xstilts.train import runner, trainers
 
@@ -130,7 +131,7 @@ def test_killed_at_that_moment_it_ends_as_undisturbed(moment, start, undisturbed
     there = (tmp_path / "results.json").is_file()
     assert list(tmp_path.glob("checkpoint-*")) and there == (moment is result_there_but_not_cleaned_up)
     start(tmp_path)
-    one, other = (results.read(folder / "results.json") for folder in (undisturbed, tmp_path))
+    one, other = (records.read(folder / "results.json") for folder in (undisturbed, tmp_path))
     assert (one["scores"], one["dev"], one["measures"]) == (other["scores"], other["dev"], other["measures"])
     expected, found = (load_file(folder / "model.safetensors") for folder in (undisturbed, tmp_path))
     assert all(weight.equal(found[name]) for name, weight in expected.items())
@@ -225,7 +226,7 @@ def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tm
     steps.clear()
     start(tmp_path / "two")
     assert steps == []
-    one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
+    one, two = (records.read(tmp_path / name / "results.json") for name in ("one", "two"))
     assert (one["scores"], one["dev"], one["measures"]) == (two["scores"], two["dev"], two["measures"])
     for file in (tmp_path / "one").rglob("*.safetensors"):
         expected, found = load_file(file), load_file(tmp_path / "two" / file.relative_to(tmp_path / "one"))

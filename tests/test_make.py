@@ -9,12 +9,12 @@ import subprocess
 import sys
 
 import pytest
+import records
 from conftest import ROOT
 from test_chain import make
 
 import run_target
 from tasks import get_task
-from xstilts.run import results
 
 
 def script(name):
@@ -219,7 +219,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     folder = tmp_path / "mine"
     shutil.copytree(tiny_model, folder)
     if trained_here:
-        results.write(folder / "results.json", record("mlm", "mlm"))
+        records.write(folder / "results.json", record("mlm", "mlm"))
     before = content(folder)
     asked = [
         f"PRESET={preset}",
@@ -336,7 +336,7 @@ def test_nothing_is_unpacked_over_files_of_ones_own(unpack, file, tmp_path):
 def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     out, scratch = tmp_path / "runs", tmp_path / "scratch"
     for place in ("model", "mnli/seed0", "mnli/seed0/xnli", "none/seed0/xnli", "../scratch/seed0"):
-        results.write(out / place / "results.json", record("target", "xnli", "none"))
+        records.write(out / place / "results.json", record("target", "xnli", "none"))
     (out / "squad").symlink_to(scratch)
     (out / "report").mkdir()
     (out / "report" / "cells.csv").write_text("arm,task,form,seed,language\n")
@@ -353,7 +353,7 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     ]
     assert not scratch.exists()
     shutil.rmtree(out)
-    results.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
+    records.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
     assert make("clean", f"OUT={out}").returncode == 0 and not out.exists()
 
 
@@ -365,7 +365,7 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
 def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
     asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS="]
     for done in ("none/seed0/xnli", "mnli/seed0", "mnli/seed0/xnli"):
-        results.write(tmp_path / done / "results.json", record("target", "xnli", done.split("/")[0]))
+        records.write(tmp_path / done / "results.json", record("target", "xnli", done.split("/")[0]))
     assert "run_target" not in (plan := make("-n", "matrix", *asked).stdout) and "run_intermediate" not in plan
     stamp = tmp_path / place / "results.json"
     stamp.unlink()

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import records
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from xstilts.errors import UserError
 from xstilts.report import spec
 from xstilts.report.matrix import collect
 from xstilts.retrieve.embedding import Encoder
-from xstilts.run import results
 from xstilts.run.lifecycle import Run
 from xstilts.train import featurizing
 from xstilts.train.training_arguments import training_arguments
@@ -458,7 +458,7 @@ RECORD = {
 def test_results(data, tmp_path_factory):
     """One broken file beside a good one: it is named, and the good one is still reported."""
     root = tmp_path_factory.mktemp("results")
-    results.write(root / "good/seed0/tatoeba/results.json", RECORD | {"arm": "good"})
+    records.write(root / "good/seed0/tatoeba/results.json", RECORD | {"arm": "good"})
     path = root / "none/seed0/tatoeba/results.json"
     path.parent.mkdir(parents=True)
     if data.draw(st.booleans()):
@@ -466,7 +466,7 @@ def test_results(data, tmp_path_factory):
     else:
         path.write_bytes(damage(data, json.dumps(RECORD).encode()))
     with judged():
-        results.read(path)
+        records.read(path)
     matrix = collect(root)
     assert ("good", "tatoeba", 0) in matrix.records
     assert len(matrix.records) == 2 or matrix.problems or matrix.trainings or matrix.missing

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
 from xstilts.errors import UserError
-from xstilts.run import processes, results
+from xstilts.run import processes
 from xstilts.train import batching, mixture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -276,7 +277,7 @@ def runs(still_model, tiny_world, tmp_path_factory):
 def test_two_processes_score_as_one(name, runs, still_model):
     """Without dropout, in fp32: 2 x 4 rows a step give the scores of 1 x 8, and weights apart only by the order of
     sums."""
-    one, two = (results.read(runs[n] / name / "results.json") for n in (1, 2))
+    one, two = (records.read(runs[n] / name / "results.json") for n in (1, 2))
     assert (one["scores"], one["n"], one["measures"]["steps"]) == (two["scores"], two["n"], two["measures"]["steps"])
     assert one["measures"]["tokens"] == two["measures"]["tokens"]
     assert one["dev"] == two["dev"]

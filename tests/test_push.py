@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import records
 
-from xstilts.run import checkpoints, results
+from xstilts.run import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
@@ -408,7 +409,7 @@ def matrix(tmp_path):
             (folder / "model.safetensors").write_text("weights" if task == "xnli" else "other")
         if task != "squad":
             scores = {} if phase == "intermediate" else {"en": {"accuracy": 61.25}}
-            results.write(
+            records.write(
                 folder / "results.json",
                 {
                     "phase": phase,

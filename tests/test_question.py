@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import records
 import yaml
 
 from tasks import coverage
@@ -21,7 +22,6 @@ from xstilts.report import curve, question, question_plots, question_tables, sta
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import SEEN, UNSEEN
 from xstilts.report.spec import read_spec
-from xstilts.run import results
 
 ROOT = Path(__file__).parents[1]
 SEEN_LANGUAGES, UNSEEN_LANGUAGES, SELECT = ["qaa", "qab"], ["qac", "qad"], ["qae"]
@@ -72,7 +72,7 @@ def put_training(root, arm, seed, languages, **changes):
         "settings": settings,
         "measures": {"rows": 1000, "steps": 50, "tokens": 12345 + seed},
     }
-    results.write(root / arm / f"seed{seed}" / "results.json", record | changes)
+    records.write(root / arm / f"seed{seed}" / "results.json", record | changes)
 
 
 def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
@@ -120,7 +120,7 @@ def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
         "pooling": "mean",
         "layers": layers,
     }
-    results.write(folder / "results.json", record | changes)
+    records.write(folder / "results.json", record | changes)
     return folder
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import records as saved
 
 from tasks import reading
 from tasks.rows import translator
@@ -19,7 +20,6 @@ from xstilts.report import contrasts as cs
 from xstilts.report import matrix as mx
 from xstilts.report import page, question, question_tables
 from xstilts.report.spec import Spec
-from xstilts.run import results
 from xstilts.xtreme import submission
 
 LANGUAGES = ("en", "de", "sw")
@@ -196,7 +196,7 @@ def fuzz(seed, rounds, tmp_path, plots=0.0):
         read_all(root, tmp_path / f"out-{turn}", plots=rng.random() < plots)
         for name in names:
             try:
-                results.read(root / name)
+                saved.read(root / name)
                 kept += 1
             except UserError as error:
                 refused += 1

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import records
 
 from tasks import get_task
 from tasks.errors import UserError
@@ -28,7 +29,7 @@ def put(root, arm, task, dev=None, seed=0, at_chance=False, scores=None, **chang
         {"phase": "retrieval", "layer": 2, "pooling": "mean"} if adapter.form in ("retrieval", "mining") else {}
     )
     folder = root / arm / f"seed{seed}" / task
-    results.write(
+    records.write(
         folder / "results.json",
         {
             "phase": "target",
@@ -238,7 +239,7 @@ def test_a_folder_that_exists_is_kept(runs, tmp_path):
 
 def test_other_tasks_of_the_matrix_are_left_out_and_said(runs, tmp_path):
     other = json.loads((runs / "mnli/seed0/xnli/results.json").read_text()) | {"task": "my_own"}
-    results.write(runs / "mnli/seed0/my_own/results.json", other)
+    records.write(runs / "mnli/seed0/my_own/results.json", other)
     system = submission.write(runs, tmp_path / "out")
     assert "my_own" not in system["tasks"] and any(note.startswith("my_own: no task of") for note in system["notes"])
 

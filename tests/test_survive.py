@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import records
 import torch
 from safetensors.torch import load_file
 
@@ -126,7 +127,7 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
             finally:
                 os._exit(0)
     time.sleep(2)
-    results.write(tmp_path / "results.json", RECORD)
+    records.write(tmp_path / "results.json", RECORD)
     holder.kill()
     for child in children:
         os.waitpid(child, 0)
@@ -237,7 +238,7 @@ def test_stopped_run_names_cause_and_checkpoint_and_resumes(cause, start, tmp_pa
     assert place == "none/seed0/xnli" and told in kept
     start(folder)
     assert results.failures(tmp_path) == {} and not (folder / results.FAILED).exists()
-    assert results.read(folder / "results.json")["measures"]["steps"] == 8
+    assert records.read(folder / "results.json")["measures"]["steps"] == 8
 
 
 # ---- file systems that take no more ---------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def test_full_disk_stops_the_run_which_resumes_with_free_space(disk, start):
     )
     disk("size=30m")
     start(folder)
-    assert results.read(folder / "results.json")["measures"]["steps"] == 8
+    assert records.read(folder / "results.json")["measures"]["steps"] == 8
 
 
 @pytest.mark.parametrize("size", ["4k", "20k"])
@@ -332,7 +333,7 @@ def test_truncated_cache_is_rebuilt_with_a_warning(kind, start, tmp_path, monkey
         os.truncate(path, path.stat().st_size // 2)
     start(tmp_path / "other")
     assert caplog.text.count("rebuilding it") == len(files)
-    one, other = (results.read(tmp_path / name / "results.json") for name in ("one", "other"))
+    one, other = (records.read(tmp_path / name / "results.json") for name in ("one", "other"))
     assert (one["scores"], one["measures"]) == (other["scores"], other["measures"])
     caplog.clear()
     start(tmp_path / "again")
@@ -344,7 +345,7 @@ def test_truncated_cache_is_rebuilt_with_a_warning(kind, start, tmp_path, monkey
 )
 def test_a_folder_that_can_only_be_read(script, disk, cli, tiny_model, tiny_world):
     folder = disk("size=1m")
-    results.write(folder / "none/seed0/xnli/results.json", RECORD)
+    records.write(folder / "none/seed0/xnli/results.json", RECORD)
     disk("ro")
     task = {
         "run_target.py": ["--task", "xnli"],
@@ -481,10 +482,10 @@ def test_a_measurement_that_failed_says_why_until_it_succeeds(cli, tiny_model, t
 def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_training(tmp_path):
     arm = RECORD | {"phase": "intermediate", "arm": "mnli", "scores": {}, "n": {}}
     folder = tmp_path / "mnli/seed0"
-    parent = results.write(folder / "results.json", arm)
+    parent = records.write(folder / "results.json", arm)
     for task, finished in (("xnli", parent["finished"]), ("udpos", "2001-01-01T00:00:00+00:00")):
         settings = {"model": str(folder), "model_finished": finished}
-        results.write(folder / task / "results.json", RECORD | {"arm": "mnli", "task": task, "settings": settings})
+        records.write(folder / task / "results.json", RECORD | {"arm": "mnli", "task": task, "settings": settings})
     assert collect(tmp_path).problems == [
         f"mnli/seed0/udpos started from an earlier training of {folder}; delete its results.json and run it again."
     ]
@@ -496,7 +497,7 @@ def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_trainin
 
 
 def test_the_report_lists_what_failed_and_why(tmp_path):
-    results.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
+    records.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
     results.write_failure(tmp_path / "none/seed0/xnli", "of an earlier time", None)
     (tmp_path / "mnli/seed0/xnli").mkdir(parents=True)
     results.write_failure(tmp_path / "mnli/seed0/xnli", "out of memory", None)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import records
 
 from xstilts.run import results
 
@@ -180,7 +181,7 @@ def test_run_resumes_after_a_host_was_cut_off(start, hosts, still_model, tiny_wo
     log = tmp_path / "torchrun-0.log"
     assert [process.wait(timeout=100) for process in both] == [0, 0], log.read_text()[-3000:]
     assert "World size: 2" in log.read_text() and f"Resuming from {out}/checkpoint-" in log.read_text()
-    one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
+    one, two = (records.read(tmp_path / name / "results.json") for name in ("one", "two"))
     for key in ("scores", "dev", "n"):
         assert one[key] == two[key]
     assert one["measures"]["steps"] == two["measures"]["steps"] and results.failures(tmp_path) == {}

@@ -624,7 +624,7 @@ def test_a_damaged_stamp_is_one_line_whatever_is_done_with_the_world(stamp, tmp_
         ["--baseline", "w"],
     ):
         assert main([str(tmp_path / word) if word in "wt" else word for word in argv]) == 2
-        assert "no world" in (said := capsys.readouterr().err) and said.count("\n") == 1
+        assert "not a world" in (said := capsys.readouterr().err) and said.count("\n") == 1
 
 
 def test_baseline_without_tatoeba_is_refused_in_one_line(tmp_path, capsys):
