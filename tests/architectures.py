@@ -1,4 +1,4 @@
-"""Tiny checkpoints with random weights, one for each architecture, and what each step makes of them: the table of
+"""Tiny checkpoints with random weights, one for each architecture, and the outcome of each step: the table of
 docs/models.md.
 
     python -m tests.architectures            # compare with docs/models.md

@@ -1,4 +1,4 @@
-"""What each adapter must know about its source: the traps of the data sets, one test each, on a few made-up rows."""
+"""The traps of each data set, one test each, on a few made-up rows."""
 
 import itertools
 import json

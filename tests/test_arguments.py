@@ -1,4 +1,4 @@
-"""default < YAML < command line, and every key that is wrong says which was meant."""
+"""default < YAML < command line; a wrong key is refused with the nearest right one."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An arm's name, `base[+modifier]*`: every name that is used means an arm, and what a combination cannot mean is
+"""An arm's name, `base[+modifier]*`: every name in recipes and docs is an arm, and impossible combinations are
 refused at once."""
 
 import re

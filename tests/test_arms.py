@@ -1,4 +1,4 @@
-"""The arms of a family: the same rows, order, batches and steps in whatever language; what cannot be matched is
+"""The arms of a family have the same rows, order, batches and steps in any language; what cannot be matched is
 refused."""
 
 import json

@@ -1,4 +1,4 @@
-"""The card of a checkpoint: what it tells the Hub is true of the run, and its code runs."""
+"""The card of a checkpoint: its metadata match the run, and its code runs."""
 
 import contextlib
 import io

@@ -1,5 +1,4 @@
-"""What a checkpoint may be: any encoder, or a refusal in one line with the reason. tests/test_models.py has the
-architectures."""
+"""Any encoder is a valid checkpoint; anything else is refused in one line. tests/test_models.py tests architectures."""
 
 import json
 import shutil

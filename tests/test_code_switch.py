@@ -1,4 +1,4 @@
-"""Code-switching: what is replaced, what is counted, and what a lexicon may look like."""
+"""Code-switching: which words are replaced, what is counted, and the formats of a lexicon."""
 
 import gzip
 import json

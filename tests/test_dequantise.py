@@ -1,5 +1,4 @@
-"""The encoder that is fetched as a 4-bit file: the reader on small files, the folder, and the real file where it can
-be had."""
+"""The encoder from a 4-bit file: the reader on small files, the folder, and the real file if it is available."""
 
 import gzip
 import hashlib

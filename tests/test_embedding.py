@@ -1,4 +1,4 @@
-"""Embedding: the plain vectors at every layer, whatever saves work; MiniLM gives its published accuracy."""
+"""Embedding: shortcuts give the plain vectors at every layer, and MiniLM its published accuracy."""
 
 from __future__ import annotations
 

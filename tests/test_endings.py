@@ -1,4 +1,4 @@
-"""How runs end: one line of ours, failed.json with the true cause and the last good checkpoint, whatever it was."""
+"""How runs end: one line, and failed.json with the true cause and the last good checkpoint."""
 
 import importlib
 import json

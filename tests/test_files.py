@@ -1,4 +1,4 @@
-"""Files of rows: read under their own name, whatever it is; only what is read can stop a run, and each fault has its
+"""Files of rows are read under their own name; only columns that are read can stop a run, and each error names its
 row."""
 
 import gzip

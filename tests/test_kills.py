@@ -1,4 +1,4 @@
-"""kill -9 at the moments that matter, then the same command again: all ends as if nothing had been.
+"""kill -9 at the moments that matter, then the same command again: the result equals that of an undisturbed run.
 
 benchmarks/chaos.py kills a whole matrix at random moments.
 """

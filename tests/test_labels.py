@@ -1,4 +1,4 @@
-"""Gold of every form: a file's own names for its numbers are obeyed, and hidden, missing or strange gold is refused
+"""Gold of every form: a file's own label names are used, and hidden, missing or invalid gold is refused
 with its row."""
 
 import json

@@ -1,4 +1,4 @@
-"""Folders of runs that lie elsewhere, behind symbolic links."""
+"""Folders of runs behind symbolic links."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Input made by a generator: rows, YAML, arguments, checkpoints, results. Each is taken, or refused in one line; no
+"""Generated input: rows, YAML, arguments, checkpoints, results. Each is accepted, or refused in one line; no
 traceback.
 
 The cases are the same in every run; HYPOTHESIS_SEED=n draws others.

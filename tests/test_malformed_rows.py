@@ -1,4 +1,4 @@
-"""Rows made by a generator, of every form: what is taken means what the rows say, what cannot mean anything is refused
+"""Generated rows of every form: accepted rows keep their meaning, and rows without a meaning are refused
 in one line.
 
 What rows say is written down here a second time, as plainly as can be. The cases are the same in every run;

@@ -1,4 +1,4 @@
-"""Mining: the k-lists are exact whatever computes them, the pairs are the benchmark's, bad input is named."""
+"""Mining: every engine gives exact neighbours, the pairs are the benchmark's, bad input is named."""
 
 from __future__ import annotations
 

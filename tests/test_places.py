@@ -1,4 +1,4 @@
-"""Arm and seed of a run: as given, as its checkpoint's record says, as its folder is named; what contradicts is
+"""Arm and seed of a run: given, from its checkpoint's record, or from its folder's name; contradictions are
 refused before work."""
 
 import shutil

@@ -1,4 +1,4 @@
-"""`make plan`: what is done, what is left, and an estimate that says from how many runs it comes."""
+"""`make plan`: what is done, what is left, and an estimate that names its number of runs."""
 
 import pytest
 import records

@@ -1,5 +1,4 @@
-"""More than one process: how many there are is said and checked, and the result is the one that a single process
-gives."""
+"""Several processes: their number is shown and checked, and the result is that of one process."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""run_report.py on results written by hand: every figure is worked out again in the test."""
+"""run_report.py on results written by hand: the test computes every figure itself."""
 
 import csv
 import io

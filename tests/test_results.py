@@ -1,4 +1,4 @@
-"""What stands in results.json, and what is refused."""
+"""The contents of results.json, and what is refused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files that were spoilt since they were written: each costs its own cell, and is named; nothing else is lost, and
+"""Damaged files: each costs only its own cell, and is named; nothing else is lost, and
 nothing waits."""
 
 import copy

@@ -1,4 +1,4 @@
-"""Runs one can leave alone: two on one folder, no memory, a full disk, a loss that is no number."""
+"""Runs you can leave alone: two on one folder, no memory, a full disk, a non-finite loss."""
 
 import errno
 import importlib

@@ -1,4 +1,4 @@
-"""Training: the same loss however it is cut up, heads that are fresh, runs that go on where they stopped, mixtures."""
+"""Training: the same loss for any split into batches, fresh heads, resumed runs, mixtures."""
 
 import importlib
 import itertools

@@ -1,4 +1,4 @@
-"""Every field of transformers' TrainingArguments is taken, refused with a word, or harmless; none does nothing in
+"""Every field of transformers' TrainingArguments is honoured, refused with a reason, or harmless; none is ignored in
 silence."""
 
 import contextlib

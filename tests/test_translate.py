@@ -1,4 +1,4 @@
-"""Translating train rows: spans keep their place, what is lost is counted, a stopped command goes on.
+"""Translating train rows: spans keep their place, losses are counted, a stopped command continues.
 
 The model is a real seq2seq checkpoint (BART) whose weights were set by hand so that it writes, word by word, what a
 dictionary says: what goes in and comes out is known exactly. No model of NLLB's class was run.

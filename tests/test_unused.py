@@ -1,4 +1,4 @@
-"""No argument does nothing in silence: it is honoured, refused before the work, or noted in results.json and
+"""No argument is ignored in silence: it is honoured, refused before the work, or noted in results.json and
 logged."""
 
 import importlib

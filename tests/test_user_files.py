@@ -1,5 +1,4 @@
-"""YAML and JSON that a user gives: read as it stands, or refused in one line with file and line, and nothing is waited
-for."""
+"""A user's YAML and JSON are read literally, or refused in one line with file and line, without waiting."""
 
 import os
 

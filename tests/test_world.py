@@ -1,4 +1,4 @@
-"""The miniature world: the same bytes for a seed, the Hub's columns, labels that hold, nothing that leaks."""
+"""The miniature world: the same bytes for a seed, the Hub's columns, correct labels, no leaks."""
 
 import json
 import random
