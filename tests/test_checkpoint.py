@@ -1,4 +1,4 @@
-"""Any encoder is a valid checkpoint; anything else is refused in one line. tests/test_models.py tests architectures."""
+"""Any encoder is a valid checkpoint; anything else is refused in one line. Architectures: tests/test_models.py."""
 
 import json
 import shutil
