@@ -233,9 +233,13 @@ def test_the_commands_of_a_page_run(page, run, place):
 def test_readme_runs_from_the_first_cell_to_python(run, place):
     """Its commands, then its Python, which reads what they and two more cells leave."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for block in bash(text):
-        for words in commands(block) if not block.mark else ():
-            run(words)
+    printed = "".join(run(words) for block in bash(text) if not block.mark for words in commands(block))
+    cost = re.search(
+        r"an estimate: (\d+) runs, (\d+) hours and (\d+) GiB .* at ([\d,]+) tokens a second, so (\d+) dollars", text
+    )
+    assert f"| all | {cost[1]} |" in printed and f"| 1 GPU | {cost[2]}." in printed and f"| {cost[5]} |" in printed
+    memory = [float(row.split("|")[-2]) for row in printed.splitlines() if row.startswith("| 32 x 384 tokens |")]
+    assert round(memory[0]) == int(cost[3]) and f"at {cost[4]} tokens/s" in printed
     model = ["--model_name_or_path", "FacebookAI/xlm-roberta-base"]
     run(["python", "run_intermediate.py", "--tasks", "squad", *model, "--output_dir", "runs/squad/seed0"])
     model = ["--model_name_or_path", "runs/squad/seed0"]

@@ -1,4 +1,4 @@
-"""Embedding: the plain vectors at every layer, whatever saves work; MiniLM gives its published accuracy."""
+"""Embedding: shortcuts give the plain vectors at every layer, and MiniLM its published accuracy."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_a_head_is_left_aside(checkpoint, tmp_path):
     )
 
 
-def test_what_is_no_checkpoint_is_said_so(checkpoint, tmp_path):
+def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     with pytest.raises(UserError, match="is not a folder, and cannot be loaded"):

@@ -7,7 +7,7 @@ A failed run writes failed.json instead (`xstilts.run.results.write_failure`); t
 Under make, a run that is refused before it begins writes failed.json too.
 
 A retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) has hits.parquet beside it, with one
-row per language, layer, variant and query (`xstilts.retrieve.measurement.Measurement.hits_table`). BUCC has none: F1
+row per language, layer, variant and query (`xstilts.run.hits`). BUCC has none: F1
 is not a mean over queries.
 """
 
