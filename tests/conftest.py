@@ -1,4 +1,4 @@
-"""What the tests share: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there
+"""Shared fixtures: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there
 are any.
 
 Everything is offline and every cache lies in a folder of its own that is removed afterwards. What takes seconds to

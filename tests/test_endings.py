@@ -1,4 +1,4 @@
-"""How runs end: one line of ours, failed.json with the true cause and the last good checkpoint, whatever it was."""
+"""How runs end: one line, and failed.json with the true cause and the last good checkpoint."""
 
 import importlib
 import json
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(
 @pytest.mark.parametrize(
     "broken", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
 )
-def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_path, monkeypatch):
+def test_incomplete_checkpoint_is_not_the_last_good_one(broken, train, tmp_path, monkeypatch):
     plain, failing = trainers.CheckedTrainer._save_checkpoint, []
 
     def save(self, *args):
@@ -131,7 +131,7 @@ def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_pa
     assert failure(tmp_path / "run")["checkpoint"] == good
 
 
-def test_a_torn_checkpoint_makes_room_for_the_cause(train, tmp_path, monkeypatch):
+def test_incomplete_checkpoint_is_removed_for_failed_json(train, tmp_path, monkeypatch):
     """On a disk that it has filled."""
     plain = results.write_text
 
@@ -298,7 +298,7 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
     assert checkpoints.is_whole(Path(kept["checkpoint"]))
 
 
-def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_script, tmp_path):
+def test_bug_prints_one_line_above_its_traceback(run_script, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
@@ -310,7 +310,7 @@ def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_scrip
     assert done.returncode == 1 and rest.startswith("Traceback")
 
 
-def test_an_interrupt_says_from_where_it_goes_on(train, tmp_path, monkeypatch):
+def test_interrupt_names_the_checkpoint_to_resume_from(train, tmp_path, monkeypatch):
     plain = trainers.CheckedTrainer.training_step
 
     def step(self, *args, **kwargs):
@@ -368,12 +368,12 @@ def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkey
         (IndexError("4"), None),
     ],
 )
-def test_what_a_user_can_change_is_no_fault_of_the_program(error, words):
+def test_user_error_is_not_reported_as_a_bug(error, words):
     cause = causes.cause_of(error)
     assert cause is None if words is None else words in cause
 
 
-def test_the_line_does_not_stand_behind_a_progress_bar(capsys, monkeypatch):
+def test_message_is_not_printed_behind_a_progress_bar(capsys, monkeypatch):
     from tqdm import tqdm
 
     monkeypatch.setattr(sys, "argv", ["run_target.py"])
@@ -478,7 +478,7 @@ def told(log):
     return [line for line in log.read_text().splitlines() if "run_target.py: error: " in line]
 
 
-def test_a_process_that_is_told_to_end_says_so(long_training, forked, monkeypatch):
+def test_signal_is_named_in_one_line(long_training, forked, monkeypatch):
     arguments, log, folder, wait = long_training
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["run_target.py", *arguments])
@@ -595,7 +595,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
     return checkpoint
 
 
-def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_part(trained_by_two, monkeypatch):
+def test_checkpoint_without_the_part_of_a_killed_process_is_incomplete(trained_by_two, monkeypatch):
     monkeypatch.setattr("xstilts.run.processes.world_size", lambda: 2)
     assert checkpoints.is_whole(trained_by_two)
     (trained_by_two / "rng_state_1.pth").unlink()

@@ -1,5 +1,4 @@
-"""Inputs of any length, of texts of any length, from tokenizers of any kind: as long as asked for, and nothing
-lost."""
+"""Texts of any length with any tokenizer: features have the requested length, and nothing is lost."""
 
 import json
 

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, ProgressCallback, TrainingArguments
 
 from tasks.pairs import Pairs
 from xstilts.checkpoint.encoder import load_encoder as load_checked
+from xstilts.checkpoint.encoder import load_without_pooler
 from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.errors import UserError
@@ -167,6 +168,8 @@ class PairTrainer(CheckpointLoading, trainers.CheckedTrainer, SentenceTransforme
             clean_tokenizer(self.model.tokenizer)
             with self.upper.restored():
                 self.model.save(folder, create_model_card=False)
+            if getattr(encoder_of(self.model), "pooler", None) is None:
+                load_without_pooler(folder, encoder_of(self.model).config)
 
 
 def accuracy(

@@ -36,6 +36,7 @@ from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
 from xstilts.train import batching
+from xstilts.train.masked import masked_tokens_alone
 from xstilts.train.training_checks import user_errors
 
 logger = logging.getLogger("xstilts")
@@ -278,7 +279,10 @@ class TaskTrainer(CheckedTrainer):
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        plain = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        head = plain.whole[inputs["task"]] if "task" in inputs else plain  # of a mixture
+        with masked_tokens_alone(head, inputs.get("labels")):
+            return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -325,6 +329,8 @@ def token_mean(
     """
     if "logits" in outputs:
         logits = outputs["logits"]
+        if logits.dim() == labels.dim() == 2:  # of the tokens with a label alone (`masked_tokens_alone`)
+            labels = labels[labels != -100]
     else:
         logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), 1).float()
         if attention_mask is not None:
