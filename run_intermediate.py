@@ -97,7 +97,7 @@ def train(
         if peft.peft:
             model = lora.finish(trainer, run_args.output_dir)
 
-        scores, chance, at_chance = mixture.score_dev(tasks, model, args, tokenizer, dev, arm.shuffle_labels)
+        scores, chance, at_chance = mixture.score_dev(tasks, model, args, tokenizer, dev, arm, run)
         mixture.save(trainer, model, tokenizer, run_args.output_dir)
         record = run.record(
             phase="intermediate",

@@ -82,7 +82,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
         seconds = earlier + runner.train(trainer, run, run.checkpoint)
 
         scores, n = runner.score_languages(trainer, task, tests, run.folder / "predictions")
-        english, chance, at_chance = runner.compare_with_chance(trainer, task, dev[0])
+        english, chance, at_chance = runner.compare_with_chance(trainer, task, dev[0], rehearsal=run.is_rehearsal)
         measures = runner.measures(trainer)
         if target.keep_checkpoint:
             trainer.save_model(run_args.output_dir)

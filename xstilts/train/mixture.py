@@ -22,9 +22,10 @@ from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.heads import head_of, needs_pooler
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
-from xstilts.cli.arguments import MixtureArguments, ModelArguments, RunArguments
+from xstilts.cli.arguments import ArmArguments, MixtureArguments, ModelArguments, RunArguments
 from xstilts.errors import UserError
 from xstilts.run import results
+from xstilts.run.lifecycle import Run
 from xstilts.train import runner
 from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
 from xstilts.train.trainers import Masking, TaskTrainer
@@ -333,14 +334,15 @@ def score_dev(
     args: TrainingArguments,
     tokenizer: TokenizersBackend,
     dev: Mapping[str, tuple[datasets.Dataset, datasets.Dataset]],
-    shuffled: bool,
+    arm: ArmArguments,
+    run: Run,
 ) -> tuple[dict[str, float], dict[str, float] | None, list[str]]:
     """Score English dev of every task.
 
     Args:
         model: of `load`, trained.
         dev: {task: (examples, features)}.
-        shuffled: whether labels were shuffled, see `runner.compare_with_chance`.
+        arm, run: whether labels are shuffled, and whether it is a rehearsal: then a score at chance is not reported.
 
     Returns:
         (scores 0-100, of several tasks as {"task/metric": score}; scores of guessing, of several tasks None; the tasks
@@ -351,7 +353,9 @@ def score_dev(
     for task in tasks:
         own = model.whole[task.name] if isinstance(model, MixtureModel) else model
         scorer = runner.task_trainer(task, own, args, tokenizer, dev[task.name])
-        by_task[task.name], chance, failed = runner.compare_with_chance(scorer, task, dev[task.name][0], shuffled)
+        by_task[task.name], chance, failed = runner.compare_with_chance(
+            scorer, task, dev[task.name][0], arm.shuffle_labels, run.is_rehearsal
+        )
         at_chance += [task.name] if failed else []
     scores = {f"{name}/{metric}": score for name, by in by_task.items() for metric, score in by.items()}
     single = not isinstance(model, MixtureModel)
