@@ -304,7 +304,7 @@ def test_a_spoilt_result_is_an_error_of_the_push_and_stops_no_other(tmp_path, mo
     put("folder", folders[0] / "results.json")
     pushed = []
     monkeypatch.setattr(push.card, "check_push", lambda run: None)
-    monkeypatch.setattr(push.card, "push", lambda repo, folder: pushed.append(folder))
+    monkeypatch.setattr(push.card, "push", lambda repo, folder, **options: pushed.append(folder))
     monkeypatch.setattr(push, "index", lambda *_: None)
     (error,) = push.push_all("me", "matrix", folders)
     assert pushed == folders[1:] and "mnli/seed0/results.json" in error
