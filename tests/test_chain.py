@@ -47,8 +47,8 @@ def make(*arguments, **environment):
 
 
 @pytest.fixture
-def tiny(tmp_path):
-    """The variables of a preset as small as can be."""
+def tiny(tmp_path, warm):
+    """The variables of a preset as small as can be. Scripts start without the seconds of imports."""
     sizes = {
         "model_type": "xlm-roberta",
         "num_hidden_layers": 2,
@@ -60,6 +60,7 @@ def tiny(tmp_path):
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False"
     return [
+        f"RUN={warm}",
         "PRESET=world",
         f"OUT={tmp_path}/runs",
         f"DATA_ROOT={tmp_path}/world",
