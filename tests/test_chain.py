@@ -175,7 +175,7 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
 
 STUB = """
 import os, sys
-from xstilts.run import results
+from tests import records
 from xstilts.run.endings import command
 from xstilts.errors import UserError
 
@@ -249,7 +249,9 @@ def dry(*arguments):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_dry_run_of_every_preset(preset, parsed_by):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
-    text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text().replace("\\\n", " ")
+    text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text()
+    text += "".join((ROOT / path).read_text() for path in re.findall(r"^include (.+)$", text, re.M))
+    text = text.replace("\\\n", " ")
     arms, *tasks = (
         re.search(rf"^{name} \?= ?(.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL")
     )
