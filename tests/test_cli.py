@@ -193,7 +193,7 @@ EVERY = sorted(TASK_OF)
         ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
         ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
         ("run_intermediate.py", [], "--tasks is missing"),
-        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
+        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "--temperature 0.0: expected"),
         ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
         ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
         ("run_retrieval.py", [], "--tasks is missing"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from xstilts.cli import arms, user_files
-from xstilts.cli.arguments import check_numbers
 from xstilts.cli.privacy import with_underscores
+from xstilts.cli.ranges import check_numbers
 from xstilts.cli.words import RaisingParser, check_rest, check_words, short, yaml_words
 from xstilts.errors import UserError
 
@@ -134,7 +134,7 @@ def _config_files(parser: HfArgumentParser, argv: list[str]) -> list[str]:
 
 
 def read_yaml(path: str, script: str) -> dict[str, Any]:
-    """Return a recipe's keys and values for a script, without `script`, `description` and `needs`.
+    """Return a recipe's keys and values for a script, without those in `arms.ABOUT`.
 
     `user_files.read_yaml` describes the values.
 
@@ -149,7 +149,7 @@ def read_yaml(path: str, script: str) -> dict[str, Any]:
         raise UserError(
             f"--config {path} is a recipe of {short(named)}; run `python {short(named)} --config {path} ...`."
         )
-    for key in ("description", "needs"):
+    for key in arms.ABOUT:
         values.pop(key, None)
     sections = {key: value for key, value in values.items() if key.endswith(".py")}
     if not sections:
