@@ -49,6 +49,8 @@ class Matrix:
     left_out: str = ""  # what lies below root but was not asked for
     # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
     begun: set[tuple[str, int]] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)  # folders of runs that failed, relative to root
+    unfinished: set[str] = field(default_factory=set)  # folders of runs that were begun and have no end
 
     def common_seeds(self, *arms: str) -> list[int]:
         """Return the seeds that each of the arms is to have."""
@@ -91,18 +93,9 @@ def collect(
     below = results.listing(root)
     problems = list(below.problems)
     trainings, claims = read_all(below, problems)
-    problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
-    problems += [
-        f"{place} was begun and has no result: it was killed, or is still at work."
-        for place in results.unfinished(below)
-    ]
-    records, paths = {}, {}
-    for key, found in claims.items():
-        if len(found) > 1:
-            names = " and ".join(path for path, _ in found)
-            problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
-        else:
-            paths[key], records[key] = found[0]
+    failed, begun = results.failures(below), results.unfinished(below)
+    problems += _run_problems(failed, begun)
+    records, paths = _one_for_each_cell(claims, problems)
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
     # Targets before retrieval, as in XTREME's tables.
     phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
@@ -119,7 +112,6 @@ def collect(
     if not records:
         detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
-    axes: tuple[tuple[str, Sequence[str] | Sequence[int]], ...] = (("arms", arms), ("tasks", tasks), ("seeds", seeds))
     return Matrix(
         root=root,
         arms=arms,
@@ -132,13 +124,42 @@ def collect(
         cells=pd.DataFrame([cell_row(key, record) for key, record in records.items()]),
         missing=[key for key in grid if key not in records],
         problems=problems,
-        left_out="; ".join(
-            f"{kind} {', '.join(str(one) for one in sorted({key[i] for key in claims} - set(shown)))}"
-            for i, (kind, shown) in enumerate(axes)
-            if {key[i] for key in claims} - set(shown)
-        ),
+        left_out=_left_out(claims, {"arms": arms, "tasks": tasks, "seeds": seeds}),
         begun=seeds_begun(below),
+        failed=set(failed),
+        unfinished=set(begun),
     )
+
+
+def _run_problems(failed: Mapping[str, str], begun: Iterable[str]) -> list[str]:
+    """Return a line for each cause of failure, with the folders of its runs, and one for each run without an end."""
+    folders: dict[str, list[str]] = {}
+    for folder, cause in failed.items():
+        folders.setdefault(cause, []).append(folder)
+    return [f"{', '.join(those)} failed: {cause}." for cause, those in folders.items()] + [
+        f"{folder} was begun and has no result: it was killed, or is still at work." for folder in begun
+    ]
+
+
+def _one_for_each_cell(
+    claims: Mapping[CellKey, list[tuple[str, Record]]], problems: list[str]
+) -> tuple[dict[CellKey, Record], dict[CellKey, str]]:
+    """Return ({cell: record}, {cell: path}) of the cells with one result; add the others to `problems`."""
+    records, paths = {}, {}
+    for key, found in claims.items():
+        if len(found) > 1:
+            names = " and ".join(path for path, _ in found)
+            problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
+        else:
+            paths[key], records[key] = found[0]
+    return records, paths
+
+
+def _left_out(claims: Iterable[CellKey], grid: Mapping[str, Sequence[str] | Sequence[int]]) -> str:
+    """Return the arms, tasks and seeds that have results but are not in the grid, as text."""
+    axes = zip(grid.items(), zip(*claims, strict=True), strict=True)
+    beside = {kind: sorted(set(found) - set(shown)) for (kind, shown), found in axes}
+    return "; ".join(f"{kind} {', '.join(map(str, those))}" for kind, those in beside.items() if those)
 
 
 @functools.lru_cache(maxsize=1)  # large, and asked for twice
