@@ -6,6 +6,7 @@ still be in the text: Serbian in Latin letters is not in XLM-R's list, but Croat
 """
 
 import re
+
 from tasks import languages as codes
 from tasks.errors import UserError
 
