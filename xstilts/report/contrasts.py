@@ -77,7 +77,7 @@ class Contrast:
         return " − ".join(self.roles)
 
 
-@dataclass
+@dataclass(eq=False)  # compared, and so cached, by identity
 class Question:
     """All that the report shows. `contrasts` and `groups` carry verdicts; `others` are the same at other read-outs,
     without."""
