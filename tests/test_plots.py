@@ -49,7 +49,7 @@ def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
 def save(root, record):
     """Writes a record without the versions of all libraries, which take most of the time."""
     record |= {"mean": results.mean(record["scores"]), "n": dict.fromkeys(record["scores"], 10)}
-    path = root / record["arm"] / "seed0" / record["task"] / "results.json"
+    path = root / record["arm"] / f"seed{record['seed']}" / record["task"] / "results.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(record))
 
