@@ -109,7 +109,7 @@ def test_a_picture_too_large_for_the_format_gets_coarser(size):
 def test_names_are_shown_as_they_are(tmp_path):
     for arm in ("none", "$x_^$", "_hidden", "<b>"):
         put_retrieval(tmp_path, arm, 0, {0: {r"$\frac$": 1, "_x": 3}, 1: {r"$\frac$": 10, "_x": 20}}, 1)
-    html = (report(tmp_path) / "index.html").read_text()
+    html = (report(tmp_path) / "index.html").read_text().replace("<wbr>", "")
     assert all(name in html for name in ("$x_^$", "_hidden", "&lt;b&gt;", r"$\frac$")) and "<b><" not in html
 
 

@@ -1,10 +1,12 @@
 """The report: matrix.md, matrix.tex, the csv files and the page, all from a `xstilts.report.matrix.Matrix`."""
 
 import base64
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup
 
 from xstilts.report import charts, notes, standing, tables
 from xstilts.report import matrix as mx
@@ -108,6 +110,7 @@ def html_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     found = standing.standings(matrix)
     forests = [(one, charts.forest(one)) for one in found]
     return environment.get_template("page.html.jinja").render(
@@ -140,6 +143,11 @@ def html_page(
         width=charts.WIDTH,
         height=charts.HEIGHT,
     )
+
+
+def _breakable(name: str) -> Markup:
+    """Return the name of an arm, which a line may break after its underscores and plus signs."""
+    return Markup("<wbr>").join(Markup.escape(part) for part in re.split("(?<=[_+])", name))
 
 
 def _data_uri(name: str, text: str) -> str:

@@ -226,8 +226,9 @@ def _against_plain(entry: Entry, sides: Sequence[Seeds]) -> Entry:
     gaps = _gaps(*sides)
     if not len(gaps):
         return entry
-    interval = statistics.t_interval(gaps.tolist()) if len(gaps) > 1 else None
-    return replace(entry, difference=float(gaps.mean()), interval=interval, p=_p(gaps), seeds=len(gaps))
+    p = _p(gaps)
+    interval = None if p is None else statistics.t_interval(gaps.tolist())
+    return replace(entry, difference=float(gaps.mean()), interval=interval, p=p, seeds=len(gaps))
 
 
 def _gaps(ours: Seeds, theirs: Seeds) -> np.ndarray:
