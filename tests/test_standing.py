@@ -48,6 +48,17 @@ def test_an_arm_that_wins_and_one_not_told_apart_from_it(tmp_path):
     assert {arm: row[0].bold for arm, row in table.rows} == {"none": False, "a": True, "b": True, "c": False}
 
 
+def test_a_sentence_never_says_above_none_and_not_told_apart_from_none(tmp_path):
+    """Against `none` the verdict decides; many ties are named in part."""
+    many = {f"arm{i}": [69.5, 71.6 + i / 10, 70] for i in range(8)}
+    lay(tmp_path, {"none": [60, 60.4, 60.1], "top": [70, 71, 70.9], **many})
+    one = of(tmp_path)
+    assert not next(entry for entry in one.ranked if entry.arm == "none").ties
+    if one.kind == "ahead":
+        assert "none" not in one.sentence.partition("Not told apart")[2]
+    assert "arm7" in one.sentence and "and 4 more." in one.sentence
+
+
 def test_what_is_undecided_is_shaded(tmp_path):
     lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [55, 66, 61]})
     _, gaps = tables.headline_tables(mx.collect(tmp_path))

@@ -20,6 +20,7 @@ from xstilts.report.numbers import interval_of, p_text, signed
 
 BETTER, WORSE, UNDECIDED, ONE_SEED = "better", "worse", "undecided", "one seed"
 Seeds = Mapping[int, float]  # {seed: score}
+_NAMED = 4  # arms that a sentence names
 
 # The sentence for each kind of answer.
 SENTENCES = {
@@ -124,8 +125,14 @@ class Standing:
             plain=PLAIN,
             mean=f"{named.mean:.1f}" if named else "",
             figures=figures(named) if named else "",
-            ties=", ".join(ties) or "no other",
+            ties=_listed(ties),
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the names, the first few of many."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def figures(entry: Entry) -> str:
@@ -271,4 +278,15 @@ def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Ent
         tie = [p is None or p > 1 - statistics.LEVEL for p in p_values]
     else:
         tie = [round(entry.mean, 1) == round(first.mean, 1) for entry in others]
+    # against `none` the verdict says it, so that the two never contradict each other
+    tie = [_verdict_tie(first, entry, t) for entry, t in zip(others, tie, strict=True)]
     return [replace(first, ties=bool(others)), *(replace(e, ties=t) for e, t in zip(others, tie, strict=True))]
+
+
+def _verdict_tie(first: Entry, other: Entry, tie: bool) -> bool:
+    """Return whether two arms tie: by the verdict where one of them is `none` and there is one."""
+    if other.arm == PLAIN and first.p is not None:
+        return first.verdict != BETTER
+    if first.arm == PLAIN and other.p is not None:
+        return other.verdict != WORSE
+    return tie
