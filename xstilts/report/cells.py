@@ -78,10 +78,6 @@ def _latex(text: str) -> str:
     return re.sub("|".join(map(re.escape, _LATEX)), lambda match: _LATEX[match[0]], text)
 
 
-def row_of(table: pd.DataFrame, arm: str, task: str) -> dict:
-    return table.loc[(arm, task)].to_dict() if (arm, task) in table.index else {}
-
-
 def score_cell(row: dict) -> Cell:
     """Return a score, mean ± sd over seeds, from a row of `matrix.over_seeds`."""
     if not row or np.isnan(row["mean"]):

@@ -47,8 +47,8 @@ def headline_tables(matrix: Matrix) -> list[Table]:
 
 
 def _task_scores(matrix: Matrix, task: str) -> dict[str, Cell]:
-    scores, entries = mx.over_seeds(matrix), standing.of_name(matrix, task)
-    column = {arm: cells.score_cell(cells.row_of(scores, arm, task)) for arm in matrix.arms}
+    scores, entries = mx.rows_over_seeds(matrix), standing.of_name(matrix, task)
+    column = {arm: cells.score_cell(scores.get((arm, task), {})) for arm in matrix.arms}
     for arm, entry in entries.items():
         column[arm].bold = entry.ties
     return column
@@ -64,8 +64,8 @@ def _average_scores(matrix: Matrix, name: str, table: pd.DataFrame) -> dict[str,
 
 
 def _task_differences(matrix: Matrix, task: str) -> dict[str, Cell]:
-    gaps = mx.differences(matrix)
-    column = {arm: cells.difference_cell(cells.row_of(gaps, arm, task)) for arm in matrix.arms}
+    gaps = mx.rows_of_differences(matrix)
+    column = {arm: cells.difference_cell(gaps.get((arm, task), {})) for arm in matrix.arms}
     return _with_standing(column, standing.of_name(matrix, task))
 
 
@@ -98,8 +98,8 @@ def task_table(matrix: Matrix, task: str) -> Table:
         names["em_f1"] = "(EM+F1)/2"
     columns = []
     for what in names:
-        table = mx.over_seeds(matrix, what)
-        columns.append({arm: cells.score_cell(cells.row_of(table, arm, task)) for arm in matrix.arms})
+        scores = mx.rows_over_seeds(matrix, what)
+        columns.append({arm: cells.score_cell(scores.get((arm, task), {})) for arm in matrix.arms})
     if matrix.phase(task) == "retrieval":
         for name in cells.other_metrics(matrix, task):
             columns.append({arm: cells.other_cell(matrix, arm, task, name) for arm in matrix.arms})
