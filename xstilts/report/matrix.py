@@ -375,6 +375,7 @@ def best_per_task(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+@functools.lru_cache(maxsize=2)  # asked for by every task
 def by_layer(matrix: Matrix) -> pd.DataFrame:
     """Return retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
 

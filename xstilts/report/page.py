@@ -13,7 +13,7 @@ from xstilts.report import matrix as mx
 from xstilts.report.cells import DAGGER, DOUBLE, Table
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count
-from xstilts.report.plots import remove
+from xstilts.report.old_files import remove
 from xstilts.run.files import write_text
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xstilts.errors import UserError
 from xstilts.report.matrix import PLAIN
+from xstilts.report.old_files import remove
 from xstilts.run.results import write_bytes
 
 # Okabe and Ito's colours, told apart with every common colour blindness; black is kept for the arm `none`.
@@ -49,18 +49,6 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> li
         write_bytes(folder / name, content)
         written.append(name)
     return written
-
-
-def remove(path: Path) -> None:
-    """Delete a file of an earlier report, if there is one.
-
-    Raises:
-        UserError: the file cannot be deleted.
-    """
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be removed ({error.strerror}). Choose another --output_dir.") from error
 
 
 def png(figure: Figure) -> bytes:

@@ -15,6 +15,7 @@ from xstilts.report import cells, charts, curve, plots, question_plots, question
 from xstilts.report.cells import Table
 from xstilts.report.contrasts import Contrast, Question
 from xstilts.report.numbers import signed
+from xstilts.report.old_files import remove
 from xstilts.report.question_tables import interval_text
 from xstilts.run.files import write_text
 
@@ -52,7 +53,7 @@ def write(question: Question, output_dir: str | Path) -> Section:
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
     points = curve.as_frame(question)
     if points.empty:
-        plots.remove(out / "curve.csv")  # an earlier report may have left one
+        remove(out / "curve.csv")  # an earlier report may have left one
     else:
         write_text(out / "curve.csv", points.to_csv(index=False, lineterminator="\n"))
     pictures = plots.write(
