@@ -230,7 +230,7 @@ def main(argv: list[str]) -> None:
                 processing_class=tokenizer,
             )
             dev_scores[task.name], chance[task.name], failed = runner.compare_with_chance(
-                scorer, task, dev[task.name][0], arm.shuffle_labels
+                scorer, task, dev[task.name][0], arm.shuffle_labels, run.is_rehearsal
             )
             at_chance += [task.name] if failed else []
         if single:

@@ -105,7 +105,7 @@ def main(argv: list[str]) -> None:
 
         # ---- score, save, finish ------------------------------------------------------------------------------------
         scores, n = runner.score_languages(trainer, task, tests, Path(run_args.output_dir, "predictions"))
-        dev_scores, chance, at_chance = runner.compare_with_chance(trainer, task, dev)
+        dev_scores, chance, at_chance = runner.compare_with_chance(trainer, task, dev, rehearsal=run.is_rehearsal)
         if target.keep_checkpoint:
             trainer.save_model(run_args.output_dir)
         run.finish(

@@ -100,7 +100,7 @@ def test_a_file_of_many_languages_is_read_once_unless_it_changes(rows, tmp_path,
         ),
     ],
 )
-def test_what_is_no_parallel_text_is_refused(rows, columns, language, told):
+def test_rows_that_are_not_parallel_are_refused(rows, columns, language, told):
     task, there = rows(columns)
     with pytest.raises(UserError) as error:
         task.load("test", language, there)
@@ -112,11 +112,12 @@ def test_the_hub_is_asked_for_its_one_file_once(monkeypatch):
 
     asked = []
 
-    def load_dataset(name, config, split, revision):
-        asked.append((name, config, split, revision))
-        return datasets.Dataset.from_dict({"eng_Latn": ["a", "b"], "deu_Latn": ["c", "d"], "xho_Latn": ["e", "f"]})
+    def load(*where):
+        asked.append(where)
+        data = {"eng_Latn": ["a", "b"], "deu_Latn": ["c", "d"], "xho_Latn": ["e", "f"]}
+        return datasets.Dataset.from_dict(data), where[-1]
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("tasks.hub.load", load)
     task, hub = get_task("flores"), Rows("hub")
     assert len(task.languages(hub)) == 203 and "en" not in task.languages(hub)
     assert [task.load("test", code, hub)["source"][:] for code in ("de", "xh")] == [["c", "d"], ["e", "f"]]
@@ -298,7 +299,7 @@ def test_layer_chosen_on_a_language_that_is_not_reported(retrieval):  # noqa: F8
         (["--tasks", "ntrex", "--csls", "99"], "--csls 99: ntrex qaa has 10 queries"),
     ],
 )
-def test_what_cannot_be_measured(arguments, told, refused, no_embedding):  # noqa: F811
+def test_impossible_measurement(arguments, told, refused, no_embedding):  # noqa: F811
     assert told in refused(*arguments)
 
 

@@ -13,7 +13,7 @@ from xstilts.report import charts, page, plots, question_plots, standing
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import Family, Question, ReadOut
 from xstilts.report.spec import Spec
-from xstilts.run import results
+from xstilts.run.record import mean
 
 
 def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
@@ -48,7 +48,7 @@ def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
 
 def save(root, record):
     """Writes a record without the versions of all libraries, which take most of the time."""
-    record |= {"mean": results.mean(record["scores"]), "n": dict.fromkeys(record["scores"], 10)}
+    record |= {"mean": mean(record["scores"]), "n": dict.fromkeys(record["scores"], 10)}
     path = root / record["arm"] / f"seed{record['seed']}" / record["task"] / "results.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(record))

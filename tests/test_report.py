@@ -1,4 +1,4 @@
-"""run_report.py on results written by hand: every figure is worked out again in the test."""
+"""run_report.py on results written by hand: the test computes every figure itself."""
 
 import base64
 import csv
@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+import records
 from PIL import Image
 
 import run_report
 from xstilts.errors import UserError
 from xstilts.report import charts, page
 from xstilts.report import matrix as mx
-from xstilts.run import results
 
 REPO = Path(run_report.__file__).parent
 
@@ -45,7 +45,7 @@ def put(root, arm, seed, task, scores, metric="accuracy", at_chance=False, dev=N
         "seconds": 1.0,
     }
     path = root / arm / f"seed{seed}" / (folder or task) / "results.json"
-    results.write(path, result | changes)
+    records.write(path, result | changes)
     return path
 
 

@@ -31,6 +31,7 @@ from xstilts.run import card, causes, checkpoints, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
+from xstilts.run.rehearsal import is_rehearsal
 
 logger = logging.getLogger("xstilts")
 # {folder: `failure_mark` of the failed.json that an earlier run left there}
@@ -232,7 +233,7 @@ class Run:
             UserError: a file cannot be written; or the Hub refuses the push (the run is finished nevertheless).
         """
         if processes.is_first():
-            results.write_text(self.folder / "README.md", card.card(record, checkpoint))
+            card.write(self.folder, record, checkpoint, str(self._settings["model"]))
             record.write(self.folder / results.FILE_NAME)
             self.finished = True
             checkpoints.clean(self.folder)
@@ -241,6 +242,11 @@ class Run:
             logger.info("Wrote %s", self.folder / results.FILE_NAME)
             if self._args.push_to_hub:
                 card.push(str(self._args.hub_model_id), self.folder)
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether the user has cut this training short to try it (`xstilts.run.rehearsal.is_rehearsal`)."""
+        return self.trainer is not None and is_rehearsal(self._settings, self.trainer.state.global_step)
 
     def fail(self, cause: str) -> None:
         """Write failed.json, unless the run is finished or another process of it has written the file."""

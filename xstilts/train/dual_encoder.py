@@ -149,7 +149,7 @@ def train(
         # ---- score on English dev, save, finish ---------------------------------------------------------------------
         scores = dev_scores()
         chance = {task.name: task.chance(dev[task.name]) for task in tasks}
-        at_chance = _warn_at_chance(plan, dev, scores, chance)
+        at_chance = _warn_at_chance(plan, dev, scores, chance, run.is_rehearsal)
         trainer.save_model(str(run_args.output_dir))
         notes += [f"{task}: the English dev score is at chance" for task in at_chance]
         measures = runner.measures(trainer, len(pairs)) | _flatten(before, "dev_", "_before")
@@ -316,7 +316,7 @@ def _trainer(plan: Plan, model: SentenceTransformer, pairs: PairRows) -> PairTra
     )
 
 
-def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: dict) -> list[str]:
+def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: dict, rehearsal: bool) -> list[str]:
     """Log a warning for each task whose dev score is at chance; return their names. Shuffled passages: none."""
     key = plan.tasks[0].metric
     at_chance = [
@@ -326,13 +326,7 @@ def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: d
         and task.at_chance(scores[task.name][key], chance[task.name][key], len(dev[task.name]))
     ]
     for task in at_chance:
-        runner.logger.warning(
-            "\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
-            task,
-            key,
-            scores[task][key],
-            chance[task][key],
-        )
+        runner.warn_at_chance(task, key, scores[task][key], chance[task][key], rehearsal)
     return at_chance
 
 

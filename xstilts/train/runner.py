@@ -20,6 +20,7 @@ from xstilts.errors import UserError
 from xstilts.run import processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.predictions import write_lines
+from xstilts.run.rehearsal import at_chance_means
 from xstilts.train import trainers
 
 logger = logging.getLogger("xstilts")
@@ -107,13 +108,14 @@ def score_languages(
 
 
 def compare_with_chance(
-    trainer: trainers.TaskTrainer, task: Task, dev: Dataset, shuffled: bool = False
+    trainer: trainers.TaskTrainer, task: Task, dev: Dataset, shuffled: bool = False, rehearsal: bool = False
 ) -> tuple[dict[str, float], dict[str, float], bool]:
     """Score English dev and compare it with chance; log a loud warning if it is at chance.
 
     Args:
         dev: the examples of English dev.
         shuffled: whether labels were shuffled. A score at chance is then expected and not reported.
+        rehearsal: whether the training was cut short to try it. The warning is then a plain sentence.
 
     Returns:
         (scores 0-100, scores of guessing 0-100, whether a score is at chance).
@@ -125,14 +127,14 @@ def compare_with_chance(
     # one metric at chance is enough: a tagger below the most frequent tag may still beat that tag's F1 of 0
     at_chance = [m for m in chance if not shuffled and task.at_chance(scores[m], chance[m], len(dev))]
     for metric in at_chance:
-        logger.warning(
-            "\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
-            task.name,
-            metric,
-            scores[metric],
-            chance[metric],
-        )
+        warn_at_chance(task.name, metric, scores[metric], chance[metric], rehearsal)
     return scores, chance, bool(at_chance)
+
+
+def warn_at_chance(name: str, metric: str, score: float, chance: float, rehearsal: bool) -> None:
+    """Log that a task's score on English dev is at chance: loudly, unless the training was a short rehearsal."""
+    line = f"{name}: English dev {metric} is {score:.1f}, at chance ({chance:.1f}): {at_chance_means(rehearsal)}."
+    logger.warning("%s", line if rehearsal else f"\n*** {line} ***\n")
 
 
 def measures(trainer: Trainer, rows: int | None = None) -> dict[str, float]:
