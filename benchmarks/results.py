@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from xstilts.errors import UserError  # noqa: E402
 from xstilts.report import curve  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
-from xstilts.report.plots import signed  # noqa: E402
+from xstilts.report.numbers import signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
