@@ -146,7 +146,7 @@ def _pause(error: BaseException, failures: int) -> int | None:
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> int:
-    """Return how long a busy Hub asks to wait: `Retry-After`, else the `t` of its header `ratelimit`, else a minute."""
+    """Return how long a busy Hub asks to wait: `Retry-After`, else the `t` of `ratelimit`, else a minute."""
     after, window = headers.get("Retry-After", ""), re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
     return int(after) if after.isdigit() else int(window[1]) if window else 60
 
@@ -224,8 +224,8 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
             return f"it has no such revision ({status}). Its commits are at {page}/commits/main."
         if status == 429:
             return (
-                f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then start the same "
-                "command again: what was downloaded is kept. `hf auth login` raises the limit."
+                f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then start the "
+                "same command again: what was downloaded is kept. `hf auth login` raises the limit."
             )
     if isinstance(error, OSError) or not isinstance(error, ValueError):
         return f"{one_line(error)} Without a network give {'--data_root FOLDER' if kind == 'dataset' else 'a folder'}."

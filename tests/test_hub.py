@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from tasks.rows import Rows
 from tasks.text import Wikipedia
 from tests.hub_rows import fill
 from tests.hub_server import TOKEN, Hub
+from xstilts.checkpoint.config import read_config
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +267,30 @@ def test_a_conversion_that_is_not_whole_in_the_cache_is_refused(hub, monkeypatch
     offline(monkeypatch)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE=1"):
         hub_rows.load(*where)
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble, told",
+    [
+        ({"gated": {"lab/tiny"}}, "gated (401)"),
+        ({"private": {"lab/tiny"}}, "or it is private"),
+        ({"limit": {"config.json": [99, {"Retry-After": "30"}]}}, "429). Wait 30 seconds"),
+        ({"refuse": {"config.json": 503}}, "give a folder"),
+    ],
+)
+def test_a_model_that_the_hub_does_not_give_says_what_to_type(trouble, told, hub, tiny_model, waited_by_library):
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+    assert read_config("lab/tiny").model_type == "xlm-roberta"
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    for name, value in trouble.items():
+        setattr(hub, name, value)
+    with pytest.raises(UserError) as caught:
+        read_config("lab/tiny")
+    assert "lab/tiny" in str(caught.value) and told in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no such revision"):
+        for name, value in trouble.items():
+            setattr(hub, name, type(value)())
+        read_config("lab/tiny", "0" * 40)
