@@ -110,7 +110,7 @@ def _download(source: str, config: str, commit: str) -> DatasetBuilder:
     failures = 0
     while True:
         try:
-            _check_access(source, commit)
+            check_access(source, commit)
             builder = load_dataset_builder(source, config, revision=commit)
             if builder.hash != commit:
                 raise ConnectionError(f"the Hub stopped answering, and the cache has only commit {builder.hash}")
@@ -164,7 +164,7 @@ def _load_converted(source: str, config: str, split: str, commit: str, cut: str)
     return load_dataset("parquet", data_files={split: files}, split=split + cut)
 
 
-def _check_access(source: str, commit: str) -> None:
+def check_access(source: str, commit: str) -> None:
     """Raise huggingface_hub's own error if the repository cannot be read. The datasets library hides such errors."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled

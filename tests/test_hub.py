@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import time
 from types import SimpleNamespace
 
+import datasets
+import pyarrow as pa
 import pytest
+from conftest import ROOT
 from huggingface_hub import HfFileSystem, constants
+from pyarrow import parquet
 
 from tasks import TASKS, get_task
 from tasks import hub as hub_rows
@@ -294,3 +299,58 @@ def test_a_model_that_the_hub_does_not_give_says_what_to_type(trouble, told, hub
         for name, value in trouble.items():
             setattr(hub, name, type(value)())
         read_config("lab/tiny", "0" * 40)
+
+
+# ---- make check-hub -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def check(hub, tiny_model, capsys):
+    """`check(TASK ...)`: the exit status and {task, id and split: what differs} of recipes/check_hub.py."""
+    spec = importlib.util.spec_from_file_location("check_hub", ROOT / "recipes" / "check_hub.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+
+    def run(*tasks):
+        capsys.readouterr()
+        code = script.main([*tasks, "--model", "lab/tiny"])
+        *lines, last = capsys.readouterr().out.splitlines()
+        found = {line[11:].partition(": ")[0]: line.partition(": ")[2] for line in lines}
+        right = sum(not told for told in found.values())
+        assert last == f"{right} of {len(lines)} are as expected." and code == (right < len(lines))
+        assert all(
+            line.startswith("DIFFERENT" if told else "ok ") for line, told in zip(lines, found.values(), strict=True)
+        )
+        return found
+
+    yield run
+    datasets.enable_progress_bars()
+
+
+def test_check_hub_finds_nothing_where_all_is_as_expected(check):
+    found = check()
+    assert len(found) > 60 and not {name: told for name, told in found.items() if told}
+
+
+def test_check_hub_says_what_differs(check, hub, monkeypatch):
+    snli, rte = hub.datasets["stanfordnlp/snli"], hub.datasets["nyu-mll/glue"]
+    files = dict(snli.files(get_task("snli").sources[0].revision))
+    for path in [path for path in files if path.endswith(".parquet")]:
+        table = parquet.read_table(pa.BufferReader(files[path])).rename_columns(["premise", "hypotheses", "label"])
+        sink = pa.BufferOutputStream()
+        parquet.write_table(table.replace_schema_metadata(None), sink)
+        files[path] = sink.getvalue().to_pybytes()
+    monkeypatch.setitem(snli.commits, get_task("snli").sources[0].revision, files)
+    revision = get_task("rte").sources[0].revision
+    files = dict(rte.files(revision))
+    stated = "dataset_info:\n- config_name: rte\n  splits:\n  - {name: train, num_bytes: 1, num_examples: 2491}\n"
+    files["README.md"] = files["README.md"].replace(b"license:", f"{stated}license:".encode(), 1)
+    monkeypatch.setitem(rte.commits, revision, files)
+    found = check("snli", "rte", "xcopa")
+    assert "'hypothesis' is missing" in found["snli stanfordnlp/snli plain_text train"] and "hypotheses" in str(found)
+    assert "2,491 rows, expected 2,490" in found["rte nyu-mll/glue rte train"]
+    assert not found["rte nyu-mll/glue rte dev"] and not found["xcopa cambridgeltl/xcopa {language} test"]
+    hub.gated.add("stanfordnlp/snli")
+    HfFileSystem.clear_instance_cache()
+    assert "gated (401)" in str(check("snli")) and not check("rte")["rte nyu-mll/glue rte dev"]

@@ -1,15 +1,14 @@
 """A matrix whose model and rows are on the Hub (a stand-in), and again from the cache alone."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
-
 from conftest import ROOT
+
 from tests.hub_rows import fill
-from tests.hub_server import TOKEN, Hub
+from tests.hub_server import Hub
 
 SMALL = "--max_train_samples 8 --max_eval_samples 4 --max_steps 1 --save_strategy no --load_best_model_at_end false"
 
