@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import inspect
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.checks import same_numbers
 from tasks.columns import join, replace_columns
-from tasks.errors import RowError, UserError, one_line
+from tasks.errors import UserError, reading
 from tasks.files import class_names
-from tasks.rows import Loaded, Rows
+from tasks.rows import Loaded, Rows, alternatives
 from tasks.source import Source
 
 if TYPE_CHECKING:
@@ -48,6 +43,8 @@ class Task:
     optional: ClassVar[tuple[str, ...]] = ()  # columns read if the source has them; others are ignored
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
+    title: ClassVar[str] = ""  # what people call the data set, for headings; "" = its name
+    usage: ClassVar[str] = ""  # lines of Python for a card, which use `tokenizer` and `model`, with this form's head
     # whether this is masked language modelling: text in any language, with the checkpoint's own head
     masks: ClassVar[bool] = False
     # whether the task is to find pairs in two pools, of dev and of test; pools are never truncated
@@ -69,7 +66,7 @@ class Task:
     languages_in: ClassVar[str] = ""  # the task's name in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # the checkpoint to keep: "best" on English dev, or "last" (QA, protocol 3.2)
     dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, if they do: dev then cannot select fairly
-    train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = no train rows
+    train_rows: ClassVar[int | None] = None  # on the Hub; None = no train rows
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, benchmark: str = "xtreme"):
@@ -97,7 +94,7 @@ class Task:
             # the languages of a mixed file are only known once it is read; do so only if no other source has any
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
                 seen = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
-                with self.reading(seen.where):
+                with reading(self.name, seen.where):
                     found = dict.fromkeys(map(codes.normalize, source.inside(seen.data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(
@@ -169,7 +166,7 @@ class Task:
             data, where, size = read.data, read.where, len(read.data)
             for note in self.notes(data):
                 read.note(note)
-            with self.reading(where):
+            with reading(self.name, where):
                 if source.shape:
                     data = source.shape(data, language)
                     if not len(data):
@@ -182,18 +179,6 @@ class Task:
             if len(loaded[-1]) < size:
                 read.note(f"{size - len(loaded[-1])} rows without gold dropped")
         return Loaded(join(loaded), tuple(reads))
-
-    @contextmanager
-    def reading(self, where: str) -> Iterator[None]:
-        """Turn an error in a row, such as a null or a wrong type, into a one-line UserError with `where`."""
-        try:
-            yield
-        except UserError:
-            raise
-        except RowError as error:
-            raise UserError(f"{where}, {error}") from error
-        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise UserError(f"{where}: a row does not have the format of {self.name} ({one_line(error)}).") from error
 
     def gold_values(self, examples: Examples) -> list:
         """Return gold labels that would be placeholders if all were equal; [] for forms where they may be equal."""
@@ -272,6 +257,23 @@ class Task:
                 f"folder with {rows.folder(named[0][0].id).name}/{named[0][1]}, or name the --languages you want."
             )
         return next((n for n in able if rows.has(n[0].id, n[1], n[2])), able[0])
+
+    def origins(self, split: str, language: str, rows: Rows) -> list[tuple[str, str, str]]:
+        """Return (Hub id, config, source split) of what `read` loads, in order; nothing is read.
+
+        Raises:
+            UserError: as for `locate`.
+        """
+        from tasks import get_task
+
+        if self.parts:
+            return [origin for part in self.parts for origin in get_task(part).origins(split, language, rows)]
+        if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
+            return get_task(self.train_from[-1], self.benchmark).origins(split, language, rows)
+        source, config, expression = self.locate(split, language, rows)
+        return [
+            (source.id, config, base + cut) for part in expression.split("+") for base, cut in alternatives(part)[:1]
+        ]
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         """Convert source rows to the form's columns. Implemented by form and adapter."""
@@ -388,21 +390,3 @@ class Task:
     def sides(self, examples: Examples) -> tuple[list[str], list[str]]:
         """Return (queries, candidates), for a form that compares vectors."""
         raise NotImplementedError
-
-
-def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
-    """Return a cache key that changes with the data, the task's source code and the settings in `more`.
-
-    datasets hashes a method only by its name, so cached features would survive a change of the code.
-    """
-    from datasets.fingerprint import Hasher
-
-    own = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
-    return Hasher.hash((data._fingerprint, type(task).__qualname__, own, _source_hash(), more))
-
-
-@functools.cache
-def _source_hash() -> str:
-    """Return the hash of every module of this room: a form is made with the help of several."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()

@@ -39,6 +39,7 @@ class CCG(Tagging):
     """
 
     name = "ccg"
+    title = "CCG supertags"
     train_rows = 39604  # sections 02-21; the number is from the literature, not counted here
     metric = "accuracy"
     columns = ("tokens", "tags")

@@ -224,8 +224,8 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
             return f"it has no such revision ({status}). Its commits are at {page}/commits/main."
         if status == 429:
             return (
-                f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then start the "
-                "same command again: what was downloaded is kept. `hf auth login` raises the limit."
+                f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then repeat the "
+                "command: what was downloaded is kept. `hf auth login` raises the limit."
             )
     if isinstance(error, OSError) or not isinstance(error, ValueError):
         return f"{one_line(error)} Without a network give {'--data_root FOLDER' if kind == 'dataset' else 'a folder'}."

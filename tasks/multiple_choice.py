@@ -6,11 +6,11 @@ import reprlib
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import fingerprint
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.source import Source
 from tasks.submitted import OneClass, parse, read_stripped
 
@@ -29,6 +29,12 @@ class MultipleChoice(OneClass):
     form = "multiple_choice"
     auto_class = "AutoModelForMultipleChoice"
     pipeline_tag = "multiple-choice"
+    usage = """\
+prompt, choices = "The ground was wet, because", ["it had rained.", "the sun was shining."]
+inputs = tokenizer([prompt] * len(choices), choices, padding=True, return_tensors="pt")
+with torch.inference_mode():
+    scores = model(**{name: values[None] for name, values in inputs.items()}).logits[0]
+print(choices[scores.argmax().item()])"""
     fields = (("prompt",), ("choices",))
     metric = "accuracy"
     num_labels = 1
@@ -150,6 +156,7 @@ class HellaSwag(MultipleChoice):
     """
 
     name = "hellaswag"
+    title = "HellaSwag"
     train_rows = 39905
     n_choices = 4
     columns = ("ctx_a", "ctx_b", "ctx", "endings", "label")
@@ -179,6 +186,7 @@ class CosmosQA(MultipleChoice):
     """
 
     name = "cosmosqa"
+    title = "Cosmos QA"
     train_rows = 25262
     n_choices = 4
     columns = ("context", "question", "answer0", "answer1", "answer2", "answer3", "label")
@@ -204,6 +212,7 @@ class CommonsenseQA(MultipleChoice):
     """CommonsenseQA (Talmor et al. 2019): five choices; a letter names the right one. Test rows have no gold."""
 
     name = "csqa"
+    title = "CommonsenseQA"
     train_rows = 9741
     n_choices = 5
     columns = ("question", "choices", "answerKey")
@@ -234,6 +243,7 @@ class SocialIQA(MultipleChoice):
     """Social IQa (Sap et al. 2019): three choices, numbered from 1. Stage 1 of XCOPA; XTREME-R's prompt."""
 
     name = "siqa"
+    title = "Social IQa"
     train_rows = 33410
     n_choices = 3
     columns = ("context", "question", "answerA", "answerB", "answerC", "label")
@@ -261,6 +271,7 @@ class COPA(MultipleChoice):
     """COPA (Roemmele et al. 2011), SuperGLUE's copy: which choice is the cause, or the effect? Test gold is hidden."""
 
     name = "copa"
+    title = "COPA"
     train_rows = 400
     n_choices = 2
     columns = ("premise", "choice1", "choice2", "question", "label")
@@ -287,6 +298,7 @@ class XCOPA(COPA):
     """
 
     name = "xcopa"
+    title = "XCOPA"
     dev_in_test = "English, where it is scored, is COPA's dev"
     languages_in = "xcopa"
     train_from = ("siqa", "copa")
@@ -329,6 +341,7 @@ class Belebele(MultipleChoice):
     """
 
     name = "belebele"
+    title = "Belebele"
     train_rows = 25262
     n_choices = 4
     columns = (

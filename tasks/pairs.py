@@ -1,7 +1,7 @@
 """Text pairs for training a dual encoder: a query and its passage. No head: vectors are compared.
 
 A pair task is a task adapter without a head. It is listed in `PAIRS`, not among the tasks of the matrix.
-`run_retrieval.py --do_train --train_tasks` takes the names of pair tasks.
+`run_intermediate.py --tasks` trains on it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import check_ids, check_text, map_rows
-from tasks.errors import UserError
+from tasks.errors import UserError, reading
+from tasks.fingerprint import fingerprint
 from tasks.rows import Loaded
 from tasks.source import Source
 
@@ -50,7 +51,7 @@ class Pairs(Task):
             UserError: the rows are missing or invalid, or there is no pair.
         """
         loaded = self.source_rows(split, language, rows)
-        with self.reading(loaded.where):
+        with reading(self.name, loaded.where):
             pairs = self.pairs(loaded.examples, loaded.where)
         if not len(pairs):
             raise UserError(f"{self.name}: the {split} split of {language} ({loaded.where}) holds no pair.")
@@ -61,6 +62,13 @@ class Pairs(Task):
         from tasks import get_task
 
         return get_task(self.of, self.benchmark).read(split, language, rows)
+
+    def origins(self, split: str, language: str, rows: Rows) -> list[tuple[str, str, str]]:
+        from tasks import get_task
+
+        if not self.of:
+            return super().origins(split, language, rows)
+        return get_task(self.of, self.benchmark).origins(split, language, rows)
 
     def pairs(self, examples: Dataset, where: str) -> Dataset:
         """Convert examples of `source_rows` to columns query, passage, id. Each adapter implements this."""
@@ -94,6 +102,7 @@ class SquadDual(Pairs):
     """
 
     name, of = "squad_dual", "squad"
+    title = "SQuAD 1.1 questions and answer sentences"
     other_languages = "parallel"
 
     def pairs(self, examples: Dataset, where: str) -> Dataset:
@@ -122,6 +131,7 @@ class LareqaDual(SquadDual):
     """SQuAD v1.1 in LAReQA's format: the sentence, directly followed by its paragraph, without line breaks."""
 
     name = "lareqa_dual"
+    title = "SQuAD 1.1 questions and answers in context"
 
     def passage(self, context: str, start: int) -> str:
         return sentences.with_paragraph(sentences.sentence_at(context, start), context)
@@ -135,6 +145,7 @@ class XquadDual(SquadDual):
     """
 
     name = "xquad_dual"
+    title = "XQuAD questions and answer sentences"
     of = ""  # --splits xquad_dual.train=...
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
@@ -172,12 +183,14 @@ class NLIDual(PositivePairs):
     """MultiNLI's entailed pairs: premise and hypothesis."""
 
     name, of, positive = "nli_dual", "mnli", "entailment"
+    title = "MultiNLI entailments"
 
 
 class XNLIDual(PositivePairs):
     """XNLI's entailed pairs. Its languages are parallel row by row: for batches across languages."""
 
     name, of, positive = "xnli_dual", "xnli", "entailment"
+    title = "XNLI entailments"
     other_languages = "parallel"
 
 
@@ -185,12 +198,14 @@ class QQPDual(PositivePairs):
     """Quora's duplicate questions."""
 
     name, of, positive = "qqp_dual", "qqp", "duplicate"
+    title = "Quora duplicates"
 
 
 class PAWSDual(PositivePairs):
     """PAWS' paraphrases, English only: its translations (PAWS-X) lack some rows, so rows do not align."""
 
     name, of, positive = "paws_dual", "pawsx", "paraphrase"
+    title = "PAWS-X paraphrases"
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         if language != "en":
@@ -205,6 +220,7 @@ class MewslixDual(Pairs):
     """
 
     name = "mewslix_dual"
+    title = "Mewsli-X mentions and entities"
     columns = ("contextual_mention", "entity")
     sources = (Source("izhx/mewsli-x", "wikipedia_pairs", {"train": "train", "dev": "validation"}),)
     # XTREME-R's recipe (protocol 4); batch 8 there
@@ -251,7 +267,7 @@ def get_pairs(name: str, benchmark: str = "xtreme") -> Pairs:
     if name not in PAIRS:
         near = difflib.get_close_matches(name, PAIRS, 1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--train_tasks {name}: unknown pair task. {hint}Known: {', '.join(PAIRS)}.")
+        raise UserError(f"Pairs {name!r} are unknown. {hint}Known: {', '.join(PAIRS)}.")
     return PAIRS[name](benchmark)
 
 
@@ -259,4 +275,4 @@ def list_pairs() -> str:
     """Return a table of the pair tasks: name and description."""
     width = max(map(len, PAIRS))
     lines = [f"{name.ljust(width)}  {(cls.__doc__ or '').splitlines()[0]}" for name, cls in PAIRS.items()]
-    return "\n".join(["pairs, for run_retrieval.py --do_train --train_tasks", *lines])
+    return "\n".join(["pairs, for run_intermediate.py --tasks", *lines])

@@ -22,6 +22,7 @@ class SQuAD(Span):
     """
 
     name = "squad"
+    title = "SQuAD 1.1"
     train_rows = 87599
     other_languages = "parallel"
     sources: tuple[Source, ...] = (
@@ -58,6 +59,7 @@ class SQuADv2(Span):
     """
 
     name = "squad_v2"
+    title = "SQuAD 2.0"
     train_rows = 130319
     no_answer = True
     metric = "best_f1"
@@ -110,6 +112,7 @@ class XQuAD(Span):
     """XQuAD (Artetxe et al. 2020): test only, from SQuAD's dev paragraphs; trained on SQuAD v1.1."""
 
     name = "xquad"
+    title = "XQuAD"
     dev_in_test = "XQuAD's questions are from SQuAD's dev"
     train_rows = 87599
     languages_in = "xquad"
@@ -152,6 +155,7 @@ class TyDiQA(Span):
     """
 
     name = "tydiqa"
+    title = "TyDiQA-GoldP"
     dev_in_test = "TyDiQA's English dev and English test are the same questions"
     train_rows = 3696
     languages_in = "tydiqa"
@@ -187,6 +191,7 @@ class MLQA(Span):
     """
 
     name = "mlqa"
+    title = "MLQA"
     train_rows = 87599
     languages_in = "mlqa"
     train_from = ("squad",)

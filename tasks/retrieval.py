@@ -32,6 +32,7 @@ class Tatoeba(Task):
     """
 
     name = "tatoeba"
+    title = "Tatoeba"
     form = "retrieval"
     metric = "accuracy"
     chooses_layer = True
@@ -217,6 +218,7 @@ class NTREX(ParallelText):
     """
 
     name = "ntrex"
+    title = "NTREX-128"
     languages_in = "ntrex"
     sources = _one_file("mteb/NTREXBitextMining", "test", "66b8b27efc99658903127730575e9fa0cb9f075c")
 
@@ -229,6 +231,7 @@ class FLORES(ParallelText):
     """
 
     name = "flores"
+    title = "FLORES-200"
     languages_in = "flores"
     same_sentences = ("Davlan/sib200",)
     sources = _one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
@@ -272,6 +275,7 @@ class BUCC(Task):
     """
 
     name = "bucc"
+    title = "BUCC 2018"
     form = "mining"
     metric = "f1"
     mines = True

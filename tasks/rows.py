@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import files, hub
+from tasks.columns import columns_to_read
 from tasks.errors import RowError, UserError, one_line
 from tasks.reading import read_object
 
@@ -224,9 +225,7 @@ class Rows:
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
             columns = picked(columns, data.column_names, f"{source} ({config})") if callable(columns) else columns
-            data = data.select_columns(
-                files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})")
-            )
+            data = data.select_columns(columns_to_read(data.column_names, columns, optional, f"{source} ({config})"))
         if not len(data):
             raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
         return Read(data, {"id": source, "config": config, **record, "rows": len(data)})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from tasks.base import fingerprint
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import OneClass
 
@@ -30,6 +30,11 @@ class SentencePair(OneClass):
     fields: ClassVar[tuple[tuple[str, ...], ...]] = (("text_a",), ("text_b",))
     auto_class = "AutoModelForSequenceClassification"
     pipeline_tag = "text-classification"
+    usage = """\
+inputs = tokenizer("The cat sleeps on the sofa.", "An animal is resting.", return_tensors="pt")
+with torch.inference_mode():
+    scores = model(**inputs).logits[0]
+print(model.config.id2label[scores.argmax().item()])"""
     metric = "accuracy"
     columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis", "label")  # first text, second text, label
     optional: ClassVar[tuple[str, ...]] = ("id",)
@@ -124,6 +129,7 @@ class MNLI(SentencePair):
     """MultiNLI (Williams et al. 2018), GLUE's copy; dev is the matched half."""
 
     name = "mnli"
+    title = "MultiNLI"
     train_rows = 392702
     labels = NLI
     sources = (Source("nyu-mll/glue", "mnli", {"train": "train", "dev": "validation_matched"}, GLUE_REVISION),)
@@ -134,6 +140,7 @@ class SNLI(SentencePair):
     """SNLI (Bowman et al. 2015). Pairs on which the annotators did not agree (-1) are dropped and counted."""
 
     name = "snli"
+    title = "SNLI"
     train_rows = 550152  # with the pairs that are dropped
     labels = NLI
     drop_unlabelled = True
@@ -152,6 +159,7 @@ class ANLI(SentencePair):
     """Adversarial NLI (Nie et al. 2020), its three rounds together."""
 
     name = "anli"
+    title = "ANLI"
     train_rows = 162865
     labels = NLI
     sources = (
@@ -172,6 +180,7 @@ class ANLIPlus(SentencePair):
     """
 
     name = "anli_plus"
+    title = "ANLI, MultiNLI and SNLI"
     train_rows = 162865 + 392702 + 550152
     labels = NLI
     parts = ("anli", "mnli", "snli")
@@ -183,6 +192,7 @@ class RTE(SentencePair):
     """Recognizing Textual Entailment, GLUE's collection (Wang et al. 2019)."""
 
     name = "rte"
+    title = "RTE"
     train_rows = 2490
     labels = ("entailment", "not_entailment")
     columns = ("sentence1", "sentence2", "label")
@@ -198,6 +208,7 @@ class QQP(SentencePair):
     """
 
     name = "qqp"
+    title = "Quora Question Pairs"
     train_rows = 363846
     labels = ("not_duplicate", "duplicate")
     columns = ("question1", "question2", "label")
@@ -251,6 +262,7 @@ class XNLI(SentencePair):
     """
 
     name = "xnli"
+    title = "XNLI"
     train_rows = 392702
     labels = NLI
     languages_in = "xnli"
@@ -291,6 +303,7 @@ class PAWSX(SentencePair):
     """
 
     name = "pawsx"
+    title = "PAWS-X"
     train_rows = 49401
     labels = ("not_paraphrase", "paraphrase")
     columns = ("sentence1", "sentence2", "label")

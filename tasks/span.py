@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tasks import offsets, squad_json
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import at_row, check_ids, check_text
 from tasks.columns import replace_columns
 from tasks.errors import RowError, UserError
+from tasks.fingerprint import fingerprint
 from tasks.frame import Frame
 from tasks.squad_json import texts_and_starts
 from tasks.submitted import compute, read_entries
@@ -45,6 +46,17 @@ class Span(Task):
     form = "span"
     auto_class = "AutoModelForQuestionAnswering"
     pipeline_tag = "question-answering"
+    usage = """\
+question, context = "Where does Anna live?", "Anna moved to Paris in 2019 and still lives there."
+inputs = tokenizer(question, context, return_offsets_mapping=True, return_tensors="pt")
+offsets = inputs.pop("offset_mapping")[0]
+with torch.inference_mode():
+    output = model(**inputs)
+inside = torch.tensor([side == 1 for side in inputs.sequence_ids()])  # the tokens of the context
+allowed = (inside[:, None] & inside[None, :]).triu()
+scores = output.start_logits[0][:, None] + output.end_logits[0][None, :]
+start, end = divmod(scores.masked_fill(~allowed, -torch.inf).argmax().item(), len(scores))
+print(context[offsets[start][0] : offsets[end][1]])"""
     official_metrics = ("exact_match", "f1")
     fields = (("context", "answers"), ("question",))
     num_labels = 2  # start and end
@@ -305,7 +317,7 @@ class Span(Task):
         rows = {"predictions": [found[key] for key in answered], "references": [gold[key] for key in answered]}
         rules = {"": self.normalization_of(files.language)}
         if rules[""] == "squad":  # the English rules for every language: add ours
-            rules["language_"] = "language"
+            rules["_language"] = "language"
         elif rules[""] == "language":
             files.notes.append(
                 f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used."
@@ -313,10 +325,10 @@ class Span(Task):
 
         def scorer() -> dict[str, float]:
             figures: dict[str, float] = {}
-            for prefix, rule in rules.items():
+            for suffix, rule in rules.items():
                 scores = compute("qa", **rows, language=files.language, normalization=rule)
                 # a question without a prediction scores 0, even where the gold answer normalises to nothing
-                figures |= {prefix + metric: value * len(answered) / len(gold) for metric, value in scores.items()}
+                figures |= {metric + suffix: value * len(answered) / len(gold) for metric, value in scores.items()}
             return figures
 
         return scorer

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.frame import Frame
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import class_number, compute, read_stripped
@@ -78,6 +79,13 @@ class Tagging(Task):
     form = "tagging"
     auto_class = "AutoModelForTokenClassification"
     pipeline_tag = "token-classification"
+    usage = """\
+words = "Anna moved to Paris .".split()
+inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt")
+with torch.inference_mode():
+    tags = model(**inputs).logits[0].argmax(-1).tolist()
+first_token = inputs.word_ids().index  # a word's tag is that of its first token
+print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumerate(words)])"""
     other_tags: ClassVar[tuple[str, ...]] = ()  # tags that a file of predictions may have besides `labels`
     fields = (("tokens", "tags"),)
     metric = "f1"
@@ -276,11 +284,12 @@ class UDPOS(Tagging):
     """Universal Dependencies part-of-speech tags, XTREME's selection.
 
     The Hub's rows have syntactic words where XTREME's own files have fused ones ("du" as one word), and mix old or
-    regional varieties into five languages. Nothing is filtered; results.json notes it (docs/datasets). XTREME-R's lt
+    regional varieties into five languages. Nothing is filtered; results.json notes it. XTREME-R's lt
     pl uk wo ro are not on the Hub in this form.
     """
 
     name = "udpos"
+    title = "UD part-of-speech tags"
     train_rows = 21253
     labels = UPOS
     languages_in = "udpos"
@@ -318,6 +327,7 @@ class PANX(Tagging):
     """PAN-X, or WikiANN (Pan et al. 2017): persons, organisations, places; splits of Rahimi et al. 2019."""
 
     name = "panx"
+    title = "PAN-X"
     train_rows = 20000
     labels = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")  # the order of the Hub's integers
     columns = ("tokens", "ner_tags")

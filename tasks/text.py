@@ -24,10 +24,16 @@ class Wikipedia(Task):
     """Wikipedia articles, one row per article. One split: the last 1 % of the rows (at most 1,000) are dev."""
 
     name = "wikipedia"
+    title = "Wikipedia"
     form = "mlm"
     metric = "perplexity"
     auto_class = "AutoModelForMaskedLM"
     pipeline_tag = "fill-mask"
+    usage = """\
+inputs = tokenizer(f"Paris is the capital of {tokenizer.mask_token}.", return_tensors="pt")
+with torch.inference_mode():
+    scores = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]
+print([tokenizer.decode(piece) for piece in scores[0].topk(5).indices])"""
     masks = True
     columns = ("text",)
     sources = (

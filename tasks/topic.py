@@ -20,6 +20,7 @@ class Sentence(SentencePair):
     """Columns after loading: text_a, label (index into `labels`); id where the source has one."""
 
     form = "sentence"
+    usage = SentencePair.usage.replace(', "An animal is resting."', "")
     texts = ("text_a",)
     fields = (("text_a",),)
     columns = ("text", "label")  # the text, its label
@@ -36,6 +37,7 @@ class SIB200(Sentence):
     """
 
     name = "sib200"
+    title = "SIB-200"
     train_rows = 701
     labels = ("science/technology", "travel", "politics", "sports", "health", "entertainment", "geography")
     columns = ("text", "category")

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 from test_contract import splits_of
 
 from tasks import RETRIEVAL, TASKS, UNTESTED, get_task
 from tasks.rows import Rows
-from xstilts.run import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
@@ -47,8 +47,8 @@ def make(*arguments, **environment):
 
 
 @pytest.fixture
-def tiny(tmp_path):
-    """The variables of a preset as small as can be."""
+def tiny(tmp_path, warm):
+    """The variables of a preset as small as can be. Scripts start without the seconds of imports."""
     sizes = {
         "model_type": "xlm-roberta",
         "num_hidden_layers": 2,
@@ -60,6 +60,7 @@ def tiny(tmp_path):
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False"
     return [
+        f"RUN={warm}",
         "PRESET=world",
         f"OUT={tmp_path}/runs",
         f"DATA_ROOT={tmp_path}/world",
@@ -97,7 +98,7 @@ def test_the_chain(tiny, tmp_path):
     table = (out / "report" / "matrix.md").read_text()
     for cell in cells:
         folder = (out / cell).parent
-        record = results.read(out / cell)
+        record = records.read(out / cell)
         task = get_task(record["task"])
         assert list(record["scores"]) == task.languages(rows)
         for language, scores in record["scores"].items():
@@ -118,7 +119,7 @@ def test_the_chain(tiny, tmp_path):
     for file in out.rglob("tokenizer.json"):  # not cut to the length that was trained with
         assert json.loads(file.read_text())["truncation"] is None, file
         assert "is_local" not in file.with_name("tokenizer_config.json").read_text()  # nor where it was loaded from
-    record = results.read(out / "none/seed0/tatoeba/results.json")
+    record = records.read(out / "none/seed0/tatoeba/results.json")
     assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
     for name in (
         "matrix.md",
@@ -143,12 +144,12 @@ def test_the_chain(tiny, tmp_path):
     assert stamps(out) == built
 
     lost = "none/seed0/tatoeba/results.json"
-    old = results.read(out / lost)
+    old = records.read(out / lost)
     (out / lost).unlink()
     redone = make("-j2", "matrix", *tiny)
     assert redone.returncode == 0, redone.stderr[-3000:]
     assert {path for path, when in stamps(out).items() if when != built[path]} == {lost}
-    assert results.read(out / lost)["scores"] == old["scores"]
+    assert records.read(out / lost)["scores"] == old["scores"]
     assert (
         "run_mlm" not in redone.stdout
         and "run_target" not in redone.stdout
@@ -174,7 +175,7 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
 
 STUB = """
 import os, sys
-from xstilts.run import results
+from tests import records
 from xstilts.run.endings import command
 from xstilts.errors import UserError
 
@@ -184,7 +185,7 @@ def main(argv):
     if f"{arm} {task}" in os.environ["FAILING"].split(","):
         raise UserError(f"{arm} {task} cannot be done.")
     scores = {"en": {"f1": 50}} if task else {}
-    results.write(f"{given['--output_dir']}/results.json", {
+    records.write(f"{given['--output_dir']}/results.json", {
         "phase": "target" if task else "intermediate", "task": task or arm, "form": "tagging", "arm": arm,
         "seed": 0, "model": "m",
         "parents": [], "metric": "f1", "chance": None, "at_chance": False, "dev": {}, "scores": scores,
@@ -248,7 +249,9 @@ def dry(*arguments):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_dry_run_of_every_preset(preset, parsed_by):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
-    text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text().replace("\\\n", " ")
+    text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text()
+    text += "".join((ROOT / path).read_text() for path in re.findall(r"^include (.+)$", text, re.M))
+    text = text.replace("\\\n", " ")
     arms, *tasks = (
         re.search(rf"^{name} \?= ?(.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL")
     )
@@ -262,7 +265,7 @@ def test_dry_run_of_every_preset(preset, parsed_by):
         at = next(i for i, word in enumerate(words) if word.startswith("run_"))
         values = parsed_by(words[at], words[at + 1 :])
         assert values["output_dir"]
-        if words[at] == "run_target.py" or (words[at] == "run_retrieval.py" and not values.get("do_train")):
+        if words[at] in ("run_target.py", "run_retrieval.py"):
             found += [(values["arm"], task) for task in values.get("tasks") or [values["task"]]]
     assert sorted(found) == sorted((arm, task) for arm in arms for task in sum(tasks, []))
 
@@ -276,7 +279,7 @@ def test_question_is_a_matrix_of_matched_arms(parsed_by):
     for words in (line.split() for line in done.stdout.replace("\\\n", " ").splitlines() if "--arm " in line):
         at = next(i for i, word in enumerate(words) if word.startswith("run_"))
         values = parsed_by(words[at], words[at + 1 :])
-        if values["arm"] != "model" and (words[at] in ("run_intermediate.py", "run_mlm.py") or values.get("do_train")):
+        if values["arm"] != "model" and words[at] in ("run_intermediate.py", "run_mlm.py"):
             trained[values["arm"]] = values
     assert len(trained) > 15 and "--translate data/world9 --out data/world9-translated" in done.stdout
     for arm, values in trained.items():
@@ -286,7 +289,6 @@ def test_question_is_a_matrix_of_matched_arms(parsed_by):
         )
         same = set(values) - {
             "language_mode",
-            "batch_languages",
             "code_switch",
             "shuffle_labels",
             "arm",

@@ -16,7 +16,7 @@ from tasks import TASKS
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(p.name for p in ROOT.glob("run_*.py"))
 TRAINING = ["run_intermediate.py", "run_mlm.py", "run_target.py"]
-HEAVY = {"torch", "datasets", "evaluate", "sklearn", "pandas", "matplotlib", "scipy", "accelerate"}
+HEAVY = {"torch", "datasets", "evaluate", "sklearn", "pandas", "matplotlib", "scipy", "accelerate", "transformers"}
 
 # runs a script as `python script arguments` does, then prints what of HEAVY it imported
 WATCH = f"""
@@ -106,6 +106,21 @@ def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(
     assert {path.name for path in tmp_path.iterdir()} == {"FILE", "FOLDER", "FULL"}
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_package_that_is_not_installed_is_named_in_one_line(script):
+    """-S: Python without any installed package."""
+    done = subprocess.run([sys.executable, "-S", script, "--no", "x"], cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith(f"{script}: error: ")
+    assert "transformers is not installed" in line and "requirements.txt" in line
+
+
+def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xstilts.run.places", None)
+    with pytest.raises(ModuleNotFoundError, match="xstilts.run.places"):
+        cli("run_target.py", "--task", "xnli")
+
+
 def test_a_library_line_is_printed_once():
     """huggingface_hub and datasets print by themselves, and would print through our logging too."""
     for name in ("huggingface_hub.utils._http", "datasets.load"):
@@ -178,7 +193,7 @@ EVERY = sorted(TASK_OF)
         ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
         ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
         ("run_intermediate.py", [], "--tasks is missing"),
-        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
+        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "--temperature 0.0: expected"),
         ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
         ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
         ("run_retrieval.py", [], "--tasks is missing"),
@@ -225,7 +240,7 @@ def test_headline_layer(refused):
 
 
 @pytest.mark.parametrize("script", EVERY)
-def test_checkpoint_that_is_none(script, refused, tiny_model, tmp_path):
+def test_folder_that_is_not_a_checkpoint(script, refused, tiny_model, tmp_path):
     """A folder that is not there, without a config, without weights, with cut or too few weights, without a
     tokenizer."""
 
@@ -312,7 +327,7 @@ def test_length_beyond_the_model(script, refused):
         {"model_type": ["xlm-roberta"]},
     ],
 )
-def test_sizes_of_no_model(sizes, refused, tmp_path):
+def test_impossible_model_sizes(sizes, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(
         json.dumps({"model_type": "xlm-roberta", "hidden_size": 8, "num_attention_heads": 2} | sizes)
     )
@@ -322,7 +337,7 @@ def test_sizes_of_no_model(sizes, refused, tmp_path):
 @pytest.mark.parametrize(
     "text", ["{", "[1]", "{}", '{"model_type": "no-such-model"}', '{"model_type": "xlm-roberta", "hidden_size": 7}']
 )
-def test_config_that_is_none(text, refused, tmp_path):
+def test_config_that_is_not_one(text, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(text)
     told = refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
     assert "sizes.json" in told and ("no model can be built from it" in told) == text.startswith(("{}", '{"'))

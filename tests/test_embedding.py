@@ -1,9 +1,12 @@
-"""Embedding: the plain vectors at every layer, whatever saves work; MiniLM gives its published accuracy."""
+"""Embedding: shortcuts give the plain vectors at every layer, and MiniLM its published accuracy."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import importlib
 import json
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +21,9 @@ from xstilts.retrieve.cache import cached_embed
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.export import export_sentence_transformers
 from xstilts.retrieve.neighbours import nearest
+from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import center, normalize
+from xstilts.run.endings import command
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -211,7 +216,7 @@ def test_what_the_mean_counts_is_part_of_the_tokens():
         np.array([0, 1, 1, 0, 1, 0, 0, 1, 1], dtype=bool),
         np.array([0, 3, 6, 9]),
     )
-    distinct, rows = embedding.Tokens(ids, counted, ends).distinct()
+    distinct, rows = Tokens(ids, counted, ends).distinct()
     assert (
         rows.tolist() == [0, 1, 0]
         and distinct.ends.tolist() == [0, 3, 6]
@@ -239,7 +244,8 @@ def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
     encoder = Encoder.load(checkpoint, layers=[1, 3])
     for module in (embedding, vectors_module):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
-    mapped, whole = encoder.embed(SENTENCES * 2, folder=tmp_path), encoder.embed(SENTENCES * 2)
+    tokens = encoder.tokens(SENTENCES * 2)
+    mapped, whole = encoder.embed_tokens(*tokens, folder=tmp_path), encoder.embed_tokens(*tokens)
     for layer, vectors in whole.items():
         assert isinstance(mapped[layer], np.memmap) and not mapped[layer].flags.writeable
         assert np.array_equal(mapped[layer], vectors)
@@ -247,11 +253,11 @@ def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer1.npy", "layer3.npy", "unit.npy"]
     monkeypatch.setattr(vectors_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match=r"0.001 MB free, the vectors need 0\.\d+ MB"):
-        encoder.embed(SENTENCES, folder=tmp_path)
+        encoder.embed_tokens(*tokens, folder=tmp_path)
 
 
 @pytest.mark.parametrize("checkpoint", ["xlm-roberta"], indirect=True)
-def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_world, tmp_path, cli, run_script):
+def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_world, tmp_path, cli, forked, monkeypatch):
     """Bit by bit: a cached file is named by the checksum of its vectors."""
 
     def arguments(folder: Path) -> list:
@@ -274,11 +280,13 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
     one, two = tmp_path / "one", tmp_path / "two"
     done = cli("run_retrieval.py", *arguments(one))
     assert done.returncode == 0, done.stderr
-    done = run_script(
-        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "run_retrieval.py", *arguments(two)
-    )
-    assert done.returncode == 0, done.stderr
-    assert "tatoeba qaa (2 processes)" in done.stderr and done.stderr.count("Wrote ") == 2  # both worked, one wrote
+    monkeypatch.setattr("sys.argv", ["run_retrieval.py", *map(str, arguments(two))])
+    processes = forked(2, lambda: command(importlib.import_module("run_retrieval").main))
+    for process in processes:
+        process.join(timeout=120)
+    said = (tmp_path / "log").read_text()
+    assert [process.exitcode for process in processes] == [0, 0], said
+    assert "tatoeba qaa (2 processes)" in said and said.count("Wrote ") == 2  # both worked, one wrote
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1] and len([file for file in files[0] if file.suffix == ".npy"]) == 4 * 6
     for file in files[0]:
@@ -328,7 +336,7 @@ def test_a_head_is_left_aside(checkpoint, tmp_path):
     )
 
 
-def test_what_is_no_checkpoint_is_said_so(checkpoint, tmp_path):
+def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     with pytest.raises(UserError, match="is not a folder, and cannot be loaded"):
@@ -391,7 +399,7 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
         asked = []
         encoder = Encoder.load(checkpoint, **settings)
         embed = encoder.embed_tokens
-        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest: asked.append(rest) or embed(*rest))
+        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest, **more: asked.append(rest) or embed(*rest, **more))
         return cached_embed(encoder, sentences, tmp_path), bool(asked)
 
     every, computed = ask(layers="all")
@@ -428,7 +436,7 @@ def test_cache_notices_what_makes_the_tokens(checkpoint, tmp_path, monkeypatch):
     def computed(sentences=("the cat 17", "a dog")) -> bool:
         encoder, asked = Encoder.load(checkpoint), []
         embed = encoder.embed_tokens
-        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest: asked.append(rest) or embed(*rest))
+        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest, **more: asked.append(rest) or embed(*rest, **more))
         if changed:
             encoder.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("dog", "cat")
         cached_embed(encoder, sentences, tmp_path)
@@ -466,6 +474,24 @@ def test_cache_notices_other_weights(checkpoint, tmp_path):
     assert Encoder.load(changed).fingerprint != before
 
 
+@contextlib.contextmanager
+def no_random_weights():
+    """Fail if transformers reports weights that a checkpoint lacks, as it does in a warning."""
+    from transformers.utils import logging as theirs
+
+    records: list[str] = []
+    handler, before = logging.Handler(), theirs.get_verbosity()
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    theirs.set_verbosity_warning()
+    theirs.add_handler(handler)
+    try:
+        yield
+    finally:
+        theirs.remove_handler(handler)
+        theirs.set_verbosity(before)
+    assert not [text for text in records if "newly initialized" in text]
+
+
 @pytest.mark.parametrize(("layer", "pooling"), [("last", "mean"), (2, "mean"), (0, "cls")])
 def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
     from sentence_transformers import SentenceTransformer
@@ -475,7 +501,8 @@ def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
     export_sentence_transformers(checkpoint, layer, pooling, out)
     number = LAYERS if layer == "last" else layer
     ours = Encoder.load(checkpoint, layers=layer, pooling=pooling).embed(SENTENCES)[number]
-    theirs = SentenceTransformer(str(out), device="cpu").encode(SENTENCES)
+    with no_random_weights():
+        theirs = SentenceTransformer(str(out), device="cpu").encode(SENTENCES)
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
     kept = 1 if number == 0 and "deberta" in checkpoint.name else number  # DeBERTa's code fails without any layer
     assert AutoModel.from_pretrained(out).config.num_hidden_layers == kept

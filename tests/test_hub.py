@@ -231,7 +231,7 @@ def test_a_busy_hub_is_waited_for_as_long_as_it_asks(part, headers, hub, waited,
 def test_a_hub_that_asks_for_hours_is_not_waited_for(hub, waited):
     hub.limit["README.md"] = [99, {"Retry-After": "7200"}]
     told = refusal()
-    assert "429" in told and "7200 seconds" in told and "same command again" in told and not waited
+    assert "429" in told and "7200 seconds" in told and "repeat the command" in told and not waited
 
 
 @pytest.mark.parametrize("part", [f"/resolve/{COMMIT}/README.md", f"/tree/{COMMIT}", "/cdn/"])

@@ -1,10 +1,10 @@
-"""`make plan`: what is done, what is left, and an estimate that says from how many runs it comes."""
+"""`make plan`: what is done, what is left, and an estimate that names its number of runs."""
 
 import pytest
+import records
 
 from xstilts import plan
 from xstilts.errors import UserError
-from xstilts.run import results
 
 RECORD = {
     "phase": "target",
@@ -29,7 +29,7 @@ RECORD = {
 def stamps(tmp_path):
     """Two of four xnli cells done (60 and 180 s), one of two of phase 2 (1 h), udpos not at all."""
     for place, seconds in {"none/seed0/xnli": 60, "none/seed1/xnli": 180, "mnli/seed0": 3600}.items():
-        results.write(tmp_path / place / "results.json", RECORD | {"seconds": seconds})
+        records.write(tmp_path / place / "results.json", RECORD | {"seconds": seconds})
     seeds = [f"{arm}/seed{k}" for arm in ("mnli", "none") for k in (0, 1)]
     cells = [f"{seed}/{task}" for task in ("xnli", "udpos") for seed in seeds]
     return [tmp_path / place / "results.json" for place in [*seeds[:2], *cells]]

@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import records
 
-from xstilts.run import checkpoints, results
+from xstilts.run import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
@@ -216,7 +217,7 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
 @pytest.mark.parametrize(
     "part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")]
 )
-def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
+def test_silent_hub_times_out(hub, folder, part, said):
     hub.silent = part
     done = run(
         hub,
@@ -225,6 +226,27 @@ def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
         folder,
     )
     assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr
+
+
+def test_our_client_differs_from_the_library_s_in_its_timeout_alone(hub):
+    """It goes nowhere when HF_HUB_OFFLINE is set, and follows redirects."""
+    code = """
+import huggingface_hub as library
+from xstilts.run import card
+
+usual = library.get_session()
+card.hub(), card.hub()  # the second is made from the first
+ours = library.get_session()
+assert ours is not usual and type(ours) is type(usual) and usual.timeout.read is None
+assert ours.timeout.read == ours.timeout.connect == card.HUB_TIMEOUT
+assert ours.event_hooks == usual.event_hooks and ours.follow_redirects
+try:
+    ours.get(library.constants.ENDPOINT)
+except library.errors.OfflineModeIsEnabled:
+    print("offline")
+"""
+    done = run(hub, "-c", code.replace("import hugg", "import os; os.environ['HF_HUB_OFFLINE'] = '1'\nimport hugg"))
+    assert done.stdout.strip() == "offline" and not hub.calls, done.stderr
 
 
 def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, tmp_path, monkeypatch, caplog):
@@ -387,7 +409,7 @@ def matrix(tmp_path):
             (folder / "model.safetensors").write_text("weights" if task == "xnli" else "other")
         if task != "squad":
             scores = {} if phase == "intermediate" else {"en": {"accuracy": 61.25}}
-            results.write(
+            records.write(
                 folder / "results.json",
                 {
                     "phase": phase,

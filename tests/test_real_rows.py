@@ -317,7 +317,7 @@ def test_qqp_and_copies_of_another_split_say_so(real_data):
     assert rows.records[0]["notes"] == ["rows without idx: not GLUE's split of QQP"]
 
 
-@pytest.mark.parametrize("preset", ["human", "question-human"])
+@pytest.mark.parametrize("preset", ["human", "question-human", "question-human-mlm"])
 def test_the_languages_that_a_preset_measures_are_there(preset, real_data):
     """A language that is not would stop the cell, and that only once everything before it has run."""
     done = subprocess.run(
@@ -344,7 +344,7 @@ def test_the_languages_that_a_preset_measures_are_there(preset, real_data):
         assert set(languages.split()) <= set(get_task(task).languages(Rows(real_data))), task
 
 
-@pytest.mark.parametrize("preset", ["human", "question-human"])
+@pytest.mark.parametrize("preset", ["human", "question-human", "question-human-mlm"])
 def test_the_languages_that_a_preset_trains_on_are_there(preset, real_data):
     done = subprocess.run(
         ["make", "-n", "matrix", f"PRESET={preset}", f"DATA_ROOT={real_data}", "SEEDS=0", "OUT=runs/never"],

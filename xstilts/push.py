@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xstilts import plan
+from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line
 from xstilts.run import card
+from xstilts.run.card_metadata import TAG
 from xstilts.run.record import FILE_NAME, Record, is_there
 
 
@@ -35,7 +37,9 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
 
     An error does not stop the others. Folders without results.json (not finished) or without weights are skipped.
     """
-    pushed, errors = {}, []
+    pushed: dict[str, Record] = {}
+    repository_of: dict[Path, str] = {}
+    errors: list[str] = []
     for folder in folders:
         if not is_there(folder) or not (folder / "model.safetensors").is_file():
             continue
@@ -45,11 +49,11 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
             run = RunArguments(push_to_hub=True, hub_private_repo=private, hub_model_id=repo)
             card.check_push(run)
             repo = str(run.hub_model_id)  # with the namespace
-            card.push(repo, folder)
+            card.push(repo, folder, base_model=repository_of.get(parent_folder(folder, record)))
         except UserError as error:
             errors.append(str(error))
         else:
-            pushed[repo] = record
+            pushed[repo], repository_of[folder] = record, repo
             print(f"{folder} -> {repo}", flush=True)
     if not pushed:
         return errors or ["there is no finished checkpoint to push; run `make matrix` first."]
@@ -58,6 +62,16 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
     except UserError as error:
         errors.append(str(error))
     return errors
+
+
+def parent_folder(folder: Path, record: Record) -> Path:
+    """Return where the parent of a run lies in the matrix: of a cell its phase 2, else the model of all arms.
+
+    Args:
+        record: names the parent. A checkpoint from elsewhere gives a folder that does not exist.
+    """
+    places = [folder.parent, *(above / "model" for above in list(folder.parents)[1:3])]
+    return next((place for place in places if privacy.public(str(place)) == record.model), Path(record.model))
 
 
 def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> None:
@@ -74,7 +88,7 @@ def index(repo: str, pushed: dict[str, Record], failed: int, private: bool) -> N
     """
     from huggingface_hub import ModelCardData
 
-    data = ModelCardData(license="other", tags=["x-stilts"], library_name="transformers")
+    data = ModelCardData(tags=[TAG])  # no weights, so no library and no licence
     lines = [
         f"---\n{data.to_yaml()}\n---\n",
         f"# {repo.partition('/')[2]}\n",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +66,19 @@ def pooling_layer(config: PretrainedConfig, wanted: bool) -> dict[str, bool]:
     """The argument `add_pooling_layer`, for the model classes that have it; their defaults differ."""
     has_argument = "add_pooling_layer" in inspect.signature(encoder_class(config).__init__).parameters
     return {"add_pooling_layer": wanted} if has_argument else {}
+
+
+def load_without_pooler(folder: str | Path, config: PretrainedConfig) -> None:
+    """Make SentenceTransformer load a folder, saved without a pooler, without one; it would add random weights.
+
+    Args:
+        config: of the encoder in the folder. Nothing is written for a class that has no pooler to leave out.
+    """
+    path, options = Path(folder, "sentence_bert_config.json"), pooling_layer(config, False)
+    if options:
+        # model_args: the name that older versions of sentence-transformers read too
+        values = json.loads(path.read_text(encoding="utf-8")) | {"model_args": options}
+        path.write_text(json.dumps(values, indent=4), encoding="utf-8")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
+from xstilts.run import card, card_metadata
 from xstilts.run.files import obey_umask, write_text
 from xstilts.run.record import chain
 
@@ -29,9 +30,7 @@ nothing was trained.
 Chain: {chain}
 
 ```python
-from sentence_transformers import SentenceTransformer
-
-vectors = SentenceTransformer("{title}").encode(["a sentence", "ein Satz"], normalize_embeddings=True)
+{usage}
 ```
 
 Vectors of untrained layers lie close together and keep an offset of each language: compare them by cosine, and look at
@@ -106,7 +105,7 @@ def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    from xstilts.checkpoint.encoder import pooling_layer, quiet
+    from xstilts.checkpoint.encoder import load_without_pooler, pooling_layer, quiet
     from xstilts.checkpoint.layers import hidden_state
 
     plain = folder / "plain"
@@ -119,6 +118,7 @@ def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:
         transformer.max_seq_length = encoder.max_length
         module = Pooling(encoder.model.config.hidden_size, pooling_mode=encoder.pooling)
         SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts).save(str(folder / "whole"))
+    load_without_pooler(folder / "whole", encoder.model.config)
 
 
 def _encode(folder: Path, sentences: list[str]) -> np.ndarray:
@@ -148,21 +148,25 @@ def export(
     from huggingface_hub import ModelCardData
 
     export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
-    card = ModelCardData(
+    parent, parents = card_metadata.parent_of(name), chain(name)
+    front = ModelCardData(
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        license="other",
-        base_model=None if Path(name).exists() else name,
-        tags=["sentence-transformers", "x-stilts"],
+        base_model=parent.base_model,
+        datasets=parent.datasets or None,
+        tags=["sentence-transformers", "feature-extraction", card_metadata.TAG],
+        **card_metadata.LICENCE,
     )
     text = CARD.format(
-        front=card.to_yaml(),
-        title=Path(folder).name,
+        front=front.to_yaml(),
+        title=f"Sentence vectors of {parent.title}",
         model=Path(name).name if Path(name).exists() else name,
         layer=layer,
         pooling=pooling,
         length=max_length,
-        chain=" -> ".join(f"`{part}`" for part in chain(name)),
+        chain=" -> ".join(f"`{part}`" for part in parents),
+        usage=card.VECTORS,
     )
     write_text(Path(folder, "README.md"), text)
+    write_text(Path(folder, "LICENSE.md"), card.licence(parent, [], parents))
     logger.info("Wrote %s", folder)

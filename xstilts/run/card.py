@@ -6,45 +6,61 @@ import glob
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import get_task
 from tasks.base import Task
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError, first_line
-from xstilts.run import results
+from xstilts.run import card_metadata, results
+from xstilts.run.card_metadata import Parent
+from xstilts.run.files import write_text
 from xstilts.run.record import Record
+from xstilts.run.rehearsal import at_chance_means
 
 if TYPE_CHECKING:
-    import httpx
-    from huggingface_hub import HfApi, ModelCardData
+    from huggingface_hub import HfApi
 
 logger = logging.getLogger("xstilts")
 # seconds without a byte from the Hub after which a call fails (the client tries an upload six times)
 HUB_TIMEOUT = 300.0
+EVAL_RESULTS = ".eval_results"  # the Hub's folder of scores
+CHECKPOINT = 'checkpoint = "."  # this folder'  # `push` puts the repository's name into this line
+ENCODER = """\
+inputs = tokenizer("The cat sleeps on the sofa.", return_tensors="pt")
+with torch.inference_mode():
+    print(model(**inputs).last_hidden_state.shape)"""
+VECTORS = f"""\
+from sentence_transformers import SentenceTransformer
+
+{CHECKPOINT}
+model = SentenceTransformer(checkpoint)
+vectors = model.encode(["The cat sleeps on the sofa.", "Die Katze schläft auf dem Sofa."])
+print(model.similarity(vectors, vectors))"""
 
 
-def card(record: Record, checkpoint: bool) -> str:
-    """Return a model card (README.md) in the Hub's format: chain of checkpoints, scores, data, settings, command.
+def card(record: Record, checkpoint: bool, parent: Parent) -> str:
+    """Return a model card (README.md) in the Hub's format: scores, how to load it, data, settings, command.
 
     Args:
         checkpoint: whether the folder holds weights.
+        parent: the checkpoint that the run started from.
     """
     from huggingface_hub import ModelCard
 
-    name = f"{record.arm}-{record.task}-seed{record.seed}"
     lines = [
-        f"---\n{_metadata(record, name).to_yaml()}\n---\n",
-        f"# {name}\n",
+        f"---\n{card_metadata.metadata(record, checkpoint, parent).to_yaml()}\n---\n",
+        f"# {card_metadata.title(record, parent)}\n",
         f"Phase `{record.phase}` of X-STILTs: "
         + ("a checkpoint" if checkpoint else "a measurement, no weights")
         + f" for `{record.task}` (arm `{record.arm}`, seed {record.seed}).\n",
+        *_score_lines(record),
+        *(_usage_lines(record) if checkpoint else []),
         "## Chain\n",
         " -> ".join(f"`{p}`" for p in [*record.parents, "this"]) + "\n",
-        *_score_lines(record),
         *_provenance_lines(record),
     ]
     text = "\n".join(lines)
@@ -52,36 +68,64 @@ def card(record: Record, checkpoint: bool) -> str:
     return text
 
 
-def _metadata(record: Record, name: str) -> ModelCardData:
-    """Return the card's front matter. It lists a dataset only if its rows were loaded from the Hub."""
-    from huggingface_hub import EvalResult, ModelCardData
+def write(folder: Path, record: Record, checkpoint: bool, model: str) -> None:
+    """Write the card into a run's folder; beside weights also LICENSE.md, and the scores as .eval_results has them.
 
-    pinned = [d for d in record.data if "revision" in d]
-    hub = {d["id"] for d in pinned if "url" not in d}
-    rows = record.task + ("" if len(pinned) == len(record.data) else " (rows of a folder)")
-    evaluated = [
-        EvalResult(
-            task_type=get_task(record.task).pipeline_tag,
-            dataset_type=record.task,
-            dataset_name=rows,
-            dataset_config=language,
-            metric_type=record.metric,
-            metric_value=round(by_metric[record.metric], 3),
-        )
-        for language, by_metric in record.scores.items()
-    ]
-    base = record.model
-    local = base.startswith(privacy.ELSEWHERE) or Path(base).exists()
-    return ModelCardData(
-        base_model=None if local else base,
-        datasets=sorted(hub) or None,
-        library_name="transformers",
-        language=list(record.scores) or record.trained_on,
-        tags=["x-stilts", record.phase],
-        model_name=name if evaluated else None,
-        eval_results=evaluated or None,
-        license="other",
+    Args:
+        checkpoint: whether the folder holds weights.
+        model: the checkpoint that the run started from, as the run was given it.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    from huggingface_hub import eval_result_entries_to_yaml
+    from huggingface_hub.utils import yaml_dump
+
+    parent = card_metadata.parent_of(model)
+    write_text(folder / "README.md", card(record, checkpoint, parent))
+    if checkpoint:
+        write_text(folder / "LICENSE.md", licence(parent, card_metadata.trained_on(record), record.parents))
+        if entries := card_metadata.eval_entries(record):
+            text = yaml_dump(eval_result_entries_to_yaml(entries))
+            write_text(folder / EVAL_RESULTS / f"{record.task}.yaml", text)
+
+
+def licence(parent: Parent, datasets: Sequence[str], parents: Sequence[str]) -> str:
+    """Return LICENSE.md: whose licences hold for weights that were trained from `parent` on `datasets`.
+
+    Args:
+        parents: the chain of checkpoints, for a parent that does not come from the Hub.
+    """
+    bases = [parent.base_model] if isinstance(parent.base_model, str) else parent.base_model or []
+    data = sorted({*parent.datasets, *datasets})
+    return "\n".join(
+        [
+            "# Licence\n",
+            "X-STILTs puts no licence on these weights. Those of the model they started from, and of the rows they",
+            "were trained on, hold; the strictest decides.\n",
+            *(f"- model: [{name}](https://huggingface.co/{name})" for name in bases),
+            *([] if bases else [f"- model: `{parents[0]}`"]),
+            *(f"- rows: [{name}](https://huggingface.co/datasets/{name})" for name in data),
+            *([] if data else ["- rows: those of a folder, listed in README.md"]),
+            "",
+        ]
     )
+
+
+def usage(record: Record) -> str:
+    """Return Python code that loads a checkpoint from the folder it lies in and uses it once."""
+    head = card_metadata.head_of(record)
+    if head is None and card_metadata.library(record) == "sentence-transformers":
+        return VECTORS
+    name, lines = (head.auto_class, head.usage) if head else ("AutoModel", ENCODER)
+    return (
+        f"import torch\nfrom transformers import {', '.join(sorted([name, 'AutoTokenizer']))}\n\n{CHECKPOINT}\n"
+        f"tokenizer = AutoTokenizer.from_pretrained(checkpoint)\nmodel = {name}.from_pretrained(checkpoint)\n{lines}"
+    )
+
+
+def _usage_lines(record: Record) -> list[str]:
+    return ["## Use\n", f"```python\n{usage(record)}\n```\n"]
 
 
 def _score_lines(record: Record) -> list[str]:
@@ -109,9 +153,9 @@ def _score_lines(record: Record) -> list[str]:
             + "\n"
         ]
     if record.at_chance:
-        lines += ["**The English dev score is at chance level: this training did not work.**\n"]
+        lines += [f"**The English dev score is at chance level: {at_chance_means(record.is_rehearsal)}.**\n"]
     if record.measures:
-        lines += ["## Training\n", *(f"- {name}: {value:,}" for name, value in record.measures.items()), ""]
+        lines += ["## Training\n", *(f"- {name}: {round(value, 3):,}" for name, value in record.measures.items()), ""]
     return lines
 
 
@@ -125,7 +169,7 @@ def _provenance_lines(record: Record) -> list[str]:
     return [
         *lines,
         "\n## Settings\n",
-        *(f"- {k}: `{v}`" for k, v in record.settings.items()),
+        *(f"- {k}: `{f'{v:g}' if isinstance(v, float) else v}`" for k, v in record.settings.items()),
         "\n## Command\n",
         f"```\n{record.command}\n```\n",
         "## Versions\n",
@@ -135,13 +179,13 @@ def _provenance_lines(record: Record) -> list[str]:
 
 def hub() -> HfApi:
     """Return the Hub's client with a timeout of `HUB_TIMEOUT` seconds; by default it has none for these calls."""
-    from huggingface_hub import HfApi, set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
+    from huggingface_hub import HfApi, get_session, set_client_factory
 
-    def with_timeout() -> httpx.Client:
-        client = default_client_factory()
-        client.timeout = HUB_TIMEOUT
-        return client
+    usual = get_session()
+
+    def with_timeout() -> Any:
+        # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
+        return type(usual)(event_hooks=usual.event_hooks, follow_redirects=usual.follow_redirects, timeout=HUB_TIMEOUT)
 
     set_client_factory(with_timeout)
     return HfApi()
@@ -166,23 +210,35 @@ def check_push(run_args: RunArguments) -> None:
         ) from error
 
 
-def push(repo: str, folder: Path, inside: str | None = None) -> None:
+def push(repo: str, folder: Path, inside: str | None = None, base_model: str | None = None) -> None:
     """Upload a finished folder to `repo`, without intermediate checkpoints and without the cells below it.
 
     Args:
-        inside: folder of the repository to upload to; None: its top.
+        inside: folder of the repository to upload to; None: its top, whose card then names `repo`.
+        base_model: repository of the parent checkpoint, for the card; None: as the card has it.
 
     Raises:
         UserError: the Hub refused. The folder does not change.
     """
     cells = [f"{glob.escape(stamp.parent.name)}/**" for stamp in folder.glob("*/results.json")]
+    hidden = [glob.escape(path.name) for path in folder.glob(".*") if path.name != EVAL_RESULTS]
     _hide_local_paths(folder)
+    if inside is None:
+        _name_repository(folder / "README.md", repo, base_model)
     try:
         hub().upload_folder(
             repo_id=repo,
             folder_path=folder,
             path_in_repo=inside,
-            ignore_patterns=["checkpoint-*/**", ".*", "*/.*", results.FAILED, results.RUN_FILE, *cells],
+            ignore_patterns=[
+                "checkpoint-*/**",
+                *hidden,
+                *(f"{name}/**" for name in hidden),
+                "*/.*",
+                results.FAILED,
+                results.RUN_FILE,
+                *cells,
+            ],
             commit_message=f"X-STILTs {folder.name}",
         )
     except Exception as error:
@@ -208,6 +264,23 @@ def _hide_local_paths(folder: Path) -> None:
         if changed:
             results.write_text(path, text)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _name_repository(readme: Path, repo: str, base_model: str | None) -> None:
+    """Put the repository's name into the code of a card, and the parent's into its front matter. File times stay."""
+    from huggingface_hub import ModelCard
+
+    if not readme.is_file():
+        return
+    times, old = readme.stat(), readme.read_text(encoding="utf-8")
+    text = re.sub(r'^checkpoint = ".*$', f'checkpoint = "{repo}"', old, flags=re.MULTILINE)
+    if base_model:
+        card = ModelCard(text, ignore_metadata_errors=True)
+        card.data["base_model"] = base_model
+        text = str(card)
+    if text != old:
+        write_text(readme, text)
+        os.utime(readme, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def push_measured(tasks: Sequence[Task], run_args: RunArguments) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from tasks import languages as codes
 from tasks.checks import check_text
+from tasks.fingerprint import rows_key
 from tasks.rows import Rows, sha256
 from xstilts.cli.arguments import ChangeArguments, non_defaults
 from xstilts.errors import UserError
@@ -123,7 +124,7 @@ def switch_columns(
     # datasets hashes the function by its name, so the cache would survive changes of code or lexicon
     key = Hasher.hash(
         (
-            data._fingerprint,
+            rows_key(data),
             {c: list(x) for c, x in lexicons.items()},
             probability,
             seed,
@@ -235,8 +236,6 @@ def check(arguments: ChangeArguments, lexicon: str | None) -> None:
     Raises:
         UserError: what was given, and what to type.
     """
-    if not 0 < arguments.switch_probability <= 1:
-        raise UserError(f"--switch_probability {arguments.switch_probability} must be above 0 and at most 1.")
     if arguments.code_switch and not lexicon:
         raise UserError(
             "--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet."

@@ -26,7 +26,9 @@ from xstilts.cli.arguments import (
     DualEncoderArguments,
     FamilyArguments,
     ModelArguments,
+    RetrievalArguments,
     RunArguments,
+    VectorArguments,
     non_defaults,
 )
 from xstilts.errors import UserError
@@ -108,8 +110,7 @@ class Plan:
 def train(
     dual: DualEncoderArguments,
     family: FamilyArguments,
-    layer: str,
-    pooling: str,
+    vectors: VectorArguments | RetrievalArguments,
     model_args: ModelArguments,
     data_args: DataArguments,
     run_args: RunArguments,
@@ -119,14 +120,14 @@ def train(
     """Train a dual encoder from a checkpoint, or resume; write the checkpoint and a phase-2 results.json.
 
     Args:
-        layer: the layer whose vectors are trained: a number, or "last". The layers above it stay as they are.
+        vectors: `layer`, a number or "last", whose vectors are trained, and `pooling`. Higher layers stay as they are.
         rest: the words of the command line that belong to transformers' TrainingArguments.
         nearest: the search that scores the dev pairs.
 
     Raises:
         UserError: arguments, rows or checkpoint are wrong. Raised before the first step.
     """
-    plan = _plan(dual, family, layer, pooling, model_args, data_args, run_args, rest)
+    plan = _plan(dual, family, vectors, model_args, data_args, run_args, rest)
     args, tasks = plan.args, plan.tasks
     rows = inputs.open_rows(data_args, family.translations)
     with Run.open(run_args, plan.settings, rows) as run:
@@ -149,7 +150,7 @@ def train(
         # ---- score on English dev, save, finish ---------------------------------------------------------------------
         scores = dev_scores()
         chance = {task.name: task.chance(dev[task.name]) for task in tasks}
-        at_chance = _warn_at_chance(plan, dev, scores, chance)
+        at_chance = _warn_at_chance(plan, dev, scores, chance, run.is_rehearsal)
         trainer.save_model(str(run_args.output_dir))
         notes += [f"{task}: the English dev score is at chance" for task in at_chance]
         measures = runner.measures(trainer, len(pairs)) | _flatten(before, "dev_", "_before")
@@ -164,8 +165,7 @@ def train(
 def _plan(
     dual: DualEncoderArguments,
     family: FamilyArguments,
-    layer: str,
-    pooling: str,
+    vectors: VectorArguments | RetrievalArguments,
     model_args: ModelArguments,
     data_args: DataArguments,
     run_args: RunArguments,
@@ -195,8 +195,8 @@ def _plan(
         args,
         name,
         model_args,
-        layer=layer,
-        pooling=pooling,
+        layer=vectors.layer,
+        pooling=vectors.pooling,
         **vars(dual),
         **vars(data_args),
         **non_defaults(family) | {"train_languages": languages},
@@ -212,8 +212,8 @@ def _plan(
         args,
         tasks,
         name,
-        None if layer == "last" else int(layer),
-        pooling,
+        None if vectors.layer == "last" else int(vectors.layer),
+        vectors.pooling,
         defaults["max_seq_length"],
         languages,
         drawn,
@@ -316,7 +316,7 @@ def _trainer(plan: Plan, model: SentenceTransformer, pairs: PairRows) -> PairTra
     )
 
 
-def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: dict) -> list[str]:
+def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: dict, rehearsal: bool) -> list[str]:
     """Log a warning for each task whose dev score is at chance; return their names. Shuffled passages: none."""
     key = plan.tasks[0].metric
     at_chance = [
@@ -326,13 +326,7 @@ def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: d
         and task.at_chance(scores[task.name][key], chance[task.name][key], len(dev[task.name]))
     ]
     for task in at_chance:
-        runner.logger.warning(
-            "\n*** %s: English dev %s is %.1f, at chance (%.1f): this training did not work. ***\n",
-            task,
-            key,
-            scores[task][key],
-            chance[task][key],
-        )
+        runner.warn_at_chance(task, key, scores[task][key], chance[task][key], rehearsal)
     return at_chance
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,13 @@ from transformers import PreTrainedModel, ProgressCallback, TrainingArguments
 
 from tasks.pairs import Pairs
 from xstilts.checkpoint.encoder import load_encoder as load_checked
+from xstilts.checkpoint.encoder import load_without_pooler
 from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.errors import UserError
-from xstilts.run import results
 from xstilts.train import trainers
 from xstilts.train.batching import loader_options
+from xstilts.train.library_internals import CheckpointLoading
 from xstilts.train.pair_batches import PairRows, PairSampler
 
 # (queries (n, dim), passages (m, dim)), neither normalised -> (n,) index of each query's nearest passage
@@ -119,7 +119,7 @@ def library_arguments(args: TrainingArguments, prompts: dict[str, str]) -> Sente
     return SentenceTransformerTrainingArguments(**values, prompts=prompts or None)
 
 
-class PairTrainer(trainers.CheckedTrainer, SentenceTransformerTrainer):
+class PairTrainer(CheckpointLoading, trainers.CheckedTrainer, SentenceTransformerTrainer):  # type: ignore[misc]  # the two libraries differ in a signature
     """sentence-transformers' trainer on `PairRows`, in the batches of a `PairSampler`.
 
     Args:
@@ -157,18 +157,19 @@ class PairTrainer(trainers.CheckedTrainer, SentenceTransformerTrainer):
         )
         return self.accelerator.prepare(loader)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+    def load_checkpoint(self, folder: str) -> None:
         """Load the encoder's weights. The library would add a random pooler to a checkpoint without one, and fail."""
         with self.upper.restored():
-            encoder_of(self.model).load_state_dict(load_encoder(resume_from_checkpoint).state_dict())
+            encoder_of(self.model).load_state_dict(load_encoder(folder).state_dict())
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def write(self, folder: str, in_training: bool) -> None:
         """Save in the layout of both libraries, without a card."""
-        folder = output_dir or str(self.args.output_dir)
-        clean_tokenizer(self.model.tokenizer)
-        with self.upper.restored():
-            self.model.save(folder, create_model_card=False)
-        results.obey_umask(*Path(folder).glob("*.safetensors"))
+        if self.args.should_save:
+            clean_tokenizer(self.model.tokenizer)
+            with self.upper.restored():
+                self.model.save(folder, create_model_card=False)
+            if getattr(encoder_of(self.model), "pooler", None) is None:
+                load_without_pooler(folder, encoder_of(self.model).config)
 
 
 def accuracy(

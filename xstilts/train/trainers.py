@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerBase,
     ProgressCallback,
+    SchedulerType,
     TokenizersBackend,
     Trainer,
     TrainerCallback,
@@ -27,6 +28,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.training_args import OptimizerNames
 
 from tasks.base import Task
 from xstilts.checkpoint.layers import layer_classes
@@ -34,6 +36,8 @@ from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
 from xstilts.train import batching
+from xstilts.train.masked import masked_tokens_alone
+from xstilts.train.training_checks import user_errors
 
 logger = logging.getLogger("xstilts")
 
@@ -97,18 +101,38 @@ class Masking(DataCollatorForLanguageModeling):
         return inputs, labels
 
 
-class BestOfFolder(TrainerCallback):
-    """Looks for the best checkpoint in the current output folder, which may have been moved since it was saved.
-
-    transformers stores its path. If nothing is there, it keeps the last weights instead of the best, and does not
-    report it.
-    """
+class Checkpoints(TrainerCallback):
+    """Decides what is logged with a checkpoint, which checkpoints stay, and where the best one is looked for."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        # transformers would rotate by modification time, and remove the last checkpoint if another one is the best: a
+        # run killed during scoring would then train again
+        self.limit, args.save_total_limit = args.save_total_limit, None
+        # transformers stores a path, but the folder may have been moved since. If nothing is there, it keeps the last
+        # weights instead of the best, and does not report it
         if state.best_model_checkpoint or state.best_global_step:
             state.best_model_checkpoint = str(Path(str(args.output_dir), f"checkpoint-{state.best_global_step}"))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Log with each checkpoint: logging restarts the running mean of the loss, and so does resuming. Without this
+        # line the logs of a resumed run would differ from those of an uninterrupted one.
+        control.should_log |= control.should_save
+
+    on_epoch_end = on_step_end
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.limit and state.is_world_process_zero:
+            assert args.output_dir is not None  # every run has one
+            checkpoints.rotate(args.output_dir, self.limit, state.best_model_checkpoint)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        args.save_total_limit = self.limit
 
 
 class CheckedTrainer(Trainer):
@@ -118,14 +142,37 @@ class CheckedTrainer(Trainer):
     """
 
     tokens: torch.Tensor | int = 0  # seen by this process since the last count
+    resumed_step = 0  # the step of the checkpoint that the training resumes from
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        self.add_callback(BestOfFolder)
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        self.add_callback(Checkpoints)
         # this filter would hide a non-finite loss from the log; training_step raises on it
         self.args.logging_nan_inf_filter = False
-        output = super().train(*args, **kwargs)
+        if resume_from_checkpoint:
+            state = TrainerState.load_from_json(str(Path(str(resume_from_checkpoint), "trainer_state.json")))
+            self.resumed_step = state.global_step
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
         self.count_tokens()
         return output
+
+    def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple:
+        """Return transformers' numbers, with no epoch left to train after the last step.
+
+        transformers would train one step too many when it resumes from the checkpoint of the last step.
+        """
+        epochs, steps_per_epoch, *others, max_steps = super().set_initial_training_values(args, dataloader)
+        if self.resumed_step >= max_steps:
+            epochs = self.resumed_step // steps_per_epoch
+        return epochs, steps_per_epoch, *others, max_steps
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        with user_errors(f"--optim {OptimizerNames(self.args.optim).value}, --optim_args and --adam_*"):
+            return super().create_optimizer(*args, **kwargs)
+
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
+        schedule = SchedulerType(self.args.lr_scheduler_type).value
+        with user_errors(f"--lr_scheduler_type {schedule}, --lr_scheduler_kwargs and --warmup_steps"):
+            return super().create_scheduler(*args, **kwargs)
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any
@@ -136,46 +183,31 @@ class CheckedTrainer(Trainer):
             raise UserError("the loss is not a finite number; try a smaller --learning_rate")
         return loss
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # transformers would train one step too many when it resumes from the checkpoint of the last step
-        if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(*args, **kwargs)
-
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # Log with each checkpoint: logging restarts the running mean of the loss, and so does resuming. Without this
-        # line the logs of a resumed run would differ from those of an uninterrupted one.
-        self.control.should_log |= self.control.should_save
-        super()._maybe_log_save_evaluate(*args, **kwargs)
-
     def count_tokens(self) -> None:
         """Add the tokens of all processes to the trainer state. All ranks call this together."""
         own = torch.as_tensor(self.tokens, device=self.args.device)
         self.state.num_input_tokens_seen += int(self.accelerator.gather(own).sum())
         self.tokens = 0
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model and its tokenizer; transformers calls this for every checkpoint too."""
         check_weights(self.model)
-        self.count_tokens()
-        with self._keep_all_checkpoints() as limit:
-            super()._save_checkpoint(model, trial)
-        if limit and self.is_world_process_zero():
-            assert self.args.output_dir is not None  # every run has one
-            checkpoints.rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
+        if self.is_in_train:
+            self.count_tokens()
+        folder = output_dir or str(self.args.output_dir)
+        self.write(folder, _internal_call)
+        if self.args.should_save:
+            results.obey_umask(*Path(folder).glob("*.safetensors"))
 
-    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
-        # transformers removes the last checkpoint if another one is the best. A run killed during scoring would then
-        # train again.
-        with self._keep_all_checkpoints():
-            return super()._finalize_training(*args, **kwargs)
+    def write(self, folder: str, in_training: bool) -> None:
+        """Write model and tokenizer to `folder`. All ranks call this together.
 
-    @contextlib.contextmanager
-    def _keep_all_checkpoints(self) -> Iterator[int | None]:
-        """Keep transformers from removing checkpoints; yield --save_total_limit."""
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            yield limit
-        finally:
-            self.args.save_total_limit = limit
+        Args:
+            in_training: whether they belong to a checkpoint.
+        """
+        assert isinstance(self.processing_class, TokenizersBackend)  # a run's tokenizer comes from load_tokenizer
+        clean_tokenizer(self.processing_class)
+        super().save_model(folder, in_training)
 
 
 def check_weights(model: torch.nn.Module | None) -> None:
@@ -216,36 +248,41 @@ class TaskTrainer(CheckedTrainer):
         if self.pop_callback(ProgressCallback):
             self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        assert isinstance(self.processing_class, TokenizersBackend)  # a run's tokenizer comes from load_tokenizer
-        clean_tokenizer(self.processing_class)
-        super()._save(output_dir, state_dict)
-        results.obey_umask(*Path(output_dir or str(self.args.output_dir)).glob("*.safetensors"))
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
-        sampler = super()._get_train_sampler(train_dataset)
-        if not isinstance(sampler, LengthGroupedSampler):
-            return sampler
-        return batching.EpochSampler(
-            sampler.lengths, sampler.batch_size * self.args.world_size, batching.order_seed(self.args)
-        )
-
     def get_train_dataloader(self) -> DataLoader:
         """Return a loader that draws the batches of all processes together and yields this process's part."""
         loader, parts = super().get_train_dataloader(), self.args.world_size
+        # accelerate's BatchSamplerShard, which has no annotations, holds the sampler of batches if there are parts
+        own: Any = loader.batch_sampler if parts == 1 else loader.batch_sampler.batch_sampler  # type: ignore[union-attr]
+        if isinstance(own.sampler, LengthGroupedSampler):
+            size = own.sampler.batch_size * parts
+            own.sampler = batching.EpochSampler(own.sampler.lengths, size, batching.order_seed(self.args))
         if parts == 1:
             return loader
-        shard: Any = loader.batch_sampler  # accelerate's BatchSamplerShard, which has no annotations
-        own = shard.batch_sampler
         return batching.split_batches(loader, BatchSampler(own.sampler, own.batch_size * parts, own.drop_last), parts)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler:
-        # scoring goes by position, so examples must not be grouped by length
-        return SequentialSampler(eval_dataset)
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        with self._in_order():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        with self._in_order():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextlib.contextmanager
+    def _in_order(self) -> Iterator[None]:
+        """Keep the order of examples in loaders made within the block: scoring goes by position."""
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
+        try:
+            yield
+        finally:
+            self.args.train_sampling_strategy = strategy
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        plain = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        head = plain.whole[inputs["task"]] if "task" in inputs else plain  # of a mixture
+        with masked_tokens_alone(head, inputs.get("labels")):
+            return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -292,6 +329,8 @@ def token_mean(
     """
     if "logits" in outputs:
         logits = outputs["logits"]
+        if logits.dim() == labels.dim() == 2:  # of the tokens with a label alone (`masked_tokens_alone`)
+            labels = labels[labels != -100]
     else:
         logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), 1).float()
         if attention_mask is not None:

@@ -19,6 +19,7 @@ from xstilts.cli.user_files import read_json
 from xstilts.cli.words import JSON_FILES, check_training_numbers, fail, shown, unknown
 from xstilts.errors import UserError, first_line
 from xstilts.run import processes
+from xstilts.train.library_internals import use_one_gpu
 from xstilts.train.training_checks import LOW_RANK, check_training
 
 logger = logging.getLogger("xstilts")
@@ -116,7 +117,8 @@ def has_bf16() -> bool:
     """Return whether this machine multiplies bf16 matrices in hardware."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    of_cpu = torch.cpu.get_capabilities()
+    return of_cpu.get("avx512_bf16", False) or of_cpu.get("amx_tile", False)
 
 
 def training_arguments(
@@ -164,7 +166,7 @@ def training_arguments(
         raise UserError(f"Found {args.world_size} processes in one group, expected {n_processes}. {processes.HOW}")
     if args.n_gpu > 1:  # torch's DataParallel would multiply the batch size
         logger.warning("%d GPUs are visible, one is used. %s", args.n_gpu, processes.HOW)
-        args._n_gpu = 1
+        use_one_gpu(args)
     logger.info(
         "World size: %d (%s), %d rows a step",
         args.world_size,

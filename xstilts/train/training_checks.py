@@ -1,4 +1,4 @@
-"""Tries a training's loggers, data loader, optimizer and schedule before rows and model are loaded."""
+"""Tries a training's loggers and data loader before rows and model are loaded."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import transformers
 from accelerate.utils import TorchDynamoPlugin
-from transformers import BertConfig, BertModel, SchedulerType, Trainer, TrainingArguments
+from transformers import BertConfig, BertModel, Trainer, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.training_args import OptimizerNames
 
-from xstilts.cli.words import shown
 from xstilts.errors import UserError, first_line
 from xstilts.run import processes
 from xstilts.train.batching import loader_options
 
-LOW_RANK = ("galore", "apollo")  # beginnings of the names of low-rank optimizers
+# beginnings of the names of low-rank optimizers, and of all whose options depend on the model
+LOW_RANK = ("galore", "apollo")
+NEED_MODEL = (*LOW_RANK, "lomo", "adalomo")
 
 
 def check_training(args: TrainingArguments, given: dict[str, Any]) -> None:
@@ -63,46 +63,25 @@ def check_training(args: TrainingArguments, given: dict[str, Any]) -> None:
 
 
 def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
-    """Build the optimizer and the learning-rate schedule for one weight.
+    """Raise if the optimizer is not installed, or ignores an argument that was given for it.
 
     Raises:
-        UserError: they cannot be built, or the optimizer ignores an argument that was given for it.
+        UserError: names the argument.
     """
-    # __post_init__ has turned the names into enums
-    optimizer, schedule = OptimizerNames(args.optim).value, SchedulerType(args.lr_scheduler_type).value
-
-    def class_and_options(**changes: Any) -> tuple[Any, dict[str, Any]]:
-        changed = copy.copy(args)
-        vars(changed).update(changes)
-        return Trainer.get_optimizer_cls_and_kwargs(changed)
-
+    optimizer = OptimizerNames(args.optim).value  # __post_init__ has turned the name into an enum
     settings = [part for part in (args.optim_args or "").split(",") if part]
     if wrong := [part for part in settings if part.count("=") != 1]:
         raise UserError(f"--optim_args {wrong[0]}: expected name=value, or several with commas between.")
-    parameter, steps = torch.nn.Parameter(torch.zeros(1)), 10**6
-    try:
-        optimizer_class, options = class_and_options()
-        transformers.get_scheduler(
-            args.lr_scheduler_type,
-            optimizer_class([parameter], **options),
-            args.get_warmup_steps(steps),
-            steps,
-            scheduler_specific_kwargs=_as_dict(args.lr_scheduler_kwargs),
-        )
-    except Exception as error:
-        # these optimizers need the model, which is not loaded yet
-        needs_model = optimizer.startswith((*LOW_RANK, "lomo", "adalomo"))
-        if needs_model and not isinstance(error, ImportError):
-            return
-        words = {"optim": optimizer, "lr_scheduler_type": schedule} | {
-            name: value
-            for name, value in given.items()
-            if name.startswith(("optim", "adam", "lr_scheduler", "warmup"))
-        }
-        raise UserError(
-            f"{' '.join(f'--{name} {shown(value)}' for name, value in words.items())} cannot go together "
-            f"({first_line(error).rstrip('.')})."
-        ) from error
+    if optimizer.startswith(NEED_MODEL):
+        return
+
+    def options(**changes: Any) -> dict[str, Any]:
+        changed = copy.copy(args)
+        vars(changed).update(changes)
+        return Trainer.get_optimizer_cls_and_kwargs(changed)[1]
+
+    with user_errors(f"--optim {optimizer}"):
+        used = options()
     changes: dict[str, dict[str, Any]] = {
         f"--{name}": {name: given[name] / 2 + 0.1}
         for name in ("adam_beta1", "adam_beta2", "adam_epsilon")
@@ -112,7 +91,7 @@ def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
         f"--optim_args {part}": {"optim_args": ",".join(p for p in settings if p != part)} for part in settings
     }
     for name, other in changes.items():
-        if class_and_options(**other)[1] == options:
+        if options(**other) == used:
             raise UserError(f"{name} does nothing here: --optim {optimizer} ignores it. Leave it out.")
 
 
