@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xstilts.cli.arms import PLAIN
+from xstilts.cli.progress import span
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
 from xstilts.run.record import FILE_NAME, Record, is_there
@@ -119,17 +120,6 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
         lines.append(f"No estimate for {unknown}: no run of their kind is finished.")
     lines += [f"Unreadable: {problem}" for group in found.values() for problem in group.unreadable]
     return "\n".join(lines)
-
-
-def span(seconds: float) -> str:
-    """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.1f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

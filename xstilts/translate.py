@@ -29,6 +29,7 @@ from tasks.sentences import sentence_spans
 from xstilts.cli import logs
 from xstilts.cli.arguments import refuse_unused
 from xstilts.cli.parsing import parse
+from xstilts.cli.progress import Bar
 from xstilts.errors import UserError, first_line
 from xstilts.run.endings import command
 
@@ -297,7 +298,6 @@ def write(
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from tqdm import tqdm
 
     from tasks.rows import translation_note
     from xstilts.run.results import read_note, write_text
@@ -330,7 +330,7 @@ def write(
             return logger.info("%s is there already; nothing to do.", path)
     write_text(parts / "settings.json", json.dumps(made_by, indent=1))
     counts = {"lost": 0, "stopped": 0}
-    with tqdm(total=len(english), desc=f"{task.name} {language}", unit=" rows") as bar:
+    with Bar(len(english), f"{task.name} {language}", "rows") as bar:
         for start in range(0, len(english), ROWS):
             part, count = parts / f"{start:09d}.parquet", parts / f"{start:09d}.json"
             some = english.select(range(start, min(start + ROWS, len(english))))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts.cli.progress import Bar
 from xstilts.errors import UserError
 from xstilts.retrieve.vectors import normalize
 
@@ -306,7 +307,6 @@ def _walk(
     scores stay on the CPU, so that the result does not depend on the device.
     """
     import torch
-    from tqdm import tqdm
 
     number = getattr(torch, DTYPES[dtype])
     means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float().to(device) for pool in (source, target)]
@@ -317,7 +317,7 @@ def _walk(
     blocks = [right.block(j) for j in range(0, len(target), TILE)]
     # allocating each tile afresh costs as much as computing it
     buffer = torch.empty(TILE * TILE, dtype=number, device=device)
-    bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
+    bar = Bar(len(source), f"k-NN {dtype}", "rows", disable=len(source) * len(target) < SHOW_BAR)
     for i in range(0, len(source), TILE):
         rows = left.block(i)
         for j, columns in zip(range(0, len(target), TILE), blocks, strict=True):

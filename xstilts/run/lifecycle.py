@@ -30,7 +30,8 @@ from xstilts.errors import UserError
 from xstilts.run import card, causes, checkpoints, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
-from xstilts.run.record import Record, is_rehearsal
+from xstilts.run.record import Record
+from xstilts.run.summary import is_rehearsal, summary
 
 logger = logging.getLogger("xstilts")
 # {folder: `failure_mark` of the failed.json that an earlier run left there}
@@ -238,13 +239,13 @@ class Run:
             checkpoints.clean(self.folder)
         self.close()
         if processes.is_first():
-            logger.info("Wrote %s", self.folder / results.FILE_NAME)
+            logger.info("Wrote %s: %s", self.folder / results.FILE_NAME, summary(record))
             if self._args.push_to_hub:
                 card.push(str(self._args.hub_model_id), self.folder)
 
     @property
     def is_rehearsal(self) -> bool:
-        """Whether the user has cut this training short to try it (`xstilts.run.record.is_rehearsal`)."""
+        """Whether the user has cut this training short to try it (`xstilts.run.summary.is_rehearsal`)."""
         return self.trainer is not None and is_rehearsal(self._settings, self.trainer.state.global_step)
 
     def fail(self, cause: str) -> None:

@@ -36,7 +36,6 @@ from xstilts.run.files import write_text
 SCHEMA = 1
 FILE_NAME = "results.json"
 TRAININGS = ("mlm", "intermediate")  # phases 1 and 2
-REHEARSAL = 100  # steps, to which a user cuts a training to try it
 PHASES = (*TRAININGS, "target", "retrieval")
 
 Scores = dict[str, dict[str, float]]  # {language: {metric: score from 0 to 100}}
@@ -250,11 +249,6 @@ class Record:
         return self.phase in TRAININGS
 
     @property
-    def is_rehearsal(self) -> bool:
-        """Whether the run was a training cut short to try it, see `is_rehearsal`."""
-        return is_rehearsal(self.settings, (self.measures or {}).get("steps", REHEARSAL))
-
-    @property
     def by_layer(self) -> dict[int | None, Scores]:
         """{layer: {language: {metric: score}}}, the headline layer included; {None: scores} outside retrieval."""
         return {int(layer): scores for layer, scores in (self.layers or {}).items()} | {self.layer: self.scores}
@@ -332,24 +326,6 @@ def _check_keys(values: Mapping[str, Any]) -> None:
     for key in fields.keys() - _REQUIRED:
         if key in values and values[key] is None:  # would count as a missing key
             fields[key].metadata["check"](None, key)
-
-
-# ---- at chance ------------------------------------------------------------------------------------------------------
-
-
-def is_rehearsal(settings: Mapping[str, Any], steps: float) -> bool:
-    """Return whether the user has cut a training so short that its score says nothing.
-
-    Args:
-        settings: as results.json has them.
-        steps: the optimiser steps of the training.
-    """
-    return steps < REHEARSAL and ((settings.get("max_steps") or 0) > 0 or bool(settings.get("max_train_samples")))
-
-
-def at_chance_means(rehearsal: bool) -> str:
-    """Return what a score at chance tells of a training."""
-    return f"a rehearsal of less than {REHEARSAL} steps tells nothing" if rehearsal else "this training did not work"
 
 
 # ---- values that a run fills in -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tasks.checks import check_placeholder
 from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.cli import logs
 from xstilts.cli.arguments import DataArguments
 from xstilts.errors import UserError, first_line, full_disk, is_panic
 from xstilts.run import inputs
@@ -47,7 +48,7 @@ def featurize(
             with_indices=True,
             fn_kwargs=options,
             remove_columns=examples.column_names,
-            desc=f"{desc}: features",
+            desc=logs.named(f"{desc}: features"),
             new_fingerprint=key,
         )
     except BaseException as error:
@@ -60,7 +61,7 @@ def featurize(
         features,
         lambda ids: {"length": task.lengths(ids)},
         input_columns="input_ids",
-        desc=f"{desc}: lengths",
+        desc=logs.named(f"{desc}: lengths"),
         new_fingerprint=fingerprint(task, features, "length"),
     )
 

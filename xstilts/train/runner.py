@@ -20,7 +20,7 @@ from xstilts.errors import UserError
 from xstilts.run import processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.predictions import write_lines
-from xstilts.run.record import at_chance_means
+from xstilts.run.summary import at_chance_means
 from xstilts.train import trainers
 
 logger = logging.getLogger("xstilts")
@@ -28,7 +28,8 @@ logger = logging.getLogger("xstilts")
 
 def prepare(run_args: RunArguments) -> None:
     """Set up logging and set the seeds."""
-    logs.begin(logging.INFO if processes.is_first() else logging.ERROR)
+    name = " ".join([run_args.arm or "", f"seed {run_args.seed}"]).strip()
+    logs.begin(logging.INFO if processes.is_first() else logging.ERROR, name)
     transformers.utils.logging.disable_progress_bar()  # hides the bar "Loading weights"
     transformers.utils.logging.set_verbosity_error()
     assert run_args.seed is not None  # filled in by xstilts.run.places
@@ -103,7 +104,8 @@ def score_languages(
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             write_lines(folder, task, language, task.lines(predictions, examples))
-        logger.info("%s %s: %s", task.name, language, " ".join(f"{k} {v:.1f}" for k, v in scores[language].items()))
+        told = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
+        logger.info("%s: %s", logs.named(f"{task.name} {language}"), told)
     return scores, n
 
 

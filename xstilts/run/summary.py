@@ -1,0 +1,51 @@
+"""What a finished run comes to in one line, and what a score at chance tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xstilts.cli.progress import span
+from xstilts.run.record import Record
+
+REHEARSAL = 100  # steps; a user who cuts a training to fewer only tries it
+
+
+def is_rehearsal(settings: Mapping[str, Any], steps: float) -> bool:
+    """Return whether the user has cut a training so short that its score says nothing.
+
+    Args:
+        settings: as results.json has them.
+        steps: the optimiser steps of the training.
+    """
+    return steps < REHEARSAL and ((settings.get("max_steps") or 0) > 0 or bool(settings.get("max_train_samples")))
+
+
+def was_rehearsal(record: Record) -> bool:
+    """Return whether a finished run was a training cut short, see `is_rehearsal`."""
+    return is_rehearsal(record.settings, (record.measures or {}).get("steps", REHEARSAL))
+
+
+def at_chance_means(rehearsal: bool) -> str:
+    """Return what a score at chance tells of a training."""
+    return f"a rehearsal of less than {REHEARSAL} steps tells nothing" if rehearsal else "this training did not work"
+
+
+def summary(record: Record) -> str:
+    """Return a finished run in one line: ``mnli seed 0, xnli: accuracy 61.2 over 6 languages (en 70.1), 2.3 min``."""
+    task = "" if record.task == record.arm else f", {record.task}"
+    parts = filter(None, [_score(record), span(record.seconds)])
+    return f"{record.arm} seed {record.seed}{task}: {', '.join(parts)}"
+
+
+def _score(record: Record) -> str:
+    metric, scores = record.metric, record.scores
+    if scores and metric in record.mean:
+        english = f" (en {scores['en'][metric]:.1f})" if "en" in scores and len(scores) > 1 else ""
+        over = f"{len(scores)} languages" if len(scores) > 1 else next(iter(scores))
+        text = f"{metric} {record.mean[metric]:.1f} over {over}{english}"
+        return f"{text}, at layer {record.layer}" if record.layer is not None else text
+    if dev := record.dev.get("en"):
+        return "English dev " + ", ".join(f"{name} {value:.1f}" for name, value in dev.items())
+    measures = record.measures or {}
+    return f"{metric} {measures[metric]:.4g}" if metric in measures else ""
