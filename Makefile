@@ -184,7 +184,7 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 
-.PHONY: help matrix question report plan runs push data model test check clean
+.PHONY: help install matrix question report plan runs push data model test check clean
 # a results.json that is no file (a folder, a pipe, a link to nothing) is not done: its run is started, and says so
 .PHONY: same_world $(shell find -L $(OUT) -mindepth 2 -maxdepth 4 -name results.json ! -type f 2>/dev/null)
 .DEFAULT_GOAL := help
@@ -217,6 +217,9 @@ runs: ##    every run of the matrix, a line each: its results.json and, if it st
 push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there
 	@$(if $(HUB),,echo 'Give HUB=: your name on the Hub, or an organisation.' >&2; exit 2;) \
 	  $(PY) -m xstilts.push $(GRID) $(if $(filter %/results.json,$(START)),--model) --hub $(HUB)
+
+install: | $(INSTALLED) ## only the virtual environment; then: source .venv/bin/activate
+	@echo "$(if $(INSTALLED),Installed. Now: source $(VENV)/bin/activate,PY=$(PY) is given: it is used as it is.)"
 
 data: $(ROWS) ##    only the rows
 model: $(START) ##   only the model the arms start from

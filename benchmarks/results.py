@@ -1,8 +1,8 @@
-"""Keep the csv files of a report in docs/results, and makes the pages and README's answer of them. No table there is
-typed by hand.
+"""Keep the csv files of a report in docs/results, and make the pages, README's answers and its picture of them. No
+table there is typed by hand.
 
     python benchmarks/results.py keep --report runs/question-human/report --name question-human
-    python benchmarks/results.py pages            # docs/results/<name>.md, docs/claims.md, the answer in README.md
+    python benchmarks/results.py pages            # docs/results/<name>.md, docs/claims.md, README.md
     python benchmarks/results.py pages --check    # says which differ, exit 1
 
 `keep` also writes origin.json: the commit that kept the report, versions, machine, and which arms and seeds there
@@ -12,6 +12,9 @@ were.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import inspect
+import io
 import json
 import platform
 import re
@@ -33,6 +36,8 @@ from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
+PICTURE = re.compile(r"\(docs/img/(\S+)\.svg\)")
+REACH = 22  # points: the picture ends here, and an arrow says that an interval goes on
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
 
 
@@ -250,6 +255,59 @@ def answer(folder: Path) -> str:
     )
 
 
+def picture(folder: Path, old: str) -> str:
+    """Return the SVG of a question's differences in unseen languages, a row each with its interval.
+
+    Args:
+        old: the SVG that is there. It is kept if it was made of this csv by this code: the bytes of a drawing depend
+            on matplotlib's version.
+    """
+    source = (folder / "question.csv").read_bytes()
+    mark = hashlib.sha256(source + inspect.getsource(draw).encode()).hexdigest()
+    if f"<!-- {mark} -->" in old:
+        return old
+    return draw(pd.read_csv(io.BytesIO(source))) + f"<!-- {mark} -->\n"
+
+
+def draw(found: pd.DataFrame) -> str:
+    """Return the SVG of `picture`."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    layer = found[found["primary"].astype(bool)].iloc[0]["layer"]
+    shown = found[(found["on"] == "unseen") & (found["layer"] == layer) & found["verdict"].notna()]
+    shown = shown[shown["difference"].notna()].reset_index(drop=True)
+    colours = {family: f"C{number}" for number, family in enumerate(shown["family"].unique())}
+    figure = Figure(figsize=(8.4, 0.9 + 0.24 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    for y, row in shown.iterrows():
+        colour, low, high = colours[row["family"]], row["interval_low"], row["interval_high"]
+        axes.plot([max(low, -REACH), min(high, REACH)], [y, y], color=colour, linewidth=2)
+        for goes_on, end, symbol in ((low < -REACH, -REACH, "<"), (high > REACH, REACH, ">")):
+            if goes_on:
+                axes.plot(end, y, symbol, color=colour)
+        if abs(row["difference"]) <= REACH:
+            axes.plot(row["difference"], y, "D" if row["primary"] else "o", color=colour)
+        weight = "bold" if row["primary"] else "normal"
+        text = f"{difference(row)}, {str(row['verdict']).partition(' [')[0]}"
+        axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, weight=weight)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(
+        range(len(shown)), [f"{row['family']}: {row['contrast']}" for _, row in shown.iterrows()], fontsize=8
+    )
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(-REACH - 1, REACH + 1)
+    axes.set_xlabel(
+        f"difference in points, 95 % interval (layer {layer}; languages that phase 2 had not seen)", fontsize=9
+    )
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "x-stilts", "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None}, facecolor="white")
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """{file: what should stand in it}."""
     folders = sorted(path.parent for path in (ROOT / "docs/results").glob("*/origin.json"))
@@ -262,6 +320,9 @@ def pages() -> dict[Path, str]:
         made[ROOT / "docs/claims.md"] = claims_page(with_claims[0])
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
+    for name in PICTURE.findall(text):
+        file = ROOT / f"docs/img/{name}.svg"
+        made[file] = picture(ROOT / "docs/results" / name, file.read_text(encoding="utf-8") if file.is_file() else "")
     return made | {
         readme: ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)
     }
@@ -285,6 +346,7 @@ def main(argv: list[str] | None = None) -> int:
     for path, text in other.items():
         print(f"{path.relative_to(ROOT)} {'differs' if given.check else 'written'}")
         if not given.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     return int(bool(other) and given.check)
 

@@ -216,9 +216,9 @@ def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple
 
 
 def benchmark_mine(args: argparse.Namespace) -> None:
-    from xstilts.retrieve import mining, neighbours
+    from xstilts.retrieve import mining, product
 
-    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {neighbours._fastest_engine()}")
+    print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {product.fastest_engine()}")
     print("  n          ours       faiss + loop")
     for size in args.sizes:
         target = unit_vectors(size, args.dim, seed=1)
@@ -238,9 +238,9 @@ def benchmark_mine(args: argparse.Namespace) -> None:
 
 
 def benchmark_curve(args: argparse.Namespace) -> None:
-    from xstilts.retrieve import mining, neighbours
+    from xstilts.retrieve import mining, product
 
-    print(f"curve: mining n x n x {args.dim}, this machine's engine: {neighbours._fastest_engine()}")
+    print(f"curve: mining n x n x {args.dim}, this machine's engine: {product.fastest_engine()}")
     print("  n           time    of this a pair of sentences", flush=True)
     seconds = []
     for size in args.sizes:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +67,7 @@ class Task:
     languages_in: ClassVar[str] = ""  # the task's name in tasks.languages ("" = English only)
     select: ClassVar[str] = "best"  # the checkpoint to keep: "best" on English dev, or "last" (QA, protocol 3.2)
     dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, if they do: dev then cannot select fairly
-    train_rows: ClassVar[int | None] = None  # on the Hub (docs/datasets); None = no train rows
+    train_rows: ClassVar[int | None] = None  # on the Hub; None = no train rows
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, benchmark: str = "xtreme"):
@@ -407,26 +403,3 @@ class Task:
     def sides(self, examples: Examples) -> tuple[list[str], list[str]]:
         """Return (queries, candidates), for a form that compares vectors."""
         raise NotImplementedError
-
-
-def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
-    """Return a cache key that changes with the data, the task's source code and the settings in `more`.
-
-    datasets hashes a method only by its name, so cached features would survive a change of the code.
-    """
-    from datasets.fingerprint import Hasher
-
-    own = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
-    return Hasher.hash((rows_key(data), type(task).__qualname__, own, _source_hash(), more))
-
-
-def rows_key(data: Dataset) -> str:
-    """Return datasets' own cache key of rows. It has no public name; tests/test_library_internals.py checks it."""
-    return data._fingerprint
-
-
-@functools.cache
-def _source_hash() -> str:
-    """Return the hash of every module of this room: a form is made with the help of several."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
 from tasks.errors import RowError, UserError, one_line
-from tasks.files import TYPE_NAMES
+from tasks.json_lines import TYPE_NAMES
 from tasks.metrics.accuracy import PLACEHOLDER
 
 if TYPE_CHECKING:

@@ -1,8 +1,12 @@
-"""Concatenate data sets, and replace columns."""
+"""Concatenate data sets, replace columns, and choose the columns to read."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from tasks.errors import MissingColumn, UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,3 +30,27 @@ def replace_columns(data: Dataset, **columns: list) -> Dataset:
 
     new = Dataset.from_dict(columns, features=Features({name: data.features[name] for name in columns}))
     return concatenate_datasets([data.remove_columns(list(columns)), new], axis=1)
+
+
+def columns_to_read(
+    names: Iterable[str], columns: tuple[str, ...], optional: tuple[str, ...], where: str
+) -> list[str]:
+    """Return the names in `columns` and, where present, in `optional`.
+
+    Raises:
+        MissingColumn: one of `columns` is missing.
+        UserError: nothing is left to read, or two columns have the same name.
+    """
+    names = list(names)
+    there = ", ".join(names).encode("utf-8", "backslashreplace").decode() or "no column"
+    missing = [column for column in columns if column not in names]
+    if missing:
+        near = difflib.get_close_matches(missing[0], names, 1)
+        hint = f" Did you mean to rename {near[0]!r}?" if near else ""
+        raise MissingColumn(f"{where}: column {missing[0]!r} is missing; it has {there}.{hint}")
+    found = [column for column in dict.fromkeys((*columns, *optional)) if column in names]
+    if not found:
+        raise UserError(f"{where}: it has none of the columns {', '.join(optional)}; it has {there}.")
+    if twice := [column for column in found if names.count(column) > 1]:
+        raise UserError(f"{where}: it has two columns {twice[0]!r}.")
+    return found

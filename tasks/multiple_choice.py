@@ -6,11 +6,11 @@ import reprlib
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import fingerprint
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.source import Source
 from tasks.submitted import OneClass, parse, read_stripped
 

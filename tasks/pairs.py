@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import check_ids, check_text, map_rows
 from tasks.errors import UserError
+from tasks.fingerprint import fingerprint
 from tasks.rows import Loaded
 from tasks.source import Source
 

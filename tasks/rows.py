@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import files
+from tasks import files, hub
+from tasks.columns import columns_to_read
 from tasks.errors import RowError, UserError, one_line
 from tasks.reading import read_object
 
@@ -224,9 +225,7 @@ class Rows:
         else:
             data, record = self._read_hub(source, config, expression, revision, url)
             columns = picked(columns, data.column_names, f"{source} ({config})") if callable(columns) else columns
-            data = data.select_columns(
-                files.columns_to_read(data.column_names, columns, optional, f"{source} ({config})")
-            )
+            data = data.select_columns(columns_to_read(data.column_names, columns, optional, f"{source} ({config})"))
         if not len(data):
             raise UserError(f"{record.get('file', f'{source} ({config})')}: split {expression!r} has no rows.")
         return Read(data, {"id": source, "config": config, **record, "rows": len(data)})
@@ -281,29 +280,14 @@ class Rows:
     def _read_hub(
         self, source: str, config: str, expression: str, revision: str | None, url: str
     ) -> tuple[Dataset, dict]:
-        from datasets import load_dataset
-        from huggingface_hub import HfApi
-
         base, cut = alternatives(expression)[0]
         if (known := self._loaded.get(key := (source, config, base + cut, revision, url))) is not None:
             return known[0], dict(known[1])
-        name = url or f"{source} (config {config}, split {base + cut}, revision {revision or 'main'})"
-        try:
-            if url:
-                kind = "csv" if url.endswith(".csv") else "json"
-                # GitHub's SQuAD-like files are one object whose rows stand under "data"
-                data = load_dataset(
-                    kind, data_files={base: url}, split=base + cut, **({"field": "data"} if kind == "json" else {})
-                )
-            else:
-                # record the commit of `main`, so that the result can be reproduced
-                revision = revision or HfApi().dataset_info(source).sha
-                data = load_dataset(source, config, split=base + cut, revision=revision)
-        except Exception as error:
-            raise UserError(
-                f"Could not load {name} from the Hub: {one_line(error)} Without a network give --data_root FOLDER."
-            ) from error
-        record = {"split": base + cut, "revision": revision} | ({"url": url} if url else {})
+        if url:
+            data, commit = hub.load_file(url, base, cut), revision
+        else:
+            data, commit = hub.load(source, config, base + cut, revision)
+        record = {"split": base + cut, "revision": commit} | ({"url": url} if url else {})
         self._loaded[key] = data, record
         return data, dict(record)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from tasks.base import fingerprint
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import OneClass
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tasks import offsets, squad_json
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import at_row, check_ids, check_text
 from tasks.columns import replace_columns
 from tasks.errors import RowError, UserError
+from tasks.fingerprint import fingerprint
 from tasks.frame import Frame
 from tasks.squad_json import texts_and_starts
 from tasks.submitted import compute, read_entries

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import describe, is_no_label, label_error, label_numbers
 from tasks.columns import replace_columns
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.fingerprint import fingerprint
 from tasks.frame import Frame
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import class_number, compute, read_stripped
@@ -283,7 +284,7 @@ class UDPOS(Tagging):
     """Universal Dependencies part-of-speech tags, XTREME's selection.
 
     The Hub's rows have syntactic words where XTREME's own files have fused ones ("du" as one word), and mix old or
-    regional varieties into five languages. Nothing is filtered; results.json notes it (docs/datasets). XTREME-R's lt
+    regional varieties into five languages. Nothing is filtered; results.json notes it. XTREME-R's lt
     pl uk wo ro are not on the Hub in this form.
     """
 

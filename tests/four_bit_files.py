@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xstilts import dequantise, four_bit
+from xstilts import dequantise, four_bit, xlmr_tokenizer
 from xstilts.errors import UserError
 
 SMALL = four_bit.Sizes(hidden=32, layers=2, heads=2, inner=64, vocabulary=20, positions=16, token_types=2)
@@ -169,8 +169,9 @@ def sentencepiece_of(pieces: list[tuple[str, float]]):
     proto += b"".join(piece(text, score, normal) for text, score in pieces[4:-1])
     proto += nested(2, b"\x18\x01")  # trainer: unigram
     sentencepiece.set_min_log_level(2)
-    rules = dequantise.field(
-        dequantise.field(sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto(), 3), 2
+    rules = xlmr_tokenizer.field(
+        xlmr_tokenizer.field(sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto(), 3),
+        2,
     )
     # a blank in front, runs of blanks are one, blanks are ▁
     flags = b"".join(varint(number << 3) + b"\x01" for number in (3, 4, 5))

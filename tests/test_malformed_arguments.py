@@ -133,13 +133,13 @@ def begins(*args, **options):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working folder beside one with a FIFO, a folder and a file; the scripts stop before their work."""
-    from xstilts import translate
+    from xstilts import seq2seq
     from xstilts.retrieve import embedding
     from xstilts.run.lifecycle import Run
 
     monkeypatch.setattr(Run, "open", begins)
     monkeypatch.setattr(embedding.Encoder, "load", begins)
-    monkeypatch.setattr(translate, "load", begins)
+    monkeypatch.setattr(seq2seq, "load", begins)
     monkeypatch.syspath_prepend(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     (tmp_path / "given").mkdir()
     os.mkfifo(tmp_path / "given/FIFO")

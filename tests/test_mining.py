@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xstilts.errors import UserError
-from xstilts.retrieve import mining, neighbours
+from xstilts.retrieve import exact, mining, neighbours, product
 from xstilts.retrieve.mining import best_threshold, deduplicate, id_pairs, mine, pairs_above
 from xstilts.retrieve.neighbours import bidirectional_knn, knn, nearest
 
@@ -56,7 +56,7 @@ def small_tiles(monkeypatch):
     """Many tiles, prunings and crowded rows from a few hundred vectors."""
     sizes = {"TILE": 64, "GROUP": 4, "CROWD": 9, "PRUNE": 500, "PLAIN_ROWS": 50, "PLAIN_COLUMNS": 70}
     for name, value in sizes.items():
-        monkeypatch.setattr(neighbours, name, value)
+        monkeypatch.setattr(exact if name.startswith("PLAIN") else product, name, value)
 
 
 @pytest.mark.parametrize("engine", ["bf16", "fp32", "plain"])
@@ -98,8 +98,8 @@ def test_no_product_is_further_from_the_truth_than_its_slack(kind, dtype):
     source, target = pools(kind, 400, 300, 96)
     number = getattr(torch, dtype)
     means = [torch.tensor(pool.mean(axis=0)) for pool in (source, target)]
-    left = neighbours._Operand(source, means[0], means[1], number, is_left=True)
-    right = neighbours._Operand(target, means[1], means[0], number, is_left=False)
+    left = product.Operand(source, means[0], means[1], number, is_left=True)
+    right = product.Operand(target, means[1], means[0], number, is_left=False)
     stored = (left.block(0) @ right.block(0).T)[: len(source), : len(target)].double().numpy()
     constant = means[0].double() @ means[1].double()
     truth = source.astype(np.float64) @ target.T.astype(np.float64) - constant.item()
@@ -111,7 +111,7 @@ def test_no_product_is_further_from_the_truth_than_its_slack(kind, dtype):
 def test_the_cut_leaves_out_only_what_cannot_be_among_the_best():
     torch = pytest.importorskip("torch")
     rounding, slack = 0.05, torch.rand(1000)
-    side = neighbours._Side(1, slack, rounding)
+    side = product.Side(1, slack, rounding)
     side.best = torch.randn(1000, 1)
     worst = side.best[:, 0]
     surely = worst - rounding * worst.abs() - slack  # what the best found is at least, in truth
@@ -308,14 +308,14 @@ def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
     monkeypatch.setattr(neighbours, "PLAIN_PRODUCT", 0)
     answers = []
     for engine in ("bf16", "fp32"):
-        monkeypatch.setattr(neighbours, "_fastest_engine", lambda device, engine=engine: engine)
+        monkeypatch.setattr(neighbours, "fastest_engine", lambda device, engine=engine: engine)
         answers.append(mine(source, target))
     for a, b in zip(*answers, strict=True):
         assert np.array_equal(a, b)
 
 
 def test_self_measurement_chooses_an_engine():
-    assert neighbours._fastest_engine() in ("bf16", "fp32")
+    assert product.fastest_engine() in ("bf16", "fp32")
 
 
 def test_max_keeps_what_scores_above_min_score():

@@ -22,8 +22,11 @@ ALLOWED = {
     "xtreme": BASE | {"report"},
     # tools, a module each, started by `python -m xstilts.<tool>`
     "four_bit": set(),
-    "dequantise": BASE | {"four_bit"},
-    "translate": BASE,
+    "xlmr_tokenizer": {"four_bit"},
+    "dequantise": BASE | {"four_bit", "xlmr_tokenizer"},
+    "marked_text": {"tasks"},
+    "seq2seq": {"tasks"},
+    "translate": BASE | {"marked_text", "seq2seq"},
     "plan": BASE,
     "push": BASE | {"plan"},
     "errors": {"tasks"},

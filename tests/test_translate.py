@@ -12,7 +12,7 @@ from datasets import load_dataset
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows
-from xstilts import translate
+from xstilts import marked_text, seq2seq, translate
 from xstilts.run.endings import command
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -225,15 +225,15 @@ def test_a_stopped_command_goes_on_and_a_finished_one_does_nothing(run, tmp_path
 
 
 def test_long_sentences_are_cut_at_blanks():
-    assert translate.fitting("aa bb cc dd", lambda text: len(text) < 6) == ["aa bb", "cc dd"]
-    assert translate.fitting("aaaaaaaa", lambda text: False) == ["aaaaaaaa"]
+    assert marked_text.fitting("aa bb cc dd", lambda text: len(text) < 6) == ["aa bb", "cc dd"]
+    assert marked_text.fitting("aaaaaaaa", lambda text: False) == ["aaaaaaaa"]
     long, answer = "one two three four five six. The answer is here.", (33, 39)
-    assert [text for text, _ in translate.sentences(long, answer, lambda text: len(text) < 22)] == [
+    assert [text for text, _ in marked_text.sentences(long, answer, lambda text: len(text) < 22)] == [
         "one two three",
         "four five six.",
         "The [answer] is here.",
     ]
-    assert translate.sentences(long, answer, lambda text: len(text) < 15) is None
+    assert marked_text.sentences(long, answer, lambda text: len(text) < 15) is None
 
 
 @pytest.mark.parametrize(
@@ -251,23 +251,23 @@ def test_long_sentences_are_cut_at_blanks():
     ],
 )
 def test_marks_must_come_back_whole(text, found):
-    assert translate.unmarked(text, ("[", "]")) == found
+    assert marked_text.unmarked(text, ("[", "]")) == found
 
 
 def test_languages_a_model_is_told_of():
     from transformers import NllbTokenizer
 
     tokenizer = NllbTokenizer(vocab={w: i for i, w in enumerate([*SPECIAL, "▁a"])}, merges=[])
-    assert translate.language_options(tokenizer, "en", "de", ["en=eng_Latn", "de=deu_Latn"]) == (
+    assert seq2seq.language_options(tokenizer, "en", "de", ["en=eng_Latn", "de=deu_Latn"]) == (
         "eng_Latn",
         {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")},
     )
     with pytest.raises(UserError, match="the model does not know de as 'de'; give its code"):
-        translate.language_options(tokenizer, "en", "de", ["en=eng_Latn"])
+        seq2seq.language_options(tokenizer, "en", "de", ["en=eng_Latn"])
     with pytest.raises(UserError, match="expected ours=theirs"):
-        translate.language_options(tokenizer, "en", "de", ["eng_Latn"])
+        seq2seq.language_options(tokenizer, "en", "de", ["eng_Latn"])
     with pytest.raises(UserError, match="no languages to choose from"):
-        translate.language_options(object(), "en", "de", ["en=eng_Latn"])
+        seq2seq.language_options(object(), "en", "de", ["en=eng_Latn"])
 
 
 @pytest.mark.parametrize(

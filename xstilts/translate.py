@@ -19,32 +19,30 @@ import functools
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
-from tasks.sentences import sentence_spans
 from xstilts.cli import logs
 from xstilts.cli.arguments import refuse_unused
 from xstilts.cli.parsing import parse
 from xstilts.cli.progress import Bar
 from xstilts.errors import UserError, first_line
+from xstilts.marked_text import Parts, joined, sentences
 from xstilts.run.endings import command
+from xstilts.seq2seq import Translator, named_languages
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
     from tasks.base import Task
     from tasks.rows import Rows
 
-MARKS = (("[", "]"), ("{", "}"), ("<", ">"))  # the first pair that the sentence itself does not have
 NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # no blank between two sentences
+SETTINGS = "settings.json"  # in the folder of parts: what they are made with
 ROWS = 1000  # of a part: the most that is lost when the command stops
-LENGTH = 512  # maximum input in tokens, if the tokenizer has no lower limit
-
-Parts = list[tuple[str, tuple[str, str] | None]]  # (sentence, the marks around the answer in it)
 
 logger = logging.getLogger("xstilts")
 
@@ -119,9 +117,18 @@ def main(argv: list[str]) -> None:
     english = task.load("train", "en", rows)
     english = english.select(range(min(len(english), how.max_samples or len(english))))
     source = [{key: value for key, value in record.items() if key != "file"} for record in rows.records]
+    translator = functools.partial(
+        Translator,
+        revision=how.model_revision,
+        dtype=how.dtype,
+        named=how.language_codes,
+        prefix=how.prefix,
+        batch_size=how.batch_size,
+        num_beams=how.num_beams,
+    )
     for code in targets:
-        there = Translator(how, how.model, "en", code)
-        ways = [there, Translator(how, how.back_model or how.model, code, "en")] if how.roundtrip else [there]
+        there = translator(how.model, "en", code)
+        ways = [there, translator(how.back_model or how.model, code, "en")] if how.roundtrip else [there]
         write(task, english, source, code, ways, how, Path(how.output_root, *places[code]))
 
 
@@ -162,126 +169,6 @@ def place(task: Task, language: str, roundtrip: bool, rows: Rows) -> tuple[str, 
     return source.id.replace("/", "__"), source.config_of(language), f"{source.splits['train']}.parquet"
 
 
-# ---- the model ------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
-    """Return (model, tokenizer) of a checkpoint, on the GPU if there is one. Cached: all languages share it.
-
-    Raises:
-        UserError: it does not load as a seq2seq model.
-    """
-    import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
-        model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=revision, dtype=precision)
-    except Exception as error:
-        raise UserError(f"--model {name}: does not load as a seq2seq model ({first_line(error)}).") from error
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
-
-
-class Translator:
-    """A translator of one pair of languages: `translator(texts)` returns (translations, number of unfinished ones).
-
-    Raises:
-        UserError: the checkpoint does not load, or does not know a language by this code.
-    """
-
-    def __init__(self, how: TranslateArguments, name: str, source: str, target: str) -> None:
-        self.model, self.tokenizer = load(name, how.model_revision, how.dtype)
-        self.how = how
-        self.source, self.options = language_options(self.tokenizer, source, target, how.language_codes)
-        self.prefix = how.prefix.format(source=codes.ud_name(source), target=codes.ud_name(target))
-        self.limit = min(self.tokenizer.model_max_length, LENGTH)
-
-    def fits(self, text: str) -> bool:
-        """Return whether the model takes the whole text."""
-        return len(self.tokenizer(self.prefix + text)["input_ids"]) <= self.limit
-
-    def __call__(self, texts: list[str]) -> tuple[list[str], int]:
-        import torch
-
-        if self.source:
-            self.tokenizer.src_lang = self.source
-        done, stopped = [""] * len(texts), 0
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # batches of one length
-        for start in range(0, len(order), self.how.batch_size):
-            chosen = order[start : start + self.how.batch_size]
-            inputs = self.tokenizer(
-                [self.prefix + texts[i] for i in chosen],
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                max_length=self.limit,
-            ).to(self.model.device)
-            inputs.pop("token_type_ids", None)
-            room = min(2 * inputs["input_ids"].shape[1] + 16, LENGTH)
-            with torch.inference_mode():
-                found = self.model.generate(
-                    **inputs, num_beams=self.how.num_beams, do_sample=False, max_new_tokens=room, **self.options
-                )
-            stopped += int((found[:, 1:] != self.tokenizer.eos_token_id).all(1).sum())
-            for i, text in zip(chosen, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
-                done[i] = text.strip()
-        return done, stopped
-
-
-def named_languages(pairs: list[str]) -> dict[str, str]:
-    """Return {our code: the model's code} from --language_codes.
-
-    Raises:
-        UserError: a word has another form than ours=theirs, or a language is repeated.
-    """
-    names: dict[str, str] = {}
-    for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not equals or not theirs:
-            raise UserError(f"--language_codes {pair}: expected ours=theirs, e.g. de=deu_Latn.")
-        if names.setdefault(codes.normalize(ours), theirs) != theirs:
-            raise UserError(
-                f"--language_codes {pair}: {ours} is also named {names[codes.normalize(ours)]!r}. Give one of them."
-            )
-    return names
-
-
-def language_options(tokenizer: Any, source: str, target: str, given: list[str]) -> tuple[str | None, dict[str, int]]:
-    """Return (the tokenizer's name of the source, arguments of `generate` for the target).
-
-    A model of one pair of languages needs neither: (None, {}).
-
-    Raises:
-        UserError: the model has no such language.
-    """
-    names = named_languages(given)
-    if not hasattr(tokenizer, "src_lang"):
-        if names:
-            raise UserError("--language_codes: this model has no languages to choose from; leave them out.")
-        return None, {}
-    ids = {}
-    for code in (source, target):
-        name = names.get(code, code)
-        try:  # M2M100 writes its codes as __de__
-            ids[code] = (
-                tokenizer.get_lang_id(name)
-                if hasattr(tokenizer, "get_lang_id")
-                else tokenizer.convert_tokens_to_ids(name)
-            )
-        except KeyError:
-            ids[code] = None
-        if ids[code] in (None, tokenizer.unk_token_id):
-            raise UserError(
-                f"--language_codes: the model does not know {code} as {name!r}; give its code, e.g. {code}=deu_Latn."
-            )
-    return names.get(source, source), {"forced_bos_token_id": ids[target]}
-
-
-# ---- rows -----------------------------------------------------------------------------------------------------------
-
-
 def write(
     task: Task,
     english: Dataset,
@@ -296,11 +183,10 @@ def write(
     Raises:
         UserError: the file, or parts of it, were made with other settings.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from tasks.rows import translation_note
-    from xstilts.run.results import read_note, write_text
+    from xstilts.run.results import write_text
 
     made_by = {
         "model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))),
@@ -316,19 +202,59 @@ def write(
     }
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
     # the note may be from another user's translation
-    begun = note if note.is_file() else parts / "settings.json"
-    unknown = f"so nobody knows how {path} was made. Delete both, or give another --output_root."
-    if begun.is_file():
-        old = read_note(begun, unknown)
-        differ = [key for key, value in made_by.items() if old.get(key) != value]
-        if differ:
-            shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
-            raise UserError(
-                f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it."
-            )
-        if path.is_file():
-            return logger.info("%s is there already; nothing to do.", path)
-    write_text(parts / "settings.json", json.dumps(made_by, indent=1))
+    begun = note if note.is_file() else parts / SETTINGS
+    _check_settings(begun, made_by, path)
+    if begun.is_file() and path.is_file():
+        return logger.info("%s is there already; nothing to do.", path)
+    write_text(parts / SETTINGS, json.dumps(made_by, indent=1))
+    counts = _write_parts(task, english, language, ways, parts, _unknown(path))
+    whole = _joined_parts(parts)
+    if not len(whole):
+        raise UserError(f"{path}: no row was kept: all {len(english)} lost the marks around their answer.")
+    write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
+    with open(f"{path}.tmp", "wb") as stream:
+        pq.write_table(whole, stream)
+    Path(f"{path}.tmp").rename(path)
+    shutil.rmtree(parts)
+    logger.info(
+        "%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end",
+        path,
+        len(whole),
+        *counts.values(),
+    )
+
+
+def _unknown(path: Path) -> str:
+    """Return the end of an error about a damaged note: what it means, and what to do."""
+    return f"so nobody knows how {path} was made. Delete both, or give another --output_root."
+
+
+def _check_settings(begun: Path, made_by: dict[str, Any], path: Path) -> None:
+    """Raise UserError if the note of an earlier translation, `begun`, has other settings than `made_by`."""
+    from xstilts.run.results import read_note
+
+    if not begun.is_file():
+        return
+    old = read_note(begun, _unknown(path))
+    differ = [key for key, value in made_by.items() if old.get(key) != value]
+    if differ:
+        shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
+        raise UserError(
+            f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it."
+        )
+
+
+def _write_parts(
+    task: Task, english: Dataset, language: str, ways: list[Translator], parts: Path, unknown: str
+) -> dict[str, int]:
+    """Translate the parts that are missing and return the sums {"lost": rows, "stopped": sentences}.
+
+    Args:
+        unknown: the end of an error about a damaged count.
+    """
+
+    from xstilts.run.results import read_note, write_text
+
     counts = {"lost": 0, "stopped": 0}
     with Bar(len(english), f"{task.name} {language}", "rows") as bar:
         for start in range(0, len(english), ROWS):
@@ -345,8 +271,16 @@ def write(
                 raise UserError(f"{count} does not hold the numbers {', '.join(counts)}, {unknown}")
             counts = {key: counts[key] + counted[key] for key in counts}
             bar.update(len(some))
+    return counts
+
+
+def _joined_parts(parts: Path) -> pa.Table:
+    """Return the rows of all parts. Raise UserError if a part cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        whole = pa.concat_tables(
+        return pa.concat_tables(
             [pq.ParquetFile(pa.OSFile(str(part))).read() for part in sorted(parts.glob("*.parquet"))]
         )
     except (OSError, ValueError) as error:
@@ -354,19 +288,6 @@ def write(
             f"{parts} holds a part that cannot be read ({first_line(error)}). Delete that folder, or give another "
             "--output_root."
         ) from error
-    if not len(whole):
-        raise UserError(f"{path}: no row was kept: all {len(english)} lost the marks around their answer.")
-    write_text(note, json.dumps(made_by | {"rows": len(whole)} | counts, indent=1, ensure_ascii=False))
-    with open(f"{path}.tmp", "wb") as stream:
-        pq.write_table(whole, stream)
-    Path(f"{path}.tmp").rename(path)
-    shutil.rmtree(parts)
-    logger.info(
-        "%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end",
-        path,
-        len(whole),
-        *counts.values(),
-    )
 
 
 def translate(task: Task, examples: Dataset, ways: list[Translator], language: str) -> tuple[Dataset, dict[str, int]]:
@@ -396,74 +317,6 @@ def translate(task: Task, examples: Dataset, ways: list[Translator], language: s
             columns[name].append(value)
     kept = type(examples).from_dict(columns, features=examples.features)
     return task.to_rows(kept), {"lost": len(examples) - len(kept), "stopped": stopped}
-
-
-def sentences(text: str, answer: tuple[int, int] | None, fits: Callable[[str], bool]) -> Parts | None:
-    """Return the sentences of a text as [(sentence, its marks or None)]; None if the answer cannot be marked.
-
-    The sentences that hold the (first) answer become one, with marks around the answer. A sentence that is too long
-    for the model is cut at blanks, except the one with the answer.
-    """
-    spans = sentence_spans(text)
-    if answer is None:
-        return [(part, None) for start, end in spans for part in fitting(text[start:end], fits)]
-    start, end = answer
-    inside = [span for span in spans if span[0] < end and start < span[1]]
-    if not inside:  # an answer of blanks
-        return None
-    first, last = min(inside[0][0], start), max(inside[-1][1], end)
-    marks = next((pair for pair in MARKS if not any(mark in text[first:last] for mark in pair)), None)
-    if marks is None:
-        return None
-    marked = text[first:start] + marks[0] + text[start:end] + marks[1] + text[end:last]
-    if not fits(marked):
-        return None
-    before = [(part, None) for a, b in spans if b <= first for part in fitting(text[a:b], fits)]
-    after = [(part, None) for a, b in spans if a >= last for part in fitting(text[a:b], fits)]
-    return [*before, (marked, marks), *after]
-
-
-def fitting(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Return the text, or pieces of it cut at the blank nearest the middle, each short enough for the model."""
-    middle = len(text) // 2
-    blanks = [i for i, letter in enumerate(text) if letter.isspace()]
-    if not blanks or fits(text):
-        return [text]
-    at = min(blanks, key=lambda i: abs(i - middle))
-    return [part for half in (text[:at], text[at + 1 :]) if half.strip() for part in fitting(half, fits)]
-
-
-def joined(parts: Parts | None, translated: dict[str, str], blank: str) -> tuple[str, list[tuple[int, str]]] | None:
-    """Return (the translated text, [(start, answer)]), or None if an answer was lost."""
-    if parts is None:
-        return None
-    text, answers = "", []
-    for sentence, marks in parts:
-        new = translated[sentence]
-        text += blank if text and new else ""
-        if marks:
-            pieces = unmarked(new, marks)
-            if pieces is None:
-                return None
-            answers.append((len(text) + len(pieces[0]), pieces[1]))
-            new = "".join(pieces)
-        text += new
-    return text, answers
-
-
-def unmarked(text: str, marks: tuple[str, str]) -> tuple[str, str, str] | None:
-    """Return (before, answer, after) without the marks; None unless each mark occurs once, in order."""
-    opened, closed = marks
-    if text.count(opened) != 1 or text.count(closed) != 1 or text.index(closed) < text.index(opened):
-        return None
-    before, _, rest = text.partition(opened)
-    answer, _, after = rest.partition(closed)
-    if not answer.strip():
-        return None
-    # blanks on either side of a mark are one blank
-    left = " " if before.strip() and (before[-1:].isspace() or answer[:1].isspace()) else ""
-    right = " " if after.strip() and (after[:1].isspace() or answer[-1:].isspace()) else ""
-    return before.rstrip() + left, answer.strip(), right + after.lstrip()
 
 
 if __name__ == "__main__":

@@ -15,18 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from xstilts.errors import UserError
-from xstilts.retrieve.embedding import Encoder, Tokens
+from xstilts.retrieve.embedding import Encoder
+from xstilts.retrieve.tokens import Tokens
 from xstilts.run import processes
 
 CACHE_FORMAT = 2  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
 
 
 def cached_embed(
-    encoder: Encoder,
-    sentences: Sequence[str],
-    cache_dir: str | Path,
-    batch_size: int | None = None,
-    desc: str = "embed",
+    encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path, desc: str = "embed"
 ) -> dict[int, np.ndarray]:
     """Return `encoder.embed(sentences)`, memory-mapped, from `cache_dir` if they are there.
 
@@ -46,7 +43,7 @@ def cached_embed(
     if len(found) == len(keys):
         return found
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
-        computed = encoder.embed_tokens(tokens, back, batch_size, desc, part)
+        computed = encoder.embed_tokens(tokens, back, desc=desc, folder=part)
         _keep(part, folder, {layer: key for layer, key in keys.items() if layer not in found})
     return computed
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from xstilts.cli.progress import Bar
 from xstilts.errors import UserError
+from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
@@ -61,73 +60,6 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
                 f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top)."
             )
     return numbers
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The token ids of n sentences, concatenated. Flat arrays: lists of Python numbers would outweigh the vectors.
-
-    Attributes:
-        ids: (t,) int32.
-        counted: (t,) bool, True for the tokens that enter the mean.
-        ends: (n + 1,); sentence i is ids[ends[i] : ends[i + 1]].
-    """
-
-    ids: np.ndarray
-    counted: np.ndarray
-    ends: np.ndarray
-
-    def distinct(self) -> tuple[Tokens, np.ndarray]:
-        """Return (each distinct sequence once, in order of appearance; its number for each sentence, (n,) int64)."""
-        place: dict[bytes, int] = {}
-        rows = np.empty(len(self.ends) - 1, dtype=np.int64)
-        for row, (start, end) in enumerate(pairwise(self.ends.tolist())):
-            key = hashlib.blake2b(
-                self.ids[start:end].tobytes() + self.counted[start:end].tobytes(), digest_size=16
-            ).digest()
-            rows[row] = place.setdefault(key, len(place))
-        first, lengths = np.unique(rows, return_index=True)[1], np.diff(self.ends)
-        kept = np.zeros(len(rows), dtype=bool)
-        kept[first] = True
-        flat = np.repeat(kept, lengths)
-        return Tokens(self.ids[flat], self.counted[flat], np.concatenate([[0], np.cumsum(lengths[kept])])), rows
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the sequences in their order."""
-        digest = hashlib.sha256()
-        for array in (self.ids, self.counted, self.ends):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
-
-    def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
-        """Yield batches of sentence numbers, longest sentences first.
-
-        A batch has `batch_size` sentences or, without it, as many as fit the token budget, but at least one.
-        """
-        lengths = np.diff(self.ends)
-        order = np.argsort(-lengths, kind="stable")  # longest first, so that a lack of memory shows at once
-        start = 0
-        while start < len(order):
-            longest = lengths[order[start]]
-            stop = start + (batch_size or max(1, budget // int(longest)))
-            yield order[start:stop]
-            start = stop
-
-    def padded(self, rows: np.ndarray, pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return input_ids int64, attention_mask int64 and the mean's weights float32, each (rows, longest).
-
-        Padding is on the right.
-        """
-        import torch
-
-        lengths = self.ends[rows + 1] - self.ends[rows]
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        flat = np.concatenate([np.arange(self.ends[row], self.ends[row + 1]) for row in rows])
-        input_ids = np.full(mask.shape, pad, dtype=np.int64)
-        input_ids[mask] = self.ids[flat]
-        weights = np.zeros(mask.shape, dtype=np.float32)
-        weights[mask] = self.counted[flat]
-        return torch.from_numpy(input_ids), torch.from_numpy(mask.astype(np.int64)), torch.from_numpy(weights)
 
 
 class Encoder:
@@ -227,11 +159,7 @@ class Encoder:
         return digest.hexdigest()
 
     def embed(
-        self,
-        sentences: Sequence[str],
-        batch_size: int | None = None,
-        desc: str = "embed",
-        folder: str | Path | None = None,
+        self, sentences: Sequence[str], batch_size: int | None = None, desc: str = "embed"
     ) -> dict[int, np.ndarray]:
         """Return {layer: (n, dim) float32} of every requested layer from one pass, unnormalised, in the given order.
 
@@ -243,12 +171,11 @@ class Encoder:
         Args:
             batch_size: in sentences; None: as many as fit a budget of tokens.
             desc: text of the progress bar.
-            folder: write the vectors to layer<k>.npy there and return them memory-mapped, read-only.
 
         Raises:
-            UserError: the list is empty, a sentence has no token to average, or the disk has too little room.
+            UserError: the list is empty, or a sentence has no token to average.
         """
-        return self.embed_tokens(*self.tokens(sentences), batch_size, desc, folder)
+        return self.embed_tokens(*self.tokens(sentences), batch_size, desc)
 
     def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
         """Return (the distinct token sequences, the number of its sequence for each sentence). Errors: see `embed`."""
@@ -269,7 +196,14 @@ class Encoder:
         desc: str = "embed",
         folder: str | Path | None = None,
     ) -> dict[int, np.ndarray]:
-        """Return the vectors of `embed` for sentences that `tokens` has turned into (tokens, back)."""
+        """Return the vectors of `embed` for sentences that `tokens` has turned into (tokens, back).
+
+        Args:
+            folder: write the vectors to layer<k>.npy there and return them memory-mapped, read-only.
+
+        Raises:
+            UserError: the disk has too little room.
+        """
         if batch_size is not None and batch_size < 1:
             raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
         first = np.unique(back, return_index=True)[1]  # where each different sequence stands first

@@ -17,6 +17,7 @@ import numpy as np
 from xstilts.cli.progress import Bar
 from xstilts.errors import UserError, first_line
 from xstilts.retrieve import neighbours
+from xstilts.retrieve.exact import exact_scores
 
 if TYPE_CHECKING:
     import faiss
@@ -178,7 +179,7 @@ def exact(queries: np.ndarray, pool: np.ndarray, found: np.ndarray) -> np.ndarra
     """
     scores = np.full(found.shape, -np.inf, dtype=np.float32)
     rows, places = np.nonzero(found >= 0)
-    scores[rows, places] = neighbours.exact_scores(queries, pool, rows, found[rows, places])
+    scores[rows, places] = exact_scores(queries, pool, rows, found[rows, places])
     return scores
 
 

@@ -14,32 +14,17 @@ half their bytes), one tile, and the candidates. If the copy is too large, use `
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstilts.cli.progress import Bar
 from xstilts.errors import UserError
+from xstilts.retrieve.exact import plain_knn
+from xstilts.retrieve.product import best_device, fastest_engine, walk
 from xstilts.retrieve.vectors import normalize
 
-if TYPE_CHECKING:
-    import torch
-
 ENGINES = ("auto", "bf16", "fp32", "plain")
-DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
-TILE = 4096  # rows and columns of the product held at once: 32 MiB in bf16
-GROUP = 32  # columns that share one maximum: larger means fewer comparisons, smaller means fewer members to read
-CROWD = 64  # a row with candidates in more groups of a tile (of 128) is searched again, more precisely
-PRUNE = 4_000_000  # candidates held before the obsolete ones are dropped
-PADDING = -1e4  # below any product of the vectors, so that padding is never a neighbour
 PLAIN_PRODUCT = 2**18  # pairs; up to this number the plain float64 product is faster
-PLAIN_ROWS, PLAIN_COLUMNS = 256, 16384  # of the float64 product held at once: 32 MiB
-SHOW_BAR = 10**9  # pairs; from this number a progress bar is shown
 UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
 
 
@@ -98,282 +83,6 @@ def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> t
     return source, target
 
 
-def exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Return float32 cosines of the pairs (left[i], right[j]), summed in float64."""
-    scores = np.empty(len(i), dtype=np.float32)
-    for start in range(0, len(i), 1024):  # the gathered rows stay within the cache
-        part = slice(start, start + 1024)
-        scores[part] = np.einsum("nd,nd->n", left[i[part]], right[j[part]], dtype=np.float64)
-    return scores
-
-
-def top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best candidates of every row, ties by lower column: (rows, k) scores and columns, rows ascending.
-
-    Every row in `rows` must have at least k candidates.
-    """
-    order = np.lexsort((columns, -scores, rows))
-    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    kept = order[first[:, None] + np.arange(k)]
-    return scores[kept], columns[kept].astype(np.int64)
-
-
-def _plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k nearest targets of every source from the whole float64 product: the reference implementation."""
-    scores = np.full((len(source), k), -np.inf, dtype=np.float32)
-    indices = np.zeros((len(source), k), dtype=np.int64)
-    for j in range(0, len(target), PLAIN_COLUMNS):
-        columns = np.arange(j, min(j + PLAIN_COLUMNS, len(target)))
-        right = target[columns].astype(np.float64).T
-        for i in range(0, len(source), PLAIN_ROWS):
-            part = slice(i, i + PLAIN_ROWS)
-            product = (source[part].astype(np.float64) @ right).astype(np.float32)
-            product = np.hstack([scores[part], product])
-            index = np.hstack([indices[part], np.broadcast_to(columns, (len(product), len(columns)))])
-            last = -np.partition(-product, k - 1, axis=1)[:, k - 1, None]
-            rows, place = np.nonzero(product >= last)
-            scores[part], indices[part] = top_k(rows, index[rows, place], product[rows, place], k)
-    return scores, indices
-
-
-class _Operand:
-    """One pool prepared for the cheap product, with bounds on its rounding error.
-
-    With u and v the means of the two pools, x.y = (x - u).(y - v) + (x - u).v + u.(y - v) + u.v. Contextual vectors
-    lie close to their mean, where bf16 cannot distinguish them. Without the mean they are short, and so is their
-    rounding error. The two middle terms are one number per row and one per column: extra columns of the same product
-    hold them, as a high and a low part against ones. The last term is constant and left out.
-    """
-
-    def __init__(
-        self, vectors: np.ndarray, mean: torch.Tensor, other_mean: torch.Tensor, dtype: torch.dtype, is_left: bool
-    ) -> None:
-        import torch
-
-        self.vectors, self.mean, self.other_mean, self.dtype = vectors, mean, other_mean, dtype
-        size, dim = vectors.shape
-        self.width = -(-(dim + 4) // 32) * 32  # whole registers; the rest stays zero
-        own, ones = slice(dim, dim + 2), slice(dim + 2, dim + 4)
-        self.own, self.ones = (own, ones) if is_left else (ones, own)
-        self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size, device=mean.device)
-        for start in range(0, size, TILE):
-            part = slice(start, start + TILE)
-            rest, offset = self._split(start)
-            rounded, parts = rest.to(dtype).float(), self._parts(offset).float()
-            self.moved[part] = (rest - rounded).norm(dim=1)
-            self.length[part] = torch.maximum(rest.norm(dim=1), rounded.norm(dim=1))
-            self.offset[part] = offset.abs()
-            self.offset_moved[part] = (offset - parts[:, 0] - parts[:, 1]).abs()
-
-    def _split(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (x - u, (x - u).v) of one block of rows."""
-        import torch
-
-        rest = torch.tensor(self.vectors[start : start + TILE], device=self.mean.device) - self.mean
-        return rest, rest @ self.other_mean
-
-    def _parts(self, offset: torch.Tensor) -> torch.Tensor:
-        """Return the offsets as high + low part in this dtype: (rows, 2)."""
-        import torch
-
-        high = offset.to(self.dtype)
-        return torch.stack([high, (offset - high.float()).to(self.dtype)], dim=1)
-
-    def block(self, start: int) -> torch.Tensor:
-        """Return the operand of one block of rows: (rows, width), rows padded to whole groups."""
-        import torch
-
-        rest, offset = self._split(start)
-        size, dim = rest.shape
-        matrix = torch.zeros(-(-size // GROUP) * GROUP, self.width, dtype=self.dtype, device=rest.device)
-        matrix[:size, :dim] = rest
-        matrix[:size, self.own] = self._parts(offset)
-        matrix[size:, self.own.start] = PADDING
-        matrix[:, self.ones] = 1
-        return matrix
-
-    def slack(self, other: _Operand) -> torch.Tensor:
-        """Return a bound on the error of each row's products before they are rounded: (size,) float32.
-
-        It is Cauchy-Schwarz on the rounding of the inputs, plus dim * 2^-23 of the sum of magnitudes for fp32
-        accumulation (each of dim products and sums errs by at most 2^-24 of itself). The last term covers the fp32
-        arithmetic around the product: means, offsets, and the rounding of exact scores to fp32, which makes ties.
-        """
-        length = other.length.max()
-        magnitude = self.length * length + self.offset + other.offset.max()
-        inputs = self.moved * length + self.length * other.moved.max() + self.offset_moved + other.offset_moved.max()
-        return inputs + self.width * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
-
-
-class _Side:
-    """One direction of the search: the candidates for the k nearest of every row."""
-
-    def __init__(self, k: int, slack: torch.Tensor, rounding: float) -> None:
-        import torch
-
-        self.k, self.slack, self.rounding = k, slack, rounding
-        # k group maxima: a lower bound of the k best products
-        self.best = torch.full((len(slack), k), -torch.inf, device=slack.device)
-        # rows with too many candidates for this search
-        self.crowded = torch.zeros(len(slack), dtype=torch.bool, device=slack.device)
-        self.rows: list[torch.Tensor] = []
-        self.columns: list[torch.Tensor] = []
-        self.products: list[torch.Tensor] = []
-        self.prune_at = PRUNE
-
-    def cut(self, part: slice) -> torch.Tensor:
-        """Return the lowest stored product that can be among the true k best of these rows: (rows,).
-
-        A product p before rounding lies within rounding * |p| of the stored value, and within the slack of the true
-        value. So the true k-th best is at least `low`, and every product whose true value may reach `low` is stored as
-        at least the cut.
-        """
-        worst = self.best[part, -1]
-        low = worst - self.rounding * worst.abs() - self.slack[part]
-        reach = low - self.slack[part]
-        return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
-
-    def update(self, tile: torch.Tensor, maxima: torch.Tensor, start: int, column_start: int) -> None:
-        """Process one tile of products (row, member, group): column = column_start + member * groups + group.
-
-        Every row compares only `maxima` (row, group). Members are read only in groups whose maximum reaches the cut.
-        """
-        import torch
-
-        groups = tile.shape[2]
-        part = slice(start, min(start + len(tile), len(self.slack)))
-        maxima = maxima[: part.stop - start].float()
-        self.best[part] = torch.cat([self.best[part], maxima], dim=1).topk(self.k, dim=1).values
-        cut = self.cut(part)
-        hits = maxima >= cut[:, None]
-        self.crowded[part] |= hits.sum(dim=1) > CROWD
-        row, group = (hits & ~self.crowded[part, None]).nonzero(as_tuple=True)
-        products = tile[row, :, group].float()
-        hit, member = (products >= cut[row, None]).nonzero(as_tuple=True)
-        self.rows.append((start + row[hit]).int())
-        self.columns.append((column_start + member * groups + group[hit]).int())
-        self.products.append(products[hit, member])
-        if sum(map(len, self.rows)) > self.prune_at:
-            kept = len(self.candidates()[0])
-            self.prune_at = max(PRUNE, 2 * kept)
-
-    def candidates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (rows, columns) of the candidates that remain after all tiles so far."""
-        import torch
-
-        rows, columns, products = torch.cat(self.rows), torch.cat(self.columns), torch.cat(self.products)
-        kept = (products >= self.cut(slice(None))[rows]) & ~self.crowded[rows]
-        self.rows, self.columns, self.products = [rows[kept]], [columns[kept]], [products[kept]]
-        return self.rows[0].cpu().numpy(), self.columns[0].cpu().numpy()
-
-
-@contextmanager
-def _accurate_sums() -> Iterator[None]:
-    """Set the matmul precision that `_Operand.slack` assumes, and restore it at the end.
-
-    torch may be set to multiply fp32 in TF32 or bf16, and on a GPU it may by default add partial sums of a bf16
-    product in bf16.
-    """
-    import torch
-
-    gpu = torch.backends.cuda.matmul
-    precision, reduced = torch.get_float32_matmul_precision(), gpu.allow_bf16_reduced_precision_reduction
-    torch.set_float32_matmul_precision("highest")
-    gpu.allow_bf16_reduced_precision_reduction = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        gpu.allow_bf16_reduced_precision_reduction = reduced
-
-
-@cache
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@_accurate_sums()
-def _walk(
-    source: np.ndarray, target: np.ndarray, k: int, dtype: str, both: bool, device: str = "cpu"
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (scores, indices) of every source's k nearest targets and, if `both`, every target's k nearest sources.
-
-    One pass over the product in tiles serves both directions. The product is cheap and inexact. It only selects the
-    pairs that can be among the k best, with an error bound so that none is missed, and these few are scored exactly.
-    Rows with too many candidates are searched again, more precisely: after bf16 in fp32, after fp32 with the plain
-    product. `device` holds a copy of the targets in `dtype`, one tile and the candidates. The vectors and the exact
-    scores stay on the CPU, so that the result does not depend on the device.
-    """
-    import torch
-
-    number = getattr(torch, DTYPES[dtype])
-    means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float().to(device) for pool in (source, target)]
-    left = _Operand(source, means[0], means[1], number, is_left=True)
-    right = _Operand(target, means[1], means[0], number, is_left=False)
-    rounding = 1.01 * torch.finfo(number).eps / 2
-    sides = [_Side(k, left.slack(right), rounding)] + ([_Side(k, right.slack(left), rounding)] if both else [])
-    blocks = [right.block(j) for j in range(0, len(target), TILE)]
-    # allocating each tile afresh costs as much as computing it
-    buffer = torch.empty(TILE * TILE, dtype=number, device=device)
-    bar = Bar(len(source), f"k-NN {dtype}", "rows", disable=len(source) * len(target) < SHOW_BAR)
-    for i in range(0, len(source), TILE):
-        rows = left.block(i)
-        for j, columns in zip(range(0, len(target), TILE), blocks, strict=True):
-            n, m = len(rows), len(columns)
-            tile = torch.mm(rows, columns.T, out=buffer[: n * m].view(n, m))
-            forward = tile.view(n, GROUP, m // GROUP)
-            sides[0].update(forward, forward.amax(dim=1), i, j)
-            if both:  # the maxima before the axes change places: over permuted axes torch is 20 times slower
-                backward = tile.view(GROUP, n // GROUP, m)
-                sides[1].update(backward.permute(2, 0, 1), backward.amax(dim=0).T, j, i)
-        bar.update(min(TILE, len(source) - i))
-    bar.close()
-    pools = [(source, target), (target, source)]
-    return [_settle(side, *pool, dtype, device) for side, pool in zip(sides, pools, strict=False)]
-
-
-def _settle(
-    side: _Side, source: np.ndarray, target: np.ndarray, dtype: str, device: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the exact (scores, indices) of one direction: score the candidates, search crowded rows again."""
-    rows, columns = side.candidates()
-    crowded = side.crowded.cpu().numpy()
-    scores = np.empty((len(source), side.k), dtype=np.float32)
-    indices = np.empty((len(source), side.k), dtype=np.int64)
-    if len(rows):
-        scores[~crowded], indices[~crowded] = top_k(rows, columns, exact_scores(source, target, rows, columns), side.k)
-    if crowded.any():
-        again = source[crowded]
-        scores[crowded], indices[crowded] = (
-            _walk(again, target, side.k, "fp32", both=False, device=device)[0]
-            if dtype == "bf16"
-            else _plain_knn(again, target, side.k)
-        )
-    return scores, indices
-
-
-@cache
-def _fastest_engine(device: str = "cpu") -> str:
-    """Return "bf16" or "fp32", whichever the device multiplies faster. A CPU is measured once a process, in 50 ms."""
-    import torch
-
-    if device != "cpu":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    vectors = torch.ones(512, 768)
-    seconds = {}
-    for name, dtype in DTYPES.items():
-        operand = vectors.to(getattr(torch, dtype))
-        out = torch.empty(512, 512, dtype=operand.dtype)
-        torch.mm(operand, operand.T, out=out)
-        start = time.perf_counter()
-        for _ in range(3):
-            torch.mm(operand, operand.T, out=out)
-        seconds[name] = time.perf_counter() - start
-    return min(seconds, key=lambda name: seconds[name])
-
-
 def _search(
     source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool, device: str | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -381,10 +90,10 @@ def _search(
     if engine not in ENGINES:
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
     if engine == "auto":
-        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else _fastest_engine(device or _best_device())
+        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else fastest_engine(device or best_device())
     if engine == "plain":
-        return [_plain_knn(source, target, k)] + ([_plain_knn(target, source, k)] if both else [])
-    return _walk(source, target, k, engine, both, device or _best_device())
+        return [plain_knn(source, target, k)] + ([plain_knn(target, source, k)] if both else [])
+    return walk(source, target, k, engine, both, device or best_device())
 
 
 def knn(

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
-from tasks.base import rows_key
 from tasks.checks import check_text
+from tasks.fingerprint import rows_key
 from tasks.rows import Rows, sha256
 from xstilts.cli.arguments import ChangeArguments, non_defaults
 from xstilts.errors import UserError

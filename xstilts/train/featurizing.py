@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, TokenizersBackend
 
-from tasks.base import Task, fingerprint
+from tasks.base import Task
 from tasks.checks import check_placeholder
+from tasks.fingerprint import fingerprint
 from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.checkpoint.tokenizer import clean_tokenizer

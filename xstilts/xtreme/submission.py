@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -97,13 +97,7 @@ def write(
     tasks = [task for task in matrix.tasks if task in scored]
     arm_of = _arms_by_task(arms, tasks, matrix.arms)
 
-    chosen: dict[str, Choice] = {}
-    gaps: list[str] = []
-    for task in tasks:
-        try:
-            chosen[task] = _choose(matrix, task, seed, arm_of.get(task))
-        except UserError as gap:
-            gaps.append(str(gap))
+    chosen, gaps = _choose_all(matrix, tasks, seed, arm_of)
     if gaps and not allow_missing:
         gaps += matrix.problems
         raise UserError(
@@ -219,6 +213,20 @@ def _choose(matrix: "Matrix", task: str, seed: int, arm: str | None) -> Choice:
     scores = {arm: figure for arm, (_, figure) in figures.items()}
     dev: Dev | None = {"metric": next(iter(figures.values()))[0], "scores": scores} if figures else None
     return {"arm": winner, "chosen": chosen, "dev": dev}
+
+
+def _choose_all(
+    matrix: "Matrix", tasks: Sequence[str], seed: int, arm_of: Mapping[str, str]
+) -> tuple[dict[str, Choice], list[str]]:
+    """Return ({task: its arm}, what is missing for the other tasks)."""
+    chosen: dict[str, Choice] = {}
+    gaps: list[str] = []
+    for task in tasks:
+        try:
+            chosen[task] = _choose(matrix, task, seed, arm_of.get(task))
+        except UserError as gap:
+            gaps.append(str(gap))
+    return chosen, gaps
 
 
 def _checked_files(folder: Path, task: Task, record: Record) -> dict[str, Path]:
