@@ -22,7 +22,7 @@ def grid_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that define the runs of a matrix, see `stamps_of`."""
     parser.add_argument("--runs_dir", type=Path, required=True, help="folder of the matrix")
     parser.add_argument("--arms", nargs="+", required=True)
-    parser.add_argument("--tasks", nargs="*", default=[])
+    parser.add_argument("--tasks", "--task", nargs="*", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
     parser.add_argument(
         "--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have other seeds"

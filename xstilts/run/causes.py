@@ -42,6 +42,11 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
     return processes.lost(error)
 
 
+def sentence(cause: str) -> str:
+    """Return a cause as a sentence; one that ends with a question has its mark already."""
+    return cause if cause.endswith("?") else f"{cause}."
+
+
 def named(error: BaseException) -> str:
     """Return an error's class and the first line of its message."""
     return f"{type(error).__name__}: {first_line(error).rstrip('.')}"

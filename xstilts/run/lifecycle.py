@@ -265,9 +265,9 @@ class Run:
     def sentence(self, cause: str) -> str:
         """Return the message for the user: which run stopped, at which step, why, and where it resumes."""
         if not self.begun:
-            return f"{cause}."
+            return causes.sentence(cause)
         step = f" at step {self.trainer.state.global_step}" if self.trainer else ""
-        line = f"{self.folder} stopped{step}: {cause}."
+        line = f"{self.folder} stopped{step}: {causes.sentence(cause)}"
         if not self._trains:
             return line
         # xstilts.train.stages keeps a finished stage in checkpoint-<stage>/done
@@ -335,7 +335,7 @@ def folders_of(argv: Sequence[str]) -> list[Path]:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--output_dir")
-    parser.add_argument("--tasks", nargs="*", default=[])
+    parser.add_argument("--tasks", "--task", nargs="*", default=[])
     try:
         given, _ = parser.parse_known_args([with_underscores(word) for word in argv[1:]])
     except argparse.ArgumentError:  # --output_dir without a folder

@@ -27,6 +27,7 @@ from tasks import TASKS, get_task
 from tasks.base import Task
 from tasks.languages import BENCHMARKS
 from xstilts.cli import privacy
+from xstilts.cli.arms import did_you_mean
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
 from xstilts.run import predictions, results
@@ -173,9 +174,9 @@ def _arms_by_task(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str
     for word in arms:
         task, equals, arm = word.rpartition("=")
         if arm not in known:
-            raise UserError(f"--arm {word}: there is no arm {arm!r}. The matrix has {' '.join(known)}.")
+            raise UserError(f"--arm {word}: there is no arm {arm!r}.{did_you_mean(arm, known)}")
         if equals and task not in tasks:
-            raise UserError(f"--arm {word}: there is no task {task!r} to write. The matrix has {' '.join(tasks)}.")
+            raise UserError(f"--arm {word}: there is no task {task!r} to write.{did_you_mean(task, tasks)}")
         if task in single or (everywhere and not equals):
             raise UserError(f"--arm {word}: an arm is already given for {task or 'all tasks'}.")
         if equals:
@@ -337,7 +338,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels = commands.add_parser("gold", help="write the labels of rows in the same layout")
     labels.add_argument("--data_root", required=True, help="hub, or a folder of rows")
     labels.add_argument("--output", type=Path, required=True, help="the folder to write")
-    labels.add_argument("--tasks", nargs="+", default=[], help="default: every target task that has test rows")
+    labels.add_argument(
+        "--tasks", "--task", nargs="+", default=[], help="default: every target task that has test rows"
+    )
     labels.add_argument("--splits", nargs="+", default=[], help="as in the runs, e.g. udpos.test=validation")
     labels.add_argument("--max_eval_samples", type=int, help="as in the runs")
     labels.add_argument(
