@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.checks import same_numbers
 from tasks.columns import join, replace_columns
-from tasks.errors import RowError, UserError, one_line
+from tasks.errors import UserError, reading
 from tasks.files import class_names
 from tasks.rows import Loaded, Rows, alternatives
 from tasks.source import Source
@@ -95,7 +94,7 @@ class Task:
             # the languages of a mixed file are only known once it is read; do so only if no other source has any
             if not found and source.inside and expression and rows.has(source.id, source.config, expression):
                 seen = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
-                with self.reading(seen.where):
+                with reading(self.name, seen.where):
                     found = dict.fromkeys(map(codes.normalize, source.inside(seen.data)), True)
         if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
             raise UserError(
@@ -167,7 +166,7 @@ class Task:
             data, where, size = read.data, read.where, len(read.data)
             for note in self.notes(data):
                 read.note(note)
-            with self.reading(where):
+            with reading(self.name, where):
                 if source.shape:
                     data = source.shape(data, language)
                     if not len(data):
@@ -180,18 +179,6 @@ class Task:
             if len(loaded[-1]) < size:
                 read.note(f"{size - len(loaded[-1])} rows without gold dropped")
         return Loaded(join(loaded), tuple(reads))
-
-    @contextmanager
-    def reading(self, where: str) -> Iterator[None]:
-        """Turn an error in a row, such as a null or a wrong type, into a one-line UserError with `where`."""
-        try:
-            yield
-        except UserError:
-            raise
-        except RowError as error:
-            raise UserError(f"{where}, {error}") from error
-        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise UserError(f"{where}: a row does not have the format of {self.name} ({one_line(error)}).") from error
 
     def gold_values(self, examples: Examples) -> list:
         """Return gold labels that would be placeholders if all were equal; [] for forms where they may be equal."""

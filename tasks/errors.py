@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
 # Libraries in Rust and C++ raise errors without a number: look for the system's messages, and those of torch.save
@@ -22,7 +24,7 @@ class MissingColumn(UserError):
 
 
 class RowError(ValueError):
-    """An error in a row, without the file's name, which `Task.reading` adds."""
+    """An error in a row, without the file's name, which `reading` adds."""
 
 
 def first_line(error: BaseException) -> str:
@@ -44,6 +46,19 @@ def first_line(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """Return the first sentence of an exception's message, with its type."""
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+@contextmanager
+def reading(task: str, where: str) -> Iterator[None]:
+    """Turn an error in a row of a task, such as a null or a wrong type, into a one-line UserError with `where`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except RowError as error:
+        raise UserError(f"{where}, {error}") from error
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise UserError(f"{where}: a row does not have the format of {task} ({one_line(error)}).") from error
 
 
 def full_disk(error: BaseException | None) -> str | None:

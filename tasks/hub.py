@@ -173,7 +173,7 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
         if status == 429:
             wait = cause.response.headers.get("Retry-After") if isinstance(cause, HfHubHTTPError) else None
             return (
-                f"too many requests (429). Wait{f' {wait} seconds' if wait else ''}, then start the same command again: "
+                f"too many requests (429). Wait{f' {wait} seconds' if wait else ''}, then repeat the command: "
                 "what was downloaded is kept. `hf auth login` raises the limit."
             )
         if isinstance(cause, OfflineModeIsEnabled):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tasks import sentences
 from tasks.base import Task
 from tasks.checks import check_ids, check_text, map_rows
-from tasks.errors import UserError
+from tasks.errors import UserError, reading
 from tasks.fingerprint import fingerprint
 from tasks.rows import Loaded
 from tasks.source import Source
@@ -51,7 +51,7 @@ class Pairs(Task):
             UserError: the rows are missing or invalid, or there is no pair.
         """
         loaded = self.source_rows(split, language, rows)
-        with self.reading(loaded.where):
+        with reading(self.name, loaded.where):
             pairs = self.pairs(loaded.examples, loaded.where)
         if not len(pairs):
             raise UserError(f"{self.name}: the {split} split of {language} ({loaded.where}) holds no pair.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tasks import languages as codes
 from tasks.base import Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
-from tasks.errors import MissingColumn, RowError, UserError
+from tasks.errors import MissingColumn, RowError, UserError, reading
 from tasks.rows import Loaded, Read
 from tasks.sentences import with_paragraph
 from tasks.source import Source
@@ -199,7 +199,7 @@ class LAReQA(Ranking):
                 f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks. Use "
                 "github.com/google-research-datasets/lareqa.)"
             ) from error
-        with self.reading(read.where):
+        with reading(self.name, read.where):
             return read, *self._parse(read, language, "row" if rows.local else "paragraph")
 
     @staticmethod
@@ -292,7 +292,7 @@ class MewsliX(Ranking):
         source, config, expression = self.locate(split, language, rows)
         read, ids, queries, gold = rows.read(source.id, config, expression, source.revision, self.columns), [], [], []
         described, *candidates, known = self._candidates(rows)
-        with self.reading(read.where):
+        with reading(self.name, read.where):
             for row, (context, mentions) in enumerate(
                 zip(read.data["context"], read.data["mentions"], strict=True), 1
             ):

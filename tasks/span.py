@@ -317,7 +317,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         rows = {"predictions": [found[key] for key in answered], "references": [gold[key] for key in answered]}
         rules = {"": self.normalization_of(files.language)}
         if rules[""] == "squad":  # the English rules for every language: add ours
-            rules["language_"] = "language"
+            rules["_language"] = "language"
         elif rules[""] == "language":
             files.notes.append(
                 f"{self.name} {files.language}: the benchmark has no normalisation for it, ours is used."
@@ -325,10 +325,10 @@ print(context[offsets[start][0] : offsets[end][1]])"""
 
         def scorer() -> dict[str, float]:
             figures: dict[str, float] = {}
-            for prefix, rule in rules.items():
+            for suffix, rule in rules.items():
                 scores = compute("qa", **rows, language=files.language, normalization=rule)
                 # a question without a prediction scores 0, even where the gold answer normalises to nothing
-                figures |= {prefix + metric: value * len(answered) / len(gold) for metric, value in scores.items()}
+                figures |= {metric + suffix: value * len(answered) / len(gold) for metric, value in scores.items()}
             return figures
 
         return scorer

@@ -1,4 +1,4 @@
-"""Tiny checkpoints with random weights, one for each architecture, and what each step makes of them: the table of
+"""Tiny checkpoints with random weights, one for each architecture, and the outcome of each step: the table of
 docs/models.md.
 
     python -m tests.architectures            # compare with docs/models.md
@@ -470,17 +470,16 @@ def outcome(name: str, scratch: Path) -> dict[str, str]:
 
 HEAD = """# Which encoders work
 
-Written by `python -m tests.architectures --write`; a test builds each architecture tiny, with random weights, runs each step, and
-compares with this page. A step is *ok* when it runs forward and backward with finite losses, when a saved head loads again with equal
-weights, and, for vectors, when they equal `hidden_states[k]` of transformers' own model, one sentence at a time, for every k.
+Written by `python -m tests.architectures --write`. A test builds each architecture tiny, with random weights, runs each step, and compares
+the outcome with this page. A step is *ok* if it runs forward and backward with finite losses and a saved head loads again with equal
+weights. For vectors, they must equal `hidden_states[k]` of transformers' own model, one sentence at a time, for every k.
 
-Nothing in the code lists model names. What a model can do is asked of its class and of its weights, and of two short rows when it is
-loaded. So a checkpoint of a type that is not listed works too, or is refused in one line.
+The code has no list of model names. It finds out what a model can do from its class, its weights, and two short rows when it is loaded.
+So a checkpoint of a type that is not listed works too, or is refused in one line.
 
-- Code that a checkpoint brings along (`auto_map`) is never run, and no flag allows it. Where transformers has the model type itself, its
-  own code is used.
-- Where transformers has no question-answering or multiple-choice head for a type, ours stands on the type's token- or
-  sequence-classification head. `xstilts.checkpoint.heads.load_head(folder, "AutoModelForQuestionAnswering")` loads it again;
+- Code in a checkpoint (`auto_map`) never runs, and no flag allows it. If transformers itself has the model type, its code is used.
+- If transformers has no question-answering or multiple-choice head for a type, we build one on the type's token- or sequence-classification
+  head. `xstilts.checkpoint.heads.load_head(folder, "AutoModelForQuestionAnswering")` loads it again;
   `AutoModel.from_pretrained(folder)` loads the encoder as always.
 - X-MOD needs its language: set `default_language` in its config.json.
 

@@ -1,4 +1,4 @@
-"""What the tests share: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there
+"""Shared fixtures: a tiny world, a tiny untrained XLM-R, the scripts started as a user would, real rows if there
 are any.
 
 Everything is offline and every cache lies in a folder of its own that is removed afterwards. What takes seconds to
@@ -7,13 +7,17 @@ make is made once for all xdist workers.
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
+import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +50,19 @@ def _environment() -> None:
 
 
 _environment()
+
+
+_frozen = 0  # modules that were loaded when the garbage collector was last told to leave them alone
+
+
+def pytest_runtest_teardown(item):
+    """Let the garbage collector skip what the libraries hold: the Trainer collects at each start, half of a tiny
+    training's time."""
+    global _frozen
+    if len(sys.modules) > _frozen + 50:
+        _frozen = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_unconfigure(config):
@@ -90,6 +107,52 @@ def run_script() -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     return run
+
+
+@pytest.fixture
+def forked(tmp_path) -> Iterator[Callable[..., list]]:
+    """`forked(2, work)`: two processes that call `work()`, as torchrun would start them; 1: one process.
+
+    They are forks of this one, so that none takes seconds to import torch. Each has `exitcode`, `join` and `pid`;
+    what they print goes to the file tmp_path / "log".
+    """
+    context = multiprocessing.get_context("fork")
+    started: list = []
+
+    def child(work: Callable[[], None], environment: dict[str, str]) -> None:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
+        os.environ.update(environment)
+        log = open(tmp_path / "log", "a", buffering=1)
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
+        sys.stdout = sys.stderr = log
+        for handler in logging.getLogger().handlers[:]:  # pytest's own
+            logging.getLogger().removeHandler(handler)
+        work()
+
+    def start(n: int, work: Callable[[], None]) -> list:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        group = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(n),
+            "LOCAL_WORLD_SIZE": str(n),
+        }
+        ranks = [{} if n == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank)} | group for rank in range(n)]
+        processes = [context.Process(target=child, args=(work, rank)) for rank in ranks]
+        started.extend(processes)
+        for process in processes:
+            process.start()
+        return processes
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

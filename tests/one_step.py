@@ -1,11 +1,5 @@
-"""One optimiser step (SGD, no dropout) of every head on the same 16 rows, however they are cut into batches.
+"""One optimiser step (SGD, no dropout) of every head on the same 16 rows, however they are cut into batches."""
 
-Imported by test_training.py for one process; for two: torchrun --nproc_per_node 2 one_step.py MODEL BATCH ACCUMULATION
-OUT
-"""
-
-import os
-import sys
 import tempfile
 
 ROWS = 16
@@ -92,14 +86,3 @@ def one_step(head: str, model_folder: str, batch: int, accumulation: int):
     return loss, {
         name: weight.detach().clone() for name, weight in model.state_dict().items() if weight.dtype == torch.float32
     }
-
-
-if __name__ == "__main__":
-    import torch
-
-    model, batch, accumulation, out = sys.argv[1:]
-    steps = {head: one_step(head, model, int(batch), int(accumulation)) for head in TASKS}
-    assert torch.distributed.get_world_size() == 2
-    if int(os.environ["RANK"]) == 0:
-        torch.save(steps, out)
-    torch.distributed.destroy_process_group()

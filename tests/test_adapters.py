@@ -1,4 +1,4 @@
-"""What each adapter must know about its source: the traps of the data sets, one test each, on a few made-up rows."""
+"""The traps of each data set, one test each, on a few made-up rows."""
 
 import itertools
 import json
@@ -628,7 +628,7 @@ def test_long_sentences_are_split_and_rejoined(load, tokenizer):
         task.decode(logits[:-3], features.select(range(len(features) - 3)), examples)
 
 
-def test_a_tag_too_few_is_refused(load):
+def test_missing_tag_is_refused(load):
     with pytest.raises(UserError, match="row 1: 2 in 'tokens', 1 in 'pos_tags'"):
         load("udpos", "test", "de", {"google__xtreme/udpos.German/test": [{"tokens": ["a", "b"], "pos_tags": [7]}]})
 
@@ -702,7 +702,7 @@ def test_ccg_broken_files_are_named(tmp_path, text, message):
         get_task("ccg").load("train", "en", Rows(tmp_path))
 
 
-def test_without_ccgbank_one_is_told_what_it_is(tmp_path):
+def test_missing_ccgbank_is_explained(tmp_path):
     for rows in (Rows("hub"), Rows(tmp_path)):
         with pytest.raises(UserError, match="Linguistic Data Consortium.*LDC2005T13.*ccgbank/"):
             get_task("ccg").load("train", "en", rows)
@@ -889,7 +889,7 @@ def test_sib200_has_the_same_rows_in_every_language(load, tmp_path, tokenizer):
         (topic(1, text=None), "row 2, column 'text': empty (null)"),
     ],
 )
-def test_sib200_refuses_what_is_no_row_of_it(load, row, told):
+def test_sib200_refuses_invalid_rows(load, row, told):
     with pytest.raises(UserError) as error:
         load("sib200", "test", "en", {"Davlan__sib200/eng_Latn/test": [topic(0), row]})
     assert told in str(error.value)

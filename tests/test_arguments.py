@@ -1,4 +1,4 @@
-"""default < YAML < command line, and every key that is wrong says which was meant."""
+"""default < YAML < command line; a wrong key is refused with the nearest right one."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,13 +156,13 @@ def test_wrong_yaml_is_one_line(recipe, text, told):
         ("max_train_samples: 2001-99-99\n", "invalid int value: '2001-99-99'"),
     ],
 )
-def test_yaml_that_would_be_taken_for_something_else_is_refused(recipe, text, told):
+def test_ambiguous_yaml_is_refused(recipe, text, told):
     with pytest.raises(UserError, match=f"recipe.yaml.*{told}") as caught:
         read(["--config", recipe(text)])
     assert "\n" not in str(caught.value)
 
 
-def test_yaml_values_are_the_text_that_stands_there(recipe):
+def test_yaml_values_are_kept_as_text(recipe):
     """As on the command line: no dates, octal numbers or booleans where a name is meant; null is no value."""
     values, _ = read(["--config", recipe("tasks: [no, 010, 1.10, 2001-01-01]\nexamples_cap: null\ndata-root: 1_0\n")])
     assert values[0] == Mixed(["no", "010", "1.10", "2001-01-01"]) and values[1].data_root == "1_0"
@@ -187,7 +187,7 @@ def test_a_list_of_yaml_takes_no_word_of_the_command_line(recipe):
         (["--fsdp_config", "."], "is a folder"),
     ],
 )
-def test_words_that_mean_nothing_are_refused(argv, told):
+def test_unknown_words_are_refused(argv, told):
     with pytest.raises(UserError, match=told):
         read(argv)
 
@@ -285,7 +285,7 @@ def test_every_arm_parses_with_its_script(path, parsed_by):
         "--arm \udcff",
     ],
 )
-def test_a_value_nothing_can_be_done_with_is_refused_before_the_work(argv, cli, tiny_model, tiny_world, tmp_path):
+def test_unusable_value_is_refused_before_the_work(argv, cli, tiny_model, tiny_world, tmp_path):
     """Such were a traceback after rows and model, or worse: no training, a length that did not cut, a smoothing that
     was none."""
     more = [] if "epochs" in argv else ["--max_steps", 2]

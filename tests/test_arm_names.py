@@ -1,4 +1,4 @@
-"""An arm's name, `base[+modifier]*`: every name that is used means an arm, and what a combination cannot mean is
+"""An arm's name, `base[+modifier]*`: every name in recipes and docs is an arm, and impossible combinations are
 refused at once."""
 
 import re
@@ -156,7 +156,7 @@ REFUSED += [
 
 
 @pytest.mark.parametrize("name, told", REFUSED)
-def test_what_cannot_be_is_refused(name, told):
+def test_impossible_combination_is_refused(name, told):
     with pytest.raises(UserError) as caught:
         arms.read_arm(name)
     assert told in str(caught.value) and "\n" not in str(caught.value)
@@ -242,7 +242,7 @@ def test_the_registry_says_its_names(kind, names):
     assert done.stdout.split() == names
 
 
-def test_what_make_is_told_of_rows_is_what_the_classes_say():
+def test_lists_for_make_equal_the_classes():
     able = {name: get_task(name) for name in tasks.TASKS if get_task(name).auto_class}
     both = able | {name: cls() for name, cls in PAIRS.items()}
     for kind, names in (("parallel", tasks.PARALLEL), ("native", tasks.NATIVE)):
@@ -294,7 +294,7 @@ def test_a_recipe_that_cannot_be_read_is_refused_with_its_line(text, told, tmp_p
     assert "mine.yaml" in str(caught.value)
 
 
-def test_a_file_whose_name_holds_a_plus_is_no_base(tmp_path, monkeypatch):
+def test_file_name_with_a_plus_is_not_a_base(tmp_path, monkeypatch):
     (tmp_path / "squad+mine.yaml").write_text("tasks: [squad]\n")
     monkeypatch.setattr(arms, "ARMS", tmp_path)
     with pytest.raises(UserError, match=r"squad\+mine.yaml"):

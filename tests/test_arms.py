@@ -1,4 +1,4 @@
-"""The arms of a family: the same rows, order, batches and steps in whatever language; what cannot be matched is
+"""The arms of a family have the same rows, order, batches and steps in any language; what cannot be matched is
 refused."""
 
 import json
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import records
 from datasets import Dataset
 
 from tasks import get_task
@@ -18,7 +19,6 @@ from tasks.rows import Rows
 from tasks.source import Source
 from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.cli.arms import read_arm
-from xstilts.run import results
 from xstilts.run.settings import outdated
 from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
 
@@ -490,7 +490,7 @@ def train(cli, tiny_model, tiny_world, translations, tmp_path):
             "True",
             *more,
         )
-        return done, results.read(folder / "results.json") if done.returncode == 0 else None
+        return done, records.read(folder / "results.json") if done.returncode == 0 else None
 
     return run
 
@@ -720,7 +720,7 @@ def test_a_mixture_trains_its_heads_beside_the_adapter(tiny_model, tmp_path):
     assert inside == {"query.weight", "value.weight"}
 
 
-def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(train, tmp_path, tiny_model, monkeypatch):
+def test_lora_run_is_a_plain_checkpoint_and_resumes(train, tmp_path, tiny_model, monkeypatch):
     from safetensors.torch import load_file
     from transformers import AutoModelForSequenceClassification
 
@@ -762,7 +762,7 @@ def test_an_adapters_run_is_a_plain_checkpoint_and_goes_on_where_it_stopped(trai
         ),
     ],
 )
-def test_adapters_that_cannot_be(train, arguments, message):
+def test_impossible_adapters(train, arguments, message):
     done, _ = train("xnli+translated+lora", *arguments)
     assert done.returncode == 2 and message in done.stderr
 

@@ -1,4 +1,4 @@
-"""The card of a checkpoint: what it tells the Hub is true of the run, and its code runs."""
+"""The card of a checkpoint: its metadata match the run, and its code runs."""
 
 import contextlib
 import io
@@ -295,7 +295,7 @@ def test_the_pushed_card_names_its_repository(tmp_path):
         ({"max_steps": 400}, 400, False),
     ],
 )
-def test_a_rehearsal_at_chance_is_no_training_that_did_not_work(settings, steps, rehearsal):
+def test_rehearsal_at_chance_is_not_called_a_failure(settings, steps, rehearsal):
     text = card([HUB], settings=settings, at_chance=True, measures={"steps": steps})
     assert ("rehearsal" in text, "did not work" in text) == (rehearsal, not rehearsal)
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 from test_contract import splits_of
 
 from tasks import RETRIEVAL, TASKS, UNTESTED, get_task
 from tasks.rows import Rows
-from xstilts.run import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted(p.stem for p in (ROOT / "recipes" / "presets").glob("*.mk"))
@@ -97,7 +97,7 @@ def test_the_chain(tiny, tmp_path):
     table = (out / "report" / "matrix.md").read_text()
     for cell in cells:
         folder = (out / cell).parent
-        record = results.read(out / cell)
+        record = records.read(out / cell)
         task = get_task(record["task"])
         assert list(record["scores"]) == task.languages(rows)
         for language, scores in record["scores"].items():
@@ -118,7 +118,7 @@ def test_the_chain(tiny, tmp_path):
     for file in out.rglob("tokenizer.json"):  # not cut to the length that was trained with
         assert json.loads(file.read_text())["truncation"] is None, file
         assert "is_local" not in file.with_name("tokenizer_config.json").read_text()  # nor where it was loaded from
-    record = results.read(out / "none/seed0/tatoeba/results.json")
+    record = records.read(out / "none/seed0/tatoeba/results.json")
     assert record["layer"] == 1 and list(record["layers"]) == ["0", "1", "2"]
     for name in (
         "matrix.md",
@@ -143,12 +143,12 @@ def test_the_chain(tiny, tmp_path):
     assert stamps(out) == built
 
     lost = "none/seed0/tatoeba/results.json"
-    old = results.read(out / lost)
+    old = records.read(out / lost)
     (out / lost).unlink()
     redone = make("-j2", "matrix", *tiny)
     assert redone.returncode == 0, redone.stderr[-3000:]
     assert {path for path, when in stamps(out).items() if when != built[path]} == {lost}
-    assert results.read(out / lost)["scores"] == old["scores"]
+    assert records.read(out / lost)["scores"] == old["scores"]
     assert (
         "run_mlm" not in redone.stdout
         and "run_target" not in redone.stdout
@@ -184,7 +184,7 @@ def main(argv):
     if f"{arm} {task}" in os.environ["FAILING"].split(","):
         raise UserError(f"{arm} {task} cannot be done.")
     scores = {"en": {"f1": 50}} if task else {}
-    results.write(f"{given['--output_dir']}/results.json", {
+    records.write(f"{given['--output_dir']}/results.json", {
         "phase": "target" if task else "intermediate", "task": task or arm, "form": "tagging", "arm": arm,
         "seed": 0, "model": "m",
         "parents": [], "metric": "f1", "chance": None, "at_chance": False, "dev": {}, "scores": scores,

@@ -1,5 +1,4 @@
-"""What a checkpoint may be: any encoder, or a refusal in one line with the reason. tests/test_models.py has the
-architectures."""
+"""Any encoder is a valid checkpoint; anything else is refused in one line. Architectures: tests/test_models.py."""
 
 import json
 import shutil
@@ -56,7 +55,7 @@ def test_more_layers_in_the_config_than_in_the_weights_is_refused(model):
             load()
 
 
-def test_a_head_in_the_checkpoint_is_left_out_without_a_word(model, tmp_path):
+def test_head_in_the_checkpoint_is_dropped_silently(model, tmp_path):
     head = fresh_head(get_task("xnli"), str(model))
     head.save_pretrained(tmp_path / "with_head")
     shutil.copy(model / "tokenizer.json", tmp_path / "with_head")

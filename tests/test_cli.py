@@ -18,32 +18,64 @@ SCRIPTS = sorted(p.name for p in ROOT.glob("run_*.py"))
 TRAINING = ["run_intermediate.py", "run_mlm.py", "run_target.py"]
 HEAVY = {"torch", "datasets", "evaluate", "sklearn", "pandas", "matplotlib", "scipy", "accelerate"}
 
-# runs a script as `python script arguments` does, then prints what of HEAVY it imported
+# Runs scripts as `python script arguments` does, each in a fork of its own, and says what of HEAVY that has imported.
+# What every script imports at its start is there already: a second each.
 WATCH = f"""
-import runpy, sys
-sys.argv = sys.argv[1:]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit as leave:
-    print("LEFT", leave.code or 0, sorted({HEAVY!r} & set(sys.modules)))
-else:
-    print("LEFT", 0, sorted({HEAVY!r} & set(sys.modules)))
+import json, os, runpy, sys, traceback
+import transformers.hf_argparser
+for line in sys.stdin:
+    files, sys.argv = json.loads(line)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print("ended", flush=True)
+        continue
+    sys.stdout, sys.stderr = (open(file, "w") for file in files)
+    code = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as leave:
+        code = leave.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    print("LEFT", code, sorted({HEAVY!r} & set(sys.modules)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 """
 
 
-def watched(*arguments):
-    done = subprocess.run([sys.executable, "-c", WATCH, *arguments], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout, done.stderr
+@pytest.fixture(scope="module")
+def watcher():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", WATCH], cwd=ROOT, **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def watched(watcher, tmp_path_factory):
+    """`watched(script, *arguments)`: what it printed, with a last line `LEFT code [what of HEAVY it imported]`, and on
+    stderr."""
+
+    def run(*arguments):
+        files = [tmp_path_factory.mktemp("watched") / name for name in ("stdout", "stderr")]
+        print(json.dumps([list(map(str, files)), arguments]), file=watcher.stdin, flush=True)
+        assert watcher.stdout.readline() == "ended\n"
+        return [file.read_text() for file in files]
+
+    return run
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_imports_nothing_heavy(script):
+def test_help_imports_nothing_heavy(script, watched):
     out, error = watched(script, "--help")
     assert out.endswith("LEFT 0 []\n"), out[-200:] + error[-500:]
     assert "--output_dir" in out and "usage" in out.lower()
 
 
-def test_wrong_argument_imports_nothing_heavy():
+def test_wrong_argument_imports_nothing_heavy(watched):
     out, error = watched("run_retrieval.py", "--pooling", "max")
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
 
@@ -90,7 +122,7 @@ def test_wrong_argument_imports_nothing_heavy():
     ],
 )
 def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(
-    script, arguments, told, tiny_model, tiny_world, tmp_path
+    script, arguments, told, watched, tiny_model, tiny_world, tmp_path
 ):
     (tmp_path / "FOLDER").mkdir()
     (tmp_path / "FILE").touch()
@@ -117,7 +149,7 @@ def test_a_library_line_is_printed_once():
         assert done.stderr.count("Retrying") == 1, done.stderr
 
 
-def test_list_tasks_imports_nothing_heavy():
+def test_list_tasks_imports_nothing_heavy(watched):
     out, error = watched("run_target.py", "--list_tasks")
     assert out.endswith("LEFT 0 []\n") and not error, out[-300:] + error
     assert all(name in out for name in TASKS)
@@ -225,7 +257,7 @@ def test_headline_layer(refused):
 
 
 @pytest.mark.parametrize("script", EVERY)
-def test_checkpoint_that_is_none(script, refused, tiny_model, tmp_path):
+def test_folder_that_is_not_a_checkpoint(script, refused, tiny_model, tmp_path):
     """A folder that is not there, without a config, without weights, with cut or too few weights, without a
     tokenizer."""
 
@@ -312,7 +344,7 @@ def test_length_beyond_the_model(script, refused):
         {"model_type": ["xlm-roberta"]},
     ],
 )
-def test_sizes_of_no_model(sizes, refused, tmp_path):
+def test_impossible_model_sizes(sizes, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(
         json.dumps({"model_type": "xlm-roberta", "hidden_size": 8, "num_attention_heads": 2} | sizes)
     )
@@ -322,7 +354,7 @@ def test_sizes_of_no_model(sizes, refused, tmp_path):
 @pytest.mark.parametrize(
     "text", ["{", "[1]", "{}", '{"model_type": "no-such-model"}', '{"model_type": "xlm-roberta", "hidden_size": 7}']
 )
-def test_config_that_is_none(text, refused, tmp_path):
+def test_config_that_is_not_one(text, refused, tmp_path):
     (tmp_path / "sizes.json").write_text(text)
     told = refused("run_mlm.py", "--config_name", tmp_path / "sizes.json", "--vocab_size", "300")
     assert "sizes.json" in told and ("no model can be built from it" in told) == text.startswith(("{}", '{"'))

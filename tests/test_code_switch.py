@@ -1,4 +1,4 @@
-"""Code-switching: what is replaced, what is counted, and what a lexicon may look like."""
+"""Code-switching: which words are replaced, what is counted, and the formats of a lexicon."""
 
 import gzip
 import json
@@ -119,7 +119,7 @@ def test_the_seed_decides_and_a_row_does_not_depend_on_those_after_it():
     assert switch_columns(rows(7), both, 0.5, 3)[0].to_dict() == once.select(range(7)).to_dict()
 
 
-def test_rows_are_switched_anew_when_the_lexicon_changes():
+def test_rows_are_switched_again_when_the_lexicon_changes():
     assert switch_columns(rows(2), {"text_b": [GERMAN]}, 1.0, 0)[0]["text_b"][0] == "die Katze"
     assert switch_columns(rows(2), {"text_b": [FRENCH]}, 1.0, 0)[0]["text_b"][0] == "le chat"
 

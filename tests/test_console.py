@@ -9,7 +9,8 @@ from xstilts.cli import arms, logs, parsing, progress, words
 from xstilts.cli.arguments import RetrievalArguments
 from xstilts.errors import UserError
 from xstilts.run.record import Record, completed
-from xstilts.run.summary import is_rehearsal, summary
+from xstilts.run.rehearsal import is_rehearsal
+from xstilts.run.summary import summary
 from xstilts.train.progress import numbers
 
 # ---- bars and lines -------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ SCORES = {"en": {"accuracy": 70.0}, "de": {"accuracy": 60.0}}
             {
                 "phase": "mlm",
                 "task": "mlm",
-                "arm": "model",
+                "arm": "lm",
                 "metric": "perplexity",
                 "measures": {"perplexity": 4.0231},
             },

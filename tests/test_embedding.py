@@ -1,9 +1,10 @@
-"""Embedding: the plain vectors at every layer, whatever saves work; MiniLM gives its published accuracy."""
+"""Embedding: shortcuts give the plain vectors at every layer, and MiniLM its published accuracy."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import json
 import logging
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from xstilts.retrieve.export import export_sentence_transformers
 from xstilts.retrieve.neighbours import nearest
 from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import center, normalize
+from xstilts.run.endings import command
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -255,7 +257,7 @@ def test_vectors_on_disk_are_those_in_memory(checkpoint, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("checkpoint", ["xlm-roberta"], indirect=True)
-def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_world, tmp_path, cli, run_script):
+def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_world, tmp_path, cli, forked, monkeypatch):
     """Bit by bit: a cached file is named by the checksum of its vectors."""
 
     def arguments(folder: Path) -> list:
@@ -278,11 +280,13 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
     one, two = tmp_path / "one", tmp_path / "two"
     done = cli("run_retrieval.py", *arguments(one))
     assert done.returncode == 0, done.stderr
-    done = run_script(
-        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "run_retrieval.py", *arguments(two)
-    )
-    assert done.returncode == 0, done.stderr
-    assert "World size: 2" in done.stderr and done.stderr.count("Wrote ") == 2  # both worked, one wrote
+    monkeypatch.setattr("sys.argv", ["run_retrieval.py", *map(str, arguments(two))])
+    processes = forked(2, lambda: command(importlib.import_module("run_retrieval").main))
+    for process in processes:
+        process.join(timeout=120)
+    said = (tmp_path / "log").read_text()
+    assert [process.exitcode for process in processes] == [0, 0], said
+    assert "World size: 2" in said and said.count("Wrote ") == 2  # both worked, one wrote
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1] and len([file for file in files[0] if file.suffix == ".npy"]) == 4 * 6
     for file in files[0]:
@@ -332,7 +336,7 @@ def test_a_head_is_left_aside(checkpoint, tmp_path):
     )
 
 
-def test_what_is_no_checkpoint_is_said_so(checkpoint, tmp_path):
+def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     with pytest.raises(UserError, match="is not a folder, and cannot be loaded"):

@@ -1,5 +1,6 @@
-"""How runs end: one line of ours, failed.json with the true cause and the last good checkpoint, whatever it was."""
+"""How runs end: one line, and failed.json with the true cause and the last good checkpoint."""
 
+import importlib
 import json
 import os
 import resource
@@ -111,7 +112,7 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(
 @pytest.mark.parametrize(
     "broken", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
 )
-def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_path, monkeypatch):
+def test_incomplete_checkpoint_is_not_the_last_good_one(broken, train, tmp_path, monkeypatch):
     plain, failing = trainers.CheckedTrainer._save_checkpoint, []
 
     def save(self, *args):
@@ -130,7 +131,7 @@ def test_a_torn_checkpoint_is_not_called_the_last_good_one(broken, train, tmp_pa
     assert failure(tmp_path / "run")["checkpoint"] == good
 
 
-def test_a_torn_checkpoint_makes_room_for_the_cause(train, tmp_path, monkeypatch):
+def test_incomplete_checkpoint_is_removed_for_failed_json(train, tmp_path, monkeypatch):
     """On a disk that it has filled."""
     plain = results.write_text
 
@@ -297,7 +298,7 @@ def test_what_ends_a_training_after_its_last_step_is_kept_too(error, code, train
     assert checkpoints.is_whole(Path(kept["checkpoint"]))
 
 
-def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_script, tmp_path):
+def test_bug_prints_one_line_above_its_traceback(run_script, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
@@ -309,7 +310,7 @@ def test_a_fault_in_the_program_has_a_line_of_ours_above_its_traceback(run_scrip
     assert done.returncode == 1 and rest.startswith("Traceback")
 
 
-def test_an_interrupt_says_from_where_it_goes_on(train, tmp_path, monkeypatch):
+def test_interrupt_names_the_checkpoint_to_resume_from(train, tmp_path, monkeypatch):
     plain = trainers.CheckedTrainer.training_step
 
     def step(self, *args, **kwargs):
@@ -367,12 +368,12 @@ def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkey
         (IndexError("4"), None),
     ],
 )
-def test_what_a_user_can_change_is_no_fault_of_the_program(error, words):
+def test_user_error_is_not_reported_as_a_bug(error, words):
     cause = causes.cause_of(error)
     assert cause is None if words is None else words in cause
 
 
-def test_the_line_does_not_stand_behind_a_progress_bar(capsys, monkeypatch):
+def test_message_is_not_printed_behind_a_progress_bar(capsys, monkeypatch):
     from tqdm import tqdm
 
     monkeypatch.setattr(sys, "argv", ["run_target.py"])
@@ -409,58 +410,59 @@ def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, 
 
 
 @pytest.fixture
-def started(tiny_model, tiny_world, tmp_path):
-    """`started(*launcher)`: a long training -> (process, log, folder), when its first checkpoint is there."""
-    running = []
+def long_training(tiny_model, tiny_world, tmp_path):
+    """The arguments of one, and a function that waits for its first checkpoint: (arguments, log, folder, wait)."""
+    folder, log = tmp_path / "run", tmp_path / "log"
+    arguments = [
+        "--task",
+        "xnli",
+        "--languages",
+        "en",
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        *FEW,
+        "--per_device_train_batch_size",
+        "2",
+        "--max_steps",
+        "5000",
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "20",
+        "--eval_strategy",
+        "no",
+        "--load_best_model_at_end",
+        "false",
+        "--bf16",
+        "false",
+        "--disable_tqdm",
+        "true",
+        "--output_dir",
+        folder,
+    ]
 
-    def start(*launcher, **environment):
-        folder = tmp_path / "run"
-        command = [
-            sys.executable,
-            *launcher,
-            "run_target.py",
-            "--task",
-            "xnli",
-            "--languages",
-            "en",
-            "--model_name_or_path",
-            tiny_model,
-            "--data_root",
-            tiny_world,
-            *FEW,
-            "--per_device_train_batch_size",
-            "2",
-            "--max_steps",
-            "5000",
-            "--save_strategy",
-            "steps",
-            "--save_steps",
-            "20",
-            "--eval_strategy",
-            "no",
-            "--load_best_model_at_end",
-            "false",
-            "--bf16",
-            "false",
-            "--disable_tqdm",
-            "true",
-            "--output_dir",
-            folder,
-        ]
-        with open(tmp_path / "log", "w") as log:
-            running.append(
-                subprocess.Popen(
-                    list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log
-                )
-            )
+    def wait(ended):
         end = time.monotonic() + 300
         while not list(folder.glob("checkpoint-*/trainer_state.json")):
-            assert time.monotonic() < end and running[0].poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < end and not ended(), log.read_text()[-3000:]
             time.sleep(0.05)
-        return running[0], tmp_path / "log", folder
 
-    yield start
-    for process in running:
+    return list(map(str, arguments)), log, folder, wait
+
+
+@pytest.fixture
+def two_started(long_training):
+    """A long training by torchrun: (launcher, log, folder), when its first checkpoint is there."""
+    arguments, log, folder, wait = long_training
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with open(log, "w") as file:
+        process = subprocess.Popen([*launch, "run_target.py", *arguments], cwd=ROOT, stdout=file, stderr=file)
+    try:
+        wait(lambda: process.poll() is not None)
+        yield process, log, folder
+    finally:
         process.kill()
         process.wait()
 
@@ -476,10 +478,15 @@ def told(log):
     return [line for line in log.read_text().splitlines() if "run_target.py: error: " in line]
 
 
-def test_a_process_that_is_told_to_end_says_so(started):
-    process, log, folder = started()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+def test_signal_is_named_in_one_line(long_training, forked, monkeypatch):
+    arguments, log, folder, wait = long_training
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["run_target.py", *arguments])
+    (process,) = forked(1, lambda: endings.command(importlib.import_module("run_target").main))
+    wait(lambda: process.exitcode is not None)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(timeout=30)
+    assert process.exitcode == 128 + signal.SIGTERM
     (said,) = told(log)
     kept = failure(folder)
     assert kept["cause"] == "ended by SIGTERM" in said and f"Last good checkpoint: {kept['checkpoint']};" in said
@@ -488,9 +495,9 @@ def test_a_process_that_is_told_to_end_says_so(started):
 
 
 @pytest.mark.parametrize("rank, one", [(1, signal.SIGKILL), (0, signal.SIGSEGV)])
-def test_the_other_process_says_that_one_is_gone(rank, one, started):
+def test_the_other_process_says_that_one_is_gone(rank, one, two_started):
     """Under torchrun, which ends the other one at once."""
-    launcher, log, folder = started("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    launcher, log, folder = two_started
     rank_of(launcher, rank).send_signal(one)
     assert launcher.wait(timeout=60)
     (said,) = told(log)
@@ -588,7 +595,7 @@ def trained_by_two(train, tmp_path, monkeypatch):
     return checkpoint
 
 
-def test_a_checkpoint_lacks_a_process_that_was_killed_before_it_had_written_its_part(trained_by_two, monkeypatch):
+def test_checkpoint_without_the_part_of_a_killed_process_is_incomplete(trained_by_two, monkeypatch):
     monkeypatch.setattr("xstilts.run.processes.world_size", lambda: 2)
     assert checkpoints.is_whole(trained_by_two)
     (trained_by_two / "rng_state_1.pth").unlink()

@@ -1,4 +1,4 @@
-"""Files of rows: read under their own name, whatever it is; only what is read can stop a run, and each fault has its
+"""Files of rows are read under their own name; only columns that are read can stop a run, and each error names its
 row."""
 
 import gzip
@@ -105,7 +105,7 @@ def test_translations_and_lexicons_are_read_by_their_own_name(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a::b", "s3:x", "w[1]"])
-def test_a_world_is_written_where_it_was_told(name, tmp_path, monkeypatch):
+def test_world_is_written_to_the_given_folder(name, tmp_path, monkeypatch):
     from world.files import write as write_world
 
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_a_world_is_written_where_it_was_told(name, tmp_path, monkeypatch):
     assert len(load(Path(name, "in it"), "tatoeba", language="qaa"))
 
 
-def test_a_cache_the_library_takes_for_an_address_is_refused(tmp_path, monkeypatch):
+def test_cache_folder_that_looks_like_an_address_is_refused(tmp_path, monkeypatch):
     """Its features would be written elsewhere."""
     import datasets
 
@@ -129,7 +129,7 @@ def test_two_files_of_one_split_are_refused(tmp_path):
     refused(tmp_path, "test.parquet and test.jsonl both hold 'test'")
 
 
-def test_a_file_is_read_anew_by_its_content_not_its_time(tmp_path):
+def test_file_is_read_again_when_its_content_changes(tmp_path):
     path = tmp_path / f"{XNLI}.jsonl"
     write(path, NLI)
     before, time = load(tmp_path)["label"][:], path.stat().st_mtime_ns
@@ -217,7 +217,7 @@ def test_more_than_the_first_megabytes_decide_a_type(tmp_path):
         {"type": "user", "message": {"role": "user"}, "sessionId": "s", "timestamp": "t"},
     ],
 )
-def test_a_column_nobody_reads_stops_nothing(unread, tmp_path):
+def test_unread_column_may_hold_anything(unread, tmp_path):
     write(tmp_path / f"{XNLI}.jsonl", line(x="text", id="a") + line(label=1, **unread) + line(label=2))
     assert load(tmp_path)["label"][:] == [0, 1, 2]
 
@@ -234,7 +234,7 @@ def test_a_column_nobody_reads_stops_nothing(unread, tmp_path):
         line() + b'{"premise": "a", "hypothesis": "b", "label": 1, "x": ' + b"[" * 400 + b"]" * 400 + b"}\n",
     ],
 )
-def test_what_is_no_fault(content, tmp_path):
+def test_user_errors_are_not_bugs(content, tmp_path):
     for suffix in ("jsonl", "jsonl.gz"):
         (tmp_path / f"{XNLI}.jsonl").unlink(missing_ok=True)
         write(tmp_path / f"{XNLI}.{suffix}", content)
@@ -270,7 +270,7 @@ def test_what_is_no_fault(content, tmp_path):
         (line().decode().encode("utf-16"), ["row 2", "UTF-8"]),
     ],
 )
-def test_a_fault_is_told_with_its_row(second, told, tmp_path):
+def test_error_names_its_row(second, told, tmp_path):
     """Before this, some ended the process by a signal, some said `an error occurred while generating the dataset`."""
     for suffix in ("jsonl", "jsonl.gz"):
         (tmp_path / f"{XNLI}.jsonl").unlink(missing_ok=True)
@@ -278,7 +278,7 @@ def test_a_fault_is_told_with_its_row(second, told, tmp_path):
         refused(tmp_path, tmp_path / f"{XNLI}.{suffix}", *told)
 
 
-def test_a_whole_file_of_numbers_with_a_point_and_one_null(tmp_path):
+def test_column_of_floats_with_one_null(tmp_path):
     """pandas writes labels so where one is missing; the row without one was not the one that was named."""
     write(tmp_path / f"{XNLI}.jsonl", [{**row, "label": float(row["label"])} for row in NLI])
     assert load(tmp_path)["label"][:] == [row["label"] for row in NLI]
@@ -331,7 +331,7 @@ def test_columns_of_wrong_types(changes, told, tmp_path):
     refused(tmp_path, "test.parquet", *told)
 
 
-def test_a_column_that_stands_twice(tmp_path):
+def test_repeated_column(tmp_path):
     names = ["premise", "premise", "hypothesis", "label"]
     write(
         tmp_path / f"{XNLI}.parquet",

@@ -80,7 +80,7 @@ def test_a_dispatch_is_found(line):
         "rows.append((arm, record.form))",
     ],
 )
-def test_writing_a_form_down_is_no_dispatch(line):
+def test_recording_a_form_is_not_a_dispatch(line):
     assert not dispatches(line)
 
 
@@ -236,12 +236,12 @@ def test_rows_that_are_only_looked_at_are_in_no_record(tmp_path):
 # ---- what a form says of its features and its translations ----------------------------------------------------------
 
 
-def test_the_length_of_a_feature_is_the_form_s_to_say():
+def test_form_defines_the_length_of_a_feature():
     assert get_task("xnli").lengths([[1, 2], [1, 2, 3]]) == [2, 3]
     assert get_task("copa").lengths([[[1, 2], [1, 2, 3]], [[1], [1]]]) == [3, 1]
 
 
-def test_what_a_translation_must_find_again_is_the_form_s_to_say():
+def test_form_defines_what_a_translation_must_mark():
     answers = {"text": ["Ulm", "in Ulm"], "answer_start": [13, 10]}
     row = {"id": "1", "context": "Ada lives in Ulm.", "question": "Where?", "answers": answers}
     assert get_task("squad").places(row) == {"context": (13, 16)} and get_task("xnli").places({"text_a": "a"}) == {}

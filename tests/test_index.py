@@ -117,7 +117,7 @@ def test_indices_that_cannot_be_are_refused_in_one_line(how, message, pools):
     assert "\n" not in str(error.value) and ".cpp" not in str(error.value)
 
 
-def test_too_few_neighbours_are_no_silent_gap(pools):
+def test_too_few_neighbours_are_refused(pools):
     with pytest.raises(UserError, match="700 of 700 queries found fewer than 300 neighbours: raise --nprobe"):
         index.knn(*pools, 300, Index("IVF16,Flat", 1))
 
@@ -189,7 +189,7 @@ def test_an_exact_index_changes_no_score_and_its_recall_is_reported(task, measur
         ),
     ],
 )
-def test_what_index_cannot_do_is_said_before_embedding(arguments, message, retrieval, monkeypatch):
+def test_impossible_index_is_refused_before_embedding(arguments, message, retrieval, monkeypatch):
     monkeypatch.setattr(measure, "embedder", lambda *_: pytest.fail("embedding began"))
     done, path = retrieval(*arguments)
     assert done.returncode == 2 and message in done.stderr and not path.exists()

@@ -1,4 +1,4 @@
-"""kill -9 at the moments that matter, then the same command again: all ends as if nothing had been.
+"""kill -9 at the moments that matter, then the same command again: the result equals that of an undisturbed run.
 
 benchmarks/chaos.py kills a whole matrix at random moments.
 """
@@ -10,12 +10,13 @@ import signal
 import sys
 
 import pytest
+import records
 import transformers.trainer
 from safetensors.torch import load_file
 
 from world.files import WorldError, write
 from xstilts.errors import UserError
-from xstilts.run import checkpoints, results
+from xstilts.run import checkpoints
 from xstilts.run.lifecycle import Run
 from xstilts.train import runner, trainers
 
@@ -130,7 +131,7 @@ def test_killed_at_that_moment_it_ends_as_undisturbed(moment, start, undisturbed
     there = (tmp_path / "results.json").is_file()
     assert list(tmp_path.glob("checkpoint-*")) and there == (moment is result_there_but_not_cleaned_up)
     start(tmp_path)
-    one, other = (results.read(folder / "results.json") for folder in (undisturbed, tmp_path))
+    one, other = (records.read(folder / "results.json") for folder in (undisturbed, tmp_path))
     assert (one["scores"], one["dev"], one["measures"]) == (other["scores"], other["dev"], other["measures"])
     expected, found = (load_file(folder / "model.safetensors") for folder in (undisturbed, tmp_path))
     assert all(weight.equal(found[name]) for name, weight in expected.items())
@@ -225,14 +226,14 @@ def test_killed_at_its_end_it_is_not_trained_on(kind, tiny_model, tiny_world, tm
     steps.clear()
     start(tmp_path / "two")
     assert steps == []
-    one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
+    one, two = (records.read(tmp_path / name / "results.json") for name in ("one", "two"))
     assert (one["scores"], one["dev"], one["measures"]) == (two["scores"], two["dev"], two["measures"])
     for file in (tmp_path / "one").rglob("*.safetensors"):
         expected, found = load_file(file), load_file(tmp_path / "two" / file.relative_to(tmp_path / "one"))
         assert expected.keys() == found.keys() and all(weight.equal(found[name]) for name, weight in expected.items())
 
 
-def test_a_checkpoint_past_the_last_step_is_not_gone_on_from(broken_off, caplog):
+def test_resume_does_not_train_past_the_last_step(broken_off, caplog):
     """Older versions have left such."""
     state = broken_off / "checkpoint-4" / "trainer_state.json"
     assert checkpoints.is_whole(state.parent)
@@ -291,7 +292,7 @@ def test_the_best_checkpoint_is_that_of_the_folder_itself(there, best_is_first, 
     assert all(weight.equal(found[name]) for name, weight in expected.items())
 
 
-def test_without_its_best_checkpoint_a_run_begins_anew(best_is_first, caplog):
+def test_run_without_its_best_checkpoint_starts_over(best_is_first, caplog):
     os.truncate(best_is_first / "one" / "checkpoint-4" / "model.safetensors", 1000)
     assert not checkpoints.is_whole(best_is_first / "one" / "checkpoint-8")
     assert checkpoints.last_checkpoint(str(best_is_first / "one")) is None
@@ -372,7 +373,7 @@ def test_other_rows_are_not_mixed_with_those_it_was_begun_with(broken_off, start
     assert (broken_off / "results.json").is_file()
 
 
-def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+def test_dual_encoder_refuses_to_resume_with_other_arguments(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
     from xstilts.train.pair_trainer import PairTrainer
 
     command = [
@@ -410,7 +411,7 @@ def test_a_dual_encoder_is_not_gone_on_with_by_other_arguments(cli, tiny_model, 
     assert (tmp_path / "checkpoint-2").is_dir() and cli(*command).returncode == 0
 
 
-def test_a_checkpoint_of_nobody_knows_what_is_not_gone_on_from(broken_off, start):
+def test_resume_refuses_checkpoint_without_settings(broken_off, start):
     (broken_off / "run.json").unlink()
     with pytest.raises(UserError, match="run.json cannot be read .*settings of the folder are unknown"):
         start(broken_off)

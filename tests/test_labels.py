@@ -1,4 +1,4 @@
-"""Gold of every form: a file's own names for its numbers are obeyed, and hidden, missing or strange gold is refused
+"""Gold of every form: a file's own label names are used, and hidden, missing or invalid gold is refused
 with its row."""
 
 import json
@@ -211,7 +211,7 @@ def test_every_spelling_is_the_same_label(name, split, tmp_path, tokenizer):
     "value",
     [-1, "-1", "", None, True, "no label", " ", 0.5, float("nan"), -2, 99, -100, [0], {"a": 0}, "Entailment", "0.0"],
 )
-def test_what_is_no_gold_is_refused_with_its_row(name, split, value, tmp_path):
+def test_invalid_gold_is_refused_with_its_row(name, split, value, tmp_path):
     """Of tags -1 and "" became gold of the last label, and were scored."""
     fine = FORMS[name, split][3][0] if isinstance(value, str) else 1.0 if name == "siqa" else 0.0
     rows = rows_of(name, split, [0] * 6, lambda number: fine)
@@ -257,7 +257,7 @@ def test_snli_drops_and_counts_pairs_without_gold(tmp_path):
         (["a", "b"], [[7], [7]], "row 1, column 'pos_tags', word 1"),
     ],
 )
-def test_sentences_that_are_none(words, tags, told, tmp_path):
+def test_invalid_sentences(words, tags, told, tmp_path):
     """The letters of a text were taken for words."""
     write(tmp_path, "udpos", "test", [{"tokens": words, "pos_tags": tags}])
     with pytest.raises(UserError, match=told):

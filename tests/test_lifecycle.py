@@ -1,4 +1,4 @@
-"""Run: one folder, one owner. What it writes when, what it leaves to others, and who else writes."""
+"""Run: one folder, one owner. When it writes which file, and who else writes."""
 
 import json
 import re

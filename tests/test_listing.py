@@ -1,4 +1,4 @@
-"""Folders of runs that lie elsewhere, behind symbolic links."""
+"""Folders of runs behind symbolic links."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def move(path, elsewhere):
 
 
 @pytest.mark.parametrize("part", ["mnli", "mnli/seed1", "mnli/seed1/xnli", "mnli/seed1/xnli/results.json", ""])
-def test_what_lies_behind_a_link_is_read(runs, tmp_path, part):
+def test_symbolic_links_are_followed(runs, tmp_path, part):
     before = mx.collect(runs)
     move(runs / part, tmp_path / "scratch")
     after = read_all(runs, tmp_path / "out")

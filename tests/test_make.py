@@ -9,12 +9,12 @@ import subprocess
 import sys
 
 import pytest
+import records
 from conftest import ROOT
 from test_chain import make
 
 import run_target
 from tasks import get_task
-from xstilts.run import results
 
 
 def script(name):
@@ -170,7 +170,7 @@ def test_a_world_of_other_options_is_not_taken_for_the_one_asked_for(tiny_world,
     assert make("data", *asked).returncode == 0  # the preset's own WORLD_ARGS are not about a folder that was given
 
 
-def test_without_anything_to_measure_the_arms_are_trained_and_there_is_no_report(tmp_path):
+def test_without_measurements_arms_are_trained_without_a_report(tmp_path):
     done = make(
         "-n", "matrix", "MODEL=m", f"OUT={tmp_path}", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=", "RETRIEVAL="
     )
@@ -219,7 +219,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     folder = tmp_path / "mine"
     shutil.copytree(tiny_model, folder)
     if trained_here:
-        results.write(folder / "results.json", record("mlm", "mlm"))
+        records.write(folder / "results.json", record("mlm", "mlm"))
     before = content(folder)
     asked = [
         f"PRESET={preset}",
@@ -239,7 +239,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     assert content(folder) == before and not (tmp_path / "runs").exists()
 
 
-def test_a_hub_id_is_no_folder_to_train_into():
+def test_hub_id_as_output_folder_is_refused():
     plan = make("-n", "matrix", "MODEL=FacebookAI/xlm-roberta-base", f"OUT={ROOT}/runs/never").stdout
     assert "run_mlm.py" not in plan and "--output_dir FacebookAI" not in plan
     assert "--model_name_or_path FacebookAI/xlm-roberta-base" in plan
@@ -265,7 +265,7 @@ def test_every_package_that_is_converted_is_known_before_there_is_an_environment
         assert make("-n", "model", "PRESET=human", f"MODEL_FROM_PACKAGE={name}").returncode == 0
 
 
-def test_a_checkpoint_of_ones_own_where_the_model_is_to_be_built_is_refused(tiny_model, tiny_world, tmp_path):
+def test_foreign_checkpoint_at_the_models_place_is_refused(tiny_model, tiny_world, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "model")
     before = content(tmp_path / "model")
     done = make("model", f"OUT={tmp_path}", f"DATA_ROOT={tiny_world}")
@@ -336,7 +336,7 @@ def test_nothing_is_unpacked_over_files_of_ones_own(unpack, file, tmp_path):
 def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     out, scratch = tmp_path / "runs", tmp_path / "scratch"
     for place in ("model", "mnli/seed0", "mnli/seed0/xnli", "none/seed0/xnli", "../scratch/seed0"):
-        results.write(out / place / "results.json", record("target", "xnli", "none"))
+        records.write(out / place / "results.json", record("target", "xnli", "none"))
     (out / "squad").symlink_to(scratch)
     (out / "report").mkdir()
     (out / "report" / "cells.csv").write_text("arm,task,form,seed,language\n")
@@ -353,7 +353,7 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     ]
     assert not scratch.exists()
     shutil.rmtree(out)
-    results.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
+    records.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
     assert make("clean", f"OUT={out}").returncode == 0 and not out.exists()
 
 
@@ -362,10 +362,10 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
 @pytest.mark.parametrize("place", ["none/seed0/xnli", "mnli/seed0"])
-def test_a_result_that_is_no_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
+def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
     asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS="]
     for done in ("none/seed0/xnli", "mnli/seed0", "mnli/seed0/xnli"):
-        results.write(tmp_path / done / "results.json", record("target", "xnli", done.split("/")[0]))
+        records.write(tmp_path / done / "results.json", record("target", "xnli", done.split("/")[0]))
     assert "run_target" not in (plan := make("-n", "matrix", *asked).stdout) and "run_intermediate" not in plan
     stamp = tmp_path / place / "results.json"
     stamp.unlink()

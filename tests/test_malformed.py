@@ -1,4 +1,4 @@
-"""Input made by a generator: rows, YAML, arguments, checkpoints, results. Each is taken, or refused in one line; no
+"""Generated input: rows, YAML, arguments, checkpoints, results. Each is accepted, or refused in one line; no
 traceback.
 
 The cases are the same in every run; HYPOTHESIS_SEED=n draws others.
@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import records
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from xstilts.errors import UserError
 from xstilts.report import spec
 from xstilts.report.matrix import collect
 from xstilts.retrieve.embedding import Encoder
-from xstilts.run import results
 from xstilts.run.lifecycle import Run
 from xstilts.train import featurizing
 from xstilts.train.training_arguments import training_arguments
@@ -403,7 +403,7 @@ def test_checkpoints(data, tiny_model, tmp_path_factory):
 
 @cases(40)
 @given(data=st.data())
-def test_a_run_that_was_broken_off(data, tmp_path_factory):
+def test_interrupted_run(data, tmp_path_factory):
     """What lies in its folder decides where it goes on: run.json, a checkpoint's state, an older result."""
     folder = tmp_path_factory.mktemp("run")
     told = {"learning_rate": 1e-3, "model": "m", "data_root": "hub"}
@@ -458,7 +458,7 @@ RECORD = {
 def test_results(data, tmp_path_factory):
     """One broken file beside a good one: it is named, and the good one is still reported."""
     root = tmp_path_factory.mktemp("results")
-    results.write(root / "good/seed0/tatoeba/results.json", RECORD | {"arm": "good"})
+    records.write(root / "good/seed0/tatoeba/results.json", RECORD | {"arm": "good"})
     path = root / "none/seed0/tatoeba/results.json"
     path.parent.mkdir(parents=True)
     if data.draw(st.booleans()):
@@ -466,7 +466,7 @@ def test_results(data, tmp_path_factory):
     else:
         path.write_bytes(damage(data, json.dumps(RECORD).encode()))
     with judged():
-        results.read(path)
+        records.read(path)
     matrix = collect(root)
     assert ("good", "tatoeba", 0) in matrix.records
     assert len(matrix.records) == 2 or matrix.problems or matrix.trainings or matrix.missing

@@ -1,4 +1,4 @@
-"""Rows made by a generator, of every form: what is taken means what the rows say, what cannot mean anything is refused
+"""Generated rows of every form: accepted rows keep their meaning, and rows without a meaning are refused
 in one line.
 
 What rows say is written down here a second time, as plainly as can be. The cases are the same in every run;
@@ -242,7 +242,7 @@ NO_GOLD = [
 
 @cases(100)
 @given(data=st.data())
-def test_what_is_no_gold_is_refused_with_its_row(data, tiny_world, tmp_path_factory):
+def test_invalid_gold_is_refused_with_its_row(data, tiny_world, tmp_path_factory):
     root = tmp_path_factory.mktemp("gold")
     name, split, language, path, rows = case(tiny_world, root, data)
     if name in GOLD:

@@ -95,14 +95,14 @@ def test_scores_need_no_evaluate():
 
 @pytest.mark.parametrize("name", ["accuracy", "accuracy_f1", "retrieval_accuracy"])
 @pytest.mark.parametrize("value", [1.5, "1", None, [1], 2**63, float("nan")])
-def test_what_is_no_whole_number_is_refused_with_its_row(name, value):
+def test_value_that_is_not_an_integer_is_refused_with_its_row(name, value):
     for rows in (dict(predictions=[0, value], references=[0, 1]), dict(predictions=[0, 1], references=[0, value])):
         with pytest.raises(UserError, match="row 2"):
             metrics.compute(name, **rows)
 
 
 @pytest.mark.parametrize("value", [5, None, b"b", ["b"], float("nan"), "\ud800"])
-def test_what_is_no_text_is_refused_with_its_row(value):
+def test_value_that_is_not_text_is_refused_with_its_row(value):
     with pytest.raises(UserError, match="predictions, row 2"):
         qa(["a", value], [["a"], ["b"]])
     for name in ("qa", "mean_average_precision", "tagging", "mining"):
@@ -113,7 +113,7 @@ def test_what_is_no_text_is_refused_with_its_row(value):
 
 
 @pytest.mark.parametrize("value", ["ab", {"a": 1}, {"a", "b"}, None, 5])
-def test_what_is_no_list_is_refused(value):
+def test_value_that_is_not_a_list_is_refused(value):
     with pytest.raises(UserError, match="predictions: "):
         qa(value, [["a"], ["b"]])
     with pytest.raises(UserError, match="references, row 1: "):

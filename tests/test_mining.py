@@ -1,4 +1,4 @@
-"""Mining: the k-lists are exact whatever computes them, the pairs are the benchmark's, bad input is named."""
+"""Mining: every engine gives exact neighbours, the pairs are the benchmark's, bad input is named."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_one_sided_and_intersected_pairs_are_order_free_and_mirror_each_other(se
         assert {(rows[i], columns[j]): s for (i, j), s in shuffled.items()} == found
 
 
-def test_pools_on_disk_are_read_where_they_lie(tmp_path, small_tiles, monkeypatch):
+def test_memory_mapped_pools_are_read_in_place(tmp_path, small_tiles, monkeypatch):
     source, target = pools("random")
     monkeypatch.setattr(neighbours, "PLAIN_PRODUCT", 0)
     mapped = []
@@ -289,7 +289,7 @@ def test_pools_on_disk_are_read_where_they_lie(tmp_path, small_tiles, monkeypatc
         assert np.array_equal(a, b)
 
 
-def test_products_are_as_accurate_as_the_bound_assumes_whatever_torch_was_told(small_tiles):
+def test_products_are_accurate_whatever_torchs_precision(small_tiles):
     torch = pytest.importorskip("torch")
     source, target = pools("clusters")
     expected = bidirectional_knn(source, target, 4, "plain")
@@ -327,7 +327,7 @@ def test_max_keeps_what_scores_above_min_score():
     assert all(np.array_equal(a[kept], b) for a, b in zip(everything, some, strict=True))
 
 
-def test_nothing_near_anything_is_no_pair():
+def test_distant_sentences_are_not_paired():
     i, _, _ = mine(np.eye(8, dtype=np.float32)[:4], np.eye(8, dtype=np.float32)[4:], k=4)
     assert len(i) == 0
 

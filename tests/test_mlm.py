@@ -154,7 +154,7 @@ def test_a_tokenizer_that_cannot_mask_is_refused(cli, tiny_model, tiny_world, tm
         assert done.returncode == 2 and "mask token" in done.stderr.splitlines()[-1], done.stderr
 
 
-def test_a_held_out_loss_that_is_no_number_is_said_and_kept_for_the_report(mlm, monkeypatch, tmp_path):
+def test_non_finite_held_out_loss_is_reported(mlm, monkeypatch, tmp_path):
     evaluate = trainers.TaskTrainer.evaluate
     monkeypatch.setattr(
         trainers.TaskTrainer, "evaluate", lambda *args, **more: evaluate(*args, **more) | {"eval_loss": math.nan}
@@ -172,7 +172,7 @@ def test_a_held_out_loss_that_is_no_number_is_said_and_kept_for_the_report(mlm, 
         (["--vocab_size", "3"], "pieces"),
     ],
 )
-def test_a_vocabulary_that_cannot_be_is_refused(argv, told, cli, tiny_world, tmp_path):
+def test_impossible_vocabulary_is_refused(argv, told, cli, tiny_world, tmp_path):
     done = cli(
         "run_mlm.py",
         "--config_name",

@@ -1,4 +1,4 @@
-"""Every architecture through every step, tiny and with random weights; docs/models.md says what this finds."""
+"""Every architecture through every step, tiny and with random weights; docs/models.md lists the outcomes."""
 
 import pytest
 

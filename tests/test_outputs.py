@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import records
 from conftest import ROOT
 
 from world.files import WorldError, translate, write
@@ -99,16 +100,16 @@ def test_a_run_refuses_it(script, kind, mine, ask):
     assert done.stderr.count("\n") == 1 and content(folder) == before
 
 
-def test_a_run_goes_on_in_its_own_folder_and_beside_other_runs(ask, tmp_path):
+def test_run_resumes_in_its_folder_beside_other_runs(ask, tmp_path):
     """After a refusal under make, with cells of other runs in it, and with files of a user's that it does not
     write."""
     results.write_failure(tmp_path, "refused", None)
-    results.write(tmp_path / "udpos/results.json", RECORD)
+    records.write(tmp_path / "udpos/results.json", RECORD)
     assert ask("run_target.py").returncode == 0
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "results.json").unlink()
     assert ask("run_target.py").returncode == 0
-    assert (tmp_path / "notes.txt").read_text() == "mine" and results.read(tmp_path / "udpos/results.json")[
+    assert (tmp_path / "notes.txt").read_text() == "mine" and records.read(tmp_path / "udpos/results.json")[
         "seed"
     ] == 0
 
@@ -127,7 +128,7 @@ def test_a_copy_of_a_checkpoint_is_not_deleted(ask, tmp_path):
     assert (copy / "model.safetensors").read_text() == "mine"
 
 
-def test_a_measurement_that_was_killed_goes_on_in_its_folder(ask, tmp_path, monkeypatch):
+def test_killed_measurement_runs_again_in_its_folder(ask, tmp_path, monkeypatch):
     from xstilts.retrieve.measurement import Measurement
 
     plain = Measurement.write
@@ -148,13 +149,13 @@ def test_a_run_json_that_cannot_be_read_is_refused(ask, tmp_path):
 @pytest.mark.parametrize("kind", [*KINDS, "cells.csv", "index.html"])
 def test_a_report_refuses_it(kind, mine, cli, tmp_path):
     folder, before = mine(kind)
-    results.write(tmp_path / "runs/none/seed0/xnli/results.json", RECORD)
+    records.write(tmp_path / "runs/none/seed0/xnli/results.json", RECORD)
     done = cli("run_report.py", "--runs_dir", tmp_path / "runs", "--output_dir", folder)
     assert done.returncode == 2 and f"--output_dir {folder} holds " in done.stderr and content(folder) == before
 
 
 def test_a_report_takes_its_own_folder(cli, tmp_path):
-    results.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
+    records.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
     import run_report
 
     assert long_table(collect(tmp_path)).to_csv(index=False).startswith(run_report.HEADS)
@@ -210,7 +211,7 @@ def test_slurm_on_one_machine_does_not_write_over_a_cluster_s_files(tmp_path):
 # ---- worlds ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_world_is_not_replaced_where_other_files_lie(tmp_path):
+def test_world_with_other_files_is_not_replaced(tmp_path):
     write(tmp_path / "w", size=0.02, languages=1)
     (tmp_path / "w" / "ccgbank__ccg").mkdir(exist_ok=True)
     for mine in ("notes.txt", "facebook__xnli/en/mine.parquet"):

@@ -1,4 +1,4 @@
-"""A paper's claims beside a matrix written by hand: every difference and verdict is worked out again in the test."""
+"""A paper's claims beside a matrix written by hand: the test computes every difference and verdict itself."""
 
 import csv
 from pathlib import Path

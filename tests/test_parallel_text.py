@@ -100,7 +100,7 @@ def test_a_file_of_many_languages_is_read_once_unless_it_changes(rows, tmp_path,
         ),
     ],
 )
-def test_what_is_no_parallel_text_is_refused(rows, columns, language, told):
+def test_rows_that_are_not_parallel_are_refused(rows, columns, language, told):
     task, there = rows(columns)
     with pytest.raises(UserError) as error:
         task.load("test", language, there)
@@ -299,7 +299,7 @@ def test_layer_chosen_on_a_language_that_is_not_reported(retrieval):  # noqa: F8
         (["--tasks", "ntrex", "--csls", "99"], "--csls 99: ntrex qaa has 10 queries"),
     ],
 )
-def test_what_cannot_be_measured(arguments, told, refused, no_embedding):  # noqa: F811
+def test_impossible_measurement(arguments, told, refused, no_embedding):  # noqa: F811
     assert told in refused(*arguments)
 
 

@@ -1,14 +1,15 @@
-"""Arm and seed of a run: as given, as its checkpoint's record says, as its folder is named; what contradicts is
+"""Arm and seed of a run: given, from its checkpoint's record, or from its folder's name; contradictions are
 refused before work."""
 
 import shutil
 from types import SimpleNamespace
 
 import pytest
+import records
 
 from xstilts.errors import UserError
 from xstilts.report.matrix import collect
-from xstilts.run import places, results
+from xstilts.run import places
 
 RECORD = {
     "phase": "intermediate",
@@ -42,7 +43,7 @@ def measured(model, folder=None, **given):
 
 @pytest.fixture
 def parent(tmp_path):
-    results.write(tmp_path / "mnli/seed3/results.json", RECORD)
+    records.write(tmp_path / "mnli/seed3/results.json", RECORD)
     return tmp_path / "mnli/seed3"
 
 
@@ -52,7 +53,7 @@ def test_arm_and_seed_are_those_of_the_checkpoint(parent, tmp_path):
     )
     assert measured(parent, arm="mnli", seed=3) == ("mnli", 3)
     # a target's checkpoint, measured in its turn
-    results.write(
+    records.write(
         tmp_path / "cell/results.json", RECORD | {"phase": "target", "scores": {"en": {"accuracy": 1}}, "n": {"en": 1}}
     )
     assert measured(tmp_path / "cell") == ("mnli", 3)
@@ -71,7 +72,7 @@ def test_a_plain_model_is_arm_none_at_any_seed(model, parent, tmp_path):
     given = {"plain_model": True} if "plain" in model else {}
     model = parent if given else model
     if model == "trained by make":
-        results.write(tmp_path / "model/results.json", RECORD | {"phase": "mlm", "arm": "model", "seed": 0})
+        records.write(tmp_path / "model/results.json", RECORD | {"phase": "mlm", "arm": "model", "seed": 0})
         model = tmp_path / "model"
     assert measured(model, **given) == ("none", 0)
     assert measured(model, seed=7, **given) == measured(model, tmp_path / "none/seed7/xnli", **given) == ("none", 7)
@@ -80,7 +81,7 @@ def test_a_plain_model_is_arm_none_at_any_seed(model, parent, tmp_path):
         measured(model, tmp_path / "mnli/seed0/xnli", **given)
 
 
-def test_an_arm_that_was_trained_elsewhere_can_be_said(tmp_path):
+def test_arm_trained_elsewhere_can_be_named(tmp_path):
     assert measured("me/xlmr-mnli", tmp_path / "mnli/seed1/xnli", arm="mnli") == ("mnli", 1)
     with pytest.raises(UserError, match="--arm mnli and --plain_model"):
         measured("me/xlmr-mnli", arm="mnli", plain_model=True)
@@ -161,6 +162,6 @@ def test_every_script_settles_it_before_its_work(cli, parent, tiny_model, tiny_w
     )
     assert done.returncode == 0, done.stderr[-500:]
     assert (
-        results.read(tmp_path / "a/seed1/results.json")["arm"],
-        results.read(tmp_path / "a/seed1/results.json")["seed"],
+        records.read(tmp_path / "a/seed1/results.json")["arm"],
+        records.read(tmp_path / "a/seed1/results.json")["seed"],
     ) == ("a", 1)

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import records
 
 from xstilts.cli import privacy, words
 from xstilts.cli.arguments import DataArguments, RunArguments
@@ -139,7 +140,7 @@ def test_of_a_local_path_the_last_part_stays(value, public):
     assert privacy.public(value) == public == privacy.public(public)
 
 
-def test_a_command_tells_no_places():
+def test_command_shows_no_local_paths():
     said = results.command_line(
         [
             "run_target.py",
@@ -217,7 +218,7 @@ def test_what_is_pushed_or_shown_tells_no_places(chain, tiny_model, tiny_world, 
         path for path in chain.rglob("*") if path.is_file() and any(place in path.read_bytes() for place in places)
     ]
     assert {path.name for path in telling} == {"run.json"}  # of this machine; not pushed, see test_push
-    target = results.read(chain / "mnli/seed0/xnli/results.json")
+    target = records.read(chain / "mnli/seed0/xnli/results.json")
     assert (target["model"], target["parents"]) == (".../seed0", [".../model", ".../seed0"])
     card = (chain / "mnli/seed0/README.md").read_text()
     assert "base_model:" not in card and "`.../model` -> `this`" in card  # .../model is no repository of the Hub

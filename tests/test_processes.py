@@ -1,5 +1,4 @@
-"""More than one process: how many there are is said and checked, and the result is the one that a single process
-gives."""
+"""Several processes: their number is shown and checked, and the result is that of one process."""
 
 import importlib
 import json
@@ -9,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
 from xstilts.errors import UserError
-from xstilts.run import processes, results
+from xstilts.run import processes
 from xstilts.train import batching, mixture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ def test_one_process_unless_a_launcher_says_otherwise(environment):
     assert processes.world_size() == 1
 
 
-def test_a_rank_that_no_launcher_has_given_is_nobodys(environment):
+def test_rank_without_a_launcher_is_refused(environment):
     """A process that took itself for a second one would wait for the first for ever."""
     environment(RANK="8", LOCAL_RANK="-1")
     assert processes.is_first()
@@ -276,7 +276,7 @@ def runs(still_model, tiny_world, tmp_path_factory):
 def test_two_processes_score_as_one(name, runs, still_model):
     """Without dropout, in fp32: 2 x 4 rows a step give the scores of 1 x 8, and weights apart only by the order of
     sums."""
-    one, two = (results.read(runs[n] / name / "results.json") for n in (1, 2))
+    one, two = (records.read(runs[n] / name / "results.json") for n in (1, 2))
     assert (one["scores"], one["n"], one["measures"]["steps"]) == (two["scores"], two["n"], two["measures"]["steps"])
     assert one["measures"]["tokens"] == two["measures"]["tokens"]
     assert one["dev"] == two["dev"]

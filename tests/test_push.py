@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import records
 
-from xstilts.run import checkpoints, results
+from xstilts.run import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
@@ -216,7 +217,7 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
 @pytest.mark.parametrize(
     "part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")]
 )
-def test_a_hub_that_says_nothing_is_given_up(hub, folder, part, said):
+def test_silent_hub_times_out(hub, folder, part, said):
     hub.silent = part
     done = run(
         hub,
@@ -408,7 +409,7 @@ def matrix(tmp_path):
             (folder / "model.safetensors").write_text("weights" if task == "xnli" else "other")
         if task != "squad":
             scores = {} if phase == "intermediate" else {"en": {"accuracy": 61.25}}
-            results.write(
+            records.write(
                 folder / "results.json",
                 {
                     "phase": phase,

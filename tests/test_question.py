@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import records
 import yaml
 
 from tasks import coverage
@@ -21,7 +22,6 @@ from xstilts.report import curve, question, question_plots, question_tables, sta
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import SEEN, UNSEEN
 from xstilts.report.spec import read_spec
-from xstilts.run import results
 
 ROOT = Path(__file__).parents[1]
 SEEN_LANGUAGES, UNSEEN_LANGUAGES, SELECT = ["qaa", "qab"], ["qac", "qad"], ["qae"]
@@ -72,7 +72,7 @@ def put_training(root, arm, seed, languages, **changes):
         "settings": settings,
         "measures": {"rows": 1000, "steps": 50, "tokens": 12345 + seed},
     }
-    results.write(root / arm / f"seed{seed}" / "results.json", record | changes)
+    records.write(root / arm / f"seed{seed}" / "results.json", record | changes)
 
 
 def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
@@ -120,7 +120,7 @@ def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
         "pooling": "mean",
         "layers": layers,
     }
-    results.write(folder / "results.json", record | changes)
+    records.write(folder / "results.json", record | changes)
     return folder
 
 
@@ -340,7 +340,7 @@ def test_arm_that_does_not_say_its_languages(runs, ask):
     assert any("results.json of mlm does not say which languages" in problem for problem in ask(runs).problems)
 
 
-def test_phase_2_that_did_not_learn_is_told_unless_its_labels_were_shuffled(runs, ask):
+def test_phase_2_at_chance_is_reported_unless_labels_were_shuffled(runs, ask):
     put_training(runs, "mnli_shuffled", 0, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
     assert "did not learn" not in question.words(ask(runs))
     put_training(runs, "mnli", 2, [], at_chance=True)
@@ -705,6 +705,6 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
         ({"curve": ["E"]}, "curve is"),
     ],
 )
-def test_a_coverage_or_curve_that_is_not_there_is_refused(changes, told, runs, ask):
+def test_unknown_coverage_or_curve_is_refused(changes, told, runs, ask):
     with pytest.raises(UserError, match=told):
         ask(runs, **changes)

@@ -1,4 +1,4 @@
-"""Record: results.json of schema 1, byte for byte, and one place that says what it may hold."""
+"""Record: results.json of schema 1, byte for byte, defined in one place."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""run_report.py on results written by hand: every figure is worked out again in the test."""
+"""run_report.py on results written by hand: the test computes every figure itself."""
 
 import csv
 import io
@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import records
 
 import run_report
 from xstilts.errors import UserError
 from xstilts.report import matrix as mx
 from xstilts.report import page, plots
-from xstilts.run import results
 
 REPO = Path(run_report.__file__).parent
 
@@ -43,7 +43,7 @@ def put(root, arm, seed, task, scores, metric="accuracy", at_chance=False, dev=N
         "seconds": 1.0,
     }
     path = root / arm / f"seed{seed}" / (folder or task) / "results.json"
-    results.write(path, result | changes)
+    records.write(path, result | changes)
     return path
 
 

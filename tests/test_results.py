@@ -1,4 +1,4 @@
-"""What stands in results.json, and what is refused."""
+"""The contents of results.json, and what is refused."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import records
 
 from xstilts.errors import UserError
 from xstilts.run import results
@@ -43,8 +44,8 @@ def make_retrieval(**changes):
 
 def test_round_trip_fills_in_what_follows_from_the_run(tmp_path):
     path = tmp_path / "mnli" / "seed0" / "xnli" / "results.json"
-    written = results.write(path, make_result())
-    read = results.read(path)
+    written = records.write(path, make_result())
+    read = records.read(path)
     assert read == written
     assert read["mean"] == {"accuracy": pytest.approx(61.0)}
     assert read["schema"] == results.SCHEMA
@@ -56,16 +57,16 @@ def test_round_trip_fills_in_what_follows_from_the_run(tmp_path):
 
 def test_same_key_order_whatever_the_caller_gives(tmp_path):
     result = make_result(notes=["one"], command="python x.py", finished="2026-01-01T00:00:00+00:00", versions={})
-    results.write(tmp_path / "a.json", result)
-    results.write(tmp_path / "b.json", dict(reversed(result.items())))
+    records.write(tmp_path / "a.json", result)
+    records.write(tmp_path / "b.json", dict(reversed(result.items())))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
 def test_numpy_numbers_become_plain_ones(tmp_path):
     scores = {"en": {"accuracy": np.float32(62.5)}}
     path = tmp_path / "results.json"
-    results.write(path, make_result(scores=scores, n={"en": np.int64(8)}, seed=np.int64(3)))
-    read = results.read(path)
+    records.write(path, make_result(scores=scores, n={"en": np.int64(8)}, seed=np.int64(3)))
+    read = records.read(path)
     assert (read["scores"]["en"]["accuracy"], read["n"]["en"], read["seed"]) == (62.5, 8, 3)
 
 
@@ -98,7 +99,7 @@ def test_numpy_numbers_become_plain_ones(tmp_path):
 def test_write_refuses_and_names_the_key(tmp_path, changes, named):
     path = tmp_path / "results.json"
     with pytest.raises(UserError) as error:
-        results.write(path, make_result(**changes))
+        records.write(path, make_result(**changes))
     assert named in str(error.value) and "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []
 
@@ -107,23 +108,23 @@ def test_missing_key_is_named(tmp_path):
     result = make_result()
     del result["form"]
     with pytest.raises(UserError, match="missing form"):
-        results.write(tmp_path / "results.json", result)
+        records.write(tmp_path / "results.json", result)
 
 
 def test_retrieval_layers(tmp_path):
     path = tmp_path / "results.json"
-    results.write(path, make_retrieval())
-    assert results.read(path)["layers"]["1"] == {"qaa": {"accuracy": 10.0}}
+    records.write(path, make_retrieval())
+    assert records.read(path)["layers"]["1"] == {"qaa": {"accuracy": 10.0}}
     with pytest.raises(UserError, match="layer is 7, not one of layers"):
-        results.write(path, make_retrieval(layer=7))
+        records.write(path, make_retrieval(layer=7))
     with pytest.raises(UserError, match="layers.2.qaa.accuracy is 120"):
-        results.write(path, make_retrieval(layers={"2": {"qaa": {"accuracy": 120}}}))
-    assert results.read(path)["layer"] == 2  # a refused write leaves the file as it was
+        records.write(path, make_retrieval(layers={"2": {"qaa": {"accuracy": 120}}}))
+    assert records.read(path)["layer"] == 2  # a refused write leaves the file as it was
 
 
 def test_read_refuses_what_is_not_whole(tmp_path):
     path = tmp_path / "results.json"
-    results.write(path, make_result())
+    records.write(path, make_result())
     whole = path.read_text()
     broken = {
         "truncated": whole[: len(whole) // 2],
@@ -138,21 +139,21 @@ def test_read_refuses_what_is_not_whole(tmp_path):
     for text in broken.values():
         path.write_text(text)
         with pytest.raises(UserError, match="results.json"):
-            results.read(path)
+            records.read(path)
     path.write_bytes(b'{"task": "\xff"}')
     with pytest.raises(UserError, match="results.json"):
-        results.read(path)
+        records.read(path)
 
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        results.write(tmp_path / "file" / "results.json", make_result())
+        records.write(tmp_path / "file" / "results.json", make_result())
 
 
 def test_paths_are_sorted_and_leaves_checkpoints_out(tmp_path):
     for folder in ("b/seed0", "a/seed0/xnli", "a/seed0/checkpoint-5", "a/seed0"):
-        results.write(tmp_path / folder / "results.json", make_result())
+        records.write(tmp_path / folder / "results.json", make_result())
     found = [path.parent.relative_to(tmp_path).as_posix() for path in results.paths(tmp_path)]
     assert found == ["a/seed0", "a/seed0/xnli", "b/seed0"]
     with pytest.raises(UserError, match="not a folder"):

@@ -1,4 +1,4 @@
-"""docs/results: the pages, docs/claims.md and README's answer are what the kept csv files say."""
+"""docs/results: the pages, docs/claims.md, README's answers and picture equal the kept csv files."""
 
 import json
 

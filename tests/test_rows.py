@@ -94,7 +94,7 @@ def test_formats_hold_the_same_rows(folder, tmp_path, suffix):
     }
 
 
-def test_a_changed_file_is_read_anew(folder, tmp_path):
+def test_changed_file_is_read_again(folder, tmp_path):
     folder("facebook__xnli/en/train", NLI)
     assert len(load(tmp_path, "xnli")) == 6
     folder("facebook__xnli/en/train", NLI * 2)
@@ -326,7 +326,7 @@ def test_empty_split(folder, tmp_path):
         (b'["a"]\n', "is not a JSON object"),
     ],
 )
-def test_bytes_that_are_no_rows(folder, tmp_path, content, told):
+def test_file_that_is_not_json_lines(folder, tmp_path, content, told):
     for suffix in ("jsonl", "jsonl.gz"):
         shutil.rmtree(tmp_path / "facebook__xnli", ignore_errors=True)
         path = folder("facebook__xnli/en/train", content, suffix)
@@ -334,7 +334,7 @@ def test_bytes_that_are_no_rows(folder, tmp_path, content, told):
         assert str(path) in message and told in message
 
 
-def test_bytes_in_parquet_that_are_no_text(folder, tmp_path):
+def test_parquet_text_that_is_not_utf8(folder, tmp_path):
     import pyarrow
     from pyarrow import parquet
 
@@ -364,7 +364,7 @@ def test_absent_rows_say_what_is_there(folder, tmp_path):
     assert "is absent" in failing(tmp_path, "squad", "train")
 
 
-def test_a_split_the_task_has_not(tmp_path):
+def test_split_that_the_task_lacks(tmp_path):
     assert "mnli has no test split" in failing(tmp_path, "mnli", "test")
 
 

@@ -162,9 +162,9 @@ def test_several_languages_are_averaged(tmp_path):
 def test_token_accuracy_and_language_aware_answers_stand_beside(toy):
     scores = score(toy)
     assert scores["udpos"]["avg_accuracy"] == pytest.approx(200 / 3, abs=1e-9)
-    assert scores["xquad"]["language_exact_match"] == {"de": 0.0}  # "the" is no German article
+    assert scores["xquad"]["exact_match_language"] == {"de": 0.0}  # "the" is no German article
     assert scores["xquad"]["exact_match"] == {"de": 50.0}
-    assert "language_f1" not in scores["mlqa"]
+    assert "f1_language" not in scores["mlqa"]
 
 
 def test_whole_tags_tell_cconj_from_sconj(toy):

@@ -1,4 +1,4 @@
-"""No module and no function is too long to read at one sitting."""
+"""Modules and functions are short."""
 
 import ast
 

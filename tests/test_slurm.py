@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import records
 from safetensors.torch import load_file
 
-from xstilts.run import results
 from xstilts.run.checkpoints import is_whole
 
 pytestmark = pytest.mark.slurm
@@ -178,8 +178,8 @@ def test_preempted_out_of_time_and_failed(undisturbed, slurm, variables, tmp_pat
 
     for run in ("none/seed0/udpos", "mnli/seed0", "mnli/seed0/udpos"):
         assert (
-            results.read(out / run / "results.json")["scores"]
-            == results.read(expected / run / "results.json")["scores"]
+            records.read(out / run / "results.json")["scores"]
+            == records.read(expected / run / "results.json")["scores"]
         )
         one, other = (load_file(folder / run / "model.safetensors") for folder in (expected, out))
         assert all((one[key] == other[key]).all() for key in one)

@@ -1,4 +1,4 @@
-"""Files that were spoilt since they were written: each costs its own cell, and is named; nothing else is lost, and
+"""Damaged files: each costs only its own cell, and is named; nothing else is lost, and
 nothing waits."""
 
 import copy
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import records as saved
 
 from tasks import reading
 from tasks.rows import translator
@@ -19,7 +20,6 @@ from xstilts.report import contrasts as cs
 from xstilts.report import matrix as mx
 from xstilts.report import page, question, question_tables
 from xstilts.report.spec import Spec
-from xstilts.run import results
 from xstilts.xtreme import submission
 
 LANGUAGES = ("en", "de", "sw")
@@ -196,7 +196,7 @@ def fuzz(seed, rounds, tmp_path, plots=0.0):
         read_all(root, tmp_path / f"out-{turn}", plots=rng.random() < plots)
         for name in names:
             try:
-                results.read(root / name)
+                saved.read(root / name)
                 kept += 1
             except UserError as error:
                 refused += 1
@@ -248,7 +248,7 @@ def put(kind, path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_lies_in_place_of_a_result_costs_its_cell_alone(tmp_path, kind):
+def test_invalid_result_costs_only_its_cell(tmp_path, kind):
     root = lay_out(tmp_path / "runs", records())
     put(kind, root / "mnli/seed1/xnli/results.json")
     put(kind, root / "squad/seed0/results.json")
@@ -264,7 +264,7 @@ def test_whatever_lies_in_place_of_a_result_costs_its_cell_alone(tmp_path, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_lies_in_place_of_a_note_is_named(tmp_path, kind):
+def test_invalid_note_is_named(tmp_path, kind):
     root = lay_out(tmp_path / "runs", records())
     for place in ("squad/seed1/xnli", "squad/seed1/tatoeba", "squad/seed1"):
         (root / place / "results.json").unlink()
@@ -279,14 +279,14 @@ def test_whatever_lies_in_place_of_a_note_is_named(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_lies_beside_translated_rows_is_named(tmp_path, kind):
+def test_foreign_file_beside_translations_is_named(tmp_path, kind):
     put(kind, tmp_path / "train.translation.json")
     with pytest.raises(UserError, match="train.translation.json"):
         translator(tmp_path / "train.parquet")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_lies_in_place_of_the_worlds_stamp_is_named(tmp_path, kind):
+def test_invalid_stamp_of_a_world_is_named(tmp_path, kind):
     from world.files import WorldError, read_stamp
 
     put(kind, tmp_path / "world.json")
@@ -336,7 +336,7 @@ def test_a_run_that_finds_a_spoilt_result_stops_before_it_begins(tmp_path, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_whose_state_is_spoilt_is_not_whole(tmp_path, kind):
+def test_checkpoint_with_damaged_state_is_incomplete(tmp_path, kind):
     from xstilts.run import checkpoints
 
     put(kind, tmp_path / "trainer_state.json") if kind != "huge" else (tmp_path / "trainer_state.json").write_text("{")

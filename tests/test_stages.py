@@ -110,7 +110,7 @@ def test_the_script_trains_both_and_leaves_no_stage_behind(cli, tiny_world, tiny
     assert set(record["scores"]) == {"en", "qaa"} and not list(out.glob("checkpoint-*"))
 
 
-def test_a_stage_that_is_done_is_named_where_the_next_one_stops(tmp_path):
+def test_finished_stage_is_named_when_the_next_one_stops(tmp_path):
     """The same command does not begin anew, though the second stage has no checkpoint yet."""
     from xstilts.run.lifecycle import Run
 

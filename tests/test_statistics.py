@@ -1,4 +1,4 @@
-"""Intervals, p-values and verdicts: worked out again the slow way, and on effects that were planted."""
+"""Intervals, p-values and verdicts: computed again the slow way, and on planted effects."""
 
 import numpy as np
 import pytest

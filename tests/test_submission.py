@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import records
 
 from tasks import get_task
 from tasks.errors import UserError
@@ -28,7 +29,7 @@ def put(root, arm, task, dev=None, seed=0, at_chance=False, scores=None, **chang
         {"phase": "retrieval", "layer": 2, "pooling": "mean"} if adapter.form in ("retrieval", "mining") else {}
     )
     folder = root / arm / f"seed{seed}" / task
-    results.write(
+    records.write(
         folder / "results.json",
         {
             "phase": "target",
@@ -238,7 +239,7 @@ def test_a_folder_that_exists_is_kept(runs, tmp_path):
 
 def test_other_tasks_of_the_matrix_are_left_out_and_said(runs, tmp_path):
     other = json.loads((runs / "mnli/seed0/xnli/results.json").read_text()) | {"task": "my_own"}
-    results.write(runs / "mnli/seed0/my_own/results.json", other)
+    records.write(runs / "mnli/seed0/my_own/results.json", other)
     system = submission.write(runs, tmp_path / "out")
     assert "my_own" not in system["tasks"] and any(note.startswith("my_own: no task of") for note in system["notes"])
 
@@ -324,7 +325,7 @@ def test_gold_of_a_task_without_test_rows(tiny_world, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("line", ["two\nlines", "a\rb", " blank before", "tab after\t"])
-def test_a_line_that_would_be_read_as_another_is_refused(tmp_path, line):
+def test_ambiguous_line_is_refused(tmp_path, line):
     with pytest.raises(UserError, match="line 2 would be"):
         write_lines(tmp_path, get_task("xnli"), "en", ["neutral", line])
     assert list(tmp_path.iterdir()) == []
@@ -358,7 +359,7 @@ def test_ids_with_white_space_are_refused_when_they_are_read(tmp_path, odd):
         get_task("bucc").load("test", "qaa", Rows(tmp_path))
 
 
-def test_an_id_that_stands_twice_is_refused(tmp_path):
+def test_repeated_id_is_refused(tmp_path):
     folder = tmp_path / "google__xquad" / "xquad.qaa"
     folder.mkdir(parents=True)
     row = {"id": "q1", "context": "a b", "question": "?", "answers": {"text": ["a"], "answer_start": [0]}}

@@ -1,4 +1,4 @@
-"""Runs one can leave alone: two on one folder, no memory, a full disk, a loss that is no number."""
+"""Runs you can leave alone: two on one folder, no memory, a full disk, a non-finite loss."""
 
 import errno
 import importlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import records
 import torch
 from safetensors.torch import load_file
 
@@ -69,7 +70,7 @@ def test_patience_ends_and_a_file_left_by_a_killed_process_locks_nothing(holder,
     lock.release()
 
 
-def test_a_process_that_waits_takes_no_removed_lock_file_for_its_own(tmp_path):
+def test_waiting_process_ignores_a_removed_lock_file(tmp_path):
     """The one before it removes the file, and a folder that is empty then too; filelock must see that it waits on
     nothing."""
     first, second, third = (FolderLock(tmp_path / "run") for _ in range(3))
@@ -87,7 +88,7 @@ def test_a_process_that_waits_takes_no_removed_lock_file_for_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
-def test_a_file_system_without_locks_is_said_to_have_none(number, tmp_path, monkeypatch, caplog):
+def test_file_system_without_locks_is_reported(number, tmp_path, monkeypatch, caplog):
     import fcntl
 
     def refuse(*_):
@@ -126,7 +127,7 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
             finally:
                 os._exit(0)
     time.sleep(2)
-    results.write(tmp_path / "results.json", RECORD)
+    records.write(tmp_path / "results.json", RECORD)
     holder.kill()
     for child in children:
         os.waitpid(child, 0)
@@ -221,7 +222,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, start, tmp_path, monkeypatch):
+def test_stopped_run_names_cause_and_checkpoint_and_resumes(cause, start, tmp_path, monkeypatch):
     method, at, what, told, step = CAUSES[cause]
     folder = tmp_path / "none" / "seed0" / "xnli"
     with monkeypatch.context() as patch:
@@ -237,7 +238,7 @@ def test_it_stops_with_its_name_its_cause_and_its_checkpoint_and_goes_on(cause, 
     assert place == "none/seed0/xnli" and told in kept
     start(folder)
     assert results.failures(tmp_path) == {} and not (folder / results.FAILED).exists()
-    assert results.read(folder / "results.json")["measures"]["steps"] == 8
+    assert records.read(folder / "results.json")["measures"]["steps"] == 8
 
 
 # ---- file systems that take no more ---------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_it_in_one_line_and_with_room_it_goes_on(disk, start):
+def test_full_disk_stops_the_run_which_resumes_with_free_space(disk, start):
     folder = disk("size=300k") / "none/seed0/xnli"
     other = folder.parent / "udpos" / "results.json"
     other.parent.mkdir(parents=True)
@@ -287,11 +288,11 @@ def test_a_full_disk_stops_it_in_one_line_and_with_room_it_goes_on(disk, start):
     )
     disk("size=30m")
     start(folder)
-    assert results.read(folder / "results.json")["measures"]["steps"] == 8
+    assert records.read(folder / "results.json")["measures"]["steps"] == 8
 
 
 @pytest.mark.parametrize("size", ["4k", "20k"])
-def test_a_cache_without_room_is_said_to_be_one(size, disk, cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+def test_full_disk_of_the_cache_is_named(size, disk, cli, tiny_model, tiny_world, tmp_path, monkeypatch):
     """Of rows, or of features: no file of rows is blamed for it, and nothing lies in the run's folder."""
     import datasets
 
@@ -317,7 +318,7 @@ def test_a_cache_without_room_is_said_to_be_one(size, disk, cli, tiny_model, tin
 
 
 @pytest.mark.parametrize("kind", ["features", "rows"])
-def test_a_cache_that_was_cut_off_is_made_anew_and_that_is_said(kind, start, tmp_path, monkeypatch, caplog):
+def test_truncated_cache_is_rebuilt_with_a_warning(kind, start, tmp_path, monkeypatch, caplog):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -332,7 +333,7 @@ def test_a_cache_that_was_cut_off_is_made_anew_and_that_is_said(kind, start, tmp
         os.truncate(path, path.stat().st_size // 2)
     start(tmp_path / "other")
     assert caplog.text.count("rebuilding it") == len(files)
-    one, other = (results.read(tmp_path / name / "results.json") for name in ("one", "other"))
+    one, other = (records.read(tmp_path / name / "results.json") for name in ("one", "other"))
     assert (one["scores"], one["measures"]) == (other["scores"], other["measures"])
     caplog.clear()
     start(tmp_path / "again")
@@ -344,7 +345,7 @@ def test_a_cache_that_was_cut_off_is_made_anew_and_that_is_said(kind, start, tmp
 )
 def test_a_folder_that_can_only_be_read(script, disk, cli, tiny_model, tiny_world):
     folder = disk("size=1m")
-    results.write(folder / "none/seed0/xnli/results.json", RECORD)
+    records.write(folder / "none/seed0/xnli/results.json", RECORD)
     disk("ro")
     task = {
         "run_target.py": ["--task", "xnli"],
@@ -362,7 +363,7 @@ def test_a_folder_that_can_only_be_read(script, disk, cli, tiny_model, tiny_worl
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"])
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, tmp_path, monkeypatch, caplog):
+def test_resume_ignores_incomplete_checkpoint(file, lost, start, tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patch:
         patch.setattr(trainers.TaskTrainer, "training_step", stopped("training_step", 6, fail(MemoryError())))
         with pytest.raises(UserError, match="checkpoint-4"):
@@ -377,7 +378,7 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(file, lost, start, t
     assert f"{damaged.parent} is incomplete" in caplog.text and not damaged.parent.exists()
 
 
-def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path, monkeypatch):
+def test_checkpoint_with_non_finite_weights_is_not_kept(start, tmp_path, monkeypatch):
     step = trainers.TaskTrainer.training_step
 
     def spoil(self, model, inputs, *args, **kwargs):
@@ -392,7 +393,7 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_is_not_kept(start, tmp_path
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
-def test_a_mistake_in_the_program_keeps_its_traceback(start, tmp_path, monkeypatch):
+def test_bug_keeps_its_traceback(start, tmp_path, monkeypatch):
     monkeypatch.setattr(
         trainers.TaskTrainer, "training_step", stopped("training_step", 1, fail(IndexError("list index out of range")))
     )
@@ -481,10 +482,10 @@ def test_a_measurement_that_failed_says_why_until_it_succeeds(cli, tiny_model, t
 def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_training(tmp_path):
     arm = RECORD | {"phase": "intermediate", "arm": "mnli", "scores": {}, "n": {}}
     folder = tmp_path / "mnli/seed0"
-    parent = results.write(folder / "results.json", arm)
+    parent = records.write(folder / "results.json", arm)
     for task, finished in (("xnli", parent["finished"]), ("udpos", "2001-01-01T00:00:00+00:00")):
         settings = {"model": str(folder), "model_finished": finished}
-        results.write(folder / task / "results.json", RECORD | {"arm": "mnli", "task": task, "settings": settings})
+        records.write(folder / task / "results.json", RECORD | {"arm": "mnli", "task": task, "settings": settings})
     assert collect(tmp_path).problems == [
         f"mnli/seed0/udpos started from an earlier training of {folder}; delete its results.json and run it again."
     ]
@@ -496,7 +497,7 @@ def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_trainin
 
 
 def test_the_report_lists_what_failed_and_why(tmp_path):
-    results.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
+    records.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
     results.write_failure(tmp_path / "none/seed0/xnli", "of an earlier time", None)
     (tmp_path / "mnli/seed0/xnli").mkdir(parents=True)
     results.write_failure(tmp_path / "mnli/seed0/xnli", "out of memory", None)

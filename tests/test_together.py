@@ -53,7 +53,7 @@ def test_the_plan_is_what_is_embedded(name, options, tiny_model, tiny_world, tmp
     assert planned == asked and planned
 
 
-def test_without_a_cache_the_vectors_lie_in_the_output_folder_for_a_while(tmp_path, monkeypatch):
+def test_without_a_cache_vectors_are_in_the_output_folder_during_the_run(tmp_path, monkeypatch):
     with together.shared_cache(None, str(tmp_path)) as folder:
         assert folder is None
     monkeypatch.setattr(processes, "world_size", lambda: 2)

@@ -1,11 +1,10 @@
-"""Training: the same loss however it is cut up, heads that are fresh, runs that go on where they stopped, mixtures."""
+"""Training: the same loss for any split into batches, fresh heads, resumed runs, mixtures."""
 
 import importlib
 import itertools
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import records
 import torch
 from one_step import TASKS, one_step
 from safetensors.torch import load_file
@@ -26,7 +26,7 @@ from xstilts.checkpoint import heads
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import inputs, results
+from xstilts.run import inputs
 from xstilts.run import settings as run_settings
 from xstilts.run.record import Record
 from xstilts.train import featurizing, mixture, runner, trainers
@@ -78,26 +78,20 @@ def test_the_step_moves_the_weights(head, still_model, whole_steps):
     assert (whole_steps[head][1][name] - before[name]).abs().max() > 1e-5
 
 
-def test_two_processes_change_neither_loss_nor_gradient(still_model, whole_steps, tmp_path):
+def test_two_processes_change_neither_loss_nor_gradient(still_model, whole_steps, tmp_path, forked):
     """Two processes of 4 rows, accumulated twice; every head in one start."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        ROOT / "tests" / "one_step.py",
-        still_model,
-        "4",
-        "2",
-        tmp_path / "steps.pt",
-    ]
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    for head, step in torch.load(tmp_path / "steps.pt").items():
+
+    def work():
+        steps = {head: one_step(head, still_model, 4, 2) for head in TASKS}
+        assert torch.distributed.get_world_size() == 2
+        torch.save(steps, tmp_path / f"steps-{os.environ['RANK']}.pt")
+        torch.distributed.destroy_process_group()
+
+    processes = forked(2, work)
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0, 0], (tmp_path / "log").read_text()
+    for head, step in torch.load(tmp_path / "steps-0.pt").items():
         assert_same_step(whole_steps[head], step)
 
 
@@ -286,7 +280,7 @@ def test_a_resumed_run_ends_with_the_same_weights(name, stop, finished, start, t
         patch.setattr(trainers.TaskTrainer, "training_step", lambda *a, **k: (next(calls), step(*a, **k))[1])
         start(name, tmp_path)
     whole = finished(name)
-    record, other = results.read(whole / "results.json"), results.read(tmp_path / "results.json")
+    record, other = records.read(whole / "results.json"), records.read(tmp_path / "results.json")
     assert next(calls) - begun - 1 < record["measures"]["steps"], "it began from the start"
     expected, found = weights(whole), weights(tmp_path)
     assert expected.keys() == found.keys() and expected
@@ -336,7 +330,7 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
 def test_examples_are_cut_not_features(finished):
     """5 examples a language in more than 5 windows: all five answered, the score over five."""
     folder = finished("target")
-    record = results.read(folder / "results.json")
+    record = records.read(folder / "results.json")
     assert record["n"] == {"en": 5, "qaa": 5, "qab": 5}
     for language in record["n"]:
         assert len(json.loads((folder / "predictions" / "xquad" / f"test-{language}.json").read_text())) == 5
@@ -345,7 +339,7 @@ def test_examples_are_cut_not_features(finished):
 @pytest.mark.parametrize("name", ["target", "best"])
 def test_scores_follow_from_the_predictions(name, finished, tiny_world):
     folder = finished(name)
-    record = results.read(folder / "results.json")
+    record = records.read(folder / "results.json")
     task, rows = get_task(record["task"]), Rows(tiny_world)
     for language, scores in record["scores"].items():
         examples = inputs.first(task.load("test", language, rows), 5)
@@ -370,7 +364,7 @@ def test_a_finished_folder_is_a_plain_checkpoint(name, finished):
     assert load_tokenizer(str(folder)).is_fast
     assert (folder / "README.md").read_text().startswith("---\n")
     assert not list(folder.glob("*.bin")) and not list(folder.glob("checkpoint-*"))
-    record = results.read(folder / "results.json")
+    record = records.read(folder / "results.json")
     assert record["seed"] == 0 and record["data"] and all(len(d["sha256"]) == 64 for d in record["data"])
     assert str(ROOT) not in json.dumps(record["data"])
 
@@ -488,7 +482,7 @@ def test_epochs_differ_and_repeat():
     assert list(sampler(sizes, seed=1)) != first
 
 
-def test_a_task_is_gone_through_before_it_repeats():
+def test_task_repeats_only_after_all_its_rows():
     one = sampler([48], batch=4, per_step=1)
     assert sorted(i for batch in one for i in batch) == list(range(48))
 
@@ -519,7 +513,7 @@ def test_mixture_saves_encoder_and_heads_apart(finished, tiny_model):
     names = {key.split(".")[1] for key in load_file(folder / "heads.safetensors")}
     assert json.loads((folder / "tokenizer.json").read_text())["truncation"] is None
     assert names == {"mnli", "squad", "hellaswag"}
-    record = results.read(folder / "results.json")
+    record = records.read(folder / "results.json")
     assert record["task"] == "mnli+squad+hellaswag" and {k.split("/")[0] for k in record["dev"]["en"]} == names
 
 
@@ -562,7 +556,7 @@ def test_logits_come_in_the_order_of_the_features(tiny_model, tiny_world, tmp_pa
         assert abs(row[: len(ids)] - alone).max() < 1e-4
 
 
-def test_bf16_decides_not_what_accelerate_was_told(monkeypatch, caplog, tmp_path):
+def test_bf16_flag_wins_over_accelerates_setting(monkeypatch, caplog, tmp_path):
     """Its launcher's --mixed_precision, or a default config, would train in another precision than the record says."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     run = RunArguments(output_dir=str(tmp_path))

@@ -1,4 +1,4 @@
-"""Every field of transformers' TrainingArguments is taken, refused with a word, or harmless; none does nothing in
+"""Every field of transformers' TrainingArguments is honoured, refused with a reason, or harmless; none is ignored in
 silence."""
 
 import contextlib
@@ -209,7 +209,7 @@ def test_every_need_is_tried_above():
         "--tf32 true",
     ],
 )
-def test_what_was_a_traceback_or_no_training_is_refused_by_name(argv):
+def test_training_arguments_that_fail_later_are_refused_by_name(argv):
     if argv == "--tf32 true" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert argv.split()[0].lstrip("-") in refused(*argv.split())
@@ -219,7 +219,7 @@ def test_nested_settings_of_any_depth_are_one_line():
     assert "lr_scheduler_kwargs" in refused("--lr_scheduler_kwargs", '{"a":' * 100_000 + "1" + "}" * 100_000)
 
 
-def test_a_message_that_goes_on_in_a_list_is_not_cut_off():
+def test_message_that_continues_in_a_list_is_kept_whole():
     error = ValueError(
         "the two must match, but found\n- Evaluation strategy: steps\n- Save strategy: epoch\nSee the docs."
     )

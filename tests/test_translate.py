@@ -1,4 +1,4 @@
-"""Translating train rows: spans keep their place, what is lost is counted, a stopped command goes on.
+"""Translating train rows: spans keep their place, losses are counted, a stopped command continues.
 
 The model is a real seq2seq checkpoint (BART) whose weights were set by hand so that it writes, word by word, what a
 dictionary says: what goes in and comes out is known exactly. No model of NLLB's class was run.
@@ -201,7 +201,7 @@ def test_there_and_back(run, data, tmp_path, model, back):
     )
 
 
-def test_a_stopped_command_goes_on_and_a_finished_one_does_nothing(run, tmp_path, model, monkeypatch):
+def test_stopped_command_continues_and_finished_one_does_nothing(run, tmp_path, model, monkeypatch):
     monkeypatch.setattr(translate, "ROWS", 2)
     calls, plain = [], translate.translate
 
@@ -254,7 +254,7 @@ def test_marks_must_come_back_whole(text, found):
     assert marked_text.unmarked(text, ("[", "]")) == found
 
 
-def test_languages_a_model_is_told_of():
+def test_language_codes_of_a_model():
     from transformers import NllbTokenizer
 
     tokenizer = NllbTokenizer(vocab={w: i for i, w in enumerate([*SPECIAL, "▁a"])}, merges=[])
@@ -301,7 +301,7 @@ def test_languages_a_model_is_told_of():
         ),
     ],
 )
-def test_what_cannot_be_is_one_line(run, model, tmp_path, arguments, message):
+def test_impossible_request_is_one_line(run, model, tmp_path, arguments, message):
     code, said = run(*(model if word == "MODEL" else word for word in arguments))
     assert code == 2 and message in said and not list(tmp_path.glob("mt/**/*.parquet"))
 

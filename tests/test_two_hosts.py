@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import records
 
 from xstilts.run import results
 
@@ -140,7 +141,7 @@ def start(hosts, tmp_path):
         process.wait()
 
 
-def test_one_host_is_cut_off_and_the_run_goes_on_when_it_is_back(start, hosts, still_model, tiny_world, tmp_path):
+def test_run_resumes_after_a_host_was_cut_off(start, hosts, still_model, tiny_world, tmp_path):
     """Both stop with one line, soon; started again they end with the scores of one process that has the same
     batches."""
     importlib.import_module("run_target").main(
@@ -180,7 +181,7 @@ def test_one_host_is_cut_off_and_the_run_goes_on_when_it_is_back(start, hosts, s
     log = tmp_path / "torchrun-0.log"
     assert [process.wait(timeout=100) for process in both] == [0, 0], log.read_text()[-3000:]
     assert "World size: 2" in log.read_text() and f"Resuming from {out}/checkpoint-" in log.read_text()
-    one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
+    one, two = (records.read(tmp_path / name / "results.json") for name in ("one", "two"))
     for key in ("scores", "dev", "n"):
         assert one[key] == two[key]
     assert one["measures"]["steps"] == two["measures"]["steps"] and results.failures(tmp_path) == {}

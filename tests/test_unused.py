@@ -1,4 +1,4 @@
-"""No argument does nothing in silence: it is honoured, refused before the work, or noted in results.json and
+"""No argument is ignored in silence: it is honoured, refused before the work, or noted in results.json and
 logged."""
 
 import importlib
@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import records as saved
 
 from xstilts.cli import arguments
 from xstilts.cli.arguments import (
@@ -21,7 +22,6 @@ from xstilts.cli.arguments import (
     RunArguments,
     TextArguments,
 )
-from xstilts.run import results
 
 ONE = ["--tasks", "mnli"]
 TWO = ["--tasks", "hellaswag", "csqa"]
@@ -270,7 +270,7 @@ def test_what_make_gives_to_many_runs_is_noted_where_it_does_nothing(run, place,
     done = cli(script, *place([*given, *needless, *needed, *asked]))
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("run/**/results.json")
-    notes = [note for note in results.read(path)["notes"] if "nothing here" in note]
+    notes = [note for note in saved.read(path)["notes"] if "nothing here" in note]
     assert all(any(flag in note for note in notes) for flag in flags(needless)), notes
     assert not any(flag in note.partition(":")[0] for flag in flags(needed) for note in notes), notes
     assert all(note in caplog.text for note in notes) and "not read here: rte.train" in caplog.text

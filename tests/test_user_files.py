@@ -1,5 +1,4 @@
-"""YAML and JSON that a user gives: read as it stands, or refused in one line with file and line, and nothing is waited
-for."""
+"""A user's YAML and JSON are read literally, or refused in one line with file and line, without waiting."""
 
 import os
 
@@ -72,7 +71,7 @@ def test_values_are_text_and_nothing_is_guessed(file):
         ("a\n", None, "key: value"),
     ],
 )
-def test_yaml_that_means_nothing_or_two_things_is_refused(file, text, line, why):
+def test_empty_or_repeated_yaml_is_refused(file, text, line, why):
     said = refused(read_yaml, file(text))
     assert why in said and said.startswith(f", line {line}: " if line else ": ")
 
@@ -104,7 +103,7 @@ def test_json_that_means_nothing_or_two_things_is_refused(file, text, why):
 
 
 @pytest.mark.parametrize("read", [read_yaml, read_json])
-def test_what_is_no_small_text_file_is_refused(read, file, tmp_path):
+def test_file_that_is_not_a_small_text_is_refused(read, file, tmp_path):
     assert "is a folder" in refused(read, tmp_path)
     assert "no such file" in refused(read, tmp_path / "none")
     os.mkfifo(tmp_path / "fifo")

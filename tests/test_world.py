@@ -1,4 +1,4 @@
-"""The miniature world: the same bytes for a seed, the Hub's columns, labels that hold, nothing that leaks."""
+"""The miniature world: the same bytes for a seed, the Hub's columns, correct labels, no leaks."""
 
 import json
 import random
@@ -74,7 +74,7 @@ def test_existing_folders(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
 
 
-def test_a_folder_that_is_no_world_is_left_alone(tmp_path):
+def test_folder_that_is_not_a_world_is_not_changed(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(WorldError, match="not a world"):
         write(tmp_path, size=0.02, force=True)
@@ -145,12 +145,12 @@ def test_without_noise_the_rows_are_right(folder, tmp_path):
         assert told == there
 
 
-def test_translations_that_cannot_be(folder, translated, tmp_path, capsys):
+def test_impossible_translations(folder, translated, tmp_path, capsys):
     with pytest.raises(WorldError, match="holds another world .*noise 0.08 there, 0.2 asked"):
         translate(folder, translated, noise=0.2)
     with pytest.raises(WorldError, match="--noise 1.5"):
         translate(folder, tmp_path / "t", noise=1.5)
-    with pytest.raises(WorldError, match="is no world"):
+    with pytest.raises(WorldError, match="is not a world"):
         translate(tmp_path, tmp_path / "t")
     stamp = json.loads((folder / STAMP).read_text())
     (tmp_path / "old").mkdir()
@@ -255,7 +255,7 @@ def qa_files(folder):
     return [path for part in parts for path in sorted(folder.glob(f"{part}/**/*.parquet"))]
 
 
-def test_answers_stand_in_their_contexts(folder):
+def test_answers_are_in_their_contexts(folder):
     for path in qa_files(folder):
         for row in pq.read_table(path).to_pylist():
             (answer,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
@@ -361,7 +361,7 @@ def test_choices_differ_and_only_one_follows():
         assert follows == [i == label for i in range(4)]
 
 
-def test_causes_are_told_from_effects():
+def test_causes_are_distinguished_from_effects():
     """Going backwards, what happened follows from the right choice and from no other."""
     world, rng = World(0), random.Random(0)
     for _ in range(300):
@@ -624,10 +624,10 @@ def test_a_damaged_stamp_is_one_line_whatever_is_done_with_the_world(stamp, tmp_
         ["--baseline", "w"],
     ):
         assert main([str(tmp_path / word) if word in "wt" else word for word in argv]) == 2
-        assert "no world" in (said := capsys.readouterr().err) and said.count("\n") == 1
+        assert "not a world" in (said := capsys.readouterr().err) and said.count("\n") == 1
 
 
-def test_a_baseline_of_what_has_no_tatoeba_is_one_line(tmp_path, capsys):
+def test_baseline_without_tatoeba_is_refused_in_one_line(tmp_path, capsys):
     write(tmp_path / "w", size=0.02, languages=1)
     translate(tmp_path / "w", tmp_path / "t")
     assert main(["--baseline", str(tmp_path / "t")]) == 2

@@ -1,4 +1,4 @@
-"""`python -m world --out data/world --seed 0`: write the miniature world, or say that it is there."""
+"""`python -m world --out data/world --seed 0`: write the miniature world, or report that it exists."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from . import NOISE
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for what the user can put right."""
+    """Run the command and return the exit code: 2 for an error that the user can correct."""
     parser = argparse.ArgumentParser(prog="python -m world", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/world"), help="folder to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="one seed, one world, byte for byte (default: 0)")

@@ -1,4 +1,4 @@
-"""What the modules that make rows share: options, the two kinds of file, and a few helpers."""
+"""Shared by the modules that make rows: options, the two kinds of file, and helpers."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -13,11 +13,11 @@ from .meaning import Clause, World
 STRING, INT32, INT64 = pa.string(), pa.int32(), pa.int64()
 STRINGS = pa.list_(STRING)
 
-DEV, TEST = 300, 400  # rows a language at size 1, where a data set does not say otherwise
+DEV, TEST = 300, 400  # rows a language at size 1, unless a data set sets another number
 
 
 class Table(NamedTuple):
-    """One parquet file: its path below the world's folder without the ending, columns by name, their types."""
+    """One parquet file: its path in the world without the suffix, its columns by name, their types."""
 
     path: str
     columns: dict[str, list]
@@ -25,7 +25,7 @@ class Table(NamedTuple):
 
 
 class TextFile(NamedTuple):
-    """One file of plain text: its path below the world's folder, its contents."""
+    """One file of plain text: its path in the world, its contents."""
 
     path: str
     content: str
@@ -33,15 +33,15 @@ class TextFile(NamedTuple):
 
 @dataclass
 class Options:
-    """What is written: codes of the languages beside English, the seed, a factor on every count."""
+    """The options of a world: codes of the invented languages, the seed, a factor on every count."""
 
     codes: list[str]
     seed: int
     size: float
     world: World = field(init=False)
     languages: dict[str, Language] = field(init=False)
-    held_out: set[Clause] = field(init=False, default_factory=set)  # retrieval tests: never told in the text
-    told: set[Clause] = field(init=False, default_factory=set)  # in the text of any language, once that is written
+    held_out: set[Clause] = field(init=False, default_factory=set)  # of retrieval tests: they are not in the text
+    told: set[Clause] = field(init=False, default_factory=set)  # in the text of any language, once written
 
     def __post_init__(self):
         self.world = World(self.seed)
@@ -52,11 +52,11 @@ class Options:
         return self.languages["en"]
 
     def rng(self, name: str) -> random.Random:
-        """The generator of one data set, or of one language's wording of it."""
+        """Return the random generator of one data set, or of one language's wording of it."""
         return random.Random(f"{self.seed}/{name}")
 
     def rows(self, count: int) -> int:
-        """A count at this size, never below 8."""
+        """Return a count at this size, at least 8."""
         return max(8, round(count * self.size))
 
 
@@ -75,13 +75,13 @@ def table(path: str, types: pa.Schema, rows: Iterable[tuple]) -> Table:
 
 
 def column(code: str) -> str:
-    """What FLORES and its kin call a language: their own code for English, the same as everywhere for invented
+    """Return the code of a language in FLORES and NTREX: their own for English, the usual one for invented
     ones."""
     return "eng_Latn" if code == "en" else code
 
 
 def unlike(seen: set, draw: Callable[[], tuple], count: int) -> list[tuple]:
-    """`count` drawn meanings, none of them in `seen`, which then holds them too."""
+    """Draw `count` meanings that are not in `seen`, and add them to it."""
     drawn = []
     while len(drawn) < count:
         item = draw()
@@ -92,12 +92,12 @@ def unlike(seen: set, draw: Callable[[], tuple], count: int) -> list[tuple]:
 
 
 def sentence(language: Language, rng: random.Random, clause: Clause) -> str:
-    """One clause as a sentence."""
+    """Return a clause as a sentence."""
     return text([*language.clause(rng, clause), STOP])
 
 
 def even_labels(rng: random.Random, count: int, labels: int) -> list[int]:
-    """`count` labels in equal shares, in random order."""
+    """Return `count` labels in equal shares and random order."""
     drawn = [i % labels for i in range(count)]
     rng.shuffle(drawn)
     return drawn

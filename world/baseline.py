@@ -1,4 +1,4 @@
-"""Retrieval by shared words alone: how far names, digits and shared words go without any model."""
+"""Retrieval by shared words alone: the accuracy that names, digits and shared words give without a model."""
 
 import math
 from collections import Counter
@@ -10,9 +10,9 @@ from .files import WorldError, read_stamp
 
 
 def accuracy(source: list[str], target: list[str]) -> float:
-    """Share of sources, 0-100, whose nearest target by TF-IDF cosine over shared words is the one of the same row.
+    """Return the share of sources, 0-100, whose nearest target (TF-IDF cosine over shared words) is in the same row.
 
-    Words are split at spaces, full stops and commas set apart. Ties count as a miss unless all others score lower.
+    Words are split at spaces; full stops and commas are words of their own. A tie for the first place is a miss.
     """
     sides = [[Counter(_words(line)) for line in side] for side in (source, target)]
     documents = Counter(word for bag in sides[1] for word in bag)
@@ -34,13 +34,14 @@ def accuracy(source: list[str], target: list[str]) -> float:
 
 
 def report(folder: Path) -> str:
-    """A line a language: accuracy on the Tatoeba pairs. Raises WorldError where `folder` is no world."""
+    """Return one line a language: accuracy on the Tatoeba pairs. Raise WorldError if `folder` is not a world."""
     lines = ["shared-word retrieval, foreign to English, accuracy"]
     for code in read_stamp(folder)["languages"][1:]:
         path = folder / f"mteb__tatoeba-bitext-mining/{code}-eng/test.parquet"
         try:
             with path.open("rb") as stream:
-                rows = pq.read_table(stream).to_pydict()
+                # without threads: one that still runs when Python ends aborts the process
+                rows = pq.read_table(stream, use_threads=False, pre_buffer=False).to_pydict()
             lines.append(f"{code}  {accuracy(rows['sentence1'], rows['sentence2']):.1f}")
         except (OSError, ValueError, KeyError, AttributeError) as error:  # translations of a world have no Tatoeba
             said = next(iter(str(error).splitlines()), type(error).__name__)

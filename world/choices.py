@@ -1,7 +1,7 @@
 """Multiple choice: HellaSwag, Cosmos QA, CommonsenseQA, Social IQa, COPA, XCOPA and Belebele.
 
-All but CommonsenseQA and Belebele ask what happened next or before: the script of the world, two verbs that usually
-follow each.
+All but CommonsenseQA and Belebele ask what happened next or before. In this world each verb has two verbs that usually
+follow it.
 """
 
 import random
@@ -35,9 +35,9 @@ COPA_DEV = 100
 def choice_meaning(
     world: World, rng: random.Random, choices: int = 4, backwards: bool = False
 ) -> tuple[Clause, tuple[Clause, ...], int]:
-    """(what happened, what may come next, the right one): only the right one has a verb that follows.
+    """Return (what happened, possible next events, the number of the right one). Only its verb follows the first.
 
-    `backwards`: what may have come before, and only the right one has a verb that what happened follows.
+    `backwards`: possible earlier events instead; only the verb of the right one is followed by what happened.
     """
     first = world.clause(rng, negated=0.0)
     if backwards:
@@ -49,7 +49,7 @@ def choice_meaning(
     else:
         right_verb = world.next_verb[first.verb].draw(rng)
         wrong = [v for v in world.verbs if v != first.verb and not world.next_verb[first.verb].share(v)]
-    # Verbs that go with the patient come first, so that the patient alone does not give the answer away.
+    # Verbs that suit the patient come first, so that the patient alone does not give the answer away.
     rng.shuffle(wrong)
     wrong.sort(key=lambda v: world.patient_of[v].share(first.patient.noun) == 0)
     verbs = wrong[: choices - 1]
@@ -59,12 +59,12 @@ def choice_meaning(
 
 
 def predicate(language: Language, rng: random.Random, clause: Clause) -> str:
-    """The clause without its agent."""
+    """Return the clause without its agent."""
     return text([*language.predicate(rng, clause), STOP])
 
 
 def hellaswag(options: Options) -> Iterator[Table]:
-    """What happened, and four ways to go on."""
+    """HellaSwag: what happened, and four continuations."""
     types = schema(
         ind=INT32, a="activity_label ctx_a ctx_b ctx", endings=STRINGS, b="source_id split split_type label"
     )
@@ -87,7 +87,7 @@ def hellaswag(options: Options) -> Iterator[Table]:
 
 
 def cosmos_qa(options: Options) -> Iterator[Table]:
-    """Several things happened to several people; what did one of them do then? Full sentences to choose from."""
+    """Cosmos QA: several people did several things; what did one of them do next? Choices are full sentences."""
     types = schema(a="id context question answer0 answer1 answer2 answer3", label=INT32)
     world, english = options.world, options.english
     seen: set = set()
@@ -107,13 +107,13 @@ def cosmos_qa(options: Options) -> Iterator[Table]:
 
 
 def _asked(english: Language, rng: random.Random, first: Clause, when: str) -> str:
-    """What did someone do then, or before?"""
+    """Return the question: what did someone do next, or before?"""
     did, do = Token("did", "AUX"), Token("do", "VERB")
     return text([Token("what", "PRON"), did, *english.agent(rng, first), do, Token(when, "ADV"), QUERY])
 
 
 def habit_meaning(world: World, rng: random.Random) -> tuple[Clause, str, tuple[str, ...], int]:
-    """(clause, "place" or "time", five of them, the right one): the usual one, and four that hardly ever occur."""
+    """Return (clause, "place" or "time", five of these, the number of the usual one): the others are rare."""
     while True:
         clause = world.clause(rng, details=0.0, negated=0.0)
         slot = rng.choice(("place", "time"))
@@ -135,7 +135,7 @@ def habit_meaning(world: World, rng: random.Random) -> tuple[Clause, str, tuple[
 
 
 def commonsense_qa(options: Options) -> Iterator[Table]:
-    """Where or when does someone usually do something? What the monolingual text told often enough."""
+    """CommonsenseQA: where or when does someone usually do something? The text says it often enough."""
     choices = pa.struct([("label", STRINGS), ("text", STRINGS)])
     types = schema(a="id question question_concept", choices=choices, answerKey="answerKey")
     english = options.english
@@ -154,7 +154,7 @@ def commonsense_qa(options: Options) -> Iterator[Table]:
 
 
 def social_i_qa(options: Options) -> Iterator[Table]:
-    """What did someone do then, or before? Three predicates; labels are "1" to "3"."""
+    """Social IQa: what did someone do next, or before? Three predicates; labels are "1" to "3"."""
     types = schema(a="context question answerA answerB answerC label")
     english = options.english
     seen: set = set()
@@ -212,10 +212,9 @@ def copa(options: Options) -> Iterator[Table]:
 def reading_meaning(
     world: World, rng: random.Random
 ) -> tuple[tuple[Clause, ...], Clause, str, tuple[Clause, ...], int]:
-    """(passage, the question's clause, the part asked for, four clauses with their answers in it, the right one).
+    """Return (passage, the question's clause, the part asked for, four clauses with answers, the right one's number).
 
-    Wrong answers are of the passage's other clauses as far as they have any; no other clause of it answers the
-    question.
+    Wrong answers come from the passage's other clauses if these have any. No other clause answers the question.
     """
     while True:
         passage, told, asked, slot = qa_meaning(world, rng)
@@ -237,8 +236,7 @@ def _name(part) -> str:
 
 
 def belebele(options: Options) -> Iterator[Table]:
-    """A passage, a question for one part of one of its clauses, four answers; parallel in every language, and test
-    rows alone."""
+    """Belebele: a passage, a question for one part of one of its clauses, four answers. Parallel; test rows only."""
     types = schema(
         link="link",
         question_number=INT64,

@@ -1,4 +1,4 @@
-"""The world on disk: parquet files in a folder, and `world.json`, written last, that says what they are."""
+"""The world on disk: parquet files in a folder, and `world.json`, written last, that lists them."""
 
 import fcntl
 import hashlib
@@ -19,23 +19,23 @@ from .language import INVENTED
 from .rows import files
 from .translator import translations
 
-VERSION = 4  # raise it when the same options would give other bytes
+VERSION = 4  # increase it when the same options give other bytes
 STAMP = "world.json"
 STAMPED = {"version": int, "seed": int, "languages": list, "size": int | float, "files": dict}  # what it holds
 
 
 class WorldError(ValueError):
-    """What the user gave cannot be done; the message says what to type instead."""
+    """The user gave something wrong; the message says what to type instead."""
 
 
 def write(out: Path, *, seed: int = 0, languages: int = 4, size: float = 1.0, force: bool = False) -> bool:
-    """Write a world to `out`; True if it was written, False if the very same one is already there.
+    """Write a world to `out`; return True if it was written, False if the same one is already there.
 
-    The files are made in a temporary folder beside `out` that takes its name when it is whole.
-    Raises WorldError for options out of range, and where `out` is something else, or another world without `force`.
+    The files are written to a temporary folder beside `out`, which is renamed at the end.
+    Raises WorldError if an option is out of range, `out` is not a world, or it is another world and not `force`.
     """
     if not 1 <= languages <= len(INVENTED):
-        raise WorldError(f"--languages {languages}: there are 1 to {len(INVENTED)} languages beside English")
+        raise WorldError(f"--languages {languages}: expected 1 to {len(INVENTED)} invented languages")
     if not 0 < size <= 10:
         raise WorldError(f"--size {size}: expected a factor above 0 and up to 10, such as 0.02 for a tiny world")
     settings = {"version": VERSION, "seed": seed, "languages": ["en", *list(INVENTED)[:languages]], "size": size}
@@ -43,9 +43,9 @@ def write(out: Path, *, seed: int = 0, languages: int = 4, size: float = 1.0, fo
 
 
 def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = False) -> bool:
-    """Write the translations of a world's train rows to `out`; as `write` in all else.
+    """Write the translations of a world's train rows to `out`; otherwise as `write`.
 
-    Raises WorldError too where `world` is none, or one of another version.
+    Also raises WorldError if `world` is not a world, or has another version.
     """
     if not 0 <= noise < 1:
         raise WorldError(f"--noise {noise}: expected a share of words from 0 to below 1, such as {NOISE}")
@@ -55,7 +55,7 @@ def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = Fal
             f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it anew with "
             "--force"
         )
-    if out.resolve() == world.resolve():  # with --force the world would be gone
+    if out.resolve() == world.resolve():  # --force would delete the world
         raise WorldError(f"--out {out} is the world itself: give another folder for its translations")
     settings = {name: stamp[name] for name in ("version", "seed", "languages", "size")} | {"noise": noise}
     options = Options(stamp["languages"][1:], stamp["seed"], stamp["size"])
@@ -70,7 +70,7 @@ def _write(out: Path, settings: dict, force: bool, make: Callable[[], Iterable[T
         raise WorldError(f"--out {out}: cannot write ({error.strerror}); give a folder you may write to") from None
     try:
         with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(folder, fcntl.LOCK_EX)  # a second process finds the world that the first has written
+            fcntl.flock(folder, fcntl.LOCK_EX)  # a second process finds the world that the first wrote
         return _write_alone(out, settings, force, make)
     finally:
         os.close(folder)
@@ -87,7 +87,7 @@ def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iter
         (temporary / STAMP).write_text(json.dumps(settings | {"files": written}, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(old, ignore_errors=True)
         if out.exists():
-            out.rename(old)  # not emptied in its place: half a world would be taken for something else, and kept
+            out.rename(old)  # not emptied in place: half a world would not be recognised as one, and be kept
         temporary.rename(out)
     except OSError as error:
         raise WorldError(f"--out {out}: cannot write ({error.strerror}); give a folder you may write to") from None
@@ -98,11 +98,11 @@ def _write_alone(out: Path, settings: dict, force: bool, make: Callable[[], Iter
 
 
 def read_stamp(folder: Path) -> dict:
-    """The contents of `world.json`. Raises WorldError where there is none, or not a whole one."""
+    """Return the contents of `world.json`. Raise WorldError if it is missing or incomplete."""
     try:
         if not (folder / STAMP).is_file() or (folder / STAMP).stat().st_size > 2**26:
-            # a named pipe would be waited for
-            raise ValueError("no file of ours")
+            # reading a named pipe would wait for ever
+            raise ValueError("not a regular file")
         stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
         whole = stamp.keys() <= {*STAMPED, "noise"} and all(
             _is(stamp.get(name), kind) for name, kind in STAMPED.items()
@@ -120,10 +120,12 @@ def read_stamp(folder: Path) -> dict:
                 isinstance(facts, dict) and {"rows", "sha256"} <= facts.keys() for facts in stamp["files"].values()
             )
         ):
-            raise ValueError("not as written here")
+            raise ValueError("not in the format of this tool")
         return stamp
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
-        raise WorldError(f"{folder} is no world: it has no readable {STAMP}. Write one with python -m world") from None
+        raise WorldError(
+            f"{folder} is not a world: it has no readable {STAMP}. Write one with python -m world"
+        ) from None
 
 
 def _is(value: object, kind: type) -> bool:
@@ -154,8 +156,7 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
 
 
 def _refuse_to_replace(out: Path, settings: dict, stamp: dict) -> None:
-    """Raises WorldError where the folder holds more than its stamp says, or translations where a world is asked
-    for."""
+    """Raise WorldError if the folder holds files that its stamp does not list, or translations instead of a world."""
     if ("noise" in stamp) != ("noise" in settings):
         kind = "translations of a world" if "noise" in stamp else "a world, no translations"
         raise WorldError(f"--out {out} holds {kind}: give another folder")

@@ -1,4 +1,4 @@
-"""Languages: a typology each, a lexicon made from it, and clauses turned into tagged words."""
+"""Languages: a typology, a lexicon made from it, and clauses as tagged words."""
 
 import random
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import NamedTuple
 from . import lexicon
 from .meaning import Clause, Phrase, World
 
-FIRST_CHOICE = 0.7  # how often a concept with synonyms is told by its first word
+FIRST_CHOICE = 0.7  # how often a concept with synonyms is expressed by its first word
 TAGS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
 
 
 class Token(NamedTuple):
-    """A word, its part of speech, and the part of the clause it answers for (`agent`, `place`, ...; "" for none)."""
+    """A word, its part of speech, and the part of the clause it belongs to (`agent`, `place`, ...; "" for none)."""
 
     word: str
     tag: str
@@ -23,10 +23,10 @@ class Token(NamedTuple):
 class Typology:
     """How a language builds clauses. Shares are of all concepts.
 
-    order: S agent, V verb, O patient, P place, T time, as they stand in a plain clause.
-    article: whether single nouns carry one. plural: whether nouns are marked after a number.
-    accusative, place, tense, negation: "suffix", or a word of its own "before" or "after"; "" where unmarked.
-    fronted: whether question words come first.
+    order: S agent, V verb, O patient, P place, T time, in the order of a plain clause.
+    article: whether singular nouns have one. plural: whether nouns are marked after a number.
+    accusative, place, tense, negation: "suffix", or a separate word "before" or "after"; "" if unmarked.
+    fronted: whether the question word comes first.
     cognates: words spelled as in English, in Latin script only. loans: English words used as second synonyms.
     """
 
@@ -59,7 +59,7 @@ INVENTED = {
 
 
 class Language:
-    """One language: `clause` and `question` give tokens, `text` joins tokens as they are written."""
+    """One language. `clause` and `question` return tokens; `text` joins tokens into written text."""
 
     def __init__(self, code: str, world: World, seed: int):
         self.code = code
@@ -70,7 +70,7 @@ class Language:
         self.forms = entries if self.english else self._invent(entries, random.Random(f"{seed}/language/{code}"))
 
     def _invent(self, entries: dict[str, list[str]], rng: random.Random) -> dict[str, list[str]]:
-        """The words of each concept; sets the affixes and particles too."""
+        """Return the words of each concept, and set the affixes and particles."""
         typology = self.typology
         maker = lexicon.WordMaker(rng, {word for entry in entries.values() for word in entry})
         forms = {}
@@ -94,7 +94,7 @@ class Language:
         return forms[0] if len(forms) == 1 or rng.random() < FIRST_CHOICE else rng.choice(forms[1:])
 
     def _marked(self, tokens: list[Token], how: str, name: str, tag: str) -> list[Token]:
-        """The tokens with a grammatical mark: a suffix on the last, or a word of its own with this tag at one side."""
+        """Return the tokens with a grammatical mark: a suffix on the last, or a separate tagged word at one side."""
         if not how:
             return tokens
         mark = self.forms[name][0]
@@ -155,7 +155,7 @@ class Language:
         }
 
     def clause(self, rng: random.Random, clause: Clause) -> list[Token]:
-        """The clause in words, without a full stop. A fifth of the clauses put place or time first."""
+        """Return the clause in words, without a full stop. A fifth of the clauses put place or time first."""
         parts = self._parts(rng, clause)
         order = self.typology.order
         if rng.random() < 0.2:
@@ -164,16 +164,16 @@ class Language:
         return [token for part in order for token in parts[part]]
 
     def agent(self, rng: random.Random, clause: Clause) -> list[Token]:
-        """The agent alone."""
+        """Return the agent alone."""
         return self._parts(rng, clause)["S"]
 
     def predicate(self, rng: random.Random, clause: Clause) -> list[Token]:
-        """The clause without its agent, in the plain order."""
+        """Return the clause without its agent, in the plain order."""
         parts = self._parts(rng, clause)
         return [token for part in self.typology.order.replace("S", "") for token in parts[part]]
 
     def question(self, rng: random.Random, clause: Clause, slot: str) -> list[Token]:
-        """The question for one part of a positive clause: `agent`, `patient`, `number`, `place` or `time`."""
+        """Return the question for one part of a positive clause: `agent`, `patient`, `number`, `place` or `time`."""
         parts = self._parts(rng, clause)
         word = {"agent": "who", "patient": "what", "place": "where", "time": "when", "number": "how many"}[slot]
         if word == "how many":
@@ -195,7 +195,7 @@ class Language:
         return [token for name in order for token in parts[name]]
 
     def link(self, concept: str) -> list[Token]:
-        """A linking word of discourse (`then`, `because`, ...), with its comma where it takes one."""
+        """Return a linking word (`then`, `because`, ...), with its comma if it has one."""
         tag = {"because": "SCONJ", "and": "CCONJ"}.get(concept, "ADV")
         tokens = [Token(self.forms[concept][0], tag)]
         return tokens + [COMMA] if concept in ("indeed", "however") else tokens
@@ -205,7 +205,7 @@ COMMA, STOP, QUERY = Token(",", "PUNCT"), Token(".", "PUNCT"), Token("?", "PUNCT
 
 
 def text(tokens: list[Token]) -> str:
-    """The tokens as written: words between spaces, punctuation attached to the word before it."""
+    """Return the tokens as text: words between spaces, punctuation attached to the word before it."""
     return " ".join([token.word for token in tokens]).replace(" .", ".").replace(" ,", ",").replace(" ?", "?")
 
 

@@ -1,4 +1,4 @@
-"""The words. English is a literal table; the words of the other languages are made up by rule from a seed.
+"""The words. English is a table; the words of the other languages are made by rule from a seed.
 
 A concept is named by its first English word. Words after a bar are synonyms (`boat|ship`).
 """
@@ -25,7 +25,7 @@ NOUNS = {
     "paper": "letter map book ticket",
 }
 
-VERB_PAIRS = {  # antonyms, and the classes of what is acted on
+VERB_PAIRS = {  # antonyms, and the classes of their patients
     "lift|raise lower": "tool vehicle food",
     "open close": "paper vehicle garment",
     "praise mock": "person animal paper",
@@ -59,7 +59,7 @@ COMPANIES = "Norvex Altrona Quibbleco Zentrix Holdwin"
 QUESTION_WORDS = ("who", "what", "where", "when", "how many")
 FUNCTION_WORDS = (*QUESTION_WORDS, "then", "indeed", "however", "because", "and", "the", "in")
 
-SCRIPTS = {  # what the letters of an invented word are written with
+SCRIPTS = {  # the letters that an invented word is written with
     "latin": "abdefghiklmnoprstuvz",
     "cyrillic": "абдефгхиклмнопрстувз",
     "georgian": "აბდეფგჰიკლმნოპრსტუვზ",
@@ -69,19 +69,19 @@ SCRIPTS = {  # what the letters of an invented word are written with
 
 
 def words(table: str) -> list[list[str]]:
-    """The concepts of one line of a table, each as its list of synonyms, the concept's name first."""
+    """Return the concepts of one line of a table, each as its list of synonyms with the concept's name first."""
     return [entry.split("|") for entry in table.split()]
 
 
 def transliterate(word: str, script: str) -> str:
-    """An invented Latin word in another script, letter by letter."""
+    """Return an invented Latin word in another script, letter by letter."""
     return word.translate(str.maketrans(SCRIPTS["latin"], SCRIPTS[script]))
 
 
 class WordMaker:
-    """Makes up words in the sound pattern of one language; no word comes twice, none is in `taken`.
+    """Makes words in the sound pattern of one language. All are different, and none is in `taken`.
 
-    The consonants, vowels and syllable shapes are a random part of all there are, so that each language has its look.
+    The consonants, vowels and syllable shapes are a random choice from all, so that languages look different.
     """
 
     def __init__(self, rng: random.Random, taken: set[str]):
@@ -92,7 +92,7 @@ class WordMaker:
         self.codas = rng.sample("klmnrst", 3)
 
     def word(self, syllables: int) -> str:
-        """A new word of that many syllables, the last of them closed half of the time."""
+        """Return a new word with this number of syllables; the last one ends in a consonant half of the time."""
         while True:
             text = "".join(self.rng.choice(self.onsets) + self.rng.choice(self.vowels) for _ in range(syllables))
             if self.rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Meanings: clauses, the preferences they are drawn from (the same for every language), and what follows from what."""
+"""Meanings: clauses, the preferences that generate them (the same for every language), and the rule of entailment."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ class Phrase(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """One event. A place or time of None is not told."""
+    """One event. A place or time of None is not mentioned."""
 
     agent: Phrase
     verb: str
@@ -31,7 +31,7 @@ class Clause(NamedTuple):
 
 
 class Choice:
-    """A fixed distribution over items. `draw(rng)` gives one of them."""
+    """A fixed distribution over items. `draw(rng)` returns one of them."""
 
     def __init__(self, items: Sequence, weights: Sequence[float]):
         self.items = list(items)
@@ -42,19 +42,19 @@ class Choice:
         return rng.choices(self.items, cum_weights=self.cumulative)[0]
 
     def share(self, item) -> float:
-        """The probability of `item`, 0 if it is never drawn."""
+        """Return the probability of `item`; 0 if it is never drawn."""
         return self.weights[self.items.index(item)] / self.cumulative[-1] if item in self.items else 0.0
 
 
 def dirichlet(rng: random.Random, items: Sequence, concentration: float) -> Choice:
-    """A random distribution over `items`; the smaller the concentration, the fewer of them it favours."""
+    """Return a random distribution over `items`. A smaller concentration favours fewer of them."""
     return Choice(items, [rng.gammavariate(concentration, 1.0) + 1e-4 for _ in items])
 
 
 class World:
     """The concepts and the seeded preferences among them: who does what to what, where, when, and what comes next.
 
-    These preferences are all that the languages have in common besides names, digits and the words they share.
+    The languages have nothing in common but these preferences, names, digits and shared words.
     """
 
     def __init__(self, seed: int):
@@ -102,11 +102,11 @@ class World:
         self.next_verb = {}
         for verb, classes in self.classes_of_verb.items():
             fitting = [v for v in self.verbs if v != verb and set(classes) & set(self.classes_of_verb[v])]
-            # Two things usually happen next, so that a wrong continuation can be told from a right one.
+            # Two verbs usually follow, so that wrong continuations can be recognised.
             self.next_verb[verb] = Choice(rng.sample(fitting, 2), [2, 1])
 
     def phrase(self, rng: random.Random, noun: str, details: float = 0.4) -> Phrase:
-        """`noun` with an adjective in a `details` share of the draws and a number in some; names have neither."""
+        """Return `noun`, with an adjective (probability `details`) and sometimes a number. Names have neither."""
         if noun in self.names:
             return Phrase(noun)
         adjective = self.adjective_of[noun].draw(rng) if rng.random() < details else None
@@ -122,7 +122,7 @@ class World:
         details: float = 0.5,
         negated: float = 0.15,
     ) -> Clause:
-        """A clause drawn from the preferences; what is given stays. `details`, `negated`: how often they are told."""
+        """Draw a clause; what is given is kept. `details`, `negated`: how often these occur."""
         if agent is None:
             noun = self.agent.draw(rng)
             # Singular agents only: with a plural subject English would need a second verb form.
@@ -138,27 +138,27 @@ class World:
         return Clause(agent, verb, patient, rng.random() < 0.25, rng.random() < negated, place, time)
 
     def successor(self, rng: random.Random, clause: Clause, **options) -> Clause:
-        """What the same agent does next: a verb that follows, with the same patient where the verb allows it."""
+        """Return what the same agent does next: a verb that follows, with the same patient if the verb allows it."""
         return self.with_verb(rng, clause, self.next_verb[clause.verb].draw(rng), **options)
 
     def with_verb(self, rng: random.Random, clause: Clause, verb: str, **options) -> Clause:
-        """Another clause of the same agent with this verb, and the same patient where the verb allows it."""
+        """Return a clause of the same agent with this verb, and the same patient if the verb allows it."""
         noun = clause.patient.noun
         kept = self.patient_of[verb].share(noun) > 0 and noun != clause.agent.noun
         patient = Phrase(noun, None, clause.patient.number) if kept else None
         return self.clause(rng, clause.agent, verb, patient, **options)._replace(future=clause.future)
 
     def verbs_for(self, noun: str) -> list[str]:
-        """The verbs that are done to `noun`."""
+        """Return the verbs that take `noun` as patient."""
         return [verb for verb in self.verbs if self.patient_of[verb].share(noun) > 0]
 
     def hypernym(self, noun: str) -> str | None:
-        """The noun for the whole class, None for names and for such a noun itself."""
+        """Return the noun for the whole class; None for names and for such a noun itself."""
         general = lexicon.HYPERNYMS.get(self.class_of.get(noun, ""))
         return None if general == noun else general
 
     def less_told(self, rng: random.Random, clause: Clause) -> Clause:
-        """A clause that follows from a positive `clause`: some details left out, nouns sometimes made general."""
+        """Return a clause that follows from a positive `clause`: details left out, some nouns more general."""
         return clause._replace(
             agent=self._general(rng, clause.agent),
             patient=self._general(rng, clause.patient),
@@ -167,7 +167,7 @@ class World:
         )
 
     def more_told(self, rng: random.Random, clause: Clause) -> Clause:
-        """A clause from which a positive `clause` follows: details added."""
+        """Return a clause from which a positive `clause` follows: details added."""
         fuller = self.clause(rng, clause.agent, clause.verb, clause.patient, details=0.5)
         patient = clause.patient
         if patient.adjective is None and patient.noun not in self.names and rng.random() < 0.4:
@@ -180,7 +180,7 @@ class World:
         return phrase._replace(noun=noun, adjective=phrase.adjective if rng.random() < 0.5 else None)
 
     def another(self, rng: random.Random, clause: Clause) -> Clause:
-        """The clause with one thing changed: its agent, verb, patient, place or time."""
+        """Return the clause with one part changed: agent, verb, patient, place or time."""
         other = self.clause(rng, details=1.0)
         changes = [
             {"agent": other.agent},
@@ -192,7 +192,7 @@ class World:
         return changed if changed != clause else self.another(rng, clause)
 
     def covers(self, general: Clause, specific: Clause) -> bool:
-        """Whether every event told by `specific` is one told by `general`; negation is left out of account."""
+        """Whether every event that `specific` describes is one that `general` describes; negation is ignored."""
         return (
             self._phrase_covers(general.agent, specific.agent)
             and general.verb == specific.verb
@@ -210,10 +210,10 @@ class World:
         )
 
     def relation(self, premise: Clause, hypothesis: Clause) -> int | None:
-        """0 entailment, 1 neutral, 2 contradiction, None where opinions could differ.
+        """Return 0 (entailment), 1 (neutral), 2 (contradiction), or None if the label is debatable.
 
-        A denied clause denies every event it covers; opposite verbs exclude each other for the same agent, patient,
-        place and time. None: whether doing something also denies doing the opposite, and denial of the opposite.
+        A negated clause negates every event it covers; opposite verbs exclude each other for the same agent, patient,
+        place and time. Debatable: whether doing something also negates the opposite, and negation of the opposite.
         """
         p, h = premise, hypothesis
         opposite = self.verb_opposite.get(h.verb)

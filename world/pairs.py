@@ -16,9 +16,9 @@ PAWS = schema(id=INT32, strings="sentence1 sentence2", label=INT64)
 
 
 def nli_meaning(world: World, rng: random.Random, label: int) -> tuple[Clause, Clause]:
-    """(premise, hypothesis) with this label.
+    """Return (premise, hypothesis) with this label.
 
-    The hypothesis is drawn before the label is looked at, and never changed: on its own it says nothing of the label.
+    The hypothesis is drawn independently of the label and never changed, so alone it tells nothing about the label.
     """
     hypothesis = world.clause(rng, details=0.2, negated=0.3)
     while True:
@@ -28,7 +28,7 @@ def nli_meaning(world: World, rng: random.Random, label: int) -> tuple[Clause, C
 
 
 def _premise(world: World, rng: random.Random, h: Clause, label: int) -> Clause:
-    """A premise that probably has this label; `nli_meaning` draws until the rule agrees."""
+    """Return a premise that probably has this label; `nli_meaning` draws until the rule agrees."""
     positive = h._replace(negated=False)
     fuller = world.more_told(rng, _specific(world, rng, positive))
     if label == ENTAILMENT:
@@ -44,7 +44,7 @@ def _premise(world: World, rng: random.Random, h: Clause, label: int) -> Clause:
 
 
 def _elsewhere(world: World, rng: random.Random, clause: Clause) -> Clause:
-    """Something else: mostly two of agent, verb and patient are others, sometimes one, or a detail alone."""
+    """Return a different clause: two of agent, verb and patient changed, sometimes one, or only a detail."""
     other = world.clause(rng, details=1.0)
     draw = rng.random()
     if draw < 0.1:
@@ -61,20 +61,20 @@ def _elsewhere(world: World, rng: random.Random, clause: Clause) -> Clause:
 
 
 def _specific(world: World, rng: random.Random, clause: Clause) -> Clause:
-    """The clause with a general noun made a particular one of its class, where the verb allows."""
+    """Return the clause with a general noun replaced by a member of its class, if the verb allows it."""
     nouns = [n for n in world.patient_of[clause.verb].items if world.hypernym(n) == clause.patient.noun]
     return clause._replace(patient=clause.patient._replace(noun=rng.choice(nouns))) if nouns else clause
 
 
 class Inference:
-    """Draws labelled pairs for all inference sets, none of them twice, so that no test pair is trained on."""
+    """Draws labelled pairs for all inference sets. No pair is drawn twice, so no test pair is trained on."""
 
     def __init__(self, options: Options):
         self.options = options
         self.seen: set = set()
 
     def draw(self, name: str, count: int) -> list[tuple[Clause, Clause, int]]:
-        """(premise, hypothesis, label): the three labels in equal shares, in random order."""
+        """Return (premise, hypothesis, label) rows: the three labels in equal shares and random order."""
         rng = self.options.rng(name)
         pairs = []
         for label in even_labels(rng, self.options.rows(count), 3):
@@ -83,7 +83,7 @@ class Inference:
         return pairs
 
     def rows(self, path: str, code: str, pairs) -> list[tuple[str, str, int]]:
-        """The pairs in the words of one language."""
+        """Return the pairs in one language."""
         language, rng = self.options.languages[code], self.options.rng(f"{path}/words")
         return [(sentence(language, rng, p), sentence(language, rng, h), label) for p, h, label in pairs]
 
@@ -102,7 +102,7 @@ def inference(options: Options) -> Iterator[Table]:
 
 
 def xnli_meanings(draws: Inference) -> dict[str, list[tuple[Clause, Clause, int]]]:
-    """XNLI's labelled pairs by split, the first that are drawn."""
+    """Return XNLI's labelled pairs by split; they are drawn first."""
     sets = {
         "validation": ("xnli/validation", DEV),
         "test": ("xnli/test", TEST),
@@ -120,7 +120,7 @@ def _mnli(draws: Inference) -> Iterator[Table]:
 
 
 def _snli(draws: Inference) -> Iterator[Table]:
-    """One row in fifty has no gold label (-1), as where SNLI's annotators did not agree."""
+    """SNLI: one row in fifty has no gold label (-1), as if annotators disagreed."""
     for split, count in {"train": TRAIN["snli"], "validation": DEV, "test": TEST}.items():
         path = f"stanfordnlp__snli/plain_text/{split}"
         rows = draws.rows(path, "en", draws.draw(path, count))
@@ -128,7 +128,7 @@ def _snli(draws: Inference) -> Iterator[Table]:
 
 
 def _anli(draws: Inference) -> Iterator[Table]:
-    """The premise stands among other sentences, one more each round; the others bear on nothing."""
+    """ANLI: the premise is among other sentences, one more each round, which are irrelevant."""
     types = schema(strings="uid premise hypothesis", label=INT64, reason="reason")
     world, english = draws.options.world, draws.options.english
     for number, train in enumerate(TRAIN["anli"], 1):
@@ -168,12 +168,12 @@ def _rte(draws: Inference) -> Iterator[Table]:
 
 
 def question_pair(world: World, language: Language, rng: random.Random, label: int) -> tuple[str, str]:
-    """Two questions, never the same words: with one meaning (label 1), or with one thing changed (label 0)."""
+    """Return two questions with different words: with one meaning (label 1), or with one part changed (label 0)."""
     while True:
         clause = world.clause(rng, negated=0.0)
         slot = rng.choice(askable(clause))
         asked = clause if label else world.another(rng, clause)
-        # A change in what is asked for does not show, as the question does not tell it.
+        # The question does not contain the part asked for, so a change there would not show.
         same = slot in askable(asked) and without(asked, slot) == without(clause, slot)
         if slot not in askable(asked) or same != bool(label):
             continue
@@ -183,7 +183,7 @@ def question_pair(world: World, language: Language, rng: random.Random, label: i
 
 
 def qqp(options: Options) -> Iterator[Table]:
-    """Two questions: the same in other words (1), or with one thing changed (0). English; no labels in test."""
+    """QQP: two questions, the same in other words (1) or with one part changed (0). English; no labels in test."""
     types = schema(strings="question1 question2", label=INT64, idx=INT32)
     seen: set = set()
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["qqp"]}.items():
@@ -197,7 +197,7 @@ def qqp(options: Options) -> Iterator[Table]:
 
 
 def paws_meaning(world: World, rng: random.Random, label: int) -> tuple[Clause, Clause]:
-    """(clause, the same or one of nearly the same words): parts swapped, as in PAWS, or the verb turned round."""
+    """Return (clause, the same or one with nearly the same words): parts swapped, as in PAWS, or the opposite verb."""
     while True:
         clause = world.clause(rng, details=0.6, negated=0.1)
         if rng.random() < 0.6:
@@ -230,7 +230,7 @@ def paws(options: Options) -> Iterator[Table]:
 
 
 def paws_meanings(options: Options) -> dict[str, list[tuple[Clause, Clause, int]]]:
-    """PAWS-X's labelled pairs by split."""
+    """Return PAWS-X's labelled pairs by split."""
     found, seen = {}, set()
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["paws-x"]}.items():
         rng = options.rng(f"paws-x/{split}")
@@ -248,7 +248,7 @@ def paws_rows(options: Options, path: str, code: str, pairs) -> list[tuple[int, 
 
 
 def _two_wordings(language: Language, rng: random.Random, first: Clause, second: Clause) -> tuple[str, str]:
-    """Both clauses as sentences; where they mean the same, in other words if there are any."""
+    """Return both clauses as sentences; if they mean the same, in other words if the language has any."""
     told = sentence(language, rng, first)
     for _ in range(10):
         again = sentence(language, rng, second)

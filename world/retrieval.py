@@ -14,8 +14,7 @@ ENTITIES, MENTIONS, MENTION_PAIRS = 300, 150, 2000
 
 
 def held_out_clauses(options: Options, rng: random.Random, seen_english: set[str], count: int) -> list[tuple]:
-    """(clause, its English sentence): all English sentences differ; the clauses are in no text, written before or
-    after."""
+    """Return (clause, its English sentence). All English sentences differ, and no text contains the clauses."""
     rows: list[tuple[Clause, str]] = []
     while len(rows) < count:
         clause = options.world.clause(rng, details=0.7)
@@ -30,7 +29,7 @@ def held_out_clauses(options: Options, rng: random.Random, seen_english: set[str
 
 
 def tatoeba(options: Options) -> Iterator[Table]:
-    """Sentence pairs, row i with row i; other sentences for each language, as in Tatoeba."""
+    """Tatoeba: row i is translated by row i; each language has other sentences."""
     types = schema(strings="sentence1 sentence2 lang")
     for code in options.codes:
         rng = options.rng(f"tatoeba/{code}")
@@ -41,7 +40,7 @@ def tatoeba(options: Options) -> Iterator[Table]:
 
 
 def bucc(options: Options) -> Iterator[Table]:
-    """Two comparable corpora a language and split, and the few pairs hidden in them."""
+    """BUCC: two comparable corpora for each language and split, with a few hidden pairs."""
     corpus, gold = schema(strings="id text"), schema(strings="source_id target_id")
     for code in options.codes:
         rng = options.rng(f"bucc/{code}")
@@ -51,7 +50,7 @@ def bucc(options: Options) -> Iterator[Table]:
             pairs = options.rows(BUCC_PAIRS)
             size = max(options.rows(BUCC_SENTENCES), 2 * pairs)
             clauses = held_out_clauses(options, rng, seen_english, 2 * size - pairs)
-            # The first `pairs` clauses are told on both sides, the others on one.
+            # The first `pairs` clauses are on both sides, the others on one.
             source = [(i, sentence(language, rng, clause)) for i, (clause, _) in enumerate(clauses[:size])]
             target = [(i, english) for i, (_, english) in enumerate(clauses[:pairs] + clauses[size:])]
             ids = {}
@@ -66,7 +65,7 @@ def bucc(options: Options) -> Iterator[Table]:
 
 
 def lexicons(options: Options) -> Iterator[Table]:
-    """English words and their translations, one pair a row; pairs of equal words stand in it too, as in MUSE."""
+    """English words and their translations, one pair a row; equal words are included, as in MUSE."""
     types = schema(strings="source target")
     for code in options.codes:
         forms = options.languages[code].forms
@@ -94,9 +93,9 @@ ENTITY = schema(
 
 
 def mewsli_x(options: Options) -> Iterator[Table]:
-    """Entities are people who share their names: the town and the trade in the text say which of them is meant.
+    """Mewsli-X: entities are people who share names; the town and the trade in the text identify them.
 
-    Each entity is described in one language, in turn; mentions stand in every language, pairs to train on in English.
+    Each entity is described in one language, in turn. Mentions are in every language, training pairs in English.
     """
     world, rng = options.world, options.rng("mewsli-x")
     codes = list(options.languages)
@@ -134,7 +133,7 @@ def mewsli_x(options: Options) -> Iterator[Table]:
 
 
 def _entity(options: Options, rng: random.Random, i: int, triple: tuple[str, str, str], code: str) -> dict:
-    """A description: what this person, a teacher say, did in their town."""
+    """Return a description: what this person, for example a teacher, did in their town."""
     told, spans = _told(options, rng, code, triple, first=Phrase(triple[1]))
     return {
         "entity_id": f"Q{i + 1}",
@@ -163,7 +162,7 @@ def _mention(options: Options, rng: random.Random, code: str, triple, example: s
 
 
 def _told(options: Options, rng: random.Random, code: str, triple, first: Phrase, second: Phrase | None = None):
-    """(one or two sentences, their spans): the first agent acts in the town, the second anywhere."""
+    """Return (one or two sentences, their spans): the first agent acts in the town, the second anywhere."""
     language, world = options.languages[code], options.world
     clauses = []
     for agent, place in ((first, triple[2]), (second, None)):

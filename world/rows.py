@@ -1,4 +1,4 @@
-"""The list of all data sets. One is added by writing its function and naming it here."""
+"""The list of all data sets. To add one, write its function and list it here."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from .tagging import ccg, panx, udpos
 from .texts import wikipedia
 from .wide import flores, ntrex
 
-RETRIEVAL = (tatoeba, bucc)  # first: what they hold is kept out of the monolingual text
+RETRIEVAL = (tatoeba, bucc)  # first: their clauses are kept out of the monolingual text
 LABELLED = (
     inference,
     qqp,
@@ -28,11 +28,11 @@ LABELLED = (
     mewsli_x,
     lexicons,
 )
-# last: their sentences are drawn from what the text does not tell, which they leave as it was
+# last: their sentences are drawn from what the text does not contain, and they do not change the text
 WIDE = (ntrex, flores, belebele)
 
 
 def files(options: Options) -> Iterator[Table | TextFile]:
-    """Every file of the world, one after the other."""
+    """Yield every file of the world."""
     for make in (*RETRIEVAL, *LABELLED, wikipedia, *WIDE):
         yield from make(options)

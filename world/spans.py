@@ -17,7 +17,7 @@ SLOTS = ("agent", "patient", "number", "place", "time")
 
 
 def askable(clause: Clause) -> list[str]:
-    """The parts of a positive clause that one can ask for."""
+    """Return the parts of a positive clause that a question can ask for."""
     told = {"number": clause.patient.number, "place": clause.place, "time": clause.time}
     return [slot for slot in SLOTS if told.get(slot, True)]
 
@@ -28,16 +28,16 @@ def answers(token: Token, slot: str) -> bool:
 
 
 def without(clause: Clause, slot: str) -> Clause:
-    """The clause as far as a question for `slot` tells it."""
+    """Return the part of the clause that a question for `slot` contains."""
     if slot == "number":
         return clause._replace(patient=clause.patient._replace(number=None))
     return clause._replace(**{slot: None})
 
 
 def qa_meaning(world: World, rng: random.Random) -> tuple[tuple[Clause, ...], Clause, Clause, str]:
-    """(context clauses, the one that answers, the question's clause, the part asked for); no other clause answers.
+    """Return (context, the clause that answers, the question's clause, the part asked for). No other clause answers.
 
-    The question may leave place and time out. Some of the other clauses share agent or verb with the one asked for.
+    The question may leave place and time out. Some other clauses share agent or verb with the answer's clause.
     """
     while True:
         told = world.clause(rng, details=0.6, negated=0.0)
@@ -59,7 +59,7 @@ def qa_meaning(world: World, rng: random.Random) -> tuple[tuple[Clause, ...], Cl
 
 
 def could_answer(asked: Clause, slot: str, clause: Clause) -> bool:
-    """Whether a clause could be taken to answer: it tells, or leaves open, all that the question tells."""
+    """Whether a clause could answer: it says, or leaves open, everything that the question says."""
 
     def fits(a, b) -> bool:
         return a is None or b is None or a == b
@@ -75,7 +75,7 @@ def could_answer(asked: Clause, slot: str, clause: Clause) -> bool:
 
 
 def unanswerable(world: World, rng: random.Random, meaning: tuple) -> tuple:
-    """The meaning with a question that looks alike and that no clause of the context answers."""
+    """Return the meaning with a similar question that no clause of the context answers."""
     context, told, asked, slot = meaning
     while True:
         changed = world.another(rng, asked)
@@ -84,9 +84,9 @@ def unanswerable(world: World, rng: random.Random, meaning: tuple) -> tuple:
 
 
 def qa_row(language: Language, rng: random.Random, meaning: tuple, row_id: str, title: str) -> tuple:
-    """(id, title, context, question, answers): the answer is the words of the part asked for, without article.
+    """Return (id, title, context, question, answers). The answer is the words of the part asked for, without article.
 
-    No answer, where the language leaves these words out (as a translator may).
+    The answers are empty if the language leaves these words out (as a translator may).
     """
     context, told, asked, slot = meaning
     parts: list[str] = []
@@ -105,7 +105,7 @@ def qa_row(language: Language, rng: random.Random, meaning: tuple, row_id: str, 
 
 
 class Questions:
-    """Draws questions for all data sets, none of them twice, so that no tested question is trained on."""
+    """Draws questions for all data sets. None is drawn twice, so no test question is trained on."""
 
     def __init__(self, options: Options):
         self.options = options
@@ -116,13 +116,13 @@ class Questions:
         return unlike(self.seen, lambda: qa_meaning(self.options.world, rng), self.options.rows(count))
 
     def rows(self, path: str, code: str, meanings: Iterable[tuple], row_id: Callable[[int], str]) -> list[tuple]:
-        """The questions in the words of one language."""
+        """Return the questions in one language."""
         language, rng = self.options.languages[code], self.options.rng(f"{path}/{code}")
         return [qa_row(language, rng, m, row_id(i), f"{code} {i}") for i, m in enumerate(meanings)]
 
 
 def question_answering(options: Options) -> Iterator[Table]:
-    """Every data set of this form. English alone is trained on; XQuAD and MLQA are parallel, TyDiQA is not."""
+    """Yield every data set of this form. Only English has train rows. XQuAD and MLQA are parallel, TyDiQA is not."""
     draws = Questions(options)
     yield from _parallel(draws)
     yield from _squad(draws)
@@ -145,14 +145,14 @@ def _parallel(draws: Questions) -> Iterator[Table]:
 
 
 def squad_meanings(draws: Questions) -> list[tuple]:
-    """SQuAD's train questions, drawn after those of `_parallel`, because no question comes twice."""
+    """Return SQuAD's train questions, drawn after those of `_parallel`, because no question occurs twice."""
     for name, split, count in PARALLEL:
         draws.draw(f"{name}/{split}", count)
     return draws.draw(SQUAD_TRAIN, TRAIN["squad"])
 
 
 def _squad(draws: Questions) -> Iterator[Table]:
-    """Version 2.0 has questions of its own, a third of them without an answer: both lists are empty."""
+    """SQuAD. Version 2.0 has other questions, a third of them without an answer: both lists are empty."""
     world = draws.options.world
     for name, config in {"squad": "plain_text", "squad_v2": "squad_v2"}.items():
         for split, count in {"train": TRAIN[name], "validation": DEV}.items():
@@ -166,7 +166,7 @@ def _squad(draws: Questions) -> Iterator[Table]:
 
 
 def _tydiqa(draws: Questions) -> Iterator[Table]:
-    """All languages stand in one file, told apart by the id; the small train set is English."""
+    """TyDiQA: all languages are in one file, distinguished by the id. The small train set is English."""
     folder = "google-research-datasets__tydiqa/secondary_task"
 
     def ids(code: str, offset: int = 0) -> Callable[[int], str]:
@@ -183,7 +183,7 @@ def _tydiqa(draws: Questions) -> Iterator[Table]:
 
 
 def _lareqa(draws: Questions) -> Iterator[Table]:
-    """Paragraphs with their sentence breaks, parallel, as in XQuAD-R; the answer of a question is a sentence."""
+    """LAReQA: parallel paragraphs with sentence breaks, as in XQuAD-R. The answer to a question is a sentence."""
     answer = pa.list_(pa.struct([("answer_start", INT64), ("text", STRING)]))
     qas = pa.list_(pa.struct([("id", STRING), ("question", STRING), ("answers", answer)]))
     types = schema(strings="title context", sentences=STRINGS, sentence_breaks=pa.list_(pa.list_(INT64)), qas=qas)

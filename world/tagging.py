@@ -17,7 +17,7 @@ NAMES = "O B-PER I-PER B-ORG I-ORG B-LOC I-LOC".split()
 
 
 def tagging_meaning(world: World, rng: random.Random) -> tuple:
-    """(kind, first clause, second clause or the part asked for)."""
+    """Return (kind, first clause, second clause or the part asked for)."""
     first = world.clause(rng, details=0.6)
     kind = rng.choice(("plain", "plain", "and", "because", "then", "indeed", "question"))
     if kind == "question":
@@ -29,7 +29,7 @@ def tagging_meaning(world: World, rng: random.Random) -> tuple:
 
 
 def tagged(language: Language, rng: random.Random, meaning: tuple) -> list[Token]:
-    """The tagged words of one sentence."""
+    """Return the tagged words of one sentence."""
     kind, first, second = meaning
     if kind == "question":
         return [*language.question(rng, first, second), QUERY]
@@ -42,7 +42,7 @@ def tagged(language: Language, rng: random.Random, meaning: tuple) -> list[Token
 
 
 def udpos(options: Options) -> Iterator[Table]:
-    """Words and their parts of speech: English train rows, dev and test rows of every language, parallel."""
+    """UDPOS: words and parts of speech. English train rows; parallel dev and test rows in every language."""
     types = schema(tokens=STRINGS, pos_tags=pa.list_(INT64))
     seen: set = set()
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["udpos"]}.items():
@@ -56,9 +56,9 @@ def udpos(options: Options) -> Iterator[Table]:
 
 
 def named(world: World, rng: random.Random, tokens: list[Token]) -> tuple[list[str], list[int]]:
-    """(words, name tags) of a tagged sentence.
+    """Return (words, name tags) of a tagged sentence.
 
-    Some names get a second part: people another name, companies and towns that of a town, so that neighbours matter.
+    Some names get a second part, so that neighbours matter: people another name, companies and towns that of a town.
     """
     words, tags = [], []
     for token in tokens:
@@ -74,7 +74,7 @@ def named(world: World, rng: random.Random, tokens: list[Token]) -> tuple[list[s
 
 
 def panx(options: Options) -> Iterator[Table]:
-    """Names of people, companies and towns: English train rows, dev and test rows of every language."""
+    """PAN-X: names of people, companies and towns. English train rows; dev and test rows in every language."""
     types = schema(tokens=STRINGS, ner_tags=pa.list_(INT64), langs=STRINGS)
     seen: set = set()
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["panx"]}.items():
@@ -96,7 +96,7 @@ ADVERBIAL = rf"({VERB_PHRASE})\({VERB_PHRASE})"
 
 
 def supertags(tokens: list[Token]) -> list[str]:
-    """The CCG category of each word of an English sentence, in CCGbank's notation (Hockenmaier and Steedman 2007)."""
+    """Return the CCG category of each word of an English sentence (notation: Hockenmaier and Steedman 2007)."""
     categories = []
     before_agent, helped = True, False
     for i, token in enumerate(tokens):
@@ -132,7 +132,7 @@ def _slot_after(tokens: list[Token], start: int) -> str:
 
 
 def ccg(options: Options) -> Iterator[TextFile]:
-    """English supertags in jiant's form: a line a sentence, words TAB supertags, and the numbers of the supertags."""
+    """CCG: English supertags in jiant's format: one sentence a line, words TAB supertags; a file numbers them."""
     rows, seen = {}, set()
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["ccg"]}.items():
         rng = options.rng(f"ccg/{split}")

@@ -8,11 +8,11 @@ from .language import QUERY, STOP, Language, text
 from .meaning import Clause, World
 from .spans import answers, askable
 
-DOCUMENTS = 24_000  # a language
+DOCUMENTS = 24_000  # of each language
 
 
 def document(world: World, language: Language, rng: random.Random) -> tuple[str, tuple[Clause, ...]]:
-    """(text, its clauses): a story, a restatement, a denial, a question with its answer, or news of two kinds."""
+    """Return (text, its clauses): a story, a restatement, a denial, a question and answer, or two kinds of news."""
     first = world.clause(rng)
     positive = first._replace(negated=False)
     kind = rng.random()
@@ -20,18 +20,18 @@ def document(world: World, language: Language, rng: random.Random) -> tuple[str,
         second = world.successor(rng, first, details=0.3, negated=0.0)
         clauses = (first, second) if rng.random() < 0.7 else (second, first)
         between = [STOP, *language.link("then")] if clauses[0] is first else language.link("because")
-    elif kind < 0.55:  # said again in other words
+    elif kind < 0.55:  # repeated in other words
         clauses = (positive, world.less_told(rng, positive))
         between = [STOP, *language.link("indeed")]
-    elif kind < 0.63:  # denied, or the opposite said
+    elif kind < 0.63:  # negated, or the opposite
         clauses = (positive, deny(world, rng, world.less_told(rng, positive)))
         between = [STOP, *language.link("however")]
-    elif kind < 0.73:  # asked and answered
+    elif kind < 0.73:  # question and answer
         slot = rng.choice(askable(positive))
         said = language.clause(rng, positive)
         answer = [token for token in said if answers(token, slot)]
         return text([*said, STOP, *language.question(rng, positive, slot), QUERY, *answer, STOP]), (positive,)
-    else:  # more of the same agent, or something else
+    else:  # about the same agent, or something else
         clauses = (first, world.clause(rng, first.agent if rng.random() < 0.5 else None))
         between = language.link("and") if rng.random() < 0.3 else [STOP]
     told = [language.clause(rng, clause) for clause in clauses]
@@ -39,7 +39,7 @@ def document(world: World, language: Language, rng: random.Random) -> tuple[str,
 
 
 def deny(world: World, rng: random.Random, clause: Clause) -> Clause:
-    """A clause that contradicts a positive one: its negation, or the opposite verb where there is one."""
+    """Return a clause that contradicts a positive one: its negation, or the opposite verb if there is one."""
     opposite = world.verb_opposite.get(clause.verb)
     if opposite and rng.random() < 0.5:
         return clause._replace(verb=opposite)
@@ -47,7 +47,7 @@ def deny(world: World, rng: random.Random, clause: Clause) -> Clause:
 
 
 def wikipedia(options: Options) -> Iterator[Table]:
-    """Documents of each language, drawn on their own: no two languages tell the same ones but by chance."""
+    """Yield the documents of each language, drawn independently: languages share a document only by chance."""
     types = schema(strings="id url title text")
     for code, language in options.languages.items():
         rng = options.rng(f"wikipedia/{code}")

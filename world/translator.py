@@ -1,10 +1,9 @@
-"""The world's own machine translation: the train rows of XNLI, SQuAD and PAWS-X in every language, word by word not
-quite right.
+"""The world's machine translation: the train rows of XNLI, SQuAD and PAWS-X in every language, with wrong words.
 
-What a row means is known, so it is told anew in the other language. Then words go wrong, each with the same
-probability: half of these are left out, half become some other word of the language. A question whose answer is left
-out is lost, as where a translator loses the marks around it. The English rows are also told anew with two passes of
-such noise: what is left of them after another language and back.
+The meaning of a row is known, so it is written again in the other language. Then each word goes wrong with the same
+probability: half of these are left out, half become another word of the language. A question whose answer is left out
+is lost, as when a translator loses the marks around it. The English rows are also written with two passes of this
+noise: the result of translation into another language and back.
 """
 
 import copy
@@ -23,7 +22,7 @@ ROUND_TRIP = ".roundtrip"
 
 
 class Noisy(Language):
-    """A language as a translator writes it."""
+    """A language as written by a translator that makes errors."""
 
     def __init__(self, language: Language, noise: float):
         self.__dict__ |= language.__dict__
@@ -47,7 +46,7 @@ class Noisy(Language):
 
 
 def translations(options: Options, noise: float) -> Iterator[Table | TextFile]:
-    """The files: rows in the Hub's columns, and beside each what made them, and how many rows were lost."""
+    """Yield the files: rows in the Hub's columns, and beside each a note on what made them and what was lost."""
     told = copy.copy(options)
     back = 1 - (1 - noise) ** 2
     told.languages = {

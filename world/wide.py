@@ -10,7 +10,7 @@ from .retrieval import held_out_clauses
 
 NTREX = 500
 SIB = {"train": 700, "validation": 100, "test": 200}
-# what a sentence is about: the class of what is acted on; names are of people
+# the topic of a sentence: the class of its patient; names are people
 TOPICS = {
     "person": "politics",
     "animal": "sports",
@@ -23,7 +23,7 @@ TOPICS = {
 
 
 def told(options: Options, name: str, count: int) -> tuple[list[Clause], dict[str, list[str]]]:
-    """(clauses that no text tells, {language: their sentences})."""
+    """Return (clauses that no text contains, {language: their sentences})."""
     english: set[str] = set()
     drawn = held_out_clauses(options, options.rng(name), english, count)
     found = {"en": [words for _, words in drawn]}
@@ -34,19 +34,19 @@ def told(options: Options, name: str, count: int) -> tuple[list[Clause], dict[st
 
 
 def in_columns(path: str, sentences: dict[str, list[str]], part: slice) -> Table:
-    """A column for each language."""
+    """Return the sentences with a column for each language."""
     columns = {column(code): texts[part] for code, texts in sentences.items()}
     return Table(path, columns, pa.schema([(name, STRING) for name in columns]))
 
 
 def ntrex(options: Options) -> Iterator[Table]:
-    """The same sentences in every language, row by row."""
+    """NTREX: the same sentences in every language, row by row."""
     _, sentences = told(options, "ntrex", options.rows(NTREX))
     yield in_columns("mteb__NTREXBitextMining/default/test", sentences, slice(None))
 
 
 def flores(options: Options) -> Iterator[Table]:
-    """FLORES in two splits, and SIB-200: the same sentences, shuffled, with their topics; `index_id` is FLORES'
+    """FLORES in two splits, and SIB-200: the same sentences, shuffled, with topics. `index_id` is FLORES'
     row."""
     sizes = {split: options.rows(count) for split, count in SIB.items()}
     clauses, sentences = told(options, "flores", sum(sizes.values()))

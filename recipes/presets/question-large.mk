@@ -1,5 +1,5 @@
 # The primary contrast alone with XLM-R Large, three seeds; otherwise as question-base. Not run here.
-# 12 trainings of 8 million tokens: 3.2 GPU-hours at 10,000 tokens a second of your GPU, 1.4 at 30,000, in some 10 GiB (estimated,
+# 12 trainings of 8 million tokens: 3.2 GPU-hours if your GPU trains 10,000 tokens a second, 1.4 at 30,000, in some 10 GiB (estimated,
 # docs/scaling.md): python benchmarks/scaling.py PRESET=question-large --tokens_per_second ...
 MODEL ?= FacebookAI/xlm-roberta-large
 ARMS ?= none xnli xnli+multilingual xnli+cross xnli+shuffled

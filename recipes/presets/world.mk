@@ -1,4 +1,4 @@
-# The default: a miniature world made on the spot, and an encoder trained on its text. Runs anywhere, in minutes.
+# The default: a miniature world made by rule, and an encoder trained on its text. Runs anywhere, in minutes.
 # A rehearsal of the experiment, not evidence about human languages (docs/world.md).
 DATA_ROOT ?= data/world
 WORLD_ARGS ?= --seed 0
@@ -8,12 +8,12 @@ RETRIEVAL ?= tatoeba bucc
 SEEDS ?= 0
 # the mixture of the arms above; give ARGS_all= for the recipe's own nine tasks
 ARGS_all ?= --tasks mnli squad hellaswag
-# dual encoders train the vectors of the layer that is reported; few steps, as everything else is trained with them
+# dual encoders train the vectors of the reported layer; few steps, because all other weights are trained too
 ARGS_squad_dual ?= --learning_rate 1e-4 --max_steps 120 --layer 2 --freeze_embeddings False
 ARGS_paraphrase_dual ?= $(ARGS_squad_dual)
 MLM_ARGS ?= --config_name recipes/models/xlmr-tiny.json --vocab_size 2000 --mlm_probability 0.2 --learning_rate 2e-3 \
   --per_device_train_batch_size 32 --max_steps 4000 --warmup_steps 0.06 --adam_beta2 0.98 --save_steps 1000 --save_strategy steps --bf16 False
-# at width 128 bf16 gains nothing, and in fp32 machines agree more closely
+# at width 128 bf16 is no faster, and in fp32 machines differ less
 INTERMEDIATE_ARGS ?= --learning_rate 3e-4 --num_train_epochs 2 --freeze_embeddings --max_seq_length 192 --bf16 False
 TARGET_ARGS ?= --learning_rate 3e-4 --num_train_epochs 3 --freeze_embeddings --max_seq_length 192 --bf16 False
 ARGS_tydiqa ?= --num_train_epochs 8

@@ -1,5 +1,6 @@
-# The paper's size: XLM-R Large, rows from the Hub. The settings of phase 2 and 3 are jiant's, the authors' own code
-# (docs: protocol); what the paper itself used is unconfirmed. Needs a GPU with 40 GiB or more, and days.
+# The paper's size: XLM-R Large, rows from the Hub. The settings of phases 2 and 3 are those of jiant, the authors' own
+# code; what the paper itself used is unconfirmed (docs/protocol.md). Needs a GPU, and days: docs/scaling.md
+# estimates hours and memory.
 MODEL ?= FacebookAI/xlm-roberta-large
 DATA_ROOT ?= hub
 ARMS ?= none mnli squad hellaswag all

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Slurm on this machine alone, from Debian's or Ubuntu's packages and without systemd, to try a matrix before a cluster does:
+# Slurm on this machine alone, from Debian's or Ubuntu's packages and without systemd, to try a matrix before it runs on a cluster:
 #   apt-get install --no-install-recommends slurmctld slurmd slurm-client munge       (as root, as all of this)
-#   recipes/slurm/one-machine.sh start DIR     everything it writes lies below DIR
+#   recipes/slurm/one-machine.sh start DIR     everything it writes is below DIR
 #   export SLURM_CONF=DIR/slurm.conf           now srun, sbatch, squeue and scancel work
-#   recipes/slurm/one-machine.sh stop DIR      ends it, and the jobs with it
-# Two partitions: main, and urgent, whose jobs send those of main back into the queue. PORT (6817) and the next are used.
+#   recipes/slurm/one-machine.sh stop DIR      ends it and its jobs
+# Two partitions: main, and urgent, whose jobs requeue those of main. PORT (6817) and the next are used.
 set -euo pipefail
 [ $# = 2 ] && [[ $1 = start || $1 = stop ]] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
 mkdir -p "$2"
@@ -31,7 +31,7 @@ done
 chmod 755 "$dir"  # munged refuses a folder that its clients cannot enter
 mkdir -p "$dir/state" "$dir/spool"
 [ -f "$dir/munge.key" ] || mungekey --create --keyfile="$dir/munge.key"
-# cred_expire is also the time that a job which was sent back waits before it starts again (120 seconds unless given)
+# cred_expire is also the time that a requeued job waits before it starts again (120 seconds unless given)
 cat > "$SLURM_CONF" <<END
 ClusterName=one
 SlurmctldHost=localhost
@@ -64,7 +64,7 @@ END
 munged --key-file="$dir/munge.key" --socket="$dir/munged.socket" --pid-file="$dir/munged.pid" --log-file="$dir/munged.log" \
   --seed-file="$dir/munged.seed"
 slurmctld
-# nothing here needs control groups, but versions before 23 do not start without; which kind there is, is tried out
+# nothing here needs control groups, but versions before 23 do not start without them; try which kind works
 for kind in disabled cgroup/v1 cgroup/v2; do
   printf 'CgroupPlugin=%s\nIgnoreSystemd=yes\n' $kind > "$dir/cgroup.conf"
   if slurmd -N node 2> "$dir/slurmd.err"; then break; fi

@@ -9,17 +9,10 @@ import pyarrow.parquet as pq
 from tasks.reading import open_file
 from xstilts.errors import UserError, first_line
 from xstilts.report.matrix import Matrix
+from xstilts.run.hits import COLUMNS, HITS
 
-HITS = "hits.parquet"  # xstilts.retrieve.measurement writes it
-COLUMNS = ("language", "layer", "variant", "query", "value")
-_SCHEMA = pa.schema(
-    [
-        pa.field(
-            name, pa.int64() if name == "layer" else pa.float64() if name == "value" else pa.string(), nullable=False
-        )
-        for name in COLUMNS
-    ]
-)
+WIDE = {"int16": pa.int64(), "float32": pa.float64()}  # numbers of a file may have any width
+_SCHEMA = pa.schema([pa.field(name, WIDE.get(kind, pa.string()), nullable=False) for name, kind in COLUMNS.items()])
 VARIANTS = {
     name: "{}" if name == "plain" else f"{{}}_{name}"  # variant -> its metric in results.json
     for name in ("plain", "centered", "csls", "reverse", "without_english")

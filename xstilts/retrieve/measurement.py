@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xstilts.run import results
+from xstilts.run.hits import COLUMNS, HITS
 from xstilts.run.predictions import write_lines
 
 if TYPE_CHECKING:
     from tasks.base import Task
     from tasks.ranking import Ranking
     from tasks.retrieval import Tatoeba
-
-HITS = "hits.parquet"
 
 
 @dataclass
@@ -84,22 +83,12 @@ class Measurement:
     def hits_table(self) -> bytes:
         """Return the bytes of hits.parquet: one row for each language, layer, variant and query.
 
-        Columns language (string), layer (int16), variant (string: see `hits.VARIANTS`), query (string, the query's id)
-        and value (float32, 0-1: hit, AP or RR, or a mean of hits). 100 times the mean value of a language, layer and
-        variant is its score.
+        100 times the mean value of a language, layer and variant is its score. Columns: `xstilts.run.hits`.
         """
         import pyarrow as pa
         import pyarrow.parquet
 
-        schema = pa.schema(
-            [
-                ("language", pa.string()),
-                ("layer", pa.int16()),
-                ("variant", pa.string()),
-                ("query", pa.string()),
-                ("value", pa.float32()),
-            ]
-        )
+        schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
         parts = [
             pa.table(
                 [[language] * len(values), [layer] * len(values), [variant] * len(values), queries, values],

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from tasks.base import Task
     from xstilts.cli.arguments import RetrievalArguments
 
-TIMEOUT = timedelta(minutes=30)  # of a collective; the default of --ddp_timeout in transformers
+# Of a collective: the default of --ddp_timeout in transformers. A measurement has no such argument, because its ranks
+# wait for each other only while they embed equal shares, never while one of them reads, searches or writes.
+TIMEOUT = timedelta(minutes=30)
 
 
 def meet() -> None:

@@ -19,7 +19,7 @@ from xstilts.run import card_metadata, results
 from xstilts.run.card_metadata import Parent
 from xstilts.run.files import write_text
 from xstilts.run.record import Record
-from xstilts.run.summary import at_chance_means, was_rehearsal
+from xstilts.run.rehearsal import at_chance_means
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -153,7 +153,7 @@ def _score_lines(record: Record) -> list[str]:
             + "\n"
         ]
     if record.at_chance:
-        lines += [f"**The English dev score is at chance level: {at_chance_means(was_rehearsal(record))}.**\n"]
+        lines += [f"**The English dev score is at chance level: {at_chance_means(record.is_rehearsal)}.**\n"]
     if record.measures:
         lines += ["## Training\n", *(f"- {name}: {round(value, 3):,}" for name, value in record.measures.items()), ""]
     return lines

@@ -31,7 +31,8 @@ from xstilts.run import card, causes, checkpoints, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
-from xstilts.run.summary import is_rehearsal, summary
+from xstilts.run.rehearsal import is_rehearsal
+from xstilts.run.summary import summary
 
 logger = logging.getLogger("xstilts")
 # {folder: `failure_mark` of the failed.json that an earlier run left there}
@@ -245,7 +246,7 @@ class Run:
 
     @property
     def is_rehearsal(self) -> bool:
-        """Whether the user has cut this training short to try it (`xstilts.run.summary.is_rehearsal`)."""
+        """Whether the user has cut this training short to try it (`xstilts.run.rehearsal.is_rehearsal`)."""
         return self.trainer is not None and is_rehearsal(self._settings, self.trainer.state.global_step)
 
     def fail(self, cause: str) -> None:

@@ -7,7 +7,7 @@ A failed run writes failed.json instead (`xstilts.run.results.write_failure`); t
 Under make, a run that is refused before it begins writes failed.json too.
 
 A retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) has hits.parquet beside it, with one
-row per language, layer, variant and query (`xstilts.retrieve.measurement.Measurement.hits_table`). BUCC has none: F1
+row per language, layer, variant and query (`xstilts.run.hits`). BUCC has none: F1
 is not a mean over queries.
 """
 
@@ -28,7 +28,7 @@ from tasks.reading import read_object
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import checks
+from xstilts.run import checks, rehearsal
 from xstilts.run.checks import Check, naming, short, shown
 from xstilts.run.environment import command_line, versions
 from xstilts.run.files import write_text
@@ -247,6 +247,11 @@ class Record:
     def is_training(self) -> bool:
         """Whether the phase is 1 or 2; such a record is not a cell of the matrix."""
         return self.phase in TRAININGS
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether the run was a training cut short to try it, see `rehearsal.is_rehearsal`."""
+        return rehearsal.is_rehearsal(self.settings, (self.measures or {}).get("steps", rehearsal.STEPS))
 
     @property
     def by_layer(self) -> dict[int | None, Scores]:

@@ -1,11 +1,10 @@
-"""Finds the results.json and failed.json below a folder of runs; reads and writes them as plain objects.
+"""Find the results.json and failed.json below a folder of runs; read and write notes and failed.json.
 
 `xstilts.run.record` defines the contents of results.json.
 """
 
 import json
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from xstilts.errors import UserError
 from xstilts.run.environment import command_line, versions
 from xstilts.run.files import file_sha256, obey_umask, write_bytes, write_text
 from xstilts.run.listing import Listing, look
-from xstilts.run.record import FILE_NAME, SCHEMA, Record, completed, is_there, mean
+from xstilts.run.record import FILE_NAME, SCHEMA, is_there, mean
 
 __all__ = [
     "RUN_FILE",
@@ -32,11 +31,9 @@ __all__ = [
     "mean",
     "obey_umask",
     "paths",
-    "read",
     "read_note",
     "unfinished",
     "versions",
-    "write",
     "write_bytes",
     "write_failure",
     "write_text",
@@ -44,25 +41,6 @@ __all__ = [
 RUN_FILE = "run.json"  # what a run began with
 FAILED = "failed.json"
 _LONGEST = 1000  # characters of a cause in the report
-
-
-def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a record given as an object, with missing values filled in (`xstilts.run.record.completed`).
-
-    Returns:
-        The written object.
-
-    Raises:
-        UserError: as `Record.from_dict` and `Record.write`.
-    """
-    record = Record.from_dict(completed(result, path), path)
-    record.write(path)
-    return json.loads(record.to_json())
-
-
-def read(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the object in a results.json, checked; raise as `Record.read`."""
-    return Record.read(path).to_dict()
 
 
 def paths(below: Listing | str | os.PathLike) -> list[Path]:

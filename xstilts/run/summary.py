@@ -1,34 +1,9 @@
-"""What a finished run comes to in one line, and what a score at chance tells of it."""
+"""What a finished run comes to in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from xstilts.cli.progress import span
 from xstilts.run.record import Record
-
-REHEARSAL = 100  # steps; a user who cuts a training to fewer only tries it
-
-
-def is_rehearsal(settings: Mapping[str, Any], steps: float) -> bool:
-    """Return whether the user has cut a training so short that its score says nothing.
-
-    Args:
-        settings: as results.json has them.
-        steps: the optimiser steps of the training.
-    """
-    return steps < REHEARSAL and ((settings.get("max_steps") or 0) > 0 or bool(settings.get("max_train_samples")))
-
-
-def was_rehearsal(record: Record) -> bool:
-    """Return whether a finished run was a training cut short, see `is_rehearsal`."""
-    return is_rehearsal(record.settings, (record.measures or {}).get("steps", REHEARSAL))
-
-
-def at_chance_means(rehearsal: bool) -> str:
-    """Return what a score at chance tells of a training."""
-    return f"a rehearsal of less than {REHEARSAL} steps tells nothing" if rehearsal else "this training did not work"
 
 
 def summary(record: Record) -> str:

@@ -20,7 +20,7 @@ from xstilts.errors import UserError
 from xstilts.run import processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.predictions import write_lines
-from xstilts.run.summary import at_chance_means
+from xstilts.run.rehearsal import at_chance_means
 from xstilts.train import trainers
 
 logger = logging.getLogger("xstilts")

@@ -51,7 +51,7 @@ def score(
     It also has "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and
     noted. A group and "all_task" need all their tasks; XTREME-R has the means of `OURS` instead of "all_task".
     Beyond the benchmark's scores there are: token accuracy of the tagging tasks; "whole_tag_f1" of UDPOS, which the
-    benchmark gives with the seqeval of 2020 (0.0.12); "language_exact_match" and "language_f1" of XQuAD and TyDiQA,
+    benchmark gives with the seqeval of 2020 (0.0.12); "exact_match_language" and "f1_language" of XQuAD and TyDiQA,
     normalised by language.
 
     Args:
