@@ -16,66 +16,34 @@ from tasks import TASKS
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(p.name for p in ROOT.glob("run_*.py"))
 TRAINING = ["run_intermediate.py", "run_mlm.py", "run_target.py"]
-HEAVY = {"torch", "datasets", "evaluate", "sklearn", "pandas", "matplotlib", "scipy", "accelerate"}
+HEAVY = {"torch", "datasets", "evaluate", "sklearn", "pandas", "matplotlib", "scipy", "accelerate", "transformers"}
 
-# Runs scripts as `python script arguments` does, each in a fork of its own, and says what of HEAVY that has imported.
-# What every script imports at its start is there already: a second each.
+# runs a script as `python script arguments` does, then prints what of HEAVY it imported
 WATCH = f"""
-import json, os, runpy, sys, traceback
-import transformers.hf_argparser
-for line in sys.stdin:
-    files, sys.argv = json.loads(line)
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        print("ended", flush=True)
-        continue
-    sys.stdout, sys.stderr = (open(file, "w") for file in files)
-    code = 0
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as leave:
-        code = leave.code or 0
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    print("LEFT", code, sorted({HEAVY!r} & set(sys.modules)))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as leave:
+    print("LEFT", leave.code or 0, sorted({HEAVY!r} & set(sys.modules)))
+else:
+    print("LEFT", 0, sorted({HEAVY!r} & set(sys.modules)))
 """
 
 
-@pytest.fixture(scope="module")
-def watcher():
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", WATCH], cwd=ROOT, **pipes) as process:
-        yield process
-        process.stdin.close()
-
-
-@pytest.fixture
-def watched(watcher, tmp_path_factory):
-    """`watched(script, *arguments)`: what it printed, with a last line `LEFT code [what of HEAVY it imported]`, and on
-    stderr."""
-
-    def run(*arguments):
-        files = [tmp_path_factory.mktemp("watched") / name for name in ("stdout", "stderr")]
-        print(json.dumps([list(map(str, files)), arguments]), file=watcher.stdin, flush=True)
-        assert watcher.stdout.readline() == "ended\n"
-        return [file.read_text() for file in files]
-
-    return run
+def watched(*arguments):
+    done = subprocess.run([sys.executable, "-c", WATCH, *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_imports_nothing_heavy(script, watched):
+def test_help_imports_nothing_heavy(script):
     out, error = watched(script, "--help")
     assert out.endswith("LEFT 0 []\n"), out[-200:] + error[-500:]
     assert "--output_dir" in out and "usage" in out.lower()
 
 
-def test_wrong_argument_imports_nothing_heavy(watched):
+def test_wrong_argument_imports_nothing_heavy():
     out, error = watched("run_retrieval.py", "--pooling", "max")
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
 
@@ -122,7 +90,7 @@ def test_wrong_argument_imports_nothing_heavy(watched):
     ],
 )
 def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(
-    script, arguments, told, watched, tiny_model, tiny_world, tmp_path
+    script, arguments, told, tiny_model, tiny_world, tmp_path
 ):
     (tmp_path / "FOLDER").mkdir()
     (tmp_path / "FILE").touch()
@@ -138,6 +106,21 @@ def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(
     assert {path.name for path in tmp_path.iterdir()} == {"FILE", "FOLDER", "FULL"}
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_package_that_is_not_installed_is_named_in_one_line(script):
+    """-S: Python without any installed package."""
+    done = subprocess.run([sys.executable, "-S", script, "--no", "x"], cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith(f"{script}: error: ")
+    assert "transformers is not installed" in line and "requirements.txt" in line
+
+
+def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xstilts.run.places", None)
+    with pytest.raises(ModuleNotFoundError, match="xstilts.run.places"):
+        cli("run_target.py", "--task", "xnli")
+
+
 def test_a_library_line_is_printed_once():
     """huggingface_hub and datasets print by themselves, and would print through our logging too."""
     for name in ("huggingface_hub.utils._http", "datasets.load"):
@@ -149,7 +132,7 @@ def test_a_library_line_is_printed_once():
         assert done.stderr.count("Retrying") == 1, done.stderr
 
 
-def test_list_tasks_imports_nothing_heavy(watched):
+def test_list_tasks_imports_nothing_heavy():
     out, error = watched("run_target.py", "--list_tasks")
     assert out.endswith("LEFT 0 []\n") and not error, out[-300:] + error
     assert all(name in out for name in TASKS)
@@ -210,7 +193,7 @@ EVERY = sorted(TASK_OF)
         ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
         ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
         ("run_intermediate.py", [], "--tasks is missing"),
-        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
+        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "--temperature 0.0: expected"),
         ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
         ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
         ("run_retrieval.py", [], "--tasks is missing"),

@@ -174,7 +174,7 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
         )
     elif unknown:
         lines.append(
-            "No run is finished, so there is no time yet. ~ is a kind's share of the work in the miniature world: rough."
+            "No run is finished, so there is no time yet. ~ is a share of the work in the miniature world: rough."
         )
     lines += [f"Unreadable: {problem}" for group in found.values() for problem in group.unreadable]
     return "\n".join(lines)

@@ -36,7 +36,8 @@ def tagging(predictions: list[list[str]], references: list[list[str]]) -> dict[s
         >>> {name: round(score, 1) for name, score in scores.items()}
         {'f1': 66.7, 'precision': 100.0, 'recall': 50.0, 'accuracy': 66.7}
     """
-    import seqeval.metrics  # here, so that the other metrics load without seqeval
+    # here, so that the other metrics load without seqeval
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
     version = importlib.metadata.version("seqeval")
     if version != _SEQEVAL:
@@ -57,9 +58,9 @@ def tagging(predictions: list[list[str]], references: list[list[str]]) -> dict[s
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # seqeval warns of every tag that is not in the IOB scheme
-        f1 = seqeval.metrics.f1_score(references, predictions, zero_division=0)
-        precision = seqeval.metrics.precision_score(references, predictions, zero_division=0)
-        recall = seqeval.metrics.recall_score(references, predictions, zero_division=0)
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            references, predictions, average="micro", zero_division=0
+        )
     return {
         "f1": 100.0 * float(f1),
         "precision": 100.0 * float(precision),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import itertools
 import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from xstilts.cli import arms, user_files
-from xstilts.cli.arguments import check_numbers
 from xstilts.cli.privacy import name_of, with_underscores
+from xstilts.cli.ranges import check_numbers
 from xstilts.cli.words import RaisingParser, check_rest, check_words, short, yaml_words
 from xstilts.errors import UserError
 
@@ -121,14 +123,26 @@ def as_the_script_has_it(argv: list[str], kinds: tuple[type, ...]) -> list[str]:
     return argv
 
 
+def _load_argparser() -> Any:
+    """Return the module transformers.hf_argparser, without the rest of the package if that is not imported yet.
+
+    It needs nothing of the rest, whose import takes most of a second, and errors in arguments are reported at once.
+    """
+    spec = importlib.util.find_spec("transformers")
+    if "transformers" in sys.modules or spec is None or not spec.submodule_search_locations:
+        return importlib.import_module("transformers.hf_argparser")
+    path = Path(spec.submodule_search_locations[0], "hf_argparser.py")
+    alone = importlib.util.spec_from_file_location("hf_argparser", path)
+    assert alone is not None and alone.loader is not None  # of a .py file there always is
+    module = importlib.util.module_from_spec(alone)
+    alone.loader.exec_module(module)
+    return module
+
+
 def _parser(kinds: tuple[type, ...], description: str, training: bool) -> HfArgumentParser:
-    from transformers.hf_argparser import DataClassType, HfArgumentParser
-
-    class Parser(RaisingParser, HfArgumentParser):
-        pass
-
-    parser = Parser(
-        list(map(DataClassType, kinds)),
+    # loaded by its path, so that a type checker does not know it
+    parser: Any = type("Parser", (RaisingParser, _load_argparser().HfArgumentParser), {})(
+        list(kinds),
         description=description,
         epilog=TRAINING if training else None,
         allow_abbrev=False,
@@ -154,7 +168,7 @@ def _config_files(parser: HfArgumentParser, argv: list[str]) -> list[str]:
 
 
 def read_yaml(path: str, script: str) -> dict[str, Any]:
-    """Return a recipe's keys and values for a script, without `script`, `description` and `needs`.
+    """Return a recipe's keys and values for a script, without those in `arms.ABOUT`.
 
     `user_files.read_yaml` describes the values.
 
@@ -169,7 +183,7 @@ def read_yaml(path: str, script: str) -> dict[str, Any]:
         raise UserError(
             f"--config {path} is a recipe of {short(named)}; run `python {short(named)} --config {path} ...`."
         )
-    for key in ("description", "needs"):
+    for key in arms.ABOUT:
         values.pop(key, None)
     sections = {key: value for key, value in values.items() if key.endswith(".py")}
     if not sections:

@@ -25,6 +25,8 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
     message, torch = str(error).lower(), sys.modules.get("torch")
     if isinstance(error, UserError):
         return str(error).rstrip(".")
+    if isinstance(error, ModuleNotFoundError) and _is_third_party(package := (error.name or "").partition(".")[0]):
+        return f"the package {package} is not installed. Install requirements.txt"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted (Ctrl-C)"
     no_memory = MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)
@@ -45,6 +47,10 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
 def sentence(cause: str) -> str:
     """Return a cause as a sentence; one that ends with a question has its mark already."""
     return cause if cause.endswith("?") else f"{cause}."
+
+
+def _is_third_party(package: str) -> bool:
+    return bool(package) and package not in sys.stdlib_module_names and package not in ("xstilts", "tasks", "world")
 
 
 def named(error: BaseException) -> str:

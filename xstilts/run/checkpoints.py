@@ -8,8 +8,6 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from tasks import TASKS
 from tasks.reading import open_file, parse_json
 from xstilts.errors import UserError
@@ -70,6 +68,8 @@ def is_whole(checkpoint: Path) -> bool:
     The Trainer writes trainer_state.json last, but files can get lost or truncated later. Without optimizer or random
     state the Trainer would resume all the same, and end with other weights.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with open_file(checkpoint / "trainer_state.json") as file:
             state = parse_json(file.read().decode("utf-8"))

@@ -187,6 +187,8 @@ def _end(number: signal.Signals, earlier: Marks) -> None:
 def _stop(number: signal.Signals, earlier: Marks) -> None:
     """Write failed.json for the runs at work: the signal is their cause."""
     gone, runs = processes.gone(), PROCESS.at_work()
+    if gone:  # before all is checked, perhaps because it was refused, see `Process.stop`
+        runs = [run for run in runs if run.checked]
     cause = f"{gone}, and the launcher ended the others ({number.name})" if gone else f"ended by {number.name}"
     for run in runs:
         run.fail(cause)

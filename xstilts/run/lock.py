@@ -11,8 +11,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
@@ -31,6 +29,8 @@ class FolderLock:
     """
 
     def __init__(self, folder: str | os.PathLike):
+        from filelock import FileLock
+
         self.folder = Path(folder)
         self._logged_wait = False
         # no soft lock: after a kill -9 it would lock the folder for good
@@ -51,6 +51,8 @@ class FolderLock:
         Raises:
             UserError: the folder or its lock file cannot be written.
         """
+        from filelock import Timeout
+
         end = time.monotonic() + patience if patience >= 0 else float("inf")
         while True:
             try:

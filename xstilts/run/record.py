@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import numbers
 import os
 from collections.abc import Mapping, Sequence
@@ -28,8 +27,9 @@ from tasks.reading import read_object
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import checks, rehearsal
-from xstilts.run.checks import Check, naming, short, shown
+from xstilts.run import checks, consistency, rehearsal
+from xstilts.run.checks import Check, naming, short
+from xstilts.run.consistency import mean
 from xstilts.run.environment import command_line, versions
 from xstilts.run.files import write_text
 
@@ -126,10 +126,10 @@ class Record:
             if value is not None or field.default is dataclasses.MISSING:
                 field.metadata["check"](value, field.name)
         if not self.is_training:
-            self._check_main_metric(self.scores, "scores")
-        self._check_mean_and_rows()
+            consistency.check_main_metric(self, self.scores, "scores")
+        consistency.check_mean_and_rows(self)
         if self.phase == "retrieval" or self.layers:
-            self._check_layers()
+            consistency.check_layers(self)
 
     # ---- reading and writing ----------------------------------------------------------------------------------------
 
@@ -271,45 +271,6 @@ class Record:
             *self.settings["seen_languages"],
         ]
 
-    # ---- checks across fields ---------------------------------------------------------------------------------------
-
-    def _check_mean_and_rows(self) -> None:
-        expected = mean(self.scores)
-        if set(expected) != set(self.mean) or any(abs(self.mean[m] - x) > 1e-6 for m, x in expected.items()):
-            raise UserError(f"mean is {short(dict(self.mean))}, but scores give {short(expected)}.")
-        if set(self.n) != set(self.scores):
-            raise UserError(f"n has the languages {short(sorted(self.n))}, scores has {short(sorted(self.scores))}.")
-
-    def _check_main_metric(self, scores: Scores, key: str) -> None:
-        if not scores:
-            raise UserError(f"{key} is empty, expected at least one language.")
-        for language, by_metric in scores.items():
-            if self.metric not in by_metric:
-                raise UserError(f"{key}.{shown(language)} lacks the main metric {short(self.metric)}.")
-
-    def _check_layers(self) -> None:
-        missing = [key for key in ("layer", "pooling") if getattr(self, key) is None]
-        if missing:
-            raise UserError(f"missing {', '.join(missing)}, which every retrieval result has.")
-        layers = {str(layer): scores for layer, scores in (self.layers or {}).items()}
-        for layer, scores in layers.items():
-            self._check_main_metric(scores, f"layers.{layer}")
-            if set(scores) != set(self.scores):
-                raise UserError(
-                    f"layers.{layer} has the languages {short(sorted(scores))}, scores has "
-                    f"{short(sorted(self.scores))}."
-                )
-        if not layers:
-            return
-        if str(self.layer) not in layers:
-            raise UserError(f"layer is {self.layer}, not one of layers ({', '.join(layers)}).")
-        for language, found in layers[str(self.layer)].items():
-            if found != self.scores[language]:
-                raise UserError(
-                    f"scores.{shown(language)} is {short(dict(self.scores[language]))}, but layers.{self.layer}, the "
-                    f"headline layer, has {short(dict(found))}."
-                )
-
 
 _REQUIRED = {field.name for field in dataclasses.fields(Record) if field.default is dataclasses.MISSING}
 
@@ -372,18 +333,6 @@ def unique(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the data records without repeats and local paths."""
     kept = {(r["id"], r["config"], r["split"]): {k: v for k, v in r.items() if k != "file"} for r in data}
     return list(kept.values())
-
-
-def mean(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return {metric: mean over languages}, for metrics that every language has; {} without languages.
-
-    Every language has the same weight, as in XTREME.
-    """
-    languages = list(scores.values())
-    if not languages:
-        return {}
-    shared = [metric for metric in languages[0] if all(metric in language for language in languages)]
-    return {metric: math.fsum(language[metric] for language in languages) / len(languages) for metric in shared}
 
 
 def _number(value: Any) -> int | float:

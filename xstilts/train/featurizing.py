@@ -139,6 +139,38 @@ def has_words(features: Dataset, special: list[int]) -> np.ndarray:
     return np.concatenate(found)
 
 
+def read_train(
+    task: Task, rows: Rows, tokenizer: TokenizersBackend, max_length: int, data_args: DataArguments
+) -> tuple[Dataset, tuple[Dataset, Dataset]]:
+    """Return (features of English train, (examples, features) of English dev).
+
+    Raises:
+        UserError: see `load_scored` and `featurize`.
+    """
+    train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
+    features = featurize(task, train, tokenizer, max_length, True, f"{task.name} train")
+    return features, read_scored(task, "dev", "en", rows, tokenizer, max_length, data_args)
+
+
+def read_scored(
+    task: Task,
+    split: str,
+    language: str,
+    rows: Rows,
+    tokenizer: TokenizersBackend,
+    max_length: int,
+    data_args: DataArguments,
+) -> tuple[Dataset, Dataset]:
+    """Return (examples, features) of a split that will be scored: "dev", or "test" of a language.
+
+    Raises:
+        UserError: see `load_scored` and `featurize`.
+    """
+    examples = load_scored(task, split, language, rows, data_args.max_eval_samples)
+    desc = f"{task.name} {language if split == 'test' else split}"
+    return examples, featurize(task, examples, tokenizer, max_length, False, desc)
+
+
 def load_scored(task: Task, split: str, language: str, rows: Rows, limit: int | None) -> Dataset:
     """Return the first `limit` examples of a split that will be scored.
 
