@@ -33,27 +33,27 @@ from xstilts.run.record import Record, mean
 
 @dataclass(eq=False)  # compared, and so cached, by identity
 class Matrix:
-    """What lies in a folder of runs, not to be changed. `cells` holds one row for each usable result, see `_cell`."""
+    """The results in a folder of runs, read only. `cells` has a row for each usable result, see `reading.cell_row`."""
 
     root: Path
     arms: list[str]
     tasks: list[str]
     seeds: list[int]
-    seeds_of: dict[str, list[int]]  # {arm: those of `seeds` that it is to have}
+    seeds_of: dict[str, list[int]]  # {arm: the seeds planned for it}
     records: dict[CellKey, Record]
     paths: dict[CellKey, str]
     trainings: list[tuple[str, Record]]  # phases 1 and 2: (path, record)
     cells: pd.DataFrame
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    left_out: str = ""  # what lies below root but was not asked for
+    left_out: str = ""  # what is below root but outside the grid
     # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
     begun: set[tuple[str, int]] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)  # folders of runs that failed, relative to root
     unfinished: set[str] = field(default_factory=set)  # folders of runs that were begun and have no end
 
     def common_seeds(self, *arms: str) -> list[int]:
-        """Return the seeds that each of the arms is to have."""
+        """Return the seeds planned for every one of the arms."""
         return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
     def tasks_of(self, phase: str) -> list[str]:
@@ -86,10 +86,10 @@ def collect(
     seeds: Sequence[int] = (),
     seeds_of: Mapping[str, Sequence[int]] | None = None,
 ) -> Matrix:
-    """Return the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+    """Return the matrix below `root`: the given grid, or else the smallest that holds every cell.
 
     Args:
-        seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
+        seeds_of: {arm: its seeds}, for arms with other seeds than `seeds`.
 
     Raises:
         UserError: when `root` is no folder or holds no usable cell.
@@ -259,7 +259,7 @@ def _by_seed(matrix: Matrix) -> dict[CellKey, tuple[float, bool]]:
 
 @functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Return the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    """Return the score of each (arm, task) less that of arm `none`, over the seeds planned for both: mean, sd,
     n, chance, reason.
 
     `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
@@ -297,7 +297,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
     A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
     task is at chance likewise; `reason` says either, and `tasks` are those that entered. The difference to `none` is
-    over the same tasks and the seeds that both are to have, NaN where they are not the same.
+    over the same tasks and the seeds planned for both, NaN where they are not the same.
     """
     scores, by_seed = rows_over_seeds(matrix), _by_seed(matrix)
     rows, per_seed = {}, {}
