@@ -207,6 +207,7 @@ def page(folder: Path) -> str:
         BY_COMMAND,
         f"# {folder.name}\n",
         provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
+        "Terms: [glossary](../glossary.md). Intervals and verdicts: [statistics](../statistics.md).\n",
     ]
     if (folder / "question.csv").is_file():
         parts.append(question_table(pd.read_csv(folder / "question.csv", keep_default_na=True)).markdown())

@@ -387,6 +387,8 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     from xstilts.retrieve.export import export_sentence_transformers
     from xstilts.train import lora, mixture, pair_trainer, trainers
 
+    expected_layers = functools.cache(lambda: _plain(folder, load_tokenizer(folder)))
+
     def head(name: str) -> None:
         model = heads.fresh_head(get_task(name), folder)
         _backward(model, *_batch(name, load_tokenizer(folder)))
@@ -414,14 +416,14 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
         _backward(model, *_batch("mnli", load_tokenizer(folder)))
 
     def layers() -> None:
-        expected = _plain(folder, load_tokenizer(folder))
+        expected = expected_layers()
         together = Encoder.load(folder, layers="all", device="cpu").embed(SENTENCES)
         for k, states in enumerate(expected):
             _equal(together[k], states)
             _equal(Encoder.load(folder, layers=k, device="cpu").embed(SENTENCES)[k], states)
 
     def dual() -> None:
-        expected = _plain(folder, load_tokenizer(folder))
+        expected = expected_layers()
         for layer in range(1, LAYERS + 1):
             model = pair_trainer.build(folder, layer=layer)
             pair_trainer.UpperLayers(model[0].model, layer)
@@ -430,7 +432,7 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
     def exported() -> None:
         from sentence_transformers import SentenceTransformer
 
-        expected = _plain(folder, load_tokenizer(folder))
+        expected = expected_layers()
         for layer in range(LAYERS + 1):
             out = scratch / f"layer{layer}"
             export_sentence_transformers(folder, layer, "mean", out)

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,6 +154,26 @@ def forked(tmp_path) -> Iterator[Callable[..., list]]:
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def warm() -> Iterator[str]:
+    """A command that runs a script as Python does, without the seconds of imports: see warm.py."""
+    import importlib
+
+    from tests.warm import serve
+
+    for name in ("xstilts.train.trainers", "xstilts.train.runner", "xstilts.retrieve.measure"):
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory(prefix="xstilts-") as folder:  # a socket's path must be short
+        path = f"{folder}/socket"
+        server = multiprocessing.get_context("fork").Process(target=serve, args=[path])
+        server.start()
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        yield f"{sys.executable} -S {ROOT}/tests/warm.py {path}"
+        server.kill()
+        server.join()
 
 
 @pytest.fixture(scope="session")

@@ -252,7 +252,8 @@ def test_invalid_result_costs_only_its_cell(tmp_path, kind):
     root = lay_out(tmp_path / "runs", records())
     put(kind, root / "mnli/seed1/xnli/results.json")
     put(kind, root / "squad/seed0/results.json")
-    matrix = read_all(root, tmp_path / "out", plots=True)
+    whole = kind == "folder"  # plots take most of the time, and are of the same records for every kind
+    matrix = read_all(root, tmp_path / "out", plots=whole)
     assert len(matrix.records) == 11 and matrix.missing == [("mnli", "xnli", 1)] and len(matrix.trainings) == 3
     assert [
         str(root / name) in problem
@@ -260,7 +261,8 @@ def test_invalid_result_costs_only_its_cell(tmp_path, kind):
             matrix.problems, ("mnli/seed1/xnli/results.json", "squad/seed0/results.json"), strict=True
         )
     ] == [True, True]
-    assert (tmp_path / "out/report/index.html").is_file() and (tmp_path / "out/submission/system.json").is_file()
+    assert (tmp_path / "out/report/index.html").is_file() == whole
+    assert (tmp_path / "out/submission/system.json").is_file()
 
 
 @pytest.mark.parametrize("kind", KINDS)
