@@ -191,7 +191,7 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 	$(eval BUILT := yes)
 	$(REPORT)
 
-.PHONY: help install matrix question report plan runs push data model test check clean
+.PHONY: help install matrix question report plan runs push data model test check check-hub clean
 # a results.json that is no file (a folder, a pipe, a link to nothing) is not done: its run is started, and says so
 .PHONY: same_world $(shell find -L $(OUT) -mindepth 2 -maxdepth 4 -name results.json ! -type f 2>/dev/null)
 .DEFAULT_GOAL := help
@@ -240,11 +240,14 @@ check: | $(INSTALLED) ##   lint, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+check-hub: | $(INSTALLED) ## what the tasks read from the Hub, and MODEL, against what is expected; 5 minutes, needs a network (docs/hub.md)
+	$(PY) recipes/check_hub.py $(addprefix --model ,$(MODEL))
+
 clean: ##   remove the matrix of this preset (rows, environment and files of your own stay)
 	@$(PYTHON) -I recipes/clean.py $(OUT)
 
 help: ##    this list
-	@echo "Targets:"; sed -n 's/^\([a-z]*\):.*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@echo "Targets:"; sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 12
 	@echo "Variables (give them on the command line: make matrix PRESET=rows SEEDS=\"0 1 2\"):"
 	@sed -n 's/^\([A-Z_]*\) ?=[^#]*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 22
 	@echo "Presets: $(PRESETS)"; echo "Tasks: $$($(PYTHON) -m tasks --names)"

@@ -116,8 +116,8 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(script):
 
 
 def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, "xstilts.run.places", None)
-    with pytest.raises(ModuleNotFoundError, match="xstilts.run.places"):
+    monkeypatch.setitem(sys.modules, "xstilts.checkpoint.config", None)
+    with pytest.raises(ModuleNotFoundError, match="xstilts.checkpoint.config"):
         cli("run_target.py", "--task", "xnli")
 
 
