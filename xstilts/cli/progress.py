@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from xstilts.cli import logs
+from xstilts.cli.duration import span
 
 logger = logging.getLogger("xstilts")
 SECONDS = 30.0  # between two lines; shorter work has none
@@ -58,14 +59,3 @@ def line(name: str, state: dict[str, Any]) -> str:
     done = state["n"] - state["initial"]
     left = f", about {span(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
     return f"{name}: {state['n']:,} of {state['total']:,} {unit}{left}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.1f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )

@@ -18,7 +18,6 @@ from tasks.base import Task
 from tasks.languages import is_private_use
 from tasks.pairs import PAIRS, get_pairs
 from tasks.rows import Rows
-from tasks.text import Wikipedia
 from xstilts.cli import privacy
 from xstilts.errors import UserError, first_line
 from xstilts.run.record import Record
@@ -109,7 +108,13 @@ def text_of(record: Record) -> Task | None:
     """Return the task whose text was used for masked language modelling; None if there was none."""
     if record.phase != "mlm" and not record.settings.get("mlm_rate"):
         return None
-    return get_task(name) if (name := record.settings.get("text_of")) else Wikipedia()
+    return get_task(name) if (name := record.settings.get("text_of")) else _wikipedia()
+
+
+def _wikipedia() -> Task:
+    from tasks.text import Wikipedia  # imports numpy, which every script would pay for
+
+    return Wikipedia()
 
 
 def title(record: Record, parent: Parent) -> str:
@@ -262,7 +267,7 @@ def head_of(record: Record) -> Task | None:
     """Return the task whose head is saved with the encoder; None of a mixture, and of pairs."""
     tasks, text = tasks_of(record), text_of(record)
     if record.phase == "mlm":
-        return Wikipedia()
+        return _wikipedia()
     return tasks[0] if len(tasks) == 1 and text is None and tasks[0].auto_class else None
 
 
