@@ -175,7 +175,7 @@ def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
 
 STUB = """
 import os, sys
-from xstilts.run import results
+import records
 from xstilts.run.endings import command
 from xstilts.errors import UserError
 
@@ -210,7 +210,7 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
         "RETRIEVAL=",
         f"RUN={sys.executable} {tmp_path}/stub.py",
     ]
-    done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=str(ROOT))
+    done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert done.returncode == 2 and "Done:" not in done.stdout
     assert sorted(stamps(tmp_path / "runs")) == [
         f"{place}/results.json" for place in ("mnli/seed0", "mnli/seed0/udpos", "none/seed0/panx", "none/seed0/udpos")
@@ -222,14 +222,14 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
     )
     assert "Missing cells: 3." in done.stdout and (tmp_path / "runs/report/index.html").is_file()
     built = stamps(tmp_path / "runs")
-    done = make("-k", "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
+    done = make("-k", "matrix", *tiny, FAILING="", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert done.returncode == 0 and "Done: 6 cells." in done.stdout, done.stderr
     assert (
         "failed" not in (tmp_path / "runs/report/matrix.md").read_text()
         and built.items() <= stamps(tmp_path / "runs").items()
     )
     for flags in (["-k"], ["-j2"]):
-        done = make(*flags, "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
+        done = make(*flags, "matrix", *tiny, FAILING="", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
         assert (
             done.returncode == 0
             and done.stdout.startswith("Nothing to do: all 6 cells are done.")
@@ -246,10 +246,16 @@ def dry(*arguments):
     return done.stdout.replace("\\\n", " ")
 
 
+def with_included(path):
+    """A preset's text, and after it that of the presets it includes: the first value of a variable counts."""
+    text = path.read_text().replace("\\\n", " ")
+    return "\n".join([text, *(with_included(ROOT / name) for name in re.findall(r"^include (\S+)$", text, re.M))])
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_dry_run_of_every_preset(preset, parsed_by):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
-    text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text().replace("\\\n", " ")
+    text = with_included(ROOT / "recipes" / "presets" / f"{preset}.mk")
     arms, *tasks = (
         re.search(rf"^{name} \?= ?(.*)$", text, re.M)[1].split() for name in ("ARMS", "TARGETS", "RETRIEVAL")
     )
