@@ -1,17 +1,15 @@
-"""Sentence retrieval and bitext mining with a checkpoint, all layers in one pass; or trains a retriever (--do_train).
+"""Sentence retrieval and bitext mining with a checkpoint, all layers in one pass.
 
     python run_retrieval.py --model_name_or_path FacebookAI/xlm-roberta-large --tasks tatoeba --layer 14 \\
         --output_dir runs/none/seed0
     python run_retrieval.py --model_name_or_path runs/mnli/seed0 --data_root data/world --tasks tatoeba bucc \\
         --layer all --report_layer 2 --output_dir runs/mnli/seed0
-    python run_retrieval.py --do_train --train_tasks squad_dual --model_name_or_path FacebookAI/xlm-roberta-base \\
-        --per_device_train_batch_size 64 --output_dir runs/squad_dual/seed0
 """
 
-import time
+from __future__ import annotations
+
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xstilts.cli.arguments import (
     DataArguments,
@@ -20,237 +18,99 @@ from xstilts.cli.arguments import (
     MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    refuse_unused,
 )
 from xstilts.cli.parsing import parse
 from xstilts.cli.words import unexpected_argument
 from xstilts.run.endings import command
 
+if TYPE_CHECKING:
+    from tasks.base import Task
+
 
 def main(argv: list[str]) -> None:
-    kinds = (
-        RetrievalArguments,
-        DualEncoderArguments,
-        FamilyArguments,
-        ModelArguments,
-        DataArguments,
-        MeasurementArguments,
-    )
-    (retrieval, dual, family, model_args, data_args, run_args), rest = parse(
-        argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds
-    )
+    training = (DualEncoderArguments, FamilyArguments)  # --do_train, see `xstilts.train.alias`
+    kinds = (RetrievalArguments, *training, ModelArguments, DataArguments, MeasurementArguments)
+    parsed, rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)
+    retrieval, dual, family, model_args, data_args, run_args = parsed
     if rest and not dual.do_train:
         raise unexpected_argument(rest[0], rest.known)
 
-    from tasks import RETRIEVAL, get_task, list_tasks
+    from tasks import list_tasks
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.cli import unused
-    from xstilts.errors import UserError
     from xstilts.retrieve import prompts
     from xstilts.retrieve.export import check_new_folder
-    from xstilts.run import inputs, outputs, places
-    from xstilts.train import families
+    from xstilts.run import inputs
 
     if run_args.list_tasks:
-        from tasks.pairs import list_pairs
-
-        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
+        return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
     if dual.do_train:
-        if retrieval.tasks or retrieval.select_on or not (retrieval.layer == "last" or retrieval.layer.isdecimal()):
-            raise UserError(
-                "--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give "
-                "--tasks and --layer all in a second command, with the trained folder as --model_name_or_path."
-            )
-        if not retrieval.include_special:
-            raise UserError("--no_include_special is for measuring: --do_train always counts <s> and </s>.")
-        refuse_unused("--do_train measures nothing, and makes an arm of its own", run_args, only=["plain_model"])
-        refuse_unused("--do_train measures nothing", retrieval, but=["layer", "pooling"])
-        refuse_unused("--do_train measures nothing", data_args, only=["languages"])
-        families.check_pairs(dual, family)
-    else:
-        refuse_unused("it goes with --do_train", dual, but=["query_prompt", "passage_prompt"])
-        refuse_unused("it goes with --do_train", family)
-        refuse_unused("it goes with --do_train", model_args, only=["freeze_embeddings"])
-        if not retrieval.tasks and not retrieval.export_sentence_transformers:
-            raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL.split())}.")
-    tasks = [get_task(name, data_args.benchmark) for name in sorted(set(retrieval.tasks))]
-    if not dual.do_train:
-        inputs.check_retrieval(retrieval, tasks, data_args.benchmark)
-        if not tasks:
-            unused.check_export(retrieval, data_args, run_args)
+        return train(parsed, rest)
+    unused.check_measurement(dual, family, model_args)
+    tasks = inputs.measured_tasks(retrieval, data_args.benchmark)
+    if not tasks:
+        unused.check_export(retrieval, data_args, run_args)
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
-    for task in tasks:
-        inputs.check_unseen(task, name)
-    if dual.do_train:
-        places.settle_training(run_args)
-    for task in [] if dual.do_train else tasks or [None]:
-        places.settle_measurement(
-            run_args, name, Path(run_args.output_dir, task.name) if task and run_args.output_dir else None
-        )
-    inputs.check_run(run_args, needs_output=dual.do_train or bool(tasks), own=dual.do_train)
-    for task in tasks:
-        outputs.refuse_occupied(Path(run_args.output_dir, task.name))
+    inputs.check_cells(tasks, name, run_args, data_args)
     if retrieval.export_sentence_transformers:
         check_new_folder(retrieval.export_sentence_transformers)
-    rows = inputs.open_rows(data_args, family.translations)
-    for task in tasks if data_args.languages else ():
-        inputs.choose_languages(task, rows, data_args.languages)
 
     # imports torch, which takes seconds
-    if dual.do_train:
-        from xstilts.retrieve.neighbours import nearest_by_cosine
-        from xstilts.train import dual_encoder
-
-        return dual_encoder.train(
-            dual, family, retrieval.layer, retrieval.pooling, model_args, data_args, run_args, rest, nearest_by_cosine
-        )
-    texts_before = prompts.resolve(
-        dual.query_prompt, dual.passage_prompt, model_args.model_name_or_path, model_args.model_revision
-    )
-    measure_tasks(tasks, retrieval, texts_before, model_args, data_args, run_args)
+    measure(tasks, prompts.resolve(dual.query_prompt, dual.passage_prompt, name, model_args.model_revision), parsed)
 
 
-def measure_tasks(
-    tasks: list,
-    retrieval: RetrievalArguments,
-    prompts: dict[str, str],
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    run_args: MeasurementArguments,
-) -> None:
+def measure(tasks: list[Task], prompts: dict[str, str], parsed: list[Any]) -> None:
     """Write each task's results.json into its own folder; export the sentence encoder, if asked for."""
-    from xstilts.cli import unused
-    from xstilts.retrieve import measure, pools, together
-    from xstilts.retrieve.embedding import Encoder
+    retrieval, _, _, model_args, data_args, run_args = parsed
+    from xstilts.retrieve import cells, together
+    from xstilts.retrieve.export import export
     from xstilts.retrieve.headline import Headline
-    from xstilts.run import card, inputs, processes, results
-    from xstilts.run.lifecycle import Run
-    from xstilts.run.record import Record
-    from xstilts.run.settings import parent
+    from xstilts.retrieve.measure import embedder
+    from xstilts.run import card, processes
     from xstilts.train import runner
 
-    # ---- fail fast: validate before embedding ---------------------------------------------------------------------
     together.meet()
-    name = model_args.model_name_or_path
     runner.prepare(run_args)
     runner.logger.info("World size: %d", processes.world_size())
-    settings = {"model": name, **parent(name, model_args.model_revision), **vars(retrieval), **vars(data_args)}
-    settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
-    for key in ("cache_dir", "tasks", "export_sentence_transformers"):
-        settings.pop(key)
-    if retrieval.pairs == "english":
-        settings.pop("pairs")  # older versions lack it
-    settings |= {f"{side}_prompt": text for side, text in prompts.items() if text}
-    # in a fixed order: with different orders two processes would wait for each other's locks
-    cells = [
-        (
-            task,
-            replace(
-                run_args,
-                output_dir=str(Path(run_args.output_dir, task.name)),
-                push_to_hub=False,
-                hub_model_id=None,
-                hub_private_repo=False,
-            ),
-        )
-        for task in tasks
-    ]
-    for _, cell in cells:
-        inputs.check_run(cell)
-    with ExitStack() as stack:
-        opened = [(task, cell, stack.enter_context(Run.open(cell, settings, trains=False))) for task, cell in cells]
-        opened = [(task, cell, run) for task, cell, run in opened if not run.finished]
+    settings = cells.settings_of(retrieval, model_args, data_args, prompts)
+    with cells.open_runs(tasks, settings, run_args) as opened, ExitStack() as stack:
         if processes.is_first():
             card.check_push(run_args)
-        if retrieval.export_sentence_transformers:
-            from xstilts.retrieve.export import export
-        if not opened and not retrieval.export_sentence_transformers:
-            return card.push_measured(tasks, run_args) if processes.is_first() else None
-        length = data_args.max_seq_length or 512
-        encoder = Encoder.load(
-            name,
-            layers=int(retrieval.layer) if retrieval.layer.isdecimal() else retrieval.layer,
-            pooling=retrieval.pooling,
-            include_special=retrieval.include_special,
-            max_length=length,
-            dtype=retrieval.dtype,
-            revision=model_args.model_revision,
-            attention=model_args.attn_implementation,
-        )
-        headline, work = Headline(retrieval, data_args, encoder.layers), []
-        for task, cell, run in opened:
-            rows = inputs.open_rows(data_args)
-            languages, notes = headline.reported(task, rows, data_args.languages)
-            notes += unused.of_model(model_args) + unused.of_measurement(task, retrieval, data_args)
-            examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples)
-            pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
-            work.append(
-                (
-                    task,
-                    cell,
-                    run,
-                    rows,
-                    examples,
-                    notes + pools.smaller_pools(task, examples, data_args.max_eval_samples),
-                )
-            )
+        if opened or retrieval.export_sentence_transformers:
+            encoder = cells.load_encoder(retrieval, model_args, data_args)
+            headline = Headline(retrieval, data_args, encoder.layers)
+            work = cells.read(opened, headline, retrieval, model_args, data_args, encoder.model.config.hidden_size)
 
-        # ---- the headline layer, then one task after the other -----------------------------------------------------
-        cache_dir = stack.enter_context(together.shared_cache(retrieval.cache_dir, run_args.output_dir))
-        if processes.world_size() > 1:
-            together.embed_all(
-                encoder, cache_dir, prompts, headline, [(task, examples) for task, *_, examples, _ in work], retrieval
-            )
-        if not processes.is_first():
-            return
-        embed = measure.embedder(encoder, cache_dir, prompts)
-        layer = headline.choose(embed)
-        if retrieval.export_sentence_transformers:
-            export(
-                name,
-                layer,
-                retrieval.pooling,
-                retrieval.export_sentence_transformers,
-                length,
-                model_args.model_revision,
-                prompts,
-            )
-        for task, cell, run, rows, examples, notes in work:
-            start = time.time()
-            unused.log(notes, rows)
-            run.begin()
-            measured = measure.measure(task, examples, embed, retrieval, layer)
-            measured.write(run.folder, task)
-            scores = measured.layers[layer]
-            run.finish(
-                Record.new(
-                    cell,
-                    phase="retrieval",
-                    task=task.name,
-                    form=task.form,
-                    model=name,
-                    metric=task.metric,
-                    chance=measured.chance,
-                    scores=scores,
-                    n=measured.n,
-                    layer=layer,
-                    pooling=retrieval.pooling,
-                    layers=measured.layers if len(encoder.layers) > 1 else None,
-                    settings=settings,
-                    data=rows.records + headline.records,
-                    seconds=time.time() - start,
-                    measures=measured.measured() if measured.measures else None,
-                    notes=headline.notes + notes + measured.notes,
-                ),
-                checkpoint=False,
-            )
-            for language, by_metric in scores.items():
-                runner.logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
-            runner.logger.info(
-                "%s mean: %s", task.name, measure.show(results.mean(scores) | measured.measures.get(layer, {}))
-            )
-    card.push_measured(tasks, run_args)
+            # ---- all ranks embed, rank 0 searches -------------------------------------------------------------------
+            cache_dir = stack.enter_context(together.shared_cache(retrieval.cache_dir, run_args.output_dir))
+            if processes.world_size() > 1:
+                texts = [(cell.task, cell.examples) for cell in work]
+                together.embed_all(encoder, cache_dir, prompts, headline, texts, retrieval)
+            if not processes.is_first():
+                return
+            embed = embedder(encoder, cache_dir, prompts)
+            layer = headline.choose(embed)
+            if folder := retrieval.export_sentence_transformers:
+                name, length = model_args.model_name_or_path, data_args.max_seq_length or 512
+                export(name, layer, retrieval.pooling, folder, length, model_args.model_revision, prompts)
+            for cell in work:
+                cells.measure_cell(cell, embed, layer, encoder, headline, retrieval)
+    if processes.is_first():
+        card.push_measured(tasks, run_args)
+
+
+def train(parsed: list[Any], rest: list[str]) -> None:
+    """Train a dual encoder, as run_intermediate.py does: the alias --do_train, for one release."""
+    retrieval, dual, family, model_args, data_args, run_args = parsed
+    from xstilts.train import alias
+
+    alias.check(dual, family, retrieval, model_args, data_args, run_args)
+
+    from xstilts.retrieve.neighbours import nearest_by_cosine
+    from xstilts.train import dual_encoder
+
+    dual_encoder.train(dual, family, retrieval, model_args, data_args, run_args, rest, nearest_by_cosine)
 
 
 if __name__ == "__main__":

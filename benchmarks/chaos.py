@@ -168,7 +168,7 @@ def phase(process: psutil.Process) -> str | None:
     script = next(
         (word for word in words if word == "world" or (word.startswith("run_") and word.endswith(".py"))), None
     )
-    return f"{script} --do_train" if "recipes/arms/squad_dual.yaml" in words else script
+    return f"{script} squad_dual" if "recipes/arms/squad_dual.yaml" in words else script
 
 
 def content(folder: Path) -> dict[str, object]:

@@ -192,10 +192,8 @@ def settings_of(words: list[str]) -> dict:
         "text_of",
         "data_root",
         "language_mode",
-        "batch_languages",
     ):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--do_train", nargs="?", const="true")
     for name in (
         "max_steps",
         "max_train_samples",
@@ -206,7 +204,7 @@ def settings_of(words: list[str]) -> dict:
         parser.add_argument(f"--{name}", type=int)
     for name in ("num_train_epochs", "mlm_rate"):
         parser.add_argument(f"--{name}", type=float)
-    for name in ("config", "tasks", "train_tasks", "languages"):
+    for name in ("config", "tasks", "languages"):
         parser.add_argument(f"--{name}", nargs="+")
     layers: dict = {}
     for path in parser.parse_known_args(words[1:])[0].config or ():
@@ -230,7 +228,7 @@ def adapter(name: str):
 
 def names_of(given: dict) -> list[str]:
     """The tasks a command trains on or, for retrieval, scores."""
-    return given.get("train_tasks") or given.get("tasks") or [given.get("task") or given.get("text_of") or "mlm"]
+    return given.get("tasks") or [given.get("task") or given.get("text_of") or "mlm"]
 
 
 def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
@@ -245,7 +243,7 @@ def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
     names, folder, parent = names_of(given), given["output_dir"], given.get("model_name_or_path")
     if missing := [name for name in names if name not in rows]:
         raise UserError(f"{missing[0]}: its tokens a row are not known; give --count.")
-    if words[0] == "run_retrieval.py" and not given.get("do_train"):
+    if words[0] == "run_retrieval.py":
         (name,) = names
         scored = rows[name].scored
         if name == "tatoeba" and "languages" in given:
@@ -272,7 +270,7 @@ def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
     times = {name: (seen - text) * size / sum(sizes.values()) for name, size in sizes.items()} | (
         {"mlm": text} if text else {}
     )
-    english = {given.get("language_mode", "english"), given.get("batch_languages", "english")} == {"english"}
+    english = given.get("language_mode", "english") == "english"
     longer = 1 if english else LONGER
     train = [(count * rows[name].tokens * longer, rows[name].length * longer) for name, count in times.items()]
     target = words[0] == "run_target.py"

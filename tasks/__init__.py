@@ -52,6 +52,8 @@ TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
 # the tasks that make accepts in RETRIEVAL, and those it accepts only in ARMS: tasks without test rows
 RETRIEVAL = "tatoeba bucc ntrex flores lareqa mewslix"
 UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
+# the pairs that phase 2 trains a dual encoder on (tasks/pairs.py); make accepts them in ARMS
+PAIRS = "squad_dual lareqa_dual xquad_dual nli_dual xnli_dual qqp_dual paws_dual mewslix_dual"
 # What an arm can do with the train rows of tasks and pairs (xstilts/cli/arms.py). The adapters say the same, but make
 # needs it before an environment exists. Train rows in other languages: translations, or a language's own.
 PARALLEL = "squad xnli pawsx xquad sib200 squad_dual lareqa_dual xquad_dual xnli_dual"
@@ -72,6 +74,22 @@ def get_task(name: str, benchmark: str = "xtreme") -> Task:
         raise UserError(f"Task {name!r} is unknown. {hint}See --list_tasks.")
     module, _, cls = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), cls)(benchmark)
+
+
+def get_target(name: str | None, benchmark: str = "xtreme") -> Task:
+    """Return the adapter of a target task, --task.
+
+    Raises:
+        UserError: no name, or a task that is unknown or not trained.
+    """
+    if not name:
+        raise UserError("--task is missing; see --list_tasks.")
+    if name in PAIRS.split():
+        raise UserError(f"--task {name} is no target task; train on it with run_intermediate.py --tasks {name}.")
+    task = get_task(name, benchmark)
+    if not task.auto_class:
+        raise UserError(f"--task {name} is not trained; measure it with run_retrieval.py --tasks {name}.")
+    return task
 
 
 def list_tasks(data_root: str = "hub", splits: tuple[str, ...] | list[str] = (), benchmark: str = "xtreme") -> str:

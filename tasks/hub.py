@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING
 
 from tasks.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    import httpx2
     from datasets import Dataset, DatasetBuilder
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx
 
 logger = logging.getLogger("xstilts")
-ATTEMPTS = 3  # to load a config; what was downloaded before is kept
-TIMEOUT = 60.0  # seconds without an answer from the Hub
+ATTEMPTS = 3  # to load a config where the connection breaks; what was downloaded before is kept
+PATIENCE = 5  # how often a busy Hub is waited for
+LONGEST_WAIT = 600  # seconds; the Hub counts requests in windows of 5 minutes
+TIMEOUT = 20.0  # seconds without an answer from the Hub, after which huggingface_hub itself tries again
+CONVERTED = "refs/convert/parquet"  # the branch on which the Hub itself converts a repository's files
 
 
-def load(source: str, config: str, split: str, revision: str | None) -> tuple[Dataset, str]:
+def load(source: str, config: str, split: str, revision: str | None, cut: str = "") -> tuple[Dataset, str]:
     """Return the rows of one split of a dataset repository, and the commit that they are from.
 
     The datasets library falls back to any cached commit when a download fails. Here only the commit that was asked
@@ -27,17 +33,19 @@ def load(source: str, config: str, split: str, revision: str | None) -> tuple[Da
 
     Args:
         source: the Hub id.
-        split: the split, with a slice in the Hub's syntax.
         revision: a commit or branch; None: what `main` is now. Offline, the commit that the branch was last.
+        cut: a slice in the Hub's syntax, such as ``[:100]``.
 
     Raises:
         UserError: the Hub refuses or does not answer, or has no such config or split; says what to type.
     """
-    name = f"{source} (config {config}, split {split}, revision {revision or 'main'})"
+    name = f"{source} (config {config}, split {split}{cut}, revision {revision or 'main'})"
     try:
         commit = client(TIMEOUT).resolve_revision(source, repo_type="dataset", revision=revision).resolved
+        if revision == CONVERTED:
+            return _load_converted(source, config, split, commit, cut), commit
         builder = cached(source, config, commit) or _download(source, config, commit)
-        return builder.as_dataset(split=split), commit
+        return builder.as_dataset(split=split + cut), commit
     except Exception as error:
         raise UserError(f"Could not load {name} from the Hub: {advice(error, source)}") from error
 
@@ -64,17 +72,34 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
 
 
 def client(timeout: float) -> HfApi:
-    """Return the Hub's client with a timeout in seconds; by default it has none for most calls."""
-    from huggingface_hub import HfApi, set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
+    """Return the Hub's client, and give every request of the Hub's library a timeout in seconds.
 
-    def with_timeout() -> httpx2.Client:
-        client = default_client_factory()
-        client.timeout = timeout
-        return client
+    By default most have none, and a listing asks for none: a Hub that does not answer would be waited for for ever.
+    """
+    from huggingface_hub import HfApi, set_client_factory
+    from huggingface_hub.utils import httpx
+
+    usual = _library_client()
+
+    def limit(request: httpx.Request) -> None:
+        if request.extensions.get("timeout", {}).get("read") is None:
+            request.extensions["timeout"] = httpx.Timeout(timeout).as_dict()
+
+    def with_timeout() -> httpx.Client:
+        # its own hooks stay: one keeps it offline if HF_HUB_OFFLINE is set
+        hooks = {**usual.event_hooks, "request": [*usual.event_hooks["request"], limit]}
+        return type(usual)(event_hooks=hooks, follow_redirects=usual.follow_redirects, timeout=timeout)
 
     set_client_factory(with_timeout)
     return HfApi()
+
+
+@functools.cache
+def _library_client() -> httpx.Client:
+    """Return the client that the Hub's library makes by itself: the first one, before it is told to make ours."""
+    from huggingface_hub import get_session
+
+    return get_session()
 
 
 def cached(source: str, config: str, commit: str) -> DatasetBuilder | None:
@@ -89,30 +114,67 @@ def cached(source: str, config: str, commit: str) -> DatasetBuilder | None:
 def _download(source: str, config: str, commit: str) -> DatasetBuilder:
     """Download and prepare a config. A busy Hub is waited for, and a broken download goes on where it was."""
     from datasets import load_dataset_builder
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
 
-    for attempt in range(ATTEMPTS):
+    failures = 0
+    while True:
         try:
-            _check_access(source, commit)
+            check_access(source, commit)
             builder = load_dataset_builder(source, config, revision=commit)
             if builder.hash != commit:
                 raise ConnectionError(f"the Hub stopped answering, and the cache has only commit {builder.hash}")
             builder.download_and_prepare()
             return builder
-        except OfflineModeIsEnabled:
-            raise
-        except OSError as error:
-            if attempt == ATTEMPTS - 1 or not _may_pass(error):
+        except (OSError, httpx.TransportError) as error:
+            failures += 1
+            wait = _pause(error, failures)
+            if wait is None:
                 raise
-            logger.warning("%s (config %s): %s Trying again.", source, config, one_line(error))
-    raise AssertionError("unreachable")
+            logger.warning("%s (config %s): %s Trying again in %d s.", source, config, one_line(error), wait)
+            sleep(wait)
 
 
-def _check_access(source: str, commit: str) -> None:
-    """Raise huggingface_hub's own error if the repository cannot be read. Waits as long as a busy Hub (429) asks to.
+def _pause(error: BaseException, failures: int) -> int | None:
+    """Return the seconds to wait before another attempt; None if there is no point in one, or no more patience.
 
-    The datasets library hides such errors behind its cache.
+    Another attempt may help if the connection broke, or if the Hub is busy (429) or has a fault of its own (5xx).
+    After a timeout it does not: huggingface_hub has tried several times by then.
     """
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    answer = next((e.response for e in causes(error) if isinstance(e, HfHubHTTPError)), None)
+    if answer is not None and answer.status_code == 429:
+        asked = seconds_to_wait(answer.headers)
+        return asked if failures <= PATIENCE and asked <= LONGEST_WAIT else None
+    refused = answer is not None and answer.status_code < 500
+    hopeless = any(isinstance(e, OfflineModeIsEnabled | httpx.TimeoutException) for e in causes(error))
+    if refused or hopeless or failures >= ATTEMPTS:
+        return None
+    return 2 ** (failures - 1)
+
+
+def seconds_to_wait(headers: Mapping[str, str]) -> int:
+    """Return how long a busy Hub asks to wait: `Retry-After`, else the `t` of `ratelimit`, else a minute."""
+    after, window = headers.get("Retry-After", ""), re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
+    return int(after) if after.isdigit() else int(window[1]) if window else 60
+
+
+def _load_converted(source: str, config: str, split: str, commit: str, cut: str) -> Dataset:
+    """Return rows of the Hub's own conversion to parquet: ``<config>/<split>/0000.parquet``, without a README."""
+    from datasets import load_dataset
+    from huggingface_hub import snapshot_download
+
+    pattern = f"{config}/{split}/*.parquet"
+    folder = Path(snapshot_download(source, repo_type="dataset", revision=commit, allow_patterns=pattern))
+    files = sorted(map(str, folder.glob(pattern)))
+    if not files:
+        raise ValueError(f"the branch {CONVERTED} has no {pattern}.")
+    return load_dataset("parquet", data_files={split: files}, split=split + cut)
+
+
+def check_access(source: str, commit: str) -> None:
+    """Raise huggingface_hub's own error if the repository cannot be read. The datasets library hides such errors."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
@@ -120,17 +182,9 @@ def _check_access(source: str, commit: str) -> None:
         raise OfflineModeIsEnabled("HF_HUB_OFFLINE=1 is set, and the cache does not have these rows at this commit.")
     url = hf_hub_url(source, "README.md", repo_type="dataset", revision=commit)
     try:
-        get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT, retry_on_errors=True)
+        get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except EntryNotFoundError:
         pass  # a repository without a README can be read
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether another attempt may succeed: the connection broke, or the Hub is busy or has a fault of its own."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    status = next((e.response.status_code for e in causes(error) if isinstance(e, HfHubHTTPError)), 500)
-    return status >= 500 or status == 429
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -158,7 +212,14 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
 
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo}"
     for cause in causes(error):
-        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else 0
+        if isinstance(cause, OfflineModeIsEnabled):
+            return (
+                "HF_HUB_OFFLINE=1 is set, and the cache does not have it. Run the same command once with a network "
+                "and HF_HUB_OFFLINE=0, or give a folder."
+            )
+        if not isinstance(cause, HfHubHTTPError):
+            continue
+        status = cause.response.status_code
         if isinstance(cause, GatedRepoError):
             return (
                 f"it is gated ({status}). Accept its terms at {page}, then log in: `hf auth login`, or set HF_TOKEN."
@@ -171,15 +232,9 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
         if isinstance(cause, RevisionNotFoundError):
             return f"it has no such revision ({status}). Its commits are at {page}/commits/main."
         if status == 429:
-            wait = cause.response.headers.get("Retry-After") if isinstance(cause, HfHubHTTPError) else None
             return (
-                f"too many requests (429). Wait{f' {wait} seconds' if wait else ''}, then repeat the command: "
-                "what was downloaded is kept. `hf auth login` raises the limit."
-            )
-        if isinstance(cause, OfflineModeIsEnabled):
-            return (
-                "HF_HUB_OFFLINE=1 is set, and the cache does not have it. Run the same command once with a network "
-                "and HF_HUB_OFFLINE=0, or give a folder."
+                f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then repeat the "
+                "command: what was downloaded is kept. `hf auth login` raises the limit."
             )
     if isinstance(error, OSError) or not isinstance(error, ValueError):
         return f"{one_line(error)} Without a network give {'--data_root FOLDER' if kind == 'dataset' else 'a folder'}."

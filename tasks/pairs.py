@@ -1,7 +1,7 @@
 """Text pairs for training a dual encoder: a query and its passage. No head: vectors are compared.
 
 A pair task is a task adapter without a head. It is listed in `PAIRS`, not among the tasks of the matrix.
-`run_retrieval.py --do_train --train_tasks` takes the names of pair tasks.
+`run_intermediate.py --tasks` trains on it.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def get_pairs(name: str, benchmark: str = "xtreme") -> Pairs:
     if name not in PAIRS:
         near = difflib.get_close_matches(name, PAIRS, 1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--train_tasks {name}: unknown pair task. {hint}Known: {', '.join(PAIRS)}.")
+        raise UserError(f"Pairs {name!r} are unknown. {hint}Known: {', '.join(PAIRS)}.")
     return PAIRS[name](benchmark)
 
 
@@ -275,4 +275,4 @@ def list_pairs() -> str:
     """Return a table of the pair tasks: name and description."""
     width = max(map(len, PAIRS))
     lines = [f"{name.ljust(width)}  {(cls.__doc__ or '').splitlines()[0]}" for name, cls in PAIRS.items()]
-    return "\n".join(["pairs, for run_retrieval.py --do_train --train_tasks", *lines])
+    return "\n".join(["pairs, for run_intermediate.py --tasks", *lines])

@@ -286,7 +286,7 @@ class Rows:
         if url:
             data, commit = hub.load_file(url, base, cut), revision
         else:
-            data, commit = hub.load(source, config, base + cut, revision)
+            data, commit = hub.load(source, config, base, revision, cut)
         record = {"split": base + cut, "revision": commit} | ({"url": url} if url else {})
         self._loaded[key] = data, record
         return data, dict(record)

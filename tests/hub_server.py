@@ -13,11 +13,11 @@ import io
 import json
 import os
 import threading
-import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import sleep  # not through the module: tests replace `time.sleep`
 from typing import Any
 
 from tests.hub_layout import Repository, under_lfs
@@ -32,7 +32,8 @@ class Hub:
         repositories: {name: {path: content}} of model repositories, at their newest commit.
         datasets: {name: `Repository`} of dataset repositories, with their revisions.
         web: {path: content} of other web pages, such as GitHub's files, below ``url + "/web"``.
-        calls: (method, path) of every call; `tokens`: the Authorization headers.
+        calls: (method, path) of every call; `tokens`: the Authorization headers; `cdn_tokens`: those that the host
+            of big files got.
         files: the last pushed content of each path, in any repository; `sent`: the pushed paths in their order.
         refuse: {part of a call's path: status, or (status, headers)}.
         limit: {part of a path: [how often, headers]}: 429 that often.
@@ -51,6 +52,7 @@ class Hub:
         self.web: dict[str, bytes] = {}
         self.sent: list[str] = []
         self.tokens: set[str | None] = set()
+        self.cdn_tokens: set[str | None] = set()
         self.silent: str | None = None
         self.slow: dict[str, float] = {}
         self.cut: dict[str, int] = {}
@@ -127,11 +129,11 @@ class _Handler(BaseHTTPRequestHandler):
         address = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(address.path)
         hub.calls.append((self.command, path))
-        hub.tokens.add(self.headers.get("Authorization"))
+        (hub.cdn_tokens if path.startswith("/cdn/") else hub.tokens).add(self.headers.get("Authorization"))
         if hub.silent and hub.silent in path:
             self.close_connection = True
-            return time.sleep(100)
-        time.sleep(next((seconds for part, seconds in hub.slow.items() if part in path), 0))
+            return sleep(100)
+        sleep(next((seconds for part, seconds in hub.slow.items() if part in path), 0))
         try:
             self.misbehave(path)
             self.route(path, dict(urllib.parse.parse_qsl(address.query)), body)

@@ -15,7 +15,7 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.pairs import PAIRS
 from xstilts.cli import arms, user_files
-from xstilts.cli.arguments import ArmArguments, DataArguments, DualEncoderArguments, TextArguments
+from xstilts.cli.arguments import ArmArguments, DataArguments, RetrievalArguments, TextArguments
 from xstilts.cli.parsing import parse
 from xstilts.report.spec import read_spec
 
@@ -73,7 +73,7 @@ def test_every_arm_that_is_named_is_one(parsed_by):
 def test_what_a_name_may_be_its_script_takes(base, parsed_by):
     """Every modifier that is not refused changes what it says and nothing else, and is taken by the base's script."""
     plain = values_of(parsed_by, base)
-    modes = {"language_mode", "batch_languages"}
+    modes = {"language_mode"}
     keys = {
         "codeswitched_paper": {"code_switch", "switch_languages", "switch_treebank"},
         "codeswitched": {"code_switch"},
@@ -99,7 +99,7 @@ def test_what_a_name_may_be_its_script_takes(base, parsed_by):
 def test_multilingual_means_the_same_of_every_form(parsed_by):
     """Each text in one of the family's languages: a row's, a batch's, masked LM's."""
     assert values_of(parsed_by, "xnli+multilingual")["language_mode"] == "multilingual"
-    assert values_of(parsed_by, "squad_dual+multilingual")["batch_languages"] == "mono"
+    assert values_of(parsed_by, "squad_dual+multilingual")["language_mode"] == "multilingual"
     assert values_of(parsed_by, "mlm_squad")["text_languages"] == ["en"]
     assert values_of(parsed_by, "mlm_squad+multilingual")["text_languages"] == []  # --train_languages
     assert values_of(parsed_by, "mlm_en+multilingual") == values_of(parsed_by, "mlm")
@@ -125,10 +125,14 @@ REFUSED = [
     ("mlm+mlm", "run_mlm.py"),
     ("mlm_en+translated", "run_mlm.py"),
     ("mlm+multilingual", "text_languages"),
-    ("squad_dual+lora", "run_retrieval.py"),
-    ("squad_dual+mlm", "run_retrieval.py"),
-    ("squad_dual+roundtrip", "run_retrieval.py"),
-    ("squad+hybrid_paper", "run_retrieval.py"),
+    ("squad_dual+lora", "squad_dual trains a dual encoder"),
+    ("squad_dual+mlm", "squad_dual trains a dual encoder"),
+    ("squad_dual+roundtrip", "squad_dual trains a dual encoder"),
+    ("xnli_dual+translated", "xnli_dual trains a dual encoder"),
+    ("paraphrase_dual+lora", "nli_dual trains a dual encoder"),
+    ("squad+hybrid_paper", "squad trains a head"),
+    ("nli_dual+multilingual", "nli_dual has English train rows only"),
+    ("xnli_dul", "Did you mean xnli_dual?"),
     ("mnli+multilingual", "mnli has English train rows only"),
     ("squad_v2+languages4", "English train rows only"),
     ("paraphrase_dual+multilingual", "nli_dual has English train rows only"),
@@ -143,7 +147,7 @@ REFUSED = [
     ("squad+multilingual+cross", "both set language_mode"),
     ("xnli+codeswitched+multilingual", "both set language_mode"),
     ("xnli+mlm+translated+hybrid", "both set language_mode"),
-    ("squad_dual+codeswitched+cross", "both set batch_languages"),
+    ("squad_dual+codeswitched+cross", "both set language_mode"),
     ("xnli+tokens+multilingual", "both set language_mode"),
     ("xnli+codeswitched+codeswitched_paper", "both set"),
     ("squad+mlm+mlm", "given twice"),
@@ -244,6 +248,7 @@ def test_the_registry_says_its_names(kind, names):
 
 def test_lists_for_make_equal_the_classes():
     able = {name: get_task(name) for name in tasks.TASKS if get_task(name).auto_class}
+    assert tasks.PAIRS.split() == list(PAIRS)
     both = able | {name: cls() for name, cls in PAIRS.items()}
     for kind, names in (("parallel", tasks.PARALLEL), ("native", tasks.NATIVE)):
         assert set(names.split()) == {name for name, task in both.items() if task.other_languages == kind}
@@ -309,7 +314,7 @@ def layered(tmp_path, *texts, argv=(), script="run_intermediate.py"):
     for number, text in enumerate(texts):
         paths.append(str(tmp_path / f"layer{number}.yaml"))
         (tmp_path / f"layer{number}.yaml").write_text(text)
-    kinds = (DualEncoderArguments,) if script == "run_retrieval.py" else (ArmArguments, TextArguments)
+    kinds = (RetrievalArguments,) if script == "run_retrieval.py" else (ArmArguments, TextArguments)
     (one, *more), rest = parse(["--config", *paths, *argv], script, "A script.", *kinds, DataArguments)
     return {name: value for kind in (one, *more) for name, value in vars(kind).items()}, rest
 
@@ -340,9 +345,9 @@ def test_null_takes_the_value_of_an_earlier_file_away(tmp_path):
 
 
 def test_a_script_takes_its_own_lines_of_a_file(tmp_path):
-    text = "run_intermediate.py:\n  language_mode: cross\nrun_retrieval.py:\n  batch_languages: cross\n"
+    text = "run_intermediate.py:\n  language_mode: cross\nrun_retrieval.py:\n  pooling: cls\n"
     assert layered(tmp_path, text)[0]["language_mode"] == "cross"
-    assert layered(tmp_path, text, script="run_retrieval.py")[0]["batch_languages"] == "cross"
+    assert layered(tmp_path, text, script="run_retrieval.py")[0]["pooling"] == "cls"
     with pytest.raises(
         UserError, match=r"layer0.yaml has nothing for run_mlm.py; it goes with run_intermediate.py, run_retrieval.py"
     ):

@@ -21,6 +21,7 @@ from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.cli.arms import read_arm
 from xstilts.run.settings import outdated
 from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
+from xstilts.train import texts as texts_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["en", "qaa", "qab"]
@@ -321,10 +322,8 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
         ),
         ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs .*--train_languages"),
         ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip"),
-        ({"train_languages": ["en", "de"]}, {"language_mode": "hybrid", "alpha": 1.5}, "--alpha 1.5"),
         ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
         ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),
-        ({"lexicon": "x"}, {"code_switch": "multilingual", "switch_probability": 0.0}, "--switch_probability 0.0"),
         (
             {"train_languages": ["de"], "lexicon": "x"},
             {"code_switch": "bilingual", "language_mode": "translated"},
@@ -521,7 +520,7 @@ def test_the_arms_of_a_family_are_matched_in_rows_and_steps(family, train, tmp_p
         differ = {key for key, (one, other) in settings.items() if one != other}
         assert differ <= {
             "language_mode",
-            "batch_languages",
+            "batch_languages",  # of a dual encoder
             "code_switch",
             "shuffle_labels",
             "seen_languages",
@@ -634,7 +633,7 @@ def test_masked_lm_alongside_on_the_texts_of_rows(train):
 
 def test_the_texts_are_those_of_the_arms_rows(rows, arm):
     task = get_task("squad")
-    texts, dev, _ = multilingual.row_texts(task, FAMILY, LANGUAGES, rows, 10, 5, seed=4)
+    texts, dev, _ = texts_of.row_texts(task, FAMILY, LANGUAGES, rows, 10, 5, seed=4)
     drawn = arm("squad", "multilingual", limit=10, seed=4).examples
     assert texts["rows"]["text"][:] == [f"{c} {q}" for c, q in zip(drawn["context"], drawn["question"], strict=True)]
     assert len(dev["en"]) == 5

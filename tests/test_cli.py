@@ -116,8 +116,8 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(script):
 
 
 def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, "xstilts.run.places", None)
-    with pytest.raises(ModuleNotFoundError, match="xstilts.run.places"):
+    monkeypatch.setitem(sys.modules, "xstilts.checkpoint.config", None)
+    with pytest.raises(ModuleNotFoundError, match="xstilts.checkpoint.config"):
         cli("run_target.py", "--task", "xnli")
 
 
@@ -193,7 +193,7 @@ EVERY = sorted(TASK_OF)
         ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
         ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
         ("run_intermediate.py", [], "--tasks is missing"),
-        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "must be positive"),
+        ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "--temperature 0.0: expected"),
         ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
         ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
         ("run_retrieval.py", [], "--tasks is missing"),

@@ -165,7 +165,7 @@ def test_mewslix_pairs(tmp_path):
 
 def test_every_pair_task_is_listed_and_a_wrong_name_helped():
     assert all(name in list_pairs() for name in PAIRS)
-    with pytest.raises(UserError, match="--train_tasks squad_daul: unknown pair task. Did you mean 'squad_dual'"):
+    with pytest.raises(UserError, match="squad_daul.*Did you mean 'squad_dual'"):
         get_pairs("squad_daul")
 
 
@@ -344,7 +344,7 @@ def test_processes_get_as_many_batches_each(pairs):
             r"t has 20 pairs \(1 with different texts\), fewer than a batch; lower --per_device_train_batch_size 8",
         ),
         ({"en": list(range(5))}, "mono", "t has 5 pairs"),
-        ({"en": list(range(20))}, "hybrid", "--batch_languages hybrid"),
+        ({"en": list(range(20))}, "hybrid", "--language_mode hybrid"),
     ],
 )
 def test_batches_that_cannot_be_made_are_refused(rows, batches, message):
@@ -520,8 +520,7 @@ def test_resumed_run_equals_an_undisturbed_one(tiny_model, texts, tmp_path, laye
 def train(cli, tiny_world, tiny_model, tmp_path):
     def run(*arguments, out="out"):
         return cli(
-            "run_retrieval.py",
-            "--do_train",
+            "run_intermediate.py",
             "--model_name_or_path",
             tiny_model,
             "--data_root",
@@ -623,7 +622,7 @@ def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model)
 
     from xstilts.retrieve.embedding import Encoder
 
-    done, out = train("--train_tasks", "squad_dual", "--layer", 1, "--learning_rate", 1e-2)
+    done, out = train("--tasks", "squad_dual", "--layer", 1, "--learning_rate", 1e-2)
     assert done.returncode == 0, done.stderr
     after, before = (
         AutoModel.from_pretrained(path, add_pooling_layer=False).state_dict() for path in (out, tiny_model)
@@ -638,14 +637,14 @@ def test_a_middle_layer_is_trained_and_the_folder_stays_whole(train, tiny_model)
 
 def test_hybrid_batches_of_two_tasks_with_the_cached_loss(train):
     done, out = train(
-        "--train_tasks",
+        "--tasks",
         "xquad_dual",
         "xnli_dual",
         "--train_languages",
         "en",
         "qaa",
         "qab",
-        "--batch_languages",
+        "--language_mode",
         "hybrid",
         "--splits",
         *PARALLEL,
@@ -668,7 +667,7 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
     (tmp_path / "lexicon").mkdir()
     (tmp_path / "lexicon/en-qaa.txt").write_text("the\tvem\nwho\tgur\n")
     arguments = (
-        "--train_tasks",
+        "--tasks",
         "squad_dual",
         "--code_switch",
         "bilingual",
@@ -693,28 +692,34 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "--train_tasks is missing"),
-        (["--train_tasks", "mnli_dual"], "--train_tasks mnli_dual: unknown pair task. Did you mean 'nli_dual'?"),
-        (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
-        (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
-        (["--train_tasks", "squad_dual", "--layer", "3"], "--layer 3: the model has layers 1 to 2 to train"),
+        (["--tasks", "mnli_dual"], "Task 'mnli_dual' is unknown. Did you mean 'nli_dual'?"),
+        (["--tasks", "squad_dual", "tatoeba"], "run_retrieval.py --tasks tatoeba"),
+        (["--tasks", "mnli", "squad_dual"], "squad_dual trains a dual encoder, which has no head"),
+        (["--tasks", "squad_dual", "--peft", "lora"], "--peft"),
+        (["--tasks", "squad_dual", "--mlm_rate", "0.5"], "--mlm_rate"),
         (
-            ["--train_tasks", "squad_dual", "--batch_languages", "cross"],
-            "--batch_languages cross",
+            ["--tasks", "squad_dual", "--language_mode", "translated", "--train_languages", "de"],
+            "translated is not for",
         ),
-        (["--train_tasks", "squad_dual", "--train_languages", "xx"], "Did you mean"),
-        (["--train_tasks", "squad_dual", "--train_languages", "en", "de"], "No rows at"),
-        (["--train_tasks", "squad_dual", "--alpha", "2"], "--alpha 2.0"),
-        (["--train_tasks", "squad_dual", "--scale", "0"], "--scale 0.0"),
-        (["--train_tasks", "squad_dual", "--code_switch", "bilingual"], "--code_switch needs --lexicon"),
-        (["--train_tasks", "squad_dual", "--switch_languages", "de"], "goes with --code_switch"),
+        (["--tasks", "squad_dual", "--layer", "all"], "--layer all: expected"),
+        (["--tasks", "squad_dual", "--layer", "3"], "--layer 3: the model has layers 1 to 2 to train"),
         (
-            ["--train_tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"],
+            ["--tasks", "squad_dual", "--language_mode", "cross"],
+            "--language_mode cross",
+        ),
+        (["--tasks", "squad_dual", "--train_languages", "xx"], "Did you mean"),
+        (["--tasks", "squad_dual", "--train_languages", "en", "de"], "No rows at"),
+        (["--tasks", "squad_dual", "--alpha", "2"], "--alpha 2.0"),
+        (["--tasks", "squad_dual", "--scale", "0"], "--scale 0.0"),
+        (["--tasks", "squad_dual", "--code_switch", "bilingual"], "--code_switch needs --lexicon"),
+        (["--tasks", "squad_dual", "--switch_languages", "de"], "goes with --code_switch"),
+        (
+            ["--tasks", "squad_dual", "--code_switch", "bilingual", "--lexicon", "nowhere"],
             "--lexicon nowhere: no such folder",
         ),
         (
             [
-                "--train_tasks",
+                "--tasks",
                 "xnli_dual",
                 "--code_switch",
                 "bilingual",
@@ -723,13 +728,15 @@ def test_code_switched_training_reports_the_real_rate(train, tmp_path):
                 "--train_languages",
                 "en",
                 "qaa",
+                "--language_mode",
+                "multilingual",
             ],
             "replaces English",
         ),
-        (["--train_tasks", "squad_dual", "--max_eval_samples", "0"], "give 1 at least"),
-        (["--train_tasks", "squad_dual", "--per_device_train_batch_size", "4096"], "fewer than a batch"),
-        (["--train_tasks", "squad_dual", "--max_seq_length", "4096"], "the model takes at most 128 tokens"),
-        (["--train_tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
+        (["--tasks", "squad_dual", "--max_eval_samples", "0"], "give 1 at least"),
+        (["--tasks", "squad_dual", "--per_device_train_batch_size", "4096"], "fewer than a batch"),
+        (["--tasks", "squad_dual", "--max_seq_length", "4096"], "the model takes at most 128 tokens"),
+        (["--tasks", "squad_dual", "--lerning_rate", "1"], "Did you mean --learning_rate?"),
     ],
 )
 def test_impossible_request_is_one_line(train, arguments, message):
@@ -785,9 +792,8 @@ def test_any_checkpoint_is_exported_as_a_sentence_encoder(cli, tiny_model, tmp_p
 def test_a_batch_of_one_pair_is_refused(cli, tiny_model, tiny_world, tmp_path):
     """It has nothing to tell its passage from: the loss was 0 at every step, and a result was written."""
     found = cli(
-        "run_retrieval.py",
-        "--do_train",
-        "--train_tasks",
+        "run_intermediate.py",
+        "--tasks",
         "squad_dual",
         "--model_name_or_path",
         tiny_model,
@@ -804,3 +810,50 @@ def test_a_batch_of_one_pair_is_refused(cli, tiny_model, tiny_world, tmp_path):
     )
     assert found.returncode == 2 and "trains nothing: a pair learns from the others of its batch" in found.stderr
     assert not (tmp_path / "out/results.json").exists()
+
+
+# ---- run_retrieval.py --do_train, until the next release ------------------------------------------------------------
+
+
+def test_the_old_command_warns_and_trains_the_same(cli, train, tiny_model, tiny_world, tmp_path, caplog):
+    mixed = ["xquad_dual", "xnli_dual"]
+    same = ["--train_languages", "en", "qaa", "--splits", *PARALLEL, "xnli.train=validation"]
+    same += ["--per_device_train_batch_size", 2]
+    done, new = train("--tasks", *mixed, "--language_mode", "multilingual", *same)
+    assert done.returncode == 0, done.stderr
+    new = new.rename(tmp_path / "new")
+    old = ["--do_train", "--train_tasks", *mixed, *same, "--max_steps", 2, "--output_dir", tmp_path / "out"]
+    done = cli("run_retrieval.py", *old, "--model_name_or_path", tiny_model, "--data_root", tiny_world)
+    assert done.returncode == 0, done.stderr
+    assert "run_intermediate.py --tasks xquad_dual xnli_dual --language_mode multilingual" in caplog.text
+    for name in ("model.safetensors", "run.json"):
+        assert (new / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    one, other = (json.loads((folder / "results.json").read_text()) for folder in (new, tmp_path / "out"))
+    assert {key for key in one if one[key] != other[key]} <= {"command", "seconds", "finished"}
+    # what the new command began, the old one finds finished, and the other way round
+    assert cli("run_retrieval.py", *old, "--model_name_or_path", tiny_model, "--data_root", tiny_world).returncode == 0
+    assert json.loads((tmp_path / "out/results.json").read_text()) == other
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--train_tasks is missing"),
+        (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
+        (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
+        (["--train_tasks", "squad"], "run_intermediate.py --tasks squad"),
+        (["--train_tasks", "mnli_dual"], "Did you mean 'nli_dual'?"),
+    ],
+)
+def test_what_the_old_command_refuses(cli, tiny_model, tmp_path, arguments, message):
+    done = cli(
+        "run_retrieval.py", "--do_train", "--model_name_or_path", tiny_model, *arguments, "--output_dir", tmp_path
+    )
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_pairs_are_not_measured(cli, tiny_model, tmp_path):
+    done = cli(
+        "run_retrieval.py", "--tasks", "squad_dual", "--model_name_or_path", tiny_model, "--output_dir", tmp_path
+    )
+    assert done.returncode == 2 and "run_intermediate.py --tasks squad_dual" in done.stderr

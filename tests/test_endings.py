@@ -25,7 +25,7 @@ TRAINING = {
     "run_target.py": ["--task", "xnli", "--languages", "en", "--eval_strategy", "steps", "--eval_steps", "3"],
     "run_intermediate.py": ["--tasks", "mnli"],
     "run_mlm.py": ["--text_languages", "en"],
-    "run_retrieval.py": ["--do_train", "--train_tasks", "squad_dual"],
+    "run_intermediate.py squad_dual": ["--tasks", "squad_dual"],
 }
 MEASURING = ["run_retrieval.py", "--tasks", "tatoeba", "--languages", "qaa"]
 
@@ -36,7 +36,7 @@ def train(cli, tiny_model, tiny_world, tmp_path):
 
     def run(script, *more):
         return cli(
-            script,
+            script.split()[0],
             *TRAINING[script],
             "--model_name_or_path",
             tiny_model,

@@ -175,7 +175,7 @@ SHORT = {
         "--gradient_accumulation_steps",
         "2",
     ],
-    "dual encoder": ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual", *FEW, "--max_steps", "6"],
+    "dual encoder": ["run_intermediate.py", "--tasks", "squad_dual", *FEW, "--max_steps", "6"],
     "masked LM": ["run_mlm.py", "--text_languages", "en", *FEW, "--max_steps", "7"],
 }
 
@@ -377,9 +377,8 @@ def test_dual_encoder_refuses_to_resume_with_other_arguments(cli, tiny_model, ti
     from xstilts.train.pair_trainer import PairTrainer
 
     command = [
-        "run_retrieval.py",
-        "--do_train",
-        "--train_tasks",
+        "run_intermediate.py",
+        "--tasks",
         "squad_dual",
         "--model_name_or_path",
         tiny_model,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from tasks.rows import Rows
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import results
-from xstilts.run.lifecycle import PROCESS, Run, Stopped, folders_of
+from xstilts.run import endings, processes, results
+from xstilts.run.lifecycle import PROCESS, Run, Stopped, fail_unopened, folders_of, unopened
 from xstilts.run.lock import LOCK, FolderLock
 from xstilts.run.record import Record
 
@@ -110,11 +111,44 @@ def test_of_several_open_runs_the_one_that_has_begun_has_failed(start, tmp_path)
 
 
 def test_a_process_that_is_lost_is_kept_in_every_open_run(start, tmp_path):
-    """Before any has begun: no argument of the user's is refused there."""
+    """Before any has begun, as while several processes embed: nothing can be refused any more."""
     with pytest.raises(Stopped, match="another process of this run has ended"):
-        with start("one", trains=False), start("two", trains=False):
+        with start("one", trains=False) as one, start("two", trains=False) as two:
+            one.checked = two.checked = True
             raise torch.distributed.DistBackendError("Connection closed by peer")
     assert results.failures(tmp_path).keys() == {"one", "two"}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_peer_of_a_refused_rank_names_no_cause_of_its_own(begun, start, tmp_path):
+    """What it sees, that a process has ended, follows from the refusal, which leaves no files."""
+    lost = torch.distributed.DistBackendError("Connection closed by peer")
+    with pytest.raises(Stopped if begun else type(lost)), start() as run:
+        if begun:
+            run.begin()
+        raise lost
+    assert results.failures(tmp_path).keys() == ({"run"} if begun else set())
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_nor_does_a_peer_that_the_launcher_ends(checked, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "gone", lambda: "process 0 of 2 has ended")
+    with start() as run:
+        run.checked = checked
+        endings._stop(signal.SIGTERM, {})
+    assert PROCESS.stopped.startswith("process 0 of 2 has ended, and the launcher ended the others")
+    assert results.failures(tmp_path).keys() == ({"run"} if checked else set())
+    PROCESS.stopped = None
+
+
+def test_a_matrix_names_the_cause_of_the_refused_rank(start, tmp_path, monkeypatch):
+    """Whatever its peers see then: the refused rank writes first."""
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")
+    argv = ["run_target.py", "--output_dir", str(tmp_path / "run")]
+    refused, peer = unopened(argv), unopened(argv)
+    fail_unopened("no such rows", refused)
+    fail_unopened("process 0 of 2 has ended", peer)
+    assert results.failures(tmp_path) == {"run": "no such rows"}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +206,6 @@ def test_nothing_else_writes_those_files_or_holds_the_lock():
     assert found == {
         "failed.json": {"results.py", "lifecycle.py"},
         "lock": {"lock.py", "lifecycle.py"},
-        "results.json": {"results.py", "lifecycle.py"},
+        "results.json": {"lifecycle.py"},
         "run.json": {"lifecycle.py"},
     }

@@ -347,7 +347,7 @@ def test_a_checkpoint_with_one_wrong_field_is_refused_by_both_ways_to_load_it(
     [
         ("run_target.py", ["--task", "xnli"]),
         ("run_mlm.py", ["--text_languages", "en"]),
-        ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual", "--per_device_train_batch_size", 4]),
+        ("run_intermediate.py", ["--tasks", "squad_dual", "--per_device_train_batch_size", 4]),
     ],
 )
 def test_a_tokenizer_of_another_model_is_refused(script, more, cli, tiny_model, tiny_world, tmp_path):

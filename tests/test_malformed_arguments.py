@@ -119,7 +119,7 @@ SCRIPTS = {
     "intermediate": ("run_intermediate.py", ["--tasks", "mnli"]),
     "mlm": ("run_mlm.py", []),
     "retrieval": ("run_retrieval.py", ["--tasks", "tatoeba"]),
-    "dual": ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual"]),
+    "dual": ("run_intermediate.py", ["--tasks", "squad_dual"]),
     "report": ("run_report.py", []),
     "translate": ("xstilts.translate", ["--task", "xnli", "--languages", "qaa"]),
 }

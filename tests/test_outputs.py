@@ -40,7 +40,7 @@ RUNS = {
     "run_intermediate.py": ["--tasks", "mnli", *FEW],
     "run_mlm.py": FEW,
     "run_retrieval.py": ["--tasks", "tatoeba", "--max_eval_samples", "4"],
-    "run_retrieval.py --do_train": ["--do_train", "--train_tasks", "squad_dual", *FEW],
+    "run_intermediate.py squad_dual": ["--tasks", "squad_dual", *FEW],
 }
 
 

@@ -130,7 +130,7 @@ def test_every_script_settles_it_before_its_work(cli, parent, tiny_model, tiny_w
     for script, task in (
         ("run_mlm.py", []),
         ("run_intermediate.py", ["--tasks", "mnli"]),
-        ("run_retrieval.py", ["--do_train", "--train_tasks", "squad_dual"]),
+        ("run_intermediate.py", ["--tasks", "squad_dual"]),
     ):
         done = cli(
             script,

@@ -430,11 +430,11 @@ def test_on_the_hub_what_the_benchmark_reports_is_not_chosen_on():
     [
         (
             ["--tasks", "tatoeba", "--code_switch", "bilingual"],
-            "--code_switch changes nothing here: it goes with --do_train",
+            "--code_switch changes nothing here: run_retrieval.py only measures",
         ),
         (
             ["--tasks", "tatoeba", "--train_languages", "en", "qaa"],
-            "--train_languages changes nothing here: it goes with --do_train",
+            "--train_languages changes nothing here: run_retrieval.py only measures",
         ),
         (
             ["--do_train", "--train_tasks", "squad_dual", "--csls", "10"],

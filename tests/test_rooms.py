@@ -124,3 +124,34 @@ def test_a_wrong_import_is_found(module, line):
 )
 def test_a_right_import_is_not(module, line):
     assert not wrong(line, module)
+
+
+# ---- a script leads to few modules ----------------------------------------------------------------------------------
+
+
+def stays(text: str, objects: dict[str, str]) -> list[str]:
+    """The modules that a script's calls lead to, from top to bottom; calls into the same one, in a row, are one stay.
+
+    Args:
+        objects: {variable: module of its class}, for calls of methods.
+    """
+    tree, homes = ast.parse(text), dict(objects)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and room_of(str(node.module)):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = (ROOT / whole.replace(".", "/")).with_suffix(".py").is_file()
+                homes[alias.name] = whole if is_module else str(node.module)
+    calls = sorted(
+        (node.func.lineno, node.func.col_offset, ast.unparse(node.func).partition(".")[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    )
+    found = [homes[name] for _, _, name in calls if name in homes and name != "command"]
+    return [module for i, module in enumerate(found) if i == 0 or found[i - 1] != module]
+
+
+def test_following_one_target_run_leads_to_few_modules():
+    objects = {"run": "xstilts.run.lifecycle", "task": "tasks.base"}
+    found = stays((ROOT / "run_target.py").read_text(), objects)
+    assert len(found) <= 14 and len(found) - len(set(found)) <= 5, found

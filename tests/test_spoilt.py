@@ -18,7 +18,7 @@ from xstilts import plan, push
 from xstilts.errors import UserError
 from xstilts.report import contrasts as cs
 from xstilts.report import matrix as mx
-from xstilts.report import page, question, question_tables
+from xstilts.report import page, question
 from xstilts.report.spec import Spec
 from xstilts.xtreme import submission
 
@@ -111,7 +111,7 @@ def read_all(root, output, plots=False):
     spec = Spec({"nli": {"E": "mnli", "M": "squad"}}, ("nli", "M"), select_languages=("en",))
     for act in (
         lambda: submission.write(root, output / "submission", allow_missing=True),
-        lambda: question.words(asked := cs.ask(matrix, spec)) + str(question_tables.tables(asked)),
+        lambda: question.markdown(asked := cs.ask(matrix, spec), question.section(asked)),
     ):
         try:
             act()

@@ -9,7 +9,7 @@ import torch
 
 from tasks import get_task
 from tasks.rows import Rows
-from xstilts.cli.arguments import RunArguments
+from xstilts.cli.arguments import ModelArguments, RunArguments
 
 
 @pytest.fixture
@@ -40,9 +40,7 @@ def setting(tiny_world, tiny_model, tokenizer, tmp_path):
     torch.manual_seed(0)
     model = heads.fresh_head(task, str(tiny_model))
     data_args = SimpleNamespace(max_train_samples=None, max_eval_samples=8)
-    model_args = SimpleNamespace(
-        model_name_or_path=str(tiny_model), model_revision="main", freeze_embeddings=False, attn_implementation=None
-    )
+    model_args = ModelArguments(model_name_or_path=str(tiny_model))
     return task, model, args, Rows(tiny_world), tokenizer, 64, data_args, model_args
 
 

@@ -296,7 +296,7 @@ TRAININGS = {
     "intermediate": ["run_intermediate.py", "--tasks", "mnli"],
     "mixture": ["run_intermediate.py", "--tasks", "mnli", "squad", "--mlm_rate", "0.3"],
     "mlm": ["run_mlm.py"],
-    "dual": ["run_retrieval.py", "--do_train", "--train_tasks", "squad_dual"],
+    "dual": ["run_intermediate.py", "--tasks", "squad_dual"],
 }
 FEW = [
     "--max_steps",

@@ -16,16 +16,20 @@ from xstilts.cli.arguments import (
     DualEncoderArguments,
     FamilyArguments,
     MeasurementArguments,
+    MixtureArguments,
     ModelArguments,
+    PairArguments,
     PeftArguments,
     RetrievalArguments,
     RunArguments,
     TextArguments,
+    VectorArguments,
 )
 
 ONE = ["--tasks", "mnli"]
 TWO = ["--tasks", "hellaswag", "csqa"]
-DUAL = ["--do_train", "--train_tasks", "squad_dual"]
+DUAL = ["--tasks", "squad_dual"]
+ALIAS = ["--do_train", "--train_tasks", "squad_dual"]
 SWITCH = ["--code_switch", "bilingual", "--lexicon", "LEXICON"]
 EXPORT = ["--export_sentence_transformers", "OUT/encoder"]
 # (script, what else is given, the argument that does nothing there, with a value)
@@ -66,15 +70,40 @@ REFUSED = [
     ("run_mlm.py", [], ["--languages", "en"]),
     ("run_mlm.py", ["--config_name", "SIZES"], ["--model_revision", "old"]),
     ("run_mlm.py", ["--config_name", "SIZES"], ["--attn_implementation", "eager"]),
-    ("run_retrieval.py", DUAL, ["--alpha", "0.2"]),
-    ("run_retrieval.py", DUAL, ["--switch_side", "query"]),
-    ("run_retrieval.py", DUAL, ["--switch_probability", "0.3"]),
-    ("run_retrieval.py", DUAL, ["--batch_languages", "cross"]),
-    ("run_retrieval.py", [*DUAL, *SWITCH, "--switch_languages", "qaa", "qab"], ["--switch_side", "query"]),
-    ("run_retrieval.py", DUAL, ["--splits", "squad_dual.train=validation"]),
-    ("run_retrieval.py", DUAL, ["--splits", "nli_dual.dev=validation"]),
     *(
-        ("run_retrieval.py", DUAL, more)
+        ("run_intermediate.py", DUAL, more)
+        for more in (
+            ["--alpha", "0.2"],
+            ["--switch_side", "query"],
+            ["--switch_probability", "0.3"],
+            ["--splits", "squad_dual.train=validation"],
+            ["--splits", "nli_dual.dev=validation"],
+            ["--languages", "en"],
+            ["--temperature", "2"],
+            ["--examples_cap", "5"],
+            ["--mlm_rate", "0.5"],
+            ["--mlm_probability", "0.3"],
+            ["--text_of", "mnli"],
+            ["--peft", "lora"],
+            ["--lora_rank", "4"],
+        )
+    ),
+    ("run_intermediate.py", [*DUAL, *SWITCH, "--switch_languages", "qaa", "qab"], ["--switch_side", "query"]),
+    *(
+        ("run_intermediate.py", ONE, more)
+        for more in (
+            ["--layer", "1"],
+            ["--pooling", "cls"],
+            ["--scale", "10"],
+            ["--cached_loss_mini_batch", "4"],
+            ["--switch_side", "query"],
+            ["--query_prompt", "x"],
+            ["--passage_prompt", "x"],
+        )
+    ),
+    ("run_retrieval.py", ALIAS, ["--batch_languages", "cross"]),
+    *(
+        ("run_retrieval.py", ALIAS, more)
         for more in (
             ["--csls", "2"],
             ["--center", "language"],
@@ -248,8 +277,8 @@ NOTED = {
         ["--train_languages", "en", "qaa"],
     ),
     "dual": (
-        "run_retrieval.py",
-        ["--do_train", "--train_tasks", "xquad_dual", *FEW],
+        "run_intermediate.py",
+        ["--tasks", "xquad_dual", *FEW],
         FAMILY,
         ["--train_languages", "en", "qaa"],
     ),
@@ -299,9 +328,12 @@ USED = {
     PeftArguments: "peft",
     MeasurementArguments: "",
     RetrievalArguments: "tasks layer pooling include_special select_on export_sentence_transformers",
-    DualEncoderArguments: "do_train query_prompt passage_prompt",
+    PairArguments: "",
+    VectorArguments: "",
+    MixtureArguments: "tasks",
+    DualEncoderArguments: "do_train code_switch",
 }
-USED_BY = {"run_intermediate": "tasks mlm_rate", "run_target": "task keep_checkpoint", "run_mlm": "config_name"}
+USED_BY = {"run_target": "task keep_checkpoint", "run_mlm": "config_name"}
 
 
 def test_every_argument_has_a_place_in_these_tables():

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import hub
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def read_config(name: str, revision: str = "main", **changes: Any) -> Pretrained
             raise UserError(f"{name} has no usable config.json ({first_line(error)}).") from error
         if "trust_remote_code" in str(error):
             raise UserError(f"{name}: its own Python code is never run, and no flag allows it. {WORKS}") from error
-        raise UserError(f"{name} is not a folder, and cannot be loaded from the Hub ({first_line(error)}).") from error
+        what = hub.advice(error, name, "model")
+        raise UserError(f"{name} is not a folder, and cannot be loaded from the Hub: {what}") from error
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{name}: an encoder-decoder (model type {kind}). {WORKS}")

@@ -12,15 +12,17 @@ import torch
 
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import check_encoder, check_weights, load_encoder, quiet
+from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
     from transformers.modeling_outputs import MultipleChoiceModelOutput, QuestionAnsweringModelOutput
 
     from tasks.base import Task
+    from tasks.rows import Rows
 
     Family = PreTrainedModel  # the heads below are mixed into a model class, see `head_class`
 else:
@@ -75,6 +77,30 @@ def fresh_head(
     # these heads ignore num_items_in_batch, but the Trainer would assume that they use it
     model.accepts_loss_kwargs = False  # type: ignore[assignment]  # an attribute that torch's stubs take for a module
     return model
+
+
+def load(
+    task: Task,
+    rows: Rows,
+    name: str,
+    revision: str = "main",
+    attention: str | None = None,
+    frozen_embeddings: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Return (a checkpoint's encoder with a fresh head for `task`, its tokenizer).
+
+    Args:
+        rows: a task whose labels are in its rows reads them here.
+
+    Raises:
+        UserError: tokenizer, rows or model do not load, see `load_tokenizer`, `Task.prepare` and `fresh_head`.
+    """
+    tokenizer = load_tokenizer(name, revision)
+    task.prepare(rows)
+    model = fresh_head(task, name, revision, attention=attention)
+    if frozen_embeddings:
+        freeze_embeddings(model)
+    return model, tokenizer
 
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from xstilts.cli.words import check_finite
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +27,11 @@ class ModelArguments:
         default=None,
         metadata={"help": "eager, sdpa, flash_attention_2 ...; default: transformers' choice for the model."},
     )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The keyword arguments that the loaders of `xstilts.checkpoint` take."""
+        return {"revision": self.model_revision, "attention": self.attn_implementation}
 
     def settings(self) -> dict[str, Any]:
         """The settings that a training records beside its checkpoint; the attention only if the user set it."""
@@ -52,6 +56,23 @@ class DataArguments:
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many examples."})
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Score the first so many examples a language."}
+    )
+
+
+@dataclass
+class MixtureArguments:
+    """What run_intermediate.py trains on."""
+
+    tasks: list[str] = field(
+        default_factory=list, metadata={"help": "One task, several (a mixture), or pairs (a dual encoder)."}
+    )
+    examples_cap: int | None = field(
+        default=None, metadata={"help": "Mixture: count at most this many examples of each task."}
+    )
+    temperature: float = field(default=1.0, metadata={"help": "Mixture: p ~ min(n, cap) ** (1 / temperature)."})
+    mlm_rate: float = field(
+        default=0.0,
+        metadata={"help": "Masked LM alongside: its share of all steps (more steps, or of those of --max_steps)."},
     )
 
 
@@ -248,21 +269,9 @@ class RetrievalArguments:
 
 
 @dataclass
-class DualEncoderArguments(ChangeArguments):
-    do_train: bool = field(
-        default=False,
-        metadata={"help": "Train a dual encoder, on the vectors of --layer and --pooling, instead of measuring."},
-    )
-    train_tasks: list[str] = field(
-        default_factory=list, metadata={"help": "Pairs, e.g. squad_dual; see --list_tasks."}
-    )
-    batch_languages: str = field(
-        default="mono",
-        metadata={
-            "help": "One of --train_languages a batch, query and passage in two, or both kinds; or English alone.",
-            "choices": ["mono", "cross", "hybrid", "english"],
-        },
-    )
+class PairArguments:
+    """What only the training of a dual encoder takes."""
+
     switch_side: str = field(
         default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]}
     )
@@ -279,6 +288,42 @@ class DualEncoderArguments(ChangeArguments):
         },
     )
     passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, likewise."})
+
+
+@dataclass
+class VectorArguments(PairArguments):
+    """`PairArguments` of run_intermediate.py, and which vectors are trained."""
+
+    layer: str = field(
+        default="last", metadata={"help": "Pairs: train the vectors of this layer: k (hidden_states[k]), or 'last'."}
+    )
+    pooling: str = field(
+        default="mean", metadata={"help": "Pairs: tokens to sentence vector.", "choices": ["mean", "cls"]}
+    )
+
+
+@dataclass
+class _OldArguments(ChangeArguments):
+    """The words of run_retrieval.py --do_train, which settings in run.json and results.json keep."""
+
+    do_train: bool = field(
+        default=False,
+        metadata={"help": "Deprecated, use run_intermediate.py --tasks: train a dual encoder instead of measuring."},
+    )
+    train_tasks: list[str] = field(default_factory=list, metadata={"help": "With --do_train: pairs, e.g. squad_dual."})
+    batch_languages: str = field(
+        default="mono",
+        metadata={
+            "help": "With --do_train: one of --train_languages a batch (multilingual in run_intermediate.py), query "
+            "and passage in two, or both kinds; or English alone.",
+            "choices": ["mono", "cross", "hybrid", "english"],
+        },
+    )
+
+
+@dataclass
+class DualEncoderArguments(PairArguments, _OldArguments):
+    """The settings of a dual encoder's training."""
 
 
 @dataclass
@@ -312,6 +357,20 @@ class MeasurementArguments(RunArguments):
     )
 
 
+# all that run_intermediate.py takes
+PHASE_2 = (
+    MixtureArguments,
+    TextArguments,
+    FamilyArguments,
+    ArmArguments,
+    VectorArguments,
+    PeftArguments,
+    ModelArguments,
+    DataArguments,
+    RunArguments,
+)
+
+
 def non_defaults(*arguments: DataclassInstance) -> dict[str, Any]:
     """Return the fields that differ from their default, {name: value}."""
     return {
@@ -339,34 +398,3 @@ def refuse_unused(
     for name in non_defaults(arguments):
         if name not in but and (only is None or name in only):
             raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
-
-
-# {argument: (least, most)}, None: no limit. Other numbers are checked where they are used.
-RANGES: dict[str, tuple[int, int | None]] = {
-    "max_train_samples": (1, None),
-    "max_eval_samples": (1, None),
-    "max_samples": (1, None),
-    "max_seq_length": (1, None),
-    "seed": (0, 2**32 - 1),
-    "vocab_size": (1, 2**31 - 1),
-    "lora_rank": (1, 2**16),
-}
-
-
-def check_numbers(arguments: DataclassInstance) -> None:
-    """Raise if a number is out of range. `range` and slices would accept it and do something else.
-
-    Raises:
-        UserError: names the argument.
-    """
-    for f in fields(arguments):
-        value = getattr(arguments, f.name)
-        check_finite(f.name, value)
-        if value is None or f.name not in RANGES:
-            continue
-        least, most = RANGES[f.name]
-        if value < least or (most is not None and value > most):
-            raise UserError(
-                f"--{f.name} {value}: give {least} "
-                + (f"to {most}." if most is not None else "at least, or leave it out.")
-            )

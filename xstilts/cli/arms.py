@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import NATIVE, ONE_TEXT, PARALLEL, RETRIEVAL, TAGGED, TASKS
+from tasks import NATIVE, ONE_TEXT, PAIRS, PARALLEL, RETRIEVAL, TAGGED, TASKS
 from tasks.errors import UserError
 from xstilts.cli.user_files import read_text
 
@@ -22,8 +22,10 @@ SCRIPT = "run_intermediate.py"  # for a base without the key `script`
 ABOUT = ("description", "needs", "script")  # keys of a recipe that are not arguments
 LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
-# what a modifier may need of a task's train rows (its key `needs`): (whether a task has it, the error if not)
+# what a modifier may need of a task or its train rows (its key `needs`): (whether a task has it, the error if not)
 NEEDS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "head": (lambda task: task not in PAIRS.split(), "trains a dual encoder, which has no head"),
+    "pairs": (lambda task: task in PAIRS.split(), "trains a head, not a dual encoder"),
     "languages": (
         lambda task: task in f"{PARALLEL} {NATIVE}".split(),
         "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)",
@@ -125,7 +127,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def bases() -> list[str]:
-    """Return the bases: the files of recipes/arms, and the tasks that can be trained.
+    """Return the bases: the files of recipes/arms, and the tasks and pairs that can be trained.
 
     Raises:
         UserError: a file's name cannot be a base.
@@ -135,12 +137,24 @@ def bases() -> list[str]:
         raise UserError(
             f"{ARMS}/{wrong[0]}.yaml: a base cannot have this name. Modifiers (after a +) belong in {MODIFIERS}."
         )
-    return list(dict.fromkeys([*files, *(task for task in TASKS if task not in RETRIEVAL.split())]))
+    return list(dict.fromkeys([*files, *(task for task in TASKS if task not in RETRIEVAL.split()), *PAIRS.split()]))
 
 
 def modifiers() -> list[str]:
     """Return the names that may come after a +: the files of recipes/modifiers."""
     return sorted(path.stem for path in MODIFIERS.glob("*.yaml"))
+
+
+FEW = 12  # names that a message lists
+SEE_HELP = " `make help` lists them."
+
+
+def did_you_mean(name: str, names: Iterable[str], more: str = "") -> str:
+    """Return what to write after "NAME is unknown.": the nearest name and `more`, or the names if they are few."""
+    names = list(names)
+    if near := nearest(name, names):
+        return f" Did you mean {near}?{more}"
+    return f" Known: {' '.join(names)}." if len(names) <= FEW else more
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -165,15 +179,12 @@ def read_arm(name: str) -> Arm:
     if base in RETRIEVAL.split() and base not in known:
         raise UserError(f"{prefix}{base} is measured without training. Give RETRIEVAL={base}.")
     if base not in known:
-        raise UserError(
-            f"{prefix}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
-            f"after a +: {' '.join(known_modifiers)}."
-        )
+        raise UserError(f"{prefix}{base} is unknown.{did_you_mean(base, [PLAIN, *known], SEE_HELP)}")
     for modifier in more:
         if modifier not in known_modifiers:
             raise UserError(
-                f"{name}: {modifier or 'an empty name'} is not a modifier.{_did_you_mean(modifier, known_modifiers)} "
-                f"Known: {' '.join(known_modifiers)}."
+                f"{name}: {modifier or 'an empty name'} is not a modifier."
+                f"{did_you_mean(modifier, known_modifiers, SEE_HELP)}"
             )
     if len(set(more)) < len(more):
         raise UserError(f"{name}: a modifier is given twice.")
@@ -187,11 +198,6 @@ def read_arm(name: str) -> Arm:
     return Arm(base, tuple(more), script, tuple(words))
 
 
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    near = nearest(name, names)
-    return f" Did you mean {near}?" if near else ""
-
-
 def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]) -> None:
     """Raise if modifiers do not fit the base or each other.
 
@@ -201,7 +207,7 @@ def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]
         base: the base's arguments.
         more: {modifier: its recipe}.
     """
-    trained = next((words_of(base[key]) for key in ("tasks", "train_tasks", "text_of") if key in base), [])
+    trained = next((words_of(base[key]) for key in ("tasks", "text_of") if key in base), [])
     setters: dict[str, str] = {}
     for modifier, recipe in more.items():
         arguments = recipe.of(script)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xstilts.cli.arguments import ArmArguments, non_defaults, refuse_unused
@@ -21,22 +22,18 @@ if TYPE_CHECKING:
     from xstilts.cli.arguments import (
         ChangeArguments,
         DataArguments,
+        DualEncoderArguments,
         FamilyArguments,
         MeasurementArguments,
+        MixtureArguments,
         ModelArguments,
         PeftArguments,
         RetrievalArguments,
         TextArguments,
+        VectorArguments,
     )
 
 logger = logging.getLogger("xstilts")
-
-
-class MixtureArguments(Protocol):
-    """The arguments of run_intermediate.py that describe a mixture of tasks."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    mlm_rate: float
 
 
 class MlmArguments(Protocol):
@@ -49,17 +46,20 @@ class MlmArguments(Protocol):
 # ---- refused --------------------------------------------------------------------------------------------------------
 
 
-def check_mixture(mix: MixtureArguments, tasks: list[Task], arm: ArmArguments) -> None:
-    """Raise if there is only one task to mix, or if no task has rows in other languages.
+def check_mixture(
+    mix: MixtureArguments, tasks: list[Task], text_args: TextArguments, arm: ArmArguments, vectors: VectorArguments
+) -> None:
+    """Raise if there is only one task to mix, if no task has rows in other languages, or if arguments are for others.
 
     Args:
-        mix: the settings of the mixture.
-        tasks: the tasks of --tasks.
-        arm: the settings of the arm.
+        tasks: the tasks of --tasks, which have a head.
 
     Raises:
         UserError: names the argument.
     """
+    refuse_unused("it goes with pairs, e.g. --tasks squad_dual", vectors)
+    if not mix.mlm_rate:
+        refuse_unused("it goes with --mlm_rate", text_args)
     if len(tasks) == 1:  # with --mlm_rate the cap still sets the number of steps per epoch
         only = ["temperature"] if mix.mlm_rate else ["temperature", "examples_cap"]
         refuse_unused("--tasks names one task, so nothing is mixed", mix, only=only)
@@ -70,16 +70,43 @@ def check_mixture(mix: MixtureArguments, tasks: list[Task], arm: ArmArguments) -
         )
 
 
-def check_text(mlm: MlmArguments, model_args: ModelArguments) -> None:
-    """Raise if a setting of phase 1 has no effect: some need a new model, others an existing checkpoint.
+def check_text(
+    mlm: MlmArguments,
+    text_args: TextArguments,
+    peft: PeftArguments,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+) -> None:
+    """Raise if arguments of phase 1 do not go together: some need a new model, others an existing checkpoint.
 
     Raises:
         UserError: names the argument.
     """
+    if bool(mlm.config_name) == bool(model_args.model_name_or_path):
+        raise UserError(
+            "Give either --model_name_or_path (continue a checkpoint) or --config_name (train from scratch)."
+        )
+    if mlm.config_name and (text_args.text_of or peft.peft):
+        raise UserError(
+            "--config_name trains from scratch; --text_of and --peft continue a checkpoint (--model_name_or_path)."
+        )
+    refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
     if mlm.config_name:
         refuse_unused("--config_name builds a new model", model_args, only=["model_revision", "attn_implementation"])
     else:
         refuse_unused("the checkpoint has its own tokenizer; it needs --config_name", mlm, only=["vocab_size"])
+
+
+def check_measurement(dual: DualEncoderArguments, family: FamilyArguments, model_args: ModelArguments) -> None:
+    """Raise if arguments of a training are given to run_retrieval.py.
+
+    Raises:
+        UserError: names the argument.
+    """
+    why = "run_retrieval.py only measures; run_intermediate.py --tasks trains"
+    refuse_unused(why, dual, but=["query_prompt", "passage_prompt"])
+    refuse_unused(why, family)
+    refuse_unused(why, model_args, only=["freeze_embeddings"])
 
 
 def check_export(retrieval_args: RetrievalArguments, data_args: DataArguments, run_args: MeasurementArguments) -> None:
@@ -158,7 +185,7 @@ def of_text(family: FamilyArguments, text_args: TextArguments, source: Task | No
     return notes
 
 
-def log(notes: list[str], rows: Rows) -> None:
+def log(notes: Sequence[str], rows: Rows) -> None:
     """Log the notes of results.json, and the --splits that were not read. Call it when all rows have been read.
 
     Unread --splits are not noted: results.json names the splits that were read.

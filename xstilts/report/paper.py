@@ -35,7 +35,7 @@ from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.plots import signed
+from xstilts.report.numbers import signed
 from xstilts.run.results import write_text
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")

@@ -79,7 +79,7 @@ def _report(cause: str, earlier: Marks, more: str = "") -> None:
     with _reporting:
         if PROCESS.stopped is None:
             fail_unopened(cause, earlier)
-        _print(shorten(PROCESS.stopped or f"{cause}.") + more)
+        _print(shorten(PROCESS.stopped or causes.sentence(cause)) + more)
         _reported.set()
 
 
@@ -187,9 +187,11 @@ def _end(number: signal.Signals, earlier: Marks) -> None:
 def _stop(number: signal.Signals, earlier: Marks) -> None:
     """Write failed.json for the runs at work: the signal is their cause."""
     gone, runs = processes.gone(), PROCESS.at_work()
+    if gone:  # before all is checked, perhaps because it was refused, see `Process.stop`
+        runs = [run for run in runs if run.checked]
     cause = f"{gone}, and the launcher ended the others ({number.name})" if gone else f"ended by {number.name}"
     for run in runs:
         run.fail(cause)
     if not runs:
         fail_unopened(cause, earlier)
-    PROCESS.stopped = runs[0].sentence(cause) if runs else f"{cause}."
+    PROCESS.stopped = runs[0].sentence(cause) if runs else causes.sentence(cause)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.rows import Rows
-from xstilts.cli.arguments import DataArguments, RetrievalArguments, RunArguments
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
 from xstilts.errors import UserError
-from xstilts.run import outputs, processes
+from xstilts.run import outputs, places, processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,6 +27,26 @@ _created: list[Path] = []  # folders that this process created, the outermost fi
 
 
 # ---- the output folder ----------------------------------------------------------------------------------------------
+
+
+def check_training(run: RunArguments) -> None:
+    """Fill in arm and seed of a run of phase 1 or 2 (`xstilts.run.places`), and check and create its folder.
+
+    Raises:
+        UserError: see `places.settle_training` and `check_run`.
+    """
+    places.settle_training(run)
+    check_run(run)
+
+
+def check_target(run: MeasurementArguments, model: str) -> None:
+    """Fill in arm and seed of a target run that starts from `model`, and check and create its folder.
+
+    Raises:
+        UserError: see `places.settle_measurement` and `check_run`.
+    """
+    places.settle_measurement(run, model, run.output_dir)
+    check_run(run)
 
 
 def check_run(run: RunArguments, needs_output: bool = True, own: bool = True) -> None:
@@ -163,6 +183,45 @@ def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = 
 # ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
 
 
+def measured_tasks(retrieval: RetrievalArguments, benchmark: str) -> list[Task]:
+    """Return the tasks of --tasks, sorted by name; [] if a checkpoint is only exported.
+
+    Raises:
+        UserError: a task is unknown or needs training, or arguments do not go together (`check_retrieval`).
+    """
+    from tasks import PAIRS, RETRIEVAL, get_task
+
+    if not retrieval.tasks and not retrieval.export_sentence_transformers:
+        raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL.split())}.")
+    if pairs := [name for name in retrieval.tasks if name in PAIRS.split()]:
+        raise UserError(f"--tasks {pairs[0]} needs training; use run_intermediate.py --tasks {pairs[0]}.")
+    tasks = [get_task(name, benchmark) for name in sorted(set(retrieval.tasks))]
+    for task in tasks:
+        if task.auto_class:
+            raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
+    check_retrieval(retrieval, tasks, benchmark)
+    return tasks
+
+
+def check_cells(tasks: Sequence[Task], model: str, run: MeasurementArguments, data_args: DataArguments) -> None:
+    """Fill in arm and seed of a measurement of `model`; check its folders, a task each, and that its rows are there.
+
+    Raises:
+        UserError: see `check_unseen`, `places.settle_measurement`, `check_run`, `open_rows` and `choose_languages`.
+    """
+    for task in tasks:
+        check_unseen(task, model)
+    folders = [Path(run.output_dir, task.name) if run.output_dir else None for task in tasks]
+    for folder in folders or [None]:
+        places.settle_measurement(run, model, folder)
+    check_run(run, needs_output=bool(tasks), own=False)
+    for folder in filter(None, folders):
+        outputs.refuse_occupied(folder)
+    rows = open_rows(data_args)
+    for task in tasks if data_args.languages else ():
+        choose_languages(task, rows, data_args.languages)
+
+
 def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchmark: str) -> None:
     """Raise if arguments of a measurement do not go together.
 
@@ -172,9 +231,6 @@ def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchm
     Raises:
         UserError: what was given, and what to type.
     """
-    for task in tasks:
-        if task.auto_class:
-            raise UserError(f"--tasks {task.name} needs training; use run_target.py --task {task.name}.")
     if retrieval.layer not in ("all", "last") and not retrieval.layer.isdecimal():
         raise UserError(f"--layer {retrieval.layer}: expected a number, 'all' or 'last'.")
     for flag in ("report_layer", "select_on"):

@@ -6,7 +6,7 @@ with Run.open(args, settings, rows) as run:
     ...                     # read rows, build the model
     run.begin()             # writes run.json; an error from here on writes failed.json
     train(run.checkpoint)   # the checkpoint to resume from, or None
-    run.finish(record, checkpoint=True)
+    run.finish(run.record(scores=scores, ...), checkpoint=True)
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.rows import Rows
+from xstilts.cli import unused
 from xstilts.cli.arguments import STARTED, RunArguments
 from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
@@ -32,6 +33,7 @@ from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
 from xstilts.run.rehearsal import is_rehearsal
+from xstilts.run.summary import summary
 
 logger = logging.getLogger("xstilts")
 # {folder: `failure_mark` of the failed.json that an earlier run left there}
@@ -63,6 +65,8 @@ class Process:
     def stop(self, error: BaseException) -> None:
         """Write failed.json for the runs at work. A run that is refused before it begins leaves no files.
 
+        Nor does its peer in another rank, which loses it then: only the refused rank knows the cause.
+
         Raises:
             Stopped: the error is one that the user can fix.
         """
@@ -75,7 +79,7 @@ class Process:
             else:
                 user_cause = causes.cause_of(error, runs[0].less_memory)
                 cause = user_cause or causes.named(error)
-            if user_cause and not runs[0].begun and not processes.lost(error):
+            if user_cause and not (runs[0].begun or (runs[0].checked and processes.lost(error))):
                 return
             for run in runs:
                 run.fail(cause)
@@ -94,13 +98,14 @@ class Run:
         folder: the output folder.
         finished: whether the folder holds the results.json of the same settings and inputs.
         begun: whether the folder holds this run's run.json. From then on a UserError writes failed.json too.
+        checked: whether no rank can be refused any more. From then on a lost rank is a cause of its own.
         trainer: the current or last trainer; its step and output folder go into messages. None for a measurement.
     """
 
     def __init__(self, args: RunArguments, settings: dict[str, Any], rows: Rows | None, trains: bool):
         assert args.output_dir  # `inputs.check_run` refuses a run without
         self.folder = Path(args.output_dir)
-        self.finished = self.begun = False
+        self.finished = self.begun = self.checked = False
         self.trainer: Any = None
         self._args, self._settings, self._rows, self._trains = args, settings, rows, trains
         self._lock = FolderLock(self.folder)
@@ -198,12 +203,16 @@ class Run:
             )
         return checkpoints.last_checkpoint(self.folder)
 
-    def begin(self) -> None:
+    def begin(self, notes: Sequence[str] = ()) -> None:
         """Write run.json; remove an earlier results.json and failed.json. All ranks call this together.
+
+        Args:
+            notes: the notes of results.json so far, to log.
 
         Raises:
             UserError: see `checkpoint`; or run.json cannot be written.
         """
+        unused.log(notes, self._rows or Rows())
         begun = self._settings
         if self._trains:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
@@ -212,7 +221,7 @@ class Run:
             for name in (results.FILE_NAME, results.FAILED):
                 (self.folder / name).unlink(missing_ok=True)
             results.write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
-        self.begun = True
+        self.begun = self.checked = True
         if checkpoint:
             logger.info("Resuming from %s", checkpoint)
 
@@ -220,6 +229,18 @@ class Run:
         return kept.inputs(self._settings, self._rows or Rows())
 
     # ---- end --------------------------------------------------------------------------------------------------------
+
+    def record(self, **values: Any) -> Record:
+        """Return the record of this run: `Record.new` with its arguments, settings and rows.
+
+        Args:
+            values: the other arguments of `Record.new`; `data` if rows were read that `open` was not given.
+
+        Raises:
+            UserError: see `Record.new`.
+        """
+        data = self._rows.records if self._rows else []
+        return Record.new(self._args, settings=self._settings, **({"data": data} | values))
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp); remove checkpoints; push with --push_to_hub.
@@ -239,7 +260,7 @@ class Run:
             checkpoints.clean(self.folder)
         self.close()
         if processes.is_first():
-            logger.info("Wrote %s", self.folder / results.FILE_NAME)
+            logger.info("Wrote %s: %s", self.folder / results.FILE_NAME, summary(record))
             if self._args.push_to_hub:
                 card.push(str(self._args.hub_model_id), self.folder)
 
@@ -265,9 +286,9 @@ class Run:
     def sentence(self, cause: str) -> str:
         """Return the message for the user: which run stopped, at which step, why, and where it resumes."""
         if not self.begun:
-            return f"{cause}."
+            return causes.sentence(cause)
         step = f" at step {self.trainer.state.global_step}" if self.trainer else ""
-        line = f"{self.folder} stopped{step}: {cause}."
+        line = f"{self.folder} stopped{step}: {causes.sentence(cause)}"
         if not self._trains:
             return line
         # xstilts.train.stages keeps a finished stage in checkpoint-<stage>/done
@@ -335,7 +356,7 @@ def folders_of(argv: Sequence[str]) -> list[Path]:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--output_dir")
-    parser.add_argument("--tasks", nargs="*", default=[])
+    parser.add_argument("--tasks", "--task", nargs="*", default=[])
     try:
         given, _ = parser.parse_known_args([with_underscores(word) for word in argv[1:]])
     except argparse.ArgumentError:  # --output_dir without a folder

@@ -236,8 +236,6 @@ def check(arguments: ChangeArguments, lexicon: str | None) -> None:
     Raises:
         UserError: what was given, and what to type.
     """
-    if not 0 < arguments.switch_probability <= 1:
-        raise UserError(f"--switch_probability {arguments.switch_probability} must be above 0 and at most 1.")
     if arguments.code_switch and not lexicon:
         raise UserError(
             "--code_switch needs --lexicon, a folder with en-<language>.txt or en-<language>/train.parquet."

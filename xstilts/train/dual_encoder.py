@@ -26,7 +26,9 @@ from xstilts.cli.arguments import (
     DualEncoderArguments,
     FamilyArguments,
     ModelArguments,
+    RetrievalArguments,
     RunArguments,
+    VectorArguments,
     non_defaults,
 )
 from xstilts.errors import UserError
@@ -108,8 +110,7 @@ class Plan:
 def train(
     dual: DualEncoderArguments,
     family: FamilyArguments,
-    layer: str,
-    pooling: str,
+    vectors: VectorArguments | RetrievalArguments,
     model_args: ModelArguments,
     data_args: DataArguments,
     run_args: RunArguments,
@@ -119,14 +120,14 @@ def train(
     """Train a dual encoder from a checkpoint, or resume; write the checkpoint and a phase-2 results.json.
 
     Args:
-        layer: the layer whose vectors are trained: a number, or "last". The layers above it stay as they are.
+        vectors: `layer`, a number or "last", whose vectors are trained, and `pooling`. Higher layers stay as they are.
         rest: the words of the command line that belong to transformers' TrainingArguments.
         nearest: the search that scores the dev pairs.
 
     Raises:
         UserError: arguments, rows or checkpoint are wrong. Raised before the first step.
     """
-    plan = _plan(dual, family, layer, pooling, model_args, data_args, run_args, rest)
+    plan = _plan(dual, family, vectors, model_args, data_args, run_args, rest)
     args, tasks = plan.args, plan.tasks
     rows = inputs.open_rows(data_args, family.translations)
     with Run.open(run_args, plan.settings, rows) as run:
@@ -164,8 +165,7 @@ def train(
 def _plan(
     dual: DualEncoderArguments,
     family: FamilyArguments,
-    layer: str,
-    pooling: str,
+    vectors: VectorArguments | RetrievalArguments,
     model_args: ModelArguments,
     data_args: DataArguments,
     run_args: RunArguments,
@@ -195,8 +195,8 @@ def _plan(
         args,
         name,
         model_args,
-        layer=layer,
-        pooling=pooling,
+        layer=vectors.layer,
+        pooling=vectors.pooling,
         **vars(dual),
         **vars(data_args),
         **non_defaults(family) | {"train_languages": languages},
@@ -212,8 +212,8 @@ def _plan(
         args,
         tasks,
         name,
-        None if layer == "last" else int(layer),
-        pooling,
+        None if vectors.layer == "last" else int(vectors.layer),
+        vectors.pooling,
         defaults["max_seq_length"],
         languages,
         drawn,

@@ -2,18 +2,75 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tasks import TASKS, get_task
 from tasks import languages as codes
-from tasks.pairs import get_pairs
+from tasks.base import Task
+from tasks.pairs import PAIRS, Pairs, get_pairs
 from xstilts.cli.arguments import (
     ArmArguments,
+    ChangeArguments,
     DualEncoderArguments,
     FamilyArguments,
+    MixtureArguments,
     PeftArguments,
     TextArguments,
+    VectorArguments,
     refuse_unused,
 )
 from xstilts.errors import UserError
 from xstilts.train import code_switch
+
+# {--language_mode: the languages of a dual encoder's batches, as settings name them}
+BATCHES = {"english": "english", "multilingual": "mono", "cross": "cross", "hybrid": "hybrid"}
+
+
+class Lexicons(NamedTuple):
+    """What an arm replaces English words with.
+
+    Attributes:
+        by_language: {language: lexicon}; {} without --code_switch.
+        sha256: {lexicon: hash of its file}.
+        seen_languages: the languages other than English that the arm trains on, with or without lexicons.
+    """
+
+    by_language: dict[str, code_switch.Lexicon]
+    sha256: dict[str, str]
+    seen_languages: list[str]
+
+
+def trained_tasks(names: Sequence[str], benchmark: str) -> tuple[list[Task], list[Pairs]]:
+    """Return the tasks of phase 2: (those with a head, pairs for a dual encoder). One of the lists is empty.
+
+    Args:
+        names: --tasks.
+
+    Raises:
+        UserError: a task is unknown or is only measured, pairs are to be mixed with other tasks, or there is no name.
+    """
+    if not names:
+        raise UserError("--tasks is missing: one intermediate task or several; see --list_tasks.")
+    heads: list[Task] = []
+    pairs: list[Pairs] = []
+    for name in dict.fromkeys(names):
+        if name in PAIRS:
+            pairs.append(get_pairs(name, benchmark))
+        elif name not in TASKS and (near := difflib.get_close_matches(name, PAIRS, 1, 0.8)):
+            raise UserError(f"Task {name!r} is unknown. Did you mean {near[0]!r}? See --list_tasks.")
+        else:
+            heads.append(get_task(name, benchmark))
+            if not heads[-1].auto_class:
+                raise UserError(f"--tasks {name} is not trained; measure it with run_retrieval.py --tasks {name}.")
+    if heads and pairs:
+        raise UserError(
+            f"--tasks {' '.join(names)}: {pairs[0].name} trains a dual encoder, which has no head, so it cannot be "
+            f"mixed with {heads[0].name}. Train one, and then the other from its --output_dir."
+        )
+    return heads, pairs
 
 
 def family_languages(family: FamilyArguments) -> list[str]:
@@ -33,8 +90,6 @@ def check(family: FamilyArguments, arm: ArmArguments) -> None:
     """
     languages, mode = family_languages(family), arm.language_mode
     foreign = [code for code in languages if code != "en"]
-    if not 0 <= arm.alpha <= 1:
-        raise UserError(f"--alpha {arm.alpha}: expected a number from 0 to 1.")
     if mode != "hybrid":
         refuse_unused("it goes with --language_mode hybrid", arm, only=["alpha"])
     if mode in ("multilingual", "translated") and not foreign:
@@ -63,9 +118,52 @@ def seen_languages(family: FamilyArguments, arm: ArmArguments) -> list[str]:
     return [] if arm.language_mode in ("english", "roundtrip") else foreign
 
 
+def read_lexicons(family: FamilyArguments, arm: ArmArguments) -> Lexicons:
+    """Return the lexicons of an arm.
+
+    Raises:
+        UserError: see `code_switch.read_lexicons`.
+    """
+    seen = seen_languages(family, arm)
+    if not arm.code_switch:
+        return Lexicons({}, {}, seen)
+    assert family.lexicon  # `check` refuses --code_switch without it
+    found, records = code_switch.read_lexicons(family.lexicon, seen, arm.skip_identities, arm.switch_treebank)
+    return Lexicons(found, {record["config"]: record["sha256"] for record in records}, list(found))
+
+
 def text_languages(arguments: TextArguments, family: FamilyArguments) -> list[str]:
     """Return --text_languages, else --train_languages; [] means all languages that the text has."""
     return list(dict.fromkeys(map(codes.normalize, arguments.text_languages))) or family_languages(family)
+
+
+def dual_encoder_arguments(
+    pairs: Sequence[Pairs],
+    arm: ArmArguments,
+    vectors: VectorArguments,
+    mix: MixtureArguments,
+    text_args: TextArguments,
+    peft: PeftArguments,
+) -> DualEncoderArguments:
+    """Return the settings of a dual encoder's training, from the arguments of run_intermediate.py.
+
+    Raises:
+        UserError: an argument that a dual encoder does not take.
+    """
+    why = "pairs train a dual encoder, which is not mixed with anything"
+    refuse_unused(why, mix, but=["tasks"])
+    refuse_unused(why, text_args)
+    refuse_unused("pairs train a dual encoder, as a whole", peft)
+    if arm.language_mode not in BATCHES:
+        raise UserError(
+            f"--language_mode {arm.language_mode} is not for pairs ({pairs[0].name}), which have {', '.join(BATCHES)}."
+        )
+    if vectors.layer != "last" and not vectors.layer.isdecimal():
+        raise UserError(f"--layer {vectors.layer}: expected the layer whose vectors are trained, a number or 'last'.")
+    values = {f.name: getattr(arm, f.name) for f in dataclasses.fields(ChangeArguments)}
+    values |= {name: value for name, value in vars(vectors).items() if name not in ("layer", "pooling")}
+    names = [task.name for task in pairs]
+    return DualEncoderArguments(do_train=True, train_tasks=names, batch_languages=BATCHES[arm.language_mode], **values)
 
 
 def check_pairs(dual: DualEncoderArguments, family: FamilyArguments) -> None:
@@ -74,27 +172,17 @@ def check_pairs(dual: DualEncoderArguments, family: FamilyArguments) -> None:
     Raises:
         UserError: what was given, and what to type.
     """
-    if not dual.train_tasks:
-        raise UserError("--train_tasks is missing: pairs to train on, e.g. squad_dual or nli_dual.")
-    for name in dual.train_tasks:
-        get_pairs(name)
-    if not 0 <= dual.alpha <= 1:
-        raise UserError(f"--alpha {dual.alpha}: expected a number from 0 to 1.")
     if dual.batch_languages != "hybrid":
-        refuse_unused("it goes with --batch_languages hybrid", dual, only=["alpha"])
+        refuse_unused("it goes with --language_mode hybrid", dual, only=["alpha"])
     if dual.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2 and not dual.code_switch:
         raise UserError(
             f"--batch_languages {dual.batch_languages} needs pairs in at least two languages: --train_languages en de "
             "..."
         )
-    if dual.scale <= 0 or (dual.cached_loss_mini_batch is not None and dual.cached_loss_mini_batch < 1):
-        raise UserError(
-            f"--scale {dual.scale} and --cached_loss_mini_batch {dual.cached_loss_mini_batch} must be positive."
-        )
     code_switch.check(dual, family.lexicon)
     if dual.code_switch and dual.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
         raise UserError(
-            "--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en)."
+            "--code_switch replaces English words; it goes with --language_mode english (or --train_languages en)."
         )
 
 
@@ -106,12 +194,5 @@ def check_adapter(arguments: PeftArguments) -> None:
     """
     if not arguments.peft:
         refuse_unused("it goes with --peft lora", arguments)
-    elif arguments.lora_rank < 1 or not 0 <= arguments.lora_dropout < 1 or arguments.lora_targets == []:
-        raise UserError(
-            f"--lora_rank {arguments.lora_rank} must be at least 1, --lora_dropout {arguments.lora_dropout} from 0 to "
-            "below 1, and --lora_targets must name a module, e.g. query value."
-        )
-    elif arguments.lora_alpha is not None and arguments.lora_alpha <= 0:
-        raise UserError(
-            f"--lora_alpha {arguments.lora_alpha}: expected a number above 0 (the adapter is scaled by it)."
-        )
+    elif arguments.lora_targets == []:
+        raise UserError("--lora_targets must name a module, e.g. query value.")

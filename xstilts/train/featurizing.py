@@ -18,6 +18,7 @@ from tasks.fingerprint import fingerprint
 from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.cli import logs
 from xstilts.cli.arguments import DataArguments
 from xstilts.errors import UserError, first_line, full_disk, is_panic
 from xstilts.run import inputs
@@ -48,7 +49,7 @@ def featurize(
             with_indices=True,
             fn_kwargs=options,
             remove_columns=examples.column_names,
-            desc=f"{desc}: features",
+            desc=logs.named(f"{desc}: features"),
             new_fingerprint=key,
         )
     except BaseException as error:
@@ -61,7 +62,7 @@ def featurize(
         features,
         lambda ids: {"length": task.lengths(ids)},
         input_columns="input_ids",
-        desc=f"{desc}: lengths",
+        desc=logs.named(f"{desc}: lengths"),
         new_fingerprint=fingerprint(task, features, "length"),
     )
 
@@ -136,6 +137,38 @@ def has_words(features: Dataset, special: list[int]) -> np.ndarray:
         feature = np.repeat(np.arange(len(ids)), pc.list_value_length(ids))
         found.append(np.bincount(feature[~np.isin(ids.flatten(), special)], minlength=len(ids)) > 0)
     return np.concatenate(found)
+
+
+def read_train(
+    task: Task, rows: Rows, tokenizer: TokenizersBackend, max_length: int, data_args: DataArguments
+) -> tuple[Dataset, tuple[Dataset, Dataset]]:
+    """Return (features of English train, (examples, features) of English dev).
+
+    Raises:
+        UserError: see `load_scored` and `featurize`.
+    """
+    train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
+    features = featurize(task, train, tokenizer, max_length, True, f"{task.name} train")
+    return features, read_scored(task, "dev", "en", rows, tokenizer, max_length, data_args)
+
+
+def read_scored(
+    task: Task,
+    split: str,
+    language: str,
+    rows: Rows,
+    tokenizer: TokenizersBackend,
+    max_length: int,
+    data_args: DataArguments,
+) -> tuple[Dataset, Dataset]:
+    """Return (examples, features) of a split that will be scored: "dev", or "test" of a language.
+
+    Raises:
+        UserError: see `load_scored` and `featurize`.
+    """
+    examples = load_scored(task, split, language, rows, data_args.max_eval_samples)
+    desc = f"{task.name} {language if split == 'test' else split}"
+    return examples, featurize(task, examples, tokenizer, max_length, False, desc)
 
 
 def load_scored(task: Task, split: str, language: str, rows: Rows, limit: int | None) -> Dataset:

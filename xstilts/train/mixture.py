@@ -16,14 +16,19 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, TokenizersBackend, TrainingArguments
 
 from tasks.base import Task
+from tasks.rows import Rows
+from xstilts.checkpoint import heads
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.heads import head_of, needs_pooler
-from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
+from xstilts.cli.arguments import ArmArguments, MixtureArguments, ModelArguments, RunArguments
 from xstilts.errors import UserError
 from xstilts.run import results
+from xstilts.run.lifecycle import Run
+from xstilts.train import runner
 from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
-from xstilts.train.trainers import TaskTrainer
+from xstilts.train.trainers import Masking, TaskTrainer
 
 # fields of TrainingArguments that a mixture does not take, besides those that no training takes
 UNUSED = "every step leaves the heads of the other tasks unused"
@@ -57,8 +62,8 @@ class MixtureModel(PreTrainedModel):
         whole = {task.name: head_of(task, name, revision, encoder) for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
-        heads = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
-        self.heads = torch.nn.ModuleDict({t: torch.nn.ModuleDict(parts) for t, parts in heads.items()})
+        own = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
+        self.heads = torch.nn.ModuleDict({t: torch.nn.ModuleDict(parts) for t, parts in own.items()})
         self.__dict__["whole"] = whole  # not as submodules: their parts are registered above
         first: dict[int, str] = {}
         names = [(n, first.setdefault(id(p), n)) for n, p in self.named_parameters(remove_duplicate=False)]
@@ -79,6 +84,41 @@ class MixtureModel(PreTrainedModel):
     def forward(self, task: str, **inputs: torch.Tensor) -> Any:
         """Return the output of the task's model."""
         return self.whole[task](**inputs)
+
+
+def begin(tasks: Sequence[Task], text: Task | None, run_args: RunArguments, rest: list[str]) -> TrainingArguments:
+    """Return the arguments of a training on tasks, after `runner.begin`. A mixture has the settings of its first task.
+
+    Raises:
+        UserError: see `runner.begin`; or a mixture does not take an argument (`REFUSED`).
+    """
+    if len(tasks) == 1 and not text:
+        return runner.begin(run_args, rest, tasks[0].defaults, metric=f"eval_{tasks[0].metric}")
+    return runner.begin(run_args, rest, tasks[0].defaults, refused=REFUSED)
+
+
+def load(
+    tasks: Sequence[Task], text: Task | None, rows: Rows, model_args: ModelArguments
+) -> tuple[PreTrainedModel, TokenizersBackend]:
+    """Return (a checkpoint with the head of the one task, or a `MixtureModel` of several; its tokenizer).
+
+    Args:
+        text: masked LM alongside, or None.
+        rows: tasks whose labels are in their rows read them here.
+
+    Raises:
+        UserError: see `heads.load`; or the tokenizer has no mask token, which `text` needs.
+    """
+    name, frozen = str(model_args.model_name_or_path), model_args.freeze_embeddings
+    if len(tasks) == 1 and not text:
+        return heads.load(tasks[0], rows, name, **model_args.loading, frozen_embeddings=frozen)
+    tokenizer = load_tokenizer(name, model_args.model_revision, mask=bool(text))
+    for task in tasks:
+        task.prepare(rows)
+    model = MixtureModel([*tasks, text] if text else tasks, name, **model_args.loading)
+    if frozen:
+        heads.freeze_embeddings(model)
+    return model, tokenizer
 
 
 class Concatenated(Dataset):
@@ -215,25 +255,46 @@ class MixtureTrainer(TaskTrainer):
 
 
 def trainer(
+    tasks: Sequence[Task],
+    text: Task | None,
+    model: torch.nn.Module,
+    args: TrainingArguments,
+    tokenizer: TokenizersBackend,
+    features: Mapping[str, datasets.Dataset],
+    dev: Mapping[str, tuple[datasets.Dataset, datasets.Dataset]],
+    mix: MixtureArguments,
+    mlm_probability: float,
+) -> TaskTrainer:
+    """Return the trainer of a model of `load`.
+
+    Args:
+        model: of `load`, or a PeftModel of it.
+        features: {task: train features}; those of `text` are the last.
+        dev: {task: (examples, features)} of English dev, by which the trainer of a single task scores.
+        mlm_probability: share of tokens of `text` to predict.
+
+    Raises:
+        UserError: --mlm_rate is too small for one step of text.
+    """
+    if len(features) == 1:
+        (task,) = tasks
+        return runner.task_trainer(task, model, args, tokenizer, dev[task.name], features[task.name])
+    collators: dict[str, Callable[[list[dict]], Any]] = {task.name: task.collator(tokenizer) for task in tasks}
+    if text:
+        collators[text.name] = Masking(tokenizer, mlm_probability, args.seed)
+    return _mixture_trainer(model, args, features, collators, tokenizer, mix)
+
+
+def _mixture_trainer(
     model: torch.nn.Module,
     args: TrainingArguments,
     features: Mapping[str, datasets.Dataset],
     collators: Mapping[str, Callable[[list[dict]], Any]],
     tokenizer: TokenizersBackend,
-    cap: int | None,
-    temperature: float,
-    mlm_rate: float,
+    mix: MixtureArguments,
 ) -> MixtureTrainer:
-    """Return the mixture's trainer. Its sampler draws one task per optimiser step, for all processes together.
-
-    Args:
-        model: a MixtureModel, or a PeftModel of one.
-        features, collators: by task; with `mlm_rate` above 0 the last one is text.
-        cap, temperature, mlm_rate: as for `MixtureSampler`.
-
-    Raises:
-        UserError: `mlm_rate` is too small for one step of text.
-    """
+    """Return the mixture's trainer. Its sampler draws one task per optimiser step, for all processes together."""
+    mlm_rate = mix.mlm_rate
     columns = {*tokenizer.model_input_names, "labels"}
     lengths: dict[str, list[int]] = {task: data["length"][:] for task, data in features.items()}
     if mlm_rate:  # text in random order, as in phase 1 (tasks.text says why)
@@ -242,8 +303,8 @@ def trainer(
         lengths,
         args.per_device_train_batch_size * args.world_size,
         args.gradient_accumulation_steps,
-        cap,
-        temperature,
+        mix.examples_cap,
+        mix.temperature,
         order_seed(args),
         mlm_rate,
     )
@@ -267,19 +328,58 @@ def trainer(
     )
 
 
-def save(model: MixtureModel, tokenizer: TokenizersBackend, folder: str) -> None:
-    """Save the encoder as a plain checkpoint, and the heads beside it in heads.safetensors.
+def score_dev(
+    tasks: Sequence[Task],
+    model: PreTrainedModel,
+    args: TrainingArguments,
+    tokenizer: TokenizersBackend,
+    dev: Mapping[str, tuple[datasets.Dataset, datasets.Dataset]],
+    arm: ArmArguments,
+    run: Run,
+) -> tuple[dict[str, float], dict[str, float] | None, list[str]]:
+    """Score English dev of every task.
+
+    Args:
+        model: of `load`, trained.
+        dev: {task: (examples, features)}.
+        arm, run: whether labels are shuffled, and whether it is a rehearsal: then a score at chance is not reported.
+
+    Returns:
+        (scores 0-100, of several tasks as {"task/metric": score}; scores of guessing, of several tasks None; the tasks
+        that are at chance).
+    """
+    at_chance = []
+    by_task: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        own = model.whole[task.name] if isinstance(model, MixtureModel) else model
+        scorer = runner.task_trainer(task, own, args, tokenizer, dev[task.name])
+        by_task[task.name], chance, failed = runner.compare_with_chance(
+            scorer, task, dev[task.name][0], arm.shuffle_labels, run.is_rehearsal
+        )
+        at_chance += [task.name] if failed else []
+    scores = {f"{name}/{metric}": score for name, by in by_task.items() for metric, score in by.items()}
+    single = not isinstance(model, MixtureModel)
+    return by_task[task.name] if len(tasks) == 1 else scores, chance if single else None, at_chance
+
+
+def save(trainer: TaskTrainer, model: PreTrainedModel, tokenizer: TokenizersBackend, folder: str) -> None:
+    """Save a trained model of `load`; of a mixture the encoder, as a plain checkpoint, and the heads beside it.
 
     The next phase takes only the encoder, and a checkpoint of the encoder alone loads without unexpected weights.
+    All ranks call this together.
     """
+    if not isinstance(model, MixtureModel):
+        return trainer.save_model(folder)
+    if not trainer.is_world_process_zero():
+        return None
     model.base_model.save_pretrained(folder)
     clean_tokenizer(tokenizer)
     tokenizer.save_pretrained(folder)
-    heads = {
+    weights = {
         name: value.contiguous()
         for name, value in model.state_dict().items()
         if name.startswith("heads.") and name not in model.all_tied_weights_keys
     }
-    save_file(heads, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
+    save_file(weights, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
     results.obey_umask(*Path(folder).glob("*.safetensors"))

@@ -20,7 +20,7 @@ from transformers import TokenizersBackend
 from tasks.base import Task
 from tasks.columns import join
 from tasks.rows import Rows
-from xstilts.cli.arguments import ArmArguments, FamilyArguments
+from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments
 from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.train import code_switch, featurizing
@@ -111,52 +111,6 @@ def load(
     matched = bool(languages or family.match_roundtrip or arm.code_switch)
     same_rows = matched and task.other_languages != "native"
     return ArmRows(examples, english if same_rows else None, matched, notes)
-
-
-def row_texts(
-    task: Task,
-    family: FamilyArguments,
-    languages: Sequence[str],
-    rows: Rows,
-    limit: int | None,
-    dev_limit: int | None,
-    seed: int,
-) -> tuple[dict[str, Dataset], dict[str, Dataset], list[str]]:
-    """Return the texts of the rows that a family's arms train on, for masked LM.
-
-    Args:
-        languages: ["en"] for the rows of the English arm, or the family's languages for those of the multilingual
-            arm.
-        limit, dev_limit: the largest number of train and dev rows.
-
-    Returns:
-        ({"rows": train texts}, {"en": English dev texts}, notes). A text is the fields of a row, joined by a blank.
-
-    Raises:
-        UserError: other languages are given, or as `load`.
-    """
-    if list(languages) not in (["en"], family_languages(family)):
-        raise UserError(
-            f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages."
-        )
-    arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
-    train = load(task, family, arm, rows, limit, seed, {})
-    dev = inputs.first(task.load("dev", "en", rows), dev_limit)
-
-    def texts(examples: Dataset) -> Dataset:
-        columns = [
-            c
-            for field in task.fields
-            for c in field
-            if getattr(examples.features[c], "dtype", None) in ("string", "large_string")
-        ]
-        if not columns:
-            raise UserError(f"--text_of {task.name}: its rows are not running text.")
-        return Dataset.from_dict(
-            {"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]}
-        )
-
-    return {"rows": texts(train.examples)}, {"en": texts(dev)}, train.notes
 
 
 def parallel(
@@ -341,6 +295,35 @@ def counts(numbers: Mapping[str, int]) -> str:
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
+
+
+def read_features(
+    tasks: Sequence[Task],
+    family: FamilyArguments,
+    arm: ArmArguments,
+    lexicons: dict[str, code_switch.Lexicon],
+    rows: Rows,
+    tokenizer: TokenizersBackend,
+    length: int,
+    data_args: DataArguments,
+    seed: int,
+) -> tuple[dict[str, Dataset], dict[str, tuple[Dataset, Dataset]], int, list[str]]:
+    """Return what phase 2 trains on and is scored on.
+
+    Returns:
+        ({task: train features}, {task: (examples, features) of English dev}, distinct train rows, notes).
+
+    Raises:
+        UserError: see `load` and `featurizing.read_scored`.
+    """
+    features, dev, n_rows = {}, {}, 0
+    notes: list[str] = []
+    for task in tasks:
+        train = load(task, family, arm, rows, data_args.max_train_samples, seed, lexicons, alone=len(tasks) == 1)
+        features[task.name] = featurize(task, train, tokenizer, length)
+        notes, n_rows = notes + train.notes, n_rows + len(train.examples)
+        dev[task.name] = featurizing.read_scored(task, "dev", "en", rows, tokenizer, length, data_args)
+    return features, dev, n_rows, notes
 
 
 def featurize(task: Task, arm: ArmRows, tokenizer: TokenizersBackend, length: int) -> Dataset:

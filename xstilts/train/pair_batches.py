@@ -110,7 +110,7 @@ class PairSampler:
         for task, of in pairs.queries.items():
             if batches in ("cross", "hybrid") and len(of) < 2:
                 raise UserError(
-                    f"--batch_languages {batches} needs pairs in at least two languages: --train_languages en de ..."
+                    f"--language_mode {batches} needs pairs in at least two languages: --train_languages en de ..."
                 )
             different = min(len(np.unique(column)) for column in pairs.texts[task].T)
             if different < batch_size or of.shape[1] < batch_size * processes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import transformers
 from datasets import Dataset
-from transformers import Trainer
+from transformers import TokenizersBackend, Trainer, TrainingArguments
 
 from tasks.base import Task
 from xstilts.cli import logs
@@ -22,17 +23,86 @@ from xstilts.run.lifecycle import Run
 from xstilts.run.predictions import write_lines
 from xstilts.run.rehearsal import at_chance_means
 from xstilts.train import trainers
+from xstilts.train.training_arguments import training_arguments
 
 logger = logging.getLogger("xstilts")
 
 
 def prepare(run_args: RunArguments) -> None:
     """Set up logging and set the seeds."""
-    logs.begin(logging.INFO if processes.is_first() else logging.ERROR)
+    name = " ".join([run_args.arm or "", f"seed {run_args.seed}"]).strip()
+    logs.begin(logging.INFO if processes.is_first() else logging.ERROR, name)
     transformers.utils.logging.disable_progress_bar()  # hides the bar "Loading weights"
     transformers.utils.logging.set_verbosity_error()
     assert run_args.seed is not None  # filled in by xstilts.run.places
     transformers.set_seed(run_args.seed)
+
+
+def begin(run_args: RunArguments, rest: list[str], defaults: Mapping[str, Any], **options: Any) -> TrainingArguments:
+    """Set up logging, seeds and the group of processes, and return the training's arguments.
+
+    Args:
+        rest: the words of the command line that belong to TrainingArguments.
+        defaults: of the task.
+        options: further ones of `training_arguments`.
+
+    Raises:
+        UserError: see `training_arguments`.
+    """
+    prepare(run_args)
+    return training_arguments(run_args, rest, defaults, **options)
+
+
+def task_trainer(
+    task: Task,
+    model: Any,
+    args: TrainingArguments,
+    tokenizer: TokenizersBackend,
+    dev: tuple[Dataset, Dataset],
+    train: Dataset | None = None,
+) -> trainers.TaskTrainer:
+    """Return the trainer of one task.
+
+    Args:
+        model: with the task's head, or a PeftModel of such a model.
+        dev: (examples, features) of English dev.
+        train: features to train on; None: the trainer only scores.
+    """
+    return trainers.TaskTrainer(
+        model=model,
+        args=args,
+        train_dataset=train,
+        data_collator=task.collator(tokenizer),
+        processing_class=tokenizer,
+        task=task,
+        dev=dev,
+        eval_dataset=dev[1],
+    )
+
+
+def mlm_trainer(
+    model: Any,
+    args: TrainingArguments,
+    tokenizer: TokenizersBackend,
+    train: Dataset,
+    dev: Dataset,
+    mlm_probability: float,
+) -> trainers.TaskTrainer:
+    """Return the trainer of masked LM.
+
+    Args:
+        train, dev: features of texts.
+        mlm_probability: share of tokens to predict.
+    """
+    model.accepts_loss_kwargs = False  # read by Trainer; the loss is `trainers.token_mean`
+    return trainers.TaskTrainer(
+        model=model,
+        args=args,
+        train_dataset=train,
+        eval_dataset=dev,
+        processing_class=tokenizer,
+        data_collator=trainers.Masking(tokenizer, mlm_probability, args.seed),
+    )
 
 
 def train(trainer: Trainer, run: Run, checkpoint: str | None) -> float:
@@ -103,7 +173,8 @@ def score_languages(
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             write_lines(folder, task, language, task.lines(predictions, examples))
-        logger.info("%s %s: %s", task.name, language, " ".join(f"{k} {v:.1f}" for k, v in scores[language].items()))
+        told = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
+        logger.info("%s: %s", logs.named(f"{task.name} {language}"), told)
     return scores, n
 
 

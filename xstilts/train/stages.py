@@ -12,10 +12,9 @@ from tasks.base import Task
 from tasks.rows import Rows
 from xstilts.checkpoint import heads
 from xstilts.cli.arguments import DataArguments, ModelArguments
-from xstilts.run import inputs
 from xstilts.run.checkpoints import last_checkpoint
 from xstilts.run.lifecycle import Run
-from xstilts.train import featurizing, runner, trainers
+from xstilts.train import featurizing, runner
 
 
 def train_before(
@@ -40,33 +39,16 @@ def train_before(
         stage, folder = get_task(name), Path(str(args.output_dir), f"checkpoint-{name}")
         done = folder / "done"
         with args.main_process_first(desc="features"):
-            train = inputs.first(stage.load("train", "en", rows), data_args.max_train_samples)
-            dev = featurizing.load_scored(stage, "dev", "en", rows, data_args.max_eval_samples)
-            train_features = featurizing.featurize(stage, train, tokenizer, length, True, f"{name} train")
-            dev_features = featurizing.featurize(stage, dev, tokenizer, length, False, f"{name} dev")
+            train, dev = featurizing.read_train(stage, rows, tokenizer, length, data_args)
         if not done.is_dir():
             # a new model per stage: a trainer leaves its hooks on the one it trained
-            part = heads.fresh_head(
-                task,
-                str(model_args.model_name_or_path),
-                model_args.model_revision,
-                attention=model_args.attn_implementation,
-            )
+            part = heads.fresh_head(task, str(model_args.model_name_or_path), **model_args.loading)
             part.load_state_dict((before or model).state_dict())
             if model_args.freeze_embeddings:
                 heads.freeze_embeddings(part)
             stage_args = copy.copy(args)
             stage_args.output_dir = str(folder)
-            trainer = trainers.TaskTrainer(
-                model=part,
-                args=stage_args,
-                train_dataset=train_features,
-                task=stage,
-                data_collator=stage.collator(tokenizer),
-                processing_class=tokenizer,
-                dev=(dev, dev_features),
-                eval_dataset=dev_features,
-            )
+            trainer = runner.task_trainer(stage, part, stage_args, tokenizer, dev, train)
             seconds += runner.train(trainer, run, last_checkpoint(folder) if folder.is_dir() else None)
             trainer.save_model(str(folder / "part"))
             if trainer.is_world_process_zero():

@@ -1,0 +1,356 @@
+"""Rows from the Hub, through the real libraries and a stand-in server on the loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import time
+from types import SimpleNamespace
+
+import datasets
+import pyarrow as pa
+import pytest
+from conftest import ROOT
+from huggingface_hub import HfFileSystem, constants
+from pyarrow import parquet
+
+from tasks import TASKS, get_task
+from tasks import hub as hub_rows
+from tasks.errors import UserError
+from tasks.pairs import get_pairs
+from tasks.rows import Rows
+from tasks.text import Wikipedia
+from tests.hub_rows import fill
+from tests.hub_server import TOKEN, Hub
+from xstilts.checkpoint.config import read_config
+
+
+@pytest.fixture(scope="module")
+def server(tiny_world):
+    hub = Hub()
+    fill(hub, tiny_world)
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def hub(server, tmp_path, monkeypatch):
+    """The stand-in for this process, with an empty cache."""
+    server.calls.clear()
+    HfFileSystem.clear_instance_cache()  # it keeps listings
+    online(monkeypatch, server, tmp_path)
+    for source in (*get_task("cosmosqa").sources, *get_task("lareqa").sources):
+        for split, url in source.files.items():
+            monkeypatch.setitem(source.files, split, url.replace("https://github.com", f"{server.url}/web"))
+    yield server
+    for name in ("refuse", "limit", "slow", "cut", "private", "gated"):
+        getattr(server, name).clear()
+    server.silent = None
+
+
+def online(monkeypatch, server, home):
+    from datasets import config
+
+    for name, value in (
+        ("ENDPOINT", server.url),
+        ("HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"),
+        ("HF_HUB_OFFLINE", False),
+        ("HF_HUB_DISABLE_XET", True),
+        ("HF_HUB_CACHE", str(home / "hub")),
+        ("HF_HUB_ETAG_TIMEOUT", 0.5),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", 0.5),
+    ):
+        monkeypatch.setattr(constants, name, value)
+    for name, value in (
+        ("HF_ENDPOINT", server.url),
+        ("HF_HUB_OFFLINE", False),
+        ("HF_DATASETS_CACHE", home / "datasets"),
+        ("DOWNLOADED_DATASETS_PATH", home / "datasets" / "downloads"),
+        ("HF_UPDATE_DOWNLOAD_COUNTS", False),
+    ):
+        monkeypatch.setattr(config, name, value)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(hub_rows, "TIMEOUT", 0.5)
+
+
+def offline(monkeypatch):
+    from datasets import config
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
+
+
+def read(task, source, split, rows):
+    """The examples of one source, as if the task had no other."""
+    task.sources = (source,)
+    language = "en"
+    if "{language}" in source.config or source.inside:
+        language = next(code for code in ("en", "lt", "it", "de") if serves(source, code))
+    return task.load(split, language, rows)
+
+
+def serves(source, language):
+    if source.id == "juletxara/xquad_xtreme":
+        return language == "de"
+    if "tatoeba" in source.config or "tatoeba" in source.id or source.id.startswith(("mteb/N", "mteb/F")):
+        return language == "de"
+    if source.id == "unimelb-nlp/wikiann":
+        return language == "lt"
+    if source.id == "google/xtreme" and source.config.startswith("udpos"):
+        return language == "en"
+    return source.serves(language, False)
+
+
+EVERY = [(name, number) for name in TASKS for number in range(len(get_task(name).sources))]
+
+
+@pytest.mark.parametrize("name, number", EVERY, ids=[f"{n}-{i}" for n, i in EVERY])
+def test_every_source_loads_at_its_revision_and_again_without_a_network(name, number, hub, monkeypatch):
+    task = get_task(name)
+    source = task.sources[number]
+    if source.id == "allenai/social_i_qa":
+        with pytest.raises(UserError, match="scripts are no longer supported"):
+            read(task, source, "train", Rows("hub"))
+        return
+    if name == "lareqa":
+        monkeypatch.setattr(type(task), "languages", lambda self, rows: ["en", "de", "sw"])
+    found = {}
+    for split in source.splits:
+        rows = Rows("hub")
+        found[split] = len(read(get_task(name), source, split, rows))
+        assert found[split] > 0
+        records = [record for record in rows.records if record["id"] == source.id]
+        assert records and all(re.fullmatch("[0-9a-f]{40}", record["revision"]) for record in records)
+        if re.fullmatch("[0-9a-f]{40}", source.revision or ""):
+            assert {record["revision"] for record in records} == {source.revision}
+    hub.calls.clear()
+    offline(monkeypatch)
+    for split in source.splits:
+        assert len(read(get_task(name), source, split, Rows("hub"))) == found[split]
+    assert not hub.calls
+
+
+def test_text_and_pairs_load_too(hub):
+    assert len(Wikipedia().load("train", "de", Rows("hub"))) > 1
+    assert len(get_pairs("mewslix_dual").load("train", "en", Rows("hub"))) > 1
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------
+
+XNLI = get_task("xnli").sources[0]
+COMMIT = XNLI.revision
+
+
+def load(config="en", revision=COMMIT):
+    return hub_rows.load(XNLI.id, config, "validation", revision)
+
+
+def refusal(*where):
+    with pytest.raises(UserError) as caught:
+        load(*where)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """The seconds that the loader waits, without waiting."""
+    seconds = []
+    monkeypatch.setattr("tasks.hub.sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def waited_by_library(monkeypatch):
+    """The seconds that huggingface_hub waits by itself, without waiting."""
+    seconds = []
+    clock = SimpleNamespace(sleep=seconds.append, time=time.time)
+    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    return seconds
+
+
+def test_rows_of_another_commit_are_never_taken_from_the_cache(hub, monkeypatch, waited):
+    """The datasets library would read the newest commit in its cache, whatever it was asked for."""
+    other = hub.datasets[XNLI.id].add("f" * 40, hub.datasets[XNLI.id].files(COMMIT))
+    assert load(revision=other)[1] == other
+    offline(monkeypatch)
+    assert "HF_HUB_OFFLINE=1" in refusal() and load(revision=other)[1] == other
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_hub_with_a_fault_of_its_own_does_not_change_the_commit(status, hub, waited):
+    other = hub.datasets[XNLI.id].add("e" * 40, hub.datasets[XNLI.id].files(COMMIT))
+    load(revision=other)
+    hub.refuse[f"/tree/{COMMIT}"] = hub.refuse[f"/revision/{COMMIT}"] = status
+    told = refusal()
+    assert COMMIT in told and str(other) in told and waited == [1, 2]
+
+
+@pytest.mark.parametrize("token, status", [(None, 401), ("hf_of_somebody_else", 403)])
+def test_a_gated_repository_says_where_to_accept(token, status, hub, monkeypatch, waited):
+    hub.gated.add(XNLI.id)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    told = refusal()
+    assert f"gated ({status})" in told and f"{hub.url}/datasets/{XNLI.id}" in told and "hf auth login" in told
+    assert not waited
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert len(load()[0])
+
+
+def test_a_private_repository_needs_the_token(hub, monkeypatch):
+    hub.private.add(XNLI.id)
+    told = refusal()
+    assert "private" in told and "hf auth login" in told and "HF_TOKEN" in told
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert len(load()[0])
+    # big files come from another host, which gets no token
+    assert hub.asked("/cdn/") and not hub.cdn_tokens - {None}
+
+
+def test_what_is_not_there_is_named(hub, waited):
+    assert "no such revision (404)" in refusal("en", "0" * 40)
+    assert "'zz' not found" in refusal("zz") and "'en'" in refusal("zz")
+    with pytest.raises(UserError, match='Unknown split "dev"'):
+        hub_rows.load(XNLI.id, "en", "dev", COMMIT)
+    with pytest.raises(UserError, match="there is no .*/datasets/nobody/nothing .401., or it is private"):
+        hub_rows.load("nobody/nothing", "en", "dev", COMMIT)
+    assert not waited
+
+
+@pytest.mark.parametrize("part", ["README.md", "/tree/", "/en/validation-", "/cdn/"])
+@pytest.mark.parametrize("headers", [{"Retry-After": "7"}, {"ratelimit": '"api";r=0;t=7'}])
+def test_a_busy_hub_is_waited_for_as_long_as_it_asks(part, headers, hub, waited, waited_by_library):
+    hub.limit[part] = [2, headers]
+    assert len(load()[0]) and 7 <= max(waited + waited_by_library) <= 8
+
+
+def test_a_hub_that_asks_for_hours_is_not_waited_for(hub, waited):
+    hub.limit["README.md"] = [99, {"Retry-After": "7200"}]
+    told = refusal()
+    assert "429" in told and "7200 seconds" in told and "repeat the command" in told and not waited
+
+
+@pytest.mark.parametrize("part", [f"/resolve/{COMMIT}/README.md", f"/tree/{COMMIT}", "/cdn/"])
+def test_a_silent_hub_is_given_up(part, hub, waited, waited_by_library):
+    hub.silent = part
+    told = refusal()
+    assert XNLI.id in told and "--data_root FOLDER" in told
+
+
+def test_a_slow_hub_and_a_download_that_breaks_off_change_nothing(hub, waited_by_library, monkeypatch):
+    whole = load()[0].to_list()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", hub_rows.Path(constants.HF_HUB_CACHE) / "other")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", constants.HF_HUB_CACHE + "2")
+    hub.slow["/cdn/"], hub.cut["/cdn/"] = 0.2, 3
+    assert load()[0].to_list() == whole and hub.cut["/cdn/"] == 0
+
+
+def test_main_is_the_commit_that_it_is_now(hub, monkeypatch):
+    source = get_task("panx").sources[1]
+    first = hub_rows.load(source.id, "lt", "test", None)[1]
+    files = dict(hub.datasets[source.id].files(first)) | {"new.txt": b"new"}
+    before = dict(hub.datasets[source.id].branches)
+    hub.datasets[source.id].add("main", files)
+    second = hub_rows.load(source.id, "lt", "test", None)[1]
+    assert second != first
+    offline(monkeypatch)
+    assert hub_rows.load(source.id, "lt", "test", None)[1] == second
+    hub.datasets[source.id].branches |= before
+
+
+def test_a_conversion_that_is_not_whole_in_the_cache_is_refused(hub, monkeypatch):
+    """One of two shards was downloaded."""
+    source = get_task("squad").sources[1]
+    where = source.id, "de", "translate_train", source.revision
+    assert len(hub_rows.load(*where)[0])
+    shard = next(hub_rows.Path(constants.HF_HUB_CACHE).rglob("translate_train/0001.parquet"))
+    shard.unlink()
+    offline(monkeypatch)
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE=1"):
+        hub_rows.load(*where)
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble, told",
+    [
+        ({"gated": {"lab/tiny"}}, "gated (401)"),
+        ({"private": {"lab/tiny"}}, "or it is private"),
+        ({"limit": {"config.json": [99, {"Retry-After": "30"}]}}, "429). Wait 30 seconds"),
+        ({"refuse": {"config.json": 503}}, "give a folder"),
+    ],
+)
+def test_a_model_that_the_hub_does_not_give_says_what_to_type(trouble, told, hub, tiny_model, waited_by_library):
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+    assert read_config("lab/tiny").model_type == "xlm-roberta"
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    for name, value in trouble.items():
+        setattr(hub, name, value)
+    with pytest.raises(UserError) as caught:
+        read_config("lab/tiny")
+    assert "lab/tiny" in str(caught.value) and told in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no such revision"):
+        for name, value in trouble.items():
+            setattr(hub, name, type(value)())
+        read_config("lab/tiny", "0" * 40)
+
+
+# ---- make check-hub -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def check(hub, tiny_model, capsys):
+    """`check(TASK ...)`: the exit status and {task, id and split: what differs} of recipes/check_hub.py."""
+    spec = importlib.util.spec_from_file_location("check_hub", ROOT / "recipes" / "check_hub.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+
+    def run(*tasks):
+        capsys.readouterr()
+        code = script.main([*tasks, "--model", "lab/tiny"])
+        *lines, last = capsys.readouterr().out.splitlines()
+        found = {line[11:].partition(": ")[0]: line.partition(": ")[2] for line in lines}
+        right = sum(not told for told in found.values())
+        assert last == f"{right} of {len(lines)} are as expected." and code == (right < len(lines))
+        assert all(
+            line.startswith("DIFFERENT" if told else "ok ") for line, told in zip(lines, found.values(), strict=True)
+        )
+        return found
+
+    yield run
+    datasets.enable_progress_bars()
+
+
+def test_check_hub_finds_nothing_where_all_is_as_expected(check):
+    found = check()
+    assert len(found) > 60 and not {name: told for name, told in found.items() if told}
+
+
+def test_check_hub_says_what_differs(check, hub, monkeypatch):
+    snli, rte = hub.datasets["stanfordnlp/snli"], hub.datasets["nyu-mll/glue"]
+    files = dict(snli.files(get_task("snli").sources[0].revision))
+    for path in [path for path in files if path.endswith(".parquet")]:
+        table = parquet.read_table(pa.BufferReader(files[path])).rename_columns(["premise", "hypotheses", "label"])
+        sink = pa.BufferOutputStream()
+        parquet.write_table(table.replace_schema_metadata(None), sink)
+        files[path] = sink.getvalue().to_pybytes()
+    monkeypatch.setitem(snli.commits, get_task("snli").sources[0].revision, files)
+    revision = get_task("rte").sources[0].revision
+    files = dict(rte.files(revision))
+    stated = "dataset_info:\n- config_name: rte\n  splits:\n  - {name: train, num_bytes: 1, num_examples: 2491}\n"
+    files["README.md"] = files["README.md"].replace(b"license:", f"{stated}license:".encode(), 1)
+    monkeypatch.setitem(rte.commits, revision, files)
+    found = check("snli", "rte", "xcopa")
+    assert "'hypothesis' is missing" in found["snli stanfordnlp/snli plain_text train"] and "hypotheses" in str(found)
+    assert "2,491 rows, expected 2,490" in found["rte nyu-mll/glue rte train"]
+    assert not found["rte nyu-mll/glue rte dev"] and not found["xcopa cambridgeltl/xcopa {language} test"]
+    hub.gated.add("stanfordnlp/snli")
+    HfFileSystem.clear_instance_cache()
+    assert "gated (401)" in str(check("snli")) and not check("rte")["rte nyu-mll/glue rte dev"]

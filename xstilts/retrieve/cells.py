@@ -1,0 +1,181 @@
+"""The runs of a measurement: each task has a folder of its own, with its own results.json."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelerate import PartialState
+
+from tasks.base import Task
+from tasks.rows import Rows
+from xstilts.cli import unused
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, RetrievalArguments
+from xstilts.retrieve import measure, pools
+from xstilts.run import inputs, processes, results
+from xstilts.run.lifecycle import Run
+from xstilts.run.settings import parent
+
+if TYPE_CHECKING:
+    from xstilts.retrieve.embedding import Encoder
+    from xstilts.retrieve.headline import Headline
+
+logger = logging.getLogger("xstilts")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A task to measure.
+
+    Attributes:
+        rows: its rows, of which `examples` were read.
+        examples: as `pools.read` returns them.
+        notes: sentences for results.json.
+    """
+
+    task: Task
+    run: Run
+    rows: Rows
+    examples: Mapping[str, Any]
+    notes: list[str]
+
+
+def settings_of(
+    retrieval: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments, prompts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the settings of a measurement, for run.json and results.json.
+
+    Raises:
+        UserError: the checkpoint's results.json is damaged.
+    """
+    name = str(model_args.model_name_or_path)
+    settings = {"model": name, **parent(name, model_args.model_revision), **vars(retrieval), **vars(data_args)}
+    settings |= {key: value for key, value in model_args.settings().items() if key == "attn_implementation"}
+    for key in ("cache_dir", "tasks", "export_sentence_transformers"):
+        settings.pop(key)
+    if retrieval.pairs == "english":
+        settings.pop("pairs")  # older versions lack it
+    return settings | {f"{side}_prompt": text for side, text in prompts.items() if text}
+
+
+def load_encoder(retrieval: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments) -> Encoder:
+    """Return the encoder to measure.
+
+    Raises:
+        UserError: see `Encoder.load`.
+    """
+    from xstilts.retrieve.embedding import Encoder
+
+    return Encoder.load(
+        str(model_args.model_name_or_path),
+        layers=int(retrieval.layer) if retrieval.layer.isdecimal() else retrieval.layer,
+        pooling=retrieval.pooling,
+        include_special=retrieval.include_special,
+        max_length=data_args.max_seq_length or 512,
+        dtype=retrieval.dtype,
+        **model_args.loading,
+    )
+
+
+@contextlib.contextmanager
+def open_runs(
+    tasks: Sequence[Task], settings: dict[str, Any], run_args: MeasurementArguments
+) -> Iterator[list[tuple[Task, Run]]]:
+    """Yield (task, its open run) for every task that is not finished. All ranks call this together.
+
+    Args:
+        tasks: in a fixed order: with different orders two processes would wait for each other's locks.
+
+    Raises:
+        UserError: see `inputs.check_run` and `Run.open`.
+    """
+    one = replace(run_args, push_to_hub=False, hub_model_id=None, hub_private_repo=False)  # pushed together at the end
+    cells = [replace(one, output_dir=str(Path(str(run_args.output_dir), task.name))) for task in tasks]
+    for cell in cells:
+        inputs.check_run(cell)
+    with ExitStack() as stack:
+        runs = [stack.enter_context(Run.open(cell, settings, trains=False)) for cell in cells]
+        yield [(task, run) for task, run in zip(tasks, runs, strict=True) if not run.finished]
+
+
+def read(
+    opened: Sequence[tuple[Task, Run]],
+    headline: Headline,
+    retrieval: RetrievalArguments,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    dim: int,
+) -> list[Cell]:
+    """Read every row that will be embedded, and check that it can be searched. All ranks call this together.
+
+    Args:
+        dim: dimensions of the vectors.
+
+    Raises:
+        UserError: see `Headline.reported`, `pools.read` and `pools.check_index`.
+    """
+    work = []
+    for task, run in opened:
+        rows = inputs.open_rows(data_args)
+        languages, notes = headline.reported(task, rows, data_args.languages)
+        notes += unused.of_model(model_args) + unused.of_measurement(task, retrieval, data_args)
+        examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples)
+        pools.check_index(task, examples, retrieval, dim)
+        notes += pools.smaller_pools(task, examples, data_args.max_eval_samples)
+        work.append(Cell(task, run, rows, examples, notes))
+    if processes.world_size() > 1:
+        PartialState().wait_for_everyone()
+    for cell in work:
+        cell.run.checked = True
+    return work
+
+
+def measure_cell(
+    cell: Cell,
+    embed: measure.Prompted,
+    layer: int,
+    encoder: Encoder,
+    headline: Headline,
+    retrieval: RetrievalArguments,
+) -> None:
+    """Measure a task; write its files, results.json last; log its scores.
+
+    Args:
+        layer: the headline layer.
+
+    Raises:
+        UserError: a search fails, or a file cannot be written.
+    """
+    start, task = time.time(), cell.task
+    unused.log(cell.notes, cell.rows)
+    cell.run.begin()
+    measured = measure.measure(task, cell.examples, embed, retrieval, layer)
+    measured.write(cell.run.folder, task)
+    scores = measured.layers[layer]
+    record = cell.run.record(
+        phase="retrieval",
+        task=task.name,
+        form=task.form,
+        model=str(encoder.checkpoint),
+        metric=task.metric,
+        chance=measured.chance,
+        scores=scores,
+        n=measured.n,
+        layer=layer,
+        pooling=retrieval.pooling,
+        layers=measured.layers if len(encoder.layers) > 1 else None,
+        data=cell.rows.records + headline.records,
+        seconds=time.time() - start,
+        measures=measured.measured() if measured.measures else None,
+        notes=headline.notes + cell.notes + measured.notes,
+    )
+    cell.run.finish(record, checkpoint=False)
+    for language, by_metric in scores.items():
+        logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
+    logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | measured.measures.get(layer, {})))

@@ -1,0 +1,67 @@
+"""run_retrieval.py --do_train, the old command for training a dual encoder. It goes with the next release."""
+
+from __future__ import annotations
+
+import logging
+
+from xstilts.checkpoint.config import check_attention, check_checkpoint
+from xstilts.cli.arguments import (
+    DataArguments,
+    DualEncoderArguments,
+    FamilyArguments,
+    MeasurementArguments,
+    ModelArguments,
+    RetrievalArguments,
+    refuse_unused,
+)
+from xstilts.errors import UserError
+from xstilts.run import inputs, processes
+from xstilts.train.families import BATCHES, check_pairs, family_languages, trained_tasks
+
+logger = logging.getLogger("xstilts")
+
+
+def check(
+    dual: DualEncoderArguments,
+    family: FamilyArguments,
+    retrieval: RetrievalArguments,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    run_args: MeasurementArguments,
+) -> None:
+    """Make the checks that run_intermediate.py makes before it trains, and warn with the new command.
+
+    Raises:
+        UserError: what was given, and what to type.
+    """
+    if retrieval.tasks or retrieval.select_on or not (retrieval.layer == "last" or retrieval.layer.isdecimal()):
+        raise UserError(
+            "--do_train trains one layer's vectors (--layer k, or the last one's) and measures nothing: give "
+            "--tasks and --layer all in a second command, with the trained folder as --model_name_or_path."
+        )
+    if not retrieval.include_special:
+        raise UserError("--no_include_special is for measuring: --do_train always counts <s> and </s>.")
+    refuse_unused("--do_train measures nothing, and makes an arm of its own", run_args, only=["plain_model"])
+    refuse_unused("--do_train measures nothing", retrieval, but=["layer", "pooling"])
+    refuse_unused("--do_train measures nothing", data_args, only=["languages"])
+    if not dual.train_tasks:
+        raise UserError("--train_tasks is missing: pairs to train on, e.g. squad_dual or nli_dual.")
+    heads, _ = trained_tasks(dual.train_tasks, data_args.benchmark)
+    if heads:
+        name = heads[0].name
+        raise UserError(f"--train_tasks {name} are not pairs; use run_intermediate.py --tasks {name}.")
+    check_pairs(dual, family)
+    check_checkpoint(model_args.model_name_or_path)
+    check_attention(model_args.attn_implementation)
+    inputs.check_training(run_args)
+    inputs.open_rows(data_args, family.translations)
+    if processes.is_first():
+        logger.warning("--do_train and --train_tasks go with the next release. Use: %s ...", command(dual, family))
+
+
+def command(dual: DualEncoderArguments, family: FamilyArguments) -> str:
+    """Return the beginning of the command that trains the same."""
+    (mode,) = (mode for mode, batches in BATCHES.items() if batches == dual.batch_languages)
+    several = len(family_languages(family)) > 1 and mode != "english"
+    tasks = " ".join(dual.train_tasks)
+    return f"python run_intermediate.py --tasks {tasks}" + (f" --language_mode {mode}" if several else "")
