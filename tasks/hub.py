@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -77,20 +78,28 @@ def client(timeout: float) -> HfApi:
     """
     from huggingface_hub import HfApi, set_client_factory
     from huggingface_hub.utils import httpx
-    from huggingface_hub.utils._http import default_client_factory
+
+    usual = _library_client()
 
     def limit(request: httpx.Request) -> None:
         if request.extensions.get("timeout", {}).get("read") is None:
             request.extensions["timeout"] = httpx.Timeout(timeout).as_dict()
 
     def with_timeout() -> httpx.Client:
-        made = default_client_factory()
-        made.timeout = timeout
-        made.event_hooks = {**made.event_hooks, "request": [*made.event_hooks["request"], limit]}
-        return made
+        # its own hooks stay: one keeps it offline if HF_HUB_OFFLINE is set
+        hooks = {**usual.event_hooks, "request": [*usual.event_hooks["request"], limit]}
+        return type(usual)(event_hooks=hooks, follow_redirects=usual.follow_redirects, timeout=timeout)
 
     set_client_factory(with_timeout)
     return HfApi()
+
+
+@functools.cache
+def _library_client() -> httpx.Client:
+    """Return the client that the Hub's library makes by itself: the first one, before it is told to make ours."""
+    from huggingface_hub import get_session
+
+    return get_session()
 
 
 def cached(source: str, config: str, commit: str) -> DatasetBuilder | None:

@@ -18,7 +18,6 @@ from tasks.base import Task
 from tasks.languages import is_private_use
 from tasks.pairs import PAIRS, get_pairs
 from tasks.rows import Rows
-from tasks.text import Wikipedia
 from xstilts.cli import privacy
 from xstilts.errors import UserError, first_line
 from xstilts.run.record import Record
@@ -109,6 +108,8 @@ def text_of(record: Record) -> Task | None:
     """Return the task whose text was used for masked language modelling; None if there was none."""
     if record.phase != "mlm" and not record.settings.get("mlm_rate"):
         return None
+    from tasks.text import Wikipedia  # here, as it imports numpy
+
     return get_task(name) if (name := record.settings.get("text_of")) else Wikipedia()
 
 
@@ -260,6 +261,8 @@ def library(record: Record) -> str:
 
 def head_of(record: Record) -> Task | None:
     """Return the task whose head is saved with the encoder; None of a mixture, and of pairs."""
+    from tasks.text import Wikipedia  # here, as it imports numpy
+
     tasks, text = tasks_of(record), text_of(record)
     if record.phase == "mlm":
         return Wikipedia()
