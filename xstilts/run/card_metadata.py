@@ -2,6 +2,8 @@
 
 A claim about a data set of the Hub is made only if its rows were loaded from the Hub: a folder of rows has the same
 names, and may hold something else.
+
+Imports no other package at the top: every script imports this before it knows that they are there.
 """
 
 from __future__ import annotations
@@ -16,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import get_task
 from tasks.base import Task
 from tasks.languages import is_private_use
-from tasks.pairs import PAIRS, get_pairs
 from tasks.rows import Rows
-from tasks.text import Wikipedia
 from xstilts.cli import privacy
 from xstilts.errors import UserError, first_line
 from xstilts.run.record import Record
@@ -100,6 +100,8 @@ def is_hub_id(model: str) -> bool:
 
 def tasks_of(record: Record) -> list[Task]:
     """Return the tasks that a run was trained on or measures, without masked language modelling."""
+    from tasks.pairs import PAIRS, get_pairs
+
     names = [] if record.phase == "mlm" else record.task.split("+")
     benchmark = record.settings.get("benchmark") or "xtreme"
     return [get_pairs(name, benchmark) if name in PAIRS else get_task(name, benchmark) for name in names]
@@ -107,6 +109,8 @@ def tasks_of(record: Record) -> list[Task]:
 
 def text_of(record: Record) -> Task | None:
     """Return the task whose text was used for masked language modelling; None if there was none."""
+    from tasks.text import Wikipedia
+
     if record.phase != "mlm" and not record.settings.get("mlm_rate"):
         return None
     return get_task(name) if (name := record.settings.get("text_of")) else Wikipedia()
@@ -260,6 +264,8 @@ def library(record: Record) -> str:
 
 def head_of(record: Record) -> Task | None:
     """Return the task whose head is saved with the encoder; None of a mixture, and of pairs."""
+    from tasks.text import Wikipedia
+
     tasks, text = tasks_of(record), text_of(record)
     if record.phase == "mlm":
         return Wikipedia()
