@@ -88,6 +88,8 @@ ifeq ($(origin PY),undefined)
 endif
 RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
 # a cell that is refused says so in failed.json, for the report; a run that is started by hand leaves nothing then
+# "run 5 of 42, about 9 min left"; a run goes on without the line
+BEFORE = @$(PY) -m xstilts.plan $(GRID) $(PLANS_MODEL) --jobs $(JOBS) --before $@ || :
 GO = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
@@ -125,6 +127,7 @@ ifneq ($(MODEL),)
 else ifneq ($(MLM_ARGS),)
   START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
+	$(BEFORE)
 	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm model $(DATA_ARGS) $(MLM_ARGS)
 else
   START := $(OUT)/model/.unpacked
@@ -146,17 +149,20 @@ stamp = $(or $(call phase2,$1,$2),$(START) $(GIVEN) $(ROWS))
 
 define arm_rule
 $(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) $(filter recipes/%.yaml,$(RECIPE_$1)) | $(INSTALLED)
+	$$(BEFORE)
 	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --data_root $(DATA_ROOT) \
 	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) \
 	  $(FAMILY_$(call family,$1)) $(ARGS_$1)
 endef
 define target_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
+	$$(BEFORE)
 	$$(GO) run_target.py --task $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
 	  $(call place,$1,$2) --output_dir $$(@D) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$3)
 endef
 define retrieval_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
+	$$(BEFORE)
 	$$(GO) run_retrieval.py --tasks $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
 	  $(call place,$1,$2) --output_dir $(call folder,$1,$2) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$3)
 endef
@@ -177,6 +183,7 @@ blank := $(subst ,, )
 SEEDS_OF := $(strip $(foreach a,$(ARMS),$(if $(call own_seeds,$a),$a=$(subst $(blank),$(comma),$(strip $(SEEDS_$a))))))
 # never the list of runs: of ten thousand a command line cannot hold it
 GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(if $(SEEDS_OF),--seeds_of $(SEEDS_OF))
+PLANS_MODEL = $(if $(filter %/results.json,$(START)),--model)
 REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS))
 
 BUILT :=
@@ -208,7 +215,7 @@ report: | $(INSTALLED) ##  the report of the cells that are there, missing ones 
 	$(REPORT)
 
 plan: | $(INSTALLED) ##    what of the matrix is done, and how long the rest takes
-	@$(PY) -m xstilts.plan $(GRID) $(if $(filter %/results.json,$(START)),--model) --jobs $(JOBS)
+	@$(PY) -m xstilts.plan $(GRID) $(PLANS_MODEL) --jobs $(JOBS)
 
 runs: ##    every run of the matrix, a line each: its results.json and, if it starts from a phase 2, that one's
 	@: $(foreach s,$(ALL_SEEDS),$(foreach a,$(call arms_of,$s),$(if $(call phase2,$a,$s),$(info $(call phase2,$a,$s))) \
@@ -216,7 +223,7 @@ runs: ##    every run of the matrix, a line each: its results.json and, if it st
 
 push: | $(INSTALLED) ##    every finished checkpoint to the Hub below HUB, and a card that lists them; sends only what is missing there
 	@$(if $(HUB),,echo 'Give HUB=: your name on the Hub, or an organisation.' >&2; exit 2;) \
-	  $(PY) -m xstilts.push $(GRID) $(if $(filter %/results.json,$(START)),--model) --hub $(HUB)
+	  $(PY) -m xstilts.push $(GRID) $(PLANS_MODEL) --hub $(HUB)
 
 install: | $(INSTALLED) ## only the virtual environment; then: source .venv/bin/activate
 	@echo "$(if $(INSTALLED),Installed. Now: source $(VENV)/bin/activate,PY=$(PY) is given: it is used as it is.)"

@@ -5,8 +5,8 @@
     python run_report.py --runs_dir runs/question --question recipes/question/world.yaml
 
 The first takes the grid it finds. The second names the grid, so that a cell that was never run shows as blank and is
-listed. Writes matrix.md, matrix.csv, cells.csv, differences.png, layers.png and index.html into <runs_dir>/report.
-The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, two plots, a
+listed. Writes matrix.md, matrix.tex, matrix.csv, cells.csv and index.html into <runs_dir>/report (docs/report.md).
+The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, plots, a
 section of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside
 what these runs say: claims.md, claims.csv, a table of the page.
 """
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
     print(write_report(matrix, output_dir, title, section, found))
     if section:
-        print(section.words + "\n")
+        print(f"{section.answer}\n\n{section.tables['verdicts'].markdown()}")
     if matrix.missing:
         print(f"Missing cells: {len(matrix.missing)}. The page lists them.")
     for problem in matrix.problems:

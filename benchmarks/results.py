@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from xstilts.errors import UserError  # noqa: E402
 from xstilts.report import curve  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
-from xstilts.report.plots import signed  # noqa: E402
+from xstilts.report.numbers import signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
@@ -207,6 +207,7 @@ def page(folder: Path) -> str:
         BY_COMMAND,
         f"# {folder.name}\n",
         provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
+        "Terms: [glossary](../glossary.md). Intervals and verdicts: [statistics](../statistics.md).\n",
     ]
     if (folder / "question.csv").is_file():
         parts.append(question_table(pd.read_csv(folder / "question.csv", keep_default_na=True)).markdown())

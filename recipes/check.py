@@ -116,7 +116,7 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
                 raise Wrong(f"TARGETS: {word} has no test rows. ARMS={word} trains on it.")
             if name == "RETRIEVAL" and word in trained:
                 raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")
-            raise Wrong(f"{name}: {word} is unknown.{nearest(word, ours)} Known: {' '.join(ours)}")
+            raise Wrong(f"{name}: {word} is unknown.{arms.did_you_mean(word, ours, arms.SEE_HELP)}")
     for name in seeds:
         for seed in words[name]:
             if not is_whole(seed) or int(seed) > LAST_SEED:

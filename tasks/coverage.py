@@ -6,8 +6,6 @@ still be in the text: Serbian in Latin letters is not in XLM-R's list, but Croat
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from tasks import languages as codes
 from tasks.errors import UserError
@@ -51,15 +49,6 @@ COVERAGE: dict[str, frozenset[str]] = {
     "mbert_uncased": frozenset(_MBERT.split()),
     "mmbert": _mmbert(),
 }
-# last part of a model's name -> its list. Only the models themselves: one that was pretrained further (afro-xlmr) saw
-# more.
-_MODELS = {
-    r"xlm-roberta-(base|large|xl|xxl)|xlmr-(base|large|xl|xxl)|multilingual-minilm-l12-h384": "xlmr",
-    r"multilingual-e5-(small|base|large)(-instruct)?": "e5",
-    r"bert-base-multilingual-cased": "mbert",
-    r"bert-base-multilingual-uncased": "mbert_uncased",
-    r"mmbert-(small|base)": "mmbert",
-}
 
 
 def covered(language: str, coverage: str) -> bool:
@@ -72,20 +61,3 @@ def covered(language: str, coverage: str) -> bool:
         raise UserError(f"Coverage {coverage!r} is unknown. Use one of: {', '.join(COVERAGE)}.")
     ours = codes.normalize(language)
     return ours in COVERAGE[coverage] or _REGION.sub("", ours) in COVERAGE[coverage]
-
-
-def coverage_of(model: str | Mapping[str, Any]) -> str | None:
-    """Return the name of a model's list; None for an unknown model.
-
-    Args:
-        model: a Hub id, a folder with such a name, or a result (its model, then its parents).
-
-    The tokenizer and the architecture are not considered.
-    """
-    names = [model] if isinstance(model, str) else [model.get("model", ""), *reversed(model.get("parents") or [])]
-    for name in names:
-        last = str(name).rstrip("/").rpartition("/")[2].lower()
-        for pattern, coverage in _MODELS.items():
-            if re.fullmatch(pattern, last):
-                return coverage
-    return None

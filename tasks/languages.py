@@ -296,6 +296,16 @@ def tydiqa_name(code: str) -> str:
     return ud_name(code).lower()
 
 
+def english_name(code: str) -> str:
+    """Return the English name of a language in our code, "" for a code without one (an invented language)."""
+    return _NAME.get(code, "").replace("_", " ")
+
+
+def script(code: str) -> str:
+    """Return the ISO 15924 code of the script that FLORES or NTREX writes a language in, "" if neither has it."""
+    return (_FLORES_CODE.get(code) or _NTREX_CODE.get(code, "")).partition("_")[2]
+
+
 def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

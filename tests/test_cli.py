@@ -87,6 +87,13 @@ def test_wrong_argument_imports_nothing_heavy():
         ),
         ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --splits x.test=y", "--splits x.test"),
         ("run_retrieval.py", "--do_train --train_tasks squad MODEL --output_dir OUT/a", "--train_tasks squad"),
+        (
+            "run_intermediate.py",
+            "--tasks mnli squad_dual MODEL --output_dir OUT/a",
+            "squad_dual trains a dual encoder",
+        ),
+        ("run_intermediate.py", "--tasks squad_dual MODEL --output_dir OUT/a --peft lora", "--peft"),
+        ("run_intermediate.py", "--tasks squad_dual MODEL --output_dir OUT/a --layer all", "--layer all"),
     ],
 )
 def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(
@@ -116,8 +123,8 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(script):
 
 
 def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, "xstilts.run.places", None)
-    with pytest.raises(ModuleNotFoundError, match="xstilts.run.places"):
+    monkeypatch.setitem(sys.modules, "xstilts.checkpoint.config", None)
+    with pytest.raises(ModuleNotFoundError, match="xstilts.checkpoint.config"):
         cli("run_target.py", "--task", "xnli")
 
 

@@ -286,7 +286,7 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
         process.join(timeout=120)
     said = (tmp_path / "log").read_text()
     assert [process.exitcode for process in processes] == [0, 0], said
-    assert "tatoeba qaa (2 processes)" in said and said.count("Wrote ") == 2  # both worked, one wrote
+    assert "World size: 2" in said and said.count("Wrote ") == 2  # both worked, one wrote
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1] and len([file for file in files[0] if file.suffix == ".npy"]) == 4 * 6
     for file in files[0]:

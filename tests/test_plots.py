@@ -1,4 +1,4 @@
-"""Pictures of matrices larger than any supply of colours, dashes, markers, legend lines or pixels."""
+"""Charts and pictures of matrices larger than any supply of colours, dashes, markers, legend lines or pixels."""
 
 import io
 import json
@@ -9,11 +9,11 @@ from PIL import Image
 from test_report import put_retrieval, report
 from test_spoilt import BASE
 
+from xstilts.report import charts, page, plots, question_plots, standing
 from xstilts.report import matrix as mx
-from xstilts.report import page, plots, question_plots
 from xstilts.report.contrasts import Family, Question, ReadOut
 from xstilts.report.spec import Spec
-from xstilts.run import results
+from xstilts.run.record import mean
 
 
 def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
@@ -48,8 +48,8 @@ def many(root, arms=1, languages=2, tasks=1, layers=2, targets=1):
 
 def save(root, record):
     """Writes a record without the versions of all libraries, which take most of the time."""
-    record |= {"mean": results.mean(record["scores"]), "n": dict.fromkeys(record["scores"], 10)}
-    path = root / record["arm"] / "seed0" / record["task"] / "results.json"
+    record |= {"mean": mean(record["scores"]), "n": dict.fromkeys(record["scores"], 10)}
+    path = root / record["arm"] / f"seed{record['seed']}" / record["task"] / "results.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(record))
 
@@ -74,38 +74,29 @@ def test_every_arm_has_a_look_and_no_two_share_one_while_there_are_enough(arms):
 
 
 @pytest.mark.parametrize("arms", [25, 90])
-def test_every_arm_is_in_the_legend_of_the_layers(tmp_path, arms):
+def test_every_arm_has_a_row_or_a_panel_of_its_own(tmp_path, arms):
     matrix = many(tmp_path, arms)
-    figure = plots.layer_plot(matrix)
-    assert legend_texts(figure) == [*matrix.arms, "layer reported"]
-    (axes,) = figure.axes
-    assert axes.get_position().width * figure.get_size_inches()[0] > 3  # the legend has not taken the panel's place
-    assert len(plots.heat_map(matrix).axes[0].get_yticks()) == arms
+    assert [panel.name for panel in charts.layer_panels(matrix, "retrieval00")] == matrix.arms
+    assert [strip.name for strip in charts.strips(matrix, "retrieval00")[1]] == matrix.arms
+    for one in standing.standings(matrix):
+        assert sorted(row.name for row in charts.forest(one).rows) == sorted(matrix.arms)
 
 
-def test_more_arms_than_rows_are_drawn_in_part_and_that_is_said(tmp_path):
-    matrix = many(tmp_path, 30)
-    figure = plots.language_plot(matrix)
-    assert [axes.get_ylabel() for axes in figure.axes] == matrix.arms[: plots.ROWS]
-    (note,) = plots.notes(matrix)
-    assert f"{plots.ROWS} of 31 arms" in note and "--arms" in note
-    assert note in page.markdown_page(matrix, "title") and note in page.html_page(matrix, "title", {})
-
-
-def test_more_languages_than_a_legend_takes_are_named_in_part_and_that_is_said(tmp_path):
+def test_more_languages_than_a_strip_takes_are_shown_in_part_and_that_is_said(tmp_path):
     matrix = many(tmp_path, languages=1000)
-    figure = plots.language_plot(matrix)
-    texts = legend_texts(figure)
-    assert len(texts) == plots.NAMED + 1 and texts[-1] == "mean"
-    assert len(figure.axes[0].lines) == 1002  # every language is drawn, then their mean and the layer reported
-    (note,) = plots.notes(matrix)
-    assert f"{plots.NAMED} of 1000 languages" in note
+    languages, _ = charts.strips(matrix, "retrieval00")
+    assert len(languages) == charts.NAMED
+    (note,) = charts.notes(matrix)
+    assert f"{charts.NAMED} of 1000 languages" in note
+    assert note in page.markdown_page(matrix, "title") and note in page.html_page(matrix, "title")
 
 
 def test_many_layers_and_tasks_are_drawn(tmp_path):
     matrix = many(tmp_path, tasks=8, layers=49, targets=30)
-    assert [len(axes.lines[0].get_xdata()) for axes in plots.layer_plot(matrix).axes] == [49] * 8
-    assert plots.heat_map(matrix).axes[0].images[0].get_array().shape == (1, 8 + 30 + 2)
+    assert all(len(panel.line.split()) == 49 for panel in charts.layer_panels(matrix, "retrieval07"))
+    assert len(standing.standings(matrix)) == 8 + 30 + 2
+    html = page.html_page(matrix, "title")
+    assert html.count('<figure class="forest') == 40
 
 
 @pytest.mark.parametrize("size", [(4000, 1), (1, 4000), (70, 50)])
@@ -115,13 +106,11 @@ def test_a_picture_too_large_for_the_format_gets_coarser(size):
     assert max(width, height) <= 2**15 and width * height <= 6.1e7
 
 
-def test_names_are_no_formulas_and_all_are_named(tmp_path):
-    for arm in ("none", "$x_^$", "_hidden"):
+def test_names_are_shown_as_they_are(tmp_path):
+    for arm in ("none", "$x_^$", "_hidden", "<b>"):
         put_retrieval(tmp_path, arm, 0, {0: {r"$\frac$": 1, "_x": 3}, 1: {r"$\frac$": 10, "_x": 20}}, 1)
-    folder = report(tmp_path)
-    assert {"layers.png", "languages.png", "differences.png", "index.html"} <= {path.name for path in folder.iterdir()}
-    (legend,) = plots.language_plot(mx.collect(tmp_path)).legends
-    assert [text.get_text() for text in legend.get_texts()] == ["_x", r"$\frac$", "mean"]
+    html = (report(tmp_path) / "index.html").read_text().replace("<wbr>", "")
+    assert all(name in html for name in ("$x_^$", "_hidden", "&lt;b&gt;", r"$\frac$")) and "<b><" not in html
 
 
 def test_many_families_and_roles(tmp_path):

@@ -225,6 +225,23 @@ def test_what_is_pushed_or_shown_tells_no_places(chain, tiny_model, tiny_world, 
     capsys.readouterr()
 
 
+def test_checkpoints_obey_the_umask_while_a_run_goes_on(cli, tiny_model, tiny_world, tmp_path, monkeypatch):
+    modes = {}
+
+    def look(folder):
+        modes.update({path.name: path.stat().st_mode & 0o777 for path in folder.glob("checkpoint-*/*")})
+
+    monkeypatch.setattr("xstilts.run.checkpoints.clean", look)
+    before = os.umask(0o027)
+    try:
+        given = ["--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "run"]
+        done = cli("run_target.py", "--task", "xnli", *XNLI, "--save_strategy", "steps", "--save_steps", 1, *given)
+    finally:
+        os.umask(before)
+    assert done.returncode == 0, done.stderr
+    assert {"model.safetensors", "optimizer.pt", "trainer_state.json"} <= modes.keys() and {*modes.values()} == {0o640}
+
+
 def test_every_file_obeys_the_umask(chain):
     assert {path.stat().st_mode & 0o777 for path in chain.rglob("*") if path.is_file()} == {0o640}
     assert {"model.safetensors", "adapter_model.safetensors"} <= {path.name for path in chain.rglob("*")}

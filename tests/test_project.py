@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -38,3 +40,10 @@ def test_the_version_is_that_of_the_changelog():
 def test_the_linter_is_one_version_everywhere():
     pinned = versions((ROOT / "requirements-dev.txt").read_text().splitlines())["ruff"][1]
     assert f"rev: v{'.'.join(map(str, pinned))}\n" in (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_the_citation_names_licence_and_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["title"] and citation["message"]
+    assert citation["license"] == PROJECT["project"]["license"]
+    assert citation["references"][0]["identifiers"][0]["value"] == "arXiv:2005.13013"

@@ -340,6 +340,27 @@ def test_each_checkpoint_has_a_repository_and_a_card_lists_them(hub, matrix):
     assert "hf_secret" not in done.stderr + done.stdout
 
 
+def test_scores_are_pushed_where_the_hub_reads_them_and_other_hidden_files_are_not(hub, matrix):
+    folder = matrix / "none/seed0/xnli"
+    for name in (".eval_results/xnli.yaml", ".lock", ".vectors-x/part", "predictions/.part"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("- value: 1\n")
+    assert push_matrix(hub, matrix).returncode == 0
+    sent = hub.repositories["me/big-none-seed0-xnli"]
+    assert ".eval_results/xnli.yaml" in sent and not [
+        name for name in sent if name.startswith((".lock", ".vec", "pre"))
+    ]
+
+
+def test_a_checkpoints_base_model_is_the_repository_of_its_parent(hub, matrix):
+    cell = matrix / "xnli+mlm/seed0/udpos"
+    record = json.loads((cell / "results.json").read_text())
+    (cell / "results.json").write_text(json.dumps(record | {"model": str(cell.parent)}))
+    assert push_matrix(hub, matrix).returncode == 0
+    assert f"base_model: {NAMES[0]}\n" in hub.repositories[NAMES[1]]["README.md"].decode()
+    assert "base_model" not in hub.repositories[NAMES[2]]["README.md"].decode()
+
+
 def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, matrix):
     hub.refuse[f"{NAMES[0]}/commit"] = 500
     done = push_matrix(hub, matrix)

@@ -17,8 +17,8 @@ import yaml
 from tasks import coverage
 from xstilts.cli.arms import read_arm
 from xstilts.errors import UserError
+from xstilts.report import charts, curve, question, question_plots, question_tables, statistics
 from xstilts.report import contrasts as cs
-from xstilts.report import curve, question, question_plots, question_tables, statistics
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import SEEN, UNSEEN
 from xstilts.report.spec import read_spec
@@ -269,7 +269,7 @@ def refused(asked, *parts):
     assert contrast.found is None and contrast.verdict == "not computed"
     assert all(part in contrast.why for part in parts), contrast.why
     assert any(contrast.why in problem for problem in asked.problems)
-    assert "not computed" in question.words(asked) and contrast.why in question.words(asked)
+    assert question.answer(asked).startswith("Not computed") and contrast.why in question.answer(asked)
 
 
 def test_other_query_ids(runs, ask):
@@ -342,9 +342,10 @@ def test_arm_that_does_not_say_its_languages(runs, ask):
 
 def test_phase_2_at_chance_is_reported_unless_labels_were_shuffled(runs, ask):
     put_training(runs, "mnli_shuffled", 0, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
-    assert "did not learn" not in question.words(ask(runs))
+    assert "failed" not in caveats(ask(runs))
     put_training(runs, "mnli", 2, [], at_chance=True)
-    assert "(English dev at chance in some seed) in mnli:" in question.words(ask(runs, **SMALL))
+    asked = ask(runs, **SMALL)
+    assert "failed" in caveats(asked) and ": mnli." in " ".join(question.caveats(asked))
 
 
 def drop_seed(root, seed, arms):
@@ -370,8 +371,9 @@ def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
     assert find(asked, "nli", "M", SEEN).verdict == "M better [warning: E at chance in seed 2]"
     assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better [warning: E at chance in seed 2]"
     assert "warning" not in find(asked, "mlm", "M", UNSEEN).verdict
-    text = question.words(asked)
-    assert "A warning names seeds" in text and "[warning: E at chance in seed 2]" in text
+    assert "warning" in caveats(asked)
+    (row,) = [cells for name, cells in question_tables.verdict_table(asked).rows if name == "M − E, seen"]
+    assert row[0].text.startswith("M better ! (") and row[0].why == "warning: E at chance in seed 2"
     put_training(runs, "mnli", 2, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
     assert "warning" not in find(ask(runs), "nli", "M", SEEN).verdict
 
@@ -477,8 +479,9 @@ def test_one_seed(runs, ask):
     asked = ask(runs, seeds=[0], **SMALL)
     # they are there
     assert asked.primary.verdict == "undecided (one seed) [warning: M without seed 1 2, E without seed 1 2]"
-    text = question.words(asked)
-    assert "undecided (one seed)" in text and "95 % interval" not in text and "another seed" in text
+    text = question.answer(asked)
+    assert "One seed" in text and "95 % interval" not in text and "M without seed 1 2" in text
+    assert caveats(asked) == ["undecided", "one seed", "warning"]
 
 
 @pytest.mark.parametrize(
@@ -508,39 +511,67 @@ def test_questions_that_make_no_sense(runs, ask, changes, told):
 # What is shown
 
 
-def test_words_hold_what_the_numbers_say(runs, ask):
-    """Every verdict sentence is read back and compared with the contrasts it tells of."""
+def caveats(asked):
+    """The names of the caveats that are shown, in order."""
+    patterns = {name: re.sub(r"\\{\w+\\}", ".+", re.escape(text)) for name, text in question.CAVEATS.items()}
+    shown = question.caveats(asked)
+    return [name for name, pattern in patterns.items() if any(re.fullmatch(pattern, one) for one in shown)]
+
+
+def test_the_verdict_table_holds_what_the_contrasts_say(runs, ask):
     asked = ask(runs)
-    text = question.words(asked)
+    table = question_tables.verdict_table(asked)
     read = 0
-    for treated, against, kind, rest in re.findall(
-        r"(\w+) against (\w+) in (unseen|seen) languages: ([^:]*?)\.(?= |$)", text
-    ):
-        for verdict, families in (part.rsplit(" in ", 1) for part in rest.split("; ")):
-            for family, shown in re.findall(r"(\w+) \(([+−]?[\d.]+)\)", families):
+    for name, cells in table.rows:
+        pair, kind = name.split(", ")
+        treated, against = pair.split(" − ")
+        for family, cell in zip(table.heads[1:], cells, strict=True):
+            if cell.text:
                 contrast = find(asked, family, treated, kind, against)
-                assert contrast.verdict == verdict
-                assert float(shown.replace("−", "-")) == pytest.approx(contrast.found.difference, abs=0.05)
+                verdict, _, number = cell.text.rpartition(" (")
+                assert contrast.verdict == verdict and contrast.primary == cell.bold
+                assert float(number[:-1].replace("−", "-")) == pytest.approx(contrast.found.difference, abs=0.05)
+                assert cell.undecided == ("undecided" in verdict)
                 read += 1
-    assert read == sum(c.kind == UNSEEN or c.roles[0] == "M" for c in asked.contrasts) == 7
+    assert read == len(asked.contrasts) == 10
+    assert [name for name, _ in table.rows][:2] == ["M − E, unseen", "M − E, seen"]
     low, high = asked.primary.found.interval
-    assert text.startswith(
-        "The contrast fixed in advance is nli, M (mnli_multilingual) against E (mnli), in 2 unseen languages: "
-        f"undecided (within 1 point in 3 seeds), {page_number(asked.primary.found.difference)} points, 95 % interval "
-        f"{page_number(low)} to {page_number(high)}, 3 seeds, 800 queries."
+    text = question.answer(asked)
+    assert text.startswith("Undecided: M (mnli_multilingual) against E (mnli) in 2 unseen languages, family nli.")
+    assert text.endswith(
+        f"Difference: {page_number(asked.primary.found.difference)} points, 95 % interval {page_number(low)} to "
+        f"{page_number(high)}, 3 seeds, 800 queries."
     )
-    assert "Undecided means" in text and "is no equivalence" in text and "warning" not in text.lower()
+    assert caveats(asked) == ["undecided", "within"]
+
+
+@pytest.mark.parametrize("kind", question.ANSWERS)
+def test_there_is_one_sentence_for_each_kind_of_verdict(kind):
+    """Every slot of every sentence is filled, and no slot is left to chance."""
+    slots = {"first", "second", "where", "why", "better", "worse"}
+    assert set(re.findall(r"{(\w+)}", question.ANSWERS[kind])) <= slots
 
 
 def page_number(value):
     return "0.0" if round(value, 1) == 0 else f"{value:+.1f}".replace("-", "−")
 
 
-def test_words_turn_when_the_arms_are_swapped(runs, ask):
-    swapped = SMALL | {"families": {"nli": {"E": "mnli_multilingual", "M": "mnli"}}}
-    before, after = ask(runs, **SMALL), ask(runs, **swapped)
-    assert find(before, "nli", "M", SEEN).verdict == "M better" and find(after, "nli", "M", SEEN).verdict == "E better"
-    assert "M better in nli (+6" in question.words(before) and "E better in nli (−6" in question.words(after)
+def test_the_answer_turns_when_the_arms_are_swapped(runs, ask):
+    for seed in range(3):
+        put_cell(runs, "mnli_multilingual", seed, {"all": 15.0 + seed})
+    before = ask(runs, **SMALL)
+    after = ask(runs, **SMALL | {"families": {"nli": {"E": "mnli_multilingual", "M": "mnli"}}})
+    assert question.answer(before).startswith("M (mnli_multilingual) is better than E (mnli) in 2 unseen languages")
+    assert question.answer(after).startswith("E (mnli_multilingual) is better than M (mnli) in 2 unseen languages")
+
+
+def test_the_forest_of_a_question_shows_each_verdict(runs, ask):
+    asked = ask(runs)
+    found = charts.question_forest(asked)
+    assert len(found.rows) == 10 and [row.bold for row in found.rows].count(True) == 1
+    row = next(row for row in found.rows if row.name == "nli: M − E, seen")
+    assert row.kind == "better" and row.low < row.dot < row.high and row.low > found.zero
+    assert found.band[0] < found.zero < found.band[1]
 
 
 def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
@@ -551,9 +582,10 @@ def test_report_is_written_and_shown(runs, tmp_path, monkeypatch, cli):
     out = runs / "report"
     asked = cs.ask(mx.collect(runs), read_spec(tmp_path / "question.yaml"))
     text = (out / "question.md").read_text()
-    assert question.words(asked) in text and question.words(asked) in done.stdout
+    assert question.answer(asked) in text and question.answer(asked) in done.stdout
     page = (out / "index.html").read_text()
-    assert question.words(asked) in page and page.count("data:image/png;base64,") >= 3
+    assert question.answer(asked) in page and page.index("English or multilingual?") < page.index('id="answer"')
+    assert page.count('<span class="track') >= len(asked.contrasts)
     assert (out / "question-forest.png").stat().st_size > 5000 and (out / "question-layers.png").stat().st_size > 5000
     panels = question_plots.layer_curves(asked).axes
     # none is cut off
@@ -587,7 +619,7 @@ def test_missing_arm_is_blank_and_named(runs, ask):
     assert find(asked, "nli", "shuffled", UNSEEN).why == "not run: mnli_shuffled"
     text = question.markdown(asked, question.write(asked, runs / "report"))
     assert "not run: mnli_shuffled" in text
-    assert "2 of 10 contrasts could not be computed" in text
+    assert "2 of 10 contrasts were not computed" in text
 
 
 def test_questions_of_the_recipes_name_arms_that_there_are(monkeypatch):
@@ -669,7 +701,6 @@ def test_seen_and_unseen_are_split_by_what_pretraining_covers(runs, ask, covers)
     assert not any(c.primary for c in asked.groups)
     row = next(cells for name, cells in question_tables.group_table(asked).rows if name == "nli: M − E")
     assert [cell.bold for cell in row] == [False, False, True, True] and row[2].text.endswith(", 1")
-    assert "seen, covered by pretraining: M better in nli" in question.words(asked)
 
 
 def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, covers):

@@ -1,5 +1,6 @@
 """run_report.py on results written by hand: the test computes every figure itself."""
 
+import base64
 import csv
 import io
 import json
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import records
+from PIL import Image
 
 import run_report
 from xstilts.errors import UserError
+from xstilts.report import charts, frames, page
 from xstilts.report import matrix as mx
-from xstilts.report import page, plots
 
 REPO = Path(run_report.__file__).parent
 
@@ -76,7 +78,7 @@ def report(runs, *arguments):
 def tables(runs, **grid):
     """Returns (matrix.csv as {arm: {column: text}}, matrix.md), without the plots, which take most of the time."""
     matrix = mx.collect(runs, **grid)
-    rows = csv.DictReader(io.StringIO(mx.wide_table(matrix).to_csv()))
+    rows = csv.DictReader(io.StringIO(frames.wide_table(matrix).to_csv()))
     return {row["arm"]: row for row in rows}, page.markdown_page(matrix, "title")
 
 
@@ -108,15 +110,15 @@ def test_figures_by_hand(runs):
 
 def test_markdown_shows_the_same_and_says_single_seed(runs):
     _, text = tables(runs)
-    assert row_of(text, "mnli", "Score of each task") == ["**41.0**", "**70.0**", "**45.0**", "**55.5**", "**52.0**"]
-    assert row_of(text, "mnli", "Difference to arm none") == ["+1.0", "+8.0", "+30.0", "+4.5", "+13.0"]
+    assert row_of(text, "mnli", "Score of each task") == ["**55.5**", "**52.0**", "**41.0**", "**70.0**", "**45.0**"]
+    assert row_of(text, "mnli", "Difference to arm none") == ["+4.5", "+13.0", "+1.0", "+8.0", "+30.0"]
     assert "single seed" in text
     assert row_of(text, "xnli", "Best arm of each task") == ["mnli", "70.0", "mnli", "70.0"]
     assert row_of(text, "tatoeba", "Best arm of each task") == ["mnli", "45.0", "–", "–"]  # no English dev
 
 
 def test_cells_csv_holds_every_score(runs):
-    rows = list(csv.DictReader(io.StringIO(mx.long_table(mx.collect(runs)).to_csv(index=False))))
+    rows = list(csv.DictReader(io.StringIO(frames.long_table(mx.collect(runs)).to_csv(index=False))))
     assert len(rows) == 2 * 3 + 2 * 2 * 2 + 2 * 2 * 2  # xnli, tydiqa with two metrics, tatoeba with two layers
     [row] = [r for r in rows if (r["arm"], r["task"], r["language"], r["layer"]) == ("mnli", "tatoeba", "qab", "0")]
     assert (float(row["score"]), row["n"], row["chance"], row["metric"]) == (4, "10", "", "accuracy")
@@ -142,7 +144,9 @@ def test_missing_cell_is_blank_and_named(runs):
     mnli = rows["mnli"]
     assert mnli["xnli.score"] == mnli["average without retrieval.mean"] == mnli["average with retrieval.mean"] == ""
     assert mnli["average without retrieval.reason"] == "missing xnli seed 0"
-    assert row_of(text, "mnli", "Score of each task") == ["**41.0**", "", "**45.0**", "", ""]
+    # averages are over what is there, and not in the running
+    assert row_of(text, "mnli", "Score of each task") == ["41.0‡", "43.0‡", "**41.0**", "", "**45.0**"]
+    assert row_of(text, "mnli", "Difference to arm none")[:2] == ["+1.0‡", "+15.5‡"]  # over the tasks that both have
     assert "- mnli/xnli: seed 0" in text
     assert float(rows["none"]["average without retrieval.mean"]) == pytest.approx((62 + 40) / 2)
 
@@ -159,7 +163,8 @@ def test_seed_missing_on_one_side_gives_no_difference(runs):
     rows, text = tables(runs, tasks=["xnli"])
     assert float(rows["mnli"]["xnli.score"]) == 73 and rows["mnli"]["xnli.difference"] == ""
     assert "xnli: seeds 0 1, but 0 in none" in text
-    assert "A single seed, so without spread: none/xnli." in text
+    assert "1 of 2 seeds: none/xnli." in text
+    assert row_of(text, "mnli", "Difference to arm none")[-1] == "+8.0‡"  # over the seed that both have
 
 
 def test_cell_at_chance_is_marked_and_in_no_average(runs):
@@ -173,7 +178,7 @@ def test_cell_at_chance_is_marked_and_in_no_average(runs):
     assert squad["average with retrieval.reason"] == "without xnli: at chance"
     assert squad["average with retrieval.difference"] == ""  # none's average is over three tasks
     # 90.0 is the highest of its column, but at chance and so not bold.
-    assert row_of(text, "squad", "Score of each task") == ["25.0", "90.0 †", "25.0", "25.0‡", "25.0‡"]
+    assert row_of(text, "squad", "Score of each task") == ["25.0‡", "25.0‡", "25.0", "90.0 †", "25.0"]
     assert "squad/xnli, seed 0: English dev is at chance" in text
     html = page.html_page(mx.collect(runs), "title", {})
     assert "at chance" in html and '<td class="chance"' in html
@@ -186,7 +191,7 @@ def test_seed_at_chance_leaves_the_mean_over_seeds(runs):
     mnli = rows["mnli"]
     assert (float(mnli["xnli.score"]), mnli["xnli.n"], mnli["xnli.chance"]) == (70, "1", "some")
     assert mnli["xnli.difference"] == ""
-    assert "(n=1) †" in text
+    assert "1 of 2 seeds: mnli/xnli." in text and "70.0 †" in text
 
 
 def spoil_by_copy(runs):
@@ -238,7 +243,7 @@ def test_other_data_behind_one_cell_is_said(runs):
 def test_without_the_plain_arm_there_are_no_differences(runs):
     folder = report(runs, "--arms", "mnli")
     assert "There is no arm none" in (folder / "matrix.md").read_text(encoding="utf-8")
-    assert not (folder / "differences.png").exists()
+    assert "no seed has a usable score of both" not in (folder / "matrix.md").read_text(encoding="utf-8")
     assert tables(runs, arms=["mnli"])[0]["mnli"]["xnli.difference"] == ""
 
 
@@ -247,27 +252,35 @@ def test_page_stands_alone(runs):
     html = (report(runs) / "index.html").read_text(encoding="utf-8")
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import\s+(\S+)""", html)
     assert loads and all(address.startswith(("data:", "#")) for one in loads for address in one if address)
-    assert html.count("data:image/png;base64,") == 3
-    assert "<script" not in html and "<b>odd</b>" not in html
-    assert "<details>" in html and "prefers-color-scheme: dark" in html
+    assert "<script src" not in html and "<b>odd</b>" not in html
+    assert "<details" in html and "prefers-color-scheme: dark" in html
     assert "python run_target.py --task xnli --seed 0" in html and "r1" in html
 
 
-def test_plots_are_whole_and_the_same_every_time(runs):
+def test_files_are_the_same_every_time_and_old_pictures_go(runs):
     folder = report(runs)
-    names = ["differences.png", "layers.png", "languages.png", "matrix.md", "matrix.csv", "cells.csv", "index.html"]
+    names = ["matrix.md", "matrix.tex", "matrix.csv", "cells.csv", "index.html"]
     first = {name: (folder / name).read_bytes() for name in names}
-    assert first["layers.png"].startswith(b"\x89PNG")
+    (folder / "layers.png").touch()  # of an earlier version
     report(runs)
     assert first == {name: (folder / name).read_bytes() for name in names}
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
-def test_stale_plot_goes_when_its_cells_do(runs):
-    assert (report(runs) / "layers.png").exists()
-    folder = report(runs, "--tasks", "xnli", "tydiqa")
-    assert not (folder / "layers.png").exists()
-    assert "layers.png" not in (folder / "index.html").read_text(encoding="utf-8")
+def test_the_page_holds_the_files_it_offers(runs):
+    folder = report(runs)
+    html = (folder / "index.html").read_text(encoding="utf-8")
+    held = dict(re.findall(r'href="data:[\w/-]+;base64,([^"]+)" download="([\w.]+)"', html))
+    assert sorted(held.values()) == ["matrix.csv", "matrix.md", "matrix.tex"]
+    for content, name in held.items():
+        assert base64.b64decode(content) == (folder / name).read_bytes()
+
+
+def test_latex_shows_every_sign(runs):
+    put(runs, "a_b&c\\d", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60})
+    text = (report(runs) / "matrix.tex").read_text(encoding="utf-8")
+    assert r"a\_b\&c\textbackslash{}d & " in text and r"\textbf{70.0}" in text and r"\toprule" in text
+    assert text.count(r"\begin{tabular}{lrrrrr}") == 2 and "‡" not in text
 
 
 def test_layer_curve_is_the_mean_over_languages(runs):
@@ -279,21 +292,21 @@ def test_layer_curve_is_the_mean_over_languages(runs):
         ("mnli", 0): (3, False),
         ("mnli", 1): (45, True),
     }
-    [axes] = plots.layer_plot(mx.collect(runs)).axes
-    assert list(axes.lines[0].get_ydata()) == [2, 15]
+    none, mnli = charts.layer_panels(mx.collect(runs), "tatoeba")
+    assert (none.name, none.value, none.top, none.other) == ("none", "15.0 at 1", "45", "")
+    height = [round(charts.HEIGHT * (1 - score / 45), 1) for score in (2, 15)]
+    assert none.line == f"0.0,{height[0]} {charts.WIDTH}.0,{height[1]}" == mnli.other
+    assert mnli.rings == ((charts.WIDTH, 0.0),)
 
 
-def test_layer_curves_of_each_language(runs):
+def test_heat_strips_hold_every_language_by_layer(runs):
     put_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
-    none, mnli = plots.language_plot(mx.collect(runs)).axes
-    assert [none.get_ylabel(), mnli.get_ylabel()] == ["none", "mnli"] and none.get_title() == "tatoeba (accuracy)"
-    # the best language first, then their mean; means over seeds
-    assert [list(line.get_ydata()) for line in none.lines[:3]] == [[3, 20], [1, 10], [2, 15]]
-    assert [list(line.get_ydata()) for line in mnli.lines[:3]] == [[4, 55], [3, 30], [3.5, 42.5]]
-    assert list(none.lines[3].get_xdata()) == [1, 1]  # the layer reported
-    assert mnli.get_ylim()[0] == 0 and mnli.get_ylim()[1] > 55  # nothing is cut off, though the first panel is lower
-    [legend] = none.figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["qab", "qaa", "mean"]
+    languages, (none, mnli) = charts.strips(mx.collect(runs), "tatoeba")
+    assert languages == ["qab", "qaa"] and (none.name, none.layers) == ("none", (0, 1))  # the best language first
+    picture = Image.open(io.BytesIO(base64.b64decode(mnli.image.partition(",")[2])))
+    assert picture.size == (2, 2)  # layers by languages
+    light = [sum(picture.convert("RGB").getpixel((1, row))) for row in range(2)]
+    assert light[0] > light[1]  # 55 above 30
 
 
 def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
@@ -324,10 +337,14 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
     assert "come from the searched sentences alone" in html and "map@20_centered" in html
 
 
-def test_heat_map_is_centred_and_shows_the_differences(runs):
-    axes = plots.heat_map(mx.collect(runs)).axes[0]
-    assert axes.images[0].get_clim() == (-30, 30)
-    assert [text.get_text() for text in axes.texts] == ["+1.0", "+8.0", "+30.0", "+4.5", "+13.0"]
+def test_differences_are_tinted_by_the_largest_of_their_column(runs):
+    put(runs, "squad", 0, "xnli", {"en": 72, "qaa": 56, "qab": 46})
+    _, table = page.tables.headline_tables(mx.collect(runs, tasks=["xnli", "tatoeba"]))
+    tints = {
+        arm: {head: cell.tint for head, cell in zip(table.heads[1:], row, strict=True)} for arm, row in table.rows
+    }
+    assert tints["mnli"]["xnli (accuracy)"] == 1 and tints["squad"]["xnli (accuracy)"] == -0.5  # +8 and -4
+    assert tints["mnli"]["tatoeba (accuracy)"] == 1  # +30 does not bleach the others
 
 
 def test_training_before_the_target_is_shown(runs):
@@ -337,7 +354,7 @@ def test_training_before_the_target_is_shown(runs):
     path = put(runs, "mlm", 0, "mlm", {}, folder="x", **mlm)
     path.rename(runs / "results.json")  # the phase-1 model of a matrix belongs to no arm
     html = page.html_page(mx.collect(runs), "title", {})
-    assert "perplexity 123.4" in html and "4.8" not in html
+    assert "perplexity 123.4" in html and ", loss 4.8" not in html
     assert "accuracy 33.1 †" in html and "this training itself ended at chance" in html
 
 

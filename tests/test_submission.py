@@ -217,7 +217,7 @@ def test_answers_are_counted_by_id(tmp_path):
 @pytest.mark.parametrize(
     "given, message",
     [
-        (["mnly"], "no arm 'mnly'. The matrix has none mnli"),
+        (["mnly"], "no arm 'mnly'. Did you mean mnli"),
         (["xnly=mnli"], "no task 'xnly'"),
         (["mnli", "none"], "already given for all tasks"),
         (["xnli=mnli", "xnli=none"], "already given for xnli"),

@@ -171,7 +171,7 @@ def _refuse_to_replace(out: Path, settings: dict, stamp: dict) -> None:
 
 def _write_files(folder: Path, made: Iterable[Table | TextFile]) -> dict[str, dict]:
     facts = {}
-    with tqdm(made, desc="writing the world", unit=" files") as bar:
+    with tqdm(made, desc="writing the world", unit=" files", disable=None) as bar:
         for file in bar:
             path = f"{file.path}.parquet" if isinstance(file, Table) else file.path
             target = folder / path

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks import RETRIEVAL
 from xstilts.cli.arms import PLAIN
+from xstilts.cli.progress import span
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
+from xstilts.run.lock import LOCK
 from xstilts.run.record import FILE_NAME, Record, is_there
 
 
@@ -21,7 +24,7 @@ def grid_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that define the runs of a matrix, see `stamps_of`."""
     parser.add_argument("--runs_dir", type=Path, required=True, help="folder of the matrix")
     parser.add_argument("--arms", nargs="+", required=True)
-    parser.add_argument("--tasks", nargs="*", default=[])
+    parser.add_argument("--tasks", "--task", nargs="*", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, required=True)
     parser.add_argument(
         "--seeds_of", nargs="+", default=[], metavar="ARM=SEED,...", help="seeds of arms that have other seeds"
@@ -96,15 +99,63 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
     return found
 
 
+# Seconds of runs in the miniature world (preset world, two cores): ratios for kinds of which no run is finished
+WORLD = {
+    "model": 292.0,
+    "phase 2: mnli": 35.0,
+    "phase 2: squad": 62.0,
+    "phase 2: hellaswag": 127.0,
+    "phase 2: all": 146.0,
+    "phase 2: squad_dual": 9.0,
+    "phase 2: paraphrase_dual": 9.0,
+    "xnli": 9.0,
+    "udpos": 9.0,
+    "tydiqa": 11.0,
+    "tatoeba": 2.0,
+    "bucc": 6.0,
+}
+START_UP = 6.0  # seconds of a run before its clock starts: imports, rows, model
+
+
+def weight(kind: str) -> float:
+    """Return how long a run of a kind takes in the miniature world, in seconds; of an unknown kind, similar ones."""
+    if found := WORLD.get(kind) or WORLD.get(kind.partition("+")[0]):
+        return found
+    if kind.startswith("phase 2: "):
+        like = ["phase 2: mnli", "phase 2: squad", "phase 2: hellaswag"]
+    else:
+        like = ["tatoeba", "bucc"] if kind in RETRIEVAL.split() else ["xnli", "udpos", "tydiqa"]
+    return sum(WORLD[name] for name in like) / len(like)
+
+
+def rough_estimates(found: dict[str, Group]) -> dict[str, float]:
+    """Return {kind: seconds of work left} of the kinds without a finished run; {} if no run at all is finished.
+
+    The finished runs say how many times longer than in the miniature world runs take here.
+    """
+    measured = sum(sum(group.seconds) for group in found.values())
+    there = sum(weight(kind) * len(group.seconds) for kind, group in found.items())
+    return {
+        kind: weight(kind) * group.left * measured / there
+        for kind, group in found.items()
+        if there and not group.seconds
+    }
+
+
 def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     """Return the plan as text: a line for each kind, then the runs left and the number of runs behind the estimate."""
     found = groups(stamps)
+    rough, work = rough_estimates(found), sum(weight(kind) * group.total for kind, group in found.items())
     width = max([len("run"), *map(len, found)])
-    lines = [f"{'run':<{width}}  done      mean    left"]
+    lines = [f"{'run':<{width}}  done      mean     left"]
     for kind, group in found.items():
         mean = span(sum(group.seconds) / len(group.seconds)) if group.seconds else "-"
-        remaining = "-" if not group.left else "unknown" if group.estimate is None else span(group.estimate)
-        lines.append(f"{kind:<{width}}  {f'{len(group.seconds)}/{group.total}':<7}{mean:>7} {remaining:>7}")
+        if group.estimate is not None:
+            remaining = span(group.estimate) if group.left else "-"
+        else:
+            share = 100 * weight(kind) * group.total / work
+            remaining = f"~{span(rough[kind])}" if kind in rough else f"~{share:.0f} %"
+        lines.append(f"{kind:<{width}}  {f'{len(group.seconds)}/{group.total}':<7}{mean:>7} {remaining:>8}")
     known = sum(group.estimate or 0 for group in found.values())
     unknown = sum(group.left for group in found.values() if group.estimate is None)
     measured = sum(len(group.seconds) for group in found.values())
@@ -115,21 +166,36 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
             f"Estimate for {left - unknown} of them: {span(known)} of work, {span(known / jobs)} with {jobs} at a "
             f"time (from {measured} finished runs; without start-up time)."
         )
-    if unknown:
-        lines.append(f"No estimate for {unknown}: no run of their kind is finished.")
+    if rough:
+        lines.append(
+            f"Rough estimate for {unknown}, of whose kind no run is finished: {span(sum(rough.values()))} of work. It "
+            "takes the ratios between kinds from the miniature world; with other rows and sizes they may be several "
+            "times off."
+        )
+    elif unknown:
+        lines.append(
+            "No run is finished, so there is no time yet. ~ is a share of the work in the miniature world: rough."
+        )
     lines += [f"Unreadable: {problem}" for group in found.values() for problem in group.unreadable]
     return "\n".join(lines)
 
 
-def span(seconds: float) -> str:
-    """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.1f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+def before(stamp: Path, stamps: Sequence[Path], jobs: int = 1) -> str:
+    """Return the line to print before a run: ``run 5 of 42, about 9 min left: mnli/seed0/xnli``.
+
+    Args:
+        stamp: the run's results.json, one of `stamps`.
+        jobs: runs at a time.
+    """
+    others = [other for other in stamps if other != stamp]
+    begun = sum(is_there(other.parent) or (other.parent / LOCK).exists() for other in others)
+    found = groups(stamps)
+    rough, left = rough_estimates(found), sum(group.left for group in found.values())
+    seconds = sum(group.estimate or 0 for group in found.values()) + sum(rough.values()) + START_UP * left
+    about = "roughly" if any(rough.values()) else "about"
+    known = any(group.seconds for group in found.values())
+    time = f", {about} {span(seconds / max(1, min(jobs, left)))} left" if known else ""
+    return f"run {begun + 1} of {len(stamps)}{time}: {stamp.parent}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -137,10 +203,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m xstilts.plan", description=__doc__.split("\n")[0])
     grid_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument(
+        "--before", type=Path, metavar="RESULTS_JSON", help="print only a line for the run that writes this file now"
+    )
     arguments = parse_tool(parser, argv)
     if arguments.jobs < 1:
         parser.error(f"--jobs {arguments.jobs}: give at least 1")
-    print(report(stamps_of(arguments), arguments.jobs))
+    stamps = stamps_of(arguments)
+    if arguments.before and arguments.before not in stamps:
+        parser.error(f"--before {arguments.before}: the matrix has no such run")
+    text = before(arguments.before, stamps, arguments.jobs) if arguments.before else report(stamps, arguments.jobs)
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

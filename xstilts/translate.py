@@ -27,6 +27,7 @@ from tasks import languages as codes
 from xstilts.cli import logs
 from xstilts.cli.arguments import refuse_unused
 from xstilts.cli.parsing import parse
+from xstilts.cli.progress import Bar
 from xstilts.errors import UserError, first_line
 from xstilts.marked_text import Parts, joined, sentences
 from xstilts.run.endings import command
@@ -251,12 +252,11 @@ def _write_parts(
     Args:
         unknown: the end of an error about a damaged count.
     """
-    from tqdm import tqdm
 
     from xstilts.run.results import read_note, write_text
 
     counts = {"lost": 0, "stopped": 0}
-    with tqdm(total=len(english), desc=f"{task.name} {language}", unit=" rows") as bar:
+    with Bar(len(english), f"{task.name} {language}", "rows") as bar:
         for start in range(0, len(english), ROWS):
             part, count = parts / f"{start:09d}.parquet", parts / f"{start:09d}.json"
             some = english.select(range(start, min(start + ROWS, len(english))))

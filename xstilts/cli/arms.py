@@ -145,6 +145,18 @@ def modifiers() -> list[str]:
     return sorted(path.stem for path in MODIFIERS.glob("*.yaml"))
 
 
+FEW = 12  # names that a message lists
+SEE_HELP = " `make help` lists them."
+
+
+def did_you_mean(name: str, names: Iterable[str], more: str = "") -> str:
+    """Return what to write after "NAME is unknown.": the nearest name and `more`, or the names if they are few."""
+    names = list(names)
+    if near := nearest(name, names):
+        return f" Did you mean {near}?{more}"
+    return f" Known: {' '.join(names)}." if len(names) <= FEW else more
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the name most similar to `name`, ignoring case; "" if none is similar."""
     by_case = {known.casefold(): known for known in names}
@@ -167,15 +179,12 @@ def read_arm(name: str) -> Arm:
     if base in RETRIEVAL.split() and base not in known:
         raise UserError(f"{prefix}{base} is measured without training. Give RETRIEVAL={base}.")
     if base not in known:
-        raise UserError(
-            f"{prefix}{base} is unknown.{_did_you_mean(base, known)} Known: {PLAIN} {' '.join(known)}; "
-            f"after a +: {' '.join(known_modifiers)}."
-        )
+        raise UserError(f"{prefix}{base} is unknown.{did_you_mean(base, [PLAIN, *known], SEE_HELP)}")
     for modifier in more:
         if modifier not in known_modifiers:
             raise UserError(
-                f"{name}: {modifier or 'an empty name'} is not a modifier.{_did_you_mean(modifier, known_modifiers)} "
-                f"Known: {' '.join(known_modifiers)}."
+                f"{name}: {modifier or 'an empty name'} is not a modifier."
+                f"{did_you_mean(modifier, known_modifiers, SEE_HELP)}"
             )
     if len(set(more)) < len(more):
         raise UserError(f"{name}: a modifier is given twice.")
@@ -187,11 +196,6 @@ def read_arm(name: str) -> Arm:
     files = [str(recipe.path) for recipe in [*([own] if path.is_file() else []), *recipes.values()]]
     words = [*([] if path.is_file() else ["--tasks", base]), *(["--config", *files] if files else [])]
     return Arm(base, tuple(more), script, tuple(words))
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    near = nearest(name, names)
-    return f" Did you mean {near}?" if near else ""
 
 
 def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import itertools
 import os
 import sys
 from dataclasses import fields
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from xstilts.cli import arms, user_files
-from xstilts.cli.privacy import with_underscores
+from xstilts.cli.privacy import name_of, with_underscores
 from xstilts.cli.ranges import check_numbers
 from xstilts.cli.words import RaisingParser, check_rest, check_words, short, yaml_words
 from xstilts.errors import UserError
@@ -57,6 +58,7 @@ def parse(
     """
     argv = [with_underscores(word) for word in argv]
     check_words(argv)
+    argv = as_the_script_has_it(argv, kinds)
     parser = _parser(kinds, description, training)
     defaults = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
     lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
@@ -74,6 +76,11 @@ def parse(
     layers: dict[str, Any] = {}
     for path in paths:
         values = read_yaml(path, script)
+        own, other = names_of_tasks(kinds)
+        if other and other in values:
+            if own in values:
+                raise UserError(f"--config {path}: {own} and {other} are the same. Give one of them.")
+            values = {own if key == other else key: value for key, value in values.items()}
         words = yaml_words(without_removed(values, layers), path, defaults, training, lists)
         try:
             check_words(words)
@@ -87,6 +94,33 @@ def parse(
     rest = Remaining(remaining)
     rest.known = frozenset([*defaults, "config"])
     return parsed, rest
+
+
+def names_of_tasks(kinds: tuple[type, ...]) -> tuple[str, str]:
+    """Return (task or tasks, as the script has it; the other one); ("", "") for a script with both or none."""
+    known = {f.name for kind in kinds for f in fields(kind)}
+    found = [name for name in ("task", "tasks") if name in known]
+    return (found[0], "tasks" if found[0] == "task" else "task") if len(found) == 1 else ("", "")
+
+
+def as_the_script_has_it(argv: list[str], kinds: tuple[type, ...]) -> list[str]:
+    """Return a command line in which --task and --tasks are written as the script has them.
+
+    Raises:
+        UserError: both are given, or several tasks for a script that takes one.
+    """
+    own, other = names_of_tasks(kinds)
+    given = {name for name in (own, other) if name and name in map(name_of, argv)}
+    if len(given) > 1:
+        raise UserError(f"--{own} and --{other} are the same. Give one of them.")
+    if given == {other}:
+        argv = [f"--{own}{word.removeprefix(f'--{other}')}" if name_of(word) == other else word for word in argv]
+    if own == "task" and "--task" in argv:
+        after = argv[argv.index("--task") + 1 :]
+        named = list(itertools.takewhile(lambda word: not word.startswith("-"), after))
+        if len(named) > 1:
+            raise UserError(f"--{next(iter(given))} {' '.join(named)}: this script takes one task. Start it for each.")
+    return argv
 
 
 def _load_argparser() -> Any:

@@ -9,12 +9,13 @@ import functools
 import importlib.util
 import math
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xstilts.cli import user_files
+from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import refuse_secrets
 from xstilts.errors import UserError
 
@@ -85,7 +86,19 @@ def parse_tool(parser: argparse.ArgumentParser, argv: Sequence[str] | None = Non
                 raise UserError(f"{short(part)!r} is longer than a name can be.")
     except UserError as error:
         parser.error(str(error))
-    return parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.error(str(unexpected_argument(rest[0], option_names(parser))))
+    return arguments
+
+
+def option_names(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the names of a parser's arguments and of its commands', without the dashes."""
+    names = {option.lstrip("-") for option in parser._option_string_actions}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            names = names.union(*map(option_names, action.choices.values()))
+    return names
 
 
 def yaml_words(
@@ -268,7 +281,18 @@ def short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def few_choices(message: str) -> str:
+    """Return argparse's message; of many choices it keeps those near to what was given."""
+    found = re.fullmatch(r"(.*invalid choice: )'?(.*?)'? \(choose from (.*)\)", message, re.DOTALL)
+    choices = [choice.strip("' ") for choice in found[3].split(",")] if found else []
+    near = difflib.get_close_matches(found[2], choices, 3) if found and len(choices) > 3 else []
+    if not found or (not near and len(choices) <= arms.FEW):
+        return message
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {len(choices)}, such as {choices[0]}."
+    return f"{found[1]}{found[2]!r}. {hint}"
+
+
 def fail(message: str) -> NoReturn:
     """Raise argparse's message as a UserError, in one line even if it quotes a value with line ends."""
-    message = " ".join(message.splitlines())
-    raise UserError(message[0].upper() + message[1:] + ("" if message.endswith(".") else "."))
+    message = few_choices(" ".join(message.splitlines()))
+    raise UserError(message[0].upper() + message[1:] + ("" if message.endswith((".", "?")) else "."))

@@ -1,14 +1,13 @@
 """Tables of the report: their cells, and how a number is shown."""
 
-import itertools
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from xstilts.report import matrix as mx
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.plots import signed
+from xstilts.report.numbers import shown, signed
 from xstilts.run.record import Record
 
 DAGGER, DOUBLE, DASH = "†", "‡", "–"
@@ -17,22 +16,34 @@ BIAS = "language_bias"  # the one measure of retrieval that is a result
 
 @dataclass
 class Cell:
-    """What stands in one place of a table; `why` is what the reader is told on pointing at it."""
+    """What stands in one place of a table; `why` is what the reader is told on pointing at it.
+
+    `value` is what the column is sorted by, if not the text. `tint` from -1 (below) to 1 (above) colours the cell, in
+    parts of the largest value of its column. `undecided` shades it.
+    """
 
     text: str = ""
     bold: bool = False
     at_chance: bool = False
     why: str = ""
+    value: float | None = None
+    tint: float = 0.0
+    undecided: bool = False
 
 
 @dataclass
 class Table:
-    """A caption, column heads, and rows that begin with their name. `groups` are (head, columns) above the heads."""
+    """A caption, column heads, and rows that begin with their name. `groups` are (head, columns) above the heads.
+
+    `names` says more about a head (a language's name); `foot` is how many rows at the end are not sorted.
+    """
 
     caption: str
     heads: list[str]
     rows: list[tuple[str, list[Cell]]]
     groups: list[tuple[str, int]] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    foot: int = 0
 
     def markdown(self) -> str:
         """Return the caption and a Markdown table, numbers to the right."""
@@ -44,59 +55,72 @@ class Table:
         text = [" | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines]
         return f"**{self.caption}**\n\n" + "\n".join(f"| {line} |" for line in text) + "\n"
 
-
-def row_of(table: pd.DataFrame, arm: str, task: str) -> dict:
-    return table.loc[(arm, task)].to_dict() if (arm, task) in table.index else {}
-
-
-def of_task(table: pd.DataFrame, task: str) -> tuple[pd.Series, pd.Series]:
-    """Return (means, eligible to be best) by arm."""
-    here = table[table.index.get_level_values("task") == task].droplevel("task")
-    return here["mean"], here["chance"] != "all"
-
-
-def bold_best(cells: dict[str, Cell], means: pd.Series, eligible: pd.Series) -> dict[str, Cell]:
-    for arm in mx.best(means, eligible):
-        cells[arm].bold = True
-    return cells
+    def latex(self) -> str:
+        """Return a LaTeX table, which needs the package booktabs."""
+        lines = [" & ".join(_latex(head) for head in self.heads) + r" \\", r"\midrule"]
+        for name, cells in self.rows:
+            texts = [rf"\textbf{{{_latex(c.text)}}}" if c.bold and c.text else _latex(c.text) for c in cells]
+            lines.append(" & ".join([_latex(name), *texts]) + r" \\")
+        body = "\n".join(lines)
+        return (
+            f"\\begin{{table}}\n\\caption{{{_latex(self.caption)}}}\n"
+            f"\\begin{{tabular}}{{l{'r' * (len(self.heads) - 1)}}}\n\\toprule\n{body}\n\\bottomrule\n"
+            "\\end{tabular}\n\\end{table}\n"
+        )
 
 
-def score_cell(row: dict, usual: int) -> Cell:
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$"}
+_LATEX |= {DAGGER: r"$\dagger$", DOUBLE: r"$\ddagger$", DASH: "--"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def _latex(text: str) -> str:
+    """Return the text with the signs that LaTeX reads as commands written so that it shows them."""
+    return re.sub("|".join(map(re.escape, _LATEX)), lambda match: _LATEX[match[0]], text)
+
+
+def score_cell(row: dict) -> Cell:
+    """Return a score, mean ± sd over seeds, from a row of `matrix.over_seeds`."""
     if not row or np.isnan(row["mean"]):
         return Cell(why="" if row else "no result")
     why = {"all": "at chance: in no average", "some": "without the seeds at chance", "": ""}[row["chance"]]
     at_chance = row["chance"] != ""
-    return Cell(mark(with_spread(shown(row["mean"]), row, usual), at_chance), at_chance=at_chance, why=why)
+    text = mark(with_spread(shown(row["mean"]), row["sd"]), at_chance)
+    return Cell(text, at_chance=at_chance, why=why, value=row["mean"])
 
 
-def difference_cell(row: dict, usual: int) -> Cell:
+def difference_cell(row: dict) -> Cell:
+    """Return a difference, mean ± sd over seeds, from a row of `matrix.differences`."""
     if not row or np.isnan(row["mean"]):
         return Cell(why=row.get("reason", ""))
     at_chance = row["chance"] != ""
     why = "one side is at chance" if at_chance else ""
-    return Cell(mark(with_spread(signed(row["mean"]), row, usual), at_chance), at_chance=at_chance, why=why)
+    text = mark(with_spread(signed(row["mean"]), row["sd"]), at_chance)
+    return Cell(text, at_chance=at_chance, why=why, value=row["mean"])
 
 
-def average_cell(row: pd.Series, value: str, sd: str, usual: int, sign: bool = False) -> Cell:
+def average_cell(row: pd.Series, value: str, sd: str, sign: bool = False) -> Cell:
+    """Return an average, or a difference of averages, from a row of `matrix.averages`."""
     if pd.isna(row[value]):
         return Cell(why=row["reason"] or f"not over the same tasks and seeds as in {PLAIN}")
-    text = signed(row[value]) if sign else shown(row[value])
-    text = with_spread(text, {"sd": row[sd], "n": row["n"]}, usual)
-    return Cell(text + (DOUBLE if row["reason"] else ""), why=row["reason"])
+    text = with_spread(signed(row[value]) if sign else shown(row[value]), row[sd])
+    return Cell(text + (DOUBLE if row["reason"] else ""), why=row["reason"], value=row[value])
 
 
-def with_spread(text: str, row: dict, usual: int) -> str:
-    if not np.isnan(row["sd"]):
-        text += f" ± {row['sd']:.1f}"
-    return text if row["n"] == usual else f"{text} (n={row['n']})"
+def tinted(cells: list[Cell]) -> None:
+    """Set `tint` of the cells of one column, by the largest value in it; 1 point at least."""
+    values = [abs(cell.value) for cell in cells if cell.value is not None]
+    largest = max([1.0, *values])
+    for cell in cells:
+        cell.tint = 0.0 if cell.value is None else cell.value / largest
+
+
+def with_spread(text: str, sd: float) -> str:
+    """Return the text with the standard deviation behind it, if there is one."""
+    return text if np.isnan(sd) else f"{text} ± {sd:.1f}"
 
 
 def mark(text: str, at_chance: bool) -> str:
     return f"{text} {DAGGER}" if at_chance and text else text
-
-
-def shown(score: float) -> str:
-    return "" if pd.isna(score) else f"{score:.1f}"
 
 
 def main_first(record: Record) -> list[str]:
@@ -115,8 +139,8 @@ def other_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
     """Return the mean over seeds of a metric (mean over languages) or measure."""
     here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
     values = pd.Series([{**(record.measures or {}), **record.mean}.get(name, np.nan) for record in here], dtype=float)
-    spread = {"sd": values.std(ddof=1), "n": values.count()}
-    return Cell(with_spread(shown(values.mean()), spread, len(matrix.seeds)) if spread["n"] else "")
+    mean = values.mean()
+    return Cell(with_spread(shown(mean), values.std(ddof=1)), value=mean) if values.count() else Cell()
 
 
 def seeds_shown(matrix: Matrix, arm: str, task: str) -> str:
@@ -128,8 +152,7 @@ def layers_shown(matrix: Matrix, arm: str, task: str) -> str:
     return "; ".join(dict.fromkeys(f"{record.layer}, {record.pooling}" for record in found))
 
 
-def column_groups(matrix: Matrix, n_averages: int) -> list[tuple[str, int]]:
-    """Return heads that span the columns: runs of target and retrieval tasks, then the averages."""
-    kinds = ["Retrieval" if matrix.phase(task) == "retrieval" else "Targets" for task in matrix.tasks]
-    runs = [(kind, len(list(group))) for kind, group in itertools.groupby(kinds)]
-    return [("", 1), *runs, ("Average", n_averages)]
+def measure(matrix: Matrix, task: str) -> str:
+    """Return what the score of a task is: its main metric, or (EM+F1)/2."""
+    here = matrix.cells[matrix.cells["task"] == task]
+    return "(EM+F1)/2" if here["em_f1"].notna().any() else matrix.metric(task) or "no result"

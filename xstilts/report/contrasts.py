@@ -6,7 +6,7 @@ seeds, languages or query ids is not computed, and says why.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from tasks.coverage import covered
 from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.hits import VARIANTS, Hits, ReadOut
+from xstilts.report.layer_choice import choose_layer
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.reading import fingerprints
 from xstilts.report.spec import ENGLISH, Spec
@@ -43,7 +44,7 @@ class Family:
 
 @dataclass
 class Contrast:
-    """One arm less another over some languages; `found` is None where it was not computed, `why` says what is missing.
+    """One arm less another over some languages; `found` is None if it was not computed, and `why` gives the reason.
 
     `means` are the two arms' scores, 0-100. `doubts` are about its seeds, see `_doubts`. `p` is the p-value the
     verdict goes by: as it is for the primary contrast, Holm-adjusted for the others (see `_judge`); None, with an
@@ -76,7 +77,7 @@ class Contrast:
         return " − ".join(self.roles)
 
 
-@dataclass
+@dataclass(eq=False)  # compared, and so cached, by identity
 class Question:
     """All that the report shows. `contrasts` and `groups` carry verdicts; `others` are the same at other read-outs,
     without."""
@@ -108,56 +109,65 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
     cells = {(arm, seed): record for (arm, task, seed), record in matrix.records.items() if task == spec.task}
     if not cells:
         raise UserError(f"--question: no results of {spec.task} below {matrix.root}; run `make question` first.")
-    measured = matrix.languages(spec.task)
-    absent = [language for language in spec.select_languages if language not in measured]
-    if absent:
-        have = " ".join(measured)
-        raise UserError(
-            f"--question: select_languages {' '.join(absent)} were not measured in {spec.task}. There are {have}."
-        )
-    reported = tuple(language for language in measured if language not in spec.select_languages)
-    problems = list(matrix.problems)
+    reported, problems = _reported(matrix, spec), list(matrix.problems)
     layer, reason, selection = choose_layer(cells, spec, problems)
     families = [_family(name, roles, matrix, reported, problems) for name, roles in spec.families.items()]
     main = ReadOut(layer)
-    fixed = [ReadOut(spec.fixed_layer)] if spec.fixed_layer not in (None, layer) else []
-    metric = next(iter(cells.values())).metric
-    variants = [name for name, form in VARIANTS.items() if name != "plain" and _has(cells, layer, form.format(metric))]
-    hits = Hits(matrix, spec.task)
     contrasts = [contrast for family in families for contrast in _wanted(family, main, spec)]
-    others = [
-        contrast
-        for family in families
-        for one in (*fixed, *(ReadOut(layer, variant) for variant in variants))
-        for contrast in _wanted(family, one, spec, judged=False)
-    ]
-    common = tuple(language for language in reported if all(language in family.unseen for family in families))
-    for contrast in list(contrasts):
-        if common and contrast.kind == UNSEEN and contrast.roles[1] == ENGLISH and contrast.languages != common:
-            others.append(replace(contrast, kind=COMMON, languages=common, primary=False))
+    others = _at_other_readouts(families, cells, layer, spec) + _on_common_languages(contrasts, families, reported)
     groups = [
         replace(contrast, kind=kind, languages=languages, primary=False)
         for contrast in contrasts
         for kind, languages in groups_of(contrast, spec.coverage).items()
     ]
+    hits = Hits(matrix, spec.task)
     for contrast in contrasts + others + groups:
         _compute(contrast, hits, cells)
     _judge(contrasts, spec)
     _judge(groups, spec)
     problems += [f"{c.family}, {c.name}: {c.why}." for c in contrasts + others + groups if c.why]
-    return Question(
-        spec,
-        matrix,
-        families,
-        main,
-        reason,
-        selection,
-        reported,
-        contrasts,
-        others,
-        groups,
-        list(dict.fromkeys(problems)),
-    )
+    problems = list(dict.fromkeys(problems))
+    return Question(spec, matrix, families, main, reason, selection, reported, contrasts, others, groups, problems)
+
+
+def _reported(matrix: Matrix, spec: Spec) -> tuple[str, ...]:
+    """Return the languages that were measured, without those that the layer is chosen on.
+
+    Raises:
+        UserError: one of those that the layer is chosen on was not measured.
+    """
+    measured = matrix.languages(spec.task)
+    absent = [language for language in spec.select_languages if language not in measured]
+    if absent:
+        raise UserError(
+            f"--question: select_languages {' '.join(absent)} were not measured in {spec.task}. There are "
+            f"{' '.join(measured)}."
+        )
+    return tuple(language for language in measured if language not in spec.select_languages)
+
+
+def _at_other_readouts(families: Sequence[Family], cells: Mapping, layer: int, spec: Spec) -> list[Contrast]:
+    """Return the contrasts at the fixed layer and with the other variants that were measured, without verdicts."""
+    metric = next(iter(cells.values())).metric
+    readouts = [ReadOut(spec.fixed_layer)] if spec.fixed_layer not in (None, layer) else []
+    readouts += [
+        ReadOut(layer, name)
+        for name, form in VARIANTS.items()
+        if name != "plain" and _has(cells, layer, form.format(metric))
+    ]
+    return [c for family in families for one in readouts for c in _wanted(family, one, spec, judged=False)]
+
+
+def _on_common_languages(
+    contrasts: Sequence[Contrast], families: Sequence[Family], reported: Sequence[str]
+) -> list[Contrast]:
+    """Return the contrasts with the English arms on the languages that no family has seen, where these are fewer."""
+    common = tuple(language for language in reported if all(language in family.unseen for family in families))
+    return [
+        replace(contrast, kind=COMMON, languages=common, primary=False)
+        for contrast in contrasts
+        if common and contrast.kind == UNSEEN and contrast.roles[1] == ENGLISH and contrast.languages != common
+    ]
 
 
 def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
@@ -176,57 +186,6 @@ def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, 
         for name, inside in ((COVERED, True), (NOT_COVERED, False))
     }
     return {kind: languages for kind, languages in groups.items() if languages}
-
-
-# The layer
-
-
-def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, str, dict[int, float]]:
-    """Return (layer, how it came about, {layer: mean score on select_languages}).
-
-    The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
-    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is no
-    candidate: there no word has met another yet, and with frozen embeddings all arms are one and the same.
-
-    Raises:
-        UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.
-    """
-    scored = {layer for record in cells.values() for layer in record.by_layer}
-    if spec.fixed_layer is not None and spec.fixed_layer not in scored:
-        raise UserError(
-            f"--question: fixed_layer {spec.fixed_layer} was not measured; there are "
-            f"{', '.join(map(str, sorted(scored)))}."
-        )
-    if not spec.select_languages:
-        if spec.fixed_layer is None:
-            raise UserError("--question: give select_languages, to choose the layer on, or a fixed_layer.")
-        return spec.fixed_layer, "given beforehand", {}
-    arms = list(dict.fromkeys([PLAIN, *(roles[ENGLISH] for roles in spec.families.values())]))
-    used = {(arm, seed): record for (arm, seed), record in cells.items() if arm in arms}
-    absent = [arm for arm in arms if not any(arm == one for one, _ in used)]
-    if absent:
-        problems.append(f"The layer was chosen without {', '.join(absent)}, not run; it may change.")
-    if not used:
-        raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
-    shared = set.intersection(*(set(record.by_layer) for record in used.values())) - {0}
-    if len(shared) < 2:
-        raise UserError(
-            "--question: to choose the layer, several above 0 must be measured: run_retrieval.py --layer all."
-        )
-
-    def score(layer: int) -> float:
-        """Return the mean over arms of their means over seeds, so that an arm with more seeds weighs no more."""
-        by_arm: dict[str, list[float]] = {}
-        for (arm, _), record in used.items():
-            by_language = record.by_layer[layer]
-            chosen_on = [by_language[language][record.metric] for language in spec.select_languages]
-            by_arm.setdefault(arm, []).append(float(np.mean(chosen_on)))
-        return float(np.mean([np.mean(values) for values in by_arm.values()]))
-
-    scores = {layer: score(layer) for layer in sorted(shared)}
-    best = max(scores, key=lambda layer: (scores[layer], -layer))
-    who = f"arms {', '.join(arm for arm in arms if arm not in absent)}"
-    return best, f"chosen on {' '.join(spec.select_languages)}, not reported, with {who} only", scores
 
 
 def _has(cells: Mapping, layer: int, metric: str) -> bool:
@@ -261,11 +220,13 @@ def _family(
         for arm in sorted(tasks)
     }
     if len(set().union(*sizes.values())) > 1:
-        said = "; ".join(
+        sizes_text = "; ".join(
             f"{arm} {' and '.join(f'{rows} rows, {steps} steps' for rows, steps in sorted(of))}"
             for arm, of in sizes.items()
         )
-        problems.append(f"{name}: the arms are not matched in phase 2 ({said}), so a difference may come from that.")
+        problems.append(
+            f"{name}: the arms are not matched in phase 2 ({sizes_text}), so a difference may come from that."
+        )
     for role, arm in roles.items():
         if not found[arm]:
             problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
@@ -281,7 +242,7 @@ def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -
     """Yield what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
     none.
 
-    Sets without a language are left out, but for the primary contrast, whose absence is to be told.
+    Sets without a language are left out, but for the primary contrast, whose absence is reported.
     """
     pairs = [(role, ENGLISH) for role in family.arms if role != ENGLISH] + ([(ENGLISH, PLAIN)] if judged else [])
     for roles in pairs:
@@ -305,8 +266,8 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         if not all(seeds.values()):
             raise UserError(f"not run: {', '.join(arm for arm in contrast.arms if not seeds[arm])}")
         if seeds[treated] != seeds[baseline]:
-            said = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
-            raise UserError(f"the arms have different seeds ({', '.join(said)}): run the missing ones")
+            has = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
+            raise UserError(f"the arms have different seeds ({', '.join(has)}): run the missing ones")
         if len({tuple(fingerprints(cells[arm, seed])) for arm in contrast.arms for seed in seeds[arm]}) > 1:
             raise UserError("the arms were measured on different rows: run them on the same data")
         both = [[hits.of(arm, seed, contrast.readout) for seed in seeds[arm]] for arm in contrast.arms]
@@ -335,8 +296,8 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     """Return what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
     stand apart.
 
-    A seed is left out that both arms are to have, or of which there is a folder though no arm is to have it, but that
-    has no usable result here.
+    A seed is left out if it has no usable result here but is planned for both arms, or has a folder though no arm
+    plans it.
     """
     found, common = [], set(matrix.common_seeds(*contrast.arms))
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
@@ -378,7 +339,7 @@ def _checked(
 
 
 def _are_shared(task: str, ids: Mapping[str, pd.Index]) -> bool:
-    """Whether query q is the same in every language, as in NTREX or LAReQA, so that the languages do not err apart.
+    """Whether query q is the same in every language, as in NTREX or LAReQA: then languages do not err independently.
 
     Raises:
         UserError: the task has the same queries in every language, and these languages have not.

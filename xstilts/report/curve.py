@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def trained_languages(matrix: Matrix, arm: str) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
+@functools.lru_cache(maxsize=1)
 def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, list[float]]]]:
     """Return {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
     languages."""

@@ -33,25 +33,27 @@ from xstilts.run.record import Record, mean
 
 @dataclass(eq=False)  # compared, and so cached, by identity
 class Matrix:
-    """What lies in a folder of runs, not to be changed. `cells` holds one row for each usable result, see `_cell`."""
+    """The results in a folder of runs, read only. `cells` has a row for each usable result, see `reading.cell_row`."""
 
     root: Path
     arms: list[str]
     tasks: list[str]
     seeds: list[int]
-    seeds_of: dict[str, list[int]]  # {arm: those of `seeds` that it is to have}
+    seeds_of: dict[str, list[int]]  # {arm: the seeds planned for it}
     records: dict[CellKey, Record]
     paths: dict[CellKey, str]
     trainings: list[tuple[str, Record]]  # phases 1 and 2: (path, record)
     cells: pd.DataFrame
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    left_out: str = ""  # what lies below root but was not asked for
+    left_out: str = ""  # what is below root but outside the grid
     # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
     begun: set[tuple[str, int]] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)  # folders of runs that failed, relative to root
+    unfinished: set[str] = field(default_factory=set)  # folders of runs that were begun and have no end
 
     def common_seeds(self, *arms: str) -> list[int]:
-        """Return the seeds that each of the arms is to have."""
+        """Return the seeds planned for every one of the arms."""
         return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
     def tasks_of(self, phase: str) -> list[str]:
@@ -60,11 +62,16 @@ class Matrix:
 
     def phase(self, task: str) -> str | None:
         """Return "target" or "retrieval", or None for a task without any cell."""
-        return next((record.phase for (_, one, _), record in self.records.items() if one == task), None)
+        return self._first[task].phase if task in self._first else None
 
     def metric(self, task: str) -> str | None:
         """Return the main metric of the task, or None for a task without any cell."""
-        return next((record.metric for (_, one, _), record in self.records.items() if one == task), None)
+        return self._first[task].metric if task in self._first else None
+
+    @functools.cached_property
+    def _first(self) -> dict[str, Record]:
+        """{task: one of its records}; within a task, all have the same phase and metric."""
+        return {task: record for (_, task, _), record in self.records.items()}
 
     def languages(self, task: str) -> list[str]:
         """Return the languages of the task, English first."""
@@ -79,10 +86,10 @@ def collect(
     seeds: Sequence[int] = (),
     seeds_of: Mapping[str, Sequence[int]] | None = None,
 ) -> Matrix:
-    """Return the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+    """Return the matrix below `root`: the given grid, or else the smallest that holds every cell.
 
     Args:
-        seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
+        seeds_of: {arm: its seeds}, for arms with other seeds than `seeds`.
 
     Raises:
         UserError: when `root` is no folder or holds no usable cell.
@@ -91,18 +98,9 @@ def collect(
     below = results.listing(root)
     problems = list(below.problems)
     trainings, claims = read_all(below, problems)
-    problems += [f"{place} failed: {cause}." for place, cause in results.failures(below).items()]
-    problems += [
-        f"{place} was begun and has no result: it was killed, or is still at work."
-        for place in results.unfinished(below)
-    ]
-    records, paths = {}, {}
-    for key, found in claims.items():
-        if len(found) > 1:
-            names = " and ".join(path for path, _ in found)
-            problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
-        else:
-            paths[key], records[key] = found[0]
+    failed, begun = results.failures(below), results.unfinished(below)
+    problems += _run_problems(failed, begun)
+    records, paths = _one_for_each_cell(claims, problems)
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
     # Targets before retrieval, as in XTREME's tables.
     phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
@@ -119,7 +117,6 @@ def collect(
     if not records:
         detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
-    axes: tuple[tuple[str, Sequence[str] | Sequence[int]], ...] = (("arms", arms), ("tasks", tasks), ("seeds", seeds))
     return Matrix(
         root=root,
         arms=arms,
@@ -132,57 +129,42 @@ def collect(
         cells=pd.DataFrame([cell_row(key, record) for key, record in records.items()]),
         missing=[key for key in grid if key not in records],
         problems=problems,
-        left_out="; ".join(
-            f"{kind} {', '.join(str(one) for one in sorted({key[i] for key in claims} - set(shown)))}"
-            for i, (kind, shown) in enumerate(axes)
-            if {key[i] for key in claims} - set(shown)
-        ),
+        left_out=_left_out(claims, {"arms": arms, "tasks": tasks, "seeds": seeds}),
         begun=seeds_begun(below),
+        failed=set(failed),
+        unfinished=set(begun),
     )
 
 
-@functools.lru_cache(maxsize=1)  # large, and asked for twice
-def long_table(matrix: Matrix) -> pd.DataFrame:
-    """Return one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
-
-    `layer` is empty for targets; `n` is rows scored; `chance` is that of the metric, empty where there is none.
-    """
-    rows = []
-    for (arm, task, seed), record in matrix.records.items():
-        for layer, scores in record.by_layer.items():
-            for language, metrics in scores.items():
-                for metric, score in metrics.items():
-                    rows.append(
-                        (
-                            arm,
-                            task,
-                            record.form,
-                            seed,
-                            language,
-                            metric,
-                            layer,
-                            score,
-                            record.n.get(language),
-                            (record.chance or {}).get(metric),
-                            record.at_chance,
-                            matrix.paths[arm, task, seed],
-                        )
-                    )
-    columns = [
-        "arm",
-        "task",
-        "form",
-        "seed",
-        "language",
-        "metric",
-        "layer",
-        "score",
-        "n",
-        "chance",
-        "at_chance",
-        "path",
+def _run_problems(failed: Mapping[str, str], begun: Iterable[str]) -> list[str]:
+    """Return a line for each cause of failure, with the folders of its runs, and one for each run without an end."""
+    folders: dict[str, list[str]] = {}
+    for folder, cause in failed.items():
+        folders.setdefault(cause, []).append(folder)
+    return [f"{', '.join(those)} failed: {cause}." for cause, those in folders.items()] + [
+        f"{folder} was begun and has no result: it was killed, or is still at work." for folder in begun
     ]
-    return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
+
+
+def _one_for_each_cell(
+    claims: Mapping[CellKey, list[tuple[str, Record]]], problems: list[str]
+) -> tuple[dict[CellKey, Record], dict[CellKey, str]]:
+    """Return ({cell: record}, {cell: path}) of the cells with one result; add the others to `problems`."""
+    records, paths = {}, {}
+    for key, found in claims.items():
+        if len(found) > 1:
+            names = " and ".join(path for path, _ in found)
+            problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
+        else:
+            paths[key], records[key] = found[0]
+    return records, paths
+
+
+def _left_out(claims: Iterable[CellKey], grid: Mapping[str, Sequence[str] | Sequence[int]]) -> str:
+    """Return the arms, tasks and seeds that have results but are not in the grid, as text."""
+    axes = zip(grid.items(), zip(*claims, strict=True), strict=True)
+    beside = {kind: sorted(set(found) - set(shown)) for (kind, shown), found in axes}
+    return "; ".join(f"{kind} {', '.join(map(str, those))}" for kind, those in beside.items() if those)
 
 
 @functools.lru_cache(maxsize=32)  # every table asks for it again
@@ -191,47 +173,70 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
 
     Seeds at chance stay out, unless all are: then the row shows them and `chance` is "all". With some, it is "some".
     """
+    cells = matrix.cells
+    groups: dict[tuple[str, str], list[tuple[int, float, bool]]] = {}
+    for arm, task, *cell in zip(*(cells[name] for name in ("arm", "task", "seed", column, "at_chance")), strict=True):
+        groups.setdefault((arm, task), []).append(tuple(cell))
     rows = []
-    for (arm, task), group in matrix.cells.groupby(["arm", "task"], sort=False):
-        at_chance = group["at_chance"].astype(bool)
-        used = group if at_chance.all() else group[~at_chance]
+    for (arm, task), found in groups.items():
+        fallen = [at_chance for _, _, at_chance in found]
+        used = found if all(fallen) else [one for one in found if not one[2]]
         rows.append(
             {
                 "arm": arm,
                 "task": task,
-                **_spread(used[column]),
-                "seeds": tuple(sorted(used["seed"])),
-                "chance": "all" if at_chance.all() else "some" if at_chance.any() else "",
+                **_spread([value for _, value, _ in used]),
+                "seeds": tuple(sorted(seed for seed, _, _ in used)),
+                "chance": "all" if all(fallen) else "some" if any(fallen) else "",
             }
         )
     return pd.DataFrame(rows).set_index(["arm", "task"])
 
 
 @functools.lru_cache(maxsize=32)
+def rows_over_seeds(matrix: Matrix, column: str = "score") -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of `over_seeds` by (arm, task)."""
+    return over_seeds(matrix, column).to_dict("index")
+
+
+@functools.lru_cache(maxsize=2)
+def rows_of_differences(matrix: Matrix) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of `differences` by (arm, task)."""
+    return differences(matrix).to_dict("index")
+
+
+@functools.lru_cache(maxsize=2)
+def _by_seed(matrix: Matrix) -> dict[CellKey, tuple[float, bool]]:
+    """Return {(arm, task, seed): (score, at chance)}."""
+    cells = matrix.cells
+    keys = zip(cells["arm"], cells["task"], cells["seed"], strict=True)
+    return dict(zip(keys, zip(cells["score"], cells["at_chance"], strict=True), strict=True))
+
+
+@functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Return the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    """Return the score of each (arm, task) less that of arm `none`, over the seeds planned for both: mean, sd,
     n, chance, reason.
 
     `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
     rows in which either side is wholly at chance.
     """
-    scores, rows = over_seeds(matrix), []
-    by_seed = matrix.cells.set_index(["arm", "task", "seed"])["score"]
-    for (arm, task), row in scores.iterrows():
+    scores, by_seed, rows = rows_over_seeds(matrix), _by_seed(matrix), []
+    for (arm, task), row in scores.items():
         if arm == PLAIN:
             continue
         out = {"arm": arm, "task": task, "mean": np.nan, "sd": np.nan, "n": 0, "chance": row["chance"], "reason": ""}
         rows.append(out)
-        if (PLAIN, task) not in scores.index:
+        if (PLAIN, task) not in scores:
             out["reason"] = f"arm {PLAIN} has no {task}"
             continue
-        plain, common = scores.loc[(PLAIN, task)], matrix.common_seeds(arm, PLAIN)
+        plain, common = scores[PLAIN, task], matrix.common_seeds(arm, PLAIN)
         ours, theirs = ([seed for seed in common if seed in side["seeds"]] for side in (row, plain))
         if ours != theirs or not ours:
             found = (" ".join(map(str, side["seeds"])) for side in (row, plain))
             out["reason"] = f"{task}: seeds {next(found)}, but {next(found)} in {PLAIN}"
             continue
-        out |= _spread(pd.Series([by_seed[arm, task, seed] - by_seed[PLAIN, task, seed] for seed in ours]))
+        out |= _spread([by_seed[arm, task, seed][0] - by_seed[PLAIN, task, seed][0] for seed in ours])
         out["chance"] = "all" if "all" in (row["chance"], plain["chance"]) else row["chance"]
     columns = ["arm", "task", "mean", "sd", "n", "chance", "reason"]
     return pd.DataFrame(rows, columns=columns).set_index(["arm", "task"])
@@ -248,31 +253,30 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
     A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
     task is at chance likewise; `reason` says either, and `tasks` are those that entered. The difference to `none` is
-    over the same tasks and the seeds that both are to have, NaN where they are not the same.
+    over the same tasks and the seeds planned for both, NaN where they are not the same.
     """
-    scores = over_seeds(matrix)
-    by_seed = matrix.cells.set_index(["arm", "task", "seed"])
+    scores, by_seed = rows_over_seeds(matrix), _by_seed(matrix)
     rows, per_seed = {}, {}
     for arm in matrix.arms:
         gaps = [key for key in matrix.missing if key[0] == arm and key[1] in tasks]
         if gaps or not tasks:
             reason = ", ".join(f"{task} seed {seed}" for _, task, seed in gaps)
             reason = f"missing {reason}" if gaps else "no such task"
-            rows[arm] = {**_spread(pd.Series(dtype=float)), "tasks": (), "reason": reason}
+            rows[arm] = {**_spread([]), "tasks": (), "reason": reason}
             continue
-        used = [task for task in tasks if scores.loc[(arm, task), "chance"] != "all"]
+        used = [task for task in tasks if scores[arm, task]["chance"] != "all"]
         reasons = [f"without {task}: at chance" for task in tasks if task not in used]
         values, planned = {}, matrix.common_seeds(arm)
         if planned != matrix.seeds:
             reasons.append(f"over seeds {' '.join(map(str, planned))} only")
         for seed in planned:
-            fallen = [task for task in used if by_seed.loc[(arm, task, seed), "at_chance"]]
+            fallen = [task for task in used if by_seed[arm, task, seed][1]]
             if fallen:
                 reasons.append(f"without seed {seed}: {', '.join(fallen)} at chance")
             elif used:
-                values[seed] = float(np.mean([by_seed.loc[(arm, task, seed), "score"] for task in used]))
+                values[seed] = float(np.mean([by_seed[arm, task, seed][0] for task in used]))
         per_seed[arm] = values
-        spread = _spread(pd.Series(list(values.values()), dtype=float))
+        spread = _spread(list(values.values()))
         rows[arm] = {**spread, "tasks": tuple(used), "reason": "; ".join(reasons)}
     for arm, row in rows.items():
         plain = rows.get(PLAIN, {"tasks": ()})
@@ -285,7 +289,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
         pairs = (
             [per_seed[arm][seed] - per_seed[PLAIN][seed] for seed in per_seed[arm] if seed in common] if same else []
         )
-        spread = _spread(pd.Series(pairs, dtype=float))
+        spread = _spread(pairs)
         row |= {"difference": spread["mean"], "difference_sd": spread["sd"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -296,12 +300,6 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
     retrieval = matrix.tasks_of("retrieval")
     groups = {"without retrieval": targets, "with retrieval": matrix.tasks} if targets and retrieval else {}
     return groups or {"all tasks": matrix.tasks}
-
-
-def best(means: pd.Series, eligible: pd.Series, digits: int = 1) -> list:
-    """Return the labels of the highest of the eligible means; all of those that print alike at `digits`."""
-    means = means[eligible & means.notna()].round(digits)
-    return list(means.index[means == means.max()]) if len(means) > 1 else []
 
 
 def best_per_task(matrix: Matrix) -> pd.DataFrame:
@@ -327,6 +325,7 @@ def best_per_task(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+@functools.lru_cache(maxsize=2)  # asked for by every task
 def by_layer(matrix: Matrix) -> pd.DataFrame:
     """Return retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
 
@@ -341,38 +340,14 @@ def by_layer(matrix: Matrix) -> pd.DataFrame:
     return frame if frame["layer"].nunique() > 1 else frame.iloc[:0]
 
 
-def wide_table(matrix: Matrix) -> pd.DataFrame:
-    """Return the matrix as numbers, one row for each arm: what matrix.csv holds.
-
-    Columns are `<task>.<what>` with what = english, others (zero-shot), all (XTREME's mean over languages), em_f1
-    (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
-    `average <group>.<what>` with mean, sd, n, difference, reason.
-    """
-    columns: dict[str, dict] = {}
-    tables = {what: over_seeds(matrix, what) for what in ("english", "others", "all", "em_f1", "score")}
-    gaps = differences(matrix)
-    for task in matrix.tasks:
-        for what, table in tables.items():
-            if what == "score" or matrix.cells.loc[matrix.cells["task"] == task, what].notna().any():
-                columns[f"{task}.{what}"] = _of_task(table, "mean", task)
-        for what, source in (("score_sd", "sd"), ("n", "n"), ("chance", "chance")):
-            columns[f"{task}.{what}"] = _of_task(tables["score"], source, task)
-        columns[f"{task}.difference"] = _of_task(gaps, "mean", task)
-        columns[f"{task}.difference_sd"] = _of_task(gaps, "sd", task)
-    for name, tasks in average_groups(matrix).items():
-        table = averages(matrix, tasks)
-        for what in ("mean", "sd", "n", "difference", "reason"):
-            columns[f"average {name}.{what}"] = table[what].to_dict()
-    return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
-
-
-def _spread(values: pd.Series) -> dict[str, float]:
-    """Return mean, sd (NaN below two values) and n."""
-    return {"mean": values.mean(), "sd": values.std(ddof=1), "n": int(values.notna().sum())}
-
-
-def _of_task(table: pd.DataFrame, column: str, task: str) -> dict[str, Any]:
-    return {arm: value for (arm, one), value in table[column].items() if one == task}
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Return mean (NaN of none), sd (NaN below two values) and n of the values that are not NaN."""
+    known = np.array([value for value in values if value == value], dtype=float)
+    return {
+        "mean": float(known.mean()) if len(known) else np.nan,
+        "sd": float(known.std(ddof=1)) if len(known) > 1 else np.nan,
+        "n": len(known),
+    }
 
 
 def _plain_first(arms: Iterable[str]) -> list[str]:

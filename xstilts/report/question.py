@@ -1,8 +1,7 @@
-"""The report of `make question`: tables, plots and a paragraph in words, all from a
+"""The report of `make question`: a sentence for the verdict, tables and plots, all from a
 `xstilts.report.contrasts.Question`.
 
-Every sentence is put together from the verdicts and figures of the contrasts; nothing is said that no contrast
-carries.
+Sentences are fixed, one for each kind of verdict and one for each caveat; every number stands in a table.
 """
 
 from collections.abc import Sequence
@@ -12,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xstilts.report import cells, curve, page, plots, question_plots, question_tables, statistics
-from xstilts.report import contrasts as cs
+from xstilts.report import cells, charts, curve, plots, question_plots, question_tables, statistics, tables
 from xstilts.report.cells import Table
-from xstilts.report.contrasts import ENGLISH, SEEN, UNSEEN, Contrast, Question
-from xstilts.report.plots import signed
-from xstilts.report.question_tables import MULTILINGUAL, interval_text
+from xstilts.report.contrasts import Contrast, Question
+from xstilts.report.numbers import signed
+from xstilts.report.old_files import remove
+from xstilts.report.question_tables import interval_text
 from xstilts.run.files import write_text
 
-FIRST = ("families", "contrasts", "groups", "curve")  # the tables that are not folded away
+FIRST = ("verdicts", "families", "contrasts", "groups", "curve")  # the tables that are not folded away
 IMAGES = {
     "question-forest.png": "Differences between arms with 95 % intervals; the numbers are in the table of differences",
     "question-layers.png": "Score by layer, one panel a family, one line an arm",
@@ -31,14 +30,16 @@ IMAGES = {
 
 @dataclass
 class Section:
-    """What page.html.jinja shows: a paragraph, tables by subject, pictures as data URIs, and sentences."""
+    """What page.html.jinja shows: the answer, tables by subject, charts, sentences; and the names of the pictures."""
 
-    words: str
+    answer: str
+    caveats: list[str]
     tables: dict[str, Table]
-    images: dict[str, str]
-    alt: dict[str, str]
-    how: list[str]
+    reading: list[str]
     problems: list[str]
+    forest: charts.Forest | None
+    curves: list[charts.Panel]
+    pictures: Sequence[str]
     first: tuple[str, ...] = FIRST
 
 
@@ -52,10 +53,10 @@ def write(question: Question, output_dir: str | Path) -> Section:
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
     points = curve.as_frame(question)
     if points.empty:
-        plots.remove(out / "curve.csv")  # an earlier report may have left one
+        remove(out / "curve.csv")  # an earlier report may have left one
     else:
         write_text(out / "curve.csv", points.to_csv(index=False, lineterminator="\n"))
-    images = plots.write(
+    pictures = plots.write(
         out,
         {
             "question-forest.png": question_plots.forest,
@@ -64,11 +65,27 @@ def write(question: Question, output_dir: str | Path) -> Section:
         },
         question,
     )
-    section = Section(
-        words(question), question_tables.tables(question), images, IMAGES, how_to_read(question), question.problems
+    shown = section(question, pictures)
+    write_text(out / "question.md", markdown(question, shown))
+    return shown
+
+
+def section(question: Question, pictures: Sequence[str] = ()) -> Section:
+    """Return what the page shows.
+
+    Args:
+        pictures: names of the files that question.md shows.
+    """
+    return Section(
+        answer(question),
+        caveats(question),
+        question_tables.tables(question),
+        how_to_read(question),
+        question.problems,
+        charts.question_forest(question),
+        charts.curve_panels(curve.points(question)),
+        pictures,
     )
-    write_text(out / "question.md", markdown(question, section))
-    return section
 
 
 def as_frame(question: Question) -> pd.DataFrame:
@@ -108,129 +125,123 @@ def as_frame(question: Question) -> pd.DataFrame:
 
 # Words
 
-
-def words(question: Question) -> str:
-    """Return the paragraph: the primary verdict first, then M against E, the other arms, other read-outs, caveats."""
-    main, first = question.contrasts, question.primary
-    roles = list(dict.fromkeys(c.roles for c in main))
-    said = [
-        f"The contrast fixed in advance is {first.family}, {' against '.join(_named(first))}, in {_languages(first)}: "
-        f"{first.verdict}, {_figures(first) if first.found else f'because {first.why}'}."
-    ]
-    for pair in sorted(roles, key=lambda pair: pair[0] != MULTILINGUAL):
-        for kind in (UNSEEN, SEEN):
-            here = [c for c in main if c.roles == pair and c.kind == kind]
-            # On seen languages only the question itself: the table has the rest.
-            if here and (kind == UNSEEN or pair[0] == MULTILINGUAL):
-                said.append(f"{pair[0]} against {pair[1]} in {kind} languages: {_by_verdict(here)}.")
-    for kind in dict.fromkeys(c.kind for c in question.groups):
-        here = [c for c in question.groups if c.kind == kind and c.roles == (MULTILINGUAL, ENGLISH)]
-        if here:
-            said.append(f"{MULTILINGUAL} against {ENGLISH} in languages {kind} by pretraining: {_by_verdict(here)}.")
-    elsewhere = [
-        c
-        for c in question.others
-        if c.found and c.kind == UNSEEN and (c.family, c.roles) == (first.family, first.roles)
-    ]
-    if elsewhere:
-        listed = "; ".join(
-            f"{c.readout}: {signed(c.estimate.difference)}{interval_text(c, ' (', ')')}" for c in elsewhere
-        )
-        said.append(f"The primary difference by other read-outs, without a verdict: {listed}.")
-    if any(c.verdict.startswith("undecided") for c in main):
-        said.append("Undecided means that these runs do not tell, not that the arms are equal.")
-    if any(c.found and c.found.n_seeds == 1 for c in main):
-        said.append("With one seed no verdict is possible: how much another seed would change is not known.")
-    if any("(within" in c.verdict for c in main):
-        said.append(
-            f"Within the margin in fewer than {statistics.ENOUGH_SEEDS} seeds is no equivalence: so few do not tell "
-            "how often one fails."
-        )
-    if any(c.doubts for c in main):
-        said.append(
-            "A warning names seeds that were left out, whose phase 2 failed, or that stand apart from the others."
-        )
-    failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
-    if failed:
-        said.append(
-            f"Phase 2 did not learn its task (English dev at chance in some seed) in {', '.join(failed)}: no "
-            "difference of theirs is an effect of the task."
-        )
-    absent = sum(c.verdict == cs.NOT_COMPUTED for c in main)
-    if absent:
-        said.append(f"{absent} of {len(main)} contrasts could not be computed; the reasons are listed.")
-    return " ".join(said)
+# The sentence on the primary contrast, for each kind of verdict.
+ANSWERS = {
+    "better": "{better} is better than {worse} in {where}.",
+    "equivalent": "{first} and {second} are equivalent in {where}.",
+    "within": "Undecided: {first} against {second} in {where}. The difference is within the margin, but fewer than "
+    f"{statistics.ENOUGH_SEEDS} seeds cannot show that two arms are equivalent.",
+    "one seed": "Undecided: {first} against {second} in {where}. One seed does not tell what another would give.",
+    "undecided": "Undecided: {first} against {second} in {where}. These runs do not tell which one is better.",
+    "not computed": "Not computed: {first} against {second} in {where}. Reason: {why}.",
+}
+# Sentences below the verdicts, each shown once if it applies.
+CAVEATS = {
+    "undecided": "Undecided means that these runs do not tell. It does not mean that the arms are equal.",
+    "one seed": "With one seed no verdict is possible: nobody knows what another seed would give.",
+    "within": f"Fewer than {statistics.ENOUGH_SEEDS} seeds cannot show equivalence: they do not tell how often a "
+    "training fails.",
+    "warning": "A warning names seeds that are missing, whose phase 2 failed, or that stand apart from the others.",
+    "failed": "Phase 2 did not learn its task in some seed (English dev at chance): {arms}. A difference of these "
+    "arms is no effect of the task.",
+    "not computed": "{number} of {all} contrasts were not computed. The reasons are listed below.",
+}
 
 
-def _named(c: Contrast) -> list[str]:
-    return [role if role == arm else f"{role} ({arm})" for role, arm in zip(c.roles, c.arms, strict=True)]
+def kind_of(c: Contrast) -> str:
+    """Return the kind of a contrast's verdict, a key of `ANSWERS`."""
+    if c.found is None:
+        return "not computed"
+    if " better" in c.verdict:
+        return "better"
+    if c.verdict.startswith("equivalent"):
+        return "equivalent"
+    return "one seed" if "(one seed)" in c.verdict else "within" if "(within" in c.verdict else "undecided"
 
 
-def _languages(c: Contrast) -> str:
-    return f"{len(c.languages)} {c.kind} languages" if len(c.languages) != 1 else f"one {c.kind} language"
-
-
-def _figures(c: Contrast) -> str:
-    found = c.estimate
-    seeds = "one seed" if found.n_seeds == 1 else f"{found.n_seeds} seeds"
+def answer(question: Question) -> str:
+    """Return the sentence for the verdict on the primary contrast, and its figures."""
+    c = question.primary
+    first, second = (role if role == arm else f"{role} ({arm})" for role, arm in zip(c.roles, c.arms, strict=True))
+    number = f"{len(c.languages)} {c.kind} languages" if len(c.languages) != 1 else f"one {c.kind} language"
+    names = {"first": first, "second": second, "where": f"{number}, family {c.family}", "why": c.why}
+    ahead = c.found is not None and c.found.difference > 0
+    names |= {"better": first, "worse": second} if ahead else {"better": second, "worse": first}
+    sentence = ANSWERS[kind_of(c)].format(**names)
+    if c.found is None:
+        return sentence
+    seeds = "one seed" if c.found.n_seeds == 1 else f"{c.found.n_seeds} seeds"
     interval = interval_text(c, ", 95 % interval ")
-    return f"{signed(found.difference)} points{interval}, {seeds}, {found.n_queries:,} queries"
+    sentence += f" Difference: {signed(c.found.difference)} points{interval}, {seeds}, {c.found.n_queries:,} queries."
+    return sentence + (f" Warning: {', '.join(c.doubts)}." if c.doubts else "")
 
 
-def _by_verdict(here: Sequence[Contrast]) -> str:
-    """Return "M better in qa (+2.1); undecided in nli (+0.4), dual (−0.2)"."""
-    groups: dict[str, list[str]] = {}
-    for c in here:
-        groups.setdefault(c.verdict, []).append(f"{c.family} ({signed(c.found.difference)})" if c.found else c.family)
-    return "; ".join(f"{verdict} in {', '.join(families)}" for verdict, families in groups.items())
+def caveats(question: Question) -> list[str]:
+    """Return the sentences of `CAVEATS` that apply."""
+    main = question.contrasts
+    kinds = {kind_of(c) for c in main}
+    failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
+    applies = {
+        "undecided": kinds & {"undecided", "within", "one seed"},
+        "one seed": "one seed" in kinds,
+        "within": "within" in kinds,
+        "warning": any(c.doubts for c in main),
+        "failed": failed,
+        "not computed": "not computed" in kinds,
+    }
+    slots = {"arms": ", ".join(failed), "number": sum(c.found is None for c in main), "all": len(main)}
+    return [CAVEATS[name].format(**slots) for name, so in applies.items() if so]
 
 
 def how_to_read(question: Question) -> list[str]:
     """Return sentences on what was compared, where and how a verdict comes about."""
     spec, main = question.spec, question.readout
-    said = [
+    notes = [
         f"Scores are {spec.task} {question.matrix.metric(spec.task)} at {main} ({question.layer_reason}), macro mean "
         "over languages."
     ]
     if spec.fixed_layer not in (None, main.layer):
-        said.append(f"A second read-out, layer {spec.fixed_layer}, was given beforehand.")
+        notes.append(f"A second read-out, layer {spec.fixed_layer}, was fixed in advance.")
     for family in question.families:
-        said.append(
+        notes.append(
             f"{family.name}: seen in phase 2 {' '.join(family.seen) or cells.DASH}; unseen "
             f"{' '.join(family.unseen) or cells.DASH}."
         )
-    said.append(
+    notes.append(
         "Seen are languages whose words the task was trained on in any arm of the family. Pretraining, and text of "
         "masked LM, may have held both."
     )
     margin = f"{spec.margin:g} {'point' if spec.margin == 1 else 'points'}"
-    said += [
+    notes += [
         "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired "
         "t-interval over seeds, which takes the queries as given, and the bootstrap of seeds and queries. A verdict "
         f"holds only if all of them agree: 'better' if they exclude 0, 'equivalent' if they lie within {margin} in "
         f"{statistics.ENOUGH_SEEDS} seeds or more, none of them doubtful.",
-        "All intervals are for new seeds that vary as these do: how often a seed fails, a few seeds do not tell.",
+        "All intervals are for new seeds that vary as these do. A few seeds do not tell how often a training fails.",
         "p is two-sided, the largest of the three, and but for the primary contrast Holm-adjusted among those of its "
         f"family on the same languages; 'better' needs it to be at most {1 - statistics.LEVEL:.2f}.",
     ]
-    return said
+    return notes
 
 
 # The document
 
 
 def markdown(question: Question, section: Section) -> str:
-    """Return question.md: words, tables, plots, what was not computed, then the paper's own tables."""
-    parts = ["# English or multilingual intermediate training?\n", section.words + "\n"]
+    """Return question.md: answer, tables, plots, what was not computed, then the paper's own tables."""
+    parts = ["# English or multilingual intermediate training?\n", section.answer + "\n"]
+    parts += ["\n".join(f"- {sentence}" for sentence in section.caveats) + "\n"] if section.caveats else []
     parts += [section.tables[name].markdown() for name in FIRST if name in section.tables]
-    parts += ["\n".join(f"- {sentence}" for sentence in section.how) + "\n"]
-    parts += [f"![{alt}]({name})\n" for name, alt in IMAGES.items() if name in section.images]
+    parts += ["\n".join(f"- {sentence}" for sentence in section.reading) + "\n"]
+    parts += [f"![{alt}]({name})\n" for name, alt in IMAGES.items() if name in section.pictures]
     parts += [table.markdown() for name, table in section.tables.items() if name not in FIRST]
     if section.problems:
         parts.append(
-            "## Not computed, or to mind\n\n" + "\n".join(f"- {problem}" for problem in section.problems) + "\n"
+            "## Not computed, or to keep in mind\n\n"
+            + "\n".join(f"- {problem}" for problem in section.problems)
+            + "\n"
         )
     parts.append("## The paper's tables\n\nOver all languages measured, at the layer of `--report_layer`.\n")
-    best = page.best_table(question.matrix)
-    parts += [table.markdown() for table in [*page.headline_tables(question.matrix), *([best] if best else [])]]
+    best = tables.best_table(question.matrix)
+    parts += [table.markdown() for table in [*tables.headline_tables(question.matrix), *([best] if best else [])]]
     return "\n".join(parts)

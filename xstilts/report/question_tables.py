@@ -9,7 +9,7 @@ from xstilts.report import curve
 from xstilts.report.cells import DAGGER, Cell, Table
 from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.plots import signed
+from xstilts.report.numbers import interval_of, p_text, signed
 from xstilts.run.record import Record
 
 MULTILINGUAL = "M"
@@ -18,6 +18,7 @@ MULTILINGUAL = "M"
 def tables(question: Question) -> dict[str, Table]:
     """Return the tables by subject; those without a row are left out."""
     found = {
+        "verdicts": verdict_table(question),
         "families": family_table(question),
         "contrasts": contrast_table(question),
         "groups": group_table(question),
@@ -28,6 +29,19 @@ def tables(question: Question) -> dict[str, Table]:
         "training": training_table(question),
     }
     return {name: table for name, table in found.items() if table.rows}
+
+
+def verdict_table(question: Question) -> Table:
+    """Return one row for each pair of roles and set of languages, M against E first: the verdict in each family."""
+    pairs = sorted(dict.fromkeys(c.roles for c in question.contrasts), key=lambda pair: pair[0] != MULTILINGUAL)
+    rows = []
+    for pair in pairs:
+        for kind in (UNSEEN, SEEN):
+            cells = [_verdict(find(question.contrasts, family.name, pair, kind)) for family in question.families]
+            if any(cell.text for cell in cells):
+                rows.append((f"{' − '.join(pair)}, {kind}", cells))
+    heads = ["contrast", *(family.name for family in question.families)]
+    return Table(f"Verdict in each family, and the difference in points, at {question.readout}", heads, rows)
 
 
 def family_table(question: Question) -> Table:
@@ -76,12 +90,11 @@ def contrast_table(question: Question) -> Table:
         if c.found is None:
             rows.append((name, [Cell(c.verdict, why=c.why)] + [Cell(why=c.why)] * (len(heads) - 2)))
             continue
-        p = "" if c.p is None else "<0.001" if c.p < 0.001 else f"{c.p:.3f}"
         texts = [
             c.verdict,
             signed(c.found.difference),
-            *map(span_text, (c.found.interval, c.found.t_interval, c.found.bootstrap_interval)),
-            p,
+            *map(interval_of, (c.found.interval, c.found.t_interval, c.found.bootstrap_interval)),
+            p_text(c.p),
             *(f"{mean:.1f}" for mean in c.means),
             str(c.found.n_seeds),
             f"{c.found.n_queries:,}",
@@ -144,7 +157,7 @@ def check_table(question: Question) -> Table:
             p = c.found.wilcoxon_p
             cells = [
                 Cell(", ".join(signed(x) for x in c.found.per_seed)),
-                Cell(span_text(c.found.language_interval)),
+                Cell(interval_of(c.found.language_interval)),
                 Cell("" if p is None else f"{p:.3f}"),
             ]
             rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
@@ -194,11 +207,7 @@ def training_table(question: Question) -> Table:
 
 
 def interval_text(c: Contrast, before: str = "", after: str = "") -> str:
-    return f"{before}{span_text(c.estimate.interval)}{after}" if c.estimate.interval else ""
-
-
-def span_text(interval: tuple[float, float] | None) -> str:
-    return f"{signed(interval[0])} to {signed(interval[1])}" if interval else ""
+    return f"{before}{interval_of(c.estimate.interval)}{after}" if c.estimate.interval else ""
 
 
 def find(
@@ -216,6 +225,17 @@ def _difference(c: Contrast | None) -> Cell:
     return Cell(signed(c.found.difference) + interval_text(c, " [", "]"))
 
 
+def _verdict(c: Contrast | None) -> Cell:
+    """Return the verdict, without its warning, and the difference; bold for the primary contrast."""
+    if c is None:
+        return Cell()
+    verdict, _, warning = c.verdict.partition(" [")
+    mark = " !" if warning else ""
+    text = verdict if c.found is None else f"{verdict}{mark} ({signed(c.found.difference)})"
+    undecided = c.found is not None and "undecided" in verdict
+    return Cell(text, bold=c.primary, undecided=undecided, why=warning.rstrip("]") or c.why)
+
+
 def _score(question: Question, arm: str | None) -> Cell:
     """Return an arm's score over the reported languages, mean ± sd over seeds."""
     if arm is None:
@@ -224,7 +244,8 @@ def _score(question: Question, arm: str | None) -> Cell:
     if not values:
         return Cell(why="not run")
     spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    number = "" if 1 < len(values) == len(question.matrix.seeds) else f" (n={len(values)})"
+    planned = len(question.matrix.seeds_of.get(arm, question.matrix.seeds))
+    number = "" if len(values) == planned else f" (n={len(values)})"
     return Cell(f"{np.mean(values):.1f}{spread}{number}")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts.cli.progress import Bar
 from xstilts.errors import UserError
 from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
@@ -225,10 +226,9 @@ class Encoder:
     ) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
         """Yield (rows of `tokens`, {layer: their vectors}) for each batch. Without `desc` there is no progress bar."""
         import torch
-        from tqdm import tqdm
 
         total = sum(map(len, batches))
-        with torch.inference_mode(), tqdm(total=total, desc=desc, unit="sentence", disable=desc is None) as bar:
+        with torch.inference_mode(), Bar(total, desc or "", "sentences", disable=desc is None) as bar:
             for rows in batches:
                 padded = tokens.padded(rows, self.tokenizer.pad_token_id)
                 yield rows, {layer: pooled.float().cpu().numpy() for layer, pooled in self._pool(*padded)}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts.cli.progress import Bar
 from xstilts.errors import UserError, first_line
 from xstilts.retrieve import neighbours
 from xstilts.retrieve.exact import exact_scores
@@ -141,8 +142,6 @@ def knn(
     Raises:
         UserError: a vector is not of unit length; the index cannot be made or trained; a query finds fewer than k.
     """
-    from tqdm import tqdm
-
     queries, pool = neighbours.check_pools(queries, pool, k, both=False)
     index = settings.trained(pool)
     wanted = max(k, settings.candidates or CANDIDATES)
@@ -151,7 +150,7 @@ def knn(
     indices = np.full((len(queries), k), -1, dtype=np.int64)
     starts = range(0, len(pool), shard)
     work = len(queries) * len(starts)
-    with tqdm(total=work, desc=settings.factory, unit="query", disable=work < QUERIES_AT_ONCE) as bar:
+    with Bar(work, f"search {settings.factory}", "rows", disable=work < QUERIES_AT_ONCE) as bar:
         for start in starts:
             index.reset()
             rows = pool[start : start + shard]

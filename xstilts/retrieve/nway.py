@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
-from tqdm import tqdm
 
+from xstilts.cli.progress import Bar
 from xstilts.retrieve import neighbours
 
 SHOW_BAR = 100  # pairs; from this number a progress bar is shown
@@ -34,7 +34,8 @@ def every_pair(
     languages, n = list(queries), len(next(iter(queries.values())))
     values, accuracies, rows = {code: np.zeros(n) for code in languages}, {}, np.arange(n)
     pairs = list(itertools.combinations(languages, 2))
-    for one, other in tqdm(pairs, desc=desc, unit="pair", disable=len(pairs) < SHOW_BAR):
+    bar = Bar(len(pairs), desc, "pairs", disable=len(pairs) < SHOW_BAR)
+    for one, other in pairs:
         if candidates is None:  # one product serves both directions
             near = neighbours.bidirectional_knn(queries[one], queries[other], 1)
             found = near.forward_indices[:, 0], near.backward_indices[:, 0]
@@ -47,4 +48,6 @@ def every_pair(
         accuracies[one, other], accuracies[other, one] = (100 * float(hit.mean()) for hit in hits)
         for code in (one, other):
             values[code] += np.mean(hits, axis=0) / (len(languages) - 1)
+        bar.update()
+    bar.close()
     return values, accuracies

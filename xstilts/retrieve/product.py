@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts.cli.progress import Bar
 from xstilts.retrieve.exact import exact_scores, plain_knn, top_k
 
 if TYPE_CHECKING:
@@ -198,7 +199,6 @@ def walk(
     scores stay on the CPU, so that the result does not depend on the device.
     """
     import torch
-    from tqdm import tqdm
 
     number = getattr(torch, DTYPES[dtype])
     means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float().to(device) for pool in (source, target)]
@@ -209,7 +209,7 @@ def walk(
     blocks = [right.block(j) for j in range(0, len(target), TILE)]
     # allocating each tile afresh costs as much as computing it
     buffer = torch.empty(TILE * TILE, dtype=number, device=device)
-    bar = tqdm(total=len(source), desc=f"k-NN {dtype}", unit="row", disable=len(source) * len(target) < SHOW_BAR)
+    bar = Bar(len(source), f"k-NN {dtype}", "rows", disable=len(source) * len(target) < SHOW_BAR)
     for i in range(0, len(source), TILE):
         rows = left.block(i)
         for j, columns in zip(range(0, len(target), TILE), blocks, strict=True):

@@ -44,6 +44,11 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
     return processes.lost(error)
 
 
+def sentence(cause: str) -> str:
+    """Return a cause as a sentence; one that ends with a question has its mark already."""
+    return cause if cause.endswith("?") else f"{cause}."
+
+
 def _is_third_party(package: str) -> bool:
     return bool(package) and package not in sys.stdlib_module_names and package not in ("xstilts", "tasks", "world")
 

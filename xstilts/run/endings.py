@@ -79,7 +79,7 @@ def _report(cause: str, earlier: Marks, more: str = "") -> None:
     with _reporting:
         if PROCESS.stopped is None:
             fail_unopened(cause, earlier)
-        _print(shorten(PROCESS.stopped or f"{cause}.") + more)
+        _print(shorten(PROCESS.stopped or causes.sentence(cause)) + more)
         _reported.set()
 
 
@@ -194,4 +194,4 @@ def _stop(number: signal.Signals, earlier: Marks) -> None:
         run.fail(cause)
     if not runs:
         fail_unopened(cause, earlier)
-    PROCESS.stopped = runs[0].sentence(cause) if runs else f"{cause}."
+    PROCESS.stopped = runs[0].sentence(cause) if runs else causes.sentence(cause)

@@ -33,6 +33,7 @@ from xstilts.run import settings as kept
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import Record
 from xstilts.run.rehearsal import is_rehearsal
+from xstilts.run.summary import summary
 
 logger = logging.getLogger("xstilts")
 # {folder: `failure_mark` of the failed.json that an earlier run left there}
@@ -259,7 +260,7 @@ class Run:
             checkpoints.clean(self.folder)
         self.close()
         if processes.is_first():
-            logger.info("Wrote %s", self.folder / results.FILE_NAME)
+            logger.info("Wrote %s: %s", self.folder / results.FILE_NAME, summary(record))
             if self._args.push_to_hub:
                 card.push(str(self._args.hub_model_id), self.folder)
 
@@ -285,9 +286,9 @@ class Run:
     def sentence(self, cause: str) -> str:
         """Return the message for the user: which run stopped, at which step, why, and where it resumes."""
         if not self.begun:
-            return f"{cause}."
+            return causes.sentence(cause)
         step = f" at step {self.trainer.state.global_step}" if self.trainer else ""
-        line = f"{self.folder} stopped{step}: {cause}."
+        line = f"{self.folder} stopped{step}: {causes.sentence(cause)}"
         if not self._trains:
             return line
         # xstilts.train.stages keeps a finished stage in checkpoint-<stage>/done
@@ -355,7 +356,7 @@ def folders_of(argv: Sequence[str]) -> list[Path]:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--output_dir")
-    parser.add_argument("--tasks", nargs="*", default=[])
+    parser.add_argument("--tasks", "--task", nargs="*", default=[])
     try:
         given, _ = parser.parse_known_args([with_underscores(word) for word in argv[1:]])
     except argparse.ArgumentError:  # --output_dir without a folder

@@ -18,6 +18,7 @@ from tasks.fingerprint import fingerprint
 from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.checkpoint.tokenizer import clean_tokenizer
+from xstilts.cli import logs
 from xstilts.cli.arguments import DataArguments
 from xstilts.errors import UserError, first_line, full_disk, is_panic
 from xstilts.run import inputs
@@ -48,7 +49,7 @@ def featurize(
             with_indices=True,
             fn_kwargs=options,
             remove_columns=examples.column_names,
-            desc=f"{desc}: features",
+            desc=logs.named(f"{desc}: features"),
             new_fingerprint=key,
         )
     except BaseException as error:
@@ -61,7 +62,7 @@ def featurize(
         features,
         lambda ids: {"length": task.lengths(ids)},
         input_columns="input_ids",
-        desc=f"{desc}: lengths",
+        desc=logs.named(f"{desc}: lengths"),
         new_fingerprint=fingerprint(task, features, "length"),
     )
 

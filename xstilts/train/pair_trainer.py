@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, ProgressCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from tasks.pairs import Pairs
 from xstilts.checkpoint.encoder import load_encoder as load_checked
@@ -28,6 +28,7 @@ from xstilts.train import trainers
 from xstilts.train.batching import loader_options
 from xstilts.train.library_internals import CheckpointLoading
 from xstilts.train.pair_batches import PairRows, PairSampler
+from xstilts.train.progress import show_progress
 
 # (queries (n, dim), passages (m, dim)), neither normalised -> (n,) index of each query's nearest passage
 Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -143,8 +144,7 @@ class PairTrainer(CheckpointLoading, trainers.CheckedTrainer, SentenceTransforme
         self.upper = UpperLayers(encoder_of(model), layer)
         super().__init__(model=model, train_dataset=pairs.data, **kwargs)
         self.pairs, self.sampler = pairs, sampler
-        if self.pop_callback(ProgressCallback):
-            self.add_callback(trainers.NamedProgress(name))
+        show_progress(self, name)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Write no card: `xstilts.run.card` writes ours."""

@@ -30,7 +30,8 @@ logger = logging.getLogger("xstilts")
 
 def prepare(run_args: RunArguments) -> None:
     """Set up logging and set the seeds."""
-    logs.begin(logging.INFO if processes.is_first() else logging.ERROR)
+    name = " ".join([run_args.arm or "", f"seed {run_args.seed}"]).strip()
+    logs.begin(logging.INFO if processes.is_first() else logging.ERROR, name)
     transformers.utils.logging.disable_progress_bar()  # hides the bar "Loading weights"
     transformers.utils.logging.set_verbosity_error()
     assert run_args.seed is not None  # filled in by xstilts.run.places
@@ -172,7 +173,8 @@ def score_languages(
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             write_lines(folder, task, language, task.lines(predictions, examples))
-        logger.info("%s %s: %s", task.name, language, " ".join(f"{k} {v:.1f}" for k, v in scores[language].items()))
+        told = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
+        logger.info("%s: %s", logs.named(f"{task.name} {language}"), told)
     return scores, n
 
 
@@ -202,7 +204,8 @@ def compare_with_chance(
 
 def warn_at_chance(name: str, metric: str, score: float, chance: float, rehearsal: bool) -> None:
     """Log that a task's score on English dev is at chance: loudly, unless the training was a short rehearsal."""
-    line = f"{name}: English dev {metric} is {score:.1f}, at chance ({chance:.1f}): {at_chance_means(rehearsal)}."
+    found = f"English dev {metric} is {score:.1f}, at chance ({chance:.1f}): {at_chance_means(rehearsal)}"
+    line = f"{logs.named(name)}: {found}."
     logger.warning("%s", line if rehearsal else f"\n*** {line} ***\n")
 
 

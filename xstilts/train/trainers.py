@@ -18,7 +18,6 @@ from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerBase,
-    ProgressCallback,
     SchedulerType,
     TokenizersBackend,
     Trainer,
@@ -37,36 +36,10 @@ from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
 from xstilts.train import batching
 from xstilts.train.masked import masked_tokens_alone
+from xstilts.train.progress import show_progress
 from xstilts.train.training_checks import user_errors
 
 logger = logging.getLogger("xstilts")
-
-
-class NamedProgress(ProgressCallback):
-    """Progress bars that show a name."""
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        super().on_train_begin(args, state, control, **kwargs)
-        if self.training_bar is not None:
-            self.training_bar.set_description(f"{self.name} training")
-
-    def on_prediction_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        eval_dataloader: DataLoader | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
-        if self.prediction_bar is not None:
-            self.prediction_bar.set_description(f"{self.name} scoring", refresh=False)
 
 
 class Masking(DataCollatorForLanguageModeling):
@@ -245,8 +218,7 @@ class TaskTrainer(CheckedTrainer):
             encoder = self.model.base_model
             assert isinstance(encoder, torch.nn.Module)
             plugin.transformer_cls_names_to_wrap = layer_classes(encoder)
-        if self.pop_callback(ProgressCallback):
-            self.add_callback(NamedProgress(name or (task.name if task else Path(self.args.output_dir).name)))
+        show_progress(self, name or (task.name if task else Path(self.args.output_dir).name))
 
     def get_train_dataloader(self) -> DataLoader:
         """Return a loader that draws the batches of all processes together and yields this process's part."""

@@ -247,7 +247,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels = commands.add_parser("gold", help="write the labels of rows in the same layout")
     labels.add_argument("--data_root", required=True, help="hub, or a folder of rows")
     labels.add_argument("--output", type=Path, required=True, help="the folder to write")
-    labels.add_argument("--tasks", nargs="+", default=[], help="default: every target task that has test rows")
+    labels.add_argument(
+        "--tasks", "--task", nargs="+", default=[], help="default: every target task that has test rows"
+    )
     labels.add_argument("--splits", nargs="+", default=[], help="as in the runs, e.g. udpos.test=validation")
     labels.add_argument("--max_eval_samples", type=int, help="as in the runs")
     labels.add_argument(

@@ -1,0 +1,139 @@
+"""What is ahead in each task and average, and how sure that is: worked out by hand from a few scores."""
+
+import pytest
+from scipy import stats
+
+from tests.test_report import put
+from xstilts.report import charts, standing, tables
+from xstilts.report import matrix as mx
+
+
+def lay(root, scores, task="xnli"):
+    """Write {arm: score of each seed}, None for a cell that is missing."""
+    for arm, values in scores.items():
+        for seed, value in enumerate(values):
+            if value is not None:
+                put(root, arm, seed, task, {"en": value, "qaa": value})
+
+
+def of(root, name="xnli", **grid):
+    return next(one for one in standing.standings(mx.collect(root, **grid)) if one.name == name)
+
+
+def test_difference_interval_and_p_are_those_of_the_paired_t_test(tmp_path):
+    lay(tmp_path, {"none": [60, 61, 62], "mnli": [70, 72, 71]})
+    one = of(tmp_path)
+    entry = one.ranked[0]
+    test = stats.ttest_rel([70, 72, 71], [60, 61, 62])
+    assert (entry.arm, entry.mean, entry.seeds) == ("mnli", 71, 3)
+    assert entry.difference == pytest.approx(10) and entry.p == pytest.approx(test.pvalue)
+    assert entry.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert (one.kind, entry.verdict) == ("wins", "better")
+    assert "+10.0 points to none" in one.sentence and "3 seeds" in one.sentence
+
+
+def test_p_values_are_adjusted_among_the_arms(tmp_path):
+    lay(tmp_path, {"none": [60, 61, 62], "a": [63, 65, 64], "b": [61, 63, 66], "c": [40, 43, 41]})
+    entries = {entry.arm: entry for entry in of(tmp_path).ranked}
+    raw = [stats.ttest_rel(x, [60, 61, 62]).pvalue for x in ([63, 65, 64], [61, 63, 66], [40, 43, 41])]
+    assert [entries[arm].p for arm in "abc"] == pytest.approx(standing.statistics.holm(raw))
+
+
+def test_an_arm_that_wins_and_one_not_told_apart_from_it(tmp_path):
+    lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [69, 71.5, 70], "c": [50, 51, 50.5]})
+    one = of(tmp_path)
+    assert one.kind == "ahead" and "Not told apart from it: b." in one.sentence
+    assert {entry.arm: entry.ties for entry in one.ranked} == {"a": True, "b": True, "none": False, "c": False}
+    table, gaps = tables.headline_tables(mx.collect(tmp_path))
+    assert {arm: row[0].bold for arm, row in table.rows} == {"none": False, "a": True, "b": True, "c": False}
+
+
+def test_a_sentence_never_says_above_none_and_not_told_apart_from_none(tmp_path):
+    """Against `none` the verdict decides; many ties are named in part."""
+    many = {f"arm{i}": [69.5, 71.6 + i / 10, 70] for i in range(8)}
+    lay(tmp_path, {"none": [60, 60.4, 60.1], "top": [70, 71, 70.9], **many})
+    one = of(tmp_path)
+    assert not next(entry for entry in one.ranked if entry.arm == "none").ties
+    if one.kind == "ahead":
+        assert "none" not in one.sentence.partition("Not told apart")[2]
+    assert "arm7" in one.sentence and "and 4 more." in one.sentence
+
+
+def test_an_arm_with_one_seed_is_not_bold_and_not_called_lower(tmp_path):
+    lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [50, None, None]})
+    one = of(tmp_path)
+    b = next(entry for entry in one.ranked if entry.arm == "b")
+    assert (b.ties, b.untested, one.kind) == (False, True, "ahead") and "Not told apart from it: b." in one.sentence
+
+
+def test_what_is_undecided_is_shaded(tmp_path):
+    lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [55, 66, 61]})
+    _, gaps = tables.headline_tables(mx.collect(tmp_path))
+    assert {arm: row[0].undecided for arm, row in gaps.rows} == {"a": False, "b": True}
+
+
+@pytest.mark.parametrize(
+    "scores, kind",
+    [
+        ({"none": [60, 61, 62], "a": [50, 52, 51], "b": [40, 42, 41]}, "plain wins"),
+        ({"none": [60, 61, 62], "a": [59, 62, 61]}, "plain first"),
+        ({"none": [60, 61, 62], "a": [59, 64, 66]}, "no gain"),
+        ({"none": [60], "a": [70]}, "one seed"),
+        ({"none": [60, 61], "a": [70, 71]}, "no spread"),
+        ({"a": [60, 61], "b": [70, 72]}, "no plain"),
+        ({"none": [60, None], "a": [None, 70]}, "no plain"),
+        ({"a": [60, 61]}, "alone"),
+    ],
+)
+def test_each_kind_of_answer_has_its_sentence(tmp_path, scores, kind):
+    lay(tmp_path, scores)
+    one = of(tmp_path)
+    assert one.kind == kind and "{" not in one.sentence and one.label == standing.LABELS[kind]
+
+
+def test_kinds_sentences_and_labels_are_the_same_set():
+    assert standing.SENTENCES.keys() == standing.LABELS.keys()
+
+
+def test_a_partial_average_is_over_the_seed_with_most_tasks_and_not_ranked(tmp_path):
+    for task, lacking in (("xnli", None), ("pawsx", 2), ("udpos", 1)):
+        scores = {"none": [50.0, 51.0, 52.0], "a": [60.0, 62.0, 64.0], "b": [55.0, 57.0, 58.0]}
+        if lacking:
+            scores["a"][lacking] = None
+        lay(tmp_path, scores, task)
+    (tmp_path / "b/seed0/udpos/results.json").unlink()
+    (tmp_path / "b/seed1/udpos/results.json").unlink()
+    (tmp_path / "b/seed2/udpos/results.json").unlink()
+    one = of(tmp_path, "all tasks")
+    assert [entry.arm for entry in one.ranked] == ["a", "none"] and [entry.arm for entry in one.aside] == ["b"]
+    assert one.ranked[0].seeds == 1 and one.ranked[0].mean == 60  # seed 0 alone has all three tasks
+    (b,) = one.aside
+    assert b.aside == b.part == "over 2 of 3 tasks" and b.seeds == 3
+    assert b.difference == pytest.approx((5 + 6 + 6) / 3)
+    assert (one.done, one.planned) == (22, 27)
+    rows = {row.name: row for row in charts.forest(one).rows}
+    assert rows["b"].kind == "aside" and list(rows)[-1] == "b"
+    table, _ = tables.headline_tables(mx.collect(tmp_path))
+    assert dict(table.rows)["b"][0].text == "56.7‡" and not dict(table.rows)["b"][0].bold
+
+
+def test_a_forest_holds_zero_and_cuts_intervals_that_reach_too_far(tmp_path):
+    lay(tmp_path, {"none": [60, 61], "a": [70, 80], "b": [61, 62.5]})
+    found = charts.forest(of(tmp_path))
+    row = {row.name: row for row in found.rows}
+    assert row["a"].cut_low and row["a"].cut_high and not row["b"].cut_high
+    assert row["none"].dot == found.zero and 0 <= row["a"].low < found.zero < row["a"].dot < row["a"].high <= 100
+    assert [row.name for row in found.rows] == ["a", "b", "none"]
+
+
+def test_progress_tells_done_failed_begun_and_waiting_apart(tmp_path):
+    lay(tmp_path, {"none": [60, 61, 62], "a": [70, None, None], "b": [None, None, None]})
+    for place, name in (("a/seed1/xnli", "failed.json"), ("a/seed2/xnli", "run.json"), ("b/seed0", "failed.json")):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / name).write_text('{"cause": "out of memory"}')
+    matrix = mx.collect(tmp_path, arms=["none", "a", "b"], tasks=["xnli"], seeds=[0, 1, 2])
+    states = {arm: [state for _, state in row["xnli"]] for arm, row in charts.progress(matrix).items()}
+    assert states["none"] == ["done"] * 3 and states["a"] == ["done", "failed", "running"]
+    assert states["b"] == ["failed", "waiting", "waiting"]  # its phase 2 failed
+    assert any(problem.startswith("a/seed1/xnli, b/seed0 failed: out of memory") for problem in matrix.problems)
+    assert charts.progress(mx.collect(tmp_path, arms=["none"])) == {}

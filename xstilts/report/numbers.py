@@ -1,0 +1,29 @@
+"""How the report writes a number."""
+
+import pandas as pd
+
+
+def signed(points: float) -> str:
+    """Return points with one decimal and a sign; 0.0 has none."""
+    rounded = round(float(points), 1)
+    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
+
+
+def shown(score: float) -> str:
+    """Return a score with one decimal, "" for NaN."""
+    return "" if pd.isna(score) else f"{score:.1f}"
+
+
+def interval_of(interval: tuple[float, float] | None) -> str:
+    """Return "+0.3 to +3.9", "" for None."""
+    return f"{signed(interval[0])} to {signed(interval[1])}" if interval else ""
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value with three decimals, "" for None."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(n: int, thing: str) -> str:
+    """Return "1 arm" or "3 arms"."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

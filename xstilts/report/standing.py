@@ -1,0 +1,297 @@
+"""Who is ahead in each task and average, by how much, and how sure that is: the first thing the report says.
+
+Arms are paired over seeds with `none` and with the arm in front. Intervals are paired t-intervals over seeds
+(`statistics.t_interval`): for new seeds, with the test rows taken as given. p-values are Holm-adjusted among the arms
+of one task or average. With one seed, or where all seeds differ alike, there is no p-value and so no verdict.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from xstilts.report import matrix as mx
+from xstilts.report import statistics
+from xstilts.report.cells import measure
+from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.numbers import interval_of, p_text, signed
+
+BETTER, WORSE, UNDECIDED, ONE_SEED = "better", "worse", "undecided", "one seed"
+Seeds = Mapping[int, float]  # {seed: score}
+_NAMED = 4  # arms that a sentence names
+
+# The sentence for each kind of answer.
+SENTENCES = {
+    "wins": "{arm} is best, {figures}. Every other arm is shown to be lower.",
+    "ahead": "{arm} is above {plain}, {figures}. Not told apart from it: {ties}.",
+    "no gain": "No arm is shown to be above {plain}. {arm} has the highest score, {figures}.",
+    "plain wins": "{plain} is best. Every arm is shown to be lower; the closest is {arm}, {figures}.",
+    "plain first": "No arm is shown to be above {plain}, which has the highest score. The closest: {arm}, {figures}.",
+    "one seed": "Undecided: one seed. {arm} has the highest score ({figures}).",
+    "no spread": "Undecided: every seed gives the same difference, so nothing is known of other seeds. {arm} has the "
+    "highest score ({figures}).",
+    "no plain": "Not compared with {plain}: no seed has a usable score of both. {arm} has the highest score ({mean}).",
+    "alone": "There is nothing to compare {arm} with. Its score is {mean}.",
+    "nothing": "There is no score to rank yet.",
+}
+LABELS = {  # the same in a word or two
+    "wins": "decided",
+    "ahead": "decided, with ties",
+    "no gain": "undecided",
+    "plain wins": f"{PLAIN} is best",
+    "plain first": "no gain shown",
+    "one seed": "one seed",
+    "no spread": "undecided",
+    "no plain": "not compared",
+    "alone": "one arm",
+    "nothing": "no score",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One arm in one task or average.
+
+    Attributes:
+        difference: to arm `none`, over the seeds that both have; None, like `interval` and `p`, where unknown.
+        p: Holm-adjusted; `verdict` goes by it.
+        ties: the arm is in front, or the test does not tell it apart from the arm in front.
+        untested: there is no such test, because both share one seed at most.
+        aside: why the arm is not ranked: its average is over fewer tasks.
+        part: the same for the difference, because `none` may have fewer tasks, too.
+    """
+
+    arm: str
+    mean: float
+    seeds: int
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p: float | None = None
+    verdict: str = ""
+    ties: bool = False
+    untested: bool = False
+    aside: str = ""
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The arms of one task or average: `ranked` from the highest score to the lowest, `aside` those not ranked."""
+
+    name: str
+    measure: str
+    is_average: bool
+    ranked: tuple[Entry, ...]
+    aside: tuple[Entry, ...]
+    done: int  # cells that are there, of `planned`
+    planned: int
+
+    @property
+    def kind(self) -> str:
+        """The kind of answer, a key of `SENTENCES`."""
+        if not self.ranked:
+            return "nothing"
+        if len(self.ranked) == 1:
+            return "alone"
+        first = self.ranked[0]
+        compared = [entry for entry in self.ranked if entry.difference is not None]
+        if not compared:
+            return "no plain"
+        if all(entry.p is None for entry in compared):
+            return "one seed" if all(entry.seeds == 1 for entry in compared) else "no spread"
+        alone = not any(entry.ties or entry.untested for entry in self.ranked[1:])
+        if first.arm == PLAIN:
+            return "plain wins" if alone else "plain first"
+        return "no gain" if first.verdict != BETTER else "wins" if alone else "ahead"
+
+    @property
+    def title(self) -> str:
+        """The name, with "Average" before that of an average."""
+        return f"Average {self.name}" if self.is_average else self.name
+
+    @property
+    def label(self) -> str:
+        """`kind` in a word or two."""
+        return LABELS[self.kind]
+
+    @property
+    def sentence(self) -> str:
+        """The sentence for `kind`, with the arm, its figures and those that tie."""
+        others = [entry for entry in self.ranked if entry.arm != PLAIN]
+        named = next(iter(others or self.ranked), None)
+        if self.kind in ("no plain", "alone", "one seed", "no spread"):
+            named = self.ranked[0]
+        ties = [
+            entry.arm for entry in self.ranked if (entry.ties or entry.untested) and named and entry.arm != named.arm
+        ]
+        return SENTENCES[self.kind].format(
+            arm=named.arm if named else "",
+            plain=PLAIN,
+            mean=f"{named.mean:.1f}" if named else "",
+            figures=figures(named) if named else "",
+            ties=_listed(ties),
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the names, the first few of many."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def figures(entry: Entry) -> str:
+    """Return "+2.1 points to none, 95 % interval +0.3 to +3.9, p 0.024, 3 seeds", or the score of `none` itself."""
+    if entry.difference is None:
+        return f"{entry.mean:.1f}"
+    interval = f", 95 % interval {interval_of(entry.interval)}" if entry.interval else ""
+    p = f", p {p_text(entry.p)}" if entry.p is not None else ""
+    seeds = "1 seed" if entry.seeds == 1 else f"{entry.seeds} seeds"
+    return f"{signed(entry.difference)} points to {PLAIN}{interval}{p}, {seeds}"
+
+
+@functools.lru_cache(maxsize=2)
+def standings(matrix: Matrix) -> tuple[Standing, ...]:
+    """Return the standing of each average, then of each task that has a cell."""
+    usable = _usable(matrix)
+    found = []
+    for name, tasks in mx.average_groups(matrix).items():
+        if len(tasks) > 1:
+            found.append(_standing(matrix, usable, name, tasks, is_average=True))
+    found += [_standing(matrix, usable, task, [task], is_average=False) for task in matrix.tasks if matrix.phase(task)]
+    return tuple(found)
+
+
+def of_name(matrix: Matrix, name: str, is_average: bool = False) -> dict[str, Entry]:
+    """Return {arm: its entry} in the task or average of that name, {} if it has no standing."""
+    wanted = (one for one in standings(matrix) if (one.name, one.is_average) == (name, is_average))
+    return {entry.arm: entry for one in wanted for entry in (*one.ranked, *one.aside)}
+
+
+def _usable(matrix: Matrix) -> dict[tuple[str, str], dict[int, float]]:
+    """Return {(arm, task): {seed: score}} of the cells that are not at chance."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    cells = matrix.cells[~matrix.cells["at_chance"].astype(bool)]
+    for arm, task, seed, score in zip(cells["arm"], cells["task"], cells["seed"], cells["score"], strict=True):
+        found.setdefault((arm, task), {})[seed] = score
+    return found
+
+
+def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], is_average: bool) -> Standing:
+    entries, scores = [], {}
+    plain = [usable.get((PLAIN, task), {}) for task in tasks]
+    for arm in matrix.arms:
+        ours = [usable.get((arm, task), {}) for task in tasks]
+        used, (scores[arm],) = complete_part([ours])
+        if not used:
+            continue
+        entry = Entry(arm, float(np.mean(list(scores[arm].values()))), len(scores[arm]), aside=_part(used, tasks))
+        if arm != PLAIN:
+            used, sides = complete_part([ours, plain])
+            entry = _against_plain(replace(entry, part=_part(used, tasks)), sides)
+        entries.append(entry)
+    entries = _with_verdicts(entries)
+    ranked = sorted((entry for entry in entries if not entry.aside), key=lambda entry: -entry.mean)
+    ranked = _with_ties(ranked, scores)
+    return Standing(
+        name=name,
+        measure="mean over tasks" if is_average else measure(matrix, name),
+        is_average=is_average,
+        ranked=tuple(ranked),
+        aside=tuple(sorted((entry for entry in entries if entry.aside), key=lambda entry: -entry.mean)),
+        done=sum((arm, task, seed) in matrix.records for arm, task, seed in _planned(matrix, tasks)),
+        planned=len(_planned(matrix, tasks)),
+    )
+
+
+def _part(used: Sequence[int], tasks: Sequence[str]) -> str:
+    return f"over {len(used)} of {len(tasks)} tasks" if len(used) < len(tasks) else ""
+
+
+def _planned(matrix: Matrix, tasks: Sequence[str]) -> list[tuple[str, str, int]]:
+    return [(arm, task, seed) for arm in matrix.arms for task in tasks for seed in matrix.seeds_of[arm]]
+
+
+def complete_part(sides: Sequence[Sequence[Seeds]]) -> tuple[list[int], list[dict[int, float]]]:
+    """Return (places of the tasks used, {seed: mean over these tasks} of each side): the part without gaps.
+
+    The tasks are those of the seed that has the most of them on every side (the lowest of equals); the seeds are all
+    that have these tasks on every side.
+
+    Args:
+        sides: of each arm, the {seed: score} of each task; the same tasks in each.
+    """
+    places = range(len(sides[0]))
+    having = {
+        seed: [place for place in places if all(seed in side[place] for side in sides)]
+        for seed in sorted({seed for task in sides[0] for seed in task})
+    }
+    tasks = max(having.values(), key=len, default=[])
+    if not tasks:
+        return [], [{} for _ in sides]
+    seeds = [seed for seed, there in having.items() if set(tasks) <= set(there)]
+    return tasks, [{seed: float(np.mean([side[place][seed] for place in tasks])) for seed in seeds} for side in sides]
+
+
+def _against_plain(entry: Entry, sides: Sequence[Seeds]) -> Entry:
+    """Return the entry with its difference to `none`, interval and p-value, not yet adjusted."""
+    gaps = _gaps(*sides)
+    if not len(gaps):
+        return entry
+    p = _p(gaps)
+    interval = None if p is None else statistics.t_interval(gaps.tolist())
+    return replace(entry, difference=float(gaps.mean()), interval=interval, p=p, seeds=len(gaps))
+
+
+def _gaps(ours: Seeds, theirs: Seeds) -> np.ndarray:
+    """Return ours less theirs, of the seeds in both."""
+    return np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs], dtype=float)
+
+
+def _p(gaps: np.ndarray) -> float | None:
+    """Return the p-value of the paired t-test, None with one seed or without any spread over seeds."""
+    if len(gaps) < 2 or np.ptp(gaps) < 1e-9:
+        return None
+    return float(2 * stats.t.sf(abs(gaps.mean()) / stats.sem(gaps), len(gaps) - 1))
+
+
+def _adjusted(p_values: Sequence[float | None]) -> list[float | None]:
+    known = iter(statistics.holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(known) for p in p_values]
+
+
+def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries with their p-values adjusted, and the verdicts that follow."""
+    out = []
+    for entry, p in zip(entries, _adjusted([entry.p for entry in entries]), strict=True):
+        verdict = ""
+        if entry.difference is not None:
+            verdict = ONE_SEED if entry.seeds == 1 else UNDECIDED
+            if p is not None and p <= 1 - statistics.LEVEL:
+                verdict = BETTER if entry.difference > 0 else WORSE
+        out.append(replace(entry, p=p, verdict=verdict))
+    return out
+
+
+def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Entry]:
+    """Mark the arm in front and those that are not told apart from it; without a p-value, one that prints alike."""
+    if not ranked:
+        return []
+    first, others = ranked[0], ranked[1:]
+    p_values = _adjusted([_p(_gaps(scores[first.arm], scores[entry.arm])) for entry in others])
+    out = [replace(first, ties=bool(others))]
+    for entry, p in zip(others, p_values, strict=True):
+        alike = round(entry.mean, 1) == round(first.mean, 1)
+        tie = alike if p is None else p > 1 - statistics.LEVEL
+        out.append(replace(entry, ties=_verdict_tie(first, entry, tie), untested=p is None))
+    return out
+
+
+def _verdict_tie(first: Entry, other: Entry, tie: bool) -> bool:
+    """Return whether two arms tie: by the verdict if one of them is `none`, so that the two never contradict."""
+    if other.arm == PLAIN and first.p is not None:
+        return first.verdict != BETTER
+    if first.arm == PLAIN and other.p is not None:
+        return other.verdict != WORSE
+    return tie
