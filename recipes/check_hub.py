@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tasks import TASKS, get_task, hub
 from tasks import languages as codes
 from tasks.base import Task
-from tasks.errors import UserError, first_line
+from tasks.errors import UserError, first_line, reading
 from tasks.pairs import MewslixDual, Pairs
 from tasks.rows import Rows
 from tasks.source import Source
@@ -45,7 +45,7 @@ class FirstRows(Rows):
         if url:
             return hub.load_file(url, expression), {"split": expression, "revision": revision}
         try:
-            commit = hub.client(hub.TIMEOUT).resolve_revision(source, repo_type="dataset", revision=revision).resolved
+            commit = hub.client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
             hub.check_access(source, commit)
             if revision == hub.CONVERTED:
                 files = f"hf://datasets/{source}@{commit}/{config}/{expression}/*.parquet"
@@ -80,7 +80,7 @@ def check(task: Task, source: Source, split: str) -> Iterator[str]:
             rows.read(source.id, config, part, source.revision, ("paragraphs",) if url else columns, url)
             continue
         data = rows.read(source.id, config, part, source.revision, columns, url, task.optional).data
-        with task.reading(source.id):
+        with reading(task.name, source.id):
             if source.inside:  # the first rows may have other languages
                 found = list(map(codes.normalize, source.inside(data)))
                 language = language if language in found else found[0]
@@ -99,7 +99,7 @@ def check_model(name: str) -> Iterator[str]:
     """Yield what is not as expected of a model: its config and tokenizer load, and its weights are safetensors."""
     read_config(name)
     load_tokenizer(name, mask=True)
-    files = [file.rfilename for file in hub.client(hub.TIMEOUT).model_info(name).siblings or []]
+    files = [file.rfilename for file in hub.client().model_info(name).siblings or []]
     if not any(file.endswith(".safetensors") for file in files):
         yield "no weights in safetensors"
 

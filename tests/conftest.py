@@ -110,44 +110,50 @@ def run_script() -> Callable[..., SimpleNamespace]:
     return run
 
 
-@pytest.fixture
-def forked(tmp_path) -> Iterator[Callable[..., list]]:
-    """`forked(2, work)`: two processes that call `work()`, as torchrun would start them; 1: one process.
+@pytest.fixture(scope="session")
+def fork_ranks() -> Callable[[int, Callable[[], None], Path], list]:
+    """`fork_ranks(2, work, log)`: two processes that call `work()`, as torchrun would start them; 1: one process.
 
     They are forks of this one, so that none takes seconds to import torch. Each has `exitcode`, `join` and `pid`;
-    what they print goes to the file tmp_path / "log".
+    what they print goes to the file `log`.
     """
     context = multiprocessing.get_context("fork")
-    started: list = []
 
-    def child(work: Callable[[], None], environment: dict[str, str]) -> None:
+    def child(work: Callable[[], None], log: Path, environment: dict[str, str]) -> None:
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
         os.environ.update(environment)
-        log = open(tmp_path / "log", "a", buffering=1)
+        file = open(log, "a", buffering=1)
         for number in (1, 2):
-            os.dup2(log.fileno(), number)
-        sys.stdout = sys.stderr = log
+            os.dup2(file.fileno(), number)
+        sys.stdout = sys.stderr = file
         for handler in logging.getLogger().handlers[:]:  # pytest's own
             logging.getLogger().removeHandler(handler)
         work()
 
-    def start(n: int, work: Callable[[], None]) -> list:
+    def start(n: int, work: Callable[[], None], log: Path) -> list:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        group = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": str(n),
-            "LOCAL_WORLD_SIZE": str(n),
-        }
+            group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        group |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
         ranks = [{} if n == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank)} | group for rank in range(n)]
-        processes = [context.Process(target=child, args=(work, rank)) for rank in ranks]
-        started.extend(processes)
+        processes = [context.Process(target=child, args=(work, log, rank)) for rank in ranks]
         for process in processes:
             process.start()
+        return processes
+
+    return start
+
+
+@pytest.fixture
+def forked(fork_ranks, tmp_path) -> Iterator[Callable[..., list]]:
+    """`forked(2, work)`: as `fork_ranks`, with tmp_path / "log"; what still runs at the end of the test is killed."""
+    started: list = []
+
+    def start(n: int, work: Callable[[], None]) -> list:
+        processes = fork_ranks(n, work, tmp_path / "log")
+        started.extend(processes)
         return processes
 
     yield start

@@ -208,7 +208,7 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
         "RETRIEVAL=",
         f"RUN={sys.executable} {tmp_path}/stub.py",
     ]
-    done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=str(ROOT))
+    done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert done.returncode == 2 and "Done:" not in done.stdout
     assert sorted(stamps(tmp_path / "runs")) == [
         f"{place}/results.json" for place in ("mnli/seed0", "mnli/seed0/udpos", "none/seed0/panx", "none/seed0/udpos")
@@ -220,14 +220,14 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
     )
     assert "Missing cells: 3." in done.stdout and (tmp_path / "runs/report/index.html").is_file()
     built = stamps(tmp_path / "runs")
-    done = make("-k", "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
+    done = make("-k", "matrix", *tiny, FAILING="", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert done.returncode == 0 and "Done: 6 cells." in done.stdout, done.stderr
     assert (
         "failed" not in (tmp_path / "runs/report/matrix.md").read_text()
         and built.items() <= stamps(tmp_path / "runs").items()
     )
     for flags in (["-k"], ["-j2"]):
-        done = make(*flags, "matrix", *tiny, FAILING="", PYTHONPATH=str(ROOT))
+        done = make(*flags, "matrix", *tiny, FAILING="", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
         assert (
             done.returncode == 0
             and done.stdout.startswith("Nothing to do: all 6 cells are done.")

@@ -494,15 +494,30 @@ def test_signal_is_named_in_one_line(long_training, forked, monkeypatch):
     assert results.unfinished(folder.parent) == [] and list(results.failures(folder.parent)) == ["run"]
 
 
-@pytest.mark.parametrize("rank, one", [(1, signal.SIGKILL), (0, signal.SIGSEGV)])
-def test_the_other_process_says_that_one_is_gone(rank, one, two_started):
+def test_the_other_process_says_which_one_is_gone(two_started):
     """Under torchrun, which ends the other one at once."""
     launcher, log, folder = two_started
-    rank_of(launcher, rank).send_signal(one)
+    rank_of(launcher, 0).send_signal(signal.SIGSEGV)
     assert launcher.wait(timeout=60)
     (said,) = told(log)
     kept = failure(folder)
-    assert kept["cause"].startswith(f"process {rank} of 2 has ended") and kept["cause"] in said
+    assert kept["cause"].startswith("process 0 of 2 has ended") and kept["cause"] in said
+    assert f"Last good checkpoint: {kept['checkpoint']};" in said and Path(kept["checkpoint"]).parent == folder
+
+
+def test_the_first_process_says_that_the_other_is_gone(long_training, forked, monkeypatch):
+    """Without a launcher, nobody knows which one it was."""
+    arguments, log, folder, wait = long_training
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["run_target.py", *arguments])
+    first, other = forked(2, lambda: endings.command(importlib.import_module("run_target").main))
+    wait(lambda: first.exitcode is not None)
+    os.kill(other.pid, signal.SIGKILL)
+    first.join(timeout=60)
+    assert first.exitcode == 2
+    (said,) = told(log)
+    kept = failure(folder)
+    assert kept["cause"].startswith("another process of this run has ended") and kept["cause"] in said
     assert f"Last good checkpoint: {kept['checkpoint']};" in said and Path(kept["checkpoint"]).parent == folder
 
 

@@ -1,7 +1,6 @@
 """Several processes: their number is shown and checked, and the result is that of one process."""
 
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
 from xstilts.errors import UserError
-from xstilts.run import processes
+from xstilts.run import endings, processes
 from xstilts.train import batching, mixture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -232,7 +231,7 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def runs(still_model, tiny_world, tmp_path_factory):
+def runs(still_model, tiny_world, tmp_path_factory, fork_ranks):
     """{processes: folder below which RUNS lie}, and what the two processes wrote to the terminal."""
     base = tmp_path_factory.mktemp("runs")
 
@@ -255,21 +254,32 @@ def runs(still_model, tiny_world, tmp_path_factory):
 
     for script, *arguments in commands(1, 8):
         importlib.import_module(script.removesuffix(".py")).main(arguments)
-    (base / "commands.json").write_text(json.dumps(commands(2, 4)))
-    start = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        RECIPES / "cpu-2.yaml",
-        ROOT / "tests" / "two_processes.py",
-        base / "commands.json",
-    ]
-    done = subprocess.run(
-        list(map(str, start)), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+
+    def work():
+        def main(_):
+            for script, *arguments in commands(2, 4):
+                importlib.import_module(script.removesuffix(".py")).main(arguments)
+
+        endings.command(main)
+        threads = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
+        print("threads of the group left:", sum("gloo" in name for name in threads))
+
+    ranks = fork_ranks(2, work, base / "log")
+    for rank in ranks:
+        rank.join(timeout=300)
+    said = (base / "log").read_text()
+    assert [rank.exitcode for rank in ranks] == [0, 0], said[-3000:]
+    return {1: base / "1", 2: base / "2", "said": said}
+
+
+def test_accelerate_starts_the_processes_of_a_recipe(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("from xstilts.run import processes\nprint(processes.world_size(), processes.is_first())\n")
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", RECIPES / "cpu-2.yaml", program]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(list(map(str, start)), cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return {1: base / "1", 2: base / "2", "said": done.stderr, "printed": done.stdout}
+    assert sorted(done.stdout.splitlines()) == ["2 False", "2 True"]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -293,7 +303,7 @@ def test_two_processes_score_as_one(name, runs, still_model):
 
 def test_no_thread_of_the_group_outlives_it(runs):
     """One that does aborts a process in a hundred after it has finished."""
-    assert runs["printed"].count("threads of the group left: 0") == 2
+    assert runs["said"].count("threads of the group left: 0") == 2
 
 
 def test_one_process_writes_and_every_row_is_scored_once(runs):

@@ -10,7 +10,6 @@ from typing import Any
 from tqdm import tqdm
 
 from xstilts.cli import logs
-from xstilts.cli.duration import span
 
 logger = logging.getLogger("xstilts")
 SECONDS = 30.0  # between two lines; shorter work has none
@@ -55,7 +54,7 @@ def line(name: str, state: dict[str, Any]) -> str:
     """
     unit = state["unit"]
     if state["n"] >= state["total"]:
-        return f"{name}: {state['n']:,} {unit} in {span(state['elapsed'])}"
+        return f"{name}: {state['n']:,} {unit} in {logs.span(state['elapsed'])}"
     done = state["n"] - state["initial"]
-    left = f", about {span(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
+    left = f", about {logs.span(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
     return f"{name}: {state['n']:,} of {state['total']:,} {unit}{left}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
+from tasks.hub import client
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError, first_line
@@ -178,17 +179,8 @@ def _provenance_lines(record: Record) -> list[str]:
 
 
 def hub() -> HfApi:
-    """Return the Hub's client with a timeout of `HUB_TIMEOUT` seconds; by default it has none for these calls."""
-    from huggingface_hub import HfApi, get_session, set_client_factory
-
-    usual = get_session()
-
-    def with_timeout() -> Any:
-        # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
-        return type(usual)(event_hooks=usual.event_hooks, follow_redirects=usual.follow_redirects, timeout=HUB_TIMEOUT)
-
-    set_client_factory(with_timeout)
-    return HfApi()
+    """Return the Hub's client with a timeout of `HUB_TIMEOUT` seconds."""
+    return client(HUB_TIMEOUT)
 
 
 def check_push(run_args: RunArguments) -> None:

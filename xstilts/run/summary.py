@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xstilts.cli.duration import span
+from xstilts.cli.logs import span
 from xstilts.run.record import Record
 
 
