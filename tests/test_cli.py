@@ -94,6 +94,16 @@ def test_wrong_argument_imports_nothing_heavy():
         ),
         ("run_intermediate.py", "--tasks squad_dual MODEL --output_dir OUT/a --peft lora", "--peft"),
         ("run_intermediate.py", "--tasks squad_dual MODEL --output_dir OUT/a --layer all", "--layer all"),
+        (
+            "run_intermediate.py",
+            "--tasks squad_dual MODEL --output_dir OUT/a --batch_languages mono",
+            "Did you mean --language_mode?",
+        ),
+        (
+            "run_retrieval.py",
+            "--config recipes/arms/squad_dual.yaml MODEL --output_dir OUT/a",
+            "run_intermediate.py --config recipes/arms/squad_dual.yaml",
+        ),
     ],
 )
 def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(

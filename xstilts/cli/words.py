@@ -20,6 +20,8 @@ from xstilts.cli.privacy import refuse_secrets
 from xstilts.errors import UserError
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
+# {argument of run_retrieval.py --do_train: that of run_intermediate.py}; goes with `xstilts.train.alias`
+RENAMED = {"batch_languages": "language_mode", "train_tasks": "tasks"}
 # The least value of numbers that transformers does not check
 LEAST = {
     "per_device_train_batch_size": 1,
@@ -268,8 +270,9 @@ def check_finite(name: str, value: Any) -> None:
 
 def unknown(key: str, names: Iterable[str]) -> UserError:
     """Return the error for an unknown argument, with the nearest name."""
-    key = key.lstrip("-").partition("=")[0]
-    near = difflib.get_close_matches(key, list(names), 1)
+    key, names = key.lstrip("-").partition("=")[0], list(names)
+    near = [new for old, new in RENAMED.items() if key == old and new in names]
+    near = near or difflib.get_close_matches(key, names, 1)
     return UserError(
         f"Argument {short(key)!r} is unknown." + (f" Did you mean --{near[0]}?" if near else " See --help.")
     )
