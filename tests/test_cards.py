@@ -206,6 +206,18 @@ def test_a_parents_card_that_cannot_be_read_stops_nothing(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
+    "front", ["base_model: 3", "datasets: [{name: a}, b, 2]", "datasets: 5", "tags: 5", "tags: {a: b}"]
+)
+def test_a_card_of_somebody_else_with_odd_values_does_not_stop_a_run(tmp_path, front):
+    """The card is written when the training is done, and before its results.json."""
+    (tmp_path / "parent").mkdir()
+    (tmp_path / "parent/README.md").write_text(f"---\n{front}\n---\n# Mine\n")
+    cards.write(tmp_path, record_of([]), True, str(tmp_path / "parent"))
+    found = ModelCard.load(tmp_path / "README.md").data
+    assert found.get("base_model") is None and found.get("datasets") == (["b"] if "b," in front else None)
+
+
+@pytest.mark.parametrize(
     "task, settings, title",
     [
         ("mnli", {}, "base trained on MultiNLI"),

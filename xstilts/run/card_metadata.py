@@ -70,15 +70,20 @@ def parent_of(model: str) -> Parent:
     except Exception as error:  # somebody else's file; the run is finished, and only the card would lack something
         logger.warning("%s cannot be read (%s): the new card names no base model.", readme, first_line(error))
         return Parent(name)
-    base, datasets = card.data.get("base_model"), card.data.get("datasets") or []
+    base = card.data.get("base_model")
     heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
-    ours = bool(heading) and TAG in (card.data.get("tags") or [])
+    ours = bool(heading) and TAG in _texts(card.data.get("tags"))
     return Parent(
         heading[1] if ours and heading else name,
-        base,
-        [datasets] if isinstance(datasets, str) else list(datasets),
+        base if isinstance(base, str) else _texts(base) or None,
+        _texts(card.data.get("datasets")),
         trained=ours and " trained on " in str(heading),
     )
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a text, or the texts of a list; somebody else's card may hold anything in their place."""
+    return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)]
 
 
 def is_hub_id(model: str) -> bool:
