@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError, one_line
 
@@ -83,7 +83,7 @@ def client(timeout: float = TIMEOUT) -> HfApi:
 
     def with_timeout() -> httpx.Client:
         # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
-        every = {**usual.event_hooks, "request": [*hooks, _Limit(timeout)]}
+        every: Any = {**usual.event_hooks, "request": [*hooks, _Limit(timeout)]}
         return type(usual)(event_hooks=every, follow_redirects=usual.follow_redirects, timeout=timeout)
 
     set_client_factory(with_timeout)
