@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tasks import TASKS, get_task, hub
 from tasks import languages as codes
 from tasks.base import Task
-from tasks.errors import UserError, first_line
+from tasks.errors import UserError, first_line, reading
 from tasks.pairs import MewslixDual, Pairs
 from tasks.rows import Rows
 from tasks.source import Source
@@ -80,7 +80,7 @@ def check(task: Task, source: Source, split: str) -> Iterator[str]:
             rows.read(source.id, config, part, source.revision, ("paragraphs",) if url else columns, url)
             continue
         data = rows.read(source.id, config, part, source.revision, columns, url, task.optional).data
-        with task.reading(source.id):
+        with reading(task.name, source.id):
             if source.inside:  # the first rows may have other languages
                 found = list(map(codes.normalize, source.inside(data)))
                 language = language if language in found else found[0]
