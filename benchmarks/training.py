@@ -417,7 +417,7 @@ def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
     )
     for line in process.stdout:
         said.append(line)
-        if "'loss'" in line:
+        if ": loss " in line:
             times.append(time.perf_counter() - start)
             if len(times) == until:
                 process.send_signal(signal.SIGKILL)

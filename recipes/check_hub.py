@@ -45,7 +45,7 @@ class FirstRows(Rows):
         if url:
             return hub.load_file(url, expression), {"split": expression, "revision": revision}
         try:
-            commit = hub.client(hub.TIMEOUT).resolve_revision(source, repo_type="dataset", revision=revision).resolved
+            commit = hub.client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
             hub.check_access(source, commit)
             if revision == hub.CONVERTED:
                 files = f"hf://datasets/{source}@{commit}/{config}/{expression}/*.parquet"
@@ -99,7 +99,7 @@ def check_model(name: str) -> Iterator[str]:
     """Yield what is not as expected of a model: its config and tokenizer load, and its weights are safetensors."""
     read_config(name)
     load_tokenizer(name, mask=True)
-    files = [file.rfilename for file in hub.client(hub.TIMEOUT).model_info(name).siblings or []]
+    files = [file.rfilename for file in hub.client().model_info(name).siblings or []]
     if not any(file.endswith(".safetensors") for file in files):
         yield "no weights in safetensors"
 

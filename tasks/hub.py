@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -41,7 +40,7 @@ def load(source: str, config: str, split: str, revision: str | None, cut: str = 
     """
     name = f"{source} (config {config}, split {split}{cut}, revision {revision or 'main'})"
     try:
-        commit = client(TIMEOUT).resolve_revision(source, repo_type="dataset", revision=revision).resolved
+        commit = client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
         if revision == CONVERTED:
             return _load_converted(source, config, split, commit, cut), commit
         builder = cached(source, config, commit) or _download(source, config, commit)
@@ -71,35 +70,29 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
         ) from error
 
 
-def client(timeout: float) -> HfApi:
-    """Return the Hub's client, and give every request of the Hub's library a timeout in seconds.
+def client() -> HfApi:
+    """Return the Hub's client, and give every request of the Hub's library a timeout of `TIMEOUT` seconds.
 
-    By default most have none, and a listing asks for none: a Hub that does not answer would be waited for for ever.
+    By default most have none, and a listing asks for none: a Hub that does not answer would be waited for forever.
     """
-    from huggingface_hub import HfApi, set_client_factory
-    from huggingface_hub.utils import httpx
+    from huggingface_hub import HfApi, get_session, set_client_factory
 
-    usual = _library_client()
-
-    def limit(request: httpx.Request) -> None:
-        if request.extensions.get("timeout", {}).get("read") is None:
-            request.extensions["timeout"] = httpx.Timeout(timeout).as_dict()
+    usual = get_session()
+    hooks = [hook for hook in usual.event_hooks["request"] if hook is not _limit]
 
     def with_timeout() -> httpx.Client:
-        # its own hooks stay: one keeps it offline if HF_HUB_OFFLINE is set
-        hooks = {**usual.event_hooks, "request": [*usual.event_hooks["request"], limit]}
-        return type(usual)(event_hooks=hooks, follow_redirects=usual.follow_redirects, timeout=timeout)
+        # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
+        every = {**usual.event_hooks, "request": [*hooks, _limit]}
+        return type(usual)(event_hooks=every, follow_redirects=usual.follow_redirects, timeout=TIMEOUT)
 
     set_client_factory(with_timeout)
     return HfApi()
 
 
-@functools.cache
-def _library_client() -> httpx.Client:
-    """Return the client that the Hub's library makes by itself: the first one, before it is told to make ours."""
-    from huggingface_hub import get_session
-
-    return get_session()
+def _limit(request: httpx.Request) -> None:
+    """Give a request without a timeout one. A client's own default does not hold if a request asks for none."""
+    if request.extensions.get("timeout", {}).get("read") is None:
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
 
 
 def cached(source: str, config: str, commit: str) -> DatasetBuilder | None:

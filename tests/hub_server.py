@@ -266,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
     def create(self, asked: dict) -> None:
         name = f"{asked.get('organization') or 'me'}/{asked['name']}"
         self.hub.repositories.setdefault(name, {})
-        if asked.get("private"):
+        if asked.get("private") or asked.get("visibility") == "private":
             self.hub.private.add(name)
         self.answer({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
 

@@ -306,3 +306,27 @@ def test_unusable_value_is_refused_before_the_work(argv, cli, tiny_model, tiny_w
     said = found.stderr.strip().splitlines()[-1]
     assert argv.split(" ")[0].rstrip("12") in said or "arm" in argv or "adam" in argv or "scheduler" in argv, said
     assert not list(tmp_path.glob("results.json")) and not list(tmp_path.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    "script, flag, value",
+    [
+        ("run_intermediate.py", "alpha", "1.5"),
+        ("run_intermediate.py", "switch_probability", "0.0"),
+        ("run_intermediate.py", "mlm_probability", "1.0"),
+        ("run_mlm.py", "mlm_probability", "0.0"),
+        ("run_intermediate.py", "mlm_rate", "1.0"),
+        ("run_intermediate.py", "temperature", "0.0"),
+        ("run_intermediate.py", "examples_cap", "0"),
+        ("run_intermediate.py", "scale", "-1.0"),
+        ("run_intermediate.py", "cached_loss_mini_batch", "0"),
+        ("run_mlm.py", "lora_dropout", "1.0"),
+        ("run_mlm.py", "lora_alpha", "0.0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_on_the_command_line_and_in_a_file(script, flag, value, cli, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"{flag}: {value}\n")
+    for words in ([f"--{flag}={value}"], ["--config", tmp_path / "mine.yaml"]):
+        done = cli(script, *words)
+        assert done.returncode == 2 and f"--{flag} {value}: " in done.stderr and done.stderr.count("\n") == 1
+    assert "mine.yaml: " in done.stderr

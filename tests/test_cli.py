@@ -87,6 +87,13 @@ def test_wrong_argument_imports_nothing_heavy():
         ),
         ("run_retrieval.py", "--tasks tatoeba MODEL --output_dir OUT/a --splits x.test=y", "--splits x.test"),
         ("run_retrieval.py", "--do_train --train_tasks squad MODEL --output_dir OUT/a", "--train_tasks squad"),
+        (
+            "run_intermediate.py",
+            "--tasks mnli squad_dual MODEL --output_dir OUT/a",
+            "squad_dual trains a dual encoder",
+        ),
+        ("run_intermediate.py", "--tasks squad_dual MODEL --output_dir OUT/a --peft lora", "--peft"),
+        ("run_intermediate.py", "--tasks squad_dual MODEL --output_dir OUT/a --layer all", "--layer all"),
     ],
 )
 def test_what_needs_no_model_and_no_rows_is_refused_before_torch_is_imported(

@@ -9,7 +9,7 @@ from PIL import Image
 from test_report import put_retrieval, report
 from test_spoilt import BASE
 
-from xstilts.report import charts, page, plots, question_plots, standing
+from xstilts.report import charts, page, plots, question_plots, standing, tables
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import Family, Question, ReadOut
 from xstilts.report.spec import Spec
@@ -89,6 +89,8 @@ def test_more_languages_than_a_strip_takes_are_shown_in_part_and_that_is_said(tm
     (note,) = charts.notes(matrix)
     assert f"{charts.NAMED} of 1000 languages" in note
     assert note in page.markdown_page(matrix, "title") and note in page.html_page(matrix, "title")
+    (table,) = tables.language_tables(matrix, "retrieval00")
+    assert len(table.heads) == 1 + tables.COLUMNS and f"{tables.COLUMNS} of 1000 languages" in table.caption
 
 
 def test_many_layers_and_tasks_are_drawn(tmp_path):

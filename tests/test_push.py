@@ -1,19 +1,16 @@
-"""Pushing a finished folder with the real huggingface_hub client against a small HTTP double of the Hub."""
+"""Pushing a finished folder with the real huggingface_hub client to a stand-in of the Hub, and loading it again."""
 
-import base64
-import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import records
 
+from tests.hub_server import Hub
 from xstilts.run import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,125 +30,11 @@ except UserError as error:
 """
 
 
-def git_oid(content):
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def oid(content):
-    """As the Hub names it: of a file under LFS (here the one that says "weights" or "other") sha256, else git's."""
-    return hashlib.sha256(content).hexdigest() if content in (b"weights", b"other") else git_oid(content)
-
-
-class Hub:
-    """What the client asked for, and how the double answers.
-
-    `files`: the last pushed content of each path in whatever repository; `repositories`: {name: {path: content}};
-    `sent`: paths in the order they came; `tokens`: with which it was called; `refuse`: {part of a call's path:
-    status}; `silent`: part of a path that is never answered.
-    """
-
-    def __init__(self):
-        self.calls, self.files, self.refuse, self.repositories, self.sent, self.tokens = [], {}, {}, {}, [], set()
-        self.silent = None
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-            def answer(self, value, code=200):
-                body = json.dumps(value).encode()
-                self.send_response(code)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("X-Request-Id", "Root=1-2")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def handle_call(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(length)
-                path = self.path.split("?")[0]
-                hub.calls.append((self.command, path))
-                hub.tokens.add(self.headers.get("Authorization"))
-                if hub.silent and hub.silent in path:
-                    return time.sleep(100)
-                code = next((code for part, code in hub.refuse.items() if part in path), None)
-                if code:
-                    return self.answer({"error": "no"}, code)
-                if path == "/api/repos/create":
-                    asked = json.loads(body)
-                    name = f"{asked.get('organization') or 'me'}/{asked['name']}"
-                    hub.repositories.setdefault(name, {})
-                    return self.answer({"url": f"{hub.url}/{name}", "name": name, "id": name})
-                if path == "/api/validate-yaml":
-                    return self.answer({"errors": [], "warnings": []})
-                if path.endswith("/preupload/main"):
-                    files, there = json.loads(body)["files"], hub.repositories.get("/".join(path.split("/")[3:5]), {})
-                    return self.answer(
-                        {
-                            "files": [
-                                {
-                                    "path": f["path"],
-                                    "shouldIgnore": False,
-                                    "oid": oid(there[f["path"]]) if f["path"] in there else None,
-                                    "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular",
-                                }
-                                for f in files
-                            ]
-                        }
-                    )
-                if path.endswith("/info/lfs/objects/batch"):
-                    objects = json.loads(body)["objects"]
-                    return self.answer(
-                        {
-                            "transfer": "basic",
-                            "objects": [
-                                {
-                                    "oid": o["oid"],
-                                    "size": o["size"],
-                                    "actions": {"upload": {"href": f"{hub.url}/put/{o['oid']}"}},
-                                }
-                                for o in objects
-                            ],
-                        }
-                    )
-                if path.startswith("/put/"):
-                    hub.files[path[5:]] = body
-                    return self.answer({})
-                if path.endswith("/commit/main"):
-                    for line in body.decode().splitlines():
-                        item = json.loads(line)
-                        value = item["value"]
-                        if item["key"] == "file":
-                            content = base64.b64decode(value["content"])
-                        elif item["key"] == "lfsFile":
-                            content = hub.files[value["oid"]]
-                        else:
-                            continue
-                        hub.files[value["path"]] = hub.repositories.setdefault("/".join(path.split("/")[3:5]), {})[
-                            value["path"]
-                        ] = content
-                        hub.sent.append(value["path"])
-                    return self.answer(
-                        {"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/me/arm/commit/{'0' * 40}"}
-                    )
-                if path.endswith("/revision/main"):
-                    return self.answer({"id": "/".join(path.split("/")[3:5]), "sha": "0" * 40, "siblings": []})
-                return self.answer({"error": "not here"}, 404)
-
-            do_GET = do_POST = do_PUT = do_HEAD = handle_call
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def hub():
     hub = Hub()
     yield hub
-    hub.server.shutdown()
+    hub.close()
 
 
 @pytest.fixture
@@ -171,7 +54,7 @@ def folder(tmp_path):
     return tmp_path / "arm"
 
 
-def run(hub, *command):
+def run(hub, *command, **more):
     environment = os.environ | {
         "HF_ENDPOINT": hub.url,
         "HF_TOKEN": "hf_secretsecretsecret",
@@ -179,7 +62,12 @@ def run(hub, *command):
         "HF_HUB_OFFLINE": "0",
     }
     return subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=environment | more,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -454,6 +342,27 @@ def test_each_checkpoint_has_a_repository_and_a_card_lists_them(hub, matrix):
     assert "hf_secret" not in done.stderr + done.stdout
 
 
+def test_scores_are_pushed_where_the_hub_reads_them_and_other_hidden_files_are_not(hub, matrix):
+    folder = matrix / "none/seed0/xnli"
+    for name in (".eval_results/xnli.yaml", ".lock", ".vectors-x/part", "predictions/.part"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("- value: 1\n")
+    assert push_matrix(hub, matrix).returncode == 0
+    sent = hub.repositories["me/big-none-seed0-xnli"]
+    assert ".eval_results/xnli.yaml" in sent and not [
+        name for name in sent if name.startswith((".lock", ".vec", "pre"))
+    ]
+
+
+def test_a_checkpoints_base_model_is_the_repository_of_its_parent(hub, matrix):
+    cell = matrix / "xnli+mlm/seed0/udpos"
+    record = json.loads((cell / "results.json").read_text())
+    (cell / "results.json").write_text(json.dumps(record | {"model": str(cell.parent)}))
+    assert push_matrix(hub, matrix).returncode == 0
+    assert f"base_model: {NAMES[0]}\n" in hub.repositories[NAMES[1]]["README.md"].decode()
+    assert "base_model" not in hub.repositories[NAMES[2]]["README.md"].decode()
+
+
 def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, matrix):
     hub.refuse[f"{NAMES[0]}/commit"] = 500
     done = push_matrix(hub, matrix)
@@ -483,3 +392,37 @@ def test_nothing_to_push_is_said(hub, matrix):
         and done.stderr == "error: there is no finished checkpoint to push; run `make matrix` first.\n"
     )
     assert not hub.calls
+
+
+PULL = """
+import sys
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+name, given = sys.argv[1:]
+try:
+    pulled, here = (AutoModelForMaskedLM.from_pretrained(where).state_dict() for where in (name, given))
+    assert pulled.keys() == here.keys() and all((pulled[key] == here[key]).all() for key in here)
+    ids = [AutoTokenizer.from_pretrained(where)("a b").input_ids for where in (name, given)]
+    assert ids[0] == ids[1]
+    print("same")
+except OSError as error:
+    print(error.__class__.__name__, str(error).splitlines()[0])
+"""
+
+
+def test_private_checkpoint_is_loaded_from_the_hub_as_it_was(hub, matrix, tiny_model, tmp_path):
+    """With the token; without it the Hub does not have it. Then again from the cache alone."""
+    arm = matrix / "xnli+mlm/seed0"
+    for path in filter(Path.is_file, tiny_model.iterdir()):
+        shutil.copy(path, arm / path.name)
+    grid = ("--arms", "xnli+mlm", "--tasks", "squad", "--seeds", "0", "--private")
+    assert push_matrix(hub, matrix, *grid).returncode == 0 and NAMES[0] in hub.private
+
+    def pull(token, home, **more):
+        done = run(hub, "-c", PULL, NAMES[0], arm, HF_TOKEN=token, HF_HUB_CACHE=str(tmp_path / home), **more)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    assert pull("hf_of_somebody_else", "other").startswith("OSError")
+    assert pull("hf_secretsecretsecret", "mine") == "same\n"
+    hub.calls.clear()
+    assert pull("", "mine", HF_HUB_OFFLINE="1") == "same\n" and not hub.calls

@@ -16,7 +16,7 @@ from PIL import Image
 
 import run_report
 from xstilts.errors import UserError
-from xstilts.report import charts, page
+from xstilts.report import charts, frames, page
 from xstilts.report import matrix as mx
 
 REPO = Path(run_report.__file__).parent
@@ -78,7 +78,7 @@ def report(runs, *arguments):
 def tables(runs, **grid):
     """Returns (matrix.csv as {arm: {column: text}}, matrix.md), without the plots, which take most of the time."""
     matrix = mx.collect(runs, **grid)
-    rows = csv.DictReader(io.StringIO(mx.wide_table(matrix).to_csv()))
+    rows = csv.DictReader(io.StringIO(frames.wide_table(matrix).to_csv()))
     return {row["arm"]: row for row in rows}, page.markdown_page(matrix, "title")
 
 
@@ -118,7 +118,7 @@ def test_markdown_shows_the_same_and_says_single_seed(runs):
 
 
 def test_cells_csv_holds_every_score(runs):
-    rows = list(csv.DictReader(io.StringIO(mx.long_table(mx.collect(runs)).to_csv(index=False))))
+    rows = list(csv.DictReader(io.StringIO(frames.long_table(mx.collect(runs)).to_csv(index=False))))
     assert len(rows) == 2 * 3 + 2 * 2 * 2 + 2 * 2 * 2  # xnli, tydiqa with two metrics, tatoeba with two layers
     [row] = [r for r in rows if (r["arm"], r["task"], r["language"], r["layer"]) == ("mnli", "tatoeba", "qab", "0")]
     assert (float(row["score"]), row["n"], row["chance"], row["metric"]) == (4, "10", "", "accuracy")

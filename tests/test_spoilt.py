@@ -17,8 +17,8 @@ from tasks.rows import translator
 from xstilts import plan, push
 from xstilts.errors import UserError
 from xstilts.report import contrasts as cs
+from xstilts.report import frames, page, question
 from xstilts.report import matrix as mx
-from xstilts.report import page, question
 from xstilts.report.spec import Spec
 from xstilts.xtreme import submission
 
@@ -105,7 +105,7 @@ def read_all(root, output, plots=False):
     if plots:
         page.write_report(matrix, output / "report", "title")
     else:
-        mx.wide_table(matrix), mx.long_table(matrix), mx.by_layer(matrix)
+        frames.wide_table(matrix), frames.long_table(matrix), mx.by_layer(matrix)
         page.markdown_page(matrix, "title").encode(), page.html_page(matrix, "title", {}).encode()
     plan.report(sorted(Path(root, name) for name in records())).encode()
     spec = Spec({"nli": {"E": "mnli", "M": "squad"}}, ("nli", "M"), select_languages=("en",))

@@ -59,6 +59,13 @@ def test_a_sentence_never_says_above_none_and_not_told_apart_from_none(tmp_path)
     assert "arm7" in one.sentence and "and 4 more." in one.sentence
 
 
+def test_an_arm_with_one_seed_is_not_bold_and_not_called_lower(tmp_path):
+    lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [50, None, None]})
+    one = of(tmp_path)
+    b = next(entry for entry in one.ranked if entry.arm == "b")
+    assert (b.ties, b.untested, one.kind) == (False, True, "ahead") and "Not told apart from it: b." in one.sentence
+
+
 def test_what_is_undecided_is_shaded(tmp_path):
     lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [55, 66, 61]})
     _, gaps = tables.headline_tables(mx.collect(tmp_path))

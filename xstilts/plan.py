@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks import RETRIEVAL
 from xstilts.cli.arms import PLAIN
-from xstilts.cli.progress import span
+from xstilts.cli.logs import span
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
 from xstilts.run.lock import LOCK

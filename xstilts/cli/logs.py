@@ -39,6 +39,17 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+def span(seconds: float) -> str:
+    """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.1f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
 class _Stderr(logging.StreamHandler):
     """Writes to stderr; on a terminal, above the progress bars."""
 

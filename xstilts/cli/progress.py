@@ -54,18 +54,7 @@ def line(name: str, state: dict[str, Any]) -> str:
     """
     unit = state["unit"]
     if state["n"] >= state["total"]:
-        return f"{name}: {state['n']:,} {unit} in {span(state['elapsed'])}"
+        return f"{name}: {state['n']:,} {unit} in {logs.span(state['elapsed'])}"
     done = state["n"] - state["initial"]
-    left = f", about {span(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
+    left = f", about {logs.span(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
     return f"{name}: {state['n']:,} of {state['total']:,} {unit}{left}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.1f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xstilts.report import frames, statistics
 from xstilts.report import matrix as mx
-from xstilts.report import statistics
 from xstilts.report.contrasts import NOT_COMPUTED, Question
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, interval_of, shown, signed
@@ -244,7 +244,7 @@ def strips(matrix: Matrix, task: str) -> tuple[list[str], list[Strip]]:
 
     Only `NAMED` of more languages are shown, evenly from the best to the worst.
     """
-    frame = mx.long_table(matrix)
+    frame = frames.long_table(matrix)
     frame = frame[(frame["task"] == task) & (frame["metric"] == matrix.metric(task)) & frame["layer"].notna()]
     if frame["layer"].nunique() < 2:
         return [], []

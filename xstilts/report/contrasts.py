@@ -44,7 +44,7 @@ class Family:
 
 @dataclass
 class Contrast:
-    """One arm less another over some languages; `found` is None where it was not computed, `why` says what is missing.
+    """One arm less another over some languages; `found` is None if it was not computed, and `why` gives the reason.
 
     `means` are the two arms' scores, 0-100. `doubts` are about its seeds, see `_doubts`. `p` is the p-value the
     verdict goes by: as it is for the primary contrast, Holm-adjusted for the others (see `_judge`); None, with an
@@ -220,11 +220,13 @@ def _family(
         for arm in sorted(tasks)
     }
     if len(set().union(*sizes.values())) > 1:
-        said = "; ".join(
+        sizes_text = "; ".join(
             f"{arm} {' and '.join(f'{rows} rows, {steps} steps' for rows, steps in sorted(of))}"
             for arm, of in sizes.items()
         )
-        problems.append(f"{name}: the arms are not matched in phase 2 ({said}), so a difference may come from that.")
+        problems.append(
+            f"{name}: the arms are not matched in phase 2 ({sizes_text}), so a difference may come from that."
+        )
     for role, arm in roles.items():
         if not found[arm]:
             problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
@@ -240,7 +242,7 @@ def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -
     """Yield what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
     none.
 
-    Sets without a language are left out, but for the primary contrast, whose absence is to be told.
+    Sets without a language are left out, but for the primary contrast, whose absence is reported.
     """
     pairs = [(role, ENGLISH) for role in family.arms if role != ENGLISH] + ([(ENGLISH, PLAIN)] if judged else [])
     for roles in pairs:
@@ -264,8 +266,8 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         if not all(seeds.values()):
             raise UserError(f"not run: {', '.join(arm for arm in contrast.arms if not seeds[arm])}")
         if seeds[treated] != seeds[baseline]:
-            said = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
-            raise UserError(f"the arms have different seeds ({', '.join(said)}): run the missing ones")
+            has = [f"{arm} has {' '.join(map(str, seeds[arm]))}" for arm in contrast.arms]
+            raise UserError(f"the arms have different seeds ({', '.join(has)}): run the missing ones")
         if len({tuple(fingerprints(cells[arm, seed])) for arm in contrast.arms for seed in seeds[arm]}) > 1:
             raise UserError("the arms were measured on different rows: run them on the same data")
         both = [[hits.of(arm, seed, contrast.readout) for seed in seeds[arm]] for arm in contrast.arms]
@@ -294,8 +296,8 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     """Return what is doubtful about the seeds of a contrast: those that were left out, whose phase 2 failed, or that
     stand apart.
 
-    A seed is left out that both arms are to have, or of which there is a folder though no arm is to have it, but that
-    has no usable result here.
+    A seed is left out if it has no usable result here but is planned for both arms, or has a folder though no arm
+    plans it.
     """
     found, common = [], set(matrix.common_seeds(*contrast.arms))
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
@@ -337,7 +339,7 @@ def _checked(
 
 
 def _are_shared(task: str, ids: Mapping[str, pd.Index]) -> bool:
-    """Whether query q is the same in every language, as in NTREX or LAReQA, so that the languages do not err apart.
+    """Whether query q is the same in every language, as in NTREX or LAReQA: then languages do not err independently.
 
     Raises:
         UserError: the task has the same queries in every language, and these languages have not.

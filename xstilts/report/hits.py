@@ -49,7 +49,7 @@ class Hits:
 
         Raises:
             UserError: when it is missing, not such a file, names a query twice, or does not give the scores of the
-                results.json it lies beside.
+                results.json beside it.
         """
         record = self.matrix.records[arm, self.task, seed]
         path = (self.matrix.root / self.matrix.paths[arm, self.task, seed]).with_name(HITS)
@@ -80,10 +80,10 @@ class Hits:
         found = {}
         for language, group in frame.groupby("language"):
             found[language] = group.set_index("query")["value"].astype(float)
-            said = scores.get(language, {}).get(metric)
-            if said is None or not abs(100 * found[language].mean() - said) <= 1e-3:  # NaN neither
+            score = scores.get(language, {}).get(metric)
+            if score is None or not abs(100 * found[language].mean() - score) <= 1e-3:  # true for NaN, too
                 raise UserError(
                     f"{name} gives {100 * found[language].mean():.2f} in {language} at {readout}, "
-                    f"results.json says {said}: {again}"
+                    f"results.json says {score}: {again}"
                 )
         return found

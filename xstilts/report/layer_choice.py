@@ -10,11 +10,11 @@ from xstilts.report.spec import ENGLISH, Spec
 
 
 def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, str, dict[int, float]]:
-    """Return (layer, how it came about, {layer: mean score on select_languages}).
+    """Return (layer, how it was chosen, {layer: mean score on select_languages}).
 
     The layer with the highest plain score on `select_languages`, mean over them, seeds, and the arms `none` and E; the
-    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is no
-    candidate: there no word has met another yet, and with frozen embeddings all arms are one and the same.
+    lower of equals. One layer for all arms and families. Without select_languages it is `fixed_layer`. Layer 0 is
+    excluded: it has no context yet, and with frozen embeddings it is the same in all arms.
 
     Raises:
         UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.

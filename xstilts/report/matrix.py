@@ -33,27 +33,27 @@ from xstilts.run.record import Record, mean
 
 @dataclass(eq=False)  # compared, and so cached, by identity
 class Matrix:
-    """What lies in a folder of runs, not to be changed. `cells` holds one row for each usable result, see `_cell`."""
+    """The results in a folder of runs, read only. `cells` has a row for each usable result, see `reading.cell_row`."""
 
     root: Path
     arms: list[str]
     tasks: list[str]
     seeds: list[int]
-    seeds_of: dict[str, list[int]]  # {arm: those of `seeds` that it is to have}
+    seeds_of: dict[str, list[int]]  # {arm: the seeds planned for it}
     records: dict[CellKey, Record]
     paths: dict[CellKey, str]
     trainings: list[tuple[str, Record]]  # phases 1 and 2: (path, record)
     cells: pd.DataFrame
     missing: list[CellKey] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    left_out: str = ""  # what lies below root but was not asked for
+    left_out: str = ""  # what is below root but outside the grid
     # (arm, seed) of every folder <arm>/seed<k>, whatever became of it
     begun: set[tuple[str, int]] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)  # folders of runs that failed, relative to root
     unfinished: set[str] = field(default_factory=set)  # folders of runs that were begun and have no end
 
     def common_seeds(self, *arms: str) -> list[int]:
-        """Return the seeds that each of the arms is to have."""
+        """Return the seeds planned for every one of the arms."""
         return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
     def tasks_of(self, phase: str) -> list[str]:
@@ -86,10 +86,10 @@ def collect(
     seeds: Sequence[int] = (),
     seeds_of: Mapping[str, Sequence[int]] | None = None,
 ) -> Matrix:
-    """Return the matrix below `root`: the grid asked for, or else the smallest that holds every cell found.
+    """Return the matrix below `root`: the given grid, or else the smallest that holds every cell.
 
     Args:
-        seeds_of: {arm: its seeds}, of arms that are to have others than `seeds`.
+        seeds_of: {arm: its seeds}, for arms with other seeds than `seeds`.
 
     Raises:
         UserError: when `root` is no folder or holds no usable cell.
@@ -167,50 +167,6 @@ def _left_out(claims: Iterable[CellKey], grid: Mapping[str, Sequence[str] | Sequ
     return "; ".join(f"{kind} {', '.join(map(str, those))}" for kind, those in beside.items() if those)
 
 
-@functools.lru_cache(maxsize=1)  # large, and asked for twice
-def long_table(matrix: Matrix) -> pd.DataFrame:
-    """Return one row for each score: of every cell, language, metric and, in retrieval, every layer that was scored.
-
-    `layer` is empty for targets; `n` is rows scored; `chance` is that of the metric, empty where there is none.
-    """
-    rows = []
-    for (arm, task, seed), record in matrix.records.items():
-        for layer, scores in record.by_layer.items():
-            for language, metrics in scores.items():
-                for metric, score in metrics.items():
-                    rows.append(
-                        (
-                            arm,
-                            task,
-                            record.form,
-                            seed,
-                            language,
-                            metric,
-                            layer,
-                            score,
-                            record.n.get(language),
-                            (record.chance or {}).get(metric),
-                            record.at_chance,
-                            matrix.paths[arm, task, seed],
-                        )
-                    )
-    columns = [
-        "arm",
-        "task",
-        "form",
-        "seed",
-        "language",
-        "metric",
-        "layer",
-        "score",
-        "n",
-        "chance",
-        "at_chance",
-        "path",
-    ]
-    return pd.DataFrame(rows, columns=columns).astype({"layer": "Int64", "n": "Int64"})
-
-
 @functools.lru_cache(maxsize=32)  # every table asks for it again
 def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
     """Return mean, sd (n - 1 in the divisor), n and seeds of a column of `cells`, one row for each (arm, task).
@@ -259,7 +215,7 @@ def _by_seed(matrix: Matrix) -> dict[CellKey, tuple[float, bool]]:
 
 @functools.lru_cache(maxsize=32)
 def differences(matrix: Matrix) -> pd.DataFrame:
-    """Return the score of each (arm, task) less that of arm `none`, over the seeds that both are to have: mean, sd,
+    """Return the score of each (arm, task) less that of arm `none`, over the seeds planned for both: mean, sd,
     n, chance, reason.
 
     `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
@@ -297,7 +253,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
     A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
     task is at chance likewise; `reason` says either, and `tasks` are those that entered. The difference to `none` is
-    over the same tasks and the seeds that both are to have, NaN where they are not the same.
+    over the same tasks and the seeds planned for both, NaN where they are not the same.
     """
     scores, by_seed = rows_over_seeds(matrix), _by_seed(matrix)
     rows, per_seed = {}, {}
@@ -346,12 +302,6 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
     return groups or {"all tasks": matrix.tasks}
 
 
-def best(means: pd.Series, eligible: pd.Series, digits: int = 1) -> list:
-    """Return the labels of the highest of the eligible means; all of those that print alike at `digits`."""
-    means = means[eligible & means.notna()].round(digits)
-    return list(means.index[means == means.max()]) if len(means) > 1 else []
-
-
 def best_per_task(matrix: Matrix) -> pd.DataFrame:
     """Returns, for each task, the arm with the highest score and the arm that English dev would choose, with scores.
 
@@ -390,31 +340,6 @@ def by_layer(matrix: Matrix) -> pd.DataFrame:
     return frame if frame["layer"].nunique() > 1 else frame.iloc[:0]
 
 
-def wide_table(matrix: Matrix) -> pd.DataFrame:
-    """Return the matrix as numbers, one row for each arm: what matrix.csv holds.
-
-    Columns are `<task>.<what>` with what = english, others (zero-shot), all (XTREME's mean over languages), em_f1
-    (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
-    `average <group>.<what>` with mean, sd, n, difference, reason.
-    """
-    columns: dict[str, dict] = {}
-    tables = {what: over_seeds(matrix, what) for what in ("english", "others", "all", "em_f1", "score")}
-    gaps = differences(matrix)
-    for task in matrix.tasks:
-        for what, table in tables.items():
-            if what == "score" or matrix.cells.loc[matrix.cells["task"] == task, what].notna().any():
-                columns[f"{task}.{what}"] = _of_task(table, "mean", task)
-        for what, source in (("score_sd", "sd"), ("n", "n"), ("chance", "chance")):
-            columns[f"{task}.{what}"] = _of_task(tables["score"], source, task)
-        columns[f"{task}.difference"] = _of_task(gaps, "mean", task)
-        columns[f"{task}.difference_sd"] = _of_task(gaps, "sd", task)
-    for name, tasks in average_groups(matrix).items():
-        table = averages(matrix, tasks)
-        for what in ("mean", "sd", "n", "difference", "reason"):
-            columns[f"average {name}.{what}"] = table[what].to_dict()
-    return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
-
-
 def _spread(values: Sequence[float]) -> dict[str, float]:
     """Return mean (NaN of none), sd (NaN below two values) and n of the values that are not NaN."""
     known = np.array([value for value in values if value == value], dtype=float)
@@ -423,10 +348,6 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
         "sd": float(known.std(ddof=1)) if len(known) > 1 else np.nan,
         "n": len(known),
     }
-
-
-def _of_task(table: pd.DataFrame, column: str, task: str) -> dict[str, Any]:
-    return {arm: value for (arm, one), value in table[column].items() if one == task}
 
 
 def _plain_first(arms: Iterable[str]) -> list[str]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from xstilts.report import charts, notes, standing, tables
-from xstilts.report import matrix as mx
+from xstilts.report import charts, frames, notes, standing, tables
 from xstilts.report.cells import DAGGER, DOUBLE, Table
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count
@@ -46,11 +45,11 @@ def write_report(
         remove(out / name)
     headline = tables.headline_tables(matrix)
     files = {
-        "matrix.csv": mx.wide_table(matrix).to_csv(lineterminator="\n"),
+        "matrix.csv": frames.wide_table(matrix).to_csv(lineterminator="\n"),
         "matrix.md": markdown_page(matrix, title),
         "matrix.tex": "\n".join(table.latex() for table in headline),
     }
-    write_text(out / "cells.csv", mx.long_table(matrix).to_csv(index=False, lineterminator="\n"))
+    write_text(out / "cells.csv", frames.long_table(matrix).to_csv(index=False, lineterminator="\n"))
     for name, text in files.items():
         write_text(out / name, text)
     write_text(out / "index.html", html_page(matrix, title, files, question, claims))

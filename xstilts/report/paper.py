@@ -1,6 +1,6 @@
 """A paper's claims beside what a matrix finds: each with a difference, its interval and a verdict.
 
-What is claimed stands in a YAML file (recipes/claims/*.yaml), written before the runs:
+The claims are in a YAML file (recipes/claims/*.yaml), written before the runs:
 
     about: Phang et al. 2020, with XLM-R Large      # whose claims
     margin: 1.0                                     # points that "not higher" may be missed by
@@ -16,8 +16,8 @@ What is claimed stands in a YAML file (recipes/claims/*.yaml), written before th
         why: An encoder of another size             # optional: why it may differ
 
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
-t-interval over seeds, which takes the test rows as given. A seed in which a training is at chance is left out, and
-that is said.
+t-interval over seeds, which takes the test rows as given. A seed in which a training is at chance is left out,
+and the notes name it.
 """
 
 from __future__ import annotations
@@ -219,10 +219,10 @@ def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: fl
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-def table(found: Sequence[Judgement], about: str) -> Table:
-    """Return one row a claim: what the paper said, what was found, verdict, why it may differ."""
+def table(judgements: Sequence[Judgement], about: str) -> Table:
+    """Return one row for each claim: the paper's figure, the difference here, the verdict, why it may differ."""
     rows = []
-    for one in found:
+    for one in judgements:
         here = "; ".join(_difference(one, arms, len(one.differences) > 1) for arms in one.differences)
         seeds = " to ".join(map(str, sorted({len(values) for values in one.differences.values()})))
         why = ". ".join(part.rstrip(".") for part in (one.claim.why, *one.notes) if part)
@@ -238,21 +238,21 @@ def _difference(one: Judgement, arms: str, named: bool) -> str:
     return (f"{arms} " if named else "") + signed(float(np.mean(one.differences[arms]))) + span
 
 
-def write(found: Sequence[Judgement], about: str, output_dir: str | Path) -> Table:
+def write(judgements: Sequence[Judgement], about: str, output_dir: str | Path) -> Table:
     """Write claims.csv and claims.md; return the table for the page.
 
     Raises:
         UserError: when `output_dir` cannot be written.
     """
-    write_text(Path(output_dir, "claims.csv"), as_frame(found).to_csv(index=False, lineterminator="\n"))
-    write_text(Path(output_dir, "claims.md"), markdown(found, about))
-    return table(found, about)
+    write_text(Path(output_dir, "claims.csv"), as_frame(judgements).to_csv(index=False, lineterminator="\n"))
+    write_text(Path(output_dir, "claims.md"), markdown(judgements, about))
+    return table(judgements, about)
 
 
-def as_frame(found: Sequence[Judgement]) -> pd.DataFrame:
+def as_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """Return one row for each difference, unrounded: what claims.csv holds."""
     rows = []
-    for one in found:
+    for one in judgements:
         base = {
             "claim": one.claim.name,
             "text": one.claim.claim,
@@ -279,7 +279,7 @@ def as_frame(found: Sequence[Judgement]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(found: Sequence[Judgement], about: str) -> str:
+def markdown(judgements: Sequence[Judgement], about: str) -> str:
     """Return claims.md: how to read it, then the table."""
     return "\n".join(
         [
@@ -288,6 +288,6 @@ def markdown(found: Sequence[Judgement], about: str) -> str:
             "the test rows are taken as given.",
             "*Repeats*: the interval lies on the side that the paper claims. *Contradicts*: it lies on the other "
             "side. *Undecided*: neither, which is no proof of equality.\n",
-            table(found, about).markdown(),
+            table(judgements, about).markdown(),
         ]
     )

@@ -1,7 +1,7 @@
 """What the pictures of a question share: looks of lines, a legend beside panels, and the file itself.
 
-However many arms and families there are, every picture is drawn: looks come again, a legend gets more columns, a
-picture that would be too large for the format gets coarser.
+Every picture is drawn, however many arms and families there are: line styles repeat, a legend gets more columns, a
+picture too large for the format gets a lower resolution.
 """
 
 import io
@@ -20,7 +20,7 @@ from xstilts.report.matrix import PLAIN
 from xstilts.report.old_files import remove
 from xstilts.run.results import write_bytes
 
-# Okabe and Ito's colours, told apart with every common colour blindness; black is kept for the arm `none`.
+# Okabe and Ito's colours, distinct with every common colour blindness; black is kept for the arm `none`.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31")
 _MARKERS = "osD^vPX*"
 _DASHES = ("-", "--", ":", "-.")
@@ -87,7 +87,7 @@ def styles(arms: Sequence[str]) -> Iterable[dict[str, Any]]:
     """Yield a line style for each arm, the same whatever is plotted: colours first, then dashes, then other markers
     too.
 
-    They are told apart up to `LOOKS` arms, then they come again.
+    They are distinct up to `LOOKS` arms, then they repeat.
     """
     looks = itertools.cycle(
         {"color": colour, "marker": _MARKERS[(i + turn) % len(_MARKERS)], "linestyle": dashes}

@@ -35,7 +35,7 @@ class Section:
     answer: str
     caveats: list[str]
     tables: dict[str, Table]
-    how: list[str]
+    reading: list[str]
     problems: list[str]
     forest: charts.Forest | None
     curves: list[charts.Panel]
@@ -125,7 +125,7 @@ def as_frame(question: Question) -> pd.DataFrame:
 
 # Words
 
-# What is said of the primary contrast, by the kind of its verdict.
+# The sentence on the primary contrast, for each kind of verdict.
 ANSWERS = {
     "better": "{better} is better than {worse} in {where}.",
     "equivalent": "{first} and {second} are equivalent in {where}.",
@@ -135,7 +135,7 @@ ANSWERS = {
     "undecided": "Undecided: {first} against {second} in {where}. These runs do not tell which one is better.",
     "not computed": "Not computed: {first} against {second} in {where}. Reason: {why}.",
 }
-# What is said once below the verdicts, where it applies.
+# Sentences below the verdicts, each shown once if it applies.
 CAVEATS = {
     "undecided": "Undecided means that these runs do not tell. It does not mean that the arms are equal.",
     "one seed": "With one seed no verdict is possible: nobody knows what another seed would give.",
@@ -167,13 +167,13 @@ def answer(question: Question) -> str:
     names = {"first": first, "second": second, "where": f"{number}, family {c.family}", "why": c.why}
     ahead = c.found is not None and c.found.difference > 0
     names |= {"better": first, "worse": second} if ahead else {"better": second, "worse": first}
-    said = ANSWERS[kind_of(c)].format(**names)
+    sentence = ANSWERS[kind_of(c)].format(**names)
     if c.found is None:
-        return said
+        return sentence
     seeds = "one seed" if c.found.n_seeds == 1 else f"{c.found.n_seeds} seeds"
     interval = interval_text(c, ", 95 % interval ")
-    said += f" Difference: {signed(c.found.difference)} points{interval}, {seeds}, {c.found.n_queries:,} queries."
-    return said + (f" Warning: {', '.join(c.doubts)}." if c.doubts else "")
+    sentence += f" Difference: {signed(c.found.difference)} points{interval}, {seeds}, {c.found.n_queries:,} queries."
+    return sentence + (f" Warning: {', '.join(c.doubts)}." if c.doubts else "")
 
 
 def caveats(question: Question) -> list[str]:
@@ -196,32 +196,32 @@ def caveats(question: Question) -> list[str]:
 def how_to_read(question: Question) -> list[str]:
     """Return sentences on what was compared, where and how a verdict comes about."""
     spec, main = question.spec, question.readout
-    said = [
+    notes = [
         f"Scores are {spec.task} {question.matrix.metric(spec.task)} at {main} ({question.layer_reason}), macro mean "
         "over languages."
     ]
     if spec.fixed_layer not in (None, main.layer):
-        said.append(f"A second read-out, layer {spec.fixed_layer}, was given beforehand.")
+        notes.append(f"A second read-out, layer {spec.fixed_layer}, was fixed in advance.")
     for family in question.families:
-        said.append(
+        notes.append(
             f"{family.name}: seen in phase 2 {' '.join(family.seen) or cells.DASH}; unseen "
             f"{' '.join(family.unseen) or cells.DASH}."
         )
-    said.append(
+    notes.append(
         "Seen are languages whose words the task was trained on in any arm of the family. Pretraining, and text of "
         "masked LM, may have held both."
     )
     margin = f"{spec.margin:g} {'point' if spec.margin == 1 else 'points'}"
-    said += [
+    notes += [
         "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired "
         "t-interval over seeds, which takes the queries as given, and the bootstrap of seeds and queries. A verdict "
         f"holds only if all of them agree: 'better' if they exclude 0, 'equivalent' if they lie within {margin} in "
         f"{statistics.ENOUGH_SEEDS} seeds or more, none of them doubtful.",
-        "All intervals are for new seeds that vary as these do: how often a seed fails, a few seeds do not tell.",
+        "All intervals are for new seeds that vary as these do. A few seeds do not tell how often a training fails.",
         "p is two-sided, the largest of the three, and but for the primary contrast Holm-adjusted among those of its "
         f"family on the same languages; 'better' needs it to be at most {1 - statistics.LEVEL:.2f}.",
     ]
-    return said
+    return notes
 
 
 # The document
@@ -232,12 +232,14 @@ def markdown(question: Question, section: Section) -> str:
     parts = ["# English or multilingual intermediate training?\n", section.answer + "\n"]
     parts += ["\n".join(f"- {sentence}" for sentence in section.caveats) + "\n"] if section.caveats else []
     parts += [section.tables[name].markdown() for name in FIRST if name in section.tables]
-    parts += ["\n".join(f"- {sentence}" for sentence in section.how) + "\n"]
+    parts += ["\n".join(f"- {sentence}" for sentence in section.reading) + "\n"]
     parts += [f"![{alt}]({name})\n" for name, alt in IMAGES.items() if name in section.pictures]
     parts += [table.markdown() for name, table in section.tables.items() if name not in FIRST]
     if section.problems:
         parts.append(
-            "## Not computed, or to mind\n\n" + "\n".join(f"- {problem}" for problem in section.problems) + "\n"
+            "## Not computed, or to keep in mind\n\n"
+            + "\n".join(f"- {problem}" for problem in section.problems)
+            + "\n"
         )
     parts.append("## The paper's tables\n\nOver all languages measured, at the layer of `--report_layer`.\n")
     best = tables.best_table(question.matrix)

@@ -51,8 +51,8 @@ def read_all(
             trainings.append((printable(name), record))
             continue
         if not place or (place[1], int(place[2])) != (record.arm, record.seed):
-            said = f"arm {record.arm}, seed {record.seed}, task {record.task}"
-            problems.append(f"{name} says {said}, which belongs in another folder; it is left out.")
+            holds = f"arm {record.arm}, seed {record.seed}, task {record.task}"
+            problems.append(f"{name} says {holds}, which belongs in another folder; it is left out.")
             continue
         if record.is_training:
             trainings.append((name, record))

@@ -54,10 +54,13 @@ LABELS = {  # the same in a word or two
 class Entry:
     """One arm in one task or average.
 
-    `difference` is to arm `none` over the seeds that both have; None, as `interval` and `p`, where it is not known.
-    `p` is Holm-adjusted, and `verdict` goes by it. `ties` says that the arm is in front, or not told apart from the
-    arm in front. `aside` says why the arm is not ranked: its average is over fewer tasks. `part` says the same of its
-    difference, which `none` may have fewer tasks for.
+    Attributes:
+        difference: to arm `none`, over the seeds that both have; None, like `interval` and `p`, where unknown.
+        p: Holm-adjusted; `verdict` goes by it.
+        ties: the arm is in front, or the test does not tell it apart from the arm in front.
+        untested: there is no such test, because both share one seed at most.
+        aside: why the arm is not ranked: its average is over fewer tasks.
+        part: the same for the difference, because `none` may have fewer tasks, too.
     """
 
     arm: str
@@ -68,6 +71,7 @@ class Entry:
     p: float | None = None
     verdict: str = ""
     ties: bool = False
+    untested: bool = False
     aside: str = ""
     part: str = ""
 
@@ -97,7 +101,7 @@ class Standing:
             return "no plain"
         if all(entry.p is None for entry in compared):
             return "one seed" if all(entry.seeds == 1 for entry in compared) else "no spread"
-        alone = not any(entry.ties for entry in self.ranked[1:])
+        alone = not any(entry.ties or entry.untested for entry in self.ranked[1:])
         if first.arm == PLAIN:
             return "plain wins" if alone else "plain first"
         return "no gain" if first.verdict != BETTER else "wins" if alone else "ahead"
@@ -119,7 +123,9 @@ class Standing:
         named = next(iter(others or self.ranked), None)
         if self.kind in ("no plain", "alone", "one seed", "no spread"):
             named = self.ranked[0]
-        ties = [entry.arm for entry in self.ranked if entry.ties and named and entry.arm != named.arm]
+        ties = [
+            entry.arm for entry in self.ranked if (entry.ties or entry.untested) and named and entry.arm != named.arm
+        ]
         return SENTENCES[self.kind].format(
             arm=named.arm if named else "",
             plain=PLAIN,
@@ -269,22 +275,21 @@ def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Entry]:
-    """Mark the arm in front and those that are not told apart from it; without any p-value, those that print alike."""
+    """Mark the arm in front and those that are not told apart from it; without a p-value, one that prints alike."""
     if not ranked:
         return []
     first, others = ranked[0], ranked[1:]
     p_values = _adjusted([_p(_gaps(scores[first.arm], scores[entry.arm])) for entry in others])
-    if any(p is not None for p in p_values):
-        tie = [p is None or p > 1 - statistics.LEVEL for p in p_values]
-    else:
-        tie = [round(entry.mean, 1) == round(first.mean, 1) for entry in others]
-    # against `none` the verdict says it, so that the two never contradict each other
-    tie = [_verdict_tie(first, entry, t) for entry, t in zip(others, tie, strict=True)]
-    return [replace(first, ties=bool(others)), *(replace(e, ties=t) for e, t in zip(others, tie, strict=True))]
+    out = [replace(first, ties=bool(others))]
+    for entry, p in zip(others, p_values, strict=True):
+        alike = round(entry.mean, 1) == round(first.mean, 1)
+        tie = alike if p is None else p > 1 - statistics.LEVEL
+        out.append(replace(entry, ties=_verdict_tie(first, entry, tie), untested=p is None))
+    return out
 
 
 def _verdict_tie(first: Entry, other: Entry, tie: bool) -> bool:
-    """Return whether two arms tie: by the verdict where one of them is `none` and there is one."""
+    """Return whether two arms tie: by the verdict if one of them is `none`, so that the two never contradict."""
     if other.arm == PLAIN and first.p is not None:
         return first.verdict != BETTER
     if first.arm == PLAIN and other.p is not None:

@@ -9,9 +9,9 @@ languages* would give. Seeds and queries are crossed, so the mean's variance has
 
     seed / n  +  query / N  +  (seed x query) / (n N)
 
-Where the queries are the same in every language (NTREX: one sentence in a hundred languages) what is odd about one is
-odd in many, and the languages do not err apart. Then (`shared`) the variance is that of the queries' means over
-languages.
+Where the queries are the same in every language (NTREX: one sentence in a hundred languages) a query that is hard in
+one is hard in many, so languages do not err independently. Then (`shared`) the variance is that of the queries' means
+over languages.
 
 `docs/statistics.md` says which interval covers which of them, with a simulation (benchmarks/coverage.py).
 """
@@ -44,7 +44,7 @@ class Estimate:
     `interval` is the one to report: for new seeds and new queries, see `crossed_interval`. `t_interval` takes the
     queries as given; `bootstrap_interval` resamples seeds and queries, `language_interval` languages too. `p` is
     two-sided, the largest of those belonging to `interval` (which includes the paired t-test's) and to the bootstrap.
-    `apart` is the place of a seed that does not belong with the others, see `stands_apart`.
+    `apart` is the index of an outlying seed, see `stands_apart`.
     """
 
     difference: float
@@ -185,8 +185,8 @@ def least(differences: Differences) -> float:
     """Return the variance that one query of each language, gained or lost in every seed, would make: (100 / N)^2
     each.
 
-    Where no query differs between the arms the spread found is 0, which is no proof that none of the next would: after
-    N without, up to 3 in N are likely enough (the "rule of three", Hanley and Lippman-Hand, JAMA 1983).
+    Where no query differs between the arms the spread found is 0, which does not prove that no further query would
+    differ: after N without, up to 3 in N are likely enough (the "rule of three", Hanley and Lippman-Hand, JAMA 1983).
     """
     return sum((100 / values.shape[1]) ** 2 for values in differences.values()) / len(differences) ** 2
 
@@ -206,7 +206,7 @@ def bootstrap(
     """Return (draws,) resampled mean differences in points: over these languages, and over resampled languages.
 
     One draw takes n seeds with replacement, and within each language as many query ids as there are, with replacement,
-    the same ids for both arms and all seeds: the queries are the same in all, and so is what is odd about them. Only
+    the same ids for both arms and all seeds, because these share the queries and their difficulty. Only
     how often each *different* row of differences over seeds is drawn matters, so that one multinomial draw over the
     distinct rows stands for the ids: for hits of 0 and 1 there are at most 3^n of them.
 
@@ -288,15 +288,15 @@ def verdict(
     """
     points = f"{margin:g} {'point' if margin == 1 else 'points'}"
     if found.n_seeds == 1:
-        said = "undecided (one seed)"
+        text = "undecided (one seed)"
     elif found.within(margin):
         enough = found.n_seeds >= ENOUGH_SEEDS and not doubts
-        said = f"equivalent within {points}" if enough else f"undecided (within {points} in {found.n_seeds} seeds)"
+        text = f"equivalent within {points}" if enough else f"undecided (within {points} in {found.n_seeds} seeds)"
     elif found.excludes_zero and p is not None and p <= 1 - LEVEL:
-        said = f"{names[0] if found.difference > 0 else names[1]} better"
+        text = f"{names[0] if found.difference > 0 else names[1]} better"
     else:
-        said = "undecided"
-    return said + (f" [warning: {', '.join(doubts)}]" if doubts else "")
+        text = "undecided"
+    return text + (f" [warning: {', '.join(doubts)}]" if doubts else "")
 
 
 def _check(differences: Differences, shared: bool = False) -> None:

@@ -13,6 +13,7 @@ from xstilts.report.cells import DASH, DOUBLE, Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, shown, signed
 
+COLUMNS = 300  # languages of a table; a browser is slow with more
 # The ISO 15924 codes of scripts by which languages are grouped, and their names; a script not here shows its code.
 SCRIPTS = {
     "Latn": "Latin", "Cyrl": "Cyrillic", "Arab": "Arabic", "Hebr": "Hebrew", "Grek": "Greek", "Deva": "Devanagari",
@@ -122,6 +123,7 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
     if first is None:
         return []
     languages = sorted(matrix.languages(task), key=lambda language: (language != "en", group_of(language), language))
+    number, languages = len(languages), languages[:COLUMNS]
     groups = [(name, len(list(those))) for name, those in itertools.groupby(languages, key=group_of)]
     used = {}
     for arm in matrix.arms:
@@ -145,6 +147,8 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
             _bold_highest([row[place] for _, row in rows])
         chance = (first.chance or {}).get(metric)
         caption = f"{task}: {metric} by language" + (f" (chance {chance:.1f})" if chance is not None else "")
+        if number > COLUMNS:
+            caption += f"; {COLUMNS} of {number} languages, cells.csv has all"
         rows.append(("rows scored", [Cell(f"{first.n[language]}") for language in languages]))
         names = {language: english_name(language) for language in languages}
         tables.append(Table(caption, ["arm", *languages], rows, [("", 1), *groups], names, foot=1))

@@ -15,7 +15,7 @@ from accelerate import PartialState
 
 from tasks.base import Task
 from tasks.rows import Rows
-from xstilts.cli import unused
+from xstilts.cli import logs, unused
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, RetrievalArguments
 from xstilts.retrieve import measure, pools
 from xstilts.run import inputs, processes, results
@@ -175,7 +175,8 @@ def measure_cell(
         measures=measured.measured() if measured.measures else None,
         notes=headline.notes + cell.notes + measured.notes,
     )
-    cell.run.finish(record, checkpoint=False)
     for language, by_metric in scores.items():
-        logger.info("%s %s layer %s: %s", task.name, language, layer, measure.show(by_metric))
-    logger.info("%s mean: %s", task.name, measure.show(results.mean(scores) | measured.measures.get(layer, {})))
+        logger.info("%s layer %s: %s", logs.named(f"{task.name} {language}"), layer, measure.show(by_metric))
+    mean = measure.show(results.mean(scores) | measured.measures.get(layer, {}))
+    logger.info("%s: %s", logs.named(f"{task.name} mean"), mean)
+    cell.run.finish(record, checkpoint=False)

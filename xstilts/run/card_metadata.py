@@ -2,6 +2,8 @@
 
 A claim about a data set of the Hub is made only if its rows were loaded from the Hub: a folder of rows has the same
 names, and may hold something else.
+
+Imports no other package at the top: every script imports this before it knows that they are there.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from tasks import get_task
 from tasks.base import Task
 from tasks.languages import is_private_use
-from tasks.pairs import PAIRS, get_pairs
 from tasks.rows import Rows
 from xstilts.cli import privacy
 from xstilts.errors import UserError, first_line
@@ -99,6 +100,8 @@ def is_hub_id(model: str) -> bool:
 
 def tasks_of(record: Record) -> list[Task]:
     """Return the tasks that a run was trained on or measures, without masked language modelling."""
+    from tasks.pairs import PAIRS, get_pairs
+
     names = [] if record.phase == "mlm" else record.task.split("+")
     benchmark = record.settings.get("benchmark") or "xtreme"
     return [get_pairs(name, benchmark) if name in PAIRS else get_task(name, benchmark) for name in names]
@@ -106,10 +109,10 @@ def tasks_of(record: Record) -> list[Task]:
 
 def text_of(record: Record) -> Task | None:
     """Return the task whose text was used for masked language modelling; None if there was none."""
-    if record.phase != "mlm" and not record.settings.get("mlm_rate"):
-        return None
     from tasks.text import Wikipedia  # here, as it imports numpy
 
+    if record.phase != "mlm" and not record.settings.get("mlm_rate"):
+        return None
     return get_task(name) if (name := record.settings.get("text_of")) else Wikipedia()
 
 

@@ -155,11 +155,11 @@ def train(
         notes += [f"{task}: the English dev score is at chance" for task in at_chance]
         measures = runner.measures(trainer, len(pairs)) | _flatten(before, "dev_", "_before")
         record = _record(plan, rows, scores, chance, bool(at_chance), seconds, measures, notes)
-        run.finish(record, checkpoint=True)
         key = tasks[0].metric
         for name in scores:
             numbers = (scores[name][key], before[name][key], chance[name][key])
             runner.logger.info("%s English dev %s: %.1f, before %.1f, chance %.1f", name, key, *numbers)
+        run.finish(record, checkpoint=True)
 
 
 def _plan(

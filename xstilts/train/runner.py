@@ -204,7 +204,8 @@ def compare_with_chance(
 
 def warn_at_chance(name: str, metric: str, score: float, chance: float, rehearsal: bool) -> None:
     """Log that a task's score on English dev is at chance: loudly, unless the training was a short rehearsal."""
-    line = f"{name}: English dev {metric} is {score:.1f}, at chance ({chance:.1f}): {at_chance_means(rehearsal)}."
+    found = f"English dev {metric} is {score:.1f}, at chance ({chance:.1f}): {at_chance_means(rehearsal)}"
+    line = f"{logs.named(name)}: {found}."
     logger.warning("%s", line if rehearsal else f"\n*** {line} ***\n")
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from xstilts.cli.user_files import read_json
 from xstilts.cli.words import JSON_FILES, check_training_numbers, fail, shown, unknown
 from xstilts.errors import UserError, first_line
 from xstilts.run import processes
+from xstilts.train import trackers
 from xstilts.train.library_internals import use_one_gpu
 from xstilts.train.training_checks import LOW_RANK, check_training
 
@@ -145,6 +147,9 @@ def training_arguments(
         UserError: an argument is unknown, wrong or has no effect, or the number of processes is not the one asked for.
     """
     values, given = parse(run, rest, {**defaults, **fixed}, {**REFUSED, **(refused or {})})
+    if values["report_to"] not in (None, "none", ["none"]) and not values["run_name"]:
+        values["run_name"] = trackers.run_name(Path(str(run.output_dir)))
+        trackers.set_tags(values["run_name"])
     check_training_numbers(values)
     check_dicts(values)
     compare_checkpoints(given, values, metric)
