@@ -12,6 +12,8 @@ from tasks.errors import UserError
 from tasks.pairs import PAIRS, get_pairs, list_pairs
 from tasks.rows import Rows
 from tasks.sentences import sentence_at, sentence_spans
+from xstilts.cli.arguments import DualEncoderArguments, FamilyArguments
+from xstilts.train import alias
 
 PARALLEL = ["xquad_dual.train=validation", "xquad_dual.dev=validation"]
 
@@ -833,6 +835,24 @@ def test_the_old_command_warns_and_trains_the_same(cli, train, tiny_model, tiny_
     # what the new command began, the old one finds finished, and the other way round
     assert cli("run_retrieval.py", *old, "--model_name_or_path", tiny_model, "--data_root", tiny_world).returncode == 0
     assert json.loads((tmp_path / "out/results.json").read_text()) == other
+
+
+@pytest.mark.parametrize(
+    "batches, languages, switch, mode",
+    [
+        ("mono", [], None, ""),  # every batch is English
+        ("mono", ["en"], None, ""),
+        ("mono", ["de"], None, " --language_mode multilingual"),  # every batch is German
+        ("mono", ["en", "de"], None, " --language_mode multilingual"),
+        ("cross", ["en", "de"], None, " --language_mode cross"),
+        ("english", ["en", "de"], None, ""),
+        ("mono", ["en"], "multilingual", ""),
+    ],
+)
+def test_the_new_command_trains_in_the_same_languages(batches, languages, switch, mode):
+    dual = DualEncoderArguments(train_tasks=["squad_dual"], batch_languages=batches, code_switch=switch)
+    family = FamilyArguments(train_languages=languages)
+    assert alias.command(dual, family) == f"python run_intermediate.py --tasks squad_dual{mode}"
 
 
 @pytest.mark.parametrize(

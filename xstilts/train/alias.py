@@ -62,6 +62,7 @@ def check(
 def command(dual: DualEncoderArguments, family: FamilyArguments) -> str:
     """Return the beginning of the command that trains the same."""
     (mode,) = (mode for mode, batches in BATCHES.items() if batches == dual.batch_languages)
-    several = len(family_languages(family)) > 1 and mode != "english"
+    # without --train_languages, and with --code_switch, every batch is English
+    english = mode == "english" or family_languages(family) in ([], ["en"]) or dual.code_switch
     tasks = " ".join(dual.train_tasks)
-    return f"python run_intermediate.py --tasks {tasks}" + (f" --language_mode {mode}" if several else "")
+    return f"python run_intermediate.py --tasks {tasks}" + ("" if english else f" --language_mode {mode}")

@@ -56,7 +56,7 @@ SWITCHED = "en, code-switched"  # key of the code-switched rows, beside the lang
 
 # fields of TrainingArguments that this training does not take, besides those that no training takes
 REFUSED = {
-    "train_sampling_strategy": "--batch_languages says which pairs make a batch",
+    "train_sampling_strategy": "--language_mode says which pairs make a batch",
     "neftune_noise_alpha": "transformers knows no word embeddings of a SentenceTransformer to add noise to",
     "eval_accumulation_steps": "the pairs' vectors go to the CPU batch by batch anyway",
     "ddp_broadcast_buffers": "sentence-transformers sets it",
