@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError, one_line
 
@@ -79,7 +79,7 @@ def client(timeout: float = TIMEOUT) -> HfApi:
     from huggingface_hub import HfApi, get_session, set_client_factory
 
     usual = get_session()
-    hooks = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
+    hooks: list[Any] = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
 
     def with_timeout() -> httpx.Client:
         # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
