@@ -79,11 +79,11 @@ def client(timeout: float = TIMEOUT) -> HfApi:
     from huggingface_hub import HfApi, get_session, set_client_factory
 
     usual = get_session()
-    hooks = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
+    hooks: list[Any] = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
 
     def with_timeout() -> httpx.Client:
         # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
-        every: Any = {**usual.event_hooks, "request": [*hooks, _Limit(timeout)]}
+        every = {**usual.event_hooks, "request": [*hooks, _Limit(timeout)]}
         return type(usual)(event_hooks=every, follow_redirects=usual.follow_redirects, timeout=timeout)
 
     set_client_factory(with_timeout)
@@ -92,7 +92,7 @@ def client(timeout: float = TIMEOUT) -> HfApi:
 
 @dataclass(frozen=True)
 class _Limit:
-    """Gives a request without a timeout one. A client's own default does not hold if a request asks for none."""
+    """A hook that gives a request without a timeout one. A client's own does not hold if a request asks for none."""
 
     timeout: float
 
