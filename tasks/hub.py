@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError, one_line
 
@@ -70,29 +71,34 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
         ) from error
 
 
-def client() -> HfApi:
-    """Return the Hub's client, and give every request of the Hub's library a timeout of `TIMEOUT` seconds.
+def client(timeout: float = TIMEOUT) -> HfApi:
+    """Return the Hub's client, and give every request of the Hub's library a timeout in seconds.
 
     By default most have none, and a listing asks for none: a Hub that does not answer would be waited for forever.
     """
     from huggingface_hub import HfApi, get_session, set_client_factory
 
     usual = get_session()
-    hooks = [hook for hook in usual.event_hooks["request"] if hook is not _limit]
+    hooks: list[Any] = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
 
     def with_timeout() -> httpx.Client:
         # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
-        every = {**usual.event_hooks, "request": [*hooks, _limit]}
-        return type(usual)(event_hooks=every, follow_redirects=usual.follow_redirects, timeout=TIMEOUT)
+        every = {**usual.event_hooks, "request": [*hooks, _Limit(timeout)]}
+        return type(usual)(event_hooks=every, follow_redirects=usual.follow_redirects, timeout=timeout)
 
     set_client_factory(with_timeout)
     return HfApi()
 
 
-def _limit(request: httpx.Request) -> None:
-    """Give a request without a timeout one. A client's own default does not hold if a request asks for none."""
-    if request.extensions.get("timeout", {}).get("read") is None:
-        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
+@dataclass(frozen=True)
+class _Limit:
+    """A hook that gives a request without a timeout one. A client's own does not hold if a request asks for none."""
+
+    timeout: float
+
+    def __call__(self, request: httpx.Request) -> None:
+        if request.extensions.get("timeout", {}).get("read") is None:
+            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), self.timeout)
 
 
 def cached(source: str, config: str, commit: str) -> DatasetBuilder | None:

@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerBase,
+    SchedulerType,
     TokenizersBackend,
     Trainer,
     TrainerCallback,
@@ -26,6 +27,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.training_args import OptimizerNames
 
 from tasks.base import Task
 from xstilts.checkpoint.layers import layer_classes
@@ -35,7 +37,7 @@ from xstilts.run import checkpoints, results
 from xstilts.train import batching
 from xstilts.train.masked import masked_tokens_alone
 from xstilts.train.progress import show_progress
-from xstilts.train.training_checks import optimizer_flags, schedule_flags, user_errors
+from xstilts.train.training_checks import user_errors
 
 logger = logging.getLogger("xstilts")
 
@@ -137,11 +139,12 @@ class CheckedTrainer(Trainer):
         return epochs, steps_per_epoch, *others, max_steps
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        with user_errors(optimizer_flags(self.args)):  # those that need the model fail only here
+        with user_errors(f"--optim {OptimizerNames(self.args.optim).value}, --optim_args and --adam_*"):
             return super().create_optimizer(*args, **kwargs)
 
     def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
-        with user_errors(schedule_flags(self.args)):
+        schedule = SchedulerType(self.args.lr_scheduler_type).value
+        with user_errors(f"--lr_scheduler_type {schedule}, --lr_scheduler_kwargs and --warmup_steps"):
             return super().create_scheduler(*args, **kwargs)
 
     def training_step(
