@@ -619,6 +619,19 @@ def test_masked_lm_on_the_texts_of_the_rows(train, tmp_path):
     assert done.returncode == 2 and "udpos: its rows are not running text" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "task, languages, message",
+    [
+        ("mnli", ["en", "de"], "English rows only"),
+        ("xnli", [], "Give --train_languages, or --text_languages en"),
+    ],
+)
+def test_texts_of_rows_in_no_known_language_are_refused(task, languages, message):
+    family = FamilyArguments(train_languages=languages)
+    with pytest.raises(UserError, match=f"--text_of {task}: .*{message}"):
+        texts_of.row_texts(get_task(task), family, languages, Rows("hub"), None, None, 0)
+
+
 def test_masked_lm_alongside_on_the_texts_of_rows(train):
     """Where a folder of rows has no Wikipedia."""
     done, record = train("xnli+mlm", "--text_of", "xnli")

@@ -357,6 +357,15 @@ def test_what_only_transformers_can_build_is_refused_by_name_at_the_first_step(a
     assert not list(folder.glob("checkpoint-*")) and not (folder / "results.json").exists()
 
 
+def test_the_mended_command_trains_in_the_same_folder(train, monkeypatch):
+    """xcopa has a stage before it, whose folder of checkpoints is made, and is empty, before the first step."""
+    monkeypatch.setitem(TRAININGS, "stages", ["run_target.py", "--task", "xcopa"])
+    done, folder = train("stages", "--lr_scheduler_kwargs", '{"a":1}')
+    assert done.returncode == 2 and (folder / "run.json").is_file()
+    done, folder = train("stages")
+    assert done.returncode == 0 and (folder / "results.json").is_file(), done.stderr
+
+
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_fields_that_are_taken_work_in_every_training(kind, train, monkeypatch):
     other = {"dual": {"--neftune_noise_alpha", "--eval_accumulation_steps"}}.get(kind, set())

@@ -87,7 +87,8 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         UserError: the settings differ (shows up to five), or run.json cannot be read.
     """
     path, old = Path(folder, results.RUN_FILE), None
-    if any(path.parent.glob("checkpoint-*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
+    # a run of several stages has an empty folder of checkpoints before its first step
+    if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         # an argument that older versions lacked, and that is not given now, is not a difference
         differ = sorted(

@@ -84,12 +84,15 @@ def row_texts(
         ({"rows": train texts}, {"en": English dev texts}, notes). A text is the fields of a row, joined by a blank.
 
     Raises:
-        UserError: other languages are given, or as `load`.
+        UserError: other languages are given, or none, or as `multilingual.load`.
     """
     if list(languages) not in (["en"], family_languages(family)):
         raise UserError(
             f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages."
         )
+    if list(languages) != ["en"] and not (task.other_languages and languages):
+        why = "in which languages? Give --train_languages, or" if task.other_languages else "English rows only. Give"
+        raise UserError(f"--text_of {task.name}: {why} --text_languages en.")
     arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
     train = multilingual.load(task, family, arm, rows, limit, seed, {})
     dev = inputs.first(task.load("dev", "en", rows), dev_limit)
