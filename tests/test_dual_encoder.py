@@ -333,6 +333,11 @@ def test_seed_and_epoch_decide(pairs):
     assert first != epoch(pairs, "hybrid", 2, seed=5) and first != epoch(pairs, "hybrid", 1, seed=6)
 
 
+def test_too_few_pairs_for_all_processes_say_so(pairs):
+    with pytest.raises(UserError, match=f"fewer than a batch of each of the {N} processes"):
+        epoch(pairs, "mono", processes=N)
+
+
 def test_processes_get_as_many_batches_each(pairs):
     assert len(epoch(pairs, "mono", processes=3)) == 2 * (N // SIZE) // 3 * 3
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import DataCollatorForLanguageModeling
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-from xstilts.train import featurizing, mixture, trainers
+from xstilts.cli.arguments import ModelArguments, PeftArguments
+from xstilts.train import featurizing, lora, mixture, start, trainers
 
 SENTENCE = "the small boat was early and the doctor rejected it"
 FEW = ["--max_steps", "6", "--max_seq_length", "48", "--bf16", "false", "--disable_tqdm", "true"]
@@ -196,3 +197,12 @@ def test_probabilities_of_any_temperature_are_numbers(temperature):
     assert np.unique([row // 4000 for batch in sampler for row in batch]).tolist() == (
         [0, 1] if temperature >= 1 else [0]
     )
+
+
+@pytest.mark.parametrize("peft", [None, "lora"])
+def test_the_model_is_given_no_argument_of_the_loss(peft, tiny_model, tmp_path):
+    """The Trainer would add num_items_in_batch, which not every encoder takes, also below an adapter."""
+    model, _ = start.masked_lm(None, 0, ModelArguments(str(tiny_model)), {}, run=None)
+    model = lora.wrap(model, PeftArguments(peft=peft))
+    args = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
+    assert Trainer(model=model, args=args).model_accepts_loss_kwargs is False

@@ -114,8 +114,9 @@ class PairSampler:
                 )
             different = min(len(np.unique(column)) for column in pairs.texts[task].T)
             if different < batch_size or of.shape[1] < batch_size * processes:
+                where = f" of each of the {processes} processes" if processes > 1 else ""
                 raise UserError(
-                    f"{task} has {of.shape[1]} pairs ({different} with different texts), fewer than a batch; "
+                    f"{task} has {of.shape[1]} pairs ({different} with different texts), fewer than a batch{where}; "
                     f"lower --per_device_train_batch_size {batch_size}."
                 )
         self.pairs, self.batch_size, self.seed, self.epoch = pairs, batch_size, seed, 0

@@ -94,7 +94,6 @@ def mlm_trainer(
         train, dev: features of texts.
         mlm_probability: share of tokens to predict.
     """
-    model.accepts_loss_kwargs = False  # read by Trainer; the loss is `trainers.token_mean`
     return trainers.TaskTrainer(
         model=model,
         args=args,

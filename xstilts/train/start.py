@@ -36,6 +36,8 @@ def masked_lm(
         name = str(model_args.model_name_or_path)
         tokenizer = load_tokenizer(name, model_args.model_revision, mask=True)
         model = heads.masked_lm(name, **model_args.loading)
+    # read by Trainer, and not of an adapter around the model; the loss is `trainers.token_mean`
+    model.accepts_loss_kwargs = False  # type: ignore[assignment]  # an attribute that torch's stubs take for a module
     if model_args.freeze_embeddings:
         heads.freeze_embeddings(model)
     return model, tokenizer
