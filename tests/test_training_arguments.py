@@ -565,6 +565,7 @@ def test_a_default_is_named_by_its_value_when_a_resume_is_refused(tmp_path):
         return settings_of(made("--use_cpu", "true", *argv), "model", ModelArguments())
 
     (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1/trainer_state.json").touch()
     (tmp_path / "run.json").write_text(as_json(settings("--per_device_train_batch_size", "8")))
     with pytest.raises(UserError, match=r"per_device_train_batch_size: 8 then, 16 now"):
         compare(tmp_path, settings("--per_device_train_batch_size", "16"))
