@@ -47,7 +47,7 @@ def test_an_arm_behind_a_link_is_pushed(runs, tmp_path, monkeypatch):
     (runs / "mnli/seed0/model.safetensors").touch()
     move(runs / "mnli", tmp_path / "scratch")
     monkeypatch.setattr(push.card, "check_push", lambda run: None)
-    monkeypatch.setattr(push.card, "push", lambda repo, folder: pushed.append(folder))
+    monkeypatch.setattr(push.card, "push", lambda repo, folder, **_: pushed.append(folder))
     monkeypatch.setattr(push, "index", lambda *_: None)
     pushed = []
     assert push.push_all("me", "matrix", [runs / "mnli/seed0"]) == [] and pushed == [runs / "mnli/seed0"]

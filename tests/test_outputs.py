@@ -12,7 +12,8 @@ from conftest import ROOT
 
 from world.files import WorldError, translate, write
 from xstilts.errors import UserError
-from xstilts.report.matrix import collect, long_table
+from xstilts.report.frames import long_table
+from xstilts.report.matrix import collect
 from xstilts.run import results
 from xstilts.xtreme import submission
 
