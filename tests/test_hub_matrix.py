@@ -61,6 +61,16 @@ def test_a_matrix_from_the_hub_and_again_without_a_network(hub, tmp_path):
     assert set(first) == {"rte/seed0", "rte/seed0/xnli"}
     record = json.loads((tmp_path / "first/rte/seed0/xnli/results.json").read_text())
     assert {data["revision"] for data in record["data"]} == {"b8dd5d7af51114dbda02c0e3f6133f332186418e"}
+    commits = {
+        name: json.loads((tmp_path / f"first/rte/seed0/{name}results.json").read_text())["settings"].get(
+            "model_commit"
+        )
+        for name in ("", "xnli/")
+    }
+    assert commits == {
+        "": hub.repository("models", "lab/tiny").branches["main"],
+        "xnli/": None,
+    }  # the target starts from a folder
     hub.calls.clear()
     done = make(hub, tmp_path / "home", "matrix", f"OUT={tmp_path / 'second'}", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

@@ -322,6 +322,11 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     record = replace(record, settings=record.settings | {"model_finished": "2998-01-01T00:00:00+00:00"})
     assert "was trained again" in run_settings.outdated(record, settings)
     settings.pop("model_finished")
+    settings["model_commit"] = "b" * 40
+    assert run_settings.outdated(record, settings) is None  # of a version that recorded no commit
+    record = replace(record, settings=record.settings | {"model_commit": "a" * 40})
+    assert "another commit on the Hub" in run_settings.outdated(record, settings)
+    settings.pop("model_commit")
     file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"
     shutil.copy(rows / "google__xquad" / "xquad.qab" / "validation.parquet", file)
     assert "google/xquad (xquad.qaa, validation)" in run_settings.outdated(record, settings)

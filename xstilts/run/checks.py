@@ -178,6 +178,7 @@ def data(value: Any, key: str) -> None:
 _SETTINGS: dict[str, Check] = {
     "model": text,
     "model_finished": text_or_null,
+    "model_commit": text_or_null,
     "seen_languages": sequence_or_null,
     "text_languages": sequence_or_null,
 }

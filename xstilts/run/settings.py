@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from xstilts.cli.arguments import ModelArguments
 
-INPUTS = ("model_finished", "data", "processes")  # keys of run.json that are not settings
+INPUTS = ("model_finished", "model_commit", "data", "processes")  # keys of run.json that are not settings
 
 
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
-    """Return what identifies the parent checkpoint in the settings: when its training finished, or a Hub revision.
+    """Return what identifies the parent checkpoint in the settings: when its training finished, or the Hub's commit.
 
-    {} for a folder without results.json and for the Hub's revision main. The time is only compared for equality, so
-    clock changes do not matter.
+    {} for a folder without results.json. The time is only compared for equality, so clock changes do not matter.
+    A revision of the Hub can move, as main does; the commit says which weights were used.
 
     Raises:
         UserError: the checkpoint's results.json is damaged.
@@ -34,7 +34,27 @@ def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
     finished = (
         {"model_finished": Record.read(Path(model, results.FILE_NAME)).finished} if results.is_there(model) else {}
     )
-    return finished | ({"model_revision": revision} if revision != "main" else {})
+    commit = _commit(model, revision)
+    return (
+        finished
+        | ({"model_revision": revision} if revision != "main" else {})
+        | ({"model_commit": commit} if commit else {})
+    )
+
+
+def _commit(model: str | os.PathLike, revision: str) -> str | None:
+    """Return the commit of a Hub repository that `from_pretrained` loads now, online or from the cache.
+
+    None for a folder or a file, and where the repository cannot be read: loading it then says why.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if Path(model).exists():
+        return None
+    try:
+        return Path(hf_hub_download(str(model), "config.json", revision=revision)).parent.name  # snapshots/<commit>/
+    except Exception:
+        return None
 
 
 def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments, **more: Any) -> dict[str, Any]:
@@ -69,7 +89,10 @@ def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments,
 
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
     """Return the parent checkpoint and data hashes, by their names in run.json. If they change, a run starts over."""
-    return json.loads(as_json({"model_finished": settings.get("model_finished"), "data": unique(rows.records)}))
+    commit = {"model_commit": settings["model_commit"]} if settings.get("model_commit") else {}
+    return json.loads(
+        as_json({"model_finished": settings.get("model_finished"), "data": unique(rows.records)} | commit)
+    )
 
 
 def as_json(settings: dict[str, Any]) -> str:
@@ -130,11 +153,14 @@ def _defaults() -> dict[str, Any]:
 
 
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:
-    """Return why a result is outdated (the parent was trained again, or a file of rows changed), or None."""
+    """Return why a result is outdated (the parent was trained again or has a new commit, rows changed), or None."""
     if (now := settings.get("model_finished")) is not None:
         then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
+    now, then = settings.get("model_commit"), record.settings.get("model_commit")
+    if now and then and now != then:
+        return f"{settings['model']} has another commit on the Hub ({then[:12]} then, {now[:12]} now)"
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record.data:
