@@ -126,6 +126,15 @@ def test_a_forest_holds_zero_and_cuts_intervals_that_reach_too_far(tmp_path):
     assert [row.name for row in found.rows] == ["a", "b", "none"]
 
 
+def test_one_far_arm_does_not_set_the_scale_of_a_forest(tmp_path):
+    near = {f"a{n}": [60 + n, 61.5 + n] for n in range(12)}
+    lay(tmp_path, {"none": [60, 61], "far": [5, 6.5]} | near)
+    found = charts.forest(of(tmp_path))
+    row = {row.name: row for row in found.rows}
+    assert row["far"].dot is None and row["far"].cut_low and "−54" in row["far"].text
+    assert row["a1"].dot - found.zero > 3  # a point is some percent of the axis
+
+
 def test_progress_tells_done_failed_begun_and_waiting_apart(tmp_path):
     lay(tmp_path, {"none": [60, 61, 62], "a": [70, None, None], "b": [None, None, None]})
     for place, name in (("a/seed1/xnli", "failed.json"), ("a/seed2/xnli", "run.json"), ("b/seed0", "failed.json")):

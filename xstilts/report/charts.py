@@ -20,7 +20,9 @@ from xstilts.report.standing import BETTER, WORSE, Entry, Standing
 
 NAMED = 60  # languages of a heat strip
 WIDTH, HEIGHT = 160, 84  # of a panel of curves, in units of its drawing
-_CLIP = 2.0  # a forest's axis reaches this many times the largest difference; longer intervals are cut, with an arrow
+# a forest's axis reaches this many times the difference that nine of ten rows do not exceed; what is longer is cut with
+# an arrow: one arm that lost 60 points must not squeeze the one to five points of the others into a line
+_CLIP = 2.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class _Axis:
     """Places numbers on an axis from 0 to 100 %; the axis always holds 0."""
 
     def __init__(self, values: Sequence[float], spans: Sequence[tuple[float, float]]) -> None:
-        reach = _CLIP * max([0.5, *map(abs, values)])
-        ends = [0.0, *values, *(max(-reach, min(reach, end)) for span in spans for end in span)]
+        reach = _CLIP * max(0.5, float(np.quantile(np.abs(values), 0.9, method="higher")))
+        ends = [0.0, *(max(-reach, min(reach, end)) for end in [*values, *(end for span in spans for end in span)])]
         low, high = min(ends), max(ends)
         pad = 0.06 * max(high - low, 1.0)
         self.low, self.high = low - pad, high + pad
@@ -134,7 +136,8 @@ def _spanned(
     why: str,
 ) -> Row:
     low, high = interval or (value, value)
-    places = {"dot": axis.place(value), "low": axis.place(low), "high": axis.place(high)}
+    dot = axis.place(value) if axis.low <= value <= axis.high else None
+    places = {"dot": dot, "low": axis.place(low), "high": axis.place(high)}
     return Row(name, text, kind, **places, cut_low=low < axis.low, cut_high=high > axis.high, bold=bold, why=why)
 
 
