@@ -20,8 +20,8 @@ from xstilts.report.standing import BETTER, WORSE, Entry, Standing
 
 NAMED = 60  # languages of a heat strip
 WIDTH, HEIGHT = 160, 84  # of a panel of curves, in units of its drawing
-# A forest's axis reaches this many times the difference that nine of ten rows do not exceed. What is longer is cut with
-# an arrow: one arm that lost 60 points must not squeeze the one to five points of the others into a line.
+# A forest's axis reaches this many times the difference that nine of ten rows do not exceed. What is longer is cut,
+# with an arrow: one arm that lost 60 points must not squeeze the one to five points of the others into a line.
 _CLIP = 2.0
 
 
