@@ -158,9 +158,10 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
         then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
-    now, then = settings.get("model_commit"), record.settings.get("model_commit")
-    if now and then and now != then:
-        return f"{settings['model']} has another commit on the Hub ({then[:12]} then, {now[:12]} now)"
+    if commit := settings.get("model_commit"):
+        then = record.settings.get("model_commit") or commit  # older versions lack it
+        if then != commit:
+            return f"{settings['model']} has another commit on the Hub ({then[:12]} then, {commit[:12]} now)"
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record.data:
