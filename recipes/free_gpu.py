@@ -43,6 +43,15 @@ def gpus() -> list[str]:
     return found
 
 
+def make_folder(folder: Path) -> None:
+    """Create the folder of the locks, writable for all users as the temporary folder is. One that is there stays."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return
+    folder.chmod(0o1777)
+
+
 def take(names: list[str], number: int, folder: Path) -> dict[str, FileLock]:
     """Wait until `number` GPUs are free; return {GPU: its lock}.
 
@@ -81,8 +90,11 @@ def main(argv: list[str]) -> int:
     if number > len(set(names)):
         sys.exit(f"free_gpu.py: --gpus {number}: there are only {len(set(names))} ({','.join(names)}).")
     folder = Path(os.environ.get("XSTILTS_GPU_LOCKS") or Path(tempfile.gettempdir(), "xstilts-gpus"))
-    folder.mkdir(parents=True, exist_ok=True)
-    held = take(list(dict.fromkeys(names)), number, folder)
+    try:
+        make_folder(folder)
+        held = take(list(dict.fromkeys(names)), number, folder)
+    except OSError as error:
+        sys.exit(f"free_gpu.py: no lock can be taken in {folder} ({error}). Name another folder in XSTILTS_GPU_LOCKS.")
     run = subprocess.Popen(argv, env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(held)})
     for kind in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(kind, lambda kind, frame: run.send_signal(kind))

@@ -71,6 +71,18 @@ def test_what_cannot_be_had_is_refused_at_once(tmp_path):
         assert run.returncode == 1 and told in stderr
 
 
+def test_other_users_can_put_their_locks_into_the_folder(tmp_path):
+    assert start(tmp_path, "true").wait(20) == 0
+    assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o777
+
+
+def test_a_folder_that_cannot_hold_locks_is_named(tmp_path):
+    (tmp_path / "locks").write_text("no folder")
+    run = start(tmp_path, "true")
+    _, stderr = run.communicate(timeout=20)
+    assert run.returncode == 1 and str(tmp_path / "locks") in stderr and "Traceback" not in stderr
+
+
 def test_gpus_are_those_of_nvidia_smi(tmp_path):
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
