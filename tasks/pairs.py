@@ -149,6 +149,17 @@ class XquadDual(SquadDual):
     of = ""  # --splits xquad_dual.train=...
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
+        return self._questions(split, rows).read(split, language, rows)
+
+    def origins(self, split: str, language: str, rows: Rows) -> list[tuple[str, str, str]]:
+        return self._questions(split, rows).origins(split, language, rows)
+
+    def _questions(self, split: str, rows: Rows) -> Task:
+        """Return SQuAD's adapter with the part of XQuAD that --splits names as its split.
+
+        Raises:
+            UserError: --splits names none.
+        """
         from tasks.question_answering import SQuAD, XQuAD
 
         expression = rows.expression(self.name, split, "")
@@ -159,7 +170,7 @@ class XquadDual(SquadDual):
             )
         squad = SQuAD(self.benchmark)
         squad.sources = tuple(replace(source, splits={split: expression}) for source in XQuAD.sources)
-        return squad.read(split, language, rows)
+        return squad
 
 
 class PositivePairs(Pairs):

@@ -118,6 +118,12 @@ def test_other_splits_given_to_train_on_count():
     assert card_metadata.trained_on(record_of(data[1:], settings=given)) == []
 
 
+def test_pairs_that_only_splits_gives_rows_name_their_data_set():
+    data = [HUB | {"id": "google/xquad", "config": "xquad.en", "split": "validation[:800]"}]
+    given = {"splits": ["xquad_dual.train=validation[:800]", "xquad_dual.dev=validation[800:]"]}
+    assert metadata(data, task="xquad_dual", settings=given, dev={}).datasets == ["google/xquad"]
+
+
 # ---- scores ---------------------------------------------------------------------------------------------------------
 
 
