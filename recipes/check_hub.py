@@ -114,8 +114,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default="FacebookAI/xlm-roberta-base", help="Hub id (default: %(default)s)")
     arguments = parser.parse_args(argv)
     for name in arguments.tasks:
-        if name not in [task.name for task in tasks]:
-            get_task(name)  # raises, with the nearest names
+        try:
+            if name not in [task.name for task in tasks]:
+                get_task(name)  # raises, with the nearest names
+        except UserError as error:
+            parser.error(str(error))
     datasets.disable_progress_bars()
     jobs = [
         (f"{task.name} {source.id} {source.config} {split}", check(task, source, split))

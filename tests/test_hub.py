@@ -333,6 +333,12 @@ def test_check_hub_finds_nothing_where_all_is_as_expected(check):
     assert len(found) > 60 and not {name: told for name, told in found.items() if told}
 
 
+def test_check_hub_names_a_task_that_is_unknown(check, capsys):
+    with pytest.raises(SystemExit):
+        check("mnlii")
+    assert "'mnlii' is unknown. Did you mean 'mnli'" in capsys.readouterr().err
+
+
 def test_check_hub_says_what_differs(check, hub, monkeypatch):
     snli, rte = hub.datasets["stanfordnlp/snli"], hub.datasets["nyu-mll/glue"]
     files = dict(snli.files(get_task("snli").sources[0].revision))
