@@ -39,8 +39,7 @@ def main(argv: list[str]) -> None:
     refuse_unused("run_target.py scores languages", data_args, only=["languages"])
     families.check(family, arm)
     if pairs:
-        dual = families.dual_encoder_arguments(pairs, arm, vectors, mix, text_args, peft)
-        families.check_pairs(dual, family)
+        dual = families.dual_encoder_arguments(pairs, arm, vectors, mix, text_args, family, peft)
     else:
         families.check_adapter(peft)
         unused.check_mixture(mix, tasks, text_args, arm, vectors)

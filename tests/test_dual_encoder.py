@@ -867,6 +867,7 @@ def test_the_new_command_trains_in_the_same_languages(batches, languages, switch
         (["--train_tasks", "squad_dual", "--tasks", "tatoeba"], "and measures nothing: give --tasks"),
         (["--train_tasks", "squad_dual", "--layer", "all"], "--do_train trains one layer's vectors"),
         (["--train_tasks", "squad"], "run_intermediate.py --tasks squad"),
+        (["--train_tasks", "squad_dual", "--alpha", "0.3"], "--batch_languages hybrid"),
         (["--train_tasks", "mnli_dual"], "Did you mean 'nli_dual'?"),
     ],
 )

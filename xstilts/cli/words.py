@@ -20,7 +20,7 @@ from xstilts.cli.privacy import refuse_secrets
 from xstilts.errors import UserError
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
-# {argument of run_retrieval.py --do_train: that of run_intermediate.py}; goes with `xstilts.train.alias`
+# {argument of run_retrieval.py --do_train: that of run_intermediate.py}; to be removed with `xstilts.train.alias`
 RENAMED = {"batch_languages": "language_mode", "train_tasks": "tasks"}
 # The least value of numbers that transformers does not check
 LEAST = {

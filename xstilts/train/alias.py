@@ -1,4 +1,4 @@
-"""run_retrieval.py --do_train, the old command for training a dual encoder. It goes with the next release."""
+"""run_retrieval.py --do_train, the old command for training a dual encoder. The next release removes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from xstilts.cli.arguments import (
 )
 from xstilts.errors import UserError
 from xstilts.run import inputs, processes
-from xstilts.train.families import BATCHES, check_pairs, family_languages, trained_tasks
+from xstilts.train import code_switch
+from xstilts.train.families import BATCHES, family_languages, trained_tasks
 
 logger = logging.getLogger("xstilts")
 
@@ -50,13 +51,29 @@ def check(
     if heads:
         name = heads[0].name
         raise UserError(f"--train_tasks {name} are not pairs; use run_intermediate.py --tasks {name}.")
-    check_pairs(dual, family)
+    _check_pairs(dual, family)
     check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
     inputs.check_training(run_args)
     inputs.open_rows(data_args, family.translations)
     if processes.is_first():
-        logger.warning("--do_train and --train_tasks go with the next release. Use: %s ...", command(dual, family))
+        logger.warning("The next release removes --do_train and --train_tasks. Use: %s ...", command(dual, family))
+
+
+def _check_pairs(dual: DualEncoderArguments, family: FamilyArguments) -> None:
+    """Raise UserError if the old arguments do not go together; `families.check` says the same of the new ones."""
+    if dual.batch_languages != "hybrid":
+        refuse_unused("it goes with --batch_languages hybrid", dual, only=["alpha"])
+    if dual.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2 and not dual.code_switch:
+        raise UserError(
+            f"--batch_languages {dual.batch_languages} needs pairs in at least two languages: --train_languages en de "
+            "..."
+        )
+    code_switch.check(dual, family.lexicon)
+    if dual.code_switch and dual.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
+        raise UserError(
+            "--code_switch replaces English words; it goes with --batch_languages english (or --train_languages en)."
+        )
 
 
 def command(dual: DualEncoderArguments, family: FamilyArguments) -> str:

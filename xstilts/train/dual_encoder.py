@@ -227,7 +227,7 @@ def _read_lexicons(
 ) -> tuple[dict[str, code_switch.Lexicon], list[dict[str, Any]]]:
     if not dual.code_switch:
         return {}, []
-    assert family.lexicon  # `families.check_pairs` refuses --code_switch without it
+    assert family.lexicon  # `code_switch.check` refuses --code_switch without it
     return code_switch.read_lexicons(
         family.lexicon, dual.switch_languages or languages, dual.skip_identities, dual.switch_treebank
     )

@@ -17,6 +17,7 @@ from xstilts.cli.arguments import (
     DualEncoderArguments,
     FamilyArguments,
     MixtureArguments,
+    PairArguments,
     PeftArguments,
     TextArguments,
     VectorArguments,
@@ -143,12 +144,13 @@ def dual_encoder_arguments(
     vectors: VectorArguments,
     mix: MixtureArguments,
     text_args: TextArguments,
+    family: FamilyArguments,
     peft: PeftArguments,
 ) -> DualEncoderArguments:
     """Return the settings of a dual encoder's training, from the arguments of run_intermediate.py.
 
     Raises:
-        UserError: an argument that a dual encoder does not take.
+        UserError: an argument that a dual encoder does not take, or see `code_switch.check`.
     """
     why = "pairs train a dual encoder, which is not mixed with anything"
     refuse_unused(why, mix, but=["tasks"])
@@ -161,29 +163,12 @@ def dual_encoder_arguments(
     if vectors.layer != "last" and not vectors.layer.isdecimal():
         raise UserError(f"--layer {vectors.layer}: expected the layer whose vectors are trained, a number or 'last'.")
     values = {f.name: getattr(arm, f.name) for f in dataclasses.fields(ChangeArguments)}
-    values |= {name: value for name, value in vars(vectors).items() if name not in ("layer", "pooling")}
+    values |= {f.name: getattr(vectors, f.name) for f in dataclasses.fields(PairArguments)}
     names = [task.name for task in pairs]
-    return DualEncoderArguments(do_train=True, train_tasks=names, batch_languages=BATCHES[arm.language_mode], **values)
-
-
-def check_pairs(dual: DualEncoderArguments, family: FamilyArguments) -> None:
-    """Raise if arguments of a dual encoder's training do not go together.
-
-    Raises:
-        UserError: what was given, and what to type.
-    """
-    if dual.batch_languages != "hybrid":
-        refuse_unused("it goes with --language_mode hybrid", dual, only=["alpha"])
-    if dual.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2 and not dual.code_switch:
-        raise UserError(
-            f"--batch_languages {dual.batch_languages} needs pairs in at least two languages: --train_languages en de "
-            "..."
-        )
-    code_switch.check(dual, family.lexicon)
-    if dual.code_switch and dual.batch_languages != "english" and family_languages(family) not in ([], ["en"]):
-        raise UserError(
-            "--code_switch replaces English words; it goes with --language_mode english (or --train_languages en)."
-        )
+    batches = BATCHES[arm.language_mode]
+    dual = DualEncoderArguments(do_train=True, train_tasks=names, batch_languages=batches, **values)
+    code_switch.check(dual, family.lexicon)  # `check` has seen the arm's part, without --switch_side
+    return dual
 
 
 def check_adapter(arguments: PeftArguments) -> None:
