@@ -87,9 +87,9 @@ ifeq ($(origin PY),undefined)
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
 endif
 RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
-# a cell that is refused says so in failed.json, for the report; a run that is started by hand leaves nothing then
-# "run 5 of 42, about 9 min left"; a run goes on without the line
+# prints "run 5 of 42, about 9 min left"; the run starts even if this fails
 BEFORE = @$(PY) -m xstilts.plan $(GRID) $(PLANS_MODEL) --jobs $(JOBS) --before $@ || :
+# XSTILTS_MATRIX: a run that is refused writes failed.json, for the report; one started by hand leaves no file then
 GO = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
