@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("xstilts")
 TAG = "x-stilts"  # of every card that we write
-# all the licences of base model and data hold, which the Hub has no name for
+# the licences of base model and data all hold; the Hub has no name for that
 LICENCE: dict[str, Any] = {"license": "other", "license_name": "base-model-and-data", "license_link": "LICENSE.md"}
 METRICS = ("accuracy", "f1", "exact_match", "perplexity")  # the names that huggingface.co/metrics has
 MOST_NAMED = 4  # tasks that a title names
@@ -262,7 +262,7 @@ def metadata(record: Record, checkpoint: bool, parent: Parent) -> ModelCardData:
 
 
 def library(record: Record) -> str:
-    """Return the library that loads a checkpoint whole: of pairs there is no head, but pooling and prompts."""
+    """Return the library that loads the whole checkpoint: transformers knows no pooling and no prompts."""
     tasks = tasks_of(record)
     return "transformers" if not tasks or any(task.auto_class for task in tasks) else "sentence-transformers"
 

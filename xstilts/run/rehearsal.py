@@ -18,4 +18,6 @@ def is_rehearsal(settings: Mapping[str, Any], steps: float) -> bool:
 
 def at_chance_means(rehearsal: bool) -> str:
     """Return what a score at chance says about a training."""
-    return f"a rehearsal of less than {STEPS} steps tells nothing" if rehearsal else "this training did not work"
+    if rehearsal:
+        return f"a rehearsal of fewer than {STEPS} steps says nothing about the task"
+    return "this training did not work"

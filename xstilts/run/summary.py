@@ -1,4 +1,4 @@
-"""What a finished run comes to in one line."""
+"""One line about a finished run: its score and how long it took."""
 
 from __future__ import annotations
 
