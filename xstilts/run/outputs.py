@@ -22,7 +22,7 @@ def refuse_occupied(folder: str | Path) -> None:
     refuse_foreign(folder, [stamp.name, *([results.RUN_FILE] if ours else [])])
 
 
-def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--output_dir") -> None:
+def refuse_foreign(folder: str | Path, marks: Collection[str]) -> None:
     """Raise UserError if `folder` is not empty and holds none of the files `marks`.
 
     These do not count, because nothing overwrites them: failed.json, hidden files, folders of other runs, and
@@ -30,7 +30,6 @@ def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--ou
 
     Args:
         marks: files of which the script writes one first.
-        flag: the argument to name in the error.
     """
     folder = Path(folder)
     if not folder.is_dir() or any((folder / mark).is_file() for mark in marks):
@@ -39,7 +38,8 @@ def refuse_foreign(folder: str | Path, marks: Collection[str], flag: str = "--ou
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise UserError(
-            f"{flag} {folder} holds {found[0]}{more}, which this script did not write. Give a new or an empty folder."
+            f"--output_dir {folder} holds {found[0]}{more}, which this script did not write. Give a new or an empty "
+            "folder."
         )
 
 
