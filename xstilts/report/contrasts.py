@@ -202,9 +202,7 @@ def _family(
 
     Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
     """
-    found = {
-        arm: [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")] for arm in roles.values()
-    }
+    found = {arm: matrix.trainings_of(arm) for arm in roles.values()}
     tasks = {arm for arm, records in found.items() if any(record.phase != "mlm" for record in records)}
     seen: set[str] = set()
     for arm in tasks or found:
@@ -302,9 +300,7 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     found, common = [], set(matrix.common_seeds(*contrast.arms))
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
         begun = {seed for one, seed in matrix.begun if one == arm}
-        failed = {
-            record.seed for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)
-        }
+        failed = {record.seed for record in matrix.trainings_of(arm) if _failed(record)}
         kinds = {
             "without": (common | begun.difference(matrix.seeds)) - set(seeds),
             "at chance in": failed.intersection(seeds),

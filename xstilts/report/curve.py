@@ -48,12 +48,7 @@ def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list
 
 def trained_languages(matrix: Matrix, arm: str) -> int | None:
     """Return how many languages the arm's phase 2 trained its task on, None where its results do not say."""
-    found = {
-        len(languages)
-        for path, record in matrix.trainings
-        if path.startswith(f"{arm}/seed")
-        if (languages := record.trained_on) is not None
-    }
+    found = {len(record.trained_on) for record in matrix.trainings_of(arm) if record.trained_on is not None}
     return found.pop() if len(found) == 1 else None
 
 

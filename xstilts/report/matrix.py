@@ -73,6 +73,10 @@ class Matrix:
         """{task: one of its records}; within a task, all have the same phase and metric."""
         return {task: record for (_, task, _), record in self.records.items()}
 
+    def trainings_of(self, arm: str) -> list[Record]:
+        """Return the results of an arm's phase 2, one for each seed that has one."""
+        return [record for path, record in self.trainings if path.startswith(f"{arm}/seed")]
+
     def languages(self, task: str) -> list[str]:
         """Return the languages of the task, English first."""
         found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record.scores}
