@@ -35,7 +35,7 @@ from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import signed
+from xstilts.report.numbers import interval_of, signed
 from xstilts.run.results import write_text
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")
@@ -234,7 +234,7 @@ def table(judgements: Sequence[Judgement], about: str) -> Table:
 
 def _difference(one: Judgement, arms: str, named: bool) -> str:
     interval = one.interval(arms)
-    span = f" [{signed(interval[0])} to {signed(interval[1])}]" if interval else ""
+    span = f" [{interval_of(interval)}]" if interval else ""
     return (f"{arms} " if named else "") + signed(float(np.mean(one.differences[arms]))) + span
 
 
