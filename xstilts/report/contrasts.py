@@ -118,7 +118,7 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
     groups = [
         replace(contrast, kind=kind, languages=languages, primary=False)
         for contrast in contrasts
-        for kind, languages in groups_of(contrast, spec.coverage).items()
+        for kind, languages in groups_of(contrast.kind, contrast.languages, spec.coverage).items()
     ]
     hits = Hits(matrix, spec.task)
     for contrast in contrasts + others + groups:
@@ -170,9 +170,9 @@ def _on_common_languages(
     ]
 
 
-def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
-    """Return {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
-    without a list.
+def groups_of(kind: str, languages: Sequence[str], coverage: str | None) -> dict[str, tuple[str, ...]]:
+    """Return {"unseen, covered": languages, ...}: languages of a kind by whether pretraining covers them; {} without
+    a list.
 
     Args:
         coverage: a list of tasks/coverage.py.
@@ -180,12 +180,10 @@ def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, 
     if coverage is None:
         return {}
     groups = {
-        f"{contrast.kind}, {name}": tuple(
-            language for language in contrast.languages if covered(language, coverage) == inside
-        )
+        f"{kind}, {name}": tuple(language for language in languages if covered(language, coverage) == inside)
         for name, inside in ((COVERED, True), (NOT_COVERED, False))
     }
-    return {kind: languages for kind, languages in groups.items() if languages}
+    return {group: those for group, those in groups.items() if those}
 
 
 def _has(cells: Mapping, layer: int, metric: str) -> bool:
