@@ -58,7 +58,7 @@ class Entry:
         difference: to arm `none`, over the seeds that both have; None, like `interval` and `p`, where unknown.
         p: Holm-adjusted; `verdict` goes by it.
         ties: the arm is in front, or the test does not tell it apart from the arm in front.
-        untested: there is no such test, because both share one seed at most.
+        untested: there is no such test, because both share one seed at most, or differ alike in every seed.
         aside: why the arm is not ranked: its average is over fewer tasks.
         part: the same for the difference, because `none` may have fewer tasks, too.
     """
