@@ -68,9 +68,8 @@ def main(argv: list[str]) -> None:
         from xstilts.report import paper
 
         claims, about, margin = paper.read_claims(arguments.claims)
-    matrix = collect(
-        runs_dir, arguments.arms, arguments.tasks, arguments.seeds, read_seeds_of(arguments.seeds_of, arguments.arms)
-    )
+    seeds_of = read_seeds_of(arguments.seeds_of, arguments.arms or None)
+    matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, seeds_of)
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
     section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None

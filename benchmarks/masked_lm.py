@@ -6,7 +6,6 @@ Prints CPU seconds and peak memory of forward and backward on random tokens, eac
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
@@ -54,7 +53,7 @@ def main() -> None:
         measure(args.model_name_or_path, args.rows, args.tokens, args.steps, args.alone == "yes")
         return
     for alone in ("no", "yes"):
-        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--alone", alone], check=True, env=os.environ)
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--alone", alone], check=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from xstilts.errors import UserError  # noqa: E402
 from xstilts.report import curve  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
-from xstilts.report.numbers import signed  # noqa: E402
+from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
@@ -96,7 +96,7 @@ def machine() -> str:
 
 
 def span(row: pd.Series, low: str = "interval_low", high: str = "interval_high") -> str:
-    return "" if pd.isna(row[low]) else f" [{signed(row[low])} to {signed(row[high])}]"
+    return "" if pd.isna(row[low]) else f" [{interval_of((row[low], row[high]))}]"
 
 
 def difference(row: pd.Series) -> str:
@@ -110,7 +110,7 @@ def question_table(found: pd.DataFrame) -> Table:
     computed = judged[judged["difference"].notna()]
     for _, row in computed.iterrows():
         numbers = [f"{row[name]:.1f}" if pd.notna(row[name]) else "" for name in ("score", "score_against")]
-        p = "" if pd.isna(row["p_judged"]) else "<0.001" if row["p_judged"] < 0.001 else f"{row['p_judged']:.3f}"
+        p = p_text(None if pd.isna(row["p_judged"]) else row["p_judged"])
         seeds = "" if pd.isna(row["seeds"]) else str(int(row["seeds"]))
         texts = [
             row["on"],

@@ -133,7 +133,8 @@ def test_the_report_writes_the_claims(runs, tmp_path):
     [
         ("claims: {}", "about"),
         ("about: x\nclaims: {a: {claim: b}}", "paper, arms, expect, tasks missing"),
-        ("about: x\nclams: {}", "claims"),
+        ("about: x\nclams: {}", "clams.*claims"),
+        ("about: x\nzzz: {}", "zzz.*about margin claims"),
         ("about: x\nmargin: -1\nclaims: {}", "margin"),
         ("about: x\nclaims: {a: b}", "a: expected"),
         ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: lower, tasks: all}}", "lower"),

@@ -734,6 +734,7 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
         ({"curve": {"nli": ["Q"]}}, "curve names nli Q"),
         ({"curve": {"qa": ["E"]}}, "curve names qa E"),
         ({"curve": ["E"]}, "curve is"),
+        ({"curves": {"qa": ["E"]}}, "curves.*curve"),
     ],
 )
 def test_unknown_coverage_or_curve_is_refused(changes, told, runs, ask):

@@ -184,6 +184,13 @@ def test_cell_at_chance_is_marked_and_in_no_average(runs):
     assert "at chance" in html and '<td class="chance"' in html
 
 
+def test_seeds_of_an_arm_need_no_arms_beside_them_but_an_arm_that_is_there(runs, capsys):
+    run_report.main(["--runs_dir", str(runs), "--seeds_of", "mnli=0,7"])
+    assert "Missing cells: 3." in capsys.readouterr().out  # seed 7 of the three tasks
+    with pytest.raises(UserError, match="--seeds_of nine: .*--arms"):
+        run_report.main(["--runs_dir", str(runs), "--seeds_of", "nine=0"])
+
+
 def test_seed_at_chance_leaves_the_mean_over_seeds(runs):
     put(runs, "mnli", 1, "xnli", {"en": 33, "qaa": 33, "qab": 33}, at_chance=True)
     put(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})

@@ -22,7 +22,7 @@ ALLOWED = {
     "xtreme": BASE | {"report"},
     # tools, a module each, started by `python -m xstilts.<tool>`
     "four_bit": set(),
-    "xlmr_tokenizer": {"four_bit"},
+    "xlmr_tokenizer": {"checkpoint", "four_bit"},
     "dequantise": BASE | {"four_bit", "xlmr_tokenizer"},
     "marked_text": {"tasks"},
     "seq2seq": {"tasks"},

@@ -201,6 +201,11 @@ def test_there_and_back(run, data, tmp_path, model, back):
     )
 
 
+def test_a_way_back_that_does_not_load_is_named_and_not_called_model(run, model, tiny_model):
+    code, said = run("--model", model, "--back_model", tiny_model, "--task", "xnli", "--roundtrip", "de")
+    assert code != 0 and f"{tiny_model}: " in said and f"--model {tiny_model}" not in said
+
+
 def test_stopped_command_continues_and_finished_one_does_nothing(run, tmp_path, model, monkeypatch):
     monkeypatch.setattr(translate, "ROWS", 2)
     calls, plain = [], translate.translate

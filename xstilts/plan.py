@@ -44,8 +44,11 @@ def stamps_of(arguments: argparse.Namespace) -> list[Path]:
     return [folder / FILE_NAME for folder in folders]
 
 
-def read_seeds_of(words: Sequence[str], arms: Sequence[str]) -> dict[str, list[int]]:
+def read_seeds_of(words: Sequence[str], arms: Sequence[str] | None) -> dict[str, list[int]]:
     """Return {arm: its seeds} from words ARM=SEED,SEED,...
+
+    Args:
+        arms: those of --arms; None where they are not given, so that any may be named.
 
     Raises:
         UserError: a word has another form, or its arm is not in `arms` or was given before.
@@ -55,7 +58,7 @@ def read_seeds_of(words: Sequence[str], arms: Sequence[str]) -> dict[str, list[i
         arm, _, seeds = word.partition("=")
         if not re.fullmatch(r"\d+(,\d+)*", seeds):
             raise UserError(f"--seeds_of {word}: expected ARM=SEED,SEED,..., e.g. none=0,1,2.")
-        if arm not in arms or arm in found:
+        if arm in found or (arms is not None and arm not in arms):
             problem = "is given twice" if arm in found else "is not one of --arms"
             raise UserError(f"--seeds_of {word}: arm {arm} {problem}.")
         found[arm] = [int(seed) for seed in seeds.split(",")]

@@ -26,7 +26,7 @@ def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
         precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
         model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=revision, dtype=precision)
     except Exception as error:
-        raise UserError(f"--model {name}: does not load as a seq2seq model ({first_line(error)}).") from error
+        raise UserError(f"{name}: does not load as a seq2seq model ({first_line(error)}).") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 

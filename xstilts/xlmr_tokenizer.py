@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xstilts.checkpoint.tokenizer import in_xlmr_form
 from xstilts.four_bit import FourBitEncoder
 
 if TYPE_CHECKING:
@@ -101,30 +102,11 @@ def field(message: bytes, number: int) -> bytes:
 def tokenizer(encoder: FourBitEncoder) -> PreTrainedTokenizerFast:
     """Return the tokenizer, built as XLM-R's fast one is: normaliser, split at blanks, Metaspace, Unigram, ``<s> A
     </s></s> B </s>``."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-    ids = encoder.ids
-    fast = Tokenizer(models.Unigram(encoder.pieces, unk_id=ids["<unk>"], byte_fallback=False))
+    fast = Tokenizer(models.Unigram(encoder.pieces, unk_id=encoder.ids["<unk>"], byte_fallback=False))
     fast.normalizer = normaliser(encoder.replacements)
     fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    fast.decoder = decoders.Metaspace()
-    fast.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[(name, ids[name]) for name in ("<s>", "</s>")],
-    )
     # takes the blank before it, as XLM-R's does
     mask = AddedToken("<mask>", lstrip=True, normalized=False, special=True)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=fast,
-        bos_token="<s>",
-        eos_token="</s>",
-        cls_token="<s>",
-        sep_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token=mask,
-        model_max_length=encoder.sizes.positions,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    return in_xlmr_form(fast, encoder.sizes.positions, mask)

@@ -1,4 +1,4 @@
-"""Load the tokenizer of a checkpoint, with the settings that every phase needs."""
+"""Load the tokenizer of a checkpoint, with the settings that every phase needs; give a new one XLM-R's form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from xstilts.checkpoint.config import encoder_class, read_config
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
+    from tokenizers import AddedToken, Tokenizer
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 logger = logging.getLogger("xstilts")
@@ -49,6 +50,37 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
             setattr(tokenizer, side, "right")
     tokenizer.model_input_names = _inputs(tokenizer.model_input_names, config, name)
     return tokenizer
+
+
+def in_xlmr_form(tokenizer: Tokenizer, max_length: int, mask: str | AddedToken = "<mask>") -> PreTrainedTokenizerFast:
+    """Return a tokenizer with XLM-R's special tokens, ``<s> A </s></s> B </s>``, and its decoder.
+
+    Args:
+        tokenizer: its vocabulary has the special tokens. It is changed in place.
+        max_length: in tokens.
+        mask: the mask token, as an AddedToken if it takes the blank before it.
+    """
+    from tokenizers import decoders, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token=mask,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables of the report: their cells, and how a number is shown."""
+"""Tables of the report and their cells; how a number is written is in `xstilts.report.numbers`."""
 
 import re
 from dataclasses import dataclass, field

@@ -118,7 +118,7 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
     groups = [
         replace(contrast, kind=kind, languages=languages, primary=False)
         for contrast in contrasts
-        for kind, languages in groups_of(contrast, spec.coverage).items()
+        for kind, languages in groups_of(contrast.kind, contrast.languages, spec.coverage).items()
     ]
     hits = Hits(matrix, spec.task)
     for contrast in contrasts + others + groups:
@@ -170,9 +170,9 @@ def _on_common_languages(
     ]
 
 
-def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, ...]]:
-    """Return {"unseen, covered": languages, ...}: a contrast's languages by whether pretraining covers them; {}
-    without a list.
+def groups_of(kind: str, languages: Sequence[str], coverage: str | None) -> dict[str, tuple[str, ...]]:
+    """Return {"unseen, covered": languages, ...}: languages of a kind by whether pretraining covers them; {} without
+    a list.
 
     Args:
         coverage: a list of tasks/coverage.py.
@@ -180,12 +180,10 @@ def groups_of(contrast: Contrast, coverage: str | None) -> dict[str, tuple[str, 
     if coverage is None:
         return {}
     groups = {
-        f"{contrast.kind}, {name}": tuple(
-            language for language in contrast.languages if covered(language, coverage) == inside
-        )
+        f"{kind}, {name}": tuple(language for language in languages if covered(language, coverage) == inside)
         for name, inside in ((COVERED, True), (NOT_COVERED, False))
     }
-    return {kind: languages for kind, languages in groups.items() if languages}
+    return {group: those for group, those in groups.items() if those}
 
 
 def _has(cells: Mapping, layer: int, metric: str) -> bool:
@@ -202,9 +200,7 @@ def _family(
 
     Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
     """
-    found = {
-        arm: [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")] for arm in roles.values()
-    }
+    found = {arm: matrix.trainings_of(arm) for arm in roles.values()}
     tasks = {arm for arm, records in found.items() if any(record.phase != "mlm" for record in records)}
     seen: set[str] = set()
     for arm in tasks or found:
@@ -302,9 +298,7 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     found, common = [], set(matrix.common_seeds(*contrast.arms))
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
         begun = {seed for one, seed in matrix.begun if one == arm}
-        failed = {
-            record.seed for path, record in matrix.trainings if path.startswith(f"{arm}/seed") and _failed(record)
-        }
+        failed = {record.seed for record in matrix.trainings_of(arm) if _failed(record)}
         kinds = {
             "without": (common | begun.difference(matrix.seeds)) - set(seeds),
             "at chance in": failed.intersection(seeds),

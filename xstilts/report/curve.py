@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tasks.coverage import covered
 from xstilts.report import plots, statistics
 from xstilts.report.cells import Cell, Table
+from xstilts.report.contrasts import UNSEEN, Family, Question, groups_of
 from xstilts.report.matrix import PLAIN, Matrix
-
-if TYPE_CHECKING:
-    from xstilts.report.contrasts import Family, Question
 
 
 def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
     """Return {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
     and seen."""
-    inside = question.spec.coverage
-    unseen = (
-        {"unseen": family.unseen}
-        if inside is None
-        else {
-            f"unseen, {name}": tuple(language for language in family.unseen if covered(language, inside) == wanted)
-            for name, wanted in (("covered", True), ("not covered", False))
-        }
-    )
-    return {what: languages for what, languages in ({**unseen, "seen by the last": family.seen}).items() if languages}
+    unseen = groups_of(UNSEEN, family.unseen, question.spec.coverage) or {UNSEEN: family.unseen}
+    return {what: languages for what, languages in (unseen | {"seen by the last": family.seen}).items() if languages}
 
 
 def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list[int]) -> list[float]:
@@ -48,12 +36,7 @@ def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list
 
 def trained_languages(matrix: Matrix, arm: str) -> int | None:
     """Return how many languages the arm's phase 2 trained its task on, None where its results do not say."""
-    found = {
-        len(languages)
-        for path, record in matrix.trainings
-        if path.startswith(f"{arm}/seed")
-        if (languages := record.trained_on) is not None
-    }
+    found = {len(record.trained_on) for record in matrix.trainings_of(arm) if record.trained_on is not None}
     return found.pop() if len(found) == 1 else None
 
 

@@ -73,6 +73,10 @@ class Matrix:
         """{task: one of its records}; within a task, all have the same phase and metric."""
         return {task: record for (_, task, _), record in self.records.items()}
 
+    def trainings_of(self, arm: str) -> list[Record]:
+        """Return the results of an arm's phase 2, one for each seed that has one."""
+        return [record for path, record in self.trainings if path.startswith(f"{arm}/seed")]
+
     def languages(self, task: str) -> list[str]:
         """Return the languages of the task, English first."""
         found = {lang for (_, one, _), record in self.records.items() if one == task for lang in record.scores}
@@ -92,7 +96,7 @@ def collect(
         seeds_of: {arm: its seeds}, for arms with other seeds than `seeds`.
 
     Raises:
-        UserError: when `root` is no folder or holds no usable cell.
+        UserError: when `root` is no folder or holds no usable cell, or `seeds_of` names an arm that is not shown.
     """
     root = Path(root)
     below = results.listing(root)
@@ -102,6 +106,8 @@ def collect(
     problems += _run_problems(failed, begun)
     records, paths = _one_for_each_cell(claims, problems)
     arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
+    if claims and (absent := [arm for arm in seeds_of or {} if arm not in arms]):
+        raise UserError(f"--seeds_of {absent[0]}: no results of this arm below {root}. Correct it, or give --arms.")
     # Targets before retrieval, as in XTREME's tables.
     phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
     tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))

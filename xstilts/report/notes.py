@@ -93,10 +93,7 @@ def figure_notes(matrix: Matrix) -> list[str]:
             "from the searched sentences alone."
         )
     if any(name.endswith("_reverse") for name in names):
-        notes.append(
-            "Figures in _reverse are of the other side asking: English is asked where it asks else, or the other way "
-            "round."
-        )
+        notes.append("Figures in _reverse are of the search in the other direction: queries and pool change places.")
     if any(name.endswith("_without_english") for name in names):
         notes.append(
             "Figures in _without_english are the mean over all pairs of two languages neither of which is English, "

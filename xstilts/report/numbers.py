@@ -24,6 +24,11 @@ def p_text(p: float | None) -> str:
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def points_of(margin: float) -> str:
+    """Return "1 point" or "0.5 points"."""
+    return f"{margin:g} {'point' if margin == 1 else 'points'}"
+
+
 def count(n: int, thing: str) -> str:
     """Return "1 arm" or "3 arms"."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

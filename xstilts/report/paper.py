@@ -30,12 +30,13 @@ import numpy as np
 import pandas as pd
 
 from xstilts.cli import user_files
-from xstilts.cli.words import unknown
+from xstilts.cli.arms import did_you_mean
+from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import signed
+from xstilts.report.numbers import interval_of, signed
 from xstilts.run.results import write_text
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")
@@ -80,9 +81,10 @@ def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
         UserError: naming the file, the claim and the key that is missing, unknown or of the wrong kind.
     """
     values = user_files.read_yaml(path, "--claims")
+    known = ("about", "margin", "claims", "description")
     for key in values:
-        if key not in ("about", "margin", "claims", "description"):
-            raise UserError(f"--claims {path}: {str(unknown(key, ('about', 'margin', 'claims'))).replace('--', '')}")
+        if key not in known:
+            raise UserError(f"--claims {path}: the key {short(key)!r} is unknown.{did_you_mean(key, known)}")
     if not isinstance(values.get("about"), str) or not isinstance(values.get("claims"), dict):
         raise UserError(
             f"--claims {path}: expected `about: whose claims` and `claims:` with one entry a claim, see "
@@ -103,7 +105,7 @@ def _claim(path: str | Path, name: str, entry: object) -> Claim:
         raise UserError(f"--claims {path}: {name}: expected keys {', '.join(known)}.")
     for key in entry:
         if key not in known:
-            raise UserError(f"--claims {path}: {name}: {str(unknown(key, known)).replace('--', '')}")
+            raise UserError(f"--claims {path}: {name}: the key {short(key)!r} is unknown.{did_you_mean(key, known)}")
     missing = [key for key in ("claim", "paper", "arms", "expect", "tasks") if not entry.get(key)]
     if missing:
         raise UserError(f"--claims {path}: {name}: {', '.join(missing)} missing.")
@@ -234,7 +236,7 @@ def table(judgements: Sequence[Judgement], about: str) -> Table:
 
 def _difference(one: Judgement, arms: str, named: bool) -> str:
     interval = one.interval(arms)
-    span = f" [{signed(interval[0])} to {signed(interval[1])}]" if interval else ""
+    span = f" [{interval_of(interval)}]" if interval else ""
     return (f"{arms} " if named else "") + signed(float(np.mean(one.differences[arms]))) + span
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from xstilts.report import cells, charts, curve, plots, question_plots, question_tables, statistics, tables
 from xstilts.report.cells import Table
 from xstilts.report.contrasts import Contrast, Question
-from xstilts.report.numbers import signed
+from xstilts.report.numbers import points_of, signed
 from xstilts.report.old_files import remove
 from xstilts.report.question_tables import interval_text
 from xstilts.run.files import write_text
@@ -211,7 +211,7 @@ def how_to_read(question: Question) -> list[str]:
         "Seen are languages whose words the task was trained on in any arm of the family. Pretraining, and text of "
         "masked LM, may have held both."
     )
-    margin = f"{spec.margin:g} {'point' if spec.margin == 1 else 'points'}"
+    margin = points_of(spec.margin)
     notes += [
         "The 95 % interval is for new seeds and new queries of the same languages. Beside it stand the paired "
         "t-interval over seeds, which takes the queries as given, and the bootstrap of seeds and queries. A verdict "

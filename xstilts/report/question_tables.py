@@ -10,7 +10,6 @@ from xstilts.report.cells import DAGGER, Cell, Table
 from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, p_text, signed
-from xstilts.run.record import Record
 
 MULTILINGUAL = "M"
 
@@ -189,7 +188,7 @@ def training_table(question: Question) -> Table:
     """Return what phase 2 of each arm was, mean over seeds: languages, rows, steps, tokens, English dev."""
     rows = []
     for arm in question.spec.arms[1:]:
-        records = _trainings(question.matrix, arm)
+        records = question.matrix.trainings_of(arm)
         if records:
             dev = [record.dev["en"][record.metric] for record in records if record.metric in record.dev.get("en", {})]
             languages = dict.fromkeys(language for record in records for language in record.trained_on or ())
@@ -262,12 +261,8 @@ def scores_by_layer(question: Question, arm: str, languages: Sequence[str]) -> d
     return dict(sorted(found.items()))
 
 
-def _trainings(matrix: Matrix, arm: str) -> list[Record]:
-    return [record for path, record in matrix.trainings if path.startswith(f"{arm}/seed")]
-
-
 def _numbers(matrix: Matrix, arm: str, what: str) -> str:
     """Return a number of phase 2, or its range over seeds."""
-    measures = [record.measures or {} for record in _trainings(matrix, arm)]
+    measures = [record.measures or {} for record in matrix.trainings_of(arm)]
     values = sorted({measured[what] for measured in measures if measured.get(what) is not None})
     return " to ".join(f"{value:,.0f}" for value in dict.fromkeys([*values[:1], *values[-1:]]))

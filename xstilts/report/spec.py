@@ -20,7 +20,8 @@ from typing import Any
 
 from tasks.coverage import COVERAGE
 from xstilts.cli import user_files
-from xstilts.cli.words import unknown
+from xstilts.cli.arms import did_you_mean
+from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.matrix import PLAIN
@@ -55,10 +56,10 @@ def read_spec(path: str | Path) -> Spec:
     """
     values = user_files.read_yaml(path, "--question")
     values.pop("description", None)
-    known = set(Spec.__dataclass_fields__)
+    known = tuple(Spec.__dataclass_fields__)
     for key in values:
         if key not in known:
-            raise UserError(f"--question {path}: {str(unknown(str(key), known)).replace('--', '')}")
+            raise UserError(f"--question {path}: the key {short(key)!r} is unknown.{did_you_mean(key, known)}")
     missing = [key for key in ("families", "primary") if values.get(key) is None]
     if missing:
         raise UserError(

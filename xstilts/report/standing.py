@@ -16,7 +16,7 @@ from xstilts.report import matrix as mx
 from xstilts.report import statistics
 from xstilts.report.cells import measure
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import interval_of, p_text, signed
+from xstilts.report.numbers import count, interval_of, p_text, signed
 
 BETTER, WORSE, UNDECIDED, ONE_SEED = "better", "worse", "undecided", "one seed"
 Seeds = Mapping[int, float]  # {seed: score}
@@ -58,7 +58,7 @@ class Entry:
         difference: to arm `none`, over the seeds that both have; None, like `interval` and `p`, where unknown.
         p: Holm-adjusted; `verdict` goes by it.
         ties: the arm is in front, or the test does not tell it apart from the arm in front.
-        untested: there is no such test, because both share one seed at most.
+        untested: there is no such test, because both share one seed at most, or differ alike in every seed.
         aside: why the arm is not ranked: its average is over fewer tasks.
         part: the same for the difference, because `none` may have fewer tasks, too.
     """
@@ -147,8 +147,7 @@ def figures(entry: Entry) -> str:
         return f"{entry.mean:.1f}"
     interval = f", 95 % interval {interval_of(entry.interval)}" if entry.interval else ""
     p = f", p {p_text(entry.p)}" if entry.p is not None else ""
-    seeds = "1 seed" if entry.seeds == 1 else f"{entry.seeds} seeds"
-    return f"{signed(entry.difference)} points to {PLAIN}{interval}{p}, {seeds}"
+    return f"{signed(entry.difference)} points to {PLAIN}{interval}{p}, {count(entry.seeds, 'seed')}"
 
 
 @functools.lru_cache(maxsize=2)

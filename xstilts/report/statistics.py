@@ -23,6 +23,7 @@ import numpy as np
 from scipy import stats
 
 from xstilts.errors import UserError
+from xstilts.report.numbers import points_of
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -286,7 +287,7 @@ def verdict(
         names: what the first and the second arm are called.
         doubts: about the seeds: one that failed, was left out, or stands apart.
     """
-    points = f"{margin:g} {'point' if margin == 1 else 'points'}"
+    points = points_of(margin)
     if found.n_seeds == 1:
         text = "undecided (one seed)"
     elif found.within(margin):

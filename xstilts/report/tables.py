@@ -1,4 +1,4 @@
-"""The tables of a matrix, each built once and shown in matrix.md, matrix.tex and on the page."""
+"""The tables of a matrix: matrix.md, matrix.tex and the page show the same ones."""
 
 import functools
 import itertools

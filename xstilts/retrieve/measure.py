@@ -164,10 +164,11 @@ def retrieve(
 def _retrieve_parallel(
     task: Tatoeba, examples: Mapping[str, Any], embed: Embed, options: RetrievalArguments, headline: int | None
 ) -> Measurement:
-    """`retrieve` of one text in many languages: each is embedded once, English too, and asks and is asked.
+    """`retrieve` of one text in many languages: each is embedded once, English too, and is both query and pool.
 
-    `accuracy_reverse` is that of the other side asking. With `options.pairs` "all", at the headline layer alone, every
-    language is also compared with every other: `accuracy_without_english`, see `nway.every_pair`, and pairs.tsv.
+    `accuracy_reverse` is that of the search in the other direction. With `options.pairs` "all", at the headline layer
+    alone, every language is also compared with every other: `accuracy_without_english`, see `nway.every_pair`, and
+    pairs.tsv.
     """
     found, n = Measurement(headline), len(next(iter(examples.values())))
     texts = {"en": next(iter(examples.values()))["target"][:]} | {

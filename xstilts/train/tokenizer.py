@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from xstilts.checkpoint.tokenizer import in_xlmr_form
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,14 +23,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512
     Raises:
         UserError: `vocab_size` is too small for the letters of the texts.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation("isolated")]
     )
-    tokenizer.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     if (least := tokenizer.get_vocab_size()) > vocab_size:
@@ -37,18 +36,4 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 512
             f"--vocab_size {vocab_size}: the letters of the text and the special tokens alone are {least} pieces. "
             "Give that or more."
         )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        cls_token="<s>",
-        sep_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
-        model_max_length=max_length,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    return in_xlmr_form(tokenizer, max_length)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from xstilts.cli.arms import did_you_mean
+from xstilts.cli.arms import PLAIN, did_you_mean
 from xstilts.errors import UserError
 from xstilts.run.record import Record
 
@@ -64,8 +64,6 @@ def _choose(matrix: "Matrix", task: str, seed: int, arm: str | None) -> Choice:
     Args:
         arm: the arm that the user named for the task, or None.
     """
-    from xstilts.report.matrix import PLAIN
-
     cells = {arm: matrix.records[arm, task, seed] for arm in matrix.arms if (arm, task, seed) in matrix.records}
     figures = {arm: figure for arm, record in cells.items() if (figure := _dev_score(record))}
     needed, chosen = ([arm], "asked") if arm else (matrix.arms, "dev") if figures else ([PLAIN], "default")
