@@ -322,14 +322,24 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     record = replace(record, settings=record.settings | {"model_finished": "2998-01-01T00:00:00+00:00"})
     assert "was trained again" in run_settings.outdated(record, settings)
     settings.pop("model_finished")
-    settings["model_commit"] = "b" * 40
-    assert run_settings.outdated(record, settings) is None  # of a version that recorded no commit
-    record = replace(record, settings=record.settings | {"model_commit": "a" * 40})
-    assert "another commit on the Hub" in run_settings.outdated(record, settings)
-    settings.pop("model_commit")
     file = rows / "google__xquad" / "xquad.qaa" / "validation.parquet"
     shutil.copy(rows / "google__xquad" / "xquad.qab" / "validation.parquet", file)
     assert "google/xquad (xquad.qaa, validation)" in run_settings.outdated(record, settings)
+
+
+def test_a_model_of_the_hub_that_moved_is_refused_and_its_checkpoints_stay(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoint-3/trainer_state.json").write_text("{}")
+    begun = {"model": "lab/tiny", "model_commit": "a" * 40}
+    (tmp_path / "run.json").write_text(json.dumps(begun))
+    assert run_settings.compare(tmp_path, {"model": "lab/tiny"}) == begun  # no commit is known
+    with pytest.raises(UserError, match=f"--model_revision {'a' * 40}"):
+        run_settings.compare(tmp_path, {"model": "lab/tiny", "model_commit": "b" * 40})
+    pinned = {"model": "lab/tiny", "model_commit": "a" * 40, "model_revision": "a" * 40}
+    assert run_settings.compare(tmp_path, pinned) == begun
+    with pytest.raises(UserError, match="model_revision"):
+        run_settings.compare(tmp_path, pinned | {"model_revision": "old"})
+    assert (tmp_path / "checkpoint-3/trainer_state.json").is_file()
 
 
 def test_examples_are_cut_not_features(finished):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from xstilts.cli.arguments import ModelArguments
 
-INPUTS = ("model_finished", "model_commit", "data", "processes")  # keys of run.json that are not settings
+INPUTS = ("model_finished", "data", "processes")  # keys of run.json that are not settings
 
 
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
@@ -89,10 +89,7 @@ def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments,
 
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
     """Return the parent checkpoint and data hashes, by their names in run.json. If they change, a run starts over."""
-    commit = {"model_commit": settings["model_commit"]} if settings.get("model_commit") else {}
-    return json.loads(
-        as_json({"model_finished": settings.get("model_finished"), "data": unique(rows.records)} | commit)
-    )
+    return json.loads(as_json({"model_finished": settings.get("model_finished"), "data": unique(rows.records)}))
 
 
 def as_json(settings: dict[str, Any]) -> str:
@@ -113,10 +110,11 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
     # a run of several stages has an empty folder of checkpoints before its first step
     if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
+        same = _compare_commits(folder, old, settings)
         # an argument that older versions lacked, and that is not given now, is not a difference
         differ = sorted(
             k
-            for k in (old.keys() | settings.keys()) - set(INPUTS)
+            for k in (old.keys() | settings.keys()) - set(INPUTS) - same
             if old.get(k) != settings.get(k) and (k in old or settings[k])
         )
         if differ:
@@ -129,6 +127,22 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
                 "the folder."
             )
     return old
+
+
+def _compare_commits(folder: str | os.PathLike, old: dict[str, Any], settings: dict[str, Any]) -> set[str]:
+    """Compare the commits of a model from the Hub. Return the settings that are then not to be compared.
+
+    Raises:
+        UserError: the model has another commit now; says which to give.
+    """
+    then, now = old.get("model_commit"), settings.get("model_commit")  # older versions lack it
+    if then and now and then != now:
+        raise UserError(
+            f"{folder} was begun from commit {then} of {settings['model']}, which is now at {now}. Give "
+            f"--model_revision {then}, another --output_dir, or delete the folder."
+        )
+    named = then and settings.get("model_revision") == then  # the same commit, now by its name
+    return {"model_commit", "model_revision"} if named else {"model_commit"}
 
 
 @functools.cache
@@ -153,15 +167,11 @@ def _defaults() -> dict[str, Any]:
 
 
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:
-    """Return why a result is outdated (the parent was trained again or has a new commit, rows changed), or None."""
+    """Return why a result is outdated (the parent was trained again, or a file of rows changed), or None."""
     if (now := settings.get("model_finished")) is not None:
         then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
-    if commit := settings.get("model_commit"):
-        then = record.settings.get("model_commit") or commit  # older versions lack it
-        if then != commit:
-            return f"{settings['model']} has another commit on the Hub ({then[:12]} then, {commit[:12]} now)"
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record.data:
