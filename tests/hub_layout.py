@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import yaml
 from pyarrow import parquet
@@ -82,15 +81,6 @@ def dataset(configs: Mapping[str, Mapping[str, Iterable[bytes]]], default: str =
         card.append({"config_name": config, "data_files": entries} | ({"default": True} if config == default else {}))
     readme = f"---\n{yaml.safe_dump({'license': 'other', 'configs': card}, sort_keys=False)}---\n# Rows\n"
     return {".gitattributes": b"*.parquet filter=lfs\n", "README.md": readme.encode(), **files}
-
-
-def folder_as_configs(folder: Path) -> dict[str, dict[str, list[bytes]]]:
-    """{config: {split: [parquet]}} of one id's folder of a world or a folder of rows."""
-    return {
-        config.name: {path.stem: [path.read_bytes()] for path in sorted(config.glob("*.parquet"))}
-        for config in sorted(folder.iterdir())
-        if any(config.glob("*.parquet"))
-    }
 
 
 def rows_of(shard: bytes) -> int:

@@ -5,7 +5,32 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from xstilts.run.record import Record, completed
+from xstilts.run.record import TRAININGS, Record, completed
+
+
+def small(phase: str = "target", **values: Any) -> dict[str, Any]:
+    """Return a small valid record: by default the cell xnli of arm none. `values` replace the defaults.
+
+    The phases mlm and intermediate have no scores. `n` is 5 rows for each language of the scores.
+    """
+    record = {
+        "phase": phase,
+        "task": "xnli",
+        "form": "sentence_pair",
+        "arm": "none",
+        "seed": 0,
+        "model": "m",
+        "parents": [],
+        "metric": "accuracy",
+        "chance": None,
+        "at_chance": False,
+        "dev": {},
+        "scores": {} if phase in TRAININGS else {"en": {"accuracy": 60}},
+        "settings": {},
+        "data": [],
+        "seconds": 1,
+    } | values
+    return {"n": dict.fromkeys(record["scores"], 5)} | record
 
 
 def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:

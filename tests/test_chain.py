@@ -182,13 +182,10 @@ def main(argv):
     arm, task = given["--arm"], given.get("--task")
     if f"{arm} {task}" in os.environ["FAILING"].split(","):
         raise UserError(f"{arm} {task} cannot be done.")
-    scores = {"en": {"f1": 50}} if task else {}
-    records.write(f"{given['--output_dir']}/results.json", {
-        "phase": "target" if task else "intermediate", "task": task or arm, "form": "tagging", "arm": arm,
-        "seed": 0, "model": "m",
-        "parents": [], "metric": "f1", "chance": None, "at_chance": False, "dev": {}, "scores": scores,
-        "n": dict.fromkeys(scores, 5),
-        "settings": {}, "data": [], "seconds": 1})
+    phase = "target" if task else "intermediate"
+    own = {"scores": {"en": {"f1": 50}}} if task else {}
+    record = records.small(phase, task=task or arm, form="tagging", arm=arm, metric="f1", **own)
+    records.write(f"{given['--output_dir']}/results.json", record)
 
 command(main)
 """

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import records
 from conftest import ROOT
 
 from xstilts.cli import arms, logs, parsing, progress, words
@@ -84,25 +85,7 @@ def test_a_run_in_a_log_file(run_script, tiny_model, tiny_world, tmp_path):
 
 
 def record_of(**values):
-    record = {
-        "phase": "target",
-        "task": "xnli",
-        "form": "sentence_pair",
-        "arm": "mnli",
-        "seed": 1,
-        "model": "m",
-        "parents": [],
-        "metric": "accuracy",
-        "chance": None,
-        "at_chance": False,
-        "dev": {},
-        "scores": {},
-        "n": {},
-        "settings": {},
-        "data": [],
-        "seconds": 138.0,
-    } | values
-    record["n"] = dict.fromkeys(record["scores"], 5)
+    record = records.small(**{"arm": "mnli", "seed": 1, "seconds": 138.0} | values)
     return Record.from_dict(completed(record, "results.json"), "results.json")
 
 

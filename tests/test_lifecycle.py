@@ -111,7 +111,7 @@ def test_of_several_open_runs_the_one_that_has_begun_has_failed(start, tmp_path)
 
 
 def test_a_process_that_is_lost_is_kept_in_every_open_run(start, tmp_path):
-    """Before any has begun, as while several processes embed: nothing can be refused any more."""
+    """The runs are checked but not begun, as while several processes embed: nothing can be refused any more."""
     with pytest.raises(Stopped, match="another process of this run has ended"):
         with start("one", trains=False) as one, start("two", trains=False) as two:
             one.checked = two.checked = True
@@ -121,7 +121,7 @@ def test_a_process_that_is_lost_is_kept_in_every_open_run(start, tmp_path):
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_the_peer_of_a_refused_rank_names_no_cause_of_its_own(begun, start, tmp_path):
-    """What it sees, that a process has ended, follows from the refusal, which leaves no files."""
+    """The peer sees only that a process has ended. The refusal is the cause, and it leaves no files."""
     lost = torch.distributed.DistBackendError("Connection closed by peer")
     with pytest.raises(Stopped if begun else type(lost)), start() as run:
         if begun:
@@ -142,7 +142,7 @@ def test_nor_does_a_peer_that_the_launcher_ends(checked, start, tmp_path, monkey
 
 
 def test_a_matrix_names_the_cause_of_the_refused_rank(start, tmp_path, monkeypatch):
-    """Whatever its peers see then: the refused rank writes first."""
+    """The refused rank writes failed.json first, so what its peers see later does not replace the cause."""
     monkeypatch.setenv("XSTILTS_MATRIX", "1")
     argv = ["run_target.py", "--output_dir", str(tmp_path / "run")]
     refused, peer = unopened(argv), unopened(argv)

@@ -27,28 +27,6 @@ def script(name):
 check = script("check")
 
 
-def record(phase, task, arm="none"):
-    scores = {"en": {"accuracy": 60}} if phase == "target" else {}
-    return {
-        "phase": phase,
-        "task": task,
-        "form": "sentence_pair",
-        "arm": arm,
-        "seed": 0,
-        "model": "m",
-        "parents": [],
-        "metric": "accuracy",
-        "chance": None,
-        "at_chance": False,
-        "dev": {},
-        "scores": scores,
-        "n": dict.fromkeys(scores, 5),
-        "settings": {},
-        "data": [],
-        "seconds": 1,
-    }
-
-
 def content(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -219,7 +197,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     folder = tmp_path / "mine"
     shutil.copytree(tiny_model, folder)
     if trained_here:
-        records.write(folder / "results.json", record("mlm", "mlm"))
+        records.write(folder / "results.json", records.small("mlm", task="mlm"))
     before = content(folder)
     asked = [
         f"PRESET={preset}",
@@ -336,7 +314,7 @@ def test_nothing_is_unpacked_over_files_of_ones_own(unpack, file, tmp_path):
 def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     out, scratch = tmp_path / "runs", tmp_path / "scratch"
     for place in ("model", "mnli/seed0", "mnli/seed0/xnli", "none/seed0/xnli", "../scratch/seed0"):
-        records.write(out / place / "results.json", record("target", "xnli", "none"))
+        records.write(out / place / "results.json", records.small())
     (out / "squad").symlink_to(scratch)
     (out / "report").mkdir()
     (out / "report" / "cells.csv").write_text("arm,task,form,seed,language\n")
@@ -353,7 +331,7 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     ]
     assert not scratch.exists()
     shutil.rmtree(out)
-    records.write(out / "none/seed0/xnli/results.json", record("target", "xnli", "none"))
+    records.write(out / "none/seed0/xnli/results.json", records.small())
     assert make("clean", f"OUT={out}").returncode == 0 and not out.exists()
 
 
@@ -365,7 +343,7 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
 def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
     asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS="]
     for done in ("none/seed0/xnli", "mnli/seed0", "mnli/seed0/xnli"):
-        records.write(tmp_path / done / "results.json", record("target", "xnli", done.split("/")[0]))
+        records.write(tmp_path / done / "results.json", records.small(arm=done.split("/")[0]))
     assert "run_target" not in (plan := make("-n", "matrix", *asked).stdout) and "run_intermediate" not in plan
     stamp = tmp_path / place / "results.json"
     stamp.unlink()

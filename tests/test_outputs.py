@@ -17,24 +17,7 @@ from xstilts.report.matrix import collect
 from xstilts.run import results
 from xstilts.xtreme import submission
 
-RECORD = {
-    "phase": "target",
-    "task": "xnli",
-    "form": "sentence_pair",
-    "arm": "none",
-    "seed": 0,
-    "model": "m",
-    "parents": [],
-    "metric": "accuracy",
-    "chance": None,
-    "at_chance": False,
-    "dev": {},
-    "scores": {"en": {"accuracy": 60}},
-    "n": {"en": 5},
-    "settings": {},
-    "data": [],
-    "seconds": 1,
-}
+RECORD = records.small()
 FEW = ["--max_steps", "1", "--max_train_samples", "8", "--max_eval_samples", "4"]
 RUNS = {
     "run_target.py": ["--task", "xnli", "--languages", "en", *FEW],

@@ -11,24 +11,7 @@ from xstilts.errors import UserError
 from xstilts.report.matrix import collect
 from xstilts.run import places
 
-RECORD = {
-    "phase": "intermediate",
-    "task": "mnli",
-    "form": "sentence_pair",
-    "arm": "mnli",
-    "seed": 3,
-    "model": "m",
-    "parents": [],
-    "metric": "accuracy",
-    "chance": None,
-    "at_chance": False,
-    "dev": {},
-    "scores": {},
-    "n": {},
-    "settings": {},
-    "data": [],
-    "seconds": 1,
-}
+RECORD = records.small("intermediate", task="mnli", arm="mnli", seed=3)
 
 
 def run(**given):

@@ -6,23 +6,7 @@ import records
 from xstilts import plan
 from xstilts.errors import UserError
 
-RECORD = {
-    "phase": "target",
-    "task": "xnli",
-    "form": "sentence_pair",
-    "arm": "none",
-    "seed": 0,
-    "model": "m",
-    "parents": [],
-    "metric": "accuracy",
-    "chance": None,
-    "at_chance": False,
-    "dev": {},
-    "scores": {"en": {"accuracy": 60}},
-    "n": {"en": 5},
-    "settings": {},
-    "data": [],
-}
+RECORD = records.small()
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_missing_cell_is_blank_and_named(runs):
     mnli = rows["mnli"]
     assert mnli["xnli.score"] == mnli["average without retrieval.mean"] == mnli["average with retrieval.mean"] == ""
     assert mnli["average without retrieval.reason"] == "missing xnli seed 0"
-    # averages are over what is there, and not in the running
+    # averages are over the scores that are there, and are not ranked
     assert row_of(text, "mnli", "Score of each task") == ["41.0‡", "43.0‡", "**41.0**", "", "**45.0**"]
     assert row_of(text, "mnli", "Difference to arm none")[:2] == ["+1.0‡", "+15.5‡"]  # over the tasks that both have
     assert "- mnli/xnli: seed 0" in text
@@ -351,7 +351,7 @@ def test_differences_are_tinted_by_the_largest_of_their_column(runs):
         arm: {head: cell.tint for head, cell in zip(table.heads[1:], row, strict=True)} for arm, row in table.rows
     }
     assert tints["mnli"]["xnli (accuracy)"] == 1 and tints["squad"]["xnli (accuracy)"] == -0.5  # +8 and -4
-    assert tints["mnli"]["tatoeba (accuracy)"] == 1  # +30 does not bleach the others
+    assert tints["mnli"]["tatoeba (accuracy)"] == 1  # each column has its own scale: +30 does not make the others pale
 
 
 def test_training_before_the_target_is_shown(runs):

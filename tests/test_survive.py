@@ -404,24 +404,7 @@ def test_bug_keeps_its_traceback(start, tmp_path, monkeypatch):
 
 # ---- what the report says of it -------------------------------------------------------------------------------------
 
-RECORD = {
-    "phase": "target",
-    "task": "xnli",
-    "form": "sentence_pair",
-    "arm": "none",
-    "seed": 0,
-    "model": "m",
-    "parents": [],
-    "metric": "accuracy",
-    "chance": None,
-    "at_chance": False,
-    "dev": {},
-    "scores": {"en": {"accuracy": 60}},
-    "n": {"en": 5},
-    "settings": {},
-    "data": [],
-    "seconds": 1,
-}
+RECORD = records.small()
 
 
 def test_what_was_refused_is_kept_for_the_report_where_make_asks_for_it(

@@ -38,19 +38,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # ---- loss and gradient ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def still_model(once, tiny_model):
-    """The tiny model without dropout."""
-
-    def build(folder):
-        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
-        config = json.loads((folder / "config.json").read_text())
-        config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
-        (folder / "config.json").write_text(json.dumps(config))
-
-    return str(once("still_model", build))
-
-
 def assert_same_step(one, other):
     assert one[0] == pytest.approx(other[0], abs=2e-4)  # the log rounds to four places
     for name, weight in one[1].items():
@@ -60,14 +47,14 @@ def assert_same_step(one, other):
 @pytest.fixture(scope="module")
 def whole_steps(still_model):
     """Each head's step with all 16 rows in one batch."""
-    return {head: one_step(head, still_model, 16, 1) for head in TASKS}
+    return {head: one_step(head, str(still_model), 16, 1) for head in TASKS}
 
 
 @pytest.mark.parametrize("batch, accumulation", [(4, 4), (3, 6)])
 @pytest.mark.parametrize("head", TASKS)
 def test_accumulation_changes_neither_loss_nor_gradient(head, batch, accumulation, still_model, whole_steps):
     """transformers' own loss of these heads is `accumulation` times too large (issue 47688 there)."""
-    assert_same_step(whole_steps[head], one_step(head, still_model, batch, accumulation))
+    assert_same_step(whole_steps[head], one_step(head, str(still_model), batch, accumulation))
 
 
 @pytest.mark.parametrize("head", TASKS)
@@ -82,7 +69,7 @@ def test_two_processes_change_neither_loss_nor_gradient(still_model, whole_steps
     """Two processes of 4 rows, accumulated twice; every head in one start."""
 
     def work():
-        steps = {head: one_step(head, still_model, 4, 2) for head in TASKS}
+        steps = {head: one_step(head, str(still_model), 4, 2) for head in TASKS}
         assert torch.distributed.get_world_size() == 2
         torch.save(steps, tmp_path / f"steps-{os.environ['RANK']}.pt")
         torch.distributed.destroy_process_group()
