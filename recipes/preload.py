@@ -44,7 +44,7 @@ SIGNALS = (
     signal.SIGUSR2,
     signal.SIGXCPU,
 )
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h; the first: the signal to get when the parent ends
 
 
 def main(argv: list[str]) -> None:
@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
         atexit.register(leave)  # the first, so that it is called last
         requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         server = Server(requests)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # make is killed: its matrix is not to go on unseen
         theirs.set_inheritable(True)
         # SIGPIPE and SIGXFSZ: Python ignores them, make does not
         command = os.posix_spawnp(
@@ -241,7 +242,10 @@ class Server:
             self.runs[pid] = connection
             tell(connection, f"pid {pid}")
         else:
-            end_with(parent, name)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(PR_SET_NAME, name.encode()[:15])  # what top shows
+            if os.getppid() != parent:  # it ended before
+                os._exit(1)
             os.setpgid(0, 0)  # a terminal's signals come once, from the process that stands for this one
             signal.set_wakeup_fd(-1)
             for number, handler in self._handlers.items():
@@ -316,15 +320,11 @@ def threads() -> set[str]:
 # ---- in a fork ------------------------------------------------------------------------------------------------------
 
 
-def end_with(parent: int, name: str) -> None:
-    """Have the kernel kill this process when its parent ends. `name` is what top shows."""
+def prctl(option: int, value: int | bytes) -> None:
+    """Set an attribute of this process: see man 2 prctl."""
     import ctypes  # here, because `request` is to start fast
 
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(PR_SET_NAME, name.encode()[:15])
-    if os.getppid() != parent:  # it ended before
-        os._exit(1)
+    ctypes.CDLL(None).prctl(option, value)
 
 
 def run(words: list[str]) -> None:

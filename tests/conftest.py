@@ -188,7 +188,9 @@ def preloaded(monkeypatch) -> Iterator[None]:
         for handler in logging.getLogger().handlers[:]:  # pytest's own
             logging.getLogger().removeHandler(handler)
         os.chdir(ROOT)
-        script, code = preload.Server(requests).serve(None), 0
+        server = preload.Server(requests)
+        server.prepare = lambda python, folder, environment: os.environ.update(environment) or ""  # of several makes
+        script, code = server.serve(None), 0
         sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
         try:
             preload.run(script)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import records
 from conftest import ROOT, load_recipe
-from test_chain import make
+from test_chain import begin, ended, make
 from test_rooms import imports
 
 preload = load_recipe("preload")
@@ -42,11 +42,11 @@ if "fails" in sys.argv:
 SLEEPER = """
 import os, signal, sys, time
 def stop(number, frame):
-    print("stopped", number, flush=True)
+    os.write(1, b"stopped %d\\n" % number)
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, stop)
-print("pid", os.getpid(), flush=True)
+os.write(1, b"pid %d\\n" % os.getpid())
 time.sleep(60)
 """
 
@@ -143,6 +143,18 @@ def test_sigterm_goes_to_the_command_and_its_exit_code_comes_back(serve):
     assert process.wait() == 5
 
 
+def test_a_matrix_does_not_go_on_when_its_make_is_killed(serve):
+    server = f"{sys.executable} {ROOT}/recipes/preload.py --for bash -c"
+    make = subprocess.Popen(
+        ["bash", "-c", f"{server} 'echo pid $$; trap \"exit 5\" TERM; while :; do sleep 0.05; done'; true"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    pid = pid_of(make)
+    make.kill()
+    assert ends_soon(pid)
+    make.communicate()
+
+
 def test_a_fork_does_not_outlive_the_process_that_stands_for_it(serve):
     process = serve(f"{FORK} sleeper.py; echo code $?")
     pid = pid_of(process)
@@ -233,6 +245,44 @@ def test_the_libraries_start_no_threads_touch_no_gpu_and_are_all_there():
 
 
 # ---- a matrix -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(preloaded, tiny_model, tiny_world, tmp_path):
+    """make's variables of a matrix with one target, whose runs are forks of this process."""
+    few = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --max_eval_samples 8"
+    asked = ["PRESET=world", f"OUT={tmp_path}", f"MODEL={tiny_model}", f"DATA_ROOT={tiny_world}", "WORLD_ARGS="]
+    asked += ["MLM_ARGS=", "TARGETS=udpos", "RETRIEVAL=", "SEEDS=0", "ARGS_squad=--learning_rate nan"]
+    return [*asked, f"TARGET_ARGS={few}", "ARGS_udpos=--max_steps 40 --save_strategy steps --save_steps 5"]
+
+
+def test_a_run_that_fails_is_as_it_was(small, tmp_path):
+    """Refused with exit code 2 and failed.json; with -k the others are done and the report is written."""
+    done = make("matrix", *small, "ARMS=squad none")
+    assert done.returncode == 2 and done.stderr.count("run_intermediate.py: error: ") == 1
+    assert "nan" in json.loads((tmp_path / "squad/seed0/failed.json").read_text())["cause"]
+    assert not (tmp_path / "report").exists()
+    done = make("-k", "-j2", "matrix", *small, "ARMS=squad none")
+    assert done.returncode == 2 and (tmp_path / "none/seed0/udpos/results.json").is_file()
+    assert "squad/seed0 failed: " in (tmp_path / "report/matrix.md").read_text()
+    assert "process of its own" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_resumes(number, small, tmp_path):
+    run = tmp_path / "none/seed0/udpos"
+    started = begin(f"{run}/results.json", *small, "ARMS=none")
+    end = time.time() + 300
+    while not list(run.glob("checkpoint-*/trainer_state.json")):
+        assert time.time() < end and started.poll() is None
+        time.sleep(0.01)
+    children = psutil.Process(started.pid).children(recursive=True)
+    next(process for process in children if "run_target.py" in process.cmdline()).send_signal(number)
+    done = ended(started)
+    assert done.returncode == 2 and not (run / "results.json").exists()
+    assert (run / "failed.json").exists() == (number == signal.SIGTERM)
+    done = make("matrix", *small, "ARMS=none")
+    assert done.returncode == 0 and "Resuming" in done.stderr and (run / "results.json").is_file()
 
 
 def test_make_matrix_gives_the_same_files_either_way(tiny_model, tiny_world, tmp_path):
