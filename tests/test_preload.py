@@ -62,7 +62,7 @@ def serve(tmp_path):
         server = [sys.executable, "-c", SERVE.format(recipes=str(ROOT / "recipes"))]
         process = subprocess.Popen(
             [*(["nohup"] if nohup else []), *server, "bash", "-c", commands],
-            cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
         )  # fmt: skip
         started.append(process)
         return process
@@ -136,6 +136,14 @@ def test_a_signal_reaches_the_fork(number, serve):
     assert process.communicate()[0] == f"stopped {int(number)}\ncode {128 + number}\n"
 
 
+def test_ctrl_c_reaches_a_fork_once(serve):
+    """A terminal sends it to the whole process group."""
+    process = serve(f"{FORK} sleeper.py; echo code $?")
+    pid_of(process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.stdout.read() == "stopped 2\ncode 130\n" and process.wait() == 0
+
+
 def test_sigterm_goes_to_the_command_and_its_exit_code_comes_back(serve):
     process = serve("trap 'exit 5' TERM; echo pid $$; while :; do sleep 0.05; done")
     pid_of(process)
@@ -187,6 +195,17 @@ def test_without_a_fork_it_is_the_script_itself_and_says_why(before, after, reas
     assert process.returncode == 0 and json.loads(stdout)["argv"] == [f"{tmp_path}/probe.py"]
     said = [line for line in stderr.splitlines() if "a process of its own" in line]
     assert len(said) == bool(reason) and reason in "".join(said)
+
+
+def test_elsewhere_than_on_linux_each_run_is_a_process_of_its_own(serve, tmp_path):
+    code = SERVE.format(recipes=str(ROOT / "recipes")).replace(
+        "import preload", "sys.platform = 'darwin'; import preload"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "bash", "-c", f"{FORK} probe.py a < /dev/null"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["argv"] == ["probe.py", "a"] and done.stderr == "words\n"
 
 
 def test_threads_make_forks_unsafe(serve, tmp_path):
