@@ -144,6 +144,19 @@ def test_ctrl_c_reaches_a_fork_once(serve):
     assert process.stdout.read() == "stopped 2\ncode 130\n" and process.wait() == 0
 
 
+def test_ctrl_z_stops_a_fork_too(serve):
+    process = serve(f"{FORK} sleeper.py; echo code $?")
+    fork, client = psutil.Process(pid_of(process)), client_of(process)
+    for number, stopped in ((signal.SIGTSTP, True), (signal.SIGCONT, False)):
+        client.send_signal(number)
+        end = time.time() + 10
+        while any((p.status() == psutil.STATUS_STOPPED) != stopped for p in (fork, client)):
+            assert time.time() < end
+            time.sleep(0.02)
+    client.terminate()
+    assert process.stdout.read() == "stopped 15\ncode 143\n"
+
+
 def test_sigterm_goes_to_the_command_and_its_exit_code_comes_back(serve):
     process = serve("trap 'exit 5' TERM; echo pid $$; while :; do sleep 0.05; done")
     pid_of(process)
