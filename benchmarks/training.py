@@ -6,8 +6,6 @@ beside it.
     python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] \\
         [--steps 8] [--runs 3]
     python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
-    python benchmarks/training.py gpu --data_root data/world [--shapes xlm-r-base mmbert-base] \\
-        [--attention sdpa eager] [--rows 4000]
 
 `tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and
 run_ner.py make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row
@@ -19,9 +17,7 @@ dev rows, measured in one way for all (in training run_qa.py's counts padding am
 so that its curve begins higher). `processes`: run_intermediate.py as one process beside two that share the same
 batches, one thread each. Wants two idle cores. `resume`: run_mlm.py as the preset world has it, killed (-9) between
 two checkpoints and started again: the time to the first new step beside the time from one checkpoint to the next.
-`gpu`: `tasks` for models of the size of XLM-R Large, XLM-R Base or mmBERT-base with random weights in bf16, beside the
-example scripts' best flags, with the share of the card's own matmul rate (measured just before) and peak memory; for
-each kind of attention asked for. Says so and ends where there is no GPU.
+On a GPU: benchmarks/gpu.sh.
 Set OMP_NUM_THREADS for the threads all sides use.
 """
 
@@ -29,7 +25,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
+import gc
 import json
 import os
 import signal
@@ -48,7 +44,6 @@ sys.path.insert(0, str(ROOT))
 
 from featurise import example_pair, example_qa  # noqa: E402  (they lie beside this file)
 from retrieval import untrained_checkpoint  # noqa: E402
-from scaling import SHAPES  # noqa: E402
 
 
 @dataclass
@@ -97,12 +92,13 @@ EXAMPLES = {
 }
 
 
-def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Callable]:
+def rivals(task, examples, tokenizer, length: int, bf16: bool, frozen: bool = False) -> dict[str, Callable]:
     """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's
-    two."""
+    two; with `frozen` also ours with frozen embeddings."""
     import torch
     import transformers
 
+    from xstilts.checkpoint import heads
     from xstilts.cli.arguments import RunArguments
     from xstilts.train import featurizing, trainers
     from xstilts.train.training_arguments import training_arguments
@@ -123,6 +119,13 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
             "data_collator": task.collator(tokenizer),
         }
 
+    def ours_frozen(settings, folder, seed):
+        def trainer(model, **kwargs):
+            heads.freeze_embeddings(model)
+            return trainers.TaskTrainer(model=model, **kwargs)
+
+        return trainer, ours(settings, folder, seed)[1]
+
     def example(padding, collator, **flags):
         def build(settings, folder, seed):
             args = transformers.TrainingArguments(output_dir=folder, seed=seed, use_cpu=cpu, **settings, **flags)
@@ -142,7 +145,8 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
     else:
         defaults = example("max_length", transformers.default_data_collator)
     best = example(False, dynamic(tokenizer), bf16=bf16, train_sampling_strategy="group_by_length")
-    return {"ours": ours, "example, defaults": defaults, "example, best flags": best}
+    found = {"ours": ours, "example, defaults": defaults, "example, best flags": best}
+    return found | ({"ours, embeddings frozen": ours_frozen} if frozen else {})
 
 
 def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
@@ -161,6 +165,7 @@ def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
     clock, model, cuda = Clock(), copy.deepcopy(model), torch.cuda.is_available()
     trainer = trainer_class(model=model, processing_class=tokenizer, callbacks=[clock], **kwargs)
     if cuda:
+        gc.collect()  # the trainer before refers to itself, and so keeps its model on the card
         torch.cuda.reset_peak_memory_stats()
     trainer.train()
     memory = torch.cuda.max_memory_allocated() if cuda else 0
@@ -212,8 +217,9 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
 
         for seed in range(-1, args.runs):  # -1: warming up
             transformers.set_seed(max(seed, 0))
-            model = heads.fresh_head(task, model_name, attention=getattr(args, "kind", None))
-            for name, build in rivals(task, examples, tokenizer, length, args.bf16).items():
+            model = heads.fresh_head(task, model_name)
+            frozen = getattr(args, "frozen", False)
+            for name, build in rivals(task, examples, tokenizer, length, args.bf16, frozen).items():
                 if name in without:
                     continue
                 trainer_class, kwargs = build(settings, folder, max(seed, 0))
@@ -429,59 +435,6 @@ def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
     return times[0], times, "".join(said)
 
 
-# ---- a GPU ----------------------------------------------------------------------------------------------------------
-
-
-def benchmark_gpu(args: argparse.Namespace) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        print("gpu: skipped, there is no GPU here.")
-        return
-    from tasks import get_task
-    from tasks.rows import Rows
-
-    quiet()
-    peak, rows = matmul_rate(), Rows(args.data_root)
-    print(
-        f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192; torch "
-        f"{torch.__version__}"
-    )
-    for name, attention, task in itertools.product(args.shapes, args.attention, map(get_task, args.tasks)):
-        args.kind, shape = attention, SHAPES[name]
-        print(f"{name}, attention {attention}:")
-        with tempfile.TemporaryDirectory() as folder:
-            kind = "modernbert" if name.startswith("mmbert") else "xlm-roberta"
-            model = untrained_checkpoint(
-                folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary, kind
-            )
-            found = race(task, rows, model, args, without=("example, defaults",))
-            show(found)
-            for name, rounds in found.items():
-                rate, run = statistics.median(run.rate for run in rounds), rounds[0]
-                share = rate * shape.train_flops(run.mean_length) / peak
-                print(
-                    f"  {name:20s} {100 * share:5.1f} % of that rate, {max(run.memory for run in rounds) / 2**30:.1f} "
-                    "GiB"
-                )
-
-
-def matmul_rate(size: int = 8192, repeats: int = 50) -> float:
-    """Floating-point operations a second of the GPU in a square bf16 matmul: the best that a model of matmuls could
-    have."""
-    import torch
-
-    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(5):
-        a @ b
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        a @ b
-    torch.cuda.synchronize()
-    return 2 * size**3 * repeats / (time.perf_counter() - start)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     commands = parser.add_subparsers(required=True)
@@ -520,16 +473,6 @@ def main() -> None:
     command = commands.add_parser("resume", parents=[common])
     command.add_argument("--save_steps", type=int, default=1000)
     command.set_defaults(run=benchmark_resume)
-
-    command = commands.add_parser("gpu", parents=[common, training])
-    command.add_argument("--tasks", nargs="+", default=["xnli", "squad"])
-    command.add_argument("--rows", type=int, default=4000)
-    command.add_argument("--batch_size", type=int, default=32)
-    command.add_argument("--shapes", nargs="+", default=["xlm-r-large"], choices=sorted(SHAPES))
-    command.add_argument(
-        "--attention", nargs="+", default=["sdpa"], help="kinds of attention, e.g. sdpa eager flash_attention_2"
-    )
-    command.set_defaults(run=benchmark_gpu, bf16=True, cpu_time=False)
 
     args = parser.parse_args()
     args.run(args)
