@@ -30,6 +30,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.training_args import OptimizerNames
 
 from tasks.base import Task
+from xstilts.checkpoint.encoder import all_finite
 from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
@@ -211,7 +212,7 @@ class CheckedTrainer(Trainer):
 def check_weights(model: torch.nn.Module | None) -> None:
     """Raise UserError if a weight is not a finite number."""
     assert model is not None  # Trainer.model is optional in its annotation alone
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
+    if not all(map(all_finite, model.parameters())):
         raise UserError("the weights are not finite numbers; try a smaller --learning_rate")
 
 
