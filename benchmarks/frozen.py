@@ -4,8 +4,8 @@
 
 A model of XLM-R Base's width with random weights is loaded, trained for a few steps by our Trainer and saved as a
 checkpoint, with all weights and with frozen embeddings, each in a process of its own. Printed are CPU seconds of a
-step, bytes of gradients and of the optimizer's state, and the peak of resident memory of each stage, beyond the weights
-for the steps and for saving. Few layers show best what the embeddings cost: the layers cost the same both ways.
+step, bytes of gradients and of the optimizer's state, and what resident memory peaks at in each stage (saving: beyond
+what is held before). Few layers show best what the embeddings cost: the layers cost the same both ways.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def main() -> None:
             for name in found["frozen"]:
                 whole, frozen = (found[way][name] for way in WAYS)
                 shown = [f"{v:.2f} s" if name == "seconds" else f"{v / 2**20:,.0f} MiB" for v in (whole, frozen)]
-                lines.append([f"{head}: {name.replace('_', ' ')}", *shown, f"{frozen / whole:.2f}"])
+                ratio = f"{frozen / whole:.2f}" if whole else ""
+                lines.append([f"{head}: {name.replace('_', ' ')}", *shown, ratio])
     print(f"{args.layers} layers x {args.hidden}, vocabulary {args.vocabulary:,}, 8 x {args.tokens} tokens")
     print(table(["", *WAYS, "ratio"], lines))
 

@@ -3,8 +3,6 @@ beside it.
 
     python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] \\
         [--rows 2000] [--runs 3]
-    python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] \\
-        [--steps 8] [--runs 3]
     python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
 
 `tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and
@@ -14,8 +12,7 @@ to the maximal length, run_ner to the longest of its batch; batches at random, f
 training alone, from the first step to the last. The sides alternate, each round with another seed and the same initial
 weights for all; ratios are medians over rounds. Losses are the means of each quarter of the epoch, and afterwards on
 dev rows, measured in one way for all (in training run_qa.py's counts padding among the places where an answer may lie,
-so that its curve begins higher). `processes`: run_intermediate.py as one process beside two that share the same
-batches, one thread each. Wants two idle cores. `resume`: run_mlm.py as the preset world has it, killed (-9) between
+so that its curve begins higher). `resume`: run_mlm.py as the preset world has it, killed (-9) between
 two checkpoints and started again: the time to the first new step beside the time from one checkpoint to the next.
 On a GPU: benchmarks/gpu.sh.
 Set OMP_NUM_THREADS for the threads all sides use.
@@ -26,7 +23,6 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
-import json
 import os
 import signal
 import statistics
@@ -43,7 +39,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from featurise import example_pair, example_qa  # noqa: E402  (they lie beside this file)
-from retrieval import untrained_checkpoint  # noqa: E402
 
 
 @dataclass
@@ -294,70 +289,6 @@ def texts_of(data_root: str) -> list[str]:
     return [*examples["text_a"][:2000], *examples["text_b"][:2000]]
 
 
-# ---- more than one process ------------------------------------------------------------------------------------------
-
-
-def benchmark_processes(args: argparse.Namespace) -> None:
-    launch = {
-        1: [sys.executable],
-        2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    }
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    with tempfile.TemporaryDirectory() as folder:
-        model = untrained_checkpoint(f"{folder}/model", texts_of(args.data_root), args.layers, args.hidden)
-        for run in range(args.runs):
-            for world, command in launch.items():
-                out = f"{folder}/{world}-{run}"
-                done = subprocess.run(
-                    [
-                        *command,
-                        "run_intermediate.py",
-                        "--tasks",
-                        "mnli",
-                        "--model_name_or_path",
-                        model,
-                        "--data_root",
-                        args.data_root,
-                        "--output_dir",
-                        out,
-                        "--max_steps",
-                        str(args.steps),
-                        "--per_device_train_batch_size",
-                        str(args.batch_size // world),
-                        "--bf16",
-                        "False",
-                        "--save_strategy",
-                        "no",
-                        "--max_eval_samples",
-                        "16",
-                        "--max_seq_length",
-                        "128",
-                        "--logging_steps",
-                        "1",
-                        "--disable_tqdm",
-                        "True",
-                    ],
-                    cwd=ROOT,
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
-                    capture_output=True,
-                    text=True,
-                )
-                if done.returncode:
-                    sys.exit(f"{world} processes failed:\n{done.stderr[-2000:]}")
-                record = json.loads(Path(out, "results.json").read_text(encoding="utf-8"))
-                rates[world].append(record["measures"]["tokens"] / record["seconds"])
-                print(
-                    f"  {world} processes: {rates[world][-1]:7.0f} tokens/s, last loss "
-                    f"{record['measures']['last_loss']:.4f}"
-                )
-    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    print(
-        f"processes: {args.layers} x {args.hidden}, batch {args.batch_size}, {args.steps} steps, fp32, a thread each: "
-        f"2 processes are {statistics.median(ratios):.2f}x as fast as 1 ({min(ratios):.2f} to {max(ratios):.2f}, "
-        f"rounds: {args.runs})"
-    )
-
-
 # ---- resuming -------------------------------------------------------------------------------------------------------
 
 
@@ -462,13 +393,6 @@ def main() -> None:
         "--best", action="store_true", help="beside the best flags only: the defaults take many times as long"
     )
     command.set_defaults(run=benchmark_tasks)
-
-    command = commands.add_parser("processes", parents=[common])
-    command.add_argument("--layers", type=int, default=4)
-    command.add_argument("--hidden", type=int, default=768)
-    command.add_argument("--steps", type=int, default=8)
-    command.add_argument("--batch_size", type=int, default=128, help="of all processes together")
-    command.set_defaults(run=benchmark_processes)
 
     command = commands.add_parser("resume", parents=[common])
     command.add_argument("--save_steps", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""--freeze_embeddings spares gradient and optimizer, a tied output layer included; checks of weights make no copies."""
+"""--freeze_embeddings spares gradient and optimizer, a tied output layer too; checks of weights make no copies."""
 
 import pytest
 import torch

@@ -59,7 +59,7 @@ score = 40 if out.name == "gpu" else 42
     make.chmod(0o755)
     monkeypatch.setenv("PATH", f"{make.parent}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert gpu.matrix(place)["scores"] == [{"arm": "none", "task": "xnli", "gpu": 40.0, "cpu": 42.0}]
+    assert gpu.PARTS["matrix"](place)["scores"] == [{"arm": "none", "task": "xnli", "gpu": 40.0, "cpu": 42.0}]
     model = tmp_path / "matrix" / "model" / "model"
     asked = {name: (tmp_path / "matrix" / name / "asked").read_text() for name in ("gpu", "cpu")}
     assert asked == {"gpu": f"{model} all", "cpu": f"{model} "}
@@ -81,5 +81,5 @@ def test_a_part_that_fails_or_takes_too_long_is_said_and_the_next_one_runs(gpu, 
 
 @pytest.mark.slow
 def test_the_small_matrix(gpu, place):
-    scores = pd.DataFrame(gpu.matrix(place)["scores"])
+    scores = pd.DataFrame(gpu.PARTS["matrix"](place)["scores"])
     assert list(scores["task"]) == ["xnli"] and (scores["gpu"] == scores["cpu"]).all()
