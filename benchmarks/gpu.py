@@ -76,7 +76,8 @@ def rows_of(out: Path, given: Namespace) -> str:
     if given.data_root:
         return os.path.abspath(given.data_root)
     options = (TINY if given.tiny else Sizes()).world.split()
-    subprocess.run([sys.executable, "-m", "world", "--out", str(out / "world"), *options], cwd=ROOT, check=True)
+    command = [sys.executable, "-m", "world", "--out", str(out / "world"), *options]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)  # standard output is the page alone
     return str(out / "world")
 
 

@@ -28,12 +28,12 @@ def train(found: Result) -> str:
             f"{of['gib']:.1f}",
             f"{of['dev_loss']:.3f}",
         ]
-        for task in ("xnli", "squad")
+        for task in ("mnli", "squad")
         if task in found
         for rival, of in found[task]["rivals"].items()
     ]
     heads = ["task", "training", "tokens/s", "of the product's rate", "peak GiB", "dev loss"]
-    ratios = ", ".join(f"{task} {found[task]['ratio']:.2f}x" for task in ("xnli", "squad") if task in found)
+    ratios = ", ".join(f"{task} {found[task]['ratio']:.2f}x" for task in ("mnli", "squad") if task in found)
     stops = found["stops_in_8_steps"]
     waits = "not counted on a CPU" if stops is None else f"{len(stops)} in 8 steps {' '.join(sorted(set(stops)))}"
     return (

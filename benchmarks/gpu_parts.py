@@ -38,9 +38,9 @@ class Sizes:
     batch: int = 32
     runs: int = 2
     sentences: int = 4000
-    pool: int = 50_000
+    pool: int = 30_000
     width: int = 1024
-    world: str = "--size 0.3"
+    world: str = "--size 0.4"  # 2,400 rows of MNLI
     steps: int = 600
     matrix: tuple[str, ...] = ("ARMS=none mnli", "TARGETS=xnli udpos", "RETRIEVAL=tatoeba", "DEFAULT_JOBS=2")
 
@@ -154,7 +154,7 @@ def train(place: Place, name: str) -> Result:
         frozen=True,
     )
     result: Result = {"shape": name, "parameters": shape.parameters}
-    for task in ("xnli",) if place.tiny or name != "xlm-r-large" else ("xnli", "squad"):
+    for task in ("mnli",) if place.tiny or name != "xlm-r-large" else ("mnli", "squad"):
         if task == "squad":
             given.rows, given.runs = sizes.rows // 4, 1
         found = race(get_task(task), Rows(place.data_root), place.model(name), given, without=("example, defaults",))
@@ -195,7 +195,7 @@ def stops_of(place: Place, name: str) -> list[str]:
         def on_step_end(self, args, state, control, **kwargs):
             torch.cuda.set_sync_debug_mode("warn" if state.global_step in range(2, 10) else "default")
 
-    task, tokenizer = get_task("xnli"), load_tokenizer(place.model(name))
+    task, tokenizer = get_task("mnli"), load_tokenizer(place.model(name))
     settings = {"max_steps": 12, "per_device_train_batch_size": 8, "logging_steps": 100, "save_strategy": "no"}
     args = training_arguments(RunArguments(output_dir=str(place.folder / "stops")), [], settings)
     examples = inputs.first(task.load("train", "en", Rows(place.data_root)), 96)
