@@ -23,6 +23,7 @@ import hashlib
 import inspect
 import io
 import json
+import math
 import os
 import statistics
 import sys
@@ -265,8 +266,6 @@ def by_series(points: list[Point]) -> dict[tuple[str, str], tuple[list[int], lis
 
 def power(xs: list[int], ys: list[float]) -> str:
     """The power of x that time grows with between the last two points; empty of a single point."""
-    import math
-
     return f"{math.log(ys[-1] / ys[-2]) / math.log(xs[-1] / xs[-2]):.2f}" if len(xs) > 1 else ""
 
 
@@ -307,7 +306,12 @@ def draw(points: list[Point]) -> str:
         axes.set_yscale("log")
         ticks = sorted({x for (name, _), (xs, _) in found.items() if name == curve for x in xs})
         axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=7)
-        axes.tick_params(axis="y", labelsize=7)
+        seconds = [y for (name, _), (_, ys) in found.items() if name == curve for y in ys]
+        low, high = math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds)))
+        decades = [10.0**power for power in range(low, high + 1)]  # whole ones, so that no slope looks steeper
+        axes.set_yticks(decades, [f"{decade:g}" for decade in decades], fontsize=7)
+        axes.set_ylim(decades[0], decades[-1])
+        axes.minorticks_off()
         axes.set_xlabel(curve, fontsize=9)
         axes.grid(color="#ddd", linewidth=0.6)
         axes.legend(fontsize=7, frameon=False)
