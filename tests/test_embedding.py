@@ -365,7 +365,7 @@ def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     ("arguments", "message"),
     [
         ({"pooling": "max"}, "pooling='max' is unknown; choose one of mean, cls"),
-        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of fp32, bf16"),
+        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of auto, fp32, bf16"),
         ({"max_length": 2}, "max_length=2 leaves no room"),
     ],
 )
