@@ -190,9 +190,7 @@ class Encoder:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         return digest.hexdigest()
 
-    def embed(
-        self, sentences: Sequence[str], batch_size: int | None = None, desc: str = "embed"
-    ) -> dict[int, np.ndarray]:
+    def embed(self, sentences: Sequence[str], desc: str = "embed") -> dict[int, np.ndarray]:
         """Return {layer: (n, dim) float32} of every requested layer from one pass, unnormalised, in the given order.
 
         Sentences with equal tokens are computed once, so that their vectors are equal to the bit: in two batches they
@@ -201,13 +199,12 @@ class Encoder:
         each sentence alone to 1e-5.
 
         Args:
-            batch_size: in sentences; None: as many as fit a budget of tokens.
             desc: text of the progress bar.
 
         Raises:
             UserError: the list is empty, or a sentence has no token to average.
         """
-        return self.embed_tokens(*self.tokens(sentences), batch_size, desc)
+        return self.embed_tokens(*self.tokens(sentences), desc)
 
     def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
         """Return (the distinct token sequences, the number of its sequence for each sentence). Errors: see `embed`."""
@@ -224,7 +221,6 @@ class Encoder:
         self,
         tokens: Tokens,
         back: np.ndarray,
-        batch_size: int | None = None,
         desc: str = "embed",
         folder: str | Path | None = None,
     ) -> dict[int, np.ndarray]:
@@ -236,8 +232,6 @@ class Encoder:
         Raises:
             UserError: the disk has too little room.
         """
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
         first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
         shape = (len(back), self.model.config.hidden_size)
         vectors: dict[int, np.ndarray]
@@ -246,7 +240,7 @@ class Encoder:
             vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
         else:
             vectors = {layer: np.empty(shape, dtype=np.float32) for layer in self.layers}
-        batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type]))
+        batches = list(tokens.batches(TOKENS_PER_BATCH[self.model.device.type]))
         for rows, pooled in self._compute(tokens, batches, desc):
             for layer, block in pooled.items():
                 vectors[layer][first[rows]] = block
@@ -282,7 +276,7 @@ class Encoder:
         rank, size = state.process_index, state.num_processes
         if not Path(folder).is_dir():
             raise UserError(f"process {rank} does not see {folder}: give a --cache_dir that every machine sees.")
-        batches = list(tokens.batches(None, TOKENS_PER_BATCH[self.model.device.type]))
+        batches = list(tokens.batches(TOKENS_PER_BATCH[self.model.device.type]))
         part = {
             k: new_array(
                 Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers)
