@@ -10,12 +10,12 @@
 `embed`: our encoder at one layer, at the top, at all layers and (`--bf16`) in bf16, beside SentenceTransformer.encode
 on the same weights and sentences. `nway`: what retrieval between all pairs of languages adds to embedding them at one
 layer; a sample of each is measured and counted up. `mine`: mining beside two exact faiss searches and the pair-by-pair
-scoring of LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`: peak memory of
-mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on disk. `index`:
-what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals run in turn,
-`--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a minute or two;
-the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time` seconds are those
-of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
+scoring of LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`:
+peak memory of mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on
+disk. `index`: what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals
+run in turn, `--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a
+minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time`
+seconds are those of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss FAISS_OPT_LEVEL=AVX2 too.
 """
 
@@ -187,8 +187,8 @@ def benchmark_nway(args: argparse.Namespace) -> None:
     sentence, pair = seconds["embed"] / len(sentences), seconds["pairs"] / 10
     embedding, pairs = args.languages * args.rows * sentence, args.languages * (args.languages - 1) / 2 * pair
     print(
-        f"nway: {args.languages} languages of {args.rows} rows, top layer, {base.shape[1]} dimensions; counted up from\n"
-        f"  {1000 * sentence:.1f} ms a sentence ({len(sentences)} embedded), {1000 * pair:.1f} ms a pair (10 measured)\n"
+        f"nway: {args.languages} languages of {args.rows} rows, top layer, {base.shape[1]} dimensions, counted up\n"
+        f"  from {1000 * sentence:.1f} ms a sentence ({len(sentences)} embedded), {1000 * pair:.1f} ms a pair (10)\n"
         f"  embedding {embedding:.0f} s, all pairs {pairs:.0f} s: together {1 + pairs / embedding:.2f} of embedding"
     )
 
