@@ -16,7 +16,8 @@ disk. `index`: what an index costs to train and fill, its CPU time a query and i
 run in turn, `--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a
 minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time`
 seconds are those of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
-ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss FAISS_OPT_LEVEL=AVX2 too.
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss
+FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
 """
 
 from __future__ import annotations
