@@ -252,7 +252,7 @@ def show(found: dict[str, list[Run]]) -> None:
 def benchmark_tasks(args: argparse.Namespace) -> None:
     from tasks import get_task
     from tasks.rows import Rows
-    from xstilts.train.training_arguments import has_bf16
+    from xstilts.checkpoint.precision import has_bf16
 
     quiet()
     if args.bf16 is None:
