@@ -306,9 +306,10 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
 }
 
 
-def build(name: str, folder: Path) -> None:
-    """Write the tiny checkpoint of an architecture."""
+def build(name: str, folder: Path, **more) -> None:
+    """Write the tiny checkpoint of an architecture; `more` are other fields of its config."""
     _, tokenizer, template, kind, fields = ARCHITECTURES[name]
+    fields = fields | more
     longest = fields.get("max_position_embeddings", LENGTH)
     made = tokenizer(template, longest if longest > 1000 else LENGTH)
     config = _sizes(getattr(hf, kind), made, **fields)

@@ -453,18 +453,17 @@ def long_training(tiny_model, tiny_world, tmp_path):
 
 
 @pytest.fixture
-def two_started(long_training):
+def two_started(long_training, torchrun, monkeypatch):
     """A long training by torchrun: (launcher, log, folder), when its first checkpoint is there."""
     arguments, log, folder, wait = long_training
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    with open(log, "w") as file:
-        process = subprocess.Popen([*launch, "run_target.py", *arguments], cwd=ROOT, stdout=file, stderr=file)
+    monkeypatch.chdir(ROOT)
+    launcher = torchrun(2, ["run_target.py", *arguments], log)
     try:
-        wait(lambda: process.poll() is not None)
-        yield process, log, folder
+        wait(lambda: launcher.exitcode is not None)
+        yield launcher, log, folder
     finally:
-        process.kill()
-        process.wait()
+        launcher.kill()
+        launcher.join()
 
 
 def rank_of(launcher, rank):
@@ -498,7 +497,8 @@ def test_the_other_process_says_which_one_is_gone(two_started):
     """Under torchrun, which ends the other one at once."""
     launcher, log, folder = two_started
     rank_of(launcher, 0).send_signal(signal.SIGSEGV)
-    assert launcher.wait(timeout=60)
+    launcher.join(timeout=60)
+    assert launcher.exitcode
     (said,) = told(log)
     kept = failure(folder)
     assert kept["cause"].startswith("process 0 of 2 has ended") and kept["cause"] in said
