@@ -184,7 +184,7 @@ class PositivePairs(Pairs):
         from tasks import get_task
 
         wanted = get_task(self.of).labels.index(self.positive)
-        numbers = [i for i, label in enumerate(examples["label"]) if label == wanted]
+        numbers = [i for i, label in enumerate(examples["label"][:]) if label == wanted]
         data = examples.select(numbers).select_columns(["text_a", "text_b"])
         data = data.rename_columns({"text_a": "query", "text_b": "passage"})
         return data.add_column("id", [str(i) for i in numbers])

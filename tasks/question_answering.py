@@ -78,7 +78,7 @@ class SQuADv2(Span):
 
     def gold_values(self, examples: Dataset) -> list:
         """A file in which no question has an answer is a placeholder."""
-        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
+        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"][:])]
 
     def gold(self, examples: Dataset) -> list:
         return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
@@ -139,7 +139,7 @@ def _name_in(example_id: str) -> str:
 
 
 def _tydiqa_languages(data: Dataset) -> Iterable[str]:
-    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"]), "id")
+    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"][:]), "id")
 
 
 def _tydiqa_rows(data: Dataset, language: str) -> Dataset:

@@ -212,7 +212,7 @@ print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumer
         return [[self.labels[i] for i in tags] for tags in examples["tags"]]
 
     def gold_values(self, examples: Dataset) -> list:
-        return [self.labels[i] for tags in examples["tags"] for i in tags]
+        return [self.labels[i] for tags in examples["tags"][:] for i in tags]
 
     def constant(self, examples: Dataset) -> list:
         gold = [tag for tags in self.gold(examples) for tag in tags]

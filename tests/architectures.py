@@ -21,7 +21,7 @@ import transformers as hf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
-LAYERS, LENGTH = 3, 128
+LAYERS, LENGTH = 2, 128
 SIZES = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 64}
 WORDS = (
     "the small boat was early and the old bird sees a river under two bridges before the rain comes back to town"
