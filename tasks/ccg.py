@@ -123,7 +123,7 @@ class CCG(Tagging):
 
     def gold(self, examples: Dataset) -> list:
         """Return the gold categories; for an unseen one, which is not scored, any category."""
-        return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"]]
+        return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"][:]]
 
     def gold_values(self, examples: Dataset) -> list:
         return [tag for tags in examples["tags"][:] for tag in tags]
@@ -134,7 +134,7 @@ class CCG(Tagging):
         number = {tag: i for i, tag in enumerate(self.labels)}
         pairs = [
             (number[guess], gold)
-            for guesses, tags in zip(predictions, examples["tags"], strict=True)
+            for guesses, tags in zip(predictions, examples["tags"][:], strict=True)
             for guess, gold in zip(guesses, tags, strict=True)
             if gold != -100
         ]

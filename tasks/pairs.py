@@ -76,14 +76,14 @@ class Pairs(Task):
 
     def candidates(self, examples: Dataset) -> list[str]:
         """Return the distinct passages, in order of appearance: the candidates of every query."""
-        return list(dict.fromkeys(examples["passage"]))
+        return list(dict.fromkeys(examples["passage"][:]))
 
     def sides(self, examples: Dataset) -> tuple[list[str], list[str]]:
         return examples["query"][:], examples["passage"][:]
 
     def gold(self, examples: Dataset) -> list:
         place = {passage: i for i, passage in enumerate(self.candidates(examples))}
-        return [place[passage] for passage in examples["passage"]]
+        return [place[passage] for passage in examples["passage"][:]]
 
     def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute

@@ -81,7 +81,7 @@ class SQuADv2(Span):
         return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"][:])]
 
     def gold(self, examples: Dataset) -> list:
-        return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
+        return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"][:]]
 
     def constant(self, examples: Dataset) -> list:
         return [("", 1.0)] * len(examples)
@@ -94,7 +94,7 @@ class SQuADv2(Span):
         from tasks.metrics import compute
 
         answers, margins = [text for text, _ in predictions], [margin for _, margin in predictions]
-        rows: dict[str, Any] = {"references": [a["text"] for a in examples["answers"]]}
+        rows: dict[str, Any] = {"references": [a["text"] for a in examples["answers"][:]]}
         rows |= {"language": language, "squad_v2": True}
         cut = compute("qa", predictions=self._cut_at_0(predictions), **rows)
         free = compute("qa", predictions=answers, **rows, no_answer_probabilities=margins)

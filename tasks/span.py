@@ -278,7 +278,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         ]
 
     def gold(self, examples: Dataset) -> list:
-        return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
+        return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"][:]]
 
     def constant(self, examples: Dataset) -> list:
         common = Counter(self.gold(examples)).most_common(1)[0][0]
@@ -287,7 +287,11 @@ print(context[offsets[start][0] : offsets[end][1]])"""
     def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
-        qa = {"predictions": predictions, "references": [a["text"] for a in examples["answers"]], "language": language}
+        qa = {
+            "predictions": predictions,
+            "references": [a["text"] for a in examples["answers"][:]],
+            "language": language,
+        }
         scores = compute("qa", **qa, normalization=self.normalization_of(language))
         if self.languages_in and self.normalization_of(language) == "squad":
             # the benchmark uses the English rules for every language; add the scores by rules for this language
