@@ -117,7 +117,8 @@ def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:
             transformer.modality_config = hidden_state(layer)
         transformer.max_seq_length = encoder.max_length
         module = Pooling(encoder.model.config.hidden_size, pooling_mode=encoder.pooling)
-        SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts).save(str(folder / "whole"))
+        model = SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts)
+        model.save(str(folder / "whole"), create_model_card=False)  # `export` writes one
     load_without_pooler(folder / "whole", encoder.model.config)
 
 
