@@ -50,11 +50,13 @@ def main(argv: list[str]) -> None:
     if not arguments.runs_dir:
         raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
 
+    from xstilts.run import outputs
+    from xstilts.run.results import check_runs_dir, write_text
+
+    check_runs_dir(arguments.runs_dir)  # before the imports that take a second
     from xstilts.plan import read_seeds_of
     from xstilts.report.matrix import collect
     from xstilts.report.page import write_report
-    from xstilts.run import outputs
-    from xstilts.run.results import write_text
 
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")

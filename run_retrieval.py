@@ -92,8 +92,8 @@ def measure(tasks: list[Task], prompts: dict[str, str], parsed: list[Any]) -> No
             embed = embedder(encoder, cache_dir, prompts)
             layer = headline.choose(embed)
             if folder := retrieval.export_sentence_transformers:
-                name, length = model_args.model_name_or_path, data_args.max_seq_length or 512
-                export(name, layer, retrieval.pooling, folder, length, model_args.model_revision, prompts)
+                name, revision = model_args.model_name_or_path, model_args.model_revision
+                export(name, layer, retrieval.pooling, folder, encoder.max_length, revision, prompts)
             for cell in work:
                 cells.measure_cell(cell, embed, layer, encoder, headline, retrieval)
     if processes.is_first():

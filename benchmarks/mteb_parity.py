@@ -141,19 +141,17 @@ def table(about: dict[str, str], rows: list[dict]) -> str:
     for low, high in BANDS:
         if some := [row for row in ours if low <= row["published_accuracy"] < high]:
             out.append(line(f"accuracy where {low} to {min(high, 100)} is published", some, "accuracy"))
-    worst = sorted(ours, key=lambda row: -abs(row["accuracy"] - row["published_accuracy"]))[:WORST]
-    out += [
-        "",
-        f"The {len(worst)} that differ most:",
-        "",
-        "| language | pairs | here | published | difference |",
-        "|---|---|---|---|---|",
-    ]
-    out += [
-        f"| {row['language']} | {row['pairs']} | {row['accuracy']:.1f} | {row['published_accuracy']:.1f} | "
-        f"{row['accuracy'] - row['published_accuracy']:+.1f} |"
-        for row in worst
-    ]
+    if any(differences(ours, "accuracy") + differences(ours, "f1")):
+        worst = sorted(ours, key=lambda row: -abs(row["accuracy"] - row["published_accuracy"]))[:WORST]
+        out += ["", f"The {len(worst)} that differ most:", "", "| language | pairs | here | published | difference |"]
+        out += ["|---|---|---|---|---|"]
+        out += [
+            f"| {row['language']} | {row['pairs']} | {row['accuracy']:.1f} | {row['published_accuracy']:.1f} | "
+            f"{row['accuracy'] - row['published_accuracy']:+.1f} |"
+            for row in worst
+        ]
+    else:
+        out += ["", "No figure of any language differs."]
     for row in rows:
         if row["task"] == "bucc":
             out += [

@@ -306,6 +306,14 @@ def script(code: str) -> str:
     return (_FLORES_CODE.get(code) or _NTREX_CODE.get(code, "")).partition("_")[2]
 
 
+def between_sentences(code: str) -> str:
+    """Return what stands between two sentences: "" in Chinese and Japanese, else a blank.
+
+    Thai, Lao, Khmer and Burmese write no blank between words, but one between sentences.
+    """
+    return "" if code == "wuu" or script(code) in {"Hans", "Hant", "Jpan"} else " "  # Wu is in neither list of scripts
+
+
 def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -305,6 +305,8 @@ def test_unusable_value_is_refused_before_the_work(argv, cli, tiny_model, tiny_w
     assert found.returncode == 2 and "Traceback" not in found.stderr, found.stderr
     said = found.stderr.strip().splitlines()[-1]
     assert argv.split(" ")[0].rstrip("12") in said or "arm" in argv or "adam" in argv or "scheduler" in argv, said
+    begun = (tmp_path / "run.json").exists()
+    assert not begun or argv.startswith(("--adam_beta1", "--metric_for_best_model")), "rows had been read"
     assert not list(tmp_path.glob("results.json")) and not list(tmp_path.glob("checkpoint-*"))
 
 

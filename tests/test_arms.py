@@ -702,6 +702,17 @@ def test_an_adapter_trains_targets_and_head_alone_and_is_merged(task, tiny_model
     assert ("roberta.pooler.dense.weight" in changed) == (task == "hellaswag")
 
 
+def test_an_adapters_config_lists_its_modules_in_order(tiny_model, tmp_path):
+    """Two equal runs write equal files; peft itself writes a set."""
+    from xstilts.cli.arguments import PeftArguments
+    from xstilts.train import lora
+
+    wrapped = lora.wrap(fresh("xnli", tiny_model), PeftArguments(peft="lora", lora_targets=["all-linear"]))
+    lora.finish(SimpleNamespace(model=wrapped, is_world_process_zero=lambda: True), tmp_path)
+    listed = json.loads((tmp_path / "adapter/adapter_config.json").read_text())["target_modules"]
+    assert listed == sorted(listed) and len(listed) > 3
+
+
 def test_a_mixture_trains_its_heads_beside_the_adapter(tiny_model, tmp_path):
     import torch
 

@@ -43,8 +43,9 @@ def test_help_imports_nothing_heavy(script):
     assert "--output_dir" in out and "usage" in out.lower()
 
 
-def test_wrong_argument_imports_nothing_heavy():
-    out, error = watched("run_retrieval.py", "--pooling", "max")
+@pytest.mark.parametrize("arguments", ["run_retrieval.py --pooling max", "run_report.py --runs_dir nowhere"])
+def test_wrong_argument_imports_nothing_heavy(arguments):
+    out, error = watched(*arguments.split())
     assert out.endswith("LEFT 2 []\n") and error.count("\n") == 1, out + error
 
 

@@ -212,3 +212,14 @@ def test_an_unknown_list_or_language_is_refused():
         covered("de", "xlm-r")
     with pytest.raises(UserError, match="unknown"):
         covered("klingon", "xlmr")
+
+
+def test_no_blank_between_sentences_in_chinese_and_japanese_alone():
+    without = {code for code in lang.known() if not lang.between_sentences(code)}
+    assert without == {
+        "zh",
+        "zh-Hant",
+        "yue",
+        "wuu",
+        "ja",
+    }

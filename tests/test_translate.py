@@ -188,6 +188,16 @@ def test_every_row_of_pairs_comes_through_in_order(run, data, tmp_path, model):
     assert examples["label"][:] == [0, 1, 2, 0, 1] and set(examples["text_a"]) == {"die Katze sass ."}
 
 
+def test_a_sentence_that_the_model_takes_only_in_part_is_counted(run, data, tmp_path, model):
+    """There is no blank to cut it at; 200 tokens are more than the model takes."""
+    rows = [{"premise": "?" * 200, "hypothesis": text, "label": 0} for text in ("it rained.", "did it ?")]
+    (data / "facebook__xnli/en/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, said = run("--model", model, "--task", "xnli", "--languages", "de")
+    assert code == 0, said
+    (note,) = (tmp_path / "mt").rglob("*.translation.json")
+    assert json.loads(note.read_text())["shortened"] == 1  # equal sentences are one
+
+
 def test_there_and_back(run, data, tmp_path, model, back):
     assert run("--model", model, "--back_model", back, "--task", "squad", "--roundtrip", "de")[0] == 0
     rows = Rows(data, translations=tmp_path / "mt").roundtrip()

@@ -9,6 +9,8 @@ from tasks import languages as codes
 from xstilts.errors import UserError, first_line
 
 LENGTH = 512  # maximum input in tokens, if the tokenizer has no lower limit
+# what is counted in sentences: of these the translation has no end, and of these the input was cut to LENGTH
+COUNTS = ("stopped", "shortened")
 
 
 @functools.cache
@@ -31,7 +33,7 @@ def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
 
 
 class Translator:
-    """A translator of one pair of languages: `translator(texts)` returns (translations, number of unfinished ones).
+    """A translator of one pair of languages: `translator(texts)` returns (translations, counts of COUNTS).
 
     Args:
         name: the checkpoint, a folder or a Hub id; revision: of a Hub id; dtype: "fp32" or "bf16".
@@ -66,12 +68,13 @@ class Translator:
         """Return whether the model takes the whole text."""
         return len(self.tokenizer(self.prefix + text)["input_ids"]) <= self.limit
 
-    def __call__(self, texts: list[str]) -> tuple[list[str], int]:
+    def __call__(self, texts: list[str]) -> tuple[list[str], dict[str, int]]:
         import torch
 
         if self.source:
             self.tokenizer.src_lang = self.source
-        done, stopped = [""] * len(texts), 0
+        done, counts = [""] * len(texts), dict.fromkeys(COUNTS, 0)
+        counts["shortened"] = sum(not self.fits(text) for text in texts)
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # batches of one length
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
@@ -88,10 +91,10 @@ class Translator:
                 found = self.model.generate(
                     **inputs, num_beams=self.num_beams, do_sample=False, max_new_tokens=room, **self.options
                 )
-            stopped += int((found[:, 1:] != self.tokenizer.eos_token_id).all(1).sum())
+            counts["stopped"] += int((found[:, 1:] != self.tokenizer.eos_token_id).all(1).sum())
             for i, text in zip(chosen, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
                 done[i] = text.strip()
-        return done, stopped
+        return done, counts
 
 
 def named_languages(pairs: list[str]) -> dict[str, str]:

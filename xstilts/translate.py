@@ -9,8 +9,9 @@
 
 Writes `<output_root>/<id>/<config>/<split>.parquet` where the Hub has (or would have) such rows, in its columns, for
 --translations of the training scripts, and a note of what made them beside it. Sentences are translated one by one,
-equal ones once. Marks stand around an answer; if the translation loses them, the row is left out and counted. If the
-command was stopped, run it again: it continues.
+equal ones once. Marks stand around an answer; if the translation loses them, the row is left out and counted. A
+sentence that the model takes only in part, or does not end, is kept and counted. If the command was stopped, run it
+again: it continues.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from xstilts.cli.progress import Bar
 from xstilts.errors import UserError, first_line
 from xstilts.marked_text import Parts, joined, sentences
 from xstilts.run.endings import command
-from xstilts.seq2seq import Translator, named_languages
+from xstilts.seq2seq import COUNTS, Translator, named_languages
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from tasks.base import Task
     from tasks.rows import Rows
 
-NO_BLANKS = {"zh", "wuu", "yue", "ja", "th", "km", "my"}  # no blank between two sentences
 SETTINGS = "settings.json"  # in the folder of parts: what they are made with
 ROWS = 1000  # of a part: the most that is lost when the command stops
 
@@ -217,7 +217,7 @@ def write(
     Path(f"{path}.tmp").rename(path)
     shutil.rmtree(parts)
     logger.info(
-        "%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end",
+        "%s: %d rows, %d lost their answer's marks, %d sentences stopped before their end, %d were too long",
         path,
         len(whole),
         *counts.values(),
@@ -247,7 +247,7 @@ def _check_settings(begun: Path, made_by: dict[str, Any], path: Path) -> None:
 def _write_parts(
     task: Task, english: Dataset, language: str, ways: list[Translator], parts: Path, unknown: str
 ) -> dict[str, int]:
-    """Translate the parts that are missing and return the sums {"lost": rows, "stopped": sentences}.
+    """Translate the parts that are missing and return the sums {"lost": rows, and COUNTS: sentences}.
 
     Args:
         unknown: the end of an error about a damaged count.
@@ -255,7 +255,7 @@ def _write_parts(
 
     from xstilts.run.results import read_note, write_text
 
-    counts = {"lost": 0, "stopped": 0}
+    counts = dict.fromkeys(("lost", *COUNTS), 0)
     with Bar(len(english), f"{task.name} {language}", "rows") as bar:
         for start in range(0, len(english), ROWS):
             part, count = parts / f"{start:09d}.parquet", parts / f"{start:09d}.json"
@@ -291,7 +291,7 @@ def _joined_parts(parts: Path) -> pa.Table:
 
 
 def translate(task: Task, examples: Dataset, ways: list[Translator], language: str) -> tuple[Dataset, dict[str, int]]:
-    """Return (rows in the source's columns, {"lost": rows, "stopped": sentences})."""
+    """Return (rows in the source's columns, {"lost": rows, and COUNTS: sentences})."""
     texts = task.text_columns
     pieces: list[dict[str, Parts | None]] = []  # the sentences of each row's texts
     distinct: dict[str, None] = {}  # every sentence once, in order
@@ -300,12 +300,12 @@ def translate(task: Task, examples: Dataset, ways: list[Translator], language: s
         cut = {column: sentences(row[column], places.get(column), ways[0].fits) for column in texts}
         pieces.append(cut)
         distinct |= dict.fromkeys(text for parts in cut.values() if parts for text, _ in parts)
-    done, stopped = list(distinct), 0
+    done, counts = list(distinct), dict.fromkeys(COUNTS, 0)
     for way in ways:
         done, more = way(done)
-        stopped += more
+        counts = {name: counts[name] + more[name] for name in COUNTS}
     translated = dict(zip(distinct, done, strict=True))
-    blank = "" if language in NO_BLANKS and len(ways) == 1 else " "
+    blank = codes.between_sentences("en" if len(ways) == 2 else language)
     columns: dict[str, list] = {name: [] for name in examples.column_names}
     for row, cut in zip(examples, pieces, strict=True):
         found = {column: text for column in texts if (text := joined(cut[column], translated, blank)) is not None}
@@ -316,7 +316,7 @@ def translate(task: Task, examples: Dataset, ways: list[Translator], language: s
         for name, value in new.items():
             columns[name].append(value)
     kept = type(examples).from_dict(columns, features=examples.features)
-    return task.to_rows(kept), {"lost": len(examples) - len(kept), "stopped": stopped}
+    return task.to_rows(kept), {"lost": len(examples) - len(kept)} | counts
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from xstilts.report import frames, statistics
 from xstilts.report import matrix as mx
-from xstilts.report.contrasts import NOT_COMPUTED, Question
+from xstilts.report.contrasts import Question
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, interval_of, shown, signed
 from xstilts.report.standing import BETTER, WORSE, Entry, Standing
@@ -143,20 +143,19 @@ def _spanned(
 
 def question_forest(question: Question) -> Forest | None:
     """Return the contrasts of a question that were computed, with their verdicts; None without any."""
-    known = [c for c in question.contrasts if c.verdict != NOT_COMPUTED and c.found]
+    known = [c for c in question.contrasts if c.found]
     if not known:
         return None
     spans = {id(c): c.estimate.interval or c.estimate.bootstrap_interval for c in known}
     axis = _Axis([c.estimate.difference for c in known], list(spans.values()))
     rows = []
     for c in known:
-        verdict, _, warning = c.verdict.partition(" [")
-        better = " better" in verdict
+        better, mark = c.verdict.kind == "better", " !" if c.verdict.warning else ""
         kind = "undecided" if not better else BETTER if c.estimate.difference > 0 else WORSE
-        text = f"{signed(c.estimate.difference)} [{interval_of(spans[id(c)])}] {verdict}{' !' if warning else ''}"
+        text = f"{signed(c.estimate.difference)} [{interval_of(spans[id(c)])}] {c.verdict.words}{mark}"
         name = f"{c.family}: {c.name}, {c.kind}"
         rows.append(
-            _spanned(name, text, kind, c.estimate.difference, spans[id(c)], axis, c.primary, warning.rstrip("]"))
+            _spanned(name, text, kind, c.estimate.difference, spans[id(c)], axis, c.primary, c.verdict.warning)
         )
     margin = question.spec.margin
     return Forest(

@@ -25,7 +25,6 @@ from xstilts.run.record import Record
 
 UNSEEN, SEEN, COMMON = "unseen", "seen", "unseen in every family"
 COVERED, NOT_COVERED = "covered", "not covered"  # by pretraining
-NOT_COMPUTED = "not computed"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Contrast:
     means: tuple[float, float] = (math.nan, math.nan)
     p: float | None = None
     doubts: list[str] = field(default_factory=list)
-    verdict: str = ""
+    verdict: statistics.Verdict = statistics.NO_VERDICT
     why: str = ""
 
     @property
@@ -285,7 +284,7 @@ def _compute(contrast: Contrast, hits: Hits, cells: Mapping) -> None:
         contrast.found = statistics.estimate(differences, shared)
         contrast.doubts = _doubts(contrast, hits.matrix, seeds[treated])
     except UserError as error:
-        contrast.why, contrast.verdict = str(error), NOT_COMPUTED
+        contrast.why, contrast.verdict = str(error), statistics.NOT_COMPUTED
 
 
 def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from xstilts.report import cells, charts, curve, plots, question_plots, question_tables, statistics, tables
 from xstilts.report.cells import Table
-from xstilts.report.contrasts import Contrast, Question
+from xstilts.report.contrasts import Question
 from xstilts.report.numbers import points_of, signed
 from xstilts.report.old_files import remove
 from xstilts.report.question_tables import interval_text
@@ -148,17 +148,6 @@ CAVEATS = {
 }
 
 
-def kind_of(c: Contrast) -> str:
-    """Return the kind of a contrast's verdict, a key of `ANSWERS`."""
-    if c.found is None:
-        return "not computed"
-    if " better" in c.verdict:
-        return "better"
-    if c.verdict.startswith("equivalent"):
-        return "equivalent"
-    return "one seed" if "(one seed)" in c.verdict else "within" if "(within" in c.verdict else "undecided"
-
-
 def answer(question: Question) -> str:
     """Return the sentence for the verdict on the primary contrast, and its figures."""
     c = question.primary
@@ -167,7 +156,7 @@ def answer(question: Question) -> str:
     names = {"first": first, "second": second, "where": f"{number}, family {c.family}", "why": c.why}
     ahead = c.found is not None and c.found.difference > 0
     names |= {"better": first, "worse": second} if ahead else {"better": second, "worse": first}
-    sentence = ANSWERS[kind_of(c)].format(**names)
+    sentence = ANSWERS[c.verdict.kind].format(**names)
     if c.found is None:
         return sentence
     seeds = "one seed" if c.found.n_seeds == 1 else f"{c.found.n_seeds} seeds"
@@ -179,10 +168,10 @@ def answer(question: Question) -> str:
 def caveats(question: Question) -> list[str]:
     """Return the sentences of `CAVEATS` that apply."""
     main = question.contrasts
-    kinds = {kind_of(c) for c in main}
+    kinds = {c.verdict.kind for c in main}
     failed = dict.fromkeys(arm for family in question.families for arm in family.failed)
     applies = {
-        "undecided": kinds & {"undecided", "within", "one seed"},
+        "undecided": kinds & set(statistics.UNDECIDED),
         "one seed": "one seed" in kinds,
         "within": "within" in kinds,
         "warning": any(c.doubts for c in main),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xstilts.report import contrasts as cs
-from xstilts.report import curve
+from xstilts.report import curve, statistics
 from xstilts.report.cells import DAGGER, Cell, Table
 from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.report.matrix import PLAIN, Matrix
@@ -115,7 +115,7 @@ def group_table(question: Question) -> Table:
             cell = _difference(c)
             if c and c.found:
                 cell.text += f", {len(c.languages)}"
-                cell.bold, cell.why = " better" in c.verdict, c.verdict
+                cell.bold, cell.why = c.verdict.kind == "better", c.verdict
             cells.append(cell)
         rows.append((f"{family}: {' − '.join(roles)}", cells))
     caption = (
@@ -228,11 +228,11 @@ def _verdict(c: Contrast | None) -> Cell:
     """Return the verdict, without its warning, and the difference; bold for the primary contrast."""
     if c is None:
         return Cell()
-    verdict, _, warning = c.verdict.partition(" [")
-    mark = " !" if warning else ""
-    text = verdict if c.found is None else f"{verdict}{mark} ({signed(c.found.difference)})"
-    undecided = c.found is not None and "undecided" in verdict
-    return Cell(text, bold=c.primary, undecided=undecided, why=warning.rstrip("]") or c.why)
+    text = c.verdict.words
+    if c.found:
+        text += f"{' !' if c.verdict.warning else ''} ({signed(c.found.difference)})"
+    undecided = c.verdict.kind in statistics.UNDECIDED
+    return Cell(text, bold=c.primary, undecided=undecided, why=c.verdict.warning or c.why)
 
 
 def _score(question: Question, arm: str | None) -> Cell:

@@ -16,6 +16,8 @@ over languages.
 `docs/statistics.md` says which interval covers which of them, with a simulation (benchmarks/coverage.py).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -267,13 +269,38 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+class Verdict(str):
+    """A verdict in words, as tables and csv files show it.
+
+    Attributes:
+        kind: "better", "equivalent", "within" (the margin, in too few seeds), "one seed", "undecided" or
+            "not computed"; "" where none is passed.
+        words: the text without its warning.
+        warning: "warning: " and the doubts about the seeds; "" if there are none.
+    """
+
+    kind: str
+    words: str
+    warning: str
+
+    def __new__(cls, kind: str, words: str, doubts: Sequence[str] = ()) -> Verdict:
+        warning = f"warning: {', '.join(doubts)}" if doubts else ""
+        self = super().__new__(cls, words + (f" [{warning}]" if warning else ""))
+        self.kind, self.words, self.warning = kind, words, warning
+        return self
+
+
+UNDECIDED = ("within", "one seed", "undecided")  # kinds
+NOT_COMPUTED, NO_VERDICT = Verdict("not computed", "not computed"), Verdict("", "")
+
+
 def verdict(
     found: Estimate,
     p: float | None,
     margin: float = MARGIN,
     names: tuple[str, str] = ("M", "E"),
     doubts: Sequence[str] = (),
-) -> str:
+) -> Verdict:
     """Return one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)",
     "undecided (within 1 point in 3 seeds)"; then, if there are `doubts`, "[warning: these]".
 
@@ -289,15 +316,14 @@ def verdict(
     """
     points = points_of(margin)
     if found.n_seeds == 1:
-        text = "undecided (one seed)"
-    elif found.within(margin):
-        enough = found.n_seeds >= ENOUGH_SEEDS and not doubts
-        text = f"equivalent within {points}" if enough else f"undecided (within {points} in {found.n_seeds} seeds)"
-    elif found.excludes_zero and p is not None and p <= 1 - LEVEL:
-        text = f"{names[0] if found.difference > 0 else names[1]} better"
-    else:
-        text = "undecided"
-    return text + (f" [warning: {', '.join(doubts)}]" if doubts else "")
+        return Verdict("one seed", "undecided (one seed)", doubts)
+    if found.within(margin):
+        if found.n_seeds >= ENOUGH_SEEDS and not doubts:
+            return Verdict("equivalent", f"equivalent within {points}")
+        return Verdict("within", f"undecided (within {points} in {found.n_seeds} seeds)", doubts)
+    if found.excludes_zero and p is not None and p <= 1 - LEVEL:
+        return Verdict("better", f"{names[0] if found.difference > 0 else names[1]} better", doubts)
+    return Verdict("undecided", "undecided", doubts)
 
 
 def _check(differences: Differences, shared: bool = False) -> None:

@@ -60,9 +60,14 @@ def listing(root: Listing | str | os.PathLike) -> Listing:
     """
     if isinstance(root, Listing):
         return root
+    check_runs_dir(root)
+    return look(root)
+
+
+def check_runs_dir(root: str | os.PathLike) -> None:
+    """Raise UserError if a folder of runs is not a folder."""
     if not Path(root).is_dir():
         raise UserError(f"{root} is not a folder. Give the folder that holds <arm>/seed<k>/.../{FILE_NAME}.")
-    return look(root)
 
 
 def read_note(path: str | os.PathLike, otherwise: str) -> dict[str, Any]:

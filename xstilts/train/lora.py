@@ -110,6 +110,7 @@ def finish(trainer: Trainer, folder: str) -> Any:
         for config in wrapped.peft_config.values():
             # goes into adapter_config.json, which may be pushed
             config.base_model_name_or_path = privacy.public(config.base_model_name_or_path)
+            config.target_modules = sorted(config.target_modules)  # peft keeps a set, in no fixed order
         wrapped.save_pretrained(str(Path(folder, FOLDER)))
         results.obey_umask(*Path(folder, FOLDER).glob("*.safetensors"))
         # peft's card template; the folder has its own card

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import TorchDynamoPlugin
-from transformers import BertConfig, BertModel, Trainer, TrainingArguments
+from transformers import BertConfig, BertModel, SchedulerType, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.training_args import OptimizerNames
 
@@ -60,6 +60,25 @@ def check_training(args: TrainingArguments, given: dict[str, Any]) -> None:
             )
             tiny.train()(torch.zeros(1, 1, dtype=torch.long)).last_hidden_state.sum().backward()
     check_optimizer(args, given)
+    if args.lr_scheduler_kwargs:
+        check_schedule(args)
+
+
+def check_schedule(args: TrainingArguments) -> None:
+    """Build the schedule of the learning rate, for an optimizer of one weight.
+
+    Raises:
+        UserError: --lr_scheduler_kwargs is not for this schedule.
+    """
+    schedule, steps = SchedulerType(args.lr_scheduler_type), args.max_steps if args.max_steps > 0 else 1_000_000
+    with user_errors(f"--lr_scheduler_type {schedule.value} --lr_scheduler_kwargs {args.lr_scheduler_kwargs}"):
+        get_scheduler(
+            schedule,
+            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=args.learning_rate),
+            args.get_warmup_steps(steps),
+            steps,
+            scheduler_specific_kwargs=_as_dict(args.lr_scheduler_kwargs),
+        )
 
 
 def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
