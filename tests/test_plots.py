@@ -6,7 +6,7 @@ import json
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from test_report import write_retrieval, report
+from test_report import report, write_retrieval
 from test_spoilt import BASE
 
 from xstilts.report import charts, page, plots, question_plots, standing, tables

@@ -59,7 +59,7 @@ def export_sentence_transformers(
 
     The mean counts special tokens. The encoder is cut after `layer`, so AutoModel loads the folder too. A model that
     normalises before each layer keeps one more layer, and the folder reads `hidden_states[layer]`: a shorter model
-    would apply its last norm to that layer. The folder is written whole or not at all.
+    would apply its last norm to that layer. The folder is written whole or not at all, without a card.
 
     Args:
         layer: "last" or a number.
