@@ -1,18 +1,23 @@
 """Speed and memory of retrieval beside what a user would pick instead; the results are checked to be equal.
 
     python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14] [--hidden 1024]
+    python benchmarks/retrieval.py nway [--checkpoint FOLDER] [--sentences FILE] [--languages 109] [--rows 1997]
     python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768]
     python benchmarks/retrieval.py curve [--sizes 10000 20000 40000] [--plot curve.png]
     python benchmarks/retrieval.py memory [--sizes 50000] [--mapped]
     python benchmarks/retrieval.py index [--sizes 50000] [--factories IVF1024,Flat IVF1024,PQ64] [--nprobe 16]
 
-`embed`: our encoder at one layer, at the top, at all layers and in bf16, beside SentenceTransformer.encode in fp32 and
-bf16 on the same weights and sentences. `mine`: mining beside two exact faiss searches and the pair-by-pair scoring of
-LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`: peak memory of
-mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on disk. `index`:
-what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals run in turn,
-`--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a minute or two;
-the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use.
+`embed`: our encoder at one layer, at the top, at all layers and (`--bf16`) in bf16, beside SentenceTransformer.encode
+on the same weights and sentences. `nway`: what retrieval between all pairs of languages adds to embedding them at one
+layer; a sample of each is measured and counted up. `mine`: mining beside two exact faiss searches and the pair-by-pair
+scoring of LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`:
+peak memory of mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on
+disk. `index`: what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals
+run in turn, `--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a
+minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time`
+seconds are those of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss
+FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
 """
 
 from __future__ import annotations
@@ -33,15 +38,18 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
-def in_turn(rivals: dict[str, Callable[[], object]], runs: int) -> tuple[dict[str, float], dict[str, object]]:
+def in_turn(
+    rivals: dict[str, Callable[[], object]], runs: int, cpu_time: bool = False
+) -> tuple[dict[str, float], dict[str, object]]:
     """(median seconds, last result) of each after a warm-up; they alternate, so that a busy moment hits them all."""
+    watch = time.process_time if cpu_time else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     results = {name: call() for name, call in rivals.items()}
     for _ in range(runs):
         for name, call in rivals.items():
-            start = time.perf_counter()
+            start = watch()
             results[name] = call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(watch() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}, results
 
 
@@ -52,6 +60,13 @@ def invented_sentences(count: int) -> list[str]:
     words = ["".join(draw.choice(syllables, draw.integers(1, 5))) for _ in range(3000)]
     lengths = np.clip(draw.lognormal(np.log(14), 0.6, count), 2, 100).astype(int)
     return [" ".join(draw.choice(words, length)) for length in lengths]
+
+
+def sentences_of(args: argparse.Namespace) -> list[str]:
+    """The first different lines of --sentences, or invented ones."""
+    if not args.sentences:
+        return invented_sentences(args.count)
+    return list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
 
 
 def untrained_checkpoint(
@@ -110,10 +125,7 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     from xstilts.retrieve.neighbours import nearest
     from xstilts.retrieve.vectors import normalize
 
-    if args.sentences:
-        sentences = list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
-    else:
-        sentences = invented_sentences(args.count)
+    sentences = sentences_of(args)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = args.checkpoint or untrained_checkpoint(folder, sentences, args.model_layers, args.hidden)
         export_sentence_transformers(checkpoint, "last", "mean", f"{folder}/exported")
@@ -122,18 +134,21 @@ def benchmark_embed(args: argparse.Namespace) -> None:
             "top layer": Encoder.load(checkpoint, device="cpu"),
             f"layer {args.layer}": Encoder.load(checkpoint, layers=args.layer, device="cpu"),
             "all layers": Encoder.load(checkpoint, layers="all", device="cpu"),
-            "top layer, bf16": Encoder.load(checkpoint, dtype="bf16", device="cpu"),
-            f"layer {args.layer}, bf16": Encoder.load(checkpoint, layers=args.layer, dtype="bf16", device="cpu"),
         }
         size = args.peer_batch_size
-        rough_peer = SentenceTransformer(f"{folder}/exported", device="cpu", model_kwargs={"dtype": torch.bfloat16})
         rivals: dict[str, Callable[[], object]] = {
-            "sentence-transformers": lambda: peer.encode(sentences, batch_size=size, show_progress_bar=False),
-            "the same, bf16": lambda: rough_peer.encode(sentences, batch_size=size, show_progress_bar=False),
+            "sentence-transformers": lambda: peer.encode(sentences, batch_size=size, show_progress_bar=False)
         }
+        if args.bf16:
+            encoders["top layer, bf16"] = Encoder.load(checkpoint, dtype="bf16", device="cpu")
+            encoders[f"layer {args.layer}, bf16"] = Encoder.load(
+                checkpoint, layers=args.layer, dtype="bf16", device="cpu"
+            )
+            rough = SentenceTransformer(f"{folder}/exported", device="cpu", model_kwargs={"dtype": torch.bfloat16})
+            rivals["the same, bf16"] = lambda: rough.encode(sentences, batch_size=size, show_progress_bar=False)
         for name, encoder in encoders.items():
             rivals[name] = lambda encoder=encoder: encoder.embed(sentences)
-        seconds, vectors = in_turn(rivals, args.runs)
+        seconds, vectors = in_turn(rivals, args.runs, args.cpu_time)
     top = encoders["top layer"].layers[0]
     ours = vectors["top layer"][top]
     np.testing.assert_allclose(ours, vectors["sentence-transformers"], atol=1e-4)
@@ -144,6 +159,8 @@ def benchmark_embed(args: argparse.Namespace) -> None:
     for name, value in seconds.items():
         print(f"  {name:24s} {value:8.2f}  {seconds['sentence-transformers'] / value:5.2f}x")
     print(f"  all layers take {seconds['all layers'] / seconds['top layer']:.2f} of the top layer's time")
+    if not args.bf16:
+        return
     half = len(sentences) // 2
     unit = normalize(ours)
     for name, rough in (("ours", vectors["top layer, bf16"][top]), ("theirs", vectors["the same, bf16"])):
@@ -153,6 +170,28 @@ def benchmark_embed(args: argparse.Namespace) -> None:
             f"  bf16, {name}: smallest cosine to fp32 {(unit * rough).sum(axis=1).min():.5f}, nearest neighbours "
             f"equal {same:.2f} %"
         )
+
+
+def benchmark_nway(args: argparse.Namespace) -> None:
+    """Processor seconds a sentence and a pair of languages, and from them the share of the pairs. In fp32."""
+    from xstilts.retrieve import nway
+    from xstilts.retrieve.embedding import Encoder
+
+    sentences = sentences_of(args)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = args.checkpoint or untrained_checkpoint(folder, sentences, args.model_layers, args.hidden)
+        encoder = Encoder.load(checkpoint, device="cpu")
+        base = unit_vectors(args.rows, encoder.model.config.hidden_size, seed=1)
+        vectors = {str(k): unit_vectors(args.rows, base.shape[1], seed=2 + k, near=base) for k in range(5)}
+        rivals = {"embed": lambda: encoder.embed(sentences), "pairs": lambda: nway.every_pair(vectors)}
+        seconds, _ = in_turn(rivals, args.runs, cpu_time=True)
+    sentence, pair = seconds["embed"] / len(sentences), seconds["pairs"] / 10
+    embedding, pairs = args.languages * args.rows * sentence, args.languages * (args.languages - 1) / 2 * pair
+    print(
+        f"nway: {args.languages} languages of {args.rows} rows, top layer, {base.shape[1]} dimensions, counted up\n"
+        f"  from {1000 * sentence:.1f} ms a sentence ({len(sentences)} embedded), {1000 * pair:.1f} ms a pair (10)\n"
+        f"  embedding {embedding:.0f} s, all pairs {pairs:.0f} s: together {1 + pairs / embedding:.2f} of embedding"
+    )
 
 
 def unit_vectors(
@@ -224,7 +263,7 @@ def benchmark_mine(args: argparse.Namespace) -> None:
         target = unit_vectors(size, args.dim, seed=1)
         source = unit_vectors(size, args.dim, seed=2, near=target)
         rivals = {"ours": lambda: mining.mine(source, target), "faiss": lambda: mine_with_faiss(source, target)}  # noqa: B023
-        seconds, results = in_turn(rivals, args.runs)
+        seconds, results = in_turn(rivals, args.runs, args.cpu_time)
         i, j, score = results["ours"]
         pairs, scores = results["faiss"]
         ours, theirs = set(zip(i.tolist(), j.tolist(), strict=True)), set(pairs)
@@ -350,19 +389,26 @@ def benchmark_memory(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    embed = commands.add_parser("embed")
-    embed.add_argument("--checkpoint", help="a trained encoder; without it an untrained XLM-R is made")
-    embed.add_argument("--sentences", help="a text file, one sentence a line; without it sentences are invented")
-    embed.add_argument("--count", type=int, default=100, help="sentences")
+    embed, nway = commands.add_parser("embed"), commands.add_parser("nway")
+    for command in (embed, nway):
+        command.add_argument("--checkpoint", help="a trained encoder; without it an untrained XLM-R is made")
+        command.add_argument("--sentences", help="a text file, one sentence a line; without it sentences are invented")
+        command.add_argument("--count", type=int, default=100, help="sentences")
+        command.add_argument("--model_layers", type=int, default=24, help="of the untrained model")
+        command.add_argument("--hidden", type=int, default=256, help="of the untrained model (XLM-R Large: 1024)")
+    nway.add_argument("--languages", type=int, default=109)
+    nway.add_argument("--rows", type=int, default=1997, help="of each language")
+    nway.add_argument("--runs", type=int, default=3)
     embed.add_argument("--layer", type=int, default=14)
-    embed.add_argument("--model_layers", type=int, default=24, help="of the untrained model")
-    embed.add_argument("--hidden", type=int, default=256, help="of the untrained model (XLM-R Large: 1024)")
     embed.add_argument("--peer_batch_size", type=int, default=32, help="of sentence-transformers; 32 is its default")
+    embed.add_argument("--bf16", action="store_true", help="in bf16 too: slow on a CPU without bf16 units")
     embed.add_argument("--runs", type=int, default=5)
+    embed.add_argument("--cpu_time", action="store_true", help="seconds of the processor")
     mine = commands.add_parser("mine")
     mine.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 8000])
     mine.add_argument("--dim", type=int, default=768)
     mine.add_argument("--runs", type=int, default=5)
+    mine.add_argument("--cpu_time", action="store_true", help="seconds of the processor")
     curve = commands.add_parser("curve")
     curve.add_argument("--sizes", type=int, nargs="+", default=[5000, 10000, 20000])
     curve.add_argument("--dim", type=int, default=768)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
 import json
 import logging
 import multiprocessing
@@ -18,10 +19,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -48,7 +49,8 @@ def _environment() -> None:
         "PYTHONWARNINGS": "ignore",
     }
     os.environ.pop("HF_DATASETS_OFFLINE", None)
-    os.environ.pop("XSTILTS_MATRIX", None)  # no run that a test starts is one of a matrix
+    for name in ("XSTILTS_MATRIX", "XSTILTS_PRELOAD"):  # no run that a test starts is one of a matrix
+        os.environ.pop(name, None)
 
 
 _environment()
@@ -195,8 +197,6 @@ def forked(fork_ranks, tmp_path) -> Iterator[Callable[..., list]]:
 
 def _import_libraries() -> None:
     """What runs need, so that their forks do not import it."""
-    import importlib
-
     for name in ("xstilts.train.trainers", "xstilts.train.runner", "xstilts.retrieve.measure"):
         importlib.import_module(name)
 
@@ -204,10 +204,10 @@ def _import_libraries() -> None:
 @pytest.fixture(scope="session")
 def fork_python() -> Callable[..., SimpleNamespace]:
     """`fork_python("-m", "xstilts.push", ..., HF_TOKEN="x")`: as `run_script`, without the seconds of imports: see
-    warm.py. Not for tests of what a process imports, or of its first moments."""
+    forks.py. Not for tests of what a process imports, or of its first moments."""
 
     def start(*command: object, **environment: str) -> SimpleNamespace:
-        from tests.warm import run
+        from tests.forks import run
 
         _import_libraries()
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, open(os.devnull) as none:
@@ -226,19 +226,52 @@ def fork_python() -> Callable[..., SimpleNamespace]:
     return start
 
 
-@pytest.fixture
-def warm() -> Iterator[str]:
-    """A command that runs a script as Python does, without the seconds of imports: see warm.py."""
-    from tests.warm import serve
+def load_recipe(name: str) -> ModuleType:
+    """Return recipes/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
+
+@pytest.fixture
+def preloaded(monkeypatch) -> Iterator[None]:
+    """In the test, runs that make starts are forks of this process (recipes/preload.py), so none imports torch."""
     _import_libraries()
-    with tempfile.TemporaryDirectory(prefix="xstilts-") as folder:  # a socket's path must be short
-        path = f"{folder}/socket"
-        server = multiprocessing.get_context("fork").Process(target=serve, args=[path])
+    preload = load_recipe("preload")
+    preload.LIBRARIES = ()
+
+    def serve(requests: socket.socket) -> None:
+        from accelerate.state import AcceleratorState
+
+        from tests.forks import read_environment
+
+        AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
+        for handler in logging.getLogger().handlers[:]:  # pytest's own
+            logging.getLogger().removeHandler(handler)
+        os.chdir(ROOT)
+        server = preload.Server(requests)
+        server.prepare = lambda python, folder, environment: os.environ.update(environment) or ""  # of several makes
+        script, code = server.serve(None), 0
+        read_environment()
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        try:
+            preload.run(script)
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        os._exit(code)
+
+    requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with requests, theirs:
+        theirs.set_inheritable(True)
+        monkeypatch.setenv(preload.FD, str(theirs.fileno()))
+        server = multiprocessing.get_context("fork").Process(target=serve, args=[requests])
         server.start()
-        while not os.path.exists(path):
-            time.sleep(0.01)
-        yield f"{sys.executable} -S {ROOT}/tests/warm.py {path}"
+        yield
         server.kill()
         server.join()
 
@@ -326,8 +359,6 @@ def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
 
     The same way in as from a shell (`command(main)`), without the seconds that a new process takes to import torch.
     """
-    import importlib
-
     from xstilts.run.endings import command
 
     monkeypatch.chdir(ROOT)
@@ -354,8 +385,6 @@ def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
 
     Returns {argument name: value}; training arguments are parsed too, where there are any.
     """
-    import importlib
-
     from xstilts.cli import arguments, parsing
     from xstilts.train.training_arguments import training_arguments
 

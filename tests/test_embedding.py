@@ -121,7 +121,7 @@ def plain(checkpoint: Path, layer: int, pooling: str, include_special=True, max_
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
+def test_every_layer_equals_the_plain_computation(checkpoint, pooling, monkeypatch):
     together = Encoder.load(checkpoint, layers="all", pooling=pooling).embed(SENTENCES)
     assert list(together) == [0, 1, 2, 3]
     for layer in range(LAYERS + 1):
@@ -129,8 +129,9 @@ def test_every_layer_equals_the_plain_computation(checkpoint, pooling):
         alone = Encoder.load(checkpoint, layers=layer, pooling=pooling)
         kept = max(layer, 1) if "deberta" in alone.model.config.model_type else layer
         assert len(alone.cut.layers) == kept  # nothing above is computed
-        for batch_size in (None, 1, 3):
-            vectors = alone.embed(SENTENCES, batch_size)[layer]
+        for budget in (1024, 1, 60):  # all together, each alone, a few
+            monkeypatch.setitem(embedding.TOKENS_PER_BATCH, "cpu", budget)
+            vectors = alone.embed(SENTENCES)[layer]
             assert vectors.dtype == np.float32 and vectors.shape == (len(SENTENCES), 32)
             np.testing.assert_allclose(vectors, expected, atol=1e-5)
         np.testing.assert_allclose(together[layer], expected, atol=1e-5)
@@ -209,9 +210,10 @@ def test_sentences_of_equal_tokens_have_one_vector(checkpoint, monkeypatch):
     monkeypatch.setattr(
         encoder.model, "forward", lambda input_ids, **more: rows.append(len(input_ids)) or forward(input_ids, **more)
     )
-    for batch_size in (None, 1):
+    for budget in (1024, 1):
+        monkeypatch.setitem(embedding.TOKENS_PER_BATCH, "cpu", budget)
         rows.clear()
-        for vectors in encoder.embed(unlike, batch_size).values():
+        for vectors in encoder.embed(unlike).values():
             assert np.array_equal(vectors[0], vectors[1]) and np.array_equal(vectors[0], vectors[5])
             assert np.array_equal(vectors[2], vectors[3]) and not np.array_equal(vectors[0], vectors[4])
         assert sum(rows) == 3
@@ -373,7 +375,7 @@ def test_folder_without_a_checkpoint_is_named(checkpoint, tmp_path):
     ("arguments", "message"),
     [
         ({"pooling": "max"}, "pooling='max' is unknown; choose one of mean, cls"),
-        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of fp32, bf16"),
+        ({"dtype": "fp16"}, "dtype='fp16' is unknown; choose one of auto, fp32, bf16"),
         ({"max_length": 2}, "max_length=2 leaves no room"),
     ],
 )
@@ -388,8 +390,6 @@ def test_nothing_to_embed(checkpoint):
         encoder.embed([])
     with pytest.raises(UserError, match="list of sentences"):
         encoder.embed("one sentence")
-    with pytest.raises(UserError, match="batch_size=0"):
-        encoder.embed(["one sentence"], 0)
 
 
 def test_normalize_and_center():

@@ -34,11 +34,12 @@ def mapped(pools, tmp_path) -> list[np.ndarray]:
     return [np.load(tmp_path / f"{side}.npy", mmap_mode="r") for side in (0, 1)]
 
 
-@pytest.mark.parametrize("shard", [None, 250])
+@pytest.mark.parametrize("shard", [10**6, 250])
 def test_an_index_that_finds_all_gives_the_exact_neighbours(shard, pools, mapped, monkeypatch):
+    monkeypatch.setattr(index, "SHARD_BYTES", shard * 4 * pools[1].shape[1])
     for name in ("QUERIES_AT_ONCE", "ROWS_AT_ONCE"):
         monkeypatch.setattr(index, name, 128)
-    found, expected = index.knn(*mapped, 4, Index("Flat"), shard), neighbours.knn(*pools, 4)
+    found, expected = index.knn(*mapped, 4, Index("Flat")), neighbours.knn(*pools, 4)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     near, recalls = index.bidirectional_knn(*mapped, 4, Index("Flat"))
     assert recalls == {"forward": 100, "backward": 100}
@@ -72,16 +73,20 @@ def test_more_lists_and_candidates_find_more(pools):
     assert recall("PQ2", candidates=4) < recall("PQ2", candidates=16) < recall("PQ2")
 
 
-def test_shards_of_one_trained_index_find_what_it_finds_whole(pools):
-    for factory in ("IVF16,Flat", "IVF4,PQ8"):
-        whole, parts = (index.knn(*pools, 4, Index(factory, 2), shard) for shard in (None, 100))
+def test_shards_of_one_trained_index_find_what_it_finds_whole(pools, monkeypatch):
+    for factory, code in (("IVF16,Flat", 4 * pools[1].shape[1]), ("IVF4,PQ8", 8)):
+        whole, parts = (
+            monkeypatch.setattr(index, "SHARD_BYTES", rows * code) or index.knn(*pools, 4, Index(factory, 2))
+            for rows in (10**6, 100)
+        )
         assert np.array_equal(whole[0], parts[0])
 
 
 def test_recall_is_measured_on_a_sample_against_the_pool_in_blocks(pools, monkeypatch):
     source, target = pools
     expected = neighbours.knn(source, target, 4)
-    for a, b in zip(index.exact_knn(source, target, 4, block=333), expected, strict=True):
+    monkeypatch.setattr(index, "ROWS_AT_ONCE", 333)
+    for a, b in zip(index.exact_knn(source, target, 4), expected, strict=True):
         assert np.array_equal(a, b)
     monkeypatch.setattr(index, "RECALL_QUERIES", 50)
     scores = expected[0].copy()

@@ -295,7 +295,7 @@ def test_products_are_accurate_whatever_torchs_precision(small_tiles):
     expected = bidirectional_knn(source, target, 4, "plain")
     torch.set_float32_matmul_precision("medium")  # fp32 products in bf16, where the machine can
     try:
-        found = bidirectional_knn(source, target, 4, "fp32", device="cpu")
+        found = bidirectional_knn(source, target, 4, "fp32")
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -143,8 +143,9 @@ def plain(query, passage):
     return cosine.argmax(1) == np.arange(len(query))
 
 
-@pytest.mark.parametrize("n", [40, 700])  # the whole product, and the search in tiles
-def test_every_pair_is_every_pair(n):
+@pytest.mark.parametrize("n, tile", [(40, 4096), (700, 4096), (700, 256)])  # one tile, and several
+def test_every_pair_is_every_pair(n, tile, monkeypatch):
+    monkeypatch.setattr(nway, "TILE", tile)
     query, passage = drawn("abcd", n), drawn("abcd", n, seed=5)
     for asked in (None, passage):
         values, accuracies = nway.every_pair(query, asked)
@@ -157,6 +158,20 @@ def test_every_pair_is_every_pair(n):
             np.mean(list(accuracies.values()))
         )
     assert 0 < np.mean(list(accuracies.values())) < 100
+
+
+def test_only_a_row_that_rounding_leaves_open_is_searched(monkeypatch):
+    """Twenty sentences of one language stand there twice: their own cosine is also that of another row."""
+    rng, n, searched = np.random.default_rng(0), 500, []
+    left, right = (normalize(rng.standard_normal((n, 64)).astype("float32")) for _ in range(2))
+    left = normalize(left + 2 * right)
+    right[20:40] = right[:20]
+    search = nway.plain_knn
+    monkeypatch.setattr(nway, "plain_knn", lambda rows, *rest: searched.append(len(rows)) or search(rows, *rest))
+    forward, backward = nway.own_hits(left, right)
+    assert np.array_equal(forward, plain(left, right)) and np.array_equal(backward, plain(right, left))
+    assert not forward[20:40].any() and forward[:20].any()
+    assert sum(searched) <= 40
 
 
 # ---- through the script ---------------------------------------------------------------------------------------------

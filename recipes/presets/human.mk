@@ -36,7 +36,7 @@ ARGS_squad_dual ?= --max_steps 100
 TARGET_ARGS ?= --learning_rate 1e-4 --max_steps 160 --per_device_train_batch_size 16 --warmup_steps 0.1 --max_seq_length 128 \
   --max_eval_samples 60 --freeze_embeddings --save_strategy no --load_best_model_at_end false --bf16 False
 ARGS_xnli ?= --max_steps 200
-RETRIEVAL_ARGS ?= --center language --max_eval_samples 200
+RETRIEVAL_ARGS ?= --dtype fp32 --center language --max_eval_samples 200
 ARGS_ntrex ?= --layer all --report_layer 12 --languages ar de el es fr hi ru sw th tr vi zh af am be bn ga ha ky lt mg ml mn my ne om pl si sq \
   ig mt tt yo bo bem dv fo hmn ss ti tk to wo
 # those of XTREME's 36 that the folder has; with the Hub all of them can be given

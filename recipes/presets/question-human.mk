@@ -40,7 +40,7 @@ INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --max_steps 200 --per_device_train_bat
   --max_eval_samples 300 --freeze_embeddings --save_strategy no --bf16 False
 # 200 sentences in 50 languages: seven to choose the layer on, the others in four groups (seen by a phase 2 or not, named by pretraining's
 # list or not)
-RETRIEVAL_ARGS ?= --layer all --report_layer 12 --center language --max_eval_samples 200 --languages \
+RETRIEVAL_ARGS ?= --layer all --report_layer 12 --dtype fp32 --center language --max_eval_samples 200 --languages \
   cs da sv nb ca sk hr \
   ar de el es fr hi ru sw th tr vi zh \
   af am be bn ga ha ky lt mg ml mn my ne om pl si sq \

@@ -25,6 +25,6 @@ ARGS_xnli+tokens ?= --max_steps 225
 INTERMEDIATE_ARGS ?= --learning_rate 2e-4 --max_steps 100 --per_device_train_batch_size 32 --warmup_steps 0.1 --max_seq_length 128 \
   --max_eval_samples 300 --save_strategy no
 # XTREME's languages of Tatoeba that are available, and seven outside every benchmark to choose the layer on; 300 pairs of each
-RETRIEVAL_ARGS ?= --layer all --report_layer 4 --center language --csls 10 --dtype bf16 --max_eval_samples 300 --languages \
+RETRIEVAL_ARGS ?= --layer all --report_layer 4 --center language --csls 10 --max_eval_samples 300 --languages \
   ar he vi id tl ml ta de el bn hi fa fr it pt es bg ru ja ko th sw zh kk tr et cs da sv nb ca sk hr
 DEFAULT_JOBS ?= 2

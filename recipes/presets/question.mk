@@ -19,5 +19,5 @@ INTERMEDIATE_ARGS ?= --learning_rate 3e-4 --max_steps 300 --per_device_train_bat
   --max_seq_length 192 --bf16 False --save_strategy no
 # as in the preset world: dual encoders train the vectors of the reported layer
 FAMILY_squad_dual ?= --learning_rate 1e-4 --layer 2 --freeze_embeddings False
-RETRIEVAL_ARGS ?= --layer all --report_layer 2 --center language --csls 10
+RETRIEVAL_ARGS ?= --layer all --report_layer 2 --dtype fp32 --center language --csls 10
 DEFAULT_JOBS ?= 2

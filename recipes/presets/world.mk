@@ -17,5 +17,5 @@ MLM_ARGS ?= --config_name recipes/models/xlmr-tiny.json --vocab_size 2000 --mlm_
 INTERMEDIATE_ARGS ?= --learning_rate 3e-4 --num_train_epochs 2 --freeze_embeddings --max_seq_length 192 --bf16 False
 TARGET_ARGS ?= --learning_rate 3e-4 --num_train_epochs 3 --freeze_embeddings --max_seq_length 192 --bf16 False
 ARGS_tydiqa ?= --num_train_epochs 8
-RETRIEVAL_ARGS ?= --layer all --report_layer 2 --center language --csls 10
+RETRIEVAL_ARGS ?= --layer all --report_layer 2 --dtype fp32 --center language --csls 10
 DEFAULT_JOBS ?= 2

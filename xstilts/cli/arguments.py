@@ -230,9 +230,7 @@ class RetrievalArguments:
     csls: int | None = field(
         default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."}
     )
-    margin: str = field(
-        default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]}
-    )
+    margin: str = field(default="ratio", metadata={"help": "BUCC.", "choices": ["ratio", "distance", "absolute"]})
     mining: str = field(
         default="max",
         metadata={
@@ -247,7 +245,10 @@ class RetrievalArguments:
             "choices": ["sentence", "sentence_context"],
         },
     )
-    dtype: str = field(default="fp32", metadata={"help": "Precision of the encoder.", "choices": ["fp32", "bf16"]})
+    dtype: str = field(
+        default="auto",
+        metadata={"help": "auto: bf16 where it is faster, otherwise fp32.", "choices": ["auto", "fp32", "bf16"]},
+    )
     cache_dir: str | None = field(default=None, metadata={"help": "Keep and reuse vectors here."})
     index: str | None = field(
         default=None,
@@ -283,8 +284,7 @@ class PairArguments:
         default=None,
         metadata={
             "help": "Text before every query, e.g. 'query: ' for e5: in training, where it is kept with the model "
-            "(default: none), and in "
-            "measuring (default: what the checkpoint's sentence-transformers config has)."
+            "(default: none), and in measuring (default: what the checkpoint's sentence-transformers config has)."
         },
     )
     passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, likewise."})

@@ -107,6 +107,18 @@ def drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[
         usual = Counter(rows.values()).most_common(1)[0][0]
         other = ", ".join(cell_name(key) for key, found in rows.items() if found != usual)
         problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
+    dtypes = {
+        key: record.settings["dtype"]
+        for key, record in records.items()
+        if key[1] == task and record.phase == "retrieval" and "dtype" in record.settings
+    }
+    if len(set(dtypes.values())) > 1:
+        usual = Counter(dtypes.values()).most_common(1)[0][0]
+        other = ", ".join(f"{cell_name(key)} ({found})" for key, found in dtypes.items() if found != usual)
+        problems.append(
+            f"{task}: the vectors behind {other} were computed in another precision than behind the others ({usual}), "
+            "so a small difference may be rounding. For equal ones measure all with --dtype fp32."
+        )
 
 
 def fingerprints(record: Record) -> list[str]:

@@ -17,6 +17,7 @@ from tasks.base import Task
 from tasks.rows import Rows
 from xstilts.cli import logs, unused
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, RetrievalArguments
+from xstilts.errors import UserError
 from xstilts.retrieve import measure, pools
 from xstilts.run import inputs, processes, results
 from xstilts.run.lifecycle import Run
@@ -65,14 +66,14 @@ def settings_of(
 
 
 def load_encoder(retrieval: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments) -> Encoder:
-    """Return the encoder to measure.
+    """Return the encoder to measure. All ranks call this together.
 
     Raises:
-        UserError: see `Encoder.load`.
+        UserError: see `Encoder.load`; or --dtype auto chose another precision here than on rank 0.
     """
     from xstilts.retrieve.embedding import Encoder
 
-    return Encoder.load(
+    encoder = Encoder.load(
         str(model_args.model_name_or_path),
         layers=int(retrieval.layer) if retrieval.layer.isdecimal() else retrieval.layer,
         pooling=retrieval.pooling,
@@ -81,6 +82,14 @@ def load_encoder(retrieval: RetrievalArguments, model_args: ModelArguments, data
         dtype=retrieval.dtype,
         **model_args.loading,
     )
+    if encoder.dtype != (first := processes.broadcast(encoder.dtype)):
+        raise UserError(
+            f"--dtype auto chose {encoder.dtype} in this process and {first} in process 0, because their machines "
+            "differ. Give --dtype fp32, or --dtype bf16."
+        )
+    if encoder.dtype_note:
+        logger.log(logging.INFO if retrieval.dtype == "auto" else logging.WARNING, encoder.dtype_note)
+    return encoder
 
 
 @contextlib.contextmanager
@@ -173,7 +182,8 @@ def measure_cell(
         data=cell.rows.records + headline.records,
         seconds=time.time() - start,
         measures=measured.measured() if measured.measures else None,
-        notes=headline.notes + cell.notes + measured.notes,
+        notes=headline.notes + cell.notes + measured.notes + ([encoder.dtype_note] if encoder.dtype_note else []),
+        settings={"dtype": encoder.dtype},  # what "auto" chose
     )
     for language, by_metric in scores.items():
         logger.info("%s layer %s: %s", logs.named(f"{task.name} {language}"), layer, measure.show(by_metric))

@@ -21,12 +21,11 @@ from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: the functions that need them do it
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, TokenizersBackend
 
     from xstilts.checkpoint.layers import TruncatedEncoder
 
 POOLINGS = ("mean", "cls")
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
 # What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and
@@ -62,6 +61,43 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
     return numbers
 
 
+def _load_cut(
+    checkpoint: str,
+    revision: str,
+    attention: str | None,
+    layers: str | int | Sequence[int],
+    tokenizer: TokenizersBackend,
+    dtype: str,
+    device: str,
+) -> tuple[TruncatedEncoder, list[int], str, str]:
+    """Return (the encoder, cut above the highest layer, on the device; the layers' numbers; `precision.choose`)."""
+    import torch
+
+    from xstilts.checkpoint.encoder import check_precision, check_vocabulary, load_encoder
+    from xstilts.checkpoint.layers import TruncatedEncoder, depth
+    from xstilts.checkpoint.precision import DTYPES, choose
+
+    if dtype not in ("auto", *DTYPES):
+        raise UserError(f"dtype={dtype!r} is unknown; choose one of auto, {', '.join(DTYPES)}.")
+    model, _ = load_encoder(checkpoint, revision, attention=attention)
+    check_vocabulary(checkpoint, model.config, tokenizer)
+    numbers = _resolve_layers(layers, depth(model))
+    cut = TruncatedEncoder(model, numbers[-1])
+    chosen, note = choose(dtype, model.config.hidden_size, torch.device(device).type)
+    model.eval()
+    model.to(dtype=getattr(torch, DTYPES[chosen]))  # type: ignore[call-arg]  # transformers wraps `to` without types
+    try:
+        check_precision(checkpoint, model, chosen)
+    except UserError:
+        if dtype != "auto" or chosen == "fp32":
+            raise
+        del cut, model  # in bf16 they have lost digits
+        cut, *_ = _load_cut(checkpoint, revision, attention, layers, tokenizer, "fp32", device)
+        return cut, numbers, "fp32", "--dtype auto chose fp32: this model does not run in bf16"
+    model.to(device=device)  # type: ignore[call-arg]
+    return cut, numbers, chosen, note
+
+
 class Encoder:
     """An encoder checkpoint as a function from sentences to vectors. Make it with `Encoder.load`."""
 
@@ -69,7 +105,7 @@ class Encoder:
         self,
         checkpoint: str | Path,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: TokenizersBackend,
         layers: list[int],
         pooling: str,
         include_special: bool,
@@ -77,6 +113,7 @@ class Encoder:
         dtype: str,
         revision: str,
         cut: TruncatedEncoder,
+        dtype_note: str = "",
     ) -> None:
         self.cut = cut
         self.checkpoint = checkpoint
@@ -88,6 +125,7 @@ class Encoder:
         self.include_special = include_special
         self.max_length = max_length
         self.dtype = dtype
+        self.dtype_note = dtype_note
 
     @classmethod
     def load(
@@ -111,7 +149,8 @@ class Encoder:
             pooling: "mean" over the tokens, or "cls", the first token.
             include_special: whether the mean counts <s> and </s> (XTREME does).
             max_length: in tokens, capped by the model's positions and its tokenizer.
-            dtype: "fp32" or "bf16", of weights and activations; pooling is always fp32.
+            dtype: "fp32", "bf16" or "auto" (see `precision.choose`), of weights and activations; pooling is always
+                fp32. `Encoder.dtype` is the one in use, `Encoder.dtype_note` says why.
             device: None: a GPU if there is one.
             revision: of a Hub id.
             attention: attn_implementation of transformers.
@@ -121,28 +160,21 @@ class Encoder:
         """
         import torch
 
-        from xstilts.checkpoint.encoder import check_precision, check_vocabulary, length_limit, load_encoder
-        from xstilts.checkpoint.layers import TruncatedEncoder, depth
+        from xstilts.checkpoint.encoder import length_limit
         from xstilts.checkpoint.tokenizer import load_tokenizer
 
         _check_pooling(pooling)
-        if dtype not in DTYPES:
-            raise UserError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
         checkpoint = str(checkpoint)
         tokenizer = load_tokenizer(checkpoint, revision)
-        model, _ = load_encoder(checkpoint, revision, attention=attention)
-        check_vocabulary(checkpoint, model.config, tokenizer)
-        numbers = _resolve_layers(layers, depth(model))
-        cut = TruncatedEncoder(model, numbers[-1])
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        cut, numbers, dtype, note = _load_cut(checkpoint, revision, attention, layers, tokenizer, dtype, device)
         shortest = tokenizer.num_special_tokens_to_add() + 1
         if max_length < shortest:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
-        max_length = min(max_length, length_limit(model.config, tokenizer))
-        model.eval()
-        model.to(dtype=getattr(torch, DTYPES[dtype]))  # type: ignore[call-arg]  # transformers wraps `to` without types
-        check_precision(checkpoint, model, dtype)
-        model.to(device=device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[call-arg]
-        return cls(checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut)
+        model, max_length = cut.encoder, min(max_length, length_limit(cut.encoder.config, tokenizer))
+        return cls(
+            checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut, note
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -158,9 +190,7 @@ class Encoder:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         return digest.hexdigest()
 
-    def embed(
-        self, sentences: Sequence[str], batch_size: int | None = None, desc: str = "embed"
-    ) -> dict[int, np.ndarray]:
+    def embed(self, sentences: Sequence[str], desc: str = "embed") -> dict[int, np.ndarray]:
         """Return {layer: (n, dim) float32} of every requested layer from one pass, unnormalised, in the given order.
 
         Sentences with equal tokens are computed once, so that their vectors are equal to the bit: in two batches they
@@ -169,13 +199,12 @@ class Encoder:
         each sentence alone to 1e-5.
 
         Args:
-            batch_size: in sentences; None: as many as fit a budget of tokens.
             desc: text of the progress bar.
 
         Raises:
             UserError: the list is empty, or a sentence has no token to average.
         """
-        return self.embed_tokens(*self.tokens(sentences), batch_size, desc)
+        return self.embed_tokens(*self.tokens(sentences), desc)
 
     def tokens(self, sentences: Sequence[str]) -> tuple[Tokens, np.ndarray]:
         """Return (the distinct token sequences, the number of its sequence for each sentence). Errors: see `embed`."""
@@ -192,7 +221,6 @@ class Encoder:
         self,
         tokens: Tokens,
         back: np.ndarray,
-        batch_size: int | None = None,
         desc: str = "embed",
         folder: str | Path | None = None,
     ) -> dict[int, np.ndarray]:
@@ -204,8 +232,6 @@ class Encoder:
         Raises:
             UserError: the disk has too little room.
         """
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: give at least 1 sentence.")
         first = np.unique(back, return_index=True)[1]  # where each different sequence stands first
         shape = (len(back), self.model.config.hidden_size)
         vectors: dict[int, np.ndarray]
@@ -214,7 +240,7 @@ class Encoder:
             vectors = {layer: new_array(path, shape, len(files)) for layer, path in files.items()}
         else:
             vectors = {layer: np.empty(shape, dtype=np.float32) for layer in self.layers}
-        batches = list(tokens.batches(batch_size, TOKENS_PER_BATCH[self.model.device.type]))
+        batches = list(tokens.batches(TOKENS_PER_BATCH[self.model.device.type]))
         for rows, pooled in self._compute(tokens, batches, desc):
             for layer, block in pooled.items():
                 vectors[layer][first[rows]] = block
@@ -250,7 +276,7 @@ class Encoder:
         rank, size = state.process_index, state.num_processes
         if not Path(folder).is_dir():
             raise UserError(f"process {rank} does not see {folder}: give a --cache_dir that every machine sees.")
-        batches = list(tokens.batches(None, TOKENS_PER_BATCH[self.model.device.type]))
+        batches = list(tokens.batches(TOKENS_PER_BATCH[self.model.device.type]))
         part = {
             k: new_array(
                 Path(folder, f"{rank}-layer{k}.npy"), (sum(map(len, batches[rank::size])), dim), len(self.layers)

@@ -128,16 +128,12 @@ class Index:
         return index
 
 
-def knn(
-    queries: np.ndarray, pool: np.ndarray, k: int, settings: Index, shard: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def knn(queries: np.ndarray, pool: np.ndarray, k: int, settings: Index) -> tuple[np.ndarray, np.ndarray]:
     """Return the k nearest that the index finds for every query: cosines (n, k) float32, indices (n, k) int64.
 
-    They are ordered best first, ties by lower index. One trained index holds the pool shard by shard. Every query is
-    searched in each shard, the candidates are scored exactly, and the k best of all shards are kept.
-
-    Args:
-        shard: rows of a shard; None: as many as have SHARD_BYTES of codes.
+    They are ordered best first, ties by lower index. One trained index holds the pool shard by shard, each with
+    SHARD_BYTES of codes. Every query is searched in each shard, the candidates are scored exactly, and the k best of
+    all shards are kept.
 
     Raises:
         UserError: a vector is not of unit length; the index cannot be made or trained; a query finds fewer than k.
@@ -145,7 +141,7 @@ def knn(
     queries, pool = neighbours.check_pools(queries, pool, k, both=False)
     index = settings.trained(pool)
     wanted = max(k, settings.candidates or CANDIDATES)
-    shard = min(len(pool), shard or max(1, SHARD_BYTES // code_size(index)))
+    shard = min(len(pool), max(1, SHARD_BYTES // code_size(index)))
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     indices = np.full((len(queries), k), -1, dtype=np.int64)
     starts = range(0, len(pool), shard)
@@ -190,11 +186,11 @@ def best_of(k: int, *lists: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, 
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
 
-def exact_knn(queries: np.ndarray, pool: np.ndarray, k: int, block: int = 2**17) -> tuple[np.ndarray, np.ndarray]:
+def exact_knn(queries: np.ndarray, pool: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `neighbours.knn` for a few queries. The pool is read in blocks and never held as a whole."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(pool), block):
-        rows = pool[start : start + block]
+    for start in range(0, len(pool), ROWS_AT_ONCE):
+        rows = pool[start : start + ROWS_AT_ONCE]
         scores, indices = neighbours.knn(queries, rows, min(k, len(rows)))
         found = [best_of(k, *found, (scores, indices + start))]
     return found[0]

@@ -84,16 +84,16 @@ def check_pools(source: np.ndarray, target: np.ndarray, k: int, both: bool) -> t
 
 
 def _search(
-    source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool, device: str | None = None
+    source: np.ndarray, target: np.ndarray, k: int, engine: str, both: bool
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the k nearest by inner product in checked, contiguous float32 pools. All engines give the same answer."""
     if engine not in ENGINES:
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
     if engine == "auto":
-        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else fastest_engine(device or best_device())
+        engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else fastest_engine(best_device())
     if engine == "plain":
         return [plain_knn(source, target, k)] + ([plain_knn(target, source, k)] if both else [])
-    return walk(source, target, k, engine, both, device or best_device())
+    return walk(source, target, k, engine, both, best_device())
 
 
 def knn(
@@ -114,22 +114,19 @@ def knn(
     return _search(source, target, k, engine, both=False)[0]
 
 
-def bidirectional_knn(
-    source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto", device: str | None = None
-) -> Knn:
+def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine: str = "auto") -> Knn:
     """Return the exact k nearest targets of every source and the k nearest sources of every target, from one product.
 
     Args:
         engine: changes the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
             scores of the candidates), "plain" (the float64 product), "auto" (plain for small pools, otherwise the
             faster of the two on this machine).
-        device: runs the cheap product; None: a GPU if there is one.
 
     Raises:
         UserError: see `check_pools`; or the engine is unknown.
     """
     source, target = check_pools(source, target, k, both=True)
-    forward, backward = _search(source, target, k, engine, both=True, device=device)
+    forward, backward = _search(source, target, k, engine, both=True)
     return Knn(*forward, *backward)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from xstilts.cli.progress import Bar
 from xstilts.retrieve import neighbours
+from xstilts.retrieve.exact import exact_scores, plain_knn
+from xstilts.retrieve.product import TILE, accurate_sums, best_device
 
 SHOW_BAR = 100  # pairs; from this number a progress bar is shown
 
@@ -32,22 +34,58 @@ def every_pair(
         UserError: vectors that cannot be searched.
     """
     languages, n = list(queries), len(next(iter(queries.values())))
-    values, accuracies, rows = {code: np.zeros(n) for code in languages}, {}, np.arange(n)
+    queries = {code: _checked(queries[code]) for code in languages}
+    candidates = None if candidates is None else {code: _checked(candidates[code]) for code in languages}
+    values, accuracies = {code: np.zeros(n) for code in languages}, {}
     pairs = list(itertools.combinations(languages, 2))
     bar = Bar(len(pairs), desc, "pairs", disable=len(pairs) < SHOW_BAR)
     for one, other in pairs:
         if candidates is None:  # one product serves both directions
-            near = neighbours.bidirectional_knn(queries[one], queries[other], 1)
-            found = near.forward_indices[:, 0], near.backward_indices[:, 0]
+            hits = own_hits(queries[one], queries[other])
         else:
-            found = (
-                neighbours.nearest(queries[one], candidates[other]),
-                neighbours.nearest(queries[other], candidates[one]),
-            )
-        hits = [each == rows for each in found]
+            hits = own_hits(queries[one], candidates[other])[0], own_hits(queries[other], candidates[one])[0]
         accuracies[one, other], accuracies[other, one] = (100 * float(hit.mean()) for hit in hits)
         for code in (one, other):
             values[code] += np.mean(hits, axis=0) / (len(languages) - 1)
         bar.update()
     bar.close()
     return values, accuracies
+
+
+def _checked(vectors: np.ndarray) -> np.ndarray:
+    """Return one language's vectors as contiguous float32. Raise UserError if they cannot be searched."""
+    return neighbours.check_pools(vectors, vectors, 1, both=False)[0]
+
+
+@accurate_sums()
+def own_hits(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether the nearest of every left row is the right row of its number, and the other way round: (n,) bool.
+
+    The answer is that of `neighbours.nearest`, ties included, without a search: a row's exact cosine with its own is
+    compared with the highest of its other products. These are fp32, with a bound on their error. Only a row that the
+    bound leaves open is searched.
+    """
+    import torch
+
+    n, device = len(left), best_device()
+    own = exact_scores(left, right, np.arange(n), np.arange(n))
+    highest = torch.full((2, n), -torch.inf, device=device)
+    a, b = (torch.tensor(side, device=device) for side in (left, right))
+    for i in range(0, n, TILE):
+        for j in range(0, n, TILE):
+            tile = a[i : i + TILE] @ b[j : j + TILE].T
+            if i == j:
+                tile.fill_diagonal_(-torch.inf)
+            for side, start, axis in ((0, i, 1), (1, j, 0)):
+                part = highest[side, start : start + tile.shape[1 - axis]]
+                torch.maximum(part, tile.amax(dim=axis), out=part)
+    # each of dim products and sums errs by at most 2^-24 of itself, and unit vectors sum to at most 1 (and a
+    # tolerance); twice that, and a few units for the rounding of the exact cosine
+    slack = (left.shape[1] + 16) * 2.0**-23
+    hits = []
+    for other, queries, pool in zip(highest.cpu().numpy(), (left, right), (right, left), strict=True):
+        hit = other < own
+        (unsure,) = np.nonzero(np.abs(other - own) <= slack)
+        hit[unsure] = plain_knn(queries[unsure], pool, 1)[1][:, 0] == unsure
+        hits.append(hit)
+    return hits[0], hits[1]

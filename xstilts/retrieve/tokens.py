@@ -50,17 +50,14 @@ class Tokens:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def batches(self, batch_size: int | None, budget: int) -> Iterator[np.ndarray]:
-        """Yield batches of sentence numbers, longest sentences first.
-
-        A batch has `batch_size` sentences or, without it, as many as fit the token budget, but at least one.
-        """
+    def batches(self, budget: int) -> Iterator[np.ndarray]:
+        """Yield batches of sentence numbers, longest first: as many as fit the budget of tokens, but at least one."""
         lengths = np.diff(self.ends)
         order = np.argsort(-lengths, kind="stable")  # longest first, so that a lack of memory shows at once
         start = 0
         while start < len(order):
             longest = lengths[order[start]]
-            stop = start + (batch_size or max(1, budget // int(longest)))
+            stop = start + max(1, budget // int(longest))
             yield order[start:stop]
             start = stop
 

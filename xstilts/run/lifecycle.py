@@ -234,13 +234,15 @@ class Run:
         """Return the record of this run: `Record.new` with its arguments, settings and rows.
 
         Args:
-            values: the other arguments of `Record.new`; `data` if rows were read that `open` was not given.
+            values: the other arguments of `Record.new`; `data` if rows were read that `open` was not given; `settings`
+                that were decided later than `open`.
 
         Raises:
             UserError: see `Record.new`.
         """
         data = self._rows.records if self._rows else []
-        return Record.new(self._args, settings=self._settings, **({"data": data} | values))
+        settings = self._settings | values.pop("settings", {})
+        return Record.new(self._args, settings=settings, **({"data": data} | values))
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp); remove checkpoints; push with --push_to_hub.

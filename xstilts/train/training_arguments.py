@@ -15,6 +15,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainingArguments
 
+from xstilts.checkpoint.precision import has_bf16
 from xstilts.cli.arguments import RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import JSON_FILES, check_training_numbers, fail, shown, unknown
@@ -113,14 +114,6 @@ NEEDS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], str]] = {
         (lambda v: {"trackio", "all"} & set(v["report_to"] or ()), "--report_to trackio"),
     ),
 }
-
-
-def has_bf16() -> bool:
-    """Return whether this machine multiplies bf16 matrices in hardware."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    of_cpu = torch.cpu.get_capabilities()
-    return of_cpu.get("avx512_bf16", False) or of_cpu.get("amx_tile", False)
 
 
 def training_arguments(
