@@ -19,7 +19,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -236,34 +235,27 @@ def load_recipe(name: str) -> ModuleType:
 
 
 @pytest.fixture
-def preloaded(monkeypatch) -> Iterator[None]:
-    """In the test, runs that make starts are forks of this process (recipes/preload.py), so none imports torch."""
+def preloaded(monkeypatch) -> Iterator[str]:
+    """In the test, runs that make starts are forks of this process (recipes/preload.py), so none imports torch.
+
+    What it gives is the command that starts one, for a make with another RUN. Start make with close_fds=False.
+    """
+    from tests.forks import run
+
     _import_libraries()
     preload = load_recipe("preload")
-    preload.LIBRARIES = ()
 
     def serve(requests: socket.socket) -> None:
-        from accelerate.state import AcceleratorState
-
-        from tests.forks import read_environment
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
-        for handler in logging.getLogger().handlers[:]:  # pytest's own
-            logging.getLogger().removeHandler(handler)
-        os.chdir(ROOT)
         server = preload.Server(requests)
-        server.prepare = lambda python, folder, environment: os.environ.update(environment) or ""  # of several makes
-        script, code = server.serve(None), 0
-        read_environment()
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-        try:
-            preload.run(script)
-        except SystemExit as leave:
-            code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        os._exit(code)
+        environments = {}
+
+        def prepare(python: str, folder: str, environment: dict[str, str]) -> str:
+            environments["last"] = environment  # each make has its own
+            return ""
+
+        server.prepare = prepare
+        script = server.serve(None)
+        run(str(ROOT), environments["last"], script, [0, 1, 2])
 
     requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with requests, theirs:
@@ -271,7 +263,7 @@ def preloaded(monkeypatch) -> Iterator[None]:
         monkeypatch.setenv(preload.FD, str(theirs.fileno()))
         server = multiprocessing.get_context("fork").Process(target=serve, args=[requests])
         server.start()
-        yield
+        yield f"{sys.executable} -IS {ROOT}/recipes/preload.py"
         server.kill()
         server.join()
 

@@ -1,7 +1,8 @@
-"""Python in a fork of a process that has imported torch: without the seconds of imports. The fixture `fork_python` of
-conftest.py starts it; runs that make starts are forks by recipes/preload.py."""
+"""Python in forks of a process that has imported torch: without the seconds of imports.
 
-import importlib
+`run` is such a fork from its start to its end. The fixtures `fork_python` and `preloaded` of conftest.py call it.
+"""
+
 import os
 import sys
 
@@ -26,7 +27,7 @@ def run(folder: str, environment: dict[str, str], command: list[str], streams: l
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
     os.environ.clear()
     os.environ.update(environment)
-    read_environment()
+    _read_environment_again()
     os.chdir(folder)
     code = 0
     sys.path.insert(0, folder)
@@ -52,8 +53,10 @@ def run(folder: str, environment: dict[str, str], command: list[str], streams: l
     os._exit(code)
 
 
-def read_environment() -> None:
-    """Have the libraries of the Hub read it, as when they are imported: a fork may have another one."""
+def _read_environment_again() -> None:
+    """The libraries of the Hub read it when they are imported; they look their constants up when they use them."""
+    import importlib
+
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:
             importlib.reload(sys.modules[name])

@@ -27,6 +27,7 @@ def hub(tiny_world, tiny_model):
 def make(hub, preloaded, tmp_path):
     """`make("matrix", ...)`: make with the stand-in as the Hub, all caches in tmp_path / "home"."""
     variables = {
+        "RUN": preloaded,
         "PRESET": "xtreme",
         "PY": sys.executable,
         "MODEL": "lab/tiny",
