@@ -7,6 +7,7 @@ make is made once for all xdist workers.
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import json
@@ -18,7 +19,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -112,6 +112,21 @@ def run_script() -> Callable[..., SimpleNamespace]:
     return run
 
 
+def _in_fork(work: Callable[[], None], log: Path, environment: dict[str, str]) -> None:
+    """Call `work()` in a fork of this process as in a process of its own; what it prints goes to the file `log`."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
+    os.environ.update(environment)
+    file = open(log, "a", buffering=1)
+    for number in (1, 2):
+        os.dup2(file.fileno(), number)
+    sys.stdout = sys.stderr = file
+    for handler in logging.getLogger().handlers[:]:  # pytest's own
+        logging.getLogger().removeHandler(handler)
+    work()
+
+
 @pytest.fixture(scope="session")
 def fork_ranks() -> Callable[[int, Callable[[], None], Path], list]:
     """`fork_ranks(2, work, log)`: two processes that call `work()`, as torchrun would start them; 1: one process.
@@ -121,29 +136,44 @@ def fork_ranks() -> Callable[[int, Callable[[], None], Path], list]:
     """
     context = multiprocessing.get_context("fork")
 
-    def child(work: Callable[[], None], log: Path, environment: dict[str, str]) -> None:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
-        os.environ.update(environment)
-        file = open(log, "a", buffering=1)
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-        sys.stdout = sys.stderr = file
-        for handler in logging.getLogger().handlers[:]:  # pytest's own
-            logging.getLogger().removeHandler(handler)
-        work()
-
     def start(n: int, work: Callable[[], None], log: Path) -> list:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
         group |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
         ranks = [{} if n == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank)} | group for rank in range(n)]
-        processes = [context.Process(target=child, args=(work, log, rank)) for rank in ranks]
+        processes = [context.Process(target=_in_fork, args=(work, log, rank)) for rank in ranks]
         for process in processes:
             process.start()
         return processes
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def torchrun() -> Callable[[int, list[str], Path], multiprocessing.Process]:
+    """`torchrun(2, ["run_target.py", ...], log)`: torchrun's agent, which starts the script twice.
+
+    The agent is a fork of this process. The ranks are not: `processes.gone` reads the environment they began with.
+    """
+
+    def start(n: int, command: list[str], log: Path) -> multiprocessing.Process:
+        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+        config = LaunchConfig(  # as of `torchrun --standalone`
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=n,
+            run_id=log.parent.name,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+        )
+        agent = elastic_launch(config, sys.executable)
+        work = functools.partial(agent, "-u", *command)
+        process = multiprocessing.get_context("fork").Process(target=_in_fork, args=(work, log, {}))
+        process.start()
+        return process
 
     return start
 
@@ -164,6 +194,37 @@ def forked(fork_ranks, tmp_path) -> Iterator[Callable[..., list]]:
         process.join()
 
 
+def _import_libraries() -> None:
+    """What runs need, so that their forks do not import it."""
+    for name in ("xstilts.train.trainers", "xstilts.train.runner", "xstilts.retrieve.measure"):
+        importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def fork_python() -> Callable[..., SimpleNamespace]:
+    """`fork_python("-m", "xstilts.push", ..., HF_TOKEN="x")`: as `run_script`, without the seconds of imports: see
+    forks.py. Not for tests of what a process imports, or of its first moments."""
+
+    def start(*command: object, **environment: str) -> SimpleNamespace:
+        from tests.forks import run
+
+        _import_libraries()
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, open(os.devnull) as none:
+            streams = [none.fileno(), out.fileno(), err.fileno()]
+            given = (str(ROOT), os.environ | environment, list(map(str, command)), streams)
+            process = multiprocessing.get_context("fork").Process(target=run, args=given)
+            process.start()
+            process.join(timeout=120)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            for file in (out, err):
+                file.seek(0)
+            return SimpleNamespace(returncode=process.exitcode, stdout=out.read(), stderr=err.read())
+
+    return start
+
+
 def load_recipe(name: str) -> ModuleType:
     """Return recipes/NAME.py as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
@@ -174,32 +235,27 @@ def load_recipe(name: str) -> ModuleType:
 
 
 @pytest.fixture
-def preloaded(monkeypatch) -> Iterator[None]:
-    """In the test, runs that make starts are forks of this process (recipes/preload.py), so none imports torch."""
-    for name in ("xstilts.train.trainers", "xstilts.train.runner", "xstilts.retrieve.measure"):
-        importlib.import_module(name)
+def preloaded(monkeypatch) -> Iterator[str]:
+    """In the test, runs that make starts are forks of this process (recipes/preload.py), so none imports torch.
+
+    What it gives is the command that starts one, for a make with another RUN. Start make with close_fds=False.
+    """
+    from tests.forks import run
+
+    _import_libraries()
     preload = load_recipe("preload")
-    preload.LIBRARIES = ()
 
     def serve(requests: socket.socket) -> None:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
-        for handler in logging.getLogger().handlers[:]:  # pytest's own
-            logging.getLogger().removeHandler(handler)
-        os.chdir(ROOT)
         server = preload.Server(requests)
-        server.prepare = lambda python, folder, environment: os.environ.update(environment) or ""  # of several makes
-        script, code = server.serve(None), 0
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-        try:
-            preload.run(script)
-        except SystemExit as leave:
-            code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        os._exit(code)
+        environments = {}
+
+        def prepare(python: str, folder: str, environment: dict[str, str]) -> str:
+            environments["last"] = environment  # each make has its own
+            return ""
+
+        server.prepare = prepare
+        script = server.serve(None)
+        run(str(ROOT), environments["last"], script, [0, 1, 2])
 
     requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with requests, theirs:
@@ -207,7 +263,7 @@ def preloaded(monkeypatch) -> Iterator[None]:
         monkeypatch.setenv(preload.FD, str(theirs.fileno()))
         server = multiprocessing.get_context("fork").Process(target=serve, args=[requests])
         server.start()
-        yield
+        yield f"{sys.executable} -IS {ROOT}/recipes/preload.py"
         server.kill()
         server.join()
 

@@ -191,7 +191,7 @@ command(main)
 """
 
 
-def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
+def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(preloaded, tmp_path):
     """With a program in the scripts' place; an arm fails, and a cell of another."""
     (tmp_path / "stub.py").write_text(STUB)
     tiny = [
@@ -203,7 +203,7 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
         "ARMS=none squad mnli",
         "TARGETS=udpos panx",
         "RETRIEVAL=",
-        f"RUN={sys.executable} {tmp_path}/stub.py",
+        f"RUN={preloaded} {tmp_path}/stub.py",
     ]
     done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert done.returncode == 2 and "Done:" not in done.stdout
