@@ -252,7 +252,8 @@ def mine(place: Place) -> Result:
     import numpy as np
 
     from xstilts.retrieve import mining
-    from xstilts.retrieve.neighbours import bidirectional_knn
+    from xstilts.retrieve.neighbours import Knn
+    from xstilts.retrieve.product import fastest_engine, walk
 
     target = unit_vectors(place.sizes.pool, place.sizes.width, seed=1)
     source = unit_vectors(place.sizes.pool, place.sizes.width, seed=2, near=target)
@@ -260,7 +261,8 @@ def mine(place: Place) -> Result:
 
     def on(device: str) -> Callable[[], None]:
         def search() -> None:
-            found[device] = bidirectional_knn(source, target, 4, device=device)
+            forward, backward = walk(source, target, 4, fastest_engine(device), both=True, device=device)
+            found[device] = Knn(*forward, *backward)
 
         return search
 
