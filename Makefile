@@ -72,7 +72,8 @@ $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESE
 override OUT := $(patsubst %/,%,$(OUT))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
-MAKEFLAGS += $(if $(DEFAULT_JOBS),$(if $(KEPT_GOING),,-j$(DEFAULT_JOBS)))
+MAKEFLAGS += $(if $(DEFAULT_JOBS),$(if $(INNER),,-j$(DEFAULT_JOBS)))
+FLAGS = $(firstword -$(MAKEFLAGS))#  those of one letter
 
 # ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
@@ -86,11 +87,17 @@ ifeq ($(origin PY),undefined)
   PY := $(VENV)/bin/python
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
 endif
-RUN ?= $(PY)##               how a script is started, e.g. ".venv/bin/accelerate launch"
-# prints "run 5 of 42, about 9 min left"; the run starts even if this fails
-BEFORE = @$(PY) -m xstilts.plan $(GRID) $(PLANS_MODEL) --jobs $(JOBS) --before $@ || :
+PRELOAD ?= yes##             import the libraries once for all runs of a matrix; if empty, or with RUN or LAUNCH, each run does so itself
+# what a run starts with is this make's own, and no copy of another process
+OWN_START := $(strip $(LAUNCH) $(if $(PRELOAD),,each) $(filter-out undefined,$(origin RUN)))
+# XSTILTS_PRELOAD: set by recipes/preload.py for the make that it starts
+FORKED := $(if $(XSTILTS_PRELOAD),$(if $(OWN_START),,yes))
+RUN ?= $(PY)$(if $(FORKED), -IS recipes/preload.py)##               how a script is started, e.g. ".venv/bin/accelerate launch"
 # XSTILTS_MATRIX: a run that is refused writes failed.json, for the report; one started by hand leaves no file then
-GO = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(THREADS) $(LAUNCH) $(RUN)
+AS_RUN = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(THREADS)
+GO = $(AS_RUN) $(LAUNCH) $(RUN)
+# prints "run 5 of 42, about 9 min left"; the run starts even if this fails
+BEFORE = @$(if $(FORKED),$(AS_RUN) $(RUN),$(PY)) -m xstilts.plan $(GRID) $(PLANS_MODEL) --jobs $(JOBS) --before $@ || :
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.version.split()[0]} found; give PYTHON=...")'
@@ -198,10 +205,14 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 .PHONY: same_world $(shell find -L $(OUT) -mindepth 2 -maxdepth 4 -name results.json ! -type f 2>/dev/null)
 .DEFAULT_GOAL := help
 
-# with -k what can be done is done, and then, if anything failed, the report says what and why
-ifneq (,$(if $(KEPT_GOING),,$(findstring k,$(firstword -$(MAKEFLAGS)))))
-matrix:
-	@$(MAKE) --no-print-directory matrix KEPT_GOING=yes PRESET=$(PRESET) THREADS=$(THREADS) || { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; }
+# The matrix is built by a make of its own below recipes/preload.py, from which its runs are forked. With -n there is none:
+# the commands are printed as they are typed by hand.
+# With -k what can be done is done, and then, if anything failed, the report says what and why.
+PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) recipes/preload.py --for)
+KEEPS_GOING := $(findstring k,$(FLAGS))
+ifneq (,$(if $(INNER),,$(PRELOADS)$(KEEPS_GOING)))
+matrix: | $(if $(PRELOADS),$(INSTALLED))
+	@$(PRELOADS) $(MAKE) --no-print-directory matrix INNER=yes PRESET=$(PRESET) THREADS=$(THREADS) $(if $(KEEPS_GOING),|| { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; })
 else ifeq ($(strip $(CELLS)),)
 matrix: $(PHASE2)
 	@echo "Done: $(words $(PHASE2)) trainings. TARGETS and RETRIEVAL are empty, so nothing is measured and there is no report."

@@ -2,7 +2,7 @@
 table there is typed by hand.
 
     python benchmarks/results.py keep --report runs/question-human/report --name question-human
-    python benchmarks/results.py pages            # docs/results/<name>.md, docs/claims.md, README.md
+    python benchmarks/results.py pages            # docs/results/<name>.md, docs/claims.md, README.md, docs/scaling.md
     python benchmarks/results.py pages --check    # says which differ, exit 1
 
 `keep` also writes origin.json: the commit that kept the report, versions, machine, and which arms and seeds there
@@ -28,6 +28,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import costs  # noqa: E402
 from xstilts.errors import UserError  # noqa: E402
 from xstilts.report import curve  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
@@ -36,6 +37,7 @@ from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
+COSTS = re.compile(r"(<!-- (costs|matrix costs) -->\n).*?(<!-- end of costs -->)", re.S)
 PICTURE = re.compile(r"\(docs/img/(\S+)\.svg\)")
 REACH = 22  # points: the picture ends here, and an arrow says that an interval goes on
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
@@ -309,6 +311,17 @@ def draw(found: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
+def cost_pages() -> dict[Path, str]:
+    """{file: what should stand in it} of what things cost: a picture, and two tables in docs/scaling.md."""
+    folder, page = ROOT / "docs/results", ROOT / "docs/scaling.md"
+    if not (folder / "costs.csv").is_file():
+        return {}
+    file = ROOT / "docs/img/costs.svg"
+    made = {"costs": costs.table(folder), "matrix costs": costs.matrix_table(folder)}
+    text = COSTS.sub(lambda found: found[1] + made[found[2]] + found[3], page.read_text(encoding="utf-8"))
+    return {page: text, file: costs.picture(folder, file.read_text(encoding="utf-8") if file.is_file() else "")}
+
+
 def pages() -> dict[Path, str]:
     """{file: what should stand in it}."""
     folders = sorted(path.parent for path in (ROOT / "docs/results").glob("*/origin.json"))
@@ -324,9 +337,11 @@ def pages() -> dict[Path, str]:
     for name in PICTURE.findall(text):
         file = ROOT / f"docs/img/{name}.svg"
         made[file] = picture(ROOT / "docs/results" / name, file.read_text(encoding="utf-8") if file.is_file() else "")
-    return made | {
-        readme: ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)
-    }
+    return (
+        made
+        | cost_pages()
+        | {readme: ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)}
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,8 +8,8 @@ storage, money.
         --start_seconds 8 --gpus 1 2
 
 The runs are those `make -n matrix VARIABLE=value ...` prints (so what is done already does not count), with their
-epochs, steps and batches. The rate is yours: real tokens a second of one GPU in training, as `benchmarks/training.py
-gpu` measures it; it is taken as a rate of floating-point operations at 128 tokens a row, so that longer rows cost what
+epochs, steps and batches. The rate is yours: real tokens a second of one GPU in training, as `benchmarks/gpu.sh`
+measures it; it is taken as a rate of floating-point operations at 128 tokens a row, so that longer rows cost what
 their attention costs. Nothing here is measured but the tokens a row: see ROWS. With --count rows and tokens are
 counted in the folder of rows by the model's own tokenizer instead.
 """

@@ -3,11 +3,7 @@ beside it.
 
     python benchmarks/training.py tasks --model FOLDER --data_root data/world [--tasks xnli squad udpos] \\
         [--rows 2000] [--runs 3]
-    python benchmarks/training.py processes --data_root data/world [--batch_size 128] [--layers 4] [--hidden 768] \\
-        [--steps 8] [--runs 3]
     python benchmarks/training.py resume --data_root data/world [--save_steps 1000]
-    python benchmarks/training.py gpu --data_root data/world [--shapes xlm-r-base mmbert-base] \\
-        [--attention sdpa eager] [--rows 4000]
 
 `tasks`: an epoch of run_target.py's Trainer beside what Hugging Face's example scripts run_glue.py, run_qa.py and
 run_ner.py make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row
@@ -16,12 +12,9 @@ to the maximal length, run_ner to the longest of its batch; batches at random, f
 training alone, from the first step to the last. The sides alternate, each round with another seed and the same initial
 weights for all; ratios are medians over rounds. Losses are the means of each quarter of the epoch, and afterwards on
 dev rows, measured in one way for all (in training run_qa.py's counts padding among the places where an answer may lie,
-so that its curve begins higher). `processes`: run_intermediate.py as one process beside two that share the same
-batches, one thread each. Wants two idle cores. `resume`: run_mlm.py as the preset world has it, killed (-9) between
+so that its curve begins higher). `resume`: run_mlm.py as the preset world has it, killed (-9) between
 two checkpoints and started again: the time to the first new step beside the time from one checkpoint to the next.
-`gpu`: `tasks` for models of the size of XLM-R Large, XLM-R Base or mmBERT-base with random weights in bf16, beside the
-example scripts' best flags, with the share of the card's own matmul rate (measured just before) and peak memory; for
-each kind of attention asked for. Says so and ends where there is no GPU.
+On a GPU: benchmarks/gpu.sh.
 Set OMP_NUM_THREADS for the threads all sides use.
 """
 
@@ -29,8 +22,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
-import json
+import gc
 import os
 import signal
 import statistics
@@ -47,8 +39,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from featurise import example_pair, example_qa  # noqa: E402  (they lie beside this file)
-from retrieval import untrained_checkpoint  # noqa: E402
-from scaling import SHAPES  # noqa: E402
 
 
 @dataclass
@@ -97,12 +87,13 @@ EXAMPLES = {
 }
 
 
-def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Callable]:
+def rivals(task, examples, tokenizer, length: int, bf16: bool, frozen: bool = False) -> dict[str, Callable]:
     """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's
-    two."""
+    two; with `frozen` also ours with frozen embeddings."""
     import torch
     import transformers
 
+    from xstilts.checkpoint import heads
     from xstilts.cli.arguments import RunArguments
     from xstilts.train import featurizing, trainers
     from xstilts.train.training_arguments import training_arguments
@@ -123,6 +114,13 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
             "data_collator": task.collator(tokenizer),
         }
 
+    def ours_frozen(settings, folder, seed):
+        def trainer(model, **kwargs):
+            heads.freeze_embeddings(model)
+            return trainers.TaskTrainer(model=model, **kwargs)
+
+        return trainer, ours(settings, folder, seed)[1]
+
     def example(padding, collator, **flags):
         def build(settings, folder, seed):
             args = transformers.TrainingArguments(output_dir=folder, seed=seed, use_cpu=cpu, **settings, **flags)
@@ -142,7 +140,8 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool) -> dict[str, Call
     else:
         defaults = example("max_length", transformers.default_data_collator)
     best = example(False, dynamic(tokenizer), bf16=bf16, train_sampling_strategy="group_by_length")
-    return {"ours": ours, "example, defaults": defaults, "example, best flags": best}
+    found = {"ours": ours, "example, defaults": defaults, "example, best flags": best}
+    return found | ({"ours, embeddings frozen": ours_frozen} if frozen else {})
 
 
 def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
@@ -161,6 +160,7 @@ def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
     clock, model, cuda = Clock(), copy.deepcopy(model), torch.cuda.is_available()
     trainer = trainer_class(model=model, processing_class=tokenizer, callbacks=[clock], **kwargs)
     if cuda:
+        gc.collect()  # the trainer before refers to itself, and so keeps its model on the card
         torch.cuda.reset_peak_memory_stats()
     trainer.train()
     memory = torch.cuda.max_memory_allocated() if cuda else 0
@@ -212,8 +212,9 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
 
         for seed in range(-1, args.runs):  # -1: warming up
             transformers.set_seed(max(seed, 0))
-            model = heads.fresh_head(task, model_name, attention=getattr(args, "kind", None))
-            for name, build in rivals(task, examples, tokenizer, length, args.bf16).items():
+            model = heads.fresh_head(task, model_name)
+            frozen = getattr(args, "frozen", False)
+            for name, build in rivals(task, examples, tokenizer, length, args.bf16, frozen).items():
                 if name in without:
                     continue
                 trainer_class, kwargs = build(settings, folder, max(seed, 0))
@@ -286,70 +287,6 @@ def texts_of(data_root: str) -> list[str]:
 
     examples = get_task("xnli").load("train", "en", Rows(data_root))
     return [*examples["text_a"][:2000], *examples["text_b"][:2000]]
-
-
-# ---- more than one process ------------------------------------------------------------------------------------------
-
-
-def benchmark_processes(args: argparse.Namespace) -> None:
-    launch = {
-        1: [sys.executable],
-        2: [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    }
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    with tempfile.TemporaryDirectory() as folder:
-        model = untrained_checkpoint(f"{folder}/model", texts_of(args.data_root), args.layers, args.hidden)
-        for run in range(args.runs):
-            for world, command in launch.items():
-                out = f"{folder}/{world}-{run}"
-                done = subprocess.run(
-                    [
-                        *command,
-                        "run_intermediate.py",
-                        "--tasks",
-                        "mnli",
-                        "--model_name_or_path",
-                        model,
-                        "--data_root",
-                        args.data_root,
-                        "--output_dir",
-                        out,
-                        "--max_steps",
-                        str(args.steps),
-                        "--per_device_train_batch_size",
-                        str(args.batch_size // world),
-                        "--bf16",
-                        "False",
-                        "--save_strategy",
-                        "no",
-                        "--max_eval_samples",
-                        "16",
-                        "--max_seq_length",
-                        "128",
-                        "--logging_steps",
-                        "1",
-                        "--disable_tqdm",
-                        "True",
-                    ],
-                    cwd=ROOT,
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
-                    capture_output=True,
-                    text=True,
-                )
-                if done.returncode:
-                    sys.exit(f"{world} processes failed:\n{done.stderr[-2000:]}")
-                record = json.loads(Path(out, "results.json").read_text(encoding="utf-8"))
-                rates[world].append(record["measures"]["tokens"] / record["seconds"])
-                print(
-                    f"  {world} processes: {rates[world][-1]:7.0f} tokens/s, last loss "
-                    f"{record['measures']['last_loss']:.4f}"
-                )
-    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    print(
-        f"processes: {args.layers} x {args.hidden}, batch {args.batch_size}, {args.steps} steps, fp32, a thread each: "
-        f"2 processes are {statistics.median(ratios):.2f}x as fast as 1 ({min(ratios):.2f} to {max(ratios):.2f}, "
-        f"rounds: {args.runs})"
-    )
 
 
 # ---- resuming -------------------------------------------------------------------------------------------------------
@@ -429,59 +366,6 @@ def steps_of(command: list[str], until: int) -> tuple[float, list[float], str]:
     return times[0], times, "".join(said)
 
 
-# ---- a GPU ----------------------------------------------------------------------------------------------------------
-
-
-def benchmark_gpu(args: argparse.Namespace) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        print("gpu: skipped, there is no GPU here.")
-        return
-    from tasks import get_task
-    from tasks.rows import Rows
-
-    quiet()
-    peak, rows = matmul_rate(), Rows(args.data_root)
-    print(
-        f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in a bf16 matmul of 8192 x 8192; torch "
-        f"{torch.__version__}"
-    )
-    for name, attention, task in itertools.product(args.shapes, args.attention, map(get_task, args.tasks)):
-        args.kind, shape = attention, SHAPES[name]
-        print(f"{name}, attention {attention}:")
-        with tempfile.TemporaryDirectory() as folder:
-            kind = "modernbert" if name.startswith("mmbert") else "xlm-roberta"
-            model = untrained_checkpoint(
-                folder, texts_of(args.data_root), shape.layers, shape.hidden, shape.vocabulary, kind
-            )
-            found = race(task, rows, model, args, without=("example, defaults",))
-            show(found)
-            for name, rounds in found.items():
-                rate, run = statistics.median(run.rate for run in rounds), rounds[0]
-                share = rate * shape.train_flops(run.mean_length) / peak
-                print(
-                    f"  {name:20s} {100 * share:5.1f} % of that rate, {max(run.memory for run in rounds) / 2**30:.1f} "
-                    "GiB"
-                )
-
-
-def matmul_rate(size: int = 8192, repeats: int = 50) -> float:
-    """Floating-point operations a second of the GPU in a square bf16 matmul: the best that a model of matmuls could
-    have."""
-    import torch
-
-    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(5):
-        a @ b
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        a @ b
-    torch.cuda.synchronize()
-    return 2 * size**3 * repeats / (time.perf_counter() - start)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     commands = parser.add_subparsers(required=True)
@@ -510,26 +394,9 @@ def main() -> None:
     )
     command.set_defaults(run=benchmark_tasks)
 
-    command = commands.add_parser("processes", parents=[common])
-    command.add_argument("--layers", type=int, default=4)
-    command.add_argument("--hidden", type=int, default=768)
-    command.add_argument("--steps", type=int, default=8)
-    command.add_argument("--batch_size", type=int, default=128, help="of all processes together")
-    command.set_defaults(run=benchmark_processes)
-
     command = commands.add_parser("resume", parents=[common])
     command.add_argument("--save_steps", type=int, default=1000)
     command.set_defaults(run=benchmark_resume)
-
-    command = commands.add_parser("gpu", parents=[common, training])
-    command.add_argument("--tasks", nargs="+", default=["xnli", "squad"])
-    command.add_argument("--rows", type=int, default=4000)
-    command.add_argument("--batch_size", type=int, default=32)
-    command.add_argument("--shapes", nargs="+", default=["xlm-r-large"], choices=sorted(SHAPES))
-    command.add_argument(
-        "--attention", nargs="+", default=["sdpa"], help="kinds of attention, e.g. sdpa eager flash_attention_2"
-    )
-    command.set_defaults(run=benchmark_gpu, bf16=True, cpu_time=False)
 
     args = parser.parse_args()
     args.run(args)

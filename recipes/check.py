@@ -24,7 +24,7 @@ from xstilts.cli import arms
 PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
 NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")
 SPECIAL = set(":;%=~*?[]\\'\"`&|<>(){}!^$#")  # make takes them for its own in a target's name, or the shell does
-MAKES_OWN = {"KEPT_GOING", "SHELL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}
+MAKES_OWN = {"INNER", "SHELL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}
 # what the scripts call it
 OF_SCRIPTS = {
     "TASK": "TARGETS or RETRIEVAL",

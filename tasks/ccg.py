@@ -123,10 +123,10 @@ class CCG(Tagging):
 
     def gold(self, examples: Dataset) -> list:
         """Return the gold categories; for an unseen one, which is not scored, any category."""
-        return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"]]
+        return [[self.labels[max(i, 0)] for i in tags] for tags in examples["tags"][:]]
 
     def gold_values(self, examples: Dataset) -> list:
-        return [tag for tags in examples["tags"] for tag in tags]
+        return [tag for tags in examples["tags"][:] for tag in tags]
 
     def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
@@ -134,7 +134,7 @@ class CCG(Tagging):
         number = {tag: i for i, tag in enumerate(self.labels)}
         pairs = [
             (number[guess], gold)
-            for guesses, tags in zip(predictions, examples["tags"], strict=True)
+            for guesses, tags in zip(predictions, examples["tags"][:], strict=True)
             for guess, gold in zip(guesses, tags, strict=True)
             if gold != -100
         ]
@@ -155,7 +155,7 @@ def rows_of(data: Dataset, where: str) -> list[tuple[list[str], list[str]]]:
         UserError: a row is not a list of words with a list of categories, or a word has none; names the row.
     """
     names, sentences = dict(enumerate(class_names(data.features["tags"]))), []
-    for row, (tokens, tags) in enumerate(zip(data["tokens"], data["tags"], strict=True), 1):
+    for row, (tokens, tags) in enumerate(zip(data["tokens"][:], data["tags"][:], strict=True), 1):
         check_words(tokens, tags, CCG.columns, f"{where}, row {row}")
         tags = [names.get(tag, tag) for tag in tags]
         for number, tag in enumerate(tags, 1):

@@ -82,7 +82,7 @@ print(choices[scores.argmax().item()])"""
         return rows.add_column("label", labels)
 
     def to_texts(self, examples: Dataset) -> Dataset:
-        choices = {f"second, choice {i}": [row[i] for row in examples["choices"]] for i in range(self.n_choices)}
+        choices = {f"second, choice {i}": [row[i] for row in examples["choices"][:]] for i in range(self.n_choices)}
         return type(examples).from_dict({"first": examples["prompt"][:], **choices})
 
     def from_texts(self, examples: Dataset, texts: Dataset) -> Dataset:

@@ -12,6 +12,7 @@ from tasks.errors import RowError
 # Some copies stripped spaces at the start of contexts without moving the offsets: up to 9 in TyDiQA. This is the
 # largest shift that is corrected.
 CUT = 16
+SAMPLED = 1000  # rows that `other_unit` looks at
 CUT_OFF, ONLY_PLACE = "characters cut off the start of the context", "the only place in the context"
 
 
@@ -80,7 +81,7 @@ def other_unit(rows: Iterable[tuple[str, list[str], list[int]]]) -> str | None:
 
     If the offsets count characters, this happens only in files with few rows.
     """
-    rows = list(itertools.islice(rows, 1000))
+    rows = list(itertools.islice(rows, SAMPLED))
     for name, unit in UNITS.items():
         readings = [_read(row, unit) for row in rows]
         if all(_stand(*reading) for reading in readings) and any(

@@ -76,14 +76,14 @@ class Pairs(Task):
 
     def candidates(self, examples: Dataset) -> list[str]:
         """Return the distinct passages, in order of appearance: the candidates of every query."""
-        return list(dict.fromkeys(examples["passage"]))
+        return list(dict.fromkeys(examples["passage"][:]))
 
     def sides(self, examples: Dataset) -> tuple[list[str], list[str]]:
         return examples["query"][:], examples["passage"][:]
 
     def gold(self, examples: Dataset) -> list:
         place = {passage: i for i, passage in enumerate(self.candidates(examples))}
-        return [place[passage] for passage in examples["passage"]]
+        return [place[passage] for passage in examples["passage"][:]]
 
     def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
@@ -184,7 +184,7 @@ class PositivePairs(Pairs):
         from tasks import get_task
 
         wanted = get_task(self.of).labels.index(self.positive)
-        numbers = [i for i, label in enumerate(examples["label"]) if label == wanted]
+        numbers = [i for i, label in enumerate(examples["label"][:]) if label == wanted]
         data = examples.select(numbers).select_columns(["text_a", "text_b"])
         data = data.rename_columns({"text_a": "query", "text_b": "passage"})
         return data.add_column("id", [str(i) for i in numbers])

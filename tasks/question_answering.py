@@ -78,10 +78,10 @@ class SQuADv2(Span):
 
     def gold_values(self, examples: Dataset) -> list:
         """A file in which no question has an answer is a placeholder."""
-        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"])]
+        return ["no answer" if not answers["text"] else row for row, answers in enumerate(examples["answers"][:])]
 
     def gold(self, examples: Dataset) -> list:
-        return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"]]
+        return [(answers["text"][0], -1.0) if answers["text"] else ("", 1.0) for answers in examples["answers"][:]]
 
     def constant(self, examples: Dataset) -> list:
         return [("", 1.0)] * len(examples)
@@ -94,7 +94,7 @@ class SQuADv2(Span):
         from tasks.metrics import compute
 
         answers, margins = [text for text, _ in predictions], [margin for _, margin in predictions]
-        rows: dict[str, Any] = {"references": [a["text"] for a in examples["answers"]]}
+        rows: dict[str, Any] = {"references": [a["text"] for a in examples["answers"][:]]}
         rows |= {"language": language, "squad_v2": True}
         cut = compute("qa", predictions=self._cut_at_0(predictions), **rows)
         free = compute("qa", predictions=answers, **rows, no_answer_probabilities=margins)
@@ -139,7 +139,7 @@ def _name_in(example_id: str) -> str:
 
 
 def _tydiqa_languages(data: Dataset) -> Iterable[str]:
-    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"]), "id")
+    return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"][:]), "id")
 
 
 def _tydiqa_rows(data: Dataset, language: str) -> Dataset:

@@ -294,7 +294,7 @@ class MewsliX(Ranking):
         described, *candidates, known = self._candidates(rows)
         with reading(self.name, read.where):
             for row, (context, mentions) in enumerate(
-                zip(read.data["context"], read.data["mentions"], strict=True), 1
+                zip(read.data["context"][:], read.data["mentions"][:], strict=True), 1
             ):
                 with at_row(row, {"context": context, "mentions": mentions}):
                     for mention in mentions:

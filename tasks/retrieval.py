@@ -248,7 +248,7 @@ def check_sentences(data: Dataset, columns: tuple[str, ...], where: str) -> None
 
 def count_line_ends(data: Dataset, columns: tuple[str, ...]) -> int:
     """Return the number of texts that end with a line break."""
-    return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column])
+    return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column][:])
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ print(context[offsets[start][0] : offsets[end][1]])"""
 
     def mended(self, data: Dataset, examples: Dataset) -> list[str]:
         if data.with_format("arrow")["answers"][:].equals(examples.with_format("arrow")["answers"][:]):
-            rows = zip(examples["context"], examples["answers"], strict=True)
+            first = examples[: offsets.SAMPLED]
+            rows = zip(first["context"], first["answers"], strict=True)
             unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
             said = (
                 f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as "
@@ -99,7 +100,9 @@ print(context[offsets[start][0] : offsets[end][1]])"""
             )
             return [said] if unit else []
         reasons: Counter[str] = Counter()
-        for context, given, taken in zip(examples["context"], data["answers"], examples["answers"], strict=True):
+        for context, given, taken in zip(
+            examples["context"][:], data["answers"][:], examples["answers"][:], strict=True
+        ):
             starts = zip(texts_and_starts(given)["answer_start"], taken["answer_start"], strict=True)
             reasons.update(offsets.reason(context, old, new) for old, new in starts if old != new)
         return [f"{n} answer offsets mended: {reason}" for reason, n in reasons.most_common()]
@@ -123,7 +126,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
     def shuffle_labels(self, examples: Dataset, rng: np.random.Generator) -> Dataset:
         """Move each (first) answer to a random place in its context; its length in characters stays the same."""
         moved = []
-        for context, answers in zip(examples["context"], examples["answers"], strict=True):
+        for context, answers in zip(examples["context"][:], examples["answers"][:], strict=True):
             if not answers["text"]:
                 raise UserError(f"{self.name}: its labels cannot be shuffled, because some questions have no answer.")
             length = len(answers["text"][0])
@@ -275,7 +278,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         ]
 
     def gold(self, examples: Dataset) -> list:
-        return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"]]
+        return [answers["text"][0] if answers["text"] else "" for answers in examples["answers"][:]]
 
     def constant(self, examples: Dataset) -> list:
         common = Counter(self.gold(examples)).most_common(1)[0][0]
@@ -284,7 +287,11 @@ print(context[offsets[start][0] : offsets[end][1]])"""
     def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
-        qa = {"predictions": predictions, "references": [a["text"] for a in examples["answers"]], "language": language}
+        qa = {
+            "predictions": predictions,
+            "references": [a["text"] for a in examples["answers"][:]],
+            "language": language,
+        }
         scores = compute("qa", **qa, normalization=self.normalization_of(language))
         if self.languages_in and self.normalization_of(language) == "squad":
             # the benchmark uses the English rules for every language; add the scores by rules for this language
@@ -301,7 +308,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
 
     def lines(self, predictions: list, examples: Dataset) -> list[str]:
         """The submission: one JSON object, question id -> answer."""
-        return [json.dumps(dict(zip(examples["id"], predictions, strict=True)), ensure_ascii=False, indent=0)]
+        return [json.dumps(dict(zip(examples["id"][:], predictions, strict=True)), ensure_ascii=False, indent=0)]
 
     def gold_lines(self, examples: Dataset) -> list[str]:
         """The labels in SQuAD's JSON format, with every answer."""

@@ -194,9 +194,9 @@ print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumer
         return DataCollatorForTokenClassification(tokenizer)
 
     def decode(self, logits: np.ndarray, features: Dataset, examples: Dataset) -> list:
-        tags = [[None] * len(words) for words in examples["tokens"]]
+        tags = [[None] * len(words) for words in examples["tokens"][:]]
         best = logits.argmax(-1)
-        for row, example, words in zip(best, features["example"], features["words"], strict=True):
+        for row, example, words in zip(best, features["example"][:], features["words"][:], strict=True):
             for position, word in enumerate(words):
                 if word >= 0:
                     tags[example][word] = self.labels[row[position]]
@@ -209,15 +209,15 @@ print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumer
         return tags
 
     def gold(self, examples: Dataset) -> list:
-        return [[self.labels[i] for i in tags] for tags in examples["tags"]]
+        return [[self.labels[i] for i in tags] for tags in examples["tags"][:]]
 
     def gold_values(self, examples: Dataset) -> list:
-        return [self.labels[i] for tags in examples["tags"] for i in tags]
+        return [self.labels[i] for tags in examples["tags"][:] for i in tags]
 
     def constant(self, examples: Dataset) -> list:
         gold = [tag for tags in self.gold(examples) for tag in tags]
         common = max(self.labels, key=gold.count)
-        return [[common] * len(words) for words in examples["tokens"]]
+        return [[common] * len(words) for words in examples["tokens"][:]]
 
     def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
@@ -351,10 +351,10 @@ class PANX(Tagging):
         """Remove the prefix `xx:` that every token has in XTREME's own files, but not on the Hub."""
         data = super().examples(data, language, where)
         prefixes = tuple(dict.fromkeys((f"{language}:", f"{codes.tatoeba_code(language)}:")))
-        prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"]]
+        prefixed = [all(token.startswith(prefixes) for token in tokens) for tokens in data["tokens"][:]]
         if not all(prefixed):
             if prefixed[0] or any(
-                whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"], strict=True)
+                whole and len(tokens) > 1 for whole, tokens in zip(prefixed, data["tokens"][:], strict=True)
             ):
                 row = prefixed.index(False)
                 bare = next(token for token in data["tokens"][row] if not token.startswith(prefixes))

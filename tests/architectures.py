@@ -21,7 +21,7 @@ import transformers as hf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
-LAYERS, LENGTH = 3, 128
+LAYERS, LENGTH = 2, 128
 SIZES = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 64}
 WORDS = (
     "the small boat was early and the old bird sees a river under two bridges before the rain comes back to town"
@@ -306,9 +306,10 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
 }
 
 
-def build(name: str, folder: Path) -> None:
-    """Write the tiny checkpoint of an architecture."""
+def build(name: str, folder: Path, **more) -> None:
+    """Write the tiny checkpoint of an architecture; `more` are other fields of its config."""
     _, tokenizer, template, kind, fields = ARCHITECTURES[name]
+    fields = fields | more
     longest = fields.get("max_position_embeddings", LENGTH)
     made = tokenizer(template, longest if longest > 1000 else LENGTH)
     config = _sizes(getattr(hf, kind), made, **fields)

@@ -7,7 +7,9 @@ make is made once for all xdist workers.
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib.util
 import json
 import logging
 import multiprocessing
@@ -17,10 +19,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,8 @@ def _environment() -> None:
         "PYTHONWARNINGS": "ignore",
     }
     os.environ.pop("HF_DATASETS_OFFLINE", None)
-    os.environ.pop("XSTILTS_MATRIX", None)  # no run that a test starts is one of a matrix
+    for name in ("XSTILTS_MATRIX", "XSTILTS_PRELOAD"):  # no run that a test starts is one of a matrix
+        os.environ.pop(name, None)
 
 
 _environment()
@@ -110,6 +112,21 @@ def run_script() -> Callable[..., SimpleNamespace]:
     return run
 
 
+def _in_fork(work: Callable[[], None], log: Path, environment: dict[str, str]) -> None:
+    """Call `work()` in a fork of this process as in a process of its own; what it prints goes to the file `log`."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
+    os.environ.update(environment)
+    file = open(log, "a", buffering=1)
+    for number in (1, 2):
+        os.dup2(file.fileno(), number)
+    sys.stdout = sys.stderr = file
+    for handler in logging.getLogger().handlers[:]:  # pytest's own
+        logging.getLogger().removeHandler(handler)
+    work()
+
+
 @pytest.fixture(scope="session")
 def fork_ranks() -> Callable[[int, Callable[[], None], Path], list]:
     """`fork_ranks(2, work, log)`: two processes that call `work()`, as torchrun would start them; 1: one process.
@@ -119,29 +136,44 @@ def fork_ranks() -> Callable[[int, Callable[[], None], Path], list]:
     """
     context = multiprocessing.get_context("fork")
 
-    def child(work: Callable[[], None], log: Path, environment: dict[str, str]) -> None:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # of runs in the process that was forked
-        os.environ.update(environment)
-        file = open(log, "a", buffering=1)
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-        sys.stdout = sys.stderr = file
-        for handler in logging.getLogger().handlers[:]:  # pytest's own
-            logging.getLogger().removeHandler(handler)
-        work()
-
     def start(n: int, work: Callable[[], None], log: Path) -> list:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
         group |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
         ranks = [{} if n == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank)} | group for rank in range(n)]
-        processes = [context.Process(target=child, args=(work, log, rank)) for rank in ranks]
+        processes = [context.Process(target=_in_fork, args=(work, log, rank)) for rank in ranks]
         for process in processes:
             process.start()
         return processes
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def torchrun() -> Callable[[int, list[str], Path], multiprocessing.Process]:
+    """`torchrun(2, ["run_target.py", ...], log)`: torchrun's agent, which starts the script twice.
+
+    The agent is a fork of this process. The ranks are not: `processes.gone` reads the environment they began with.
+    """
+
+    def start(n: int, command: list[str], log: Path) -> multiprocessing.Process:
+        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+        config = LaunchConfig(  # as of `torchrun --standalone`
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=n,
+            run_id=log.parent.name,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+        )
+        agent = elastic_launch(config, sys.executable)
+        work = functools.partial(agent, "-u", *command)
+        process = multiprocessing.get_context("fork").Process(target=_in_fork, args=(work, log, {}))
+        process.start()
+        return process
 
     return start
 
@@ -162,22 +194,76 @@ def forked(fork_ranks, tmp_path) -> Iterator[Callable[..., list]]:
         process.join()
 
 
-@pytest.fixture
-def warm() -> Iterator[str]:
-    """A command that runs a script as Python does, without the seconds of imports: see warm.py."""
-    import importlib
-
-    from tests.warm import serve
-
+def _import_libraries() -> None:
+    """What runs need, so that their forks do not import it."""
     for name in ("xstilts.train.trainers", "xstilts.train.runner", "xstilts.retrieve.measure"):
         importlib.import_module(name)
-    with tempfile.TemporaryDirectory(prefix="xstilts-") as folder:  # a socket's path must be short
-        path = f"{folder}/socket"
-        server = multiprocessing.get_context("fork").Process(target=serve, args=[path])
+
+
+@pytest.fixture(scope="session")
+def fork_python() -> Callable[..., SimpleNamespace]:
+    """`fork_python("-m", "xstilts.push", ..., HF_TOKEN="x")`: as `run_script`, without the seconds of imports: see
+    forks.py. Not for tests of what a process imports, or of its first moments."""
+
+    def start(*command: object, **environment: str) -> SimpleNamespace:
+        from tests.forks import run
+
+        _import_libraries()
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, open(os.devnull) as none:
+            streams = [none.fileno(), out.fileno(), err.fileno()]
+            given = (str(ROOT), os.environ | environment, list(map(str, command)), streams)
+            process = multiprocessing.get_context("fork").Process(target=run, args=given)
+            process.start()
+            process.join(timeout=120)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            for file in (out, err):
+                file.seek(0)
+            return SimpleNamespace(returncode=process.exitcode, stdout=out.read(), stderr=err.read())
+
+    return start
+
+
+def load_recipe(name: str) -> ModuleType:
+    """Return recipes/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def preloaded(monkeypatch) -> Iterator[str]:
+    """In the test, runs that make starts are forks of this process (recipes/preload.py), so none imports torch.
+
+    What it gives is the command that starts one, for a make with another RUN. Start make with close_fds=False.
+    """
+    from tests.forks import run
+
+    _import_libraries()
+    preload = load_recipe("preload")
+
+    def serve(requests: socket.socket) -> None:
+        server = preload.Server(requests)
+        environments = {}
+
+        def prepare(python: str, folder: str, environment: dict[str, str]) -> str:
+            environments["last"] = environment  # each make has its own
+            return ""
+
+        server.prepare = prepare
+        script = server.serve(None)
+        run(str(ROOT), environments["last"], script, [0, 1, 2])
+
+    requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with requests, theirs:
+        theirs.set_inheritable(True)
+        monkeypatch.setenv(preload.FD, str(theirs.fileno()))
+        server = multiprocessing.get_context("fork").Process(target=serve, args=[requests])
         server.start()
-        while not os.path.exists(path):
-            time.sleep(0.01)
-        yield f"{sys.executable} -S {ROOT}/tests/warm.py {path}"
+        yield f"{sys.executable} -IS {ROOT}/recipes/preload.py"
         server.kill()
         server.join()
 
@@ -265,8 +351,6 @@ def cli(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
 
     The same way in as from a shell (`command(main)`), without the seconds that a new process takes to import torch.
     """
-    import importlib
-
     from xstilts.run.endings import command
 
     monkeypatch.chdir(ROOT)
@@ -293,8 +377,6 @@ def parsed_by(monkeypatch) -> Callable[[str, list[str]], dict]:
 
     Returns {argument name: value}; training arguments are parsed too, where there are any.
     """
-    import importlib
-
     from xstilts.cli import arguments, parsing
     from xstilts.train.training_arguments import training_arguments
 

@@ -34,6 +34,7 @@ def begin(*arguments, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        close_fds=False,  # the fixture `preloaded` listens on one
     )
 
 
@@ -47,7 +48,7 @@ def make(*arguments, **environment):
 
 
 @pytest.fixture
-def tiny(tmp_path, warm):
+def tiny(tmp_path, preloaded):
     """The variables of a preset as small as can be. Scripts start without the seconds of imports."""
     sizes = {
         "model_type": "xlm-roberta",
@@ -60,7 +61,6 @@ def tiny(tmp_path, warm):
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False"
     return [
-        f"RUN={warm}",
         "PRESET=world",
         f"OUT={tmp_path}/runs",
         f"DATA_ROOT={tmp_path}/world",
@@ -191,7 +191,7 @@ command(main)
 """
 
 
-def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
+def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(preloaded, tmp_path):
     """With a program in the scripts' place; an arm fails, and a cell of another."""
     (tmp_path / "stub.py").write_text(STUB)
     tiny = [
@@ -203,7 +203,7 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(tmp_path):
         "ARMS=none squad mnli",
         "TARGETS=udpos panx",
         "RETRIEVAL=",
-        f"RUN={sys.executable} {tmp_path}/stub.py",
+        f"RUN={preloaded} {tmp_path}/stub.py",
     ]
     done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=f"{ROOT}:{ROOT}/tests")
     assert done.returncode == 2 and "Done:" not in done.stdout

@@ -262,36 +262,36 @@ def test_folder_that_is_not_a_checkpoint(script, refused, tiny_model, tmp_path):
     """A folder that is not there, without a config, without weights, with cut or too few weights, without a
     tokenizer."""
 
-    def told(folder):
+    def refusal_of(folder):
         return refused(script, *TASK_OF[script], "--model_name_or_path", folder)
 
-    assert "no such folder" in told(tmp_path / "nothing")
+    assert "no such folder" in refusal_of(tmp_path / "nothing")
     broken = tmp_path / "broken"
     shutil.copytree(tiny_model, broken)
     weights = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(weights[:-1000])
-    assert str(broken) in told(broken)
+    assert str(broken) in refusal_of(broken)
     (broken / "model.safetensors").unlink()
-    assert "no model.safetensors" in told(broken)
+    assert "no model.safetensors" in refusal_of(broken)
     if script != "run_retrieval.py":  # which finds it in the vectors
         spoilt = load(weights)
         spoilt["roberta.encoder.layer.1.output.dense.bias"][3] = float("nan")
         save_file(spoilt, broken / "model.safetensors", metadata={"format": "pt"})
         assert (
-            "1 of its weights hold NaN or infinity, " in (message := told(broken))
+            "1 of its weights hold NaN or infinity, " in (message := refusal_of(broken))
             and "layer.1.output.dense.bias" in message
         )
     (broken / "model.safetensors").write_bytes(weights)
     (broken / "tokenizer.json").unlink()
-    assert "tokenizer" in told(broken)
+    assert "tokenizer" in refusal_of(broken)
     shutil.copy(tiny_model / "tokenizer.json", broken)
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
-    assert "missing" in (message := told(broken)) or "lacks" in message
+    assert "missing" in (message := refusal_of(broken)) or "lacks" in message
     (broken / "config.json").write_text("{")
-    assert str(broken) in told(broken)
+    assert str(broken) in refusal_of(broken)
     (broken / "config.json").unlink()
-    assert "no config.json" in told(broken)
+    assert "no config.json" in refusal_of(broken)
 
 
 @pytest.mark.parametrize("script", EVERY)

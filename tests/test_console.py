@@ -61,10 +61,10 @@ def test_what_the_trainer_logs_is_numbers():
     assert numbers(entry) == "loss 0.6931, learning rate 1.9e-05, epoch 0.53"
 
 
-def test_a_run_in_a_log_file(run_script, tiny_model, tiny_world, tmp_path):
+def test_a_run_in_a_log_file(fork_python, tiny_model, tiny_world, tmp_path):
     """No frames of bars, a line a language, a summary; and a rehearsal does not shout."""
     folder = tmp_path / "none/seed0/xnli"
-    done = run_script(
+    done = fork_python(
         "run_target.py",
         *("--tasks", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", folder),
         *("--max_steps", 5, "--max_eval_samples", 20, "--bf16", "false", "--arm", "none", "--seed", 0),

@@ -1,5 +1,6 @@
 """The contract of tasks/base.py, tested for every registered task, so a new task needs no test of its own."""
 
+import itertools
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from tasks.rows import Rows
 
 TRAINED = [name for name in TASKS if get_task(name).auto_class]
 MEASURED = [name for name in TASKS if not get_task(name).auto_class]
+NUMBERS = itertools.count()
 LENGTHS = [128, 24]  # 24: contexts become windows, sentences pieces, pairs are cut
 
 every_task = pytest.mark.parametrize("task_name", list(TASKS))
@@ -48,6 +50,8 @@ def featurize(task, examples, tokenizer, max_length, train):
         with_indices=True,
         remove_columns=examples.column_names,
         fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "train": train},
+        keep_in_memory=True,
+        new_fingerprint=f"features{next(NUMBERS)}",  # so that the tokenizer is not hashed each time
     )
 
 

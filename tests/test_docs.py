@@ -6,8 +6,6 @@ What is marked is still parsed: make's lines by `make -n`, the scripts' by their
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,7 +165,7 @@ def place(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run(place, cli, tiny_model, tiny_world, capsys):
+def run(place, cli, fork_python, tiny_model, tiny_world, capsys):
     """`run(words)`: execute a command in `place`, with the sizes, model and world of the tests -> what it printed."""
     names = {
         "FacebookAI/xlm-roberta-base": str(tiny_model),
@@ -196,9 +194,7 @@ def run(place, cli, tiny_model, tiny_world, capsys):
                 return capsys.readouterr().out
             small = ["--size", "0.02"] if words[2] == "world" and "--out" in words and "--size" not in words else []
             small = [] if "--translate" in words else small
-            done = subprocess.run(
-                [sys.executable, *adapted(words[1:]), *small], cwd=ROOT, capture_output=True, text=True
-            )
+            done = fork_python(*adapted(words[1:]), *small)
         else:
             words = adapted(words[1:])
             if words[0] != "run_report.py" and "--export_sentence_transformers" not in words:
@@ -230,7 +226,7 @@ def test_the_commands_of_a_page_run(page, run, place):
         assert "| mnli |" in printed and "Problem" not in printed and "xnli" in printed
 
 
-def test_readme_runs_from_the_first_cell_to_python(run, place):
+def test_readme_runs_from_the_first_cell_to_python(run, place, fork_python):
     """Its commands, then its Python, which reads what they and two more cells leave."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     printed = "".join(run(words) for block in bash(text) if not block.mark for words in commands(block))
@@ -247,7 +243,7 @@ def test_readme_runs_from_the_first_cell_to_python(run, place):
     (python,) = [block for block in blocks(text) if block.language == "python"]
     code = "\n".join(python.lines).replace('"runs/world/squad_dual/seed0"', '"runs/world/squad/seed0"')
     code = code.replace('"runs/world/', f'"{place}/runs/')
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = fork_python("-c", code)
     assert done.returncode == 0, done.stderr
     cosines, labels, answer = done.stdout[: done.stdout.index("{")], *done.stdout.splitlines()[-2:]
     assert cosines.count(".") == 9 and "entailment" in labels

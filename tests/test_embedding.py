@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import importlib
 import json
@@ -94,22 +95,29 @@ def checkpoint(request, tmp_path_factory) -> Path:
     return folder
 
 
-def plain(checkpoint: Path, layer: int, pooling: str, include_special=True, max_length=62) -> np.ndarray:
-    """Every sentence on its own through the whole model: no batches, no padding, nothing cut."""
+@functools.cache
+def hidden_states(checkpoint: Path, max_length: int) -> list:
+    """Of every sentence the states of all layers: (tokens, 32) each, by the whole model, one sentence at a time."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     model, tokenizer = AutoModel.from_pretrained(checkpoint).eval(), AutoTokenizer.from_pretrained(checkpoint)
+    with torch.no_grad():
+        inputs = [tokenizer(one, truncation=True, max_length=max_length, return_tensors="pt") for one in SENTENCES]
+        found = [model(ids["input_ids"], output_hidden_states=True).hidden_states for ids in inputs]
+    return [[state[0] for state in states] for states in found]
+
+
+def plain(checkpoint: Path, layer: int, pooling: str, include_special=True, max_length=62) -> np.ndarray:
+    """Every sentence on its own through the whole model: no batches, no padding, nothing cut."""
     rows = []
-    for sentence in SENTENCES:
-        ids = tokenizer(sentence, truncation=True, max_length=max_length)["input_ids"]
-        with torch.no_grad():
-            states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer][0]
+    for states in hidden_states(checkpoint, max_length):
+        state = states[layer]
         if pooling == "cls":
-            rows.append(states[0])
+            rows.append(state[0])
         else:
-            rows.append((states if include_special or len(ids) == 2 else states[1:-1]).mean(dim=0))
-    return torch.stack(rows).numpy()
+            rows.append((state if include_special or len(state) == 2 else state[1:-1]).mean(dim=0))
+    return np.stack([row.numpy() for row in rows])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -506,7 +514,7 @@ def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
     kept = 1 if number == 0 and "deberta" in checkpoint.name else number  # DeBERTa's code fails without any layer
     assert AutoModel.from_pretrained(out).config.num_hidden_layers == kept
-    assert (out / "README.md").is_file()
+    assert not (out / "README.md").exists()  # `export` writes the card
     assert [path.name for path in out.parent.iterdir()] == ["exported"]  # nothing half-written beside it
     with pytest.raises(UserError, match="exists and is not empty"):
         export_sentence_transformers(checkpoint, layer, pooling, out)

@@ -14,7 +14,7 @@ FEW = "--max_steps 3 --max_train_samples 24 --max_eval_samples 8 --max_seq_lengt
 @pytest.fixture(scope="module", params=["xlm-roberta", "bert", "modernbert"])
 def checkpoint(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("architecture") / request.param
-    architectures.build(request.param, folder)
+    architectures.build(request.param, folder, num_hidden_layers=2)  # ModernBERT's two kinds; compiling takes seconds
     # dropout draws other numbers in another kernel
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(

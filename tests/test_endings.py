@@ -453,18 +453,17 @@ def long_training(tiny_model, tiny_world, tmp_path):
 
 
 @pytest.fixture
-def two_started(long_training):
+def two_started(long_training, torchrun, monkeypatch):
     """A long training by torchrun: (launcher, log, folder), when its first checkpoint is there."""
     arguments, log, folder, wait = long_training
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    with open(log, "w") as file:
-        process = subprocess.Popen([*launch, "run_target.py", *arguments], cwd=ROOT, stdout=file, stderr=file)
+    monkeypatch.chdir(ROOT)
+    launcher = torchrun(2, ["run_target.py", *arguments], log)
     try:
-        wait(lambda: process.poll() is not None)
-        yield process, log, folder
+        wait(lambda: launcher.exitcode is not None)
+        yield launcher, log, folder
     finally:
-        process.kill()
-        process.wait()
+        launcher.kill()
+        launcher.join()
 
 
 def rank_of(launcher, rank):
@@ -474,7 +473,7 @@ def rank_of(launcher, rank):
     return found
 
 
-def told(log):
+def error_lines(log):
     return [line for line in log.read_text().splitlines() if "run_target.py: error: " in line]
 
 
@@ -487,7 +486,7 @@ def test_signal_is_named_in_one_line(long_training, forked, monkeypatch):
     os.kill(process.pid, signal.SIGTERM)
     process.join(timeout=30)
     assert process.exitcode == 128 + signal.SIGTERM
-    (said,) = told(log)
+    (said,) = error_lines(log)
     kept = failure(folder)
     assert kept["cause"] == "ended by SIGTERM" in said and f"Last good checkpoint: {kept['checkpoint']};" in said
     assert checkpoints.is_whole(Path(kept["checkpoint"])) and "Traceback" not in log.read_text()
@@ -498,8 +497,9 @@ def test_the_other_process_says_which_one_is_gone(two_started):
     """Under torchrun, which ends the other one at once."""
     launcher, log, folder = two_started
     rank_of(launcher, 0).send_signal(signal.SIGSEGV)
-    assert launcher.wait(timeout=60)
-    (said,) = told(log)
+    launcher.join(timeout=60)
+    assert launcher.exitcode
+    (said,) = error_lines(log)
     kept = failure(folder)
     assert kept["cause"].startswith("process 0 of 2 has ended") and kept["cause"] in said
     assert f"Last good checkpoint: {kept['checkpoint']};" in said and Path(kept["checkpoint"]).parent == folder
@@ -515,7 +515,7 @@ def test_the_first_process_says_that_the_other_is_gone(long_training, forked, mo
     os.kill(other.pid, signal.SIGKILL)
     first.join(timeout=60)
     assert first.exitcode == 2
-    (said,) = told(log)
+    (said,) = error_lines(log)
     kept = failure(folder)
     assert kept["cause"].startswith("another process of this run has ended") and kept["cause"] in said
     assert f"Last good checkpoint: {kept['checkpoint']};" in said and Path(kept["checkpoint"]).parent == folder

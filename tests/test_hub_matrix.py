@@ -23,9 +23,11 @@ def hub(tiny_world, tiny_model):
     hub.close()
 
 
-def make(hub, home, *words, token=None, **environment):
-    """Run make with the stand-in as the Hub, all caches in `home`."""
+@pytest.fixture
+def make(hub, preloaded, tmp_path):
+    """`make("matrix", ...)`: make with the stand-in as the Hub, all caches in tmp_path / "home"."""
     variables = {
+        "RUN": preloaded,
         "PRESET": "xtreme",
         "PY": sys.executable,
         "MODEL": "lab/tiny",
@@ -37,15 +39,20 @@ def make(hub, home, *words, token=None, **environment):
         "TARGET_ARGS": f"{SMALL} --languages en de",
         "ARGS_xnli": "",
     }
-    kept = {k: v for k, v in hub.environment(home, token).items() if not k.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.run(
-        ["make", "-j2", *words, *(f"{name}={value}" for name, value in variables.items())],
-        cwd=ROOT,
-        env=kept | environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    kept = {k: v for k, v in hub.environment(tmp_path / "home", None).items() if not k.startswith(("MAKE", "MFLAGS"))}
+
+    def run(*words, **environment):
+        return subprocess.run(
+            ["make", "-j2", *words, *(f"{name}={value}" for name, value in variables.items())],
+            cwd=ROOT,
+            env=kept | environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            close_fds=False,  # the fixture `preloaded` listens on one
+        )
+
+    return run
 
 
 def scores(out):
@@ -54,8 +61,8 @@ def scores(out):
     }
 
 
-def test_a_matrix_from_the_hub_and_again_without_a_network(hub, tmp_path):
-    done = make(hub, tmp_path / "home", "matrix", f"OUT={tmp_path / 'first'}")
+def test_a_matrix_from_the_hub_and_again_without_a_network(hub, make, tmp_path):
+    done = make("matrix", f"OUT={tmp_path / 'first'}")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     first = scores(tmp_path / "first")
     assert set(first) == {"rte/seed0", "rte/seed0/xnli"}
@@ -72,6 +79,6 @@ def test_a_matrix_from_the_hub_and_again_without_a_network(hub, tmp_path):
         "xnli/": None,
     }  # the target starts from a folder
     hub.calls.clear()
-    done = make(hub, tmp_path / "home", "matrix", f"OUT={tmp_path / 'second'}", HF_HUB_OFFLINE="1")
+    done = make("matrix", f"OUT={tmp_path / 'second'}", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert not hub.calls and scores(tmp_path / "second") == first

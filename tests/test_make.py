@@ -1,7 +1,6 @@
 """make: what is wrong stops before anything is built, a given MODEL is only read, clean removes only what was written,
 10,000 runs."""
 
-import importlib.util
 import os
 import shlex
 import shutil
@@ -10,21 +9,13 @@ import sys
 
 import pytest
 import records
-from conftest import ROOT
+from conftest import ROOT, load_recipe
 from test_chain import make
 
 import run_target
 from tasks import get_task
 
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-check = script("check")
+check = load_recipe("check")
 
 
 def content(folder):

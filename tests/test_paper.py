@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import run_report
-from tests.test_report import put, put_retrieval
+from tests.test_report import write_record, write_retrieval
 from xstilts.errors import UserError
 from xstilts.report import matrix as mx
 from xstilts.report import paper
@@ -27,10 +27,10 @@ def runs(tmp_path):
             for seed, score in enumerate(scores):
                 # on English dev hellaswag is the better one for xnli
                 dev = score + (9 if (arm, task) == ("hellaswag", "xnli") else 5)
-                put(root, arm, seed, task, {"en": score + 4, "de": score - 4}, dev=dev)
+                write_record(root, arm, seed, task, {"en": score + 4, "de": score - 4}, dev=dev)
     for seed in (0, 1):
         for arm, score in {"none": 80, "squad": 70}.items():
-            put_retrieval(root, arm, seed, {1: {"de": score + seed, "fr": score}}, 1)
+            write_retrieval(root, arm, seed, {1: {"de": score + seed, "fr": score}}, 1)
     return root
 
 
@@ -90,7 +90,7 @@ def test_the_arm_picked_on_english_dev_is_the_one_scored(runs, tmp_path):
 
 
 def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
-    put(runs, "squad", 1, "xnli", {"en": 33, "de": 33}, at_chance=True, dev=33)
+    write_record(runs, "squad", 1, "xnli", {"en": 33, "de": 33}, at_chance=True, dev=33)
     found = judged(
         runs,
         tmp_path,
@@ -111,7 +111,7 @@ def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
 
 def test_one_seed_decides_nothing(tmp_path):
     for arm, score in {"none": 50, "squad": 70}.items():
-        put(tmp_path / "runs", arm, 0, "xnli", {"en": score, "de": score}, dev=score)
+        write_record(tmp_path / "runs", arm, 0, "xnli", {"en": score, "de": score}, dev=score)
     assert judged(tmp_path / "runs", tmp_path, a=("squad", "none", "targets", "higher"))["a"].verdict == "undecided"
 
 

@@ -82,6 +82,17 @@ def test_the_line_before_a_run_counts_it_and_says_how_long(tmp_path, jobs, minut
     assert capsys.readouterr().out.startswith("run 4 of 4, about ")
 
 
+def test_the_line_before_a_run_reads_few_results(tmp_path, monkeypatch):
+    cells = [tmp_path / f"none/seed{k}/{task}/results.json" for task in ("xnli", "udpos") for k in range(60)]
+    for cell in cells[:-1]:
+        records.write(cell, RECORD | {"seconds": 60})
+    read, plain = [], plan.Record.read
+    monkeypatch.setattr(plan.Record, "read", lambda path: read.append(path) or plain(path))
+    line = plan.before(cells[-1], cells)
+    assert line.startswith("run 120 of 120, about 66 s left") and len(read) == 40  # a minute, and START_UP
+    assert [group.left for group in plan.groups(cells, most=20).values()] == [0, 1]
+
+
 def test_without_a_finished_run_the_line_says_no_time(stamps, tmp_path):
     stamp = tmp_path / "other/none/seed0/xnli/results.json"
     assert plan.before(stamp, [stamp]) == f"run 1 of 1: {stamp.parent}"

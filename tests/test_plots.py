@@ -6,7 +6,7 @@ import json
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from test_report import put_retrieval, report
+from test_report import report, write_retrieval
 from test_spoilt import BASE
 
 from xstilts.report import charts, page, plots, question_plots, standing, tables
@@ -110,7 +110,7 @@ def test_a_picture_too_large_for_the_format_gets_coarser(size):
 
 def test_names_are_shown_as_they_are(tmp_path):
     for arm in ("none", "$x_^$", "_hidden", "<b>"):
-        put_retrieval(tmp_path, arm, 0, {0: {r"$\frac$": 1, "_x": 3}, 1: {r"$\frac$": 10, "_x": 20}}, 1)
+        write_retrieval(tmp_path, arm, 0, {0: {r"$\frac$": 1, "_x": 3}, 1: {r"$\frac$": 10, "_x": 20}}, 1)
     html = (report(tmp_path) / "index.html").read_text().replace("<wbr>", "")
     assert all(name in html for name in ("$x_^$", "_hidden", "&lt;b&gt;", r"$\frac$")) and "<b><" not in html
 

@@ -1,9 +1,6 @@
 """Several processes: their number is shown and checked, and the result is that of one process."""
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -272,12 +269,11 @@ def runs(still_model, tiny_world, tmp_path_factory, fork_ranks):
     return {1: base / "1", 2: base / "2", "said": said}
 
 
-def test_accelerate_starts_the_processes_of_a_recipe(tmp_path):
+def test_accelerate_starts_the_processes_of_a_recipe(fork_python, tmp_path):
     program = tmp_path / "program.py"
     program.write_text("from xstilts.run import processes\nprint(processes.world_size(), processes.is_first())\n")
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", RECIPES / "cpu-2.yaml", program]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(list(map(str, start)), cwd=ROOT, env=environment, capture_output=True, text=True)
+    start = ["-m", "accelerate.commands.launch", "--config_file", RECIPES / "cpu-2.yaml", program]
+    done = fork_python(*start, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(done.stdout.splitlines()) == ["2 False", "2 True"]
 

@@ -1,10 +1,7 @@
 """Pushing a finished folder with the real huggingface_hub client to a stand-in of the Hub, and loading it again."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ import records
 from tests.hub_server import Hub
 from xstilts.run import checkpoints
 
-ROOT = Path(__file__).resolve().parents[1]
 PUSH = """
 import sys
 from types import SimpleNamespace
@@ -54,29 +50,24 @@ def folder(tmp_path):
     return tmp_path / "arm"
 
 
-def run(hub, *command, **more):
-    environment = os.environ | {
+@pytest.fixture
+def run(hub, fork_python):
+    """`run("-m", "xstilts.push", ..., HF_TOKEN="x")`: Python in a process of its own, with the stand-in as its Hub."""
+    environment = {
         "HF_ENDPOINT": hub.url,
         "HF_TOKEN": "hf_secretsecretsecret",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_OFFLINE": "0",
     }
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=environment | more,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+
+    def start(*command, **more):
+        return fork_python(*command, **environment | more)
+
+    return start
 
 
-def push(hub, folder):
-    return run(hub, "-c", PUSH, folder)
-
-
-def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, folder):
-    done = push(hub, folder)
+def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, run, folder):
+    done = run("-c", PUSH, folder)
     assert done.returncode == 0, done.stderr
     assert "created me/arm" in done.stdout
     assert {"config.json", "model.safetensors", "README.md", "results.json"} <= set(hub.files)
@@ -93,9 +84,9 @@ def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, folder):
         ("/commit/main", 500, "was not pushed"),
     ],
 )
-def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, part, code, said):
+def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, run, folder, part, code, said):
     hub.refuse[part] = code
-    done = push(hub, folder)
+    done = run("-c", PUSH, folder)
     assert done.returncode == 1 and said in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
     assert "hf_secret" not in done.stderr + done.stdout
@@ -105,10 +96,9 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, folder, 
 @pytest.mark.parametrize(
     "part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")]
 )
-def test_silent_hub_times_out(hub, folder, part, said):
+def test_silent_hub_times_out(hub, run, folder, part, said):
     hub.silent = part
     done = run(
-        hub,
         "-c",
         PUSH.replace("run = ", "import time; time.sleep = lambda seconds: None; card.HUB_TIMEOUT = 0.3; run = ", 1),
         folder,
@@ -116,7 +106,7 @@ def test_silent_hub_times_out(hub, folder, part, said):
     assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr
 
 
-def test_our_client_differs_from_the_library_s_in_its_timeout_alone(hub):
+def test_our_client_differs_from_the_library_s_in_its_timeout_alone(hub, run_script):
     """It goes nowhere when HF_HUB_OFFLINE is set, and follows redirects."""
     code = """
 import huggingface_hub as library
@@ -135,7 +125,7 @@ try:
 except library.errors.OfflineModeIsEnabled:
     print("offline")
 """
-    done = run(hub, "-c", code.replace("import hugg", "import os; os.environ['HF_HUB_OFFLINE'] = '1'\nimport hugg"))
+    done = run_script("-c", code, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
     assert done.stdout.strip() == "offline" and not hub.calls, done.stderr
 
 
@@ -308,13 +298,13 @@ def matrix(tmp_path):
 NAMES = ["me/big-xnli-plus-mlm-seed0", "me/big-xnli-plus-mlm-seed0-udpos", "me/big-none-seed0-xnli"]
 
 
-def push_matrix(hub, folder, *grid):
+def push_matrix(run, folder, *grid):
     grid = grid or ("--arms", "none", "xnli+mlm", "--tasks", "udpos", "xnli", "tatoeba", "squad", "--seeds", "0")
-    return run(hub, "-m", "xstilts.push", "--hub", "me", "--runs_dir", folder, *grid)
+    return run("-m", "xstilts.push", "--hub", "me", "--runs_dir", folder, *grid)
 
 
-def test_each_checkpoint_has_a_repository_and_a_card_lists_them(hub, matrix):
-    done = push_matrix(hub, matrix)
+def test_each_checkpoint_has_a_repository_and_a_card_lists_them(hub, run, matrix):
+    done = push_matrix(run, matrix)
     assert done.returncode == 0, done.stderr
     assert sorted(hub.repositories) == sorted([*NAMES, "me/big"])
     assert set(hub.repositories[NAMES[0]]) == {"README.md", "model.safetensors", "results.json"}
@@ -323,30 +313,30 @@ def test_each_checkpoint_has_a_repository_and_a_card_lists_them(hub, matrix):
     assert "hf_secret" not in done.stderr + done.stdout
 
 
-def test_scores_are_pushed_where_the_hub_reads_them_and_other_hidden_files_are_not(hub, matrix):
+def test_scores_are_pushed_where_the_hub_reads_them_and_other_hidden_files_are_not(hub, run, matrix):
     folder = matrix / "none/seed0/xnli"
     for name in (".eval_results/xnli.yaml", ".lock", ".vectors-x/part", "predictions/.part"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("- value: 1\n")
-    assert push_matrix(hub, matrix).returncode == 0
+    assert push_matrix(run, matrix).returncode == 0
     sent = hub.repositories["me/big-none-seed0-xnli"]
     assert ".eval_results/xnli.yaml" in sent and not [
         name for name in sent if name.startswith((".lock", ".vec", "pre"))
     ]
 
 
-def test_a_checkpoints_base_model_is_the_repository_of_its_parent(hub, matrix):
+def test_a_checkpoints_base_model_is_the_repository_of_its_parent(hub, run, matrix):
     cell = matrix / "xnli+mlm/seed0/udpos"
     record = json.loads((cell / "results.json").read_text())
     (cell / "results.json").write_text(json.dumps(record | {"model": str(cell.parent)}))
-    assert push_matrix(hub, matrix).returncode == 0
+    assert push_matrix(run, matrix).returncode == 0
     assert f"base_model: {NAMES[0]}\n" in hub.repositories[NAMES[1]]["README.md"].decode()
     assert "base_model" not in hub.repositories[NAMES[2]]["README.md"].decode()
 
 
-def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, matrix):
+def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, run, matrix):
     hub.refuse[f"{NAMES[0]}/commit"] = 500
-    done = push_matrix(hub, matrix)
+    done = push_matrix(run, matrix)
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert NAMES[0] in line and str(matrix / "xnli+mlm/seed0") in line
@@ -357,17 +347,17 @@ def test_what_failed_does_not_stop_the_others_and_is_sent_the_next_time(hub, mat
     )
     assert "1 more could not be pushed" in hub.repositories["me/big"]["README.md"].decode()
     hub.refuse.clear(), hub.sent.clear()
-    done = push_matrix(hub, matrix)
+    done = push_matrix(run, matrix)
     assert done.returncode == 0, done.stderr
     # the missing one, and the list
     assert sorted(hub.sent) == ["README.md", "README.md", "model.safetensors", "results.json"]
     assert "could not be pushed" not in hub.repositories["me/big"]["README.md"].decode()
     hub.sent.clear()
-    assert push_matrix(hub, matrix).returncode == 0 and hub.sent == []
+    assert push_matrix(run, matrix).returncode == 0 and hub.sent == []
 
 
-def test_nothing_to_push_is_said(hub, matrix):
-    done = push_matrix(hub, matrix, "--arms", "none", "--tasks", "tatoeba", "squad", "--seeds", "0")
+def test_nothing_to_push_is_said(hub, run, matrix):
+    done = push_matrix(run, matrix, "--arms", "none", "--tasks", "tatoeba", "squad", "--seeds", "0")
     assert (
         done.returncode == 2
         and done.stderr == "error: there is no finished checkpoint to push; run `make matrix` first.\n"
@@ -390,16 +380,16 @@ except OSError as error:
 """
 
 
-def test_private_checkpoint_is_loaded_from_the_hub_as_it_was(hub, matrix, tiny_model, tmp_path):
+def test_private_checkpoint_is_loaded_from_the_hub_as_it_was(hub, run, matrix, tiny_model, tmp_path):
     """With the token; without it the Hub does not have it. Then again from the cache alone."""
     arm = matrix / "xnli+mlm/seed0"
     for path in filter(Path.is_file, tiny_model.iterdir()):
         shutil.copy(path, arm / path.name)
     grid = ("--arms", "xnli+mlm", "--tasks", "squad", "--seeds", "0", "--private")
-    assert push_matrix(hub, matrix, *grid).returncode == 0 and NAMES[0] in hub.private
+    assert push_matrix(run, matrix, *grid).returncode == 0 and NAMES[0] in hub.private
 
     def pull(token, home, **more):
-        done = run(hub, "-c", PULL, NAMES[0], arm, HF_TOKEN=token, HF_HUB_CACHE=str(tmp_path / home), **more)
+        done = run("-c", PULL, NAMES[0], arm, HF_TOKEN=token, HF_HUB_CACHE=str(tmp_path / home), **more)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

@@ -56,7 +56,7 @@ RECORD = {
 }
 
 
-def put_training(root, arm, seed, languages, **changes):
+def write_training(root, arm, seed, languages, **changes):
     """Phase 2: what it trained on."""
     phase = "mlm" if arm.startswith("mlm") else "intermediate"
     settings = {"text_languages": languages} if phase == "mlm" else {"seen_languages": languages}
@@ -75,7 +75,7 @@ def put_training(root, arm, seed, languages, **changes):
     records.write(root / arm / f"seed{seed}" / "results.json", record | changes)
 
 
-def put_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
+def write_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
     """Retrieval: hits whose rate is 40 % at layer 1 plus the gain of the language, in points; 10 less at the other
     layers.
 
@@ -141,9 +141,9 @@ def made(tmp_path_factory):
             "mlm": {"all": 5.0},
         }
         for arm, gains in arms.items():
-            put_cell(root, arm, seed, {language: gain + moved for language, gain in gains.items()})
+            write_cell(root, arm, seed, {language: gain + moved for language, gain in gains.items()})
             if arm != "none":
-                put_training(root, arm, seed, TRAINED[arm])
+                write_training(root, arm, seed, TRAINED[arm])
     return root
 
 
@@ -214,7 +214,7 @@ def test_seen_and_unseen_come_from_phase_2(runs, ask):
     assert [family.unseen for family in asked.families] == [tuple(UNSEEN_LANGUAGES)] * 2
     # Another family's M saw one more language: each family has its own sets, and there is a common one.
     for seed in range(3):
-        put_training(runs, "mlm", seed, ["en", *SEEN_LANGUAGES, "qac"])
+        write_training(runs, "mlm", seed, ["en", *SEEN_LANGUAGES, "qac"])
     asked = ask(runs)
     assert [family.unseen for family in asked.families] == [("qac", "qad"), ("qad",)]
     [common] = [c for c in asked.others if c.kind == cs.COMMON and (c.family, c.roles) == ("nli", ("M", "E"))]
@@ -224,7 +224,7 @@ def test_seen_and_unseen_come_from_phase_2(runs, ask):
 def test_masked_lm_beside_a_task_does_not_move_its_unseen_languages(runs, ask):
     families = {"nli": SPEC["families"]["nli"] | {"MLM": "mlm"}}
     for seed in range(3):
-        put_training(runs, "mlm", seed, [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES])
+        write_training(runs, "mlm", seed, [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES])
     [family] = ask(runs, families=families).families
     assert family.unseen == tuple(UNSEEN_LANGUAGES)
 
@@ -234,7 +234,7 @@ def test_layer_is_chosen_on_languages_that_are_not_reported(runs, ask):
     assert asked.readout == cs.ReadOut(1) and "qae" not in asked.reported
     assert asked.selection == pytest.approx({1: 41, 2: 31.5}, abs=1)  # layer 0, the embeddings, is no candidate
     for seed in range(3):  # of M alone, whose layers have no say
-        put_cell(runs, "mnli_multilingual", seed, {"all": 3.0, "qae": 60.0})
+        write_cell(runs, "mnli_multilingual", seed, {"all": 3.0, "qae": 60.0})
     assert ask(runs, **SMALL).selection == asked.selection
     assert ask(runs, **SMALL | {"fixed_layer": 2, "select_languages": []}).readout == cs.ReadOut(2)
 
@@ -273,7 +273,7 @@ def refused(asked, *parts):
 
 
 def test_other_query_ids(runs, ask):
-    put_cell(runs, "mnli", 1, {"all": 3.0}, ids={"qad": [f"s{i}" for i in range(1, QUERIES + 1)]})
+    write_cell(runs, "mnli", 1, {"all": 3.0}, ids={"qad": [f"s{i}" for i in range(1, QUERIES + 1)]})
     asked = ask(runs, **SMALL)
     refused(asked, "qad", "mnli, seed 1", "2 are not in both")
     assert find(asked, "nli", "M", SEEN).found is not None  # other languages, and their ids are right
@@ -281,7 +281,7 @@ def test_other_query_ids(runs, ask):
 
 def test_same_numbers_but_other_rows(runs, ask):
     data = [RECORD["data"][0] | {"revision": "r2"}]
-    put_cell(runs, "mnli", 1, {"all": 3.0}, data=data)
+    write_cell(runs, "mnli", 1, {"all": 3.0}, data=data)
     refused(ask(runs, **SMALL), "different rows")
 
 
@@ -292,14 +292,14 @@ def test_missing_seed(runs, ask):
 
 def test_language_missing_in_one_arm(runs, ask):
     for seed in range(3):
-        folder = put_cell(runs, "mnli", seed, {"all": 3.0})
+        folder = write_cell(runs, "mnli", seed, {"all": 3.0})
         hits = pd.read_parquet(folder / "hits.parquet")
         hits[hits["language"] != "qac"].to_parquet(folder / "hits.parquet", index=False)
     refused(ask(runs, **SMALL), "qac is missing in the hits of mnli, seed 0")
 
 
 def test_language_missing_in_the_results(runs, ask):
-    put_cell(runs, "mnli", 0, {"all": 3.0}, skip=["qac"])
+    write_cell(runs, "mnli", 0, {"all": 3.0}, skip=["qac"])
     asked = ask(runs, **SMALL)
     refused(asked, "different seeds")
     assert any("scored otherwise than most" in problem for problem in asked.problems)
@@ -330,20 +330,22 @@ def test_primary_contrast_not_run(runs, ask):
 
 def test_no_unseen_language(runs, ask):
     for seed in range(3):
-        put_training(runs, "mnli_multilingual", seed, [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES])
+        write_training(runs, "mnli_multilingual", seed, [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES])
     refused(ask(runs, **SMALL), "no unseen language")
 
 
 def test_arm_that_does_not_say_its_languages(runs, ask):
     for seed in range(3):
-        put_training(runs, "mlm", seed, [])
+        write_training(runs, "mlm", seed, [])
     assert any("results.json of mlm does not say which languages" in problem for problem in ask(runs).problems)
 
 
 def test_phase_2_at_chance_is_reported_unless_labels_were_shuffled(runs, ask):
-    put_training(runs, "mnli_shuffled", 0, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
+    write_training(
+        runs, "mnli_shuffled", 0, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True}
+    )
     assert "failed" not in caveats(ask(runs))
-    put_training(runs, "mnli", 2, [], at_chance=True)
+    write_training(runs, "mnli", 2, [], at_chance=True)
     asked = ask(runs, **SMALL)
     assert "failed" in caveats(asked) and ": mnli." in " ".join(question.caveats(asked))
 
@@ -366,7 +368,7 @@ def test_a_seed_asked_for_and_never_run_is_in_the_verdict(runs, ask):
 
 
 def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
-    put_training(runs, "mnli", 2, [], at_chance=True)
+    write_training(runs, "mnli", 2, [], at_chance=True)
     asked = ask(runs)
     assert find(asked, "nli", "M", SEEN).verdict == "M better [warning: E at chance in seed 2]"
     assert find(asked, "nli", "E", UNSEEN, "none").verdict == "E better [warning: E at chance in seed 2]"
@@ -374,7 +376,7 @@ def test_a_seed_whose_phase_2_failed_is_in_the_verdict(runs, ask):
     assert "warning" in caveats(asked)
     (row,) = [cells for name, cells in question_tables.verdict_table(asked).rows if name == "M − E, seen"]
     assert row[0].text.startswith("M better ! (") and row[0].why == "warning: E at chance in seed 2"
-    put_training(runs, "mnli", 2, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
+    write_training(runs, "mnli", 2, [], at_chance=True, settings={"seen_languages": [], "shuffle_labels": True})
     assert "warning" not in find(ask(runs), "nli", "M", SEEN).verdict
 
 
@@ -403,7 +405,7 @@ def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, a
 
 
 def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):
-    put_cell(runs, "mnli_multilingual", 1, {"all": -9.0})
+    write_cell(runs, "mnli_multilingual", 1, {"all": -9.0})
     asked = ask(runs, **SMALL)
     assert find(asked, "nli", "M", UNSEEN).verdict == "undecided [warning: seed 1 stands apart]"
     question.write(asked, runs / "report")
@@ -412,7 +414,7 @@ def test_a_seed_that_stands_apart_is_in_the_verdict(runs, ask):
 
 
 def test_arms_that_are_not_matched(runs, ask):
-    put_training(runs, "mnli", 0, [], measures={"rows": 900, "steps": 45, "tokens": 10})
+    write_training(runs, "mnli", 0, [], measures={"rows": 900, "steps": 45, "tokens": 10})
     asked = ask(runs, **SMALL)
     assert any(
         "mnli 900 rows, 45 steps and 1000 rows, 50 steps; mnli_multilingual 1000 rows" in problem
@@ -558,7 +560,7 @@ def page_number(value):
 
 def test_the_answer_turns_when_the_arms_are_swapped(runs, ask):
     for seed in range(3):
-        put_cell(runs, "mnli_multilingual", seed, {"all": 15.0 + seed})
+        write_cell(runs, "mnli_multilingual", seed, {"all": 15.0 + seed})
     before = ask(runs, **SMALL)
     after = ask(runs, **SMALL | {"families": {"nli": {"E": "mnli_multilingual", "M": "mnli"}}})
     assert question.answer(before).startswith("M (mnli_multilingual) is better than E (mnli) in 2 unseen languages")

@@ -22,7 +22,7 @@ from xstilts.report import matrix as mx
 REPO = Path(run_report.__file__).parent
 
 
-def put(root, arm, seed, task, scores, metric="accuracy", at_chance=False, dev=None, folder=None, **changes):
+def write_record(root, arm, seed, task, scores, metric="accuracy", at_chance=False, dev=None, folder=None, **changes):
     """Writes one cell with `scores` {language: score, or {metric: score}}."""
     scores = {lang: score if isinstance(score, dict) else {metric: score} for lang, score in scores.items()}
     result = {
@@ -49,23 +49,23 @@ def put(root, arm, seed, task, scores, metric="accuracy", at_chance=False, dev=N
     return path
 
 
-def put_retrieval(root, arm, seed, layers, chosen, task="tatoeba"):
+def write_retrieval(root, arm, seed, layers, chosen, task="tatoeba"):
     layers = {str(k): {lang: {"accuracy": x} for lang, x in scores.items()} for k, scores in layers.items()}
     retrieval = {"phase": "retrieval", "layer": chosen, "pooling": "mean", "layers": layers, "chance": None}
-    put(root, arm, seed, task, layers[str(chosen)], **retrieval)
+    write_record(root, arm, seed, task, layers[str(chosen)], **retrieval)
 
 
 @pytest.fixture
 def runs(tmp_path):
     """Two arms, two targets and retrieval, one seed; every number is chosen so that means are plain."""
     root = tmp_path / "runs"
-    put(root, "mnli", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60}, dev=81)
-    put(root, "none", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50}, dev=77)
+    write_record(root, "mnli", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60}, dev=81)
+    write_record(root, "none", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50}, dev=77)
     for arm, f1, exact in (("none", 40, 20), ("mnli", 44, 18)):
         spans = {lang: {"f1": f1 + more, "exact_match": exact + more} for lang, more in (("en", 20), ("qaa", 0))}
-        put(root, arm, 0, "tydiqa", spans, metric="f1", dev=50)
-    put_retrieval(root, "none", 0, {0: {"qaa": 1, "qab": 3}, 1: {"qaa": 10, "qab": 20}}, 1)
-    put_retrieval(root, "mnli", 0, {0: {"qaa": 2, "qab": 4}, 1: {"qaa": 40, "qab": 50}}, 1)
+        write_record(root, arm, 0, "tydiqa", spans, metric="f1", dev=50)
+    write_retrieval(root, "none", 0, {0: {"qaa": 1, "qab": 3}, 1: {"qaa": 10, "qab": 20}}, 1)
+    write_retrieval(root, "mnli", 0, {0: {"qaa": 2, "qab": 4}, 1: {"qaa": 40, "qab": 50}}, 1)
     return root
 
 
@@ -126,8 +126,8 @@ def test_cells_csv_holds_every_score(runs):
 
 
 def test_mean_and_sd_over_seeds_pair_with_none(runs):
-    put(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})  # 64
-    put(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})  # 76
+    write_record(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})  # 64
+    write_record(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})  # 76
     rows, text = tables(runs, tasks=["xnli"])
     mnli = rows["mnli"]
     assert float(mnli["xnli.score"]) == 73
@@ -159,7 +159,7 @@ def test_expected_grid_shows_what_was_never_run(runs):
 
 
 def test_seed_missing_on_one_side_gives_no_difference(runs):
-    put(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})
+    write_record(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})
     rows, text = tables(runs, tasks=["xnli"])
     assert float(rows["mnli"]["xnli.score"]) == 73 and rows["mnli"]["xnli.difference"] == ""
     assert "xnli: seeds 0 1, but 0 in none" in text
@@ -168,9 +168,11 @@ def test_seed_missing_on_one_side_gives_no_difference(runs):
 
 
 def test_cell_at_chance_is_marked_and_in_no_average(runs):
-    put(runs, "squad", 0, "xnli", {"en": 90, "qaa": 90, "qab": 90}, at_chance=True)
-    put(runs, "squad", 0, "tydiqa", {lang: {"f1": 30, "exact_match": 20} for lang in ("en", "qaa")}, metric="f1")
-    put_retrieval(runs, "squad", 0, {1: {"qaa": 20, "qab": 30}}, 1)
+    write_record(runs, "squad", 0, "xnli", {"en": 90, "qaa": 90, "qab": 90}, at_chance=True)
+    write_record(
+        runs, "squad", 0, "tydiqa", {lang: {"f1": 30, "exact_match": 20} for lang in ("en", "qaa")}, metric="f1"
+    )
+    write_retrieval(runs, "squad", 0, {1: {"qaa": 20, "qab": 30}}, 1)
     rows, text = tables(runs)
     squad = rows["squad"]
     assert squad["xnli.chance"] == "all"
@@ -192,8 +194,8 @@ def test_seeds_of_an_arm_need_no_arms_beside_them_but_an_arm_that_is_there(runs,
 
 
 def test_seed_at_chance_leaves_the_mean_over_seeds(runs):
-    put(runs, "mnli", 1, "xnli", {"en": 33, "qaa": 33, "qab": 33}, at_chance=True)
-    put(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})
+    write_record(runs, "mnli", 1, "xnli", {"en": 33, "qaa": 33, "qab": 33}, at_chance=True)
+    write_record(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})
     rows, text = tables(runs, tasks=["xnli"])
     mnli = rows["mnli"]
     assert (float(mnli["xnli.score"]), mnli["xnli.n"], mnli["xnli.chance"]) == (70, "1", "some")
@@ -202,7 +204,7 @@ def test_seed_at_chance_leaves_the_mean_over_seeds(runs):
 
 
 def spoil_by_copy(runs):
-    put(runs, "mnli", 0, "xnli", {"en": 1, "qaa": 1, "qab": 1}, folder="xnli-again")
+    write_record(runs, "mnli", 0, "xnli", {"en": 1, "qaa": 1, "qab": 1}, folder="xnli-again")
     return "2 results for one cell"
 
 
@@ -219,8 +221,8 @@ def spoil_by_schema(runs):
 
 
 def spoil_by_languages(runs):
-    put(runs, "squad", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50})
-    put(runs, "mnli", 0, "xnli", {"en": 80})
+    write_record(runs, "squad", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50})
+    write_record(runs, "mnli", 0, "xnli", {"en": 80})
     return "scored otherwise than most"
 
 
@@ -243,7 +245,7 @@ def test_doubtful_cell_is_blank_and_named_as_a_problem(runs, spoil):
 
 def test_other_data_behind_one_cell_is_said(runs):
     data = [{"id": "some/xnli", "config": "x", "split": "test", "rows": 10, "revision": "r2"}]
-    put(runs, "mnli", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60}, data=data)
+    write_record(runs, "mnli", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60}, data=data)
     assert any("of another revision or number" in problem for problem in mx.collect(runs).problems)
 
 
@@ -255,7 +257,7 @@ def test_without_the_plain_arm_there_are_no_differences(runs):
 
 
 def test_page_stands_alone(runs):
-    put(runs, "<b>odd</b>", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60})
+    write_record(runs, "<b>odd</b>", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60})
     html = (report(runs) / "index.html").read_text(encoding="utf-8")
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import\s+(\S+)""", html)
     assert loads and all(address.startswith(("data:", "#")) for one in loads for address in one if address)
@@ -284,7 +286,7 @@ def test_the_page_holds_the_files_it_offers(runs):
 
 
 def test_latex_shows_every_sign(runs):
-    put(runs, "a_b&c\\d", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60})
+    write_record(runs, "a_b&c\\d", 0, "xnli", {"en": 80, "qaa": 70, "qab": 60})
     text = (report(runs) / "matrix.tex").read_text(encoding="utf-8")
     assert r"a\_b\&c\textbackslash{}d & " in text and r"\textbf{70.0}" in text and r"\toprule" in text
     assert text.count(r"\begin{tabular}{lrrrrr}") == 2 and "‡" not in text
@@ -307,7 +309,7 @@ def test_layer_curve_is_the_mean_over_languages(runs):
 
 
 def test_heat_strips_hold_every_language_by_layer(runs):
-    put_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
+    write_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
     languages, (none, mnli) = charts.strips(mx.collect(runs), "tatoeba")
     assert languages == ["qab", "qaa"] and (none.name, none.layers) == ("none", (0, 1))  # the best language first
     picture = Image.open(io.BytesIO(base64.b64decode(mnli.image.partition(",")[2])))
@@ -322,7 +324,7 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
             language: {"map@20": x + shift, "map@20_centered": 2 * x, "map_monolingual": 3 * x}
             for language, x in (("qaa", 10), ("qab", 20))
         }
-        put(
+        write_record(
             runs,
             "none",
             seed,
@@ -345,7 +347,7 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
 
 
 def test_differences_are_tinted_by_the_largest_of_their_column(runs):
-    put(runs, "squad", 0, "xnli", {"en": 72, "qaa": 56, "qab": 46})
+    write_record(runs, "squad", 0, "xnli", {"en": 72, "qaa": 56, "qab": 46})
     _, table = page.tables.headline_tables(mx.collect(runs, tasks=["xnli", "tatoeba"]))
     tints = {
         arm: {head: cell.tint for head, cell in zip(table.heads[1:], row, strict=True)} for arm, row in table.rows
@@ -355,10 +357,10 @@ def test_differences_are_tinted_by_the_largest_of_their_column(runs):
 
 
 def test_training_before_the_target_is_shown(runs):
-    path = put(runs, "mnli", 0, "mnli", {}, folder="x", dev=33.1, at_chance=True, phase="intermediate")
+    path = write_record(runs, "mnli", 0, "mnli", {}, folder="x", dev=33.1, at_chance=True, phase="intermediate")
     path.rename(runs / "mnli/seed0/results.json")
     mlm = {"phase": "mlm", "metric": "perplexity", "chance": None, "measures": {"perplexity": 123.4, "loss": 4.8}}
-    path = put(runs, "mlm", 0, "mlm", {}, folder="x", **mlm)
+    path = write_record(runs, "mlm", 0, "mlm", {}, folder="x", **mlm)
     path.rename(runs / "results.json")  # the phase-1 model of a matrix belongs to no arm
     html = page.html_page(mx.collect(runs), "title", {})
     assert "perplexity 123.4" in html and ", loss 4.8" not in html

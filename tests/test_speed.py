@@ -208,12 +208,6 @@ def test_training_beside_the_example_scripts(training, tiny_world, tiny_model, n
     assert f"{ours.rate / best.rate:5.2f}x" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_that_part_says_so(training, capsys):
-    training.benchmark_gpu(Namespace())
-    assert "skipped, there is no GPU here" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("rows, least, most", [(16 * 100, 0.6, 0.8), (16 * 600, 0.9, 1.0)])
 def test_large_epochs_have_little_padding(rows, least, most):
     generator = torch.Generator().manual_seed(0)

@@ -184,12 +184,12 @@ def spoil(record, rng):
 
 
 def fuzz(seed, rounds, tmp_path, plots=0.0):
-    """Spoils three files at a time; returns how many were refused and how many were still usable."""
+    """Spoils six files at a time; returns how many were refused and how many were still usable."""
     rng, refused, kept = random.Random(seed), 0, 0
     for turn in range(rounds):
         found = records()
         root = tmp_path / f"{turn}"
-        names = rng.sample(sorted(found), 3)
+        names = rng.sample(sorted(found), 6)
         for name in names:
             found[name] = spoil(found[name], rng)
         lay_out(root, found)
@@ -205,11 +205,11 @@ def fuzz(seed, rounds, tmp_path, plots=0.0):
 
 
 def test_no_spoilt_value_takes_the_report_down(tmp_path):
-    refused, kept = fuzz(0, 60, tmp_path)
+    refused, kept = fuzz(0, 30, tmp_path)
     assert refused > 80 and kept > 20
 
 
-def put_socket(path):
+def make_socket(path):
     here = os.getcwd()
     os.chdir(path.parent)  # a socket's path has at most 107 bytes
     with socket.socket(socket.AF_UNIX) as one:
@@ -217,7 +217,7 @@ def put_socket(path):
     os.chdir(here)
 
 
-def put_huge(path):
+def make_huge(path):
     path.touch()
     os.truncate(path, 2**40)  # a hole: it takes no room
 
@@ -225,11 +225,11 @@ def put_huge(path):
 KINDS = {
     "folder": Path.mkdir,
     "pipe": os.mkfifo,
-    "socket": put_socket,
+    "socket": make_socket,
     "device": lambda path: path.symlink_to("/dev/zero"),
     "loop": lambda path: path.symlink_to(path.name),
     "dangling": lambda path: path.symlink_to("nowhere"),
-    "huge": put_huge,
+    "huge": make_huge,
     "empty": Path.touch,
     "nested": lambda path: path.write_text("[" * 10**6),
     "nested object": lambda path: path.write_text('{"a":' * 200 + "1" + "}" * 200),
@@ -240,7 +240,7 @@ KINDS = {
 }
 
 
-def put(kind, path):
+def make_file(kind, path):
     if kind == "unreadable" and os.geteuid() == 0:
         pytest.skip("root reads everything")
     path.unlink(missing_ok=True)
@@ -250,8 +250,8 @@ def put(kind, path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_invalid_result_costs_only_its_cell(tmp_path, kind):
     root = lay_out(tmp_path / "runs", records())
-    put(kind, root / "mnli/seed1/xnli/results.json")
-    put(kind, root / "squad/seed0/results.json")
+    make_file(kind, root / "mnli/seed1/xnli/results.json")
+    make_file(kind, root / "squad/seed0/results.json")
     whole = kind == "folder"  # plots take most of the time, and are of the same records for every kind
     matrix = read_all(root, tmp_path / "out", plots=whole)
     assert len(matrix.records) == 11 and matrix.missing == [("mnli", "xnli", 1)] and len(matrix.trainings) == 3
@@ -270,9 +270,9 @@ def test_invalid_note_is_named(tmp_path, kind):
     root = lay_out(tmp_path / "runs", records())
     for place in ("squad/seed1/xnli", "squad/seed1/tatoeba", "squad/seed1"):
         (root / place / "results.json").unlink()
-    put(kind, root / "squad/seed1/xnli/failed.json")
-    put(kind, root / "squad/seed1/run.json")
-    put(kind, root / "squad/seed0/run.json")  # a finished run's: nobody asks
+    make_file(kind, root / "squad/seed1/xnli/failed.json")
+    make_file(kind, root / "squad/seed1/run.json")
+    make_file(kind, root / "squad/seed0/run.json")  # a finished run's: nobody asks
     matrix = read_all(root, tmp_path / "out")
     failed, begun = matrix.problems
     assert failed.startswith("squad/seed1/xnli failed: ") and "squad/seed1/xnli/failed.json" in failed
@@ -282,7 +282,7 @@ def test_invalid_note_is_named(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_foreign_file_beside_translations_is_named(tmp_path, kind):
-    put(kind, tmp_path / "train.translation.json")
+    make_file(kind, tmp_path / "train.translation.json")
     with pytest.raises(UserError, match="train.translation.json"):
         translator(tmp_path / "train.parquet")
 
@@ -291,7 +291,7 @@ def test_foreign_file_beside_translations_is_named(tmp_path, kind):
 def test_invalid_stamp_of_a_world_is_named(tmp_path, kind):
     from world.files import WorldError, read_stamp
 
-    put(kind, tmp_path / "world.json")
+    make_file(kind, tmp_path / "world.json")
     with pytest.raises(WorldError, match="world.json"):
         read_stamp(tmp_path)
 
@@ -301,7 +301,7 @@ def test_a_spoilt_result_is_an_error_of_the_push_and_stops_no_other(tmp_path, mo
     folders = [root / "mnli/seed0", root / "squad/seed0"]
     for folder in folders:
         (folder / "model.safetensors").touch()
-    put("folder", folders[0] / "results.json")
+    make_file("folder", folders[0] / "results.json")
     pushed = []
     monkeypatch.setattr(push.card, "check_push", lambda run: None)
     monkeypatch.setattr(push.card, "push", lambda repo, folder, **options: pushed.append(folder))
@@ -312,14 +312,14 @@ def test_a_spoilt_result_is_an_error_of_the_push_and_stops_no_other(tmp_path, mo
 
 def test_the_plan_counts_a_spoilt_result_as_left_and_names_it(tmp_path):
     root = lay_out(tmp_path, records())
-    put("folder", root / "mnli/seed1/xnli/results.json")
+    make_file("folder", root / "mnli/seed1/xnli/results.json")
     text = plan.report([root / name for name in records()])
     assert "15 of 16 runs are done, 1 are left." in text and "mnli/seed1/xnli/results.json" in text
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "huge"])
 def test_a_reader_does_not_wait_and_does_not_fill_the_memory(tmp_path, kind):
-    put(kind, tmp_path / "x.json")
+    make_file(kind, tmp_path / "x.json")
     with pytest.raises(OSError):
         reading.read_bytes(tmp_path / "x.json")
 
@@ -330,7 +330,7 @@ def test_a_run_that_finds_a_spoilt_result_stops_before_it_begins(tmp_path, kind)
     from xstilts.run import record, settings
     from xstilts.run.lifecycle import Run
 
-    put(kind, tmp_path / "results.json")
+    make_file(kind, tmp_path / "results.json")
     args = SimpleNamespace(output_dir=str(tmp_path), push_to_hub=False)
     for act in (lambda: Run.open(args, {}), lambda: settings.parent(tmp_path), lambda: record.chain(tmp_path)):
         with pytest.raises(UserError, match="results.json"):
@@ -341,5 +341,7 @@ def test_a_run_that_finds_a_spoilt_result_stops_before_it_begins(tmp_path, kind)
 def test_checkpoint_with_damaged_state_is_incomplete(tmp_path, kind):
     from xstilts.run import checkpoints
 
-    put(kind, tmp_path / "trainer_state.json") if kind != "huge" else (tmp_path / "trainer_state.json").write_text("{")
+    make_file(kind, tmp_path / "trainer_state.json") if kind != "huge" else (
+        tmp_path / "trainer_state.json"
+    ).write_text("{")
     assert not checkpoints.is_whole(tmp_path)

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from tests.test_report import put
+from tests.test_report import write_record
 from xstilts.report import charts, standing, tables
 from xstilts.report import matrix as mx
 
@@ -13,7 +13,7 @@ def lay(root, scores, task="xnli"):
     for arm, values in scores.items():
         for seed, value in enumerate(values):
             if value is not None:
-                put(root, arm, seed, task, {"en": value, "qaa": value})
+                write_record(root, arm, seed, task, {"en": value, "qaa": value})
 
 
 def of(root, name="xnli", **grid):

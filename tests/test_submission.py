@@ -22,7 +22,7 @@ CONTENT = {
 }
 
 
-def put(root, arm, task, dev=None, seed=0, at_chance=False, scores=None, **changes):
+def write_record(root, arm, task, dev=None, seed=0, at_chance=False, scores=None, **changes):
     """A cell of two test rows in language qaa, with its prediction file; bucc mines three pairs of two."""
     adapter = get_task(task)
     retrieval = (
@@ -64,10 +64,10 @@ def runs(tmp_path):
     """English dev says mnli for xnli and none for udpos; the test scores say the opposite."""
     root = tmp_path / "runs"
     for arm, xnli, udpos, bucc in (("none", 60, 90, 10), ("mnli", 70, 80, 30)):
-        put(root, arm, "xnli", xnli, scores={"accuracy": 100 - xnli})
-        put(root, arm, "udpos", udpos, scores={"f1": 100 - udpos})
-        put(root, arm, "tatoeba", scores={"accuracy": bucc})
-        put(root, arm, "bucc", scores={"f1": 50 - bucc, "dev_f1": bucc})
+        write_record(root, arm, "xnli", xnli, scores={"accuracy": 100 - xnli})
+        write_record(root, arm, "udpos", udpos, scores={"f1": 100 - udpos})
+        write_record(root, arm, "tatoeba", scores={"accuracy": bucc})
+        write_record(root, arm, "bucc", scores={"f1": 50 - bucc, "dev_f1": bucc})
     return root
 
 
@@ -124,9 +124,9 @@ def test_one_arm_for_all_and_another_for_one(runs, tmp_path):
 
 
 def test_a_cell_at_chance_never_wins(runs, tmp_path):
-    put(runs, "squad", "xnli", 99, at_chance=True)
-    put(runs, "squad", "udpos", 1)
-    put(runs, "squad", "bucc", scores={"f1": 1, "dev_f1": 1})
+    write_record(runs, "squad", "xnli", 99, at_chance=True)
+    write_record(runs, "squad", "udpos", 1)
+    write_record(runs, "squad", "bucc", scores={"f1": 1, "dev_f1": 1})
     system = submission.write(runs, tmp_path / "out")
     assert system["tasks"]["xnli"]["arm"] == "mnli" and system["tasks"]["xnli"]["dev"]["scores"]["squad"] == 99
     system = submission.write(runs, tmp_path / "asked", ["xnli=squad"])
@@ -134,8 +134,8 @@ def test_a_cell_at_chance_never_wins(runs, tmp_path):
 
 
 def test_all_arms_at_chance(tmp_path):
-    put(tmp_path / "runs", "none", "xnli", 33, at_chance=True)
-    put(tmp_path / "runs", "none", "udpos", 90)
+    write_record(tmp_path / "runs", "none", "xnli", 33, at_chance=True)
+    write_record(tmp_path / "runs", "none", "udpos", 90)
     with pytest.raises(UserError, match="xnli: every arm is at chance"):
         submission.write(tmp_path / "runs", tmp_path / "out")
     assert arms(submission.write(tmp_path / "runs", tmp_path / "out", allow_missing=True)) == {"udpos": "none"}
@@ -143,14 +143,14 @@ def test_all_arms_at_chance(tmp_path):
 
 def test_dev_that_is_also_test_is_said(tmp_path):
     for arm in ("none", "mnli"):
-        put(tmp_path / "runs", arm, "tydiqa", 40)
-        put(tmp_path / "runs", arm, "xnli", 40)
+        write_record(tmp_path / "runs", arm, "tydiqa", 40)
+        write_record(tmp_path / "runs", arm, "xnli", 40)
     notes = submission.write(tmp_path / "runs", tmp_path / "out")["notes"]
     assert [note.split(":")[0] for note in notes] == ["tydiqa"] and "same questions" in notes[0]
 
 
 def test_without_the_plain_model_tatoeba_has_to_be_named(tmp_path):
-    put(tmp_path / "runs", "mnli", "tatoeba")
+    write_record(tmp_path / "runs", "mnli", "tatoeba")
     with pytest.raises(UserError, match="none/seed0/tatoeba"):
         submission.write(tmp_path / "runs", tmp_path / "out")
     assert arms(submission.write(tmp_path / "runs", tmp_path / "out", ["tatoeba=mnli"])) == {"tatoeba": "mnli"}
@@ -158,7 +158,7 @@ def test_without_the_plain_model_tatoeba_has_to_be_named(tmp_path):
 
 def test_equal_on_dev_means_the_plain_model(tmp_path):
     for arm in ("anli", "none"):
-        put(tmp_path / "runs", arm, "xnli", 70)
+        write_record(tmp_path / "runs", arm, "xnli", 70)
     assert arms(submission.write(tmp_path / "runs", tmp_path / "out")) == {"xnli": "none"}
 
 
@@ -177,7 +177,7 @@ def test_missing_cells_are_named_and_nothing_is_written(runs, tmp_path):
 
 def test_seeds(runs, tmp_path):
     for arm, dev in (("none", 80), ("mnli", 20)):
-        put(runs, arm, "xnli", dev, seed=3)
+        write_record(runs, arm, "xnli", dev, seed=3)
     system = submission.write(runs, tmp_path / "lowest")
     assert system["seed"] == 0 and any("seed 0, the lowest of 0 3" in note for note in system["notes"])
     with pytest.raises(UserError, match="--seed 1: no such cells .* seeds 0 3"):
@@ -207,7 +207,7 @@ def test_doubtful_prediction_file_is_named(runs, tmp_path, task, content, messag
 
 
 def test_answers_are_counted_by_id(tmp_path):
-    path = put(tmp_path / "runs", "none", "tydiqa", 40)
+    path = write_record(tmp_path / "runs", "none", "tydiqa", 40)
     submission.write(tmp_path / "runs", tmp_path / "whole")
     path.write_text('{"english-1": "a"}')
     with pytest.raises(UserError, match="1 predictions"):

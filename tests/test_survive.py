@@ -203,7 +203,13 @@ def fail(error):
 
 
 CAUSES = {
-    "nan": ("compute_loss", 6, lambda loss: loss * float("nan"), "the loss is not a finite number", "step 5"),
+    "nan": (
+        "compute_loss",
+        6,
+        lambda loss: loss * float("nan"),
+        "the loss is not a finite number (steps 5 to 8)",
+        "step 8",
+    ),
     "memory": (
         "training_step",
         6,

@@ -70,12 +70,13 @@ class Group:
     """The runs of one kind: a task's cells, or one arm's trainings, over seeds."""
 
     total: int = 0
-    seconds: list[float] = field(default_factory=list)  # of the finished runs
+    unread: int = 0  # finished, but not among those that were read
+    seconds: list[float] = field(default_factory=list)  # of the finished runs that were read
     unreadable: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
-        return self.total - len(self.seconds)
+        return self.total - self.unread - len(self.seconds)
 
     @property
     def estimate(self) -> float | None:
@@ -83,10 +84,13 @@ class Group:
         return self.left * sum(self.seconds) / len(self.seconds) if self.seconds else None
 
 
-def groups(stamps: Sequence[Path]) -> dict[str, Group]:
+def groups(stamps: Sequence[Path], most: int | None = None) -> dict[str, Group]:
     """Return {kind: its runs} in the order of `stamps`, the results.json files of a complete matrix.
 
     The kind of a cell is its task, of <arm>/seed<k>/results.json "phase 2: <arm>", of any other run its folder's name.
+
+    Args:
+        most: read no more results than this of a kind; None: all.
     """
     found: dict[str, Group] = {}
     for stamp in stamps:
@@ -95,6 +99,9 @@ def groups(stamps: Sequence[Path]) -> dict[str, Group]:
         group = found.setdefault(kind, Group())
         group.total += 1
         if is_there(stamp.parent):
+            if most is not None and len(group.seconds) >= most:
+                group.unread += 1
+                continue
             try:
                 group.seconds.append(Record.read(stamp).seconds)
             except UserError as error:
@@ -192,7 +199,7 @@ def before(stamp: Path, stamps: Sequence[Path], jobs: int = 1) -> str:
     """
     others = [other for other in stamps if other != stamp]
     begun = sum(is_there(other.parent) or (other.parent / LOCK).exists() for other in others)
-    found = groups(stamps)
+    found = groups(stamps, most=20)  # enough for "about", and before each of 10,000 runs not too many
     rough, left = rough_estimates(found), sum(group.left for group in found.values())
     seconds = sum(group.estimate or 0 for group in found.values()) + sum(rough.values()) + START_UP * left
     about = "roughly" if any(rough.values()) else "about"

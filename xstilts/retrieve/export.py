@@ -59,7 +59,7 @@ def export_sentence_transformers(
 
     The mean counts special tokens. The encoder is cut after `layer`, so AutoModel loads the folder too. A model that
     normalises before each layer keeps one more layer, and the folder reads `hidden_states[layer]`: a shorter model
-    would apply its last norm to that layer. The folder is written whole or not at all.
+    would apply its last norm to that layer. The folder is written whole or not at all, without a card.
 
     Args:
         layer: "last" or a number.
@@ -117,7 +117,8 @@ def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:
             transformer.modality_config = hidden_state(layer)
         transformer.max_seq_length = encoder.max_length
         module = Pooling(encoder.model.config.hidden_size, pooling_mode=encoder.pooling)
-        SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts).save(str(folder / "whole"))
+        model = SentenceTransformer(modules=[transformer, module], device="cpu", prompts=prompts)
+        model.save(str(folder / "whole"), create_model_card=False)  # `export` writes one
     load_without_pooler(folder / "whole", encoder.model.config)
 
 

@@ -205,7 +205,7 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
         read = rows.read(path.parent.name, path.name, "train", None, ("source", "target"))
         check_text(read.data, ("source", "target"), read.where)
         return [
-            (s.strip(), t.strip()) for s, t in zip(read.data["source"], read.data["target"], strict=True)
+            (s.strip(), t.strip()) for s, t in zip(read.data["source"][:], read.data["target"][:], strict=True)
         ], read.record
     pairs = []
     try:

@@ -15,7 +15,9 @@ from transformers import PreTrainedModel
 
 
 @contextmanager
-def masked_tokens_alone(model: PreTrainedModel, labels: torch.Tensor | None) -> Iterator[None]:
+def masked_tokens_alone(
+    model: PreTrainedModel, labels: torch.Tensor | None, labelled: torch.Tensor | None = None
+) -> Iterator[None]:
     """Within this block the output layer of a masked LM is given the tokens with a label alone.
 
     The logits are then (masked tokens, vocabulary) instead of (n, tokens, vocabulary). Nothing changes for a model
@@ -24,19 +26,25 @@ def masked_tokens_alone(model: PreTrainedModel, labels: torch.Tensor | None) -> 
     Args:
         model: the model, unwrapped.
         labels: (n, tokens), -100 where no label is.
+        labelled: (k,) the places of tokens with a label in the flattened `labels`, in order; None: they are looked up.
     """
     layer = model.get_output_embeddings() if labels is not None and labels.dim() == 2 else None
     if layer is None or labels is None:
         yield
         return
-    masked = labels != -100
+    shape, places = labels.shape, labelled_places(labels) if labelled is None else labelled
 
     def select(module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         hidden = args[0]
-        return (hidden[masked], *args[1:]) if hidden.shape[:-1] == masked.shape else None
+        return (hidden.flatten(0, 1).index_select(0, places), *args[1:]) if hidden.shape[:-1] == shape else None
 
     handle = layer.register_forward_pre_hook(select)
     try:
         yield
     finally:
         handle.remove()
+
+
+def labelled_places(labels: torch.Tensor) -> torch.Tensor:
+    """Return (k,) the places of labels that are not -100 in the flattened `labels`. A program waits for a GPU here."""
+    return (labels.reshape(-1) != -100).nonzero().squeeze(1)

@@ -28,6 +28,7 @@ from xstilts.run import results
 from xstilts.run.lifecycle import Run
 from xstilts.train import runner
 from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
+from xstilts.train.host_facts import Described
 from xstilts.train.trainers import Masking, TaskTrainer
 
 # fields of TrainingArguments that a mixture does not take, besides those that no training takes
@@ -247,7 +248,7 @@ class MixtureTrainer(TaskTrainer):
             DataLoader(
                 self.concatenated,
                 batch_sampler=self.sampler,
-                collate_fn=self.data_collator,
+                collate_fn=Described(self.data_collator),
                 **loader_options(self.args),
             )
         )

@@ -353,6 +353,6 @@ def one_per_row(features: Dataset) -> Dataset:
     examples = np.array(features["example"])
     if len(np.unique(examples)) == len(examples):
         return features
-    empty = np.array([label == [0, 0] for label in features["labels"]])
+    empty = np.array([label == [0, 0] for label in features["labels"][:]])
     order = np.lexsort((np.arange(len(examples)), empty, examples))
     return features.select(order[np.unique(examples[order], return_index=True)[1]])

@@ -30,12 +30,13 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.training_args import OptimizerNames
 
 from tasks.base import Task
+from xstilts.checkpoint.encoder import all_finite
 from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
 from xstilts.run import checkpoints, results
-from xstilts.train import batching
-from xstilts.train.masked import masked_tokens_alone
+from xstilts.train import batching, host_facts
+from xstilts.train.masked import labelled_places, masked_tokens_alone
 from xstilts.train.progress import show_progress
 from xstilts.train.training_checks import user_errors
 
@@ -111,22 +112,32 @@ class Checkpoints(TrainerCallback):
 class CheckedTrainer(Trainer):
     """A Trainer that raises on a non-finite loss or weight before it saves a checkpoint.
 
-    It also counts the tokens it trains on (without padding, over all processes) in the saved trainer state.
+    It also counts the tokens it trains on (without padding, over all processes) in the saved trainer state. Losses and
+    tokens are summed where they are and read with each log line, each checkpoint and at the end: a step that read
+    them would make a GPU wait.
     """
 
     tokens: torch.Tensor | int = 0  # seen by this process since the last count
+    losses: torch.Tensor | float = 0.0  # sum over this process's batches since the last check
+    checked_step = 0  # the step at which losses were last checked
     resumed_step = 0  # the step of the checkpoint that the training resumes from
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         self.add_callback(Checkpoints)
-        # this filter would hide a non-finite loss from the log; training_step raises on it
+        # this filter would read every loss, and hide a non-finite one from the log
         self.args.logging_nan_inf_filter = False
         if resume_from_checkpoint:
             state = TrainerState.load_from_json(str(Path(str(resume_from_checkpoint), "trainer_state.json")))
-            self.resumed_step = state.global_step
+            self.resumed_step = self.checked_step = state.global_step
         output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self.check_losses()
         self.count_tokens()
         return output
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Also let batches travel from pinned memory to a GPU while it works."""
+        super().create_accelerator_and_postprocess()
+        self.accelerator.dataloader_config.non_blocking = self.args.dataloader_pin_memory
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple:
         """Return transformers' numbers, with no epoch left to train after the last step.
@@ -152,9 +163,22 @@ class CheckedTrainer(Trainer):
     ) -> torch.Tensor:
         self.tokens += sum(value.sum() for key, value in inputs.items() if key.endswith("attention_mask"))
         loss = super().training_step(model, inputs, *args, **kwargs)
-        if not math.isfinite(loss.item()):
-            raise UserError("the loss is not a finite number; try a smaller --learning_rate")
+        self.losses = self.losses + loss
         return loss
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        """Log, after a check of the losses. All ranks call this together."""
+        self.check_losses()
+        super().log(*args, **kwargs)
+
+    def check_losses(self) -> None:
+        """Raise UserError if a loss since the last check is not finite. All ranks call this together."""
+        own = torch.as_tensor(self.losses, dtype=torch.float32, device=self.args.device)
+        total = float(self.accelerator.gather(own).sum())
+        steps = f"steps {self.checked_step + 1} to {self.state.global_step}"
+        self.losses, self.checked_step = 0.0, self.state.global_step
+        if not math.isfinite(total):
+            raise UserError(f"the loss is not a finite number ({steps}); try a smaller --learning_rate")
 
     def count_tokens(self) -> None:
         """Add the tokens of all processes to the trainer state. All ranks call this together."""
@@ -164,6 +188,8 @@ class CheckedTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model and its tokenizer; transformers calls this for every checkpoint too."""
+        if self.is_in_train:
+            self.check_losses()
         check_weights(self.model)
         if self.is_in_train:
             self.count_tokens()
@@ -186,7 +212,7 @@ class CheckedTrainer(Trainer):
 def check_weights(model: torch.nn.Module | None) -> None:
     """Raise UserError if a weight is not a finite number."""
     assert model is not None  # Trainer.model is optional in its annotation alone
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
+    if not all(map(all_finite, model.parameters())):
         raise UserError("the weights are not finite numbers; try a smaller --learning_rate")
 
 
@@ -222,7 +248,11 @@ class TaskTrainer(CheckedTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return a loader that draws the batches of all processes together and yields this process's part."""
-        loader, parts = super().get_train_dataloader(), self.args.world_size
+        plain, self.data_collator = self.data_collator, host_facts.Described(self.data_collator)
+        try:
+            loader, parts = super().get_train_dataloader(), self.args.world_size
+        finally:
+            self.data_collator = plain
         # accelerate's BatchSamplerShard, which has no annotations, holds the sampler of batches if there are parts
         own: Any = loader.batch_sampler if parts == 1 else loader.batch_sampler.batch_sampler  # type: ignore[union-attr]
         if isinstance(own.sampler, LengthGroupedSampler):
@@ -250,10 +280,13 @@ class TaskTrainer(CheckedTrainer):
             self.args.train_sampling_strategy = strategy
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        self.compute_loss_func = functools.partial(token_mean, attention_mask=inputs["attention_mask"])
+        padded, labelled = host_facts.take(inputs)
+        self.compute_loss_func = functools.partial(
+            token_mean, attention_mask=inputs["attention_mask"], labelled=labelled
+        )
         plain = self.accelerator.unwrap_model(model, keep_torch_compile=False)
         head = plain.whole[inputs["task"]] if "task" in inputs else plain  # of a mixture
-        with masked_tokens_alone(head, inputs.get("labels")):
+        with host_facts.known_padding(padded), masked_tokens_alone(head, inputs.get("labels"), labelled):
             return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(
@@ -287,6 +320,7 @@ def token_mean(
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
     attention_mask: torch.Tensor | None = None,
+    labelled: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the cross-entropy summed over labels that are not -100, divided by their number in the optimiser step.
 
@@ -298,11 +332,12 @@ def token_mean(
         num_items_in_batch: labels in the whole optimiser step; None: only those of this batch.
         attention_mask: (n, tokens). Spans in the padding (0) are ruled out; otherwise the loss would depend on how
             much padding the batch holds.
+        labelled: (k,) as for `masked_tokens_alone`; None: looked up.
     """
     if "logits" in outputs:
         logits = outputs["logits"]
         if logits.dim() == labels.dim() == 2:  # of the tokens with a label alone (`masked_tokens_alone`)
-            labels = labels[labels != -100]
+            labels = labels.reshape(-1)[labelled_places(labels) if labelled is None else labelled]
     else:
         logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), 1).float()
         if attention_mask is not None:

@@ -1,0 +1,84 @@
+"""What a training step must know of a batch, found where the batch is made.
+
+A program that reads a tensor on a GPU waits until the GPU has done all it was given, and the GPU then waits for the
+program. So a step here reads none: `Described` finds out on the CPU what the step would ask, and adds it to the batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from transformers import AttentionMaskInterface
+
+from xstilts.train.masked import labelled_places
+
+PADDED, LABELLED = "padded", "labelled"  # keys of a batch
+_padded: ContextVar[bool | None] = ContextVar("padded", default=None)
+
+
+class Described:
+    """A collator that adds to a batch whether it holds padding, and which of its tokens have a label.
+
+    Args:
+        collator: makes a batch with an `attention_mask` of rows.
+    """
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any]):
+        self.collator = collator
+
+    def __call__(self, rows: list[dict[str, Any]]) -> Any:
+        batch = self.collator(rows)
+        batch[PADDED] = not bool(batch["attention_mask"].all())
+        if batch["labels"].shape == batch["input_ids"].shape:
+            batch[LABELLED] = labelled_places(batch["labels"])
+        return batch
+
+
+def take(batch: MutableMapping[str, Any]) -> tuple[bool | None, torch.Tensor | None]:
+    """Remove from a batch what `Described` added, and return it; (None, None) of a batch that is not described.
+
+    Returns:
+        (whether the batch holds padding, (k,) the places of tokens with a label in the flattened labels, None where
+        labels are not of tokens).
+    """
+    return batch.pop(PADDED, None), batch.pop(LABELLED, None)
+
+
+@contextlib.contextmanager
+def known_padding(padded: bool | None) -> Iterator[None]:
+    """Within this block models need not look whether a batch holds padding.
+
+    Args:
+        padded: whether it does; None: not known, so models look.
+    """
+    token = _padded.set(padded)
+    try:
+        yield
+    finally:
+        _padded.reset(token)
+
+
+def _without_looking(library: Callable[..., Any]) -> Callable[..., Any]:
+    """Return transformers' function that makes an attention mask, changed so that it uses what `known_padding` says.
+
+    The mask is the same. The library reads whether any token is padding, because attention without a mask is faster.
+    """
+
+    def make(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        padded = None if torch.compiler.is_compiling() else _padded.get()
+        if padded:
+            kwargs["allow_is_bidirectional_skip"] = False
+        elif padded is not None:
+            attention_mask = None
+        return library(*args, attention_mask=attention_mask, **kwargs)
+
+    return make
+
+
+# for the whole process, but without effect outside of `known_padding`
+for _name in ("sdpa", "eager"):
+    AttentionMaskInterface.register(_name, _without_looking(AttentionMaskInterface()[_name]))
