@@ -1,8 +1,8 @@
 """Our Tatoeba figures beside mteb's published ones, language by language; exits with 1 if they differ by more than
 --tolerance.
 
-    python run_retrieval.py --tasks tatoeba --query_side foreign --layer last --pooling mean --data_root ROWS \\
-        --model_name_or_path sentence-transformers/all-MiniLM-L6-v2 --output_dir runs/minilm
+    python run_retrieval.py --tasks tatoeba --query_side foreign --layer last --pooling mean --dtype fp32 \\
+        --data_root ROWS --model_name_or_path sentence-transformers/all-MiniLM-L6-v2 --output_dir runs/minilm
     python benchmarks/mteb_parity.py runs/minilm/tatoeba/results.json Tatoeba.json
 
 Any model and any published file: the model's Tatoeba.json in github.com/embeddings-benchmark/results, or several tasks

@@ -44,7 +44,8 @@ class Operand:
 
         self.vectors, self.mean, self.other_mean, self.dtype = vectors, mean, other_mean, dtype
         size, dim = vectors.shape
-        self.width = -(-(dim + 4) // 32) * 32  # whole registers; the rest stays zero
+        register = 64 // dtype.itemsize  # the rest of the last one stays zero
+        self.width = -(-(dim + 4) // register) * register
         own, ones = slice(dim, dim + 2), slice(dim + 2, dim + 4)
         self.own, self.ones = (own, ones) if is_left else (ones, own)
         self.moved, self.length, self.offset, self.offset_moved = torch.empty(4, size, device=mean.device)
