@@ -15,6 +15,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def _environment() -> None:
 
 
 _environment()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell that starts the tests in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _frozen = 0  # modules that were loaded when the garbage collector was last told to leave them alone

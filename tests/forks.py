@@ -28,6 +28,7 @@ def run(folder: str, environment: dict[str, str], command: list[str], streams: l
     os.environ.clear()
     os.environ.update(environment)
     _read_environment_again()
+    _own_locks()
     os.chdir(folder)
     code = 0
     sys.path.insert(0, folder)
@@ -51,6 +52,26 @@ def run(folder: str, environment: dict[str, str], command: list[str], streams: l
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _own_locks() -> None:
+    """Give this fork locks of its own for progress bars.
+
+    Forks share one between processes: one that is killed while it holds it would stop the others. And a thread of the
+    tests' process may have held the other when this was forked.
+    """
+    import threading
+
+    from tqdm.std import TqdmDefaultWriteLock, tqdm
+
+    TqdmDefaultWriteLock.th_lock = threading.RLock()
+    if "mp_lock" in vars(TqdmDefaultWriteLock):
+        del TqdmDefaultWriteLock.mp_lock
+    bars = [tqdm]
+    for bar in bars:  # grows meanwhile
+        bars += bar.__subclasses__()
+        if "_lock" in vars(bar):
+            del bar._lock
 
 
 def _read_environment_again() -> None:

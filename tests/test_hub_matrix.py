@@ -24,10 +24,9 @@ def hub(tiny_world, tiny_model):
 
 
 @pytest.fixture
-def make(hub, preloaded, tmp_path):
+def make(hub, tmp_path):
     """`make("matrix", ...)`: make with the stand-in as the Hub, all caches in tmp_path / "home"."""
     variables = {
-        "RUN": preloaded,
         "PRESET": "xtreme",
         "PY": sys.executable,
         "MODEL": "lab/tiny",
@@ -49,7 +48,6 @@ def make(hub, preloaded, tmp_path):
             capture_output=True,
             text=True,
             timeout=400,
-            close_fds=False,  # the fixture `preloaded` listens on one
         )
 
     return run

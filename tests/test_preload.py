@@ -253,6 +253,8 @@ for name in ("_cuda_getDeviceCount", "_cuda_init"):
         setattr(torch._C, name, refuse)
 preload.LIBRARIES += tuple(sys.argv[1:])
 print(preload.preload(dict(os.environ)) or "safe")
+from tqdm.std import TqdmDefaultWriteLock
+print("mp_lock" in vars(TqdmDefaultWriteLock))
 print(*sys.modules)
 """
 # imported by what a matrix does not start, or starts once
@@ -265,8 +267,9 @@ def test_the_libraries_start_no_threads_touch_no_gpu_and_are_all_there():
         cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    unsafe, modules = done.stdout.splitlines()
+    unsafe, shared_lock, modules = done.stdout.splitlines()
     assert unsafe == "safe"
+    assert shared_lock == "False", "a run that is killed at its progress bar would stop the others"
     needed = set()
     for room in ("tasks", *(f"xstilts/{name}" for name in ("checkpoint", "cli", "retrieve", "run", "train"))):
         for path in (ROOT / room).rglob("*.py"):
