@@ -75,7 +75,9 @@ def keep(report: Path, folder: Path, machines: list[str]) -> None:
         "finished": max(record.finished for record in records)[:10],
         "machine": "; ".join(machines) or machine(),
         "versions": versions,
-        "models": sorted({record.parents[0] if record.parents else record.model for record in records}),
+        # what arm none measures is what the others start from; it may itself have been trained from another
+        "models": sorted({record.model for record in records if record.arm == "none"})
+        or sorted({record.parents[0] if record.parents else record.model for record in records}),
         "cells": len(records),
         "arms": sorted({record.arm for record in records}),
         "seeds": sorted({record.seed for record in records}),
@@ -199,8 +201,14 @@ def provenance(origin: dict) -> str:
     return (
         f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; reported at commit "
         f"{origin['commit']}, {versions}; {origin['machine']}. Started from "
-        f"{', '.join(f'`{name}`' for name in sorted({Path(model).name for model in origin['models']}))}.\n"
+        f"{', '.join(f'`{name}`' for name in sorted(set(map(checkpoint_name, origin['models']))))}.\n"
     )
+
+
+def checkpoint_name(path: str) -> str:
+    """Return the end of a checkpoint's path that tells which it is: the arm as well, where the folder is a seed's."""
+    parts = Path(path).parts
+    return "/".join(parts[-2:] if re.fullmatch(r"seed\d+", parts[-1]) else parts[-1:])
 
 
 def page(folder: Path) -> str:
