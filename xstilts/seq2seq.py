@@ -9,7 +9,7 @@ from tasks import languages as codes
 from xstilts.errors import UserError, first_line
 
 LENGTH = 512  # maximum input in tokens, if the tokenizer has no lower limit
-# what is counted in sentences: of these the translation has no end, and of these the input was cut to LENGTH
+# counted sentences: the translation was stopped before its end; the input was too long and was cut
 COUNTS = ("stopped", "shortened")
 
 

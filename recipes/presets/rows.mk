@@ -23,6 +23,6 @@ INTERMEDIATE_ARGS ?= --learning_rate 1e-4 --num_train_epochs 2 --max_seq_length 
 TARGET_ARGS ?= --learning_rate 1e-4 --num_train_epochs 2 --max_seq_length 160 --max_train_samples 800 --max_eval_samples 100 \
   --per_device_train_batch_size 16 --warmup_steps 0.1
 ARGS_udpos ?= --max_train_samples 1500
-# --dtype auto, the default, is bf16 on some machines and moves an accuracy by at most 0.1 (de 8.6 -> 8.5); fp32 gives mteb's figures
+# --dtype auto, the default, is bf16 on some machines, which moves scores a little; --dtype fp32 gives mteb's figures
 RETRIEVAL_ARGS ?= --layer all
 DEFAULT_JOBS ?= 2

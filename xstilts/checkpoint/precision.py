@@ -35,7 +35,7 @@ def choose(dtype: str, width: int, device: str) -> tuple[str, str]:
     """
     units, where = has_bf16(device), "GPU" if device == "cuda" else "CPU"
     if dtype == "bf16" and not units:
-        cost = ", so bf16 takes 5 to 6 times as long as fp32" if device == "cpu" else ""
+        cost = ", so bf16 takes several times as long as fp32" if device == "cpu" else ""
         return "bf16", f"--dtype bf16: this {where} has no bf16 units{cost}; --dtype auto chooses fp32 here"
     if dtype != "auto":
         return dtype, ""

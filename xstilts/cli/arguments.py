@@ -230,7 +230,9 @@ class RetrievalArguments:
     csls: int | None = field(
         default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."}
     )
-    margin: str = field(default="ratio", metadata={"help": "BUCC.", "choices": ["ratio", "distance", "absolute"]})
+    margin: str = field(
+        default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]}
+    )
     mining: str = field(
         default="max",
         metadata={
@@ -257,9 +259,7 @@ class RetrievalArguments:
             "search takes long; its recall is measured. Needs --cache_dir."
         },
     )
-    nprobe: int | None = field(
-        default=None, metadata={"help": "--index with lists: how many to look into (default 16)."}
-    )
+    nprobe: int | None = field(default=None, metadata={"help": "--index: lists to look into (default 16)."})
     index_candidates: int | None = field(
         default=None, metadata={"help": "--index: how many it finds for exact scoring (default 64)."}
     )
