@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xstilts.errors import UserError
-from xstilts.retrieve import exact, mining, neighbours, product
+from xstilts.retrieve import exact, mining, neighbours, product, short
 from xstilts.retrieve.mining import best_threshold, deduplicate, id_pairs, mine, pairs_above
 from xstilts.retrieve.neighbours import bidirectional_knn, knn, nearest
 
@@ -57,9 +57,12 @@ def small_tiles(monkeypatch):
     sizes = {"TILE": 64, "GROUP": 4, "CROWD": 9, "PRUNE": 500, "PLAIN_ROWS": 50, "PLAIN_COLUMNS": 70}
     for name, value in sizes.items():
         monkeypatch.setattr(exact if name.startswith("PLAIN") else product, name, value)
+    # a basis of few dimensions, however many pairs are left to score
+    for name, value in {"LEAST_PAIRS": 0, "STEP": 5, "SCORE_COST": 0, "WORTH_IT": 10, "GIVE_UP": 1}.items():
+        monkeypatch.setattr(short, name, value)
 
 
-@pytest.mark.parametrize("engine", ["bf16", "fp32", "plain"])
+@pytest.mark.parametrize("engine", ["bf16", "short", "fp32", "plain"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_neighbours_are_exact(kind, engine, small_tiles):
     source, target = pools(kind)
@@ -74,7 +77,7 @@ def test_neighbours_are_exact(kind, engine, small_tiles):
         assert indices.dtype == np.int64 and scores.dtype == np.float32
 
 
-@pytest.mark.parametrize("engine", ["bf16", "fp32"])
+@pytest.mark.parametrize("engine", ["bf16", "short", "fp32"])
 @pytest.mark.parametrize(("n", "m", "k"), [(65, 63, 4), (1, 5, 1), (5, 4, 4), (200, 3, 3), (130, 70, 20)])
 def test_engines_agree_on_any_shape(n, m, k, engine, small_tiles):
     source, target = pools("random", n, m)
@@ -307,7 +310,7 @@ def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
     source, target = pools("duplicates")
     monkeypatch.setattr(neighbours, "PLAIN_PRODUCT", 0)
     answers = []
-    for engine in ("bf16", "fp32"):
+    for engine in ("bf16", "fp32"):  # the second is "short" on a CPU
         monkeypatch.setattr(neighbours, "fastest_engine", lambda device, engine=engine: engine)
         answers.append(mine(source, target))
     for a, b in zip(*answers, strict=True):
