@@ -319,6 +319,24 @@ def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
 
 def test_self_measurement_chooses_an_engine():
     assert product.fastest_engine() in ("bf16", "fp32")
+    assert product.numpy_is_faster() in (True, False)
+
+
+@pytest.mark.parametrize("engine", ["short", "fp32"])
+def test_the_answer_does_not_depend_on_who_multiplies(engine, small_tiles, monkeypatch):
+    source, target = pools("clusters")
+    expected = bidirectional_knn(source, target, 4, "plain")
+    torch, used = pytest.importorskip("torch"), []
+    real = {"numpy": np.dot, "torch": torch.mm}
+    monkeypatch.setattr(np, "dot", lambda *a, **k: used.append("numpy") or real["numpy"](*a, **k))
+    monkeypatch.setattr(torch, "mm", lambda *a, **k: used.append("torch") or real["torch"](*a, **k))
+    for name in real:
+        used.clear()
+        monkeypatch.setattr(product, "numpy_is_faster", lambda name=name: name == "numpy")
+        found = bidirectional_knn(source, target, 4, engine)
+        assert set(used) == {name}
+        assert np.array_equal(found.forward_indices, expected.forward_indices)
+        assert np.array_equal(found.backward_scores, expected.backward_scores)
 
 
 def test_max_keeps_what_scores_above_min_score():

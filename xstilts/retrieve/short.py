@@ -282,7 +282,7 @@ def walk(
         rows = left.block(i)
         for j, columns in zip(range(0, len(target), product.TILE), blocks, strict=True):
             n, m = len(rows), len(columns)
-            selection.update(torch.mm(rows, columns.T, out=buffer[: n * m].view(n, m)), i, j)
+            selection.update(product.multiply(rows, columns, buffer[: n * m].view(n, m)), i, j)
         bar.update(min(product.TILE, len(source) - i))
     bar.close()
     pools = [(source, target), (target, source)]
