@@ -6,8 +6,8 @@ import torch
 
 DTYPES = ("fp32", "bf16")
 # From this width on bf16 pays on a CPU with bf16 units. Measured on an AMD EPYC with avx512_bf16, one thread, fp32's
-# CPU time over bf16's: 1.1 at width 64, 1.4 at 128, 1.8 at 256, 1.9 at 384, 2.0 at 768, 2.1 at 1024. Narrower encoders
-# take seconds, and in fp32 their scores are the same on every machine.
+# CPU time over bf16's: 1.4 at width 128, 1.7 at 256 and 384, 1.9 at 768. Narrower encoders take seconds, and in fp32
+# their scores are the same on every machine.
 BF16_WIDTH = 256
 
 
