@@ -10,14 +10,14 @@
 `embed`: our encoder at one layer, at the top, at all layers and (`--bf16`) in bf16, beside SentenceTransformer.encode
 on the same weights and sentences. `nway`: what retrieval between all pairs of languages adds to embedding them at one
 layer; a sample of each is measured and counted up. `mine`: mining beside two exact faiss searches and the pair-by-pair
-scoring of LASER and XTREME; `--isotropic`: vectors without directions of more variance. `curve`: our mining alone, time
-against n, and the power of n it grows with. `memory`: peak memory of mining beyond the vectors, each size in a process
-of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to train and fill, its CPU time
-a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives medians in seconds and the
-rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the
-threads both sides use. With `--cpu_time` seconds are those of the processor, for a machine where other jobs run beside.
-A CPU with AVX2 alone is imitated by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for
-faiss and numpy FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
+scoring of LASER and XTREME; `--isotropic`: vectors without directions of more variance. `curve`: our mining alone,
+time against n, and the power of n it grows with. `memory`: peak memory of mining beyond the vectors, each size in a
+process of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to train and fill, its
+CPU time a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives medians in
+seconds and the rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set
+OMP_NUM_THREADS for the threads both sides use. With `--cpu_time` seconds are those of the processor, for a machine
+where other jobs run beside. A CPU with AVX2 alone is imitated by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss and numpy FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
 """
 
 from __future__ import annotations
