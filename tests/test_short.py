@@ -118,6 +118,13 @@ def test_few_pairs_are_scored_where_few_dimensions_hold_the_variance(scored, mon
     assert 0 < sum(scored) < 0.1 * 1000 * 1500
 
 
+def test_the_same_at_full_tile_size(scored):
+    source, target = low_rank(4200, 8300, 96, 12)
+    source[4100:], target[8200:] = source[:100], target[:100]  # ties from other tiles
+    assert same(short.walk(source, target, 4, basis_of(source, target, 32), both=True), source, target, 4)
+    assert len(scored) > 6
+
+
 def test_no_basis_is_chosen_where_it_would_not_pay(monkeypatch):
     draw = np.random.default_rng(0)
     source, target = (unit(draw.standard_normal((900, 192))) for _ in range(2))
