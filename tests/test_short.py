@@ -155,6 +155,15 @@ def test_too_many_pairs_and_the_whole_product_is_taken(limit, small_tiles, monke
     assert all(np.array_equal(getattr(found, part), getattr(expected, part)) for part in PARTS)
 
 
+def test_a_narrow_last_tile_is_no_reason_to_give_up(monkeypatch):
+    """Three targets that are near to every source fill the last tile."""
+    monkeypatch.setattr(product, "TILE", 256)
+    source, target = low_rank(512, 515, 64, 6)
+    target[-3:] = unit(source.mean(axis=0, keepdims=True) + 0.1 * target[-3:])
+    source = unit(source + 3 * target[-1])
+    assert same(short.walk(source, target, 4, basis_of(source, target, 16), both=False), source, target, 4)
+
+
 def test_files_are_read_in_place_without_a_warning(small_tiles, tmp_path, monkeypatch):
     monkeypatch.setattr(short, "LEAST_PAIRS", 0)
     monkeypatch.setattr(short, "SCORE_COST", 0)

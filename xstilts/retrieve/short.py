@@ -30,7 +30,7 @@ SCORE_COST = 10_000
 WORTH_IT = 0.85  # of the cost of the whole product
 SUM_AT_ONCE = 96  # dimensions summed in one go while vectors are rotated: rounding grows with it
 ROWS_AT_ONCE = 256  # of a tile compared at once: they stay within the cache
-GIVE_UP = 0.15  # of a tile's pairs to score, or
+GIVE_UP = 0.15  # of a whole tile's pairs to score, or
 CROWD = 64  # candidates a row: with more the whole product is taken
 
 
@@ -229,7 +229,7 @@ def reaching(values: np.ndarray, cuts: list[np.ndarray]) -> tuple[np.ndarray, ..
     """Return (rows, columns) of the values that reach the cut of their row or, if there is a second, of their column.
 
     Raises:
-        Crowded: they are more than a share `GIVE_UP`.
+        Crowded: they are more than a share `GIVE_UP` of a whole tile.
     """
     found, count = [], 0
     for start in range(0, len(values), ROWS_AT_ONCE):
@@ -239,7 +239,7 @@ def reaching(values: np.ndarray, cuts: list[np.ndarray]) -> tuple[np.ndarray, ..
             reached |= part >= cuts[1]
         found.append(np.flatnonzero(reached) + start * values.shape[1])
         count += len(found[-1])
-        if count > GIVE_UP * values.size:
+        if count > GIVE_UP * product.TILE**2:
             raise Crowded
     return np.divmod(np.concatenate(found), values.shape[1])
 
@@ -277,13 +277,12 @@ def walk(
     blocks = [right.block(j) for j in range(0, len(target), product.TILE)]
     buffer = torch.empty(product.TILE**2)
     few = len(source) * len(target) < product.SHOW_BAR
-    bar = Bar(len(source), f"k-NN fp32, {basis.matrix.shape[1]} dimensions", "rows", disable=few)
-    for i in range(0, len(source), product.TILE):
-        rows = left.block(i)
-        for j, columns in zip(range(0, len(target), product.TILE), blocks, strict=True):
-            n, m = len(rows), len(columns)
-            selection.update(product.multiply(rows, columns, buffer[: n * m].view(n, m)), i, j)
-        bar.update(min(product.TILE, len(source) - i))
-    bar.close()
+    with Bar(len(source), f"k-NN fp32, {basis.matrix.shape[1]} dimensions", "rows", disable=few) as bar:
+        for i in range(0, len(source), product.TILE):
+            rows = left.block(i)
+            for j, columns in zip(range(0, len(target), product.TILE), blocks, strict=True):
+                n, m = len(rows), len(columns)
+                selection.update(product.multiply(rows, columns, buffer[: n * m].view(n, m)), i, j)
+            bar.update(min(product.TILE, len(source) - i))
     pools = [(source, target), (target, source)]
     return [product.settle(side, *pool, "fp32", "cpu") for side, pool in zip(sides, pools, strict=False)]
