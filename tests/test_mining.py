@@ -63,6 +63,22 @@ def small_tiles(monkeypatch):
         monkeypatch.setattr(short, name, value)
 
 
+def test_the_order_of_a_float64_sum_changes_no_score():
+    """Cosines midway between two float32 numbers: the last bit of the float64 sum decides which of them it becomes."""
+    for seed in range(20):
+        x, y = unit(np.random.default_rng(seed).standard_normal((2, 768)))
+        y = unit((x + y)[None])[0]
+        x[-2:], y[-2:] = (1e-4, 1e-8), 0
+        score = np.float32(x.astype(np.float64) @ y)
+        middle = (float(score) + float(np.nextafter(score, np.float32(2)))) / 2
+        for last in (-2, -1):
+            y[last] = (middle - x.astype(np.float64) @ y) / float(x[last])
+        pool = np.repeat(y[None], 9, axis=0)
+        scores, indices = exact.plain_knn(x[None], pool, 4)
+        assert (scores == exact.exact_scores(x[None], y[None], [0], [0])).all()
+        assert indices.tolist() == [[0, 1, 2, 3]]
+
+
 @pytest.mark.parametrize("engine", ["bf16", "short", "fp32", "plain"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_neighbours_are_exact(kind, engine, small_tiles):

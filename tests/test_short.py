@@ -108,6 +108,20 @@ def test_rotated_vectors_are_within_the_error_of_their_basis():
     assert 0 < distance <= basis.error < 1e-3
 
 
+def test_the_slack_covers_offsets_summed_over_all_dimensions():
+    """The worst error of these sums, far from the origin, where a basis of few dimensions has a narrow operand."""
+    draw, dim = np.random.default_rng(0), 4096
+    offset = np.abs(draw.standard_normal(dim))
+    source, target = (unit(offset + 0.016 * draw.standard_normal((size, dim))) for size in (40, 30))
+    basis = short.Basis.of(torch.linalg.qr(torch.from_numpy(draw.standard_normal((dim, 64)))).Q)
+    u, v = (torch.from_numpy(pool.mean(axis=0)) for pool in (source, target))
+    left = Operand(source, u, v, torch.float32, is_left=True, basis=basis)
+    right = Operand(target, v, u, torch.float32, is_left=False, basis=basis)
+    lengths = [np.linalg.norm(pool - pool.mean(axis=0), axis=1) for pool in (source, target)]
+    worst = dim * 2.0**-24 * (lengths[0] * v.norm().item() + lengths[1].max() * u.norm().item())
+    assert (left.slack(right).numpy() > worst).all()
+
+
 def test_few_pairs_are_scored_where_few_dimensions_hold_the_variance(scored, monkeypatch):
     monkeypatch.setattr(product, "TILE", 512)
     monkeypatch.setattr(short, "LEAST_PAIRS", 0)

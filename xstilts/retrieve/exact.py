@@ -28,7 +28,13 @@ def top_k(rows: np.ndarray, columns: np.ndarray, scores: np.ndarray, k: int) -> 
 
 
 def plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k nearest targets of every source from the whole float64 product: the reference implementation."""
+    """Return the k nearest targets of every source from the whole float64 product: the reference implementation.
+
+    The product adds up in another order than `exact_scores`. Where that can change a rounded score, the pair is scored
+    again, so that its score depends only on its two vectors.
+    """
+    # twice the error of a float64 sum, for lengths whose product is at most 2: CSLS vectors are longer than 1
+    error = source.shape[1] * 2.0**-51
     scores = np.full((len(source), k), -np.inf, dtype=np.float32)
     indices = np.zeros((len(source), k), dtype=np.int64)
     for j in range(0, len(target), PLAIN_COLUMNS):
@@ -36,10 +42,13 @@ def plain_knn(source: np.ndarray, target: np.ndarray, k: int) -> tuple[np.ndarra
         right = target[columns].astype(np.float64).T
         for i in range(0, len(source), PLAIN_ROWS):
             part = slice(i, i + PLAIN_ROWS)
-            product = (source[part].astype(np.float64) @ right).astype(np.float32)
-            product = np.hstack([scores[part], product])
+            product = np.hstack([scores[part], source[part].astype(np.float64) @ right])
+            low, high = (product - error).astype(np.float32), (product + error).astype(np.float32)
             index = np.hstack([indices[part], np.broadcast_to(columns, (len(product), len(columns)))])
-            last = -np.partition(-product, k - 1, axis=1)[:, k - 1, None]
-            rows, place = np.nonzero(product >= last)
-            scores[part], indices[part] = top_k(rows, index[rows, place], product[rows, place], k)
+            last = -np.partition(-low, k - 1, axis=1)[:, k - 1, None]
+            rows, place = np.nonzero(high >= last)
+            near, score = index[rows, place], high[rows, place]
+            unsure = score != low[rows, place]
+            score[unsure] = exact_scores(source[part], target, rows[unsure], near[unsure])
+            scores[part], indices[part] = top_k(rows, near, score, k)
     return scores, indices

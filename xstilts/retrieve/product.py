@@ -116,14 +116,15 @@ class Operand:
         arithmetic around the product: means, offsets, and the rounding of exact scores to fp32, which makes ties.
         """
         length = other.length.max()
-        magnitude = self.length * length + self.offset + other.offset.max()
-        for pool in (self, other):  # offsets are sums of their own
-            magnitude += max(pool.longest, pool.length.max().item()) * pool.other_mean.norm()
+        sums = self.width * (self.length * length + self.offset + other.offset.max())
+        for pool in (self, other):  # offsets are sums of their own, over all dimensions even with a basis
+            terms = max(self.width, self.vectors.shape[1])
+            sums += terms * max(pool.longest, pool.length.max().item()) * pool.other_mean.norm()
         inputs = self.moved * length + self.length * other.moved.max() + self.offset_moved + other.offset_moved.max()
         if self.basis is not None:  # an error of e in the length of both: of 2e in the product and in each square
             turned = self.basis.error + self.vectors.shape[1] * 2.0**-23
             inputs += 1.5 * turned * (self.longest + other.longest) ** 2
-        return inputs + self.width * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
+        return inputs + 2.0**-23 * sums + 2.0**-20 * (1 + self.length) * (1 + length)
 
 
 class Side:
