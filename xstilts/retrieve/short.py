@@ -158,7 +158,7 @@ class ScoredSide(Side):
         """Take scored pairs, each once. If not `keep`, only the k-th best of a row is noted: the pairs come again."""
         import torch
 
-        near = np.flatnonzero(scores >= self.cut(slice(None)).numpy()[rows])
+        near = np.flatnonzero(scores >= self.cut(torch.from_numpy(rows)).numpy())
         rows, columns, scores = rows[near], columns[near], scores[near]
         order = np.lexsort((-scores, rows))
         changed, first = np.unique(rows[order], return_index=True)
