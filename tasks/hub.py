@@ -71,15 +71,19 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
         ) from error
 
 
-def client(timeout: float = TIMEOUT) -> HfApi:
-    """Return the Hub's client, and give every request of the Hub's library a timeout in seconds.
+def client(timeout: float | None = None) -> HfApi:
+    """Return the Hub's client, and give every request of the Hub's library a timeout.
 
     By default most have none, and a listing asks for none: a Hub that does not answer would be waited for forever.
+
+    Args:
+        timeout: seconds; None: `TIMEOUT`.
     """
     from huggingface_hub import HfApi, get_session, set_client_factory
 
     usual = get_session()
     hooks: list[Any] = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
+    timeout = TIMEOUT if timeout is None else timeout
 
     def with_timeout() -> httpx.Client:
         # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set

@@ -105,6 +105,7 @@ class _Answer(Exception):
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two packets: the second would wait 40 ms for the first's ACK
 
     def log_message(self, *arguments: Any) -> None:
         pass
