@@ -74,7 +74,7 @@ def take(names: list[str], number: int, folder: Path) -> dict[str, FileLock]:
         if not said:
             said = True
             print(f"free_gpu.py: waiting for {number} of the GPUs {','.join(names)}.", file=sys.stderr, flush=True)
-        time.sleep(WAIT + os.getpid() % 10 / 20)  # not all at the same time
+        time.sleep(WAIT * (1 + os.getpid() % 10 / 20))  # not all at the same time
 
 
 def main(argv: list[str]) -> int:

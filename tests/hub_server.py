@@ -62,7 +62,8 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         # big files come from another host, as the real ones do: the client then sends it no token
         self.cdn = f"http://localhost:{self.server.server_port}/cdn"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # `close` waits for the next poll
+        threading.Thread(target=self.server.serve_forever, args=[0.02], daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()
