@@ -18,9 +18,13 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep  # not through the module: tests replace `time.sleep`
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.hub_layout import Repository, under_lfs
+
+if TYPE_CHECKING:
+    import pytest
+    from huggingface_hub import HfApi
 
 TOKEN = "hf_secretsecretsecret"
 
@@ -94,6 +98,23 @@ class Hub:
         if kind == "datasets":
             return self.datasets.get(name)
         return Repository({"main": self.repositories[name]}) if name in self.repositories else None
+
+
+def clients() -> list[HfApi]:
+    """Return the clients that the libraries keep for as long as the process lives."""
+    from huggingface_hub.hf_api import api
+    from transformers.utils.hub import hf_api
+
+    return [api, hf_api()]
+
+
+def use(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process take the server for the Hub."""
+    kept = clients()  # one that is first made below would ask this server for ever
+    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    for client in kept:
+        monkeypatch.setattr(client, "endpoint", hub.url)
 
 
 class _Answer(Exception):
