@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14] [--hidden 1024]
     python benchmarks/retrieval.py nway [--checkpoint FOLDER] [--sentences FILE] [--languages 109] [--rows 1997]
-    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768]
+    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768] [--isotropic]
     python benchmarks/retrieval.py curve [--sizes 10000 20000 40000] [--plot curve.png]
     python benchmarks/retrieval.py memory [--sizes 50000] [--mapped]
     python benchmarks/retrieval.py index [--sizes 50000] [--factories IVF1024,Flat IVF1024,PQ64] [--nprobe 16]
@@ -10,14 +10,14 @@
 `embed`: our encoder at one layer, at the top, at all layers and (`--bf16`) in bf16, beside SentenceTransformer.encode
 on the same weights and sentences. `nway`: what retrieval between all pairs of languages adds to embedding them at one
 layer; a sample of each is measured and counted up. `mine`: mining beside two exact faiss searches and the pair-by-pair
-scoring of LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`:
-peak memory of mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on
-disk. `index`: what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals
-run in turn, `--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a
-minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time`
-seconds are those of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
-ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss
-FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
+scoring of LASER and XTREME; `--isotropic`: vectors without directions of more variance. `curve`: our mining alone,
+time against n, and the power of n it grows with. `memory`: peak memory of mining beyond the vectors, each size in a
+process of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to train and fill, its
+CPU time a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives medians in
+seconds and the rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set
+OMP_NUM_THREADS for the threads both sides use. With `--cpu_time` seconds are those of the processor, for a machine
+where other jobs run beside. A CPU with AVX2 alone is imitated by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss and numpy FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
 """
 
 from __future__ import annotations
@@ -219,6 +219,14 @@ def unit_vectors(
     return vectors if path is None else np.load(path, mmap_mode="r")
 
 
+def isotropic_vectors(size: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two pools (size, dim) of random vectors of length 1; of the first tenth each is a noisy copy of the other's."""
+    draw = np.random.default_rng(0)
+    target, source = (draw.standard_normal((size, dim), dtype=np.float32) for _ in range(2))
+    source[: size // 10] = target[: size // 10] + 0.6 * source[: size // 10]
+    return tuple(pool / np.linalg.norm(pool, axis=1, keepdims=True) for pool in (source, target))
+
+
 def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple[list[tuple[int, int]], np.ndarray]:
     """Ratio-margin mining as it is commonly written: two exact searches, every candidate scored in a loop, greedy."""
     import faiss
@@ -260,8 +268,11 @@ def benchmark_mine(args: argparse.Namespace) -> None:
     print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {product.fastest_engine()}")
     print("  n          ours       faiss + loop")
     for size in args.sizes:
-        target = unit_vectors(size, args.dim, seed=1)
-        source = unit_vectors(size, args.dim, seed=2, near=target)
+        if args.isotropic:
+            source, target = isotropic_vectors(size, args.dim)
+        else:
+            target = unit_vectors(size, args.dim, seed=1)
+            source = unit_vectors(size, args.dim, seed=2, near=target)
         rivals = {"ours": lambda: mining.mine(source, target), "faiss": lambda: mine_with_faiss(source, target)}  # noqa: B023
         seconds, results = in_turn(rivals, args.runs, args.cpu_time)
         i, j, score = results["ours"]
@@ -407,6 +418,7 @@ def main() -> None:
     mine = commands.add_parser("mine")
     mine.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 8000])
     mine.add_argument("--dim", type=int, default=768)
+    mine.add_argument("--isotropic", action="store_true", help="random vectors, a tenth of them pairs")
     mine.add_argument("--runs", type=int, default=5)
     mine.add_argument("--cpu_time", action="store_true", help="seconds of the processor")
     curve = commands.add_parser("curve")

@@ -19,7 +19,7 @@ from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.tokens import Tokens
 from xstilts.run import processes
 
-CACHE_FORMAT = 2  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
+CACHE_FORMAT = 3  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
 
 
 def cached_embed(
