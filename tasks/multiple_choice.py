@@ -255,8 +255,8 @@ class SocialIQA(MultipleChoice):
             {"train": "train", "dev": "validation"},
             "54c6a1f8cb6daf4f5abf24a601852612fb35eb25",
         ),
-        # a script on the Hub: folders only
-        Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}),
+        # a loading script on the Hub
+        Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}, folders_only=True),
     )
     defaults = XCOPA_SCRIPT
 
