@@ -78,7 +78,7 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
 
     task, name = Wikipedia(data_args.benchmark), mlm.config_name or model_args.model_name_or_path
     languages = families.text_languages(text_args, family)
-    args = runner.begin(run_args, rest, task.defaults, metric="eval_loss")
+    args = runner.begin(run_args, rest, task.defaults, scores=["loss"])
     own = vars(mlm) | vars(text_args) | {"text_languages": languages} | vars(data_args) | non_defaults(family, peft)
     with Run.open(run_args, settings_of(args, name, model_args, **own), rows) as run:
         if run.finished:

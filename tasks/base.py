@@ -334,6 +334,11 @@ class Task:
         """Return the benchmark's metrics, 0-100. Raise UserError if the gold is a placeholder."""
         raise NotImplementedError
 
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        """What `score` returns of English dev, the main metric first."""
+        return (self.metric,)
+
     def main_score(self, predictions: list, examples: Examples, language: str) -> float:
         """Return the value of the task's main metric."""
         return self.score(predictions, examples, language)[self.metric]

@@ -128,6 +128,10 @@ class CCG(Tagging):
     def gold_values(self, examples: Dataset) -> list:
         return [tag for tags in examples["tags"][:] for tag in tags]
 
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return ("accuracy",)
+
     def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 

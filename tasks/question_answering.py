@@ -90,6 +90,10 @@ class SQuADv2(Span):
         """Only of the best-threshold scores: at threshold 0 a useful model may score less than chance."""
         return {name: value for name, value in super().chance(examples, language).items() if name.startswith("best_")}
 
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return "best_f1", "best_exact_match", "f1", "exact_match"
+
     def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 

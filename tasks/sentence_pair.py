@@ -220,6 +220,10 @@ class QQP(SentencePair):
         numbered = "idx" in data.column_names and not data.data.column("idx").null_count
         return super().notes(data) + ([] if numbered else ["rows without idx: not GLUE's split of QQP"])
 
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return "accuracy", "f1"
+
     def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 

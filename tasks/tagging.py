@@ -219,6 +219,10 @@ print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumer
         common = max(self.labels, key=gold.count)
         return [[common] * len(words) for words in examples["tokens"][:]]
 
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return "f1", "precision", "recall", "accuracy"
+
     def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 

@@ -403,4 +403,4 @@ def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
         kinds = (run_target.TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
         (_, _, _, run), rest = parse(command, "run_target.py", "", *kinds)
         best = task.select == "best"
-        training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=best)
+        training_arguments(run, rest, task.defaults, scores=task.dev_metrics, load_best_model_at_end=best)

@@ -94,7 +94,7 @@ def begin(tasks: Sequence[Task], text: Task | None, run_args: RunArguments, rest
         UserError: see `runner.begin`; or a mixture does not take an argument (`REFUSED`).
     """
     if len(tasks) == 1 and not text:
-        return runner.begin(run_args, rest, tasks[0].defaults, metric=f"eval_{tasks[0].metric}")
+        return runner.begin(run_args, rest, tasks[0].defaults, scores=tasks[0].dev_metrics)
     return runner.begin(run_args, rest, tasks[0].defaults, refused=REFUSED)
 
 
