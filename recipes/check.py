@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # python -I leaves it out
 
 from tasks import RETRIEVAL, TASKS, UNTESTED
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 from xstilts.cli import arms
 
 PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
@@ -44,8 +44,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """The question which name was meant, or nothing."""
     if name.upper() in OF_SCRIPTS:
         return f" Did you mean {OF_SCRIPTS[name.upper()]}?"
-    near = arms.nearest(name, names)
-    return f" Did you mean {near}?" if near else ""
+    return did_you_mean(name, names, cutoff=0.5)
 
 
 def check_names(asked: Iterable[str], makefile: str) -> None:
@@ -116,7 +115,7 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
                 raise Wrong(f"TARGETS: {word} has no test rows. ARMS={word} trains on it.")
             if name == "RETRIEVAL" and word in trained:
                 raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")
-            raise Wrong(f"{name}: {word} is unknown.{arms.did_you_mean(word, ours, arms.SEE_HELP)}")
+            raise Wrong(f"{name}: {word} is unknown.{arms.known_or_near(word, ours, arms.SEE_HELP)}")
     for name in seeds:
         for seed in words[name]:
             if not is_whole(seed) or int(seed) > LAST_SEED:

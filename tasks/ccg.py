@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.checks import describe
+from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.rows import Loaded, Read, sha256
@@ -45,15 +46,7 @@ class CCG(Tagging):
     columns = ("tokens", "tags")
     splits = {"train": "train", "dev": "validation", "test": "test"}
     sources = ()
-    # jiant's phase 2 (protocol 2.1); the paper's own settings are unconfirmed
-    defaults = {
-        "learning_rate": 1e-5,
-        "num_train_epochs": 3,
-        "per_device_train_batch_size": 32,
-        "max_seq_length": 256,
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-    }
+    defaults = INTERMEDIATE
 
     def where(self) -> str:
         return "CCGbank (local files)"
