@@ -26,10 +26,12 @@ from types import FrameType
 
 FD = "XSTILTS_PRELOAD"  # environment variable: number of the socket for requests, which make's children inherit
 # what training and measurement import; tests/test_preload.py finds out what is missing here
-LIBRARIES = (
-    "torch", "transformers.trainer", "transformers.hf_argparser", "peft", "datasets", "scipy.stats", "sklearn.metrics",
-    "seqeval.metrics", "sentence_transformers", "faiss",
-)  # fmt: skip
+LIBRARIES = tuple(
+    """
+torch transformers.trainer transformers.hf_argparser peft datasets scipy.stats sklearn.metrics seqeval.metrics
+sentence_transformers faiss
+""".split()
+)
 # threads that may run when a process forks, because their library expects forks (jemalloc, in pyarrow)
 FORK_SAFE = {"jemalloc_bg_thd"}
 # variables that a shell sets by the way it starts a command

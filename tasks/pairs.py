@@ -248,7 +248,7 @@ class MewslixDual(Pairs):
 
         def pair(row: dict) -> dict[str, str]:
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
-            query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
+            query = ranking.marked_query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
         pairs = map_rows(
