@@ -64,7 +64,7 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
         near = nearest(
             name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY", "SEEDS") and of else own
         )
-        raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
+        raise Wrong(f"{name}= is not a variable of this Makefile.{near} `make help` lists them.")
 
 
 def check_path(name: str, path: str) -> None:
@@ -120,7 +120,7 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
         for seed in words[name]:
             if not is_whole(seed) or int(seed) > LAST_SEED:
                 raise Wrong(
-                    f"{name}: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: "
+                    f"{name}: {seed} is not a seed. Give whole numbers from 0 to {LAST_SEED}, separated by blanks: "
                     f'{name}="0 1 2".'
                 )
     for name, given in words.items():

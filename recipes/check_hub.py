@@ -133,11 +133,11 @@ def main(argv: list[str] | None = None) -> int:
     wrong = 0
     for name, job in jobs:
         try:
-            told = "; ".join(job)
+            difference = "; ".join(job)
         except UserError as error:
-            told = first_line(error)
-        wrong += bool(told)
-        print(f"DIFFERENT  {name}: {told}" if told else f"ok         {name}", flush=True)
+            difference = first_line(error)
+        wrong += bool(difference)
+        print(f"DIFFERENT  {name}: {difference}" if difference else f"ok         {name}", flush=True)
     print(f"{len(jobs) - wrong} of {len(jobs)} are as expected.")
     return 1 if wrong else 0
 

@@ -82,7 +82,7 @@ def get_target(name: str | None, benchmark: str = "xtreme") -> Task:
     if not name:
         raise UserError("--task is missing; see --list_tasks.")
     if name in PAIRS.split():
-        raise UserError(f"--task {name} is no target task; train on it with run_intermediate.py --tasks {name}.")
+        raise UserError(f"--task {name} is not a target task; train on it with run_intermediate.py --tasks {name}.")
     task = get_task(name, benchmark)
     if not task.auto_class:
         raise UserError(f"--task {name} is not trained; measure it with run_retrieval.py --tasks {name}.")

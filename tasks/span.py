@@ -94,11 +94,11 @@ print(context[offsets[start][0] : offsets[end][1]])"""
             first = examples[: offsets.SAMPLED]
             rows = zip(first["context"], first["answers"], strict=True)
             unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
-            said = (
+            note = (
                 f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as "
                 "characters"
             )
-            return [said] if unit else []
+            return [note] if unit else []
         reasons: Counter[str] = Counter()
         for context, given, taken in zip(
             examples["context"][:], data["answers"][:], examples["answers"][:], strict=True

@@ -77,7 +77,7 @@ SOURCES = {
         "mit",
         "A multilingual BERT of 12 layers x 384 with XLM-R's vocabulary: distilled from XLM-R, then trained as a "
         "retriever on about a\n"
-        "billion pairs of texts in many languages. So it finds translations before any training here, and is no "
+        "billion pairs of texts in many languages. So it finds translations before any training here, and is not a "
         "plain masked LM. Its\n"
         "authors put `query: ` before each text where both sides are of one kind, and take the mean over tokens, "
         "special ones included.",
@@ -278,8 +278,8 @@ def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:
                 if not is_ours(folder, source):  # else another process wrote the same checkpoint first
                     raise
         except Exception as error:
-            if said := full_disk(error) or (error.strerror if isinstance(error, OSError) else None):
-                raise UserError(f"{folder} cannot be written ({said}).") from error
+            if reason := full_disk(error) or (error.strerror if isinstance(error, OSError) else None):
+                raise UserError(f"{folder} cannot be written ({reason}).") from error
             raise
 
 

@@ -141,7 +141,7 @@ def check_weights(name: str, model: PreTrainedModel, missing: Iterable[str], une
     absent = sorted(key for key in missing if of_encoder(key))
     if absent:
         raise UserError(f"{name}: {len(absent)} encoder weights are missing from the checkpoint, e.g. {absent[0]}.")
-    # the keys of a bare encoder have no prefix; with a head they have one, and the head's keys are no encoder parts
+    # the keys of a bare encoder have no prefix; with a head they have one, and the head's keys are not the encoder's
     extra = sorted(key for key in unexpected if key.startswith(prefix) or key.split(".")[0] in parts)
     extra = [key for key in extra if "pooler" not in key.split(".")]
     if extra:

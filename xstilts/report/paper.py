@@ -289,7 +289,7 @@ def markdown(judgements: Sequence[Judgement], about: str) -> str:
             "A difference is the mean over the tasks named, paired over seeds, with the paired t-interval over seeds; "
             "the test rows are taken as given.",
             "*Repeats*: the interval lies on the side that the paper claims. *Contradicts*: it lies on the other "
-            "side. *Undecided*: neither, which is no proof of equality.\n",
+            "side. *Undecided*: neither, which does not prove equality.\n",
             table(judgements, about).markdown(),
         ]
     )

@@ -154,7 +154,7 @@ def dual_encoder_arguments(
     why = "pairs train a dual encoder, which is not mixed with anything"
     refuse_unused(why, mix, but=["tasks"])
     refuse_unused(why, text_args)
-    refuse_unused("pairs train a dual encoder, as a whole", peft)
+    refuse_unused("a dual encoder trains all its weights", peft)
     if arm.language_mode not in BATCHES:
         raise UserError(
             f"--language_mode {arm.language_mode} is not for pairs ({pairs[0].name}), which have {', '.join(BATCHES)}."

@@ -311,7 +311,7 @@ def _mixture_trainer(
     )
     if mlm_rate and sampler.steps == sampler.task_steps:
         raise UserError(
-            f"--mlm_rate {mlm_rate}: of {sampler.steps} steps an epoch not one would be text. Give "
+            f"--mlm_rate {mlm_rate}: none of the {sampler.steps} steps of an epoch would be text. Give "
             f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out."
         )
     args = copy.copy(args)

@@ -159,8 +159,8 @@ def score_languages(
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             write_lines(folder, task, language, task.lines(predictions, examples))
-        told = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
-        logger.info("%s: %s", logs.named(f"{task.name} {language}"), told)
+        shown = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
+        logger.info("%s: %s", logs.named(f"{task.name} {language}"), shown)
     return scores, n
 
 
