@@ -584,7 +584,7 @@ def test_bf16_flag_wins_over_accelerates_setting(monkeypatch, caplog, tmp_path):
 
 def test_checkpoints_by_steps_are_each_scored_where_the_best_is_chosen(tmp_path):
     """docs/survive.md: --save_strategy steps --save_steps N, for more checkpoints; of a target task it was refused."""
-    run, chosen = RunArguments(output_dir=str(tmp_path)), {"metric": "eval_f1", "load_best_model_at_end": True}
+    run, chosen = RunArguments(output_dir=str(tmp_path)), {"scores": ["f1"], "load_best_model_at_end": True}
     args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40"], {}, **chosen)
     assert (args.eval_strategy, args.eval_steps) == ("steps", 40)
     args = training_arguments(
