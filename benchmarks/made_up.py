@@ -112,3 +112,11 @@ def unit_vectors(
             part += near[start : start + 4096]
         part /= np.linalg.norm(part, axis=1, keepdims=True)
     return vectors if path is None else np.load(path, mmap_mode="r")
+
+
+def isotropic_vectors(size: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two pools (size, dim) of random vectors of length 1; of the first tenth each is a noisy copy of the other's."""
+    draw = np.random.default_rng(0)
+    target, source = (draw.standard_normal((size, dim), dtype=np.float32) for _ in range(2))
+    source[: size // 10] = target[: size // 10] + 0.6 * source[: size // 10]
+    return tuple(pool / np.linalg.norm(pool, axis=1, keepdims=True) for pool in (source, target))

@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14] [--hidden 1024]
     python benchmarks/retrieval.py nway [--checkpoint FOLDER] [--sentences FILE] [--languages 109] [--rows 1997]
-    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768]
+    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768] [--isotropic]
     python benchmarks/retrieval.py curve [--sizes 10000 20000 40000] [--plot curve.png]
     python benchmarks/retrieval.py memory [--sizes 50000] [--mapped]
     python benchmarks/retrieval.py index [--sizes 50000] [--factories IVF1024,Flat IVF1024,PQ64] [--nprobe 16]
@@ -10,14 +10,14 @@
 `embed`: our encoder at one layer, at the top, at all layers and (`--bf16`) in bf16, beside SentenceTransformer.encode
 on the same weights and sentences. `nway`: what retrieval between all pairs of languages adds to embedding them at one
 layer; a sample of each is measured and counted up. `mine`: mining beside two exact faiss searches and the pair-by-pair
-scoring of LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`:
-peak memory of mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on
-disk. `index`: what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals
-run in turn, `--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a
-minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time`
-seconds are those of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
-ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss
-FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
+scoring of LASER and XTREME; `--isotropic`: vectors without directions of more variance. `curve`: our mining alone,
+time against n, and the power of n it grows with. `memory`: peak memory of mining beyond the vectors, each size in a
+process of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to train and fill, its
+CPU time a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives medians in
+seconds and the rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set
+OMP_NUM_THREADS for the threads both sides use. With `--cpu_time` seconds are those of the processor, for a machine
+where other jobs run beside. A CPU with AVX2 alone is imitated by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss and numpy FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.made_up import in_turn, sentences_of, unit_vectors, untrained_checkpoint  # noqa: E402
+from benchmarks.made_up import in_turn, isotropic_vectors, sentences_of, unit_vectors, untrained_checkpoint  # noqa: E402
 
 
 def benchmark_embed(args: argparse.Namespace) -> None:
@@ -158,8 +158,11 @@ def benchmark_mine(args: argparse.Namespace) -> None:
     print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {product.fastest_engine()}")
     print("  n          ours       faiss + loop")
     for size in args.sizes:
-        target = unit_vectors(size, args.dim, seed=1)
-        source = unit_vectors(size, args.dim, seed=2, near=target)
+        if args.isotropic:
+            source, target = isotropic_vectors(size, args.dim)
+        else:
+            target = unit_vectors(size, args.dim, seed=1)
+            source = unit_vectors(size, args.dim, seed=2, near=target)
         rivals = {"ours": lambda: mining.mine(source, target), "faiss": lambda: mine_with_faiss(source, target)}  # noqa: B023
         seconds, results = in_turn(rivals, args.runs, args.cpu_time)
         i, j, score = results["ours"]
@@ -305,6 +308,7 @@ def main() -> None:
     mine = commands.add_parser("mine")
     mine.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 8000])
     mine.add_argument("--dim", type=int, default=768)
+    mine.add_argument("--isotropic", action="store_true", help="random vectors, a tenth of them pairs")
     mine.add_argument("--runs", type=int, default=5)
     mine.add_argument("--cpu_time", action="store_true", help="seconds of the processor")
     curve = commands.add_parser("curve")

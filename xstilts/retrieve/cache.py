@@ -21,7 +21,7 @@ from xstilts.run import processes
 
 logger = logging.getLogger("xstilts")
 
-CACHE_FORMAT = 2  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
+CACHE_FORMAT = 3  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
 
 
 def cached_embed(
