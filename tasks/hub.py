@@ -131,7 +131,7 @@ def _download(source: str, config: str, commit: str) -> DatasetBuilder:
 def _patiently(action: Callable[[], _T], name: str) -> _T:
     """Return what `action` returns. A busy Hub is waited for; a broken download goes on where it was.
 
-    Every request needs this: huggingface_hub repeats downloads by itself, but asks only once for a commit or a listing.
+    huggingface_hub repeats downloads by itself, but asks only once for a commit or a listing.
     """
     from huggingface_hub.errors import RevisionResolutionError
     from huggingface_hub.utils import httpx

@@ -130,7 +130,15 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(script):
     done = subprocess.run([sys.executable, "-S", script, "--no", "x"], cwd=ROOT, capture_output=True, text=True)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2 and line.startswith(f"{script}: error: ")
-    assert "transformers is not installed" in line and "requirements.txt" in line
+    assert "transformers is not installed" in line
+    assert all(words in line for words in ("make install", "source .venv/bin/activate", "requirements.txt"))
+
+
+def test_the_world_says_what_to_type_where_nothing_is_installed(tmp_path):
+    command = [sys.executable, "-S", "-m", "world", "--out", str(tmp_path / "world")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "pyarrow is not installed" in line and "make install" in line
 
 
 def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):

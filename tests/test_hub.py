@@ -256,7 +256,7 @@ def test_a_hub_that_is_silent_once_does_not_end_a_run(hub, impatient, monkeypatc
 @pytest.mark.parametrize("name, number, language", [("panx", 1, "lt"), ("squad", 1, "de")])
 def test_what_a_branch_is_now_is_waited_for_too(name, number, language, hub, waited, waited_by_library):
     source = get_task(name).sources[number]
-    hub.limit[f"api/datasets/{source.id}/revision"] = [1, {"Retry-After": "7"}]
+    hub.limit[f"api/datasets/{source.id}"] = [1, {"Retry-After": "7"}]
     split = next(iter(source.splits.values())) if name == "squad" else "test"
     assert len(hub_rows.load(source.id, source.config_of(language), split, source.revision)[0])
     assert 7 <= max(waited + waited_by_library) <= 8
