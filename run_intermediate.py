@@ -92,7 +92,7 @@ def train(
 
         run.begin(notes)
         trainer = mixture.trainer(tasks, text, model, args, tokenizer, features, dev, mix, text_args.mlm_probability)
-        seconds = runner.train(trainer, run, run.checkpoint)
+        runner.train(trainer, run, run.checkpoint)
         if peft.peft:
             model = lora.finish(trainer, run_args.output_dir)
 
@@ -107,7 +107,6 @@ def train(
             chance=chance,
             at_chance=bool(at_chance),
             dev={"en": scores},
-            seconds=seconds,
             measures=runner.measures(trainer, n_rows),
             notes=notes + [f"{task}: the English dev score is at chance" for task in at_chance],
         )

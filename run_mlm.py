@@ -94,7 +94,7 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
 
         run.begin(notes)
         trainer = runner.mlm_trainer(model, args, tokenizer, features, dev, text_args.mlm_probability)
-        seconds = runner.train(trainer, run, run.checkpoint)
+        runner.train(trainer, run, run.checkpoint)
         if peft.peft:
             lora.finish(trainer, run_args.output_dir)
         loss = runner.held_out_loss(trainer)
@@ -106,7 +106,6 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
             form="mlm",
             model=name,
             metric="perplexity",
-            seconds=seconds,
             notes=notes + left_out + dev_left_out,
             measures=runner.measures(trainer, len(features))
             | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},

@@ -77,9 +77,9 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
             }
 
         run.begin(notes)
-        earlier = stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
+        stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
         trainer = runner.task_trainer(task, model, args, tokenizer, dev, features)
-        seconds = earlier + runner.train(trainer, run, run.checkpoint)
+        runner.train(trainer, run, run.checkpoint)
 
         scores, n = runner.score_languages(trainer, task, tests, run.folder / "predictions")
         english, chance, at_chance = runner.compare_with_chance(trainer, task, dev[0], rehearsal=run.is_rehearsal)
@@ -97,7 +97,6 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
             dev={"en": english},
             scores=scores,
             n=n,
-            seconds=seconds,
             measures=measures,
             notes=notes,
         )

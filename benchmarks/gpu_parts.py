@@ -290,7 +290,8 @@ def matrix(place: Place) -> Result:
     model = f"--config_name recipes/models/xlmr-tiny.json --vocab_size 2000 --max_steps {place.sizes.steps}"
     model += " --learning_rate 2e-3 --per_device_train_batch_size 32 --bf16 False --save_strategy no"
     # PY: the environment this runs in
-    common = [f"DATA_ROOT={place.data_root}", "WORLD_ARGS=", f"PY={sys.executable}", *place.sizes.matrix]
+    common = [f"DATA_ROOT={place.data_root}", "WORLD_ARGS=", "SEEDS=0", f"PY={sys.executable}"]
+    common += place.sizes.matrix
     if place.tiny:
         common += ["TARGET_ARGS=--max_train_samples 32 --max_eval_samples 16 --languages en --max_seq_length 64"]
 

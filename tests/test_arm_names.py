@@ -215,6 +215,7 @@ def test_an_arm_is_trained_again_when_a_file_of_its_name_changes(file, again, tm
         "WORLD_ARGS=",
         "TARGETS=",
         "RETRIEVAL=",
+        "SEEDS=0",
         f"ARMS={' '.join(trained)}",
     ]
     assert re.findall(r"--arm (\S+)", make(*asked).stdout) == []

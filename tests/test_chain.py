@@ -203,6 +203,7 @@ def test_make_k_does_the_rest_and_the_report_says_what_failed_and_why(preloaded,
         "ARMS=none squad mnli",
         "TARGETS=udpos panx",
         "RETRIEVAL=",
+        "SEEDS=0",
         f"RUN={preloaded} {tmp_path}/stub.py",
     ]
     done = make("-k", "-j2", "matrix", *tiny, FAILING="squad None,mnli panx", PYTHONPATH=f"{ROOT}:{ROOT}/tests")

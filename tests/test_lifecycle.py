@@ -11,7 +11,7 @@ import torch
 from tasks.rows import Rows
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import endings, processes, results
+from xstilts.run import endings, lifecycle, processes, results
 from xstilts.run.lifecycle import PROCESS, Run, Stopped, fail_unopened, folders_of, unopened
 from xstilts.run.lock import LOCK, FolderLock
 from xstilts.run.record import Record
@@ -53,6 +53,16 @@ def record(run):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_seconds_count_from_the_beginning_to_the_record(start, monkeypatch):
+    """Scoring is in it: in many languages it takes longer than training."""
+    with start() as run:
+        run.begin()
+        began = lifecycle.time.monotonic()
+        monkeypatch.setattr(lifecycle.time, "monotonic", lambda: began + 90)
+        values = {key: value for key, value in VALUES.items() if key not in ("settings", "seconds", "data")}
+        assert run.record(**values).seconds == pytest.approx(90, abs=1)
 
 
 def test_from_its_beginning_to_its_end(start, tmp_path):

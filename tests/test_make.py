@@ -141,7 +141,15 @@ def test_a_world_of_other_options_is_not_taken_for_the_one_asked_for(tiny_world,
 
 def test_without_measurements_arms_are_trained_without_a_report(tmp_path):
     done = make(
-        "-n", "matrix", "MODEL=m", f"OUT={tmp_path}", "WORLD_ARGS=", "ARMS=none mnli", "TARGETS=", "RETRIEVAL="
+        "-n",
+        "matrix",
+        "MODEL=m",
+        f"OUT={tmp_path}",
+        "WORLD_ARGS=",
+        "ARMS=none mnli",
+        "TARGETS=",
+        "RETRIEVAL=",
+        "SEEDS=0",
     )
     assert done.returncode == 0 and "run_intermediate.py" in done.stdout and "run_report" not in done.stdout
     assert "Done: 1 trainings" in done.stdout
@@ -210,6 +218,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
 
 def test_arguments_of_a_name_that_is_an_arm_and_a_target_count_once():
     asked = ["MODEL=m", "OUT=runs/never", "ARMS=xnli squad", "TARGETS=xnli", "RETRIEVAL=", "FAMILY_xnli=--seed 5"]
+    asked += ["SEEDS=0"]
     plan = make("-n", "matrix", *asked, "ARGS_xnli=--max_steps 7", "ARGS_squad=--max_steps 8").stdout
     runs = {
         line.split("--output_dir ")[1].split()[0]: line
@@ -260,7 +269,14 @@ def test_foreign_checkpoint_at_the_models_place_is_refused(tiny_model, tiny_worl
 
 def test_arm_none_takes_a_trained_model_as_the_plain_one(parsed_by):
     plan = make(
-        "-n", "matrix", "MODEL=m", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=tatoeba", f"OUT={ROOT}/runs/never"
+        "-n",
+        "matrix",
+        "MODEL=m",
+        "ARMS=none mnli",
+        "TARGETS=xnli",
+        "RETRIEVAL=tatoeba",
+        f"OUT={ROOT}/runs/never",
+        "SEEDS=0",
     )
     lines = [
         line.split()
@@ -347,7 +363,7 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
 @pytest.mark.parametrize("place", ["none/seed0/xnli", "mnli/seed0"])
 def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
-    asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS="]
+    asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS=", "SEEDS=0"]
     for done in ("none/seed0/xnli", "mnli/seed0", "mnli/seed0/xnli"):
         records.write(tmp_path / done / "results.json", records.small(arm=done.split("/")[0]))
     assert "run_target" not in (plan := make("-n", "matrix", *asked).stdout) and "run_intermediate" not in plan

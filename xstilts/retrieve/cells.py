@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -161,7 +160,7 @@ def measure_cell(
     Raises:
         UserError: a search fails, or a file cannot be written.
     """
-    start, task = time.time(), cell.task
+    task = cell.task
     unused.log(cell.notes, cell.rows)
     cell.run.begin()
     measured = measure.measure(task, cell.examples, embed, retrieval, layer)
@@ -180,7 +179,6 @@ def measure_cell(
         pooling=retrieval.pooling,
         layers=measured.layers if len(encoder.layers) > 1 else None,
         data=cell.rows.records + headline.records,
-        seconds=time.time() - start,
         measures=measured.measured() if measured.measures else None,
         notes=headline.notes + cell.notes + measured.notes + ([encoder.dtype_note] if encoder.dtype_note else []),
         settings={"dtype": encoder.dtype},  # what "auto" chose

@@ -17,6 +17,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,7 @@ class Run:
         self._args, self._settings, self._rows, self._trains = args, settings, rows, trains
         self._lock = FolderLock(self.folder)
         self._earlier = failure_mark(self.folder)
+        self._started = time.monotonic()
 
     @classmethod
     def open(cls, args: RunArguments, settings: dict[str, Any], rows: Rows | None = None, trains: bool = True) -> Run:
@@ -222,6 +224,7 @@ class Run:
                 (self.folder / name).unlink(missing_ok=True)
             results.write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
         self.begun = self.checked = True
+        self._started = time.monotonic()
         if checkpoint:
             logger.info("Resuming from %s", checkpoint)
 
@@ -231,7 +234,7 @@ class Run:
     # ---- end --------------------------------------------------------------------------------------------------------
 
     def record(self, **values: Any) -> Record:
-        """Return the record of this run: `Record.new` with its arguments, settings and rows.
+        """Return the record of this run: `Record.new` with its arguments, settings, rows and the time since `begin`.
 
         Args:
             values: the other arguments of `Record.new`; `data` if rows were read that `open` was not given; `settings`
@@ -242,7 +245,8 @@ class Run:
         """
         data = self._rows.records if self._rows else []
         settings = self._settings | values.pop("settings", {})
-        return Record.new(self._args, settings=settings, **({"data": data} | values))
+        seconds = time.monotonic() - self._started
+        return Record.new(self._args, settings=settings, seconds=seconds, **({"data": data} | values))
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp); remove checkpoints; push with --push_to_hub.

@@ -81,7 +81,7 @@ class Record:
         data: [{id, config, split, rows, and revision or sha256}].
         versions: {library: version}, see `versions`.
         command: the command, see `command_line`.
-        seconds: wall time of the phase.
+        seconds: wall time of training or measuring and scoring, without loading; of a resumed run, since it resumed.
         finished: time in UTC, ISO 8601.
         layer: retrieval only: k of hidden_states[k], 0 = embedding output.
         pooling: retrieval only: mean or cls.

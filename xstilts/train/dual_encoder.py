@@ -145,7 +145,7 @@ def train(
 
         before = dev_scores()
         run.begin()
-        seconds = runner.train(trainer, run, run.checkpoint)
+        runner.train(trainer, run, run.checkpoint)
 
         # ---- score on English dev, save, finish ---------------------------------------------------------------------
         scores = dev_scores()
@@ -154,7 +154,7 @@ def train(
         trainer.save_model(str(run_args.output_dir))
         notes += [f"{task}: the English dev score is at chance" for task in at_chance]
         measures = runner.measures(trainer, len(pairs)) | _flatten(before, "dev_", "_before")
-        record = _record(plan, rows, scores, chance, bool(at_chance), seconds, measures, notes)
+        record = _record(run, plan, scores, chance, bool(at_chance), measures, notes)
         key = tasks[0].metric
         for name in scores:
             numbers = (scores[name][key], before[name][key], chance[name][key])
@@ -331,18 +331,16 @@ def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: d
 
 
 def _record(
+    run: Run,
     plan: Plan,
-    rows: Rows,
     scores: dict[str, dict[str, float]],
     chance: dict[str, dict[str, float]],
     at_chance: bool,
-    seconds: float,
     measures: dict[str, float],
     notes: list[str],
 ) -> Record:
     single = len(plan.tasks) == 1
-    return Record.new(
-        plan.run_args,
+    return run.record(
         phase="intermediate",
         task=plan.label,
         form="pairs",
@@ -351,9 +349,6 @@ def _record(
         chance=chance[plan.label] if single else None,
         at_chance=at_chance,
         dev={"en": scores[plan.label] if single else _flatten(scores)},
-        settings=plan.settings,
-        data=rows.records,
-        seconds=seconds,
         measures=measures,
         notes=notes,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,8 +103,8 @@ def mlm_trainer(
     )
 
 
-def train(trainer: Trainer, run: Run, checkpoint: str | None) -> float:
-    """Train, and leave the last or best weights in the model. Return the seconds it took.
+def train(trainer: Trainer, run: Run, checkpoint: str | None) -> None:
+    """Train, and leave the last or best weights in the model.
 
     Args:
         run: its error message names the trainer's step and checkpoint.
@@ -114,10 +113,8 @@ def train(trainer: Trainer, run: Run, checkpoint: str | None) -> float:
     Raises:
         UserError: --metric_for_best_model is unknown, a loss or weight is not finite, or training stopped early.
     """
-    start = time.time()
     run.trainer = trainer
     _train(trainer, checkpoint)
-    return time.time() - start
 
 
 def check_metric(trainer: trainers.TaskTrainer) -> None:

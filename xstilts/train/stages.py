@@ -27,13 +27,12 @@ def train_before(
     length: int,
     data_args: DataArguments,
     model_args: ModelArguments,
-) -> float:
-    """Train on all but the last of `task.train_from`, put the weights into `model`, and return the seconds it took.
+) -> None:
+    """Train on all but the last of `task.train_from` and put the weights into `model`.
 
     Each stage has the settings of the last one. It saves its checkpoints, and at its end its model, in
     `checkpoint-<stage>` below the output folder. A stopped run resumes there, and a finished run removes them.
     """
-    seconds = 0.0
     before: PreTrainedModel | None = None
     for name in task.train_from[:-1]:
         stage, folder = get_task(name), Path(str(args.output_dir), f"checkpoint-{name}")
@@ -49,7 +48,7 @@ def train_before(
             stage_args = copy.copy(args)
             stage_args.output_dir = str(folder)
             trainer = runner.task_trainer(stage, part, stage_args, tokenizer, dev, train)
-            seconds += runner.train(trainer, run, last_checkpoint(folder) if folder.is_dir() else None)
+            runner.train(trainer, run, last_checkpoint(folder) if folder.is_dir() else None)
             trainer.save_model(str(folder / "part"))
             if trainer.is_world_process_zero():
                 (folder / "part").rename(done)
@@ -58,4 +57,3 @@ def train_before(
         before = type(model).from_pretrained(done, dtype="float32")
     if before is not None:
         model.load_state_dict(before.state_dict())
-    return seconds
