@@ -157,6 +157,15 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
 
 
+def check_rows(values: dict[str, str]) -> None:
+    """Raise for a folder of rows that is not there, before anything is installed, fetched or trained."""
+    for name in ("DATA_ROOT", "TRANSLATIONS", "LEXICON"):
+        path = values[name]
+        if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
+            more = " (docs/rows.md), or hub" if name == "DATA_ROOT" else ""
+            raise Wrong(f"{name}={path}: no such folder. Give {name}=, a folder of rows{more}")
+
+
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
     """{name: each arm of ARMS that is trained}. Raise Wrong for the first thing that is wrong.
 
@@ -194,9 +203,13 @@ def main() -> None:
     parser.add_argument("values", nargs="*")
     parser.add_argument("--command_line", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
+    parser.add_argument("--rows", action="store_true", help="the folders of rows are to be there")
     given = parser.parse_args()
     try:
-        found = check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
+        values = dict(value.split("=", 1) for value in given.values)
+        found = check(values, set(given.command_line), given.presets)
+        if given.rows:
+            check_rows(values)
         print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))
     except (Wrong, UserError) as wrong:
         print(str(wrong).rstrip("."))  # make puts one after it
