@@ -210,6 +210,15 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def is_of_the_hub(error: BaseException) -> bool:
+    """Whether the Hub refused, did not answer, or may not be asked (HF_HUB_OFFLINE=1): no fault of the files."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    kinds = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError)
+    return any(isinstance(cause, kinds) for cause in causes(error))
+
+
 def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
     """Return what happened at the Hub, in one line, and what to type.
 
@@ -225,10 +234,12 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx
 
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    offline = constants.is_offline_mode() and kind == "model"  # transformers does not say so
     for cause in causes(error):
-        if isinstance(cause, OfflineModeIsEnabled):
+        if isinstance(cause, OfflineModeIsEnabled) or offline:
             return (
                 "HF_HUB_OFFLINE=1 is set, and the cache does not have it. Run the same command once with a network "
                 "and HF_HUB_OFFLINE=0, or give a folder."
@@ -252,6 +263,11 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
                 f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then repeat the "
                 "command: what was downloaded is kept. `hf auth login` raises the limit."
             )
+        if kind == "model" and status in (401, 403):
+            return f"the Hub refuses it ({status}). Look at {page}, then log in: `hf auth login`, or set HF_TOKEN."
+    broken = next((e for e in causes(error) if isinstance(e, httpx.TransportError | HfHubHTTPError)), None)
+    if kind == "model" and broken is not None:  # transformers hides it behind advice of its own
+        return f"{one_line(broken)} Repeat the command: what was downloaded is kept. Without a network give a folder."
     if isinstance(error, OSError) or not isinstance(error, ValueError):
         return f"{one_line(error)} Without a network give {'--data_root FOLDER' if kind == 'dataset' else 'a folder'}."
     return one_line(error)  # no such config or split

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import time
@@ -24,6 +25,8 @@ from tasks.text import Wikipedia
 from tests.hub_rows import fill
 from tests.hub_server import TOKEN, Hub
 from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -320,6 +323,46 @@ def test_a_model_that_the_hub_does_not_give_says_what_to_type(trouble, told, hub
         for name, value in trouble.items():
             setattr(hub, name, type(value)())
         read_config("lab/tiny", "0" * 40)
+
+
+@pytest.mark.parametrize(
+    "file, trouble, told",
+    [
+        ("cdn", {"refuse": 403}, "the Hub refuses it (403). Look at"),
+        ("cdn", {"limit": [99, {"Retry-After": "7"}]}, "429). Wait 7 seconds"),
+        ("cdn", {"cut": 99}, "Repeat the command: what was downloaded is kept"),
+    ],
+)
+def test_files_of_a_model_that_do_not_come_are_no_fault_of_the_model(
+    file, trouble, told, hub, tiny_model, waited_by_library
+):
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+    for name, value in trouble.items():
+        getattr(hub, name)[file] = value
+    with pytest.raises(UserError) as caught:
+        load_tokenizer("lab/tiny")
+        load_encoder("lab/tiny")
+    assert "lab/tiny cannot be loaded from the Hub" in str(caught.value) and told in str(caught.value)
+    for name in trouble:
+        getattr(hub, name).clear()
+    load_encoder("lab/tiny")
+
+
+@pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "XLMRobertaTokenizer", "BertTokenizer"])
+def test_a_tokenizer_that_does_not_come_is_not_replaced_by_an_empty_one(kind, hub, tiny_model):
+    """transformers hides the refusal, and would make a tokenizer without a word."""
+    files = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+    files["tokenizer_config.json"] = json.dumps({"tokenizer_class": kind}).encode()
+    hub.repositories["lab/tiny"] = files
+    hub.refuse["/tokenizer.json"] = 403
+    with pytest.raises(UserError, match="lab/tiny: .*tokenizer.json"):
+        load_tokenizer("lab/tiny")
+
+
+def test_a_model_that_the_cache_lacks_says_that_it_may_not_be_fetched(hub, monkeypatch):
+    offline(monkeypatch)
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE=1 is set, and the cache does not have it"):
+        read_config("lab/tiny")
 
 
 # ---- make check-hub -------------------------------------------------------------------------------------------------

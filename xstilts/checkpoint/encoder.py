@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from xstilts.checkpoint.config import WORKS, encoder_class, read_config
+from xstilts.checkpoint.config import WORKS, encoder_class, not_loaded, read_config
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_encoder(
                 **options,
             )
     except Exception as error:
-        raise UserError(f"{name}: does not load as an encoder ({first_line(error)}).") from error
+        raise not_loaded(name, "does not load as an encoder", error) from error
     missing = sorted(info["missing_keys"])
     check_weights(name, model, missing, info["unexpected_keys"])
     check_encoder(name, model)

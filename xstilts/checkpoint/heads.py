@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.config import not_loaded, read_config
 from xstilts.checkpoint.encoder import check_encoder, check_weights, load_encoder, quiet
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.errors import UserError, first_line
@@ -259,7 +259,7 @@ def masked_lm(
                 **options,
             )
     except Exception as error:
-        raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
+        raise not_loaded(name, "does not load for masked language modelling", error) from error
     check_weights(name, model, info["missing_keys"], info["unexpected_keys"])
     check_encoder(name, encoder_of(model))
     if encoder is not None:

@@ -6,8 +6,8 @@ import inspect
 import logging
 from typing import TYPE_CHECKING
 
-from xstilts.checkpoint.config import encoder_class, read_config
-from xstilts.errors import UserError, first_line
+from xstilts.checkpoint.config import encoder_class, not_loaded, read_config
+from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
@@ -37,10 +37,7 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # tokenizers raises a bare Exception
-        raise UserError(
-            f"{name}: its tokenizer does not load ({first_line(error).rstrip(': ')}). Is its tokenizer.json there and "
-            "whole?"
-        ) from error
+        raise not_loaded(name, "its tokenizer does not load: is tokenizer.json there and whole?", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{name}: its tokenizer has no fast version. Give a checkpoint with a tokenizer.json.")
     check_vocabulary(tokenizer, name)
@@ -115,12 +112,13 @@ def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
 def check_vocabulary(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     """Raise UserError if the vocabulary holds special tokens alone.
 
-    Where a checkpoint has no tokenizer, transformers makes an empty one: every word is unknown to it.
+    Where a checkpoint has no tokenizer, or the Hub does not send it, transformers makes an empty one: every word is
+    unknown to it.
     """
     if len(tokenizer) < 1000 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise UserError(
-            f"{name}: it has no tokenizer, or one without words. Copy tokenizer.json and tokenizer_config.json into a "
-            "folder with the model, from the model that it was trained from."
+            f"{name}: it has no tokenizer, or one without words, or the Hub did not send it. Give a folder with the "
+            "model, and tokenizer.json and tokenizer_config.json from the model that it was trained from."
         )
 
 
