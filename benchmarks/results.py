@@ -75,8 +75,8 @@ def keep(report: Path, folder: Path, machines: list[str]) -> None:
         "finished": max(record.finished for record in records)[:10],
         "machine": "; ".join(machines) or machine(),
         "versions": versions,
-        # what arm none measures is what the others start from; it may itself have been trained from another
-        "models": sorted({record.model for record in records if record.arm == "none"})
+        # what arm none measures is what the others start from, and what that was trained from: A > B
+        "models": sorted({" > ".join(record.parents) or record.model for record in records if record.arm == "none"})
         or sorted({record.parents[0] if record.parents else record.model for record in records}),
         "cells": len(records),
         "arms": sorted({record.arm for record in records}),
@@ -206,9 +206,13 @@ def provenance(origin: dict) -> str:
 
 
 def checkpoint_name(path: str) -> str:
-    """Return the end of a checkpoint's path that tells which it is: the arm as well, where the folder is a seed's."""
-    parts = Path(path).parts
-    return "/".join(parts[-2:] if re.fullmatch(r"seed\d+", parts[-1]) else parts[-1:])
+    """Return the end of a checkpoint's path that tells which it is: the arm as well, where the folder is a seed's.
+
+    Args:
+        path: of a checkpoint, or of several that were trained one from the other: A > B.
+    """
+    ends = [Path(one).parts for one in path.split(" > ")]
+    return " > ".join("/".join(parts[-2:] if re.fullmatch(r"seed\d+", parts[-1]) else parts[-1:]) for parts in ends)
 
 
 def page(folder: Path) -> str:

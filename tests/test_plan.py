@@ -89,7 +89,7 @@ def test_the_line_before_a_run_reads_few_results(tmp_path, monkeypatch):
     read, plain = [], plan.Record.read
     monkeypatch.setattr(plan.Record, "read", lambda path: read.append(path) or plain(path))
     line = plan.before(cells[-1], cells)
-    assert line.startswith("run 120 of 120, about 66 s left") and len(read) == 40  # a minute, and START_UP
+    assert line.startswith("run 120 of 120, about 62 s left") and len(read) == 40  # a minute, and START_UP
     assert [group.left for group in plan.groups(cells, most=20).values()] == [0, 1]
 
 
