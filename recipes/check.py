@@ -103,6 +103,10 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
     """
     seeds = [name for name in values if name.startswith("SEEDS")]
     words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", *seeds)}
+    for name in ("ARMS", "TARGETS", "RETRIEVAL"):
+        if "," in values[name]:
+            better = " ".join(values[name].replace(",", " ").split())
+            raise Wrong(f'{name}={values[name]}: put blanks between names, not commas: {name}="{better}"')
     retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
     trained = [name for name in TASKS if name not in retrieval + untested]
     found = check_arms(words["ARMS"])

@@ -53,6 +53,8 @@ def refused(*arguments):
         (["ARMS="], "ARMS is empty"),
         (["ARMS=none mnli none"], "none is there twice"),
         (["TARGETS=xnli xnli"], "xnli is there twice"),
+        (["TARGETS=xnli,tydiqa"], 'TARGETS="xnli tydiqa"'),
+        (["ARMS=none, mnli"], 'ARMS="none mnli"'),
         (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"),
         (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
         (["RETRIEVAL=xnli"], "Give TARGETS=xnli"),
