@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval.py embed [--checkpoint FOLDER] [--sentences FILE] [--layer 14] [--hidden 1024]
     python benchmarks/retrieval.py nway [--checkpoint FOLDER] [--sentences FILE] [--languages 109] [--rows 1997]
-    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768]
+    python benchmarks/retrieval.py mine [--sizes 5000 10000 20000] [--dim 768] [--isotropic]
     python benchmarks/retrieval.py curve [--sizes 10000 20000 40000] [--plot curve.png]
     python benchmarks/retrieval.py memory [--sizes 50000] [--mapped]
     python benchmarks/retrieval.py index [--sizes 50000] [--factories IVF1024,Flat IVF1024,PQ64] [--nprobe 16]
@@ -10,21 +10,20 @@
 `embed`: our encoder at one layer, at the top, at all layers and (`--bf16`) in bf16, beside SentenceTransformer.encode
 on the same weights and sentences. `nway`: what retrieval between all pairs of languages adds to embedding them at one
 layer; a sample of each is measured and counted up. `mine`: mining beside two exact faiss searches and the pair-by-pair
-scoring of LASER and XTREME. `curve`: our mining alone, time against n, and the power of n it grows with. `memory`:
-peak memory of mining beyond the vectors, each size in a process of its own, the vectors in memory or (`--mapped`) on
-disk. `index`: what an index costs to train and fill, its CPU time a query and its recall, beside exact search. Rivals
-run in turn, `--runs` times; a line gives medians in seconds and the rival's time over ours. The defaults end in a
-minute or two; the sizes of a claim are flags. Set OMP_NUM_THREADS for the threads both sides use. With `--cpu_time`
-seconds are those of the processor, for a machine where other jobs run beside. A CPU with AVX2 alone is imitated by
-ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss
-FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
+scoring of LASER and XTREME; `--isotropic`: vectors without directions of more variance. `curve`: our mining alone,
+time against n, and the power of n it grows with. `memory`: peak memory of mining beyond the vectors, each size in a
+process of its own, the vectors in memory or (`--mapped`) on disk. `index`: what an index costs to train and fill, its
+CPU time a query and its recall, beside exact search. Rivals run in turn, `--runs` times; a line gives medians in
+seconds and the rival's time over ours. The defaults end in a minute or two; the sizes of a claim are flags. Set
+OMP_NUM_THREADS for the threads both sides use. With `--cpu_time` seconds are those of the processor, for a machine
+where other jobs run beside. A CPU with AVX2 alone is imitated by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+MKL_ENABLE_INSTRUCTIONS=AVX2, for faiss and numpy FAISS_OPT_LEVEL=AVX2 OPENBLAS_CORETYPE=Haswell too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,83 +36,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def in_turn(
-    rivals: dict[str, Callable[[], object]], runs: int, cpu_time: bool = False
-) -> tuple[dict[str, float], dict[str, object]]:
-    """(median seconds, last result) of each after a warm-up; they alternate, so that a busy moment hits them all."""
-    watch = time.process_time if cpu_time else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    results = {name: call() for name, call in rivals.items()}
-    for _ in range(runs):
-        for name, call in rivals.items():
-            start = watch()
-            results[name] = call()
-            seconds[name].append(watch() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}, results
-
-
-def invented_sentences(count: int) -> list[str]:
-    """Sentences of invented words; lengths as in web text: a median of 14 words, a long tail."""
-    draw = np.random.default_rng(0)
-    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
-    words = ["".join(draw.choice(syllables, draw.integers(1, 5))) for _ in range(3000)]
-    lengths = np.clip(draw.lognormal(np.log(14), 0.6, count), 2, 100).astype(int)
-    return [" ".join(draw.choice(words, length)) for length in lengths]
-
-
-def sentences_of(args: argparse.Namespace) -> list[str]:
-    """The first different lines of --sentences, or invented ones."""
-    if not args.sentences:
-        return invented_sentences(args.count)
-    return list(dict.fromkeys(Path(args.sentences).read_text(encoding="utf-8").splitlines()))[: args.count]
-
-
-def untrained_checkpoint(
-    folder: str, sentences: list[str], layers: int, hidden: int, vocabulary: int = 0, kind: str = "xlm-roberta"
-) -> str:
-    """An encoder of the given size with random weights: what it costs does not depend on what it knows.
-
-    Its tokenizer is made from `sentences`; `vocabulary`, if larger, is the size of the embeddings all the same. `kind`
-    is xlm-roberta, or modernbert with mmBERT's proportions: a gated feed-forward of 1.5 times the width, every third
-    layer global, the others within 128 tokens.
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-    from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerFast
-
-    kinds = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
-    names = dict(zip(kinds, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
-    backend = Tokenizer(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=4000, unk_token="<unk>", special_tokens=list(names.values()))
-    backend.train_from_iterator(sentences, trainer)
-    single, pair = "<s> $A </s>", "<s> $A </s> </s> $B </s>"
-    specials = [("<s>", 0), ("</s>", 2)]
-    backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=specials)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **names)
-    tokenizer.save_pretrained(folder)
-    of_kind = {
-        "xlm-roberta": {"intermediate_size": 4 * hidden, "max_position_embeddings": 514},
-        "modernbert": {
-            "intermediate_size": 3 * hidden // 2,
-            "max_position_embeddings": 8192,
-            "cls_token_id": 0,
-            "sep_token_id": 2,
-        },
-    }
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=max(len(tokenizer), vocabulary),
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        **of_kind[kind],
-    )
-    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
-    return folder
+from benchmarks.made_up import in_turn, isotropic_vectors, sentences_of, unit_vectors, untrained_checkpoint  # noqa: E402
 
 
 def benchmark_embed(args: argparse.Namespace) -> None:
@@ -194,31 +117,6 @@ def benchmark_nway(args: argparse.Namespace) -> None:
     )
 
 
-def unit_vectors(
-    size: int, dim: int, seed: int, near: np.ndarray | None = None, path: Path | None = None
-) -> np.ndarray:
-    """(size, dim) float32 of length 1, clustered and off centre as sentence vectors are; or noisy copies of `near`.
-
-    With `path` they are made in a .npy file there and come back memory-mapped.
-    """
-    centres = 1 + np.random.default_rng(1).standard_normal((256, dim), dtype=np.float32)
-    draw = np.random.default_rng(seed)
-    shape = size, dim
-    vectors = (
-        np.empty(shape, dtype=np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    )
-    for start in range(0, size, 4096):
-        part = vectors[start : start + 4096]
-        draw.standard_normal(out=part, dtype=np.float32)
-        if near is None:
-            part += centres[draw.integers(0, len(centres), len(part))]
-        else:
-            part *= 0.6 * dim**-0.5
-            part += near[start : start + 4096]
-        part /= np.linalg.norm(part, axis=1, keepdims=True)
-    return vectors if path is None else np.load(path, mmap_mode="r")
-
-
 def mine_with_faiss(source: np.ndarray, target: np.ndarray, k: int = 4) -> tuple[list[tuple[int, int]], np.ndarray]:
     """Ratio-margin mining as it is commonly written: two exact searches, every candidate scored in a loop, greedy."""
     import faiss
@@ -260,8 +158,11 @@ def benchmark_mine(args: argparse.Namespace) -> None:
     print(f"mine: n x n x {args.dim}, k=4, ratio margin, max; this machine's engine: {product.fastest_engine()}")
     print("  n          ours       faiss + loop")
     for size in args.sizes:
-        target = unit_vectors(size, args.dim, seed=1)
-        source = unit_vectors(size, args.dim, seed=2, near=target)
+        if args.isotropic:
+            source, target = isotropic_vectors(size, args.dim)
+        else:
+            target = unit_vectors(size, args.dim, seed=1)
+            source = unit_vectors(size, args.dim, seed=2, near=target)
         rivals = {"ours": lambda: mining.mine(source, target), "faiss": lambda: mine_with_faiss(source, target)}  # noqa: B023
         seconds, results = in_turn(rivals, args.runs, args.cpu_time)
         i, j, score = results["ours"]
@@ -407,6 +308,7 @@ def main() -> None:
     mine = commands.add_parser("mine")
     mine.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 8000])
     mine.add_argument("--dim", type=int, default=768)
+    mine.add_argument("--isotropic", action="store_true", help="random vectors, a tenth of them pairs")
     mine.add_argument("--runs", type=int, default=5)
     mine.add_argument("--cpu_time", action="store_true", help="seconds of the processor")
     curve = commands.add_parser("curve")

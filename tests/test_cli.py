@@ -52,7 +52,7 @@ def test_wrong_argument_imports_nothing_heavy(arguments):
 @pytest.mark.parametrize(
     "script, arguments, told",
     [
-        ("run_target.py", "--task xnil", "Did you mean 'xnli'"),
+        ("run_target.py", "--task xnil", "Did you mean xnli"),
         (
             "run_target.py",
             "--task xnli --model_name_or_path FOLDER --output_dir OUT/a",
@@ -213,14 +213,14 @@ EVERY = sorted(TASK_OF)
 @pytest.mark.parametrize(
     "script, arguments, told",
     [
-        ("run_target.py", ["--task", "xnil"], "Did you mean 'xnli'"),
+        ("run_target.py", ["--task", "xnil"], "Did you mean xnli"),
         ("run_target.py", ["--task", "tatoeba"], "run_retrieval.py --tasks tatoeba"),
         ("run_target.py", [], "--task is missing"),
-        ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean 'squad'"),
+        ("run_intermediate.py", ["--tasks", "mnli", "sqaud"], "Did you mean squad"),
         ("run_intermediate.py", ["--tasks", "bucc"], "run_retrieval.py"),
         ("run_intermediate.py", [], "--tasks is missing"),
         ("run_intermediate.py", ["--tasks", "mnli", "squad", "--temperature", "0"], "--temperature 0.0: expected"),
-        ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean 'tatoeba'"),
+        ("run_retrieval.py", ["--tasks", "tatoba"], "Did you mean tatoeba"),
         ("run_retrieval.py", ["--tasks", "xnli"], "run_target.py --task xnli"),
         ("run_retrieval.py", [], "--tasks is missing"),
         ("run_mlm.py", ["--mlm_probability", "1.5"], "--mlm_probability 1.5"),
@@ -427,5 +427,5 @@ def test_a_real_process_says_the_same(run_script, tmp_path):
     """The one check of these in a process of its own: exit code and stream are the shell's."""
     done = run_script("run_target.py", "--task", "xnil", "--output_dir", tmp_path / "out")
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "run_target.py: error: Task 'xnil' is unknown. Did you mean 'xnli'? See --list_tasks.\n"
+    assert done.stderr == "run_target.py: error: Task 'xnil' is unknown. Did you mean xnli? See --list_tasks.\n"
     assert not (tmp_path / "out").exists()

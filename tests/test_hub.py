@@ -91,23 +91,17 @@ def offline(monkeypatch):
 
 def read(task, source, split, rows):
     """The examples of one source, as if the task had no other."""
+    language = check_hub().language_of(task, source)
     task.sources = (source,)
-    language = "en"
-    if "{language}" in source.config or source.inside:
-        language = next(code for code in ("en", "lt", "it", "de") if serves(source, code))
     return task.load(split, language, rows)
 
 
-def serves(source, language):
-    if source.id == "juletxara/xquad_xtreme":
-        return language == "de"
-    if "tatoeba" in source.config or "tatoeba" in source.id or source.id.startswith(("mteb/N", "mteb/F")):
-        return language == "de"
-    if source.id == "unimelb-nlp/wikiann":
-        return language == "lt"
-    if source.id == "google/xtreme" and source.config.startswith("udpos"):
-        return language == "en"
-    return source.serves(language, False)
+def check_hub():
+    """The script recipes/check_hub.py, as a module."""
+    spec = importlib.util.spec_from_file_location("check_hub", ROOT / "recipes" / "check_hub.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 EVERY = [(name, number) for name in TASKS for number in range(len(get_task(name).sources))]
@@ -117,9 +111,9 @@ EVERY = [(name, number) for name in TASKS for number in range(len(get_task(name)
 def test_every_source_loads_at_its_revision_and_again_without_a_network(name, number, hub, monkeypatch):
     task = get_task(name)
     source = task.sources[number]
-    if source.id == "allenai/social_i_qa":
+    if source.folders_only:
         with pytest.raises(UserError, match="scripts are no longer supported"):
-            read(task, source, "train", Rows("hub"))
+            hub_rows.load(source.id, source.config, "train", source.revision)
         return
     if name == "lareqa":
         monkeypatch.setattr(type(task), "languages", lambda self, rows: ["en", "de", "sw"])
@@ -371,9 +365,7 @@ def test_a_model_that_the_cache_lacks_says_that_it_may_not_be_fetched(hub, monke
 @pytest.fixture
 def check(hub, tiny_model, capsys):
     """`check(TASK ...)`: the exit status and {task, id and split: what differs} of recipes/check_hub.py."""
-    spec = importlib.util.spec_from_file_location("check_hub", ROOT / "recipes" / "check_hub.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = check_hub()
     hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
 
     def run(*tasks):
@@ -400,7 +392,7 @@ def test_check_hub_finds_nothing_where_all_is_as_expected(check):
 def test_check_hub_names_a_task_that_is_unknown(check, capsys):
     with pytest.raises(SystemExit):
         check("mnlii")
-    assert "'mnlii' is unknown. Did you mean 'mnli'" in capsys.readouterr().err
+    assert "'mnlii' is unknown. Did you mean mnli" in capsys.readouterr().err
 
 
 def test_check_hub_says_what_differs(check, hub, monkeypatch):

@@ -36,14 +36,14 @@ def refused(*arguments):
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (["ARM=none"], "ARM= is no variable of this Makefile. Did you mean ARMS?"),
+        (["ARM=none"], "ARM= is not a variable of this Makefile. Did you mean ARMS?"),
         (["TASKS=xnli"], "Did you mean TARGETS or RETRIEVAL?"),
         (["SEED=1"], "Did you mean SEEDS?"),
         (["arms=none"], "Did you mean ARMS?"),
         (["ARGS_xnil=--max_steps 1"], "Did you mean ARGS_xnli?"),
         (["FAMILY_sqad=--max_steps 1"], "Did you mean FAMILY_squad?"),
         (["TARGET_ARG="], "Did you mean TARGET_ARGS?"),
-        (["SEEDS=0 x"], "SEEDS: x is no seed"),
+        (["SEEDS=0 x"], "SEEDS: x is not a seed"),
         (["SEEDS=-1"], "SEEDS: -1"),
         (["SEEDS=0,1"], "SEEDS: 0,1"),
         (["SEEDS=01"], "SEEDS: 01"),
@@ -72,8 +72,8 @@ def refused(*arguments):
         (["MODEL=./none-there"], "no such folder"),
         (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"),
         (["MODEL=tests"], "has no config.json"),
-        (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is no seed. Give whole numbers"),
-        (["SEEDS_sqad=1"], "SEEDS_sqad= is no variable of this Makefile. Did you mean SEEDS_squad?"),
+        (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is not a seed. Give whole numbers"),
+        (["SEEDS_sqad=1"], "SEEDS_sqad= is not a variable of this Makefile. Did you mean SEEDS_squad?"),
         (
             ["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"],
             "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of",
@@ -145,7 +145,7 @@ def test_clean_does_not_take_a_path_apart(tmp_path):
 
 def test_a_preset_may_not_offer_a_variable_that_nobody_reads(tmp_path):
     (tmp_path / "mine.mk").write_text("ARM ?= none\nLANGUAGES := en de\n")
-    with pytest.raises(check.Wrong, match="ARM= is no variable of this Makefile. Did you mean ARMS"):
+    with pytest.raises(check.Wrong, match="ARM= is not a variable of this Makefile. Did you mean ARMS"):
         check.check({}, set(), [tmp_path / "mine.mk"])
 
 
@@ -437,4 +437,4 @@ def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
         kinds = (run_target.TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
         (_, _, _, run), rest = parse(command, "run_target.py", "", *kinds)
         best = task.select == "best"
-        training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=best)
+        training_arguments(run, rest, task.defaults, scores=task.dev_metrics, load_best_model_at_end=best)

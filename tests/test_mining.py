@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from operator import mul
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from xstilts.errors import UserError
-from xstilts.retrieve import exact, mining, neighbours, product
+from xstilts.retrieve import exact, mining, neighbours, product, short
 from xstilts.retrieve.mining import best_threshold, deduplicate, id_pairs, mine, pairs_above
 from xstilts.retrieve.neighbours import bidirectional_knn, knn, nearest
 
@@ -57,9 +58,12 @@ def small_tiles(monkeypatch):
     sizes = {"TILE": 64, "GROUP": 4, "CROWD": 9, "PRUNE": 500, "PLAIN_ROWS": 50, "PLAIN_COLUMNS": 70}
     for name, value in sizes.items():
         monkeypatch.setattr(exact if name.startswith("PLAIN") else product, name, value)
+    # a basis of few dimensions, however many pairs are left to score
+    for name, value in {"LEAST_PAIRS": 0, "STEP": 5, "SCORE_COST": 0, "WORTH_IT": 10, "GIVE_UP": 1}.items():
+        monkeypatch.setattr(short, name, value)
 
 
-@pytest.mark.parametrize("engine", ["bf16", "fp32", "plain"])
+@pytest.mark.parametrize("engine", ["bf16", "short", "fp32", "plain"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_neighbours_are_exact(kind, engine, small_tiles):
     source, target = pools(kind)
@@ -74,7 +78,7 @@ def test_neighbours_are_exact(kind, engine, small_tiles):
         assert indices.dtype == np.int64 and scores.dtype == np.float32
 
 
-@pytest.mark.parametrize("engine", ["bf16", "fp32"])
+@pytest.mark.parametrize("engine", ["bf16", "short", "fp32"])
 @pytest.mark.parametrize(("n", "m", "k"), [(65, 63, 4), (1, 5, 1), (5, 4, 4), (200, 3, 3), (130, 70, 20)])
 def test_engines_agree_on_any_shape(n, m, k, engine, small_tiles):
     source, target = pools("random", n, m)
@@ -307,7 +311,7 @@ def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
     source, target = pools("duplicates")
     monkeypatch.setattr(neighbours, "PLAIN_PRODUCT", 0)
     answers = []
-    for engine in ("bf16", "fp32"):
+    for engine in ("bf16", "fp32"):  # the second is "short" on a CPU
         monkeypatch.setattr(neighbours, "fastest_engine", lambda device, engine=engine: engine)
         answers.append(mine(source, target))
     for a, b in zip(*answers, strict=True):
@@ -316,6 +320,42 @@ def test_the_answer_does_not_depend_on_the_engine(small_tiles, monkeypatch):
 
 def test_self_measurement_chooses_an_engine():
     assert product.fastest_engine() in ("bf16", "fp32")
+    assert product.numpy_is_faster() in (True, False)
+
+
+@pytest.mark.parametrize(("slow", "expected"), [("bfloat16", "fp32"), ("float32", "bf16")])
+def test_other_jobs_on_the_machine_do_not_change_what_is_faster(slow, expected, monkeypatch):
+    """Time in which this process does not run is not counted; nor is one product that takes long by chance."""
+    torch, calls = pytest.importorskip("torch"), []
+
+    def multiply(left, right, out):
+        calls.append(out.dtype)
+        if out.dtype == getattr(torch, slow) or calls.count(out.dtype) == 3:  # each is called four times
+            end = time.thread_time() + 0.02
+            while time.thread_time() < end:
+                pass
+        else:
+            time.sleep(0.05)
+
+    monkeypatch.setattr(product, "multiply", multiply)
+    assert product.fastest_engine.__wrapped__() == expected
+
+
+@pytest.mark.parametrize("engine", ["short", "fp32"])
+def test_the_answer_does_not_depend_on_who_multiplies(engine, small_tiles, monkeypatch):
+    source, target = pools("clusters")
+    expected = bidirectional_knn(source, target, 4, "plain")
+    torch, used = pytest.importorskip("torch"), []
+    real = {"numpy": np.dot, "torch": torch.mm}
+    monkeypatch.setattr(np, "dot", lambda *a, **k: used.append("numpy") or real["numpy"](*a, **k))
+    monkeypatch.setattr(torch, "mm", lambda *a, **k: used.append("torch") or real["torch"](*a, **k))
+    for name in real:
+        used.clear()
+        monkeypatch.setattr(product, "numpy_is_faster", lambda name=name: name == "numpy")
+        found = bidirectional_knn(source, target, 4, engine)
+        assert set(used) == {name}
+        assert np.array_equal(found.forward_indices, expected.forward_indices)
+        assert np.array_equal(found.backward_scores, expected.backward_scores)
 
 
 def test_max_keeps_what_scores_above_min_score():

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from tests import records
 from xstilts.checkpoint import encoder as encoders
@@ -71,6 +72,31 @@ def test_auto_gives_the_vectors_of_what_it_chose(units, tiny_model):
         assert auto.dtype == same.dtype == chosen
         for layer, vectors in same.embed(SENTENCES).items():
             assert np.array_equal(auto.embed(SENTENCES)[layer], vectors)
+
+
+def test_in_bf16_only_linear_layers_are(tiny_model):
+    """What runs from layer to layer stays in fp32, and layer 0, which has no linear layer, is as exact as in fp32."""
+    rough, exact = (Encoder.load(tiny_model, layers="all", dtype=dtype, device="cpu") for dtype in ("bf16", "fp32"))
+    kinds = {
+        type(module).__name__: module.weight.dtype for module in rough.model.modules() if hasattr(module, "weight")
+    }
+    assert kinds == {"Embedding": torch.float32, "LayerNorm": torch.float32, "Linear": torch.bfloat16}
+    near, true = rough.embed(SENTENCES), exact.embed(SENTENCES)
+    assert np.array_equal(near[0], true[0]) and not np.array_equal(near[1], true[1])
+    with torch.inference_mode():  # the context of the model ends with it: pooling is in fp32
+        tokens, _ = rough.tokens(SENTENCES)
+        list(rough._pool(*tokens.padded(np.arange(3), rough.tokenizer.pad_token_id)))
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_in_bf16_sums_between_layers_lose_nothing(tiny_model):
+    """The vectors are nearer to those in fp32 than those of the same model cast as a whole."""
+    true, near, whole = (Encoder.load(tiny_model, dtype=dtype, device="cpu") for dtype in ("fp32", "bf16", "fp32"))
+    whole.model.to(torch.bfloat16)
+    layer = true.layers[0]
+    expected = true.embed(SENTENCES)[layer]
+    errors = [np.linalg.norm(encoder.embed(SENTENCES)[layer] - expected) for encoder in (near, whole)]
+    assert 0 < errors[0] < 0.8 * errors[1]
 
 
 def test_a_model_that_does_not_run_in_bf16_is_computed_in_fp32(units, tiny_model, monkeypatch):

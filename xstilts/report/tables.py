@@ -15,11 +15,11 @@ from xstilts.report.numbers import count, shown, signed
 
 COLUMNS = 300  # languages of a table; a browser is slow with more
 # The ISO 15924 codes of scripts by which languages are grouped, and their names; a script not here shows its code.
-SCRIPTS = {
-    "Latn": "Latin", "Cyrl": "Cyrillic", "Arab": "Arabic", "Hebr": "Hebrew", "Grek": "Greek", "Deva": "Devanagari",
-    "Beng": "Bengali", "Hans": "Chinese", "Hant": "Chinese", "Jpan": "Japanese", "Hang": "Korean", "Armn": "Armenian",
-    "Geor": "Georgian", "Ethi": "Ethiopic", "Taml": "Tamil", "Telu": "Telugu", "Mlym": "Malayalam", "Thai": "Thai",
-}  # fmt: skip
+_SCRIPTS = """
+Latn/Latin Cyrl/Cyrillic Arab/Arabic Hebr/Hebrew Grek/Greek Deva/Devanagari Beng/Bengali Hans/Chinese Hant/Chinese
+Jpan/Japanese Hang/Korean Armn/Armenian Geor/Georgian Ethi/Ethiopic Taml/Tamil Telu/Telugu Mlym/Malayalam Thai/Thai
+"""
+SCRIPTS = dict(pair.split("/") for pair in _SCRIPTS.split())
 
 
 @functools.lru_cache(maxsize=2)

@@ -75,7 +75,7 @@ def _load_cut(
 
     from xstilts.checkpoint.encoder import check_precision, check_vocabulary, load_encoder
     from xstilts.checkpoint.layers import TruncatedEncoder, depth
-    from xstilts.checkpoint.precision import DTYPES, choose
+    from xstilts.checkpoint.precision import DTYPES, cast, choose, computing
 
     if dtype not in ("auto", *DTYPES):
         raise UserError(f"dtype={dtype!r} is unknown; choose one of auto, {', '.join(DTYPES)}.")
@@ -85,16 +85,17 @@ def _load_cut(
     cut = TruncatedEncoder(model, numbers[-1])
     chosen, note = choose(dtype, model.config.hidden_size, torch.device(device).type)
     model.eval()
-    model.to(dtype=getattr(torch, DTYPES[chosen]))  # type: ignore[call-arg]  # transformers wraps `to` without types
+    cast(model, chosen)
     try:
-        check_precision(checkpoint, model, chosen)
+        with computing(chosen, "cpu"):
+            check_precision(checkpoint, model, chosen)
     except UserError:
         if dtype != "auto" or chosen == "fp32":
             raise
         del cut, model  # in bf16 they have lost digits
         cut, *_ = _load_cut(checkpoint, revision, attention, layers, tokenizer, "fp32", device)
         return cut, numbers, "fp32", "--dtype auto chose fp32: this model does not run in bf16"
-    model.to(device=device)  # type: ignore[call-arg]
+    model.to(device=device)  # type: ignore[call-arg]  # transformers wraps `to` without types
     return cut, numbers, chosen, note
 
 
@@ -149,8 +150,8 @@ class Encoder:
             pooling: "mean" over the tokens, or "cls", the first token.
             include_special: whether the mean counts <s> and </s> (XTREME does).
             max_length: in tokens, capped by the model's positions and its tokenizer.
-            dtype: "fp32", "bf16" or "auto" (see `precision.choose`), of weights and activations; pooling is always
-                fp32. `Encoder.dtype` is the one in use, `Encoder.dtype_note` says why.
+            dtype: "fp32", "bf16" or "auto" (see `precision.choose`, and `precision.cast` for what bf16 is); pooling is
+                always fp32. `Encoder.dtype` is the one in use, `Encoder.dtype_note` says why.
             device: None: a GPU if there is one.
             revision: of a Hub id.
             attention: attn_implementation of transformers.
@@ -342,14 +343,17 @@ class Encoder:
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, counted: torch.Tensor
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield (layer, (batch, dim) vectors) for every requested layer of one batch."""
+        from xstilts.checkpoint.precision import computing
+
         device = self.model.device
         counted = counted.to(device)
         only_top = len(self.layers) == 1 and self.cut.exact
-        output = self.model(
-            input_ids=input_ids.to(device),
-            attention_mask=attention_mask.to(device),
-            output_hidden_states=not only_top,
-        )
+        with computing(self.dtype, device.type):
+            output = self.model(
+                input_ids=input_ids.to(device),
+                attention_mask=attention_mask.to(device),
+                output_hidden_states=not only_top,
+            )
         for layer in self.layers:
             states = output.last_hidden_state if only_top else output.hidden_states[layer]
             if self.pooling == "cls":

@@ -10,8 +10,8 @@ PLAIN_ROWS, PLAIN_COLUMNS = 256, 16384  # of the float64 product held at once: 3
 def exact_scores(left: np.ndarray, right: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Return float32 cosines of the pairs (left[i], right[j]), summed in float64."""
     scores = np.empty(len(i), dtype=np.float32)
-    for start in range(0, len(i), 1024):  # the gathered rows stay within the cache
-        part = slice(start, start + 1024)
+    for start in range(0, len(i), 256):  # the gathered rows stay within the cache
+        part = slice(start, start + 256)
         scores[part] = np.einsum("nd,nd->n", left[i[part]], right[j[part]], dtype=np.float64)
     return scores
 

@@ -9,21 +9,24 @@ lowest first. Apart from such ties no result depends on the order of the rows.
 
 Memory. float32 pools are read in place, so memory-mapped ones (`np.load(..., mmap_mode="r")`) are never loaded as a
 whole; other dtypes are copied. The search also holds a copy of the targets in the dtype of the cheap product (bf16:
-half their bytes), one tile, and the candidates. If the copy is too large, use `xstilts.retrieve.index`.
+half their bytes), one tile, and the candidates. In a shorter product (`xstilts.retrieve.short`) it is a copy of both
+pools, of fewer dimensions. If the copy is too large, use `xstilts.retrieve.index`.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from xstilts.errors import UserError
+from xstilts.retrieve import short
 from xstilts.retrieve.exact import plain_knn
 from xstilts.retrieve.product import best_device, fastest_engine, walk
 from xstilts.retrieve.vectors import normalize
 
-ENGINES = ("auto", "bf16", "fp32", "plain")
+ENGINES = ("auto", "bf16", "short", "fp32", "plain")
 PLAIN_PRODUCT = 2**18  # pairs; up to this number the plain float64 product is faster
 UNIT_TOLERANCE = 1e-3  # how far a norm may be from 1: bf16 vectors pass, forgotten normalisation does not
 
@@ -91,8 +94,15 @@ def _search(
         raise UserError(f"engine={engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
     if engine == "auto":
         engine = "plain" if len(source) * len(target) <= PLAIN_PRODUCT else fastest_engine(best_device())
+        if engine == "fp32" and best_device() == "cpu":
+            engine = "short"
     if engine == "plain":
         return [plain_knn(source, target, k)] + ([plain_knn(target, source, k)] if both else [])
+    if engine == "short":
+        basis, engine = short.choose_basis(source, target, k), "fp32"
+        if basis is not None:
+            with suppress(short.Crowded):  # the sample was wrong: the whole product is faster
+                return short.walk(source, target, k, basis, both)
     return walk(source, target, k, engine, both, best_device())
 
 
@@ -119,8 +129,9 @@ def bidirectional_knn(source: np.ndarray, target: np.ndarray, k: int = 4, engine
 
     Args:
         engine: changes the speed, never the answer: "bf16" or "fp32" (a cheap product in that precision, then exact
-            scores of the candidates), "plain" (the float64 product), "auto" (plain for small pools, otherwise the
-            faster of the two on this machine).
+            scores of the candidates), "short" (in fp32 over fewer dimensions, if that is faster for these vectors,
+            otherwise "fp32"), "plain" (the float64 product), "auto" (plain for small pools, otherwise bf16 or short,
+            whichever this machine multiplies faster; fp32 on a GPU without bf16).
 
     Raises:
         UserError: see `check_pools`; or the engine is unknown.

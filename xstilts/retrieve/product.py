@@ -6,7 +6,7 @@ Its products are inexact, with a bound on the error. The selected pairs are scor
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from xstilts.retrieve.exact import exact_scores, plain_knn, top_k
 
 if TYPE_CHECKING:
     import torch
+
+    from xstilts.retrieve.short import Basis
 
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 TILE = 4096  # rows and columns of the product held at once: 32 MiB in bf16
@@ -35,15 +37,27 @@ class Operand:
     lie close to their mean, where bf16 cannot distinguish them. Without the mean they are short, and so is their
     rounding error. The two middle terms are one number per row and one per column: extra columns of the same product
     hold them, as a high and a low part against ones. The last term is constant and left out.
+
+    With a basis the product is over its directions alone, and an upper bound: see `xstilts.retrieve.short`.
     """
 
     def __init__(
-        self, vectors: np.ndarray, mean: torch.Tensor, other_mean: torch.Tensor, dtype: torch.dtype, is_left: bool
+        self,
+        vectors: np.ndarray,
+        mean: torch.Tensor,
+        other_mean: torch.Tensor,
+        dtype: torch.dtype,
+        is_left: bool,
+        keep: bool = False,
+        basis: Basis | None = None,
     ) -> None:
+        """Args: keep: hold all blocks, instead of computing each when it is needed."""
         import torch
 
         self.vectors, self.mean, self.other_mean, self.dtype = vectors, mean, other_mean, dtype
-        size, dim = vectors.shape
+        self.basis, self.longest = basis, 0.0
+        self.blocks: dict[int, torch.Tensor] = {}
+        size, dim = len(vectors), vectors.shape[1] if basis is None else basis.matrix.shape[1]
         register = 64 // dtype.itemsize  # the rest of the last one stays zero
         self.width = -(-(dim + 4) // register) * register
         own, ones = slice(dim, dim + 2), slice(dim + 2, dim + 4)
@@ -57,13 +71,20 @@ class Operand:
             self.length[part] = torch.maximum(rest.norm(dim=1), rounded.norm(dim=1))
             self.offset[part] = offset.abs()
             self.offset_moved[part] = (offset - parts[:, 0] - parts[:, 1]).abs()
+            if keep:
+                self.blocks[start] = self._padded(rest, offset)
 
     def _split(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (x - u, (x - u).v) of one block of rows."""
+        """Return (x - u, (x - u).v) of one block of rows; with a basis, rotated and raised by what it leaves out."""
         import torch
 
         rest = torch.tensor(self.vectors[start : start + TILE], device=self.mean.device) - self.mean
-        return rest, rest @ self.other_mean
+        offset = rest @ self.other_mean
+        if self.basis is None:
+            return rest, offset
+        squares, rotated = rest.square().sum(dim=1), self.basis.rotate(rest)
+        self.longest = max(self.longest, squares.max().sqrt().item())
+        return rotated, offset + (squares - rotated.square().sum(dim=1)) / 2
 
     def _parts(self, offset: torch.Tensor) -> torch.Tensor:
         """Return the offsets as high + low part in this dtype: (rows, 2)."""
@@ -74,9 +95,11 @@ class Operand:
 
     def block(self, start: int) -> torch.Tensor:
         """Return the operand of one block of rows: (rows, width), rows padded to whole groups."""
+        return self.blocks[start] if start in self.blocks else self._padded(*self._split(start))
+
+    def _padded(self, rest: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         import torch
 
-        rest, offset = self._split(start)
         size, dim = rest.shape
         matrix = torch.zeros(-(-size // GROUP) * GROUP, self.width, dtype=self.dtype, device=rest.device)
         matrix[:size, :dim] = rest
@@ -94,7 +117,12 @@ class Operand:
         """
         length = other.length.max()
         magnitude = self.length * length + self.offset + other.offset.max()
+        for pool in (self, other):  # offsets are sums of their own
+            magnitude += max(pool.longest, pool.length.max().item()) * pool.other_mean.norm()
         inputs = self.moved * length + self.length * other.moved.max() + self.offset_moved + other.offset_moved.max()
+        if self.basis is not None:  # an error of e in the length of both: of 2e in the product and in each square
+            turned = self.basis.error + self.vectors.shape[1] * 2.0**-23
+            inputs += 1.5 * turned * (self.longest + other.longest) ** 2
         return inputs + self.width * 2.0**-23 * magnitude + 2.0**-20 * (1 + self.length) * (1 + length)
 
 
@@ -122,7 +150,10 @@ class Side:
         at least the cut.
         """
         worst = self.best[part, 0]
-        low = worst - self.rounding * worst.abs() - self.slack[part]
+        return self.reach(worst - self.rounding * worst.abs() - self.slack[part], part)
+
+    def reach(self, low: torch.Tensor, part: slice | torch.Tensor) -> torch.Tensor:
+        """Return the lowest stored product of a pair whose true value is at least `low`: (rows,)."""
         reach = low - self.slack[part]
         return (reach / (1 + self.rounding * reach.sign())).clamp(min=PADDING / 2)
 
@@ -138,7 +169,7 @@ class Side:
         maxima = maxima[: part.stop - start].float().contiguous()
         (near,) = _true((maxima.amax(dim=1) >= self.cut(part)) & ~self.crowded[part])
         maxima, places = maxima[near], start + near
-        self.best[places] = _largest(torch.cat([self.best[places], maxima], dim=1), self.k)
+        self.best[places] = largest(torch.cat([self.best[places], maxima], dim=1), self.k)
         cut = self.cut(places)
         row, group = _true(maxima >= cut[:, None])
         crowded = torch.bincount(row, minlength=len(near)) > CROWD
@@ -148,10 +179,15 @@ class Side:
             row, group = row[kept], group[kept]
         products = tile[near[row], :, group].float()
         hit, member = _true(products >= cut[row, None])
-        self.rows.append(places[row[hit]].int())
-        self.columns.append((column_start + member * groups + group[hit]).int())
-        self.products.append(products[hit, member])
-        self.stored += len(hit)
+        columns = column_start + member * groups + group[hit]
+        self.store(places[row[hit]].int(), columns.int(), products[hit, member])
+
+    def store(self, rows: torch.Tensor, columns: torch.Tensor, products: torch.Tensor) -> None:
+        """Keep candidates, and drop the obsolete ones if there are many."""
+        self.rows.append(rows)
+        self.columns.append(columns)
+        self.products.append(products)
+        self.stored += len(rows)
         if self.stored > self.prune_at:
             self.candidates()
             self.prune_at = max(PRUNE, 2 * self.stored)
@@ -177,7 +213,7 @@ def _true(mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(index) for index in (np.divmod(flat, mask.shape[1]) if mask.dim() == 2 else (flat,)))
 
 
-def _largest(values: torch.Tensor, k: int) -> torch.Tensor:
+def largest(values: torch.Tensor, k: int) -> torch.Tensor:
     """Return the k largest of each row, the lowest of them first. Changes `values`."""
     if values.device.type != "cpu":
         return values.topk(k, dim=1).values.flip(1)
@@ -229,7 +265,7 @@ def walk(
     number = getattr(torch, DTYPES[dtype])
     means = [torch.from_numpy(pool.mean(axis=0, dtype=np.float64)).float().to(device) for pool in (source, target)]
     left = Operand(source, means[0], means[1], number, is_left=True)
-    right = Operand(target, means[1], means[0], number, is_left=False)
+    right = Operand(target, means[1], means[0], number, is_left=False, keep=True)
     rounding = 1.01 * torch.finfo(number).eps / 2
     sides = [Side(k, left.slack(right), rounding)] + ([Side(k, right.slack(left), rounding)] if both else [])
     blocks = [right.block(j) for j in range(0, len(target), TILE)]
@@ -240,7 +276,7 @@ def walk(
         rows = left.block(i)
         for j, columns in zip(range(0, len(target), TILE), blocks, strict=True):
             n, m = len(rows), len(columns)
-            tile = torch.mm(rows, columns.T, out=buffer[: n * m].view(n, m))
+            tile = multiply(rows, columns, buffer[: n * m].view(n, m))
             forward = tile.view(n, GROUP, m // GROUP)
             sides[0].update(forward, forward.amax(dim=1), i, j)
             if both:  # the maxima before the axes change places: over permuted axes torch is 20 times slower
@@ -249,10 +285,10 @@ def walk(
         bar.update(min(TILE, len(source) - i))
     bar.close()
     pools = [(source, target), (target, source)]
-    return [_settle(side, *pool, dtype, device) for side, pool in zip(sides, pools, strict=False)]
+    return [settle(side, *pool, dtype, device) for side, pool in zip(sides, pools, strict=False)]
 
 
-def _settle(
+def settle(
     side: Side, source: np.ndarray, target: np.ndarray, dtype: str, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the exact (scores, indices) of one direction: score the candidates, search crowded rows again."""
@@ -272,21 +308,49 @@ def _settle(
     return scores, indices
 
 
+def multiply(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Write left @ right.T, both (rows, width), to `out` and return it."""
+    import torch
+
+    if out.device.type == "cpu" and out.dtype == torch.float32 and numpy_is_faster():
+        np.dot(left.numpy(), right.numpy().T, out=out.numpy())
+        return out
+    return torch.mm(left, right.T, out=out)
+
+
+@cache
+def numpy_is_faster() -> bool:
+    """Return whether numpy multiplies fp32 faster on this CPU than torch: on an AMD EPYC by 12 %. See `_seconds`."""
+    import torch
+
+    return _seconds("float32", lambda a, b, out: np.dot(a.numpy(), b.numpy().T, out=out.numpy())) < _seconds(
+        "float32", lambda a, b, out: torch.mm(a, b.T, out=out)
+    )
+
+
 @cache
 def fastest_engine(device: str = "cpu") -> str:
-    """Return "bf16" or "fp32", whichever the device multiplies faster. A CPU is measured once a process, in 50 ms."""
+    """Return "bf16" or "fp32", whichever the device multiplies faster. A CPU is measured once a process, in 70 ms."""
     import torch
 
     if device != "cpu":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    vectors = torch.ones(512, 768)
-    seconds = {}
-    for name, dtype in DTYPES.items():
-        operand = vectors.to(getattr(torch, dtype))
-        out = torch.empty(512, 512, dtype=operand.dtype)
-        torch.mm(operand, operand.T, out=out)
-        start = time.perf_counter()
-        for _ in range(3):
-            torch.mm(operand, operand.T, out=out)
-        seconds[name] = time.perf_counter() - start
-    return min(seconds, key=lambda name: seconds[name])
+    return min(DTYPES, key=lambda name: _seconds(DTYPES[name], multiply))
+
+
+def _seconds(dtype: str, product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], object]) -> float:
+    """Return this thread's CPU time for one product of 512 x 768 with itself, the least of 3.
+
+    Wall time would count other jobs of a busy machine, and the slower product would be chosen.
+    """
+    import torch
+
+    operand = torch.ones(512, 768, dtype=getattr(torch, dtype))
+    out = torch.empty(512, 512, dtype=operand.dtype)
+    product(operand, operand, out)
+    times = []
+    for _ in range(3):
+        start = time.thread_time()
+        product(operand, operand, out)
+        times.append(time.thread_time() - start)
+    return min(times)
