@@ -103,6 +103,10 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
     """
     seeds = [name for name in values if name.startswith("SEEDS")]
     words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", *seeds)}
+    for name in ("ARMS", "TARGETS", "RETRIEVAL"):
+        if "," in values[name]:
+            better = " ".join(values[name].replace(",", " ").split())
+            raise Wrong(f'{name}={values[name]}: put blanks between names, not commas: {name}="{better}"')
     retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
     trained = [name for name in TASKS if name not in retrieval + untested]
     found = check_arms(words["ARMS"])
@@ -157,6 +161,15 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
 
 
+def check_rows(values: dict[str, str]) -> None:
+    """Raise for a folder of rows that is not there, before anything is installed, fetched or trained."""
+    for name in ("DATA_ROOT", "TRANSLATIONS", "LEXICON"):
+        path = values[name]
+        if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
+            more = " (docs/rows.md), or hub" if name == "DATA_ROOT" else ""
+            raise Wrong(f"{name}={path}: no such folder. Give {name}=, a folder of rows{more}")
+
+
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
     """Return {name: the arm} of ARMS, without arm none. Raise Wrong for the first error.
 
@@ -194,9 +207,13 @@ def main() -> None:
     parser.add_argument("values", nargs="*")
     parser.add_argument("--command_line", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
+    parser.add_argument("--rows", action="store_true", help="the folders of rows are to be there")
     given = parser.parse_args()
     try:
-        found = check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
+        values = dict(value.split("=", 1) for value in given.values)
+        found = check(values, set(given.command_line), given.presets)
+        if given.rows:
+            check_rows(values)
         print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))
     except (Wrong, UserError) as wrong:
         print(str(wrong).rstrip("."))  # make puts one after it

@@ -3,6 +3,7 @@ libraries."""
 
 import difflib
 import errno
+import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -90,6 +91,16 @@ def full_disk(error: BaseException | None) -> str | None:
             return "torch.save could not write all of a file"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def not_installed(package: str) -> str:
+    """Return that a package is missing and what to type, without a full stop."""
+    if importlib.util.find_spec("transformers") is None:  # another Python than the project's
+        return (
+            f"the package {package} is not installed for this Python. Type `make install`, then `source "
+            ".venv/bin/activate`; or install requirements.txt"
+        )
+    return f"the package {package} is not installed. Type: pip install {package}"
 
 
 def is_panic(error: BaseException) -> bool:

@@ -53,6 +53,8 @@ def refused(*arguments):
         (["ARMS="], "ARMS is empty"),
         (["ARMS=none mnli none"], "none is there twice"),
         (["TARGETS=xnli xnli"], "xnli is there twice"),
+        (["TARGETS=xnli,tydiqa"], 'TARGETS="xnli tydiqa"'),
+        (["ARMS=none, mnli"], 'ARMS="none mnli"'),
         (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"),
         (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
         (["RETRIEVAL=xnli"], "Give TARGETS=xnli"),
@@ -76,7 +78,7 @@ def refused(*arguments):
             ["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"],
             "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of",
         ),
-        (["PYTHON=none-there"], "PYTHON=none-there"),
+        (["PYTHON=none-there"], "PYTHON=none-there: give PYTHON=, Python 3.11 or newer"),
         (["OUT=/"], "OUT=/: give a folder"),
         (["OUT=//"], "OUT=//: give a folder"),
         (["HUB=a b"], "HUB=a b"),
@@ -92,6 +94,22 @@ def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
     assert told in refused("matrix", *asked)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["DATA_ROOT", "LEXICON", "TRANSLATIONS"])
+@pytest.mark.parametrize("goal", ["matrix", "data", "OUT/none/seed0/xnli/results.json"])
+def test_rows_that_are_not_there_stop_it_before_anything_is_installed_or_fetched(name, goal, tiny_world, tmp_path):
+    asked = ["PRESET=rows", f"OUT={tmp_path}/runs", f"VENV={tmp_path}/venv", f"DATA_ROOT={tiny_world}"]
+    asked += [f"{name}={tmp_path}/none"]
+    assert f"{name}={tmp_path}/none: no such folder" in refused(goal.replace("OUT", f"{tmp_path}/runs"), *asked)
+    assert not list(tmp_path.iterdir())
+    done = make("-n", "matrix", *asked)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_from_another_folder_says_which(tmp_path):
+    done = subprocess.run(["make", "-f", ROOT / "Makefile"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and f"make -C {ROOT}" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", check.PATHS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xstilts.checkpoint.config import WORKS, encoder_class, read_config
+from xstilts.checkpoint.config import WORKS, encoder_class, not_loaded, read_config
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def from_pretrained(
                 **options,
             )
     except Exception as error:
-        raise UserError(f"{name}: does not load {purpose} ({first_line(error)}).") from error
+        raise not_loaded(name, f"does not load {purpose}", error) from error
     missing = sorted(info["missing_keys"])
     check_weights(name, model, missing, info["unexpected_keys"])
     return model, missing

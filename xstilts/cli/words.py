@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import refuse_secrets
-from xstilts.errors import UserError, nearest
+from xstilts.errors import UserError, nearest, not_installed
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
 # {argument of run_retrieval.py --do_train: that of run_intermediate.py}; to be removed with `xstilts.train.alias`
@@ -163,7 +163,7 @@ def training_fields() -> dict[str, type]:
     """
     spec = importlib.util.find_spec("transformers")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("The package transformers is not installed. Install requirements.txt.")
+        raise UserError(f"{not_installed('transformers')}.")
     folder = spec.submodule_search_locations[0]
     source = ast.parse(Path(folder, "training_args.py").read_text(encoding="utf-8"))
     (definition,) = (

@@ -86,7 +86,7 @@ def markdown_page(matrix: Matrix, title: str) -> str:
 
 
 BOLD = (
-    "Bold: the highest score, and those not told apart from it by their seeds (Holm-adjusted paired t-test); with one "
+    "Bold: the arm in front, and those not told apart from it by their seeds (Holm-adjusted paired t-test); with one "
     "seed, those that print alike."
 )
 

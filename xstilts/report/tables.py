@@ -80,7 +80,7 @@ def _with_standing(column: dict[str, Cell], entries: dict[str, standing.Entry]) 
     for arm, entry in entries.items():
         if column[arm].value is None and entry.difference is not None:
             column[arm] = Cell(signed(entry.difference) + DOUBLE, value=entry.difference, why=_over(entry.part, entry))
-        column[arm].undecided = entry.verdict == standing.UNDECIDED
+        column[arm].undecided = entry.verdict in (standing.UNDECIDED, standing.ONE_SEED)
     return column
 
 
