@@ -190,7 +190,7 @@ def test_an_arm_can_have_seeds_of_its_own(tmp_path):
         for folder in ("none/seed0/xquad", "squad/seed1", "squad/seed1/xquad", "squad/seed2", "squad/seed2/xquad")
     ]
     assert "--seeds 0 --seeds_of squad=1,2 " in make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
-    assert "0 of 5 runs are done" in make("plan", *asked).stdout
+    assert "Done: 0 of 5 runs" in make("plan", *asked).stdout
     two = [line.split()[0] for line in make("runs", *asked[:-2], "SEEDS=0 1", "TARGETS=").stdout.splitlines()]
     assert two == [f"{tmp_path}/squad/seed{seed}/results.json" for seed in (0, 1)]
     by_seed = make("runs", *asked[:3], "ARMS=mnli squad", "TARGETS=", "RETRIEVAL=", "SEEDS=0 1").stdout.split()
@@ -228,7 +228,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     plan = make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert not any(tool in plan for tool in ("run_mlm.py", "unpack.py", "dequantise", f"--output_dir {folder}"))
     assert plan.count(f"--model_name_or_path {folder} ") == 2
-    assert make("plan", *asked).stdout.count("0 of 3 runs are done") == 1
+    assert make("plan", *asked).stdout.count("Done: 0 of 3 runs") == 1
     done = make("model", *asked)
     assert done.returncode == 0 and f"MODEL={folder} is given: it is only read" in done.stdout
     assert content(folder) == before and not (tmp_path / "runs").exists()
@@ -409,7 +409,7 @@ def test_ten_thousand_runs(tmp_path):
     ]
     assert make("runs", *asked).stdout.count("\n") == 480 * (10 + 11)
     done = make("plan", *asked)
-    assert done.returncode == 0 and "0 of 10080 runs are done" in done.stdout, done.stderr[-500:]
+    assert done.returncode == 0 and "Done: 0 of 10080 runs" in done.stdout, done.stderr[-500:]
     done = make("push", *asked, "HUB=me")
     assert done.returncode == 2 and "there is no finished checkpoint to push" in done.stderr
     done = make("report", *asked)
