@@ -8,6 +8,7 @@ ifneq (,$(filter question,$(MAKECMDGOALS)))
 endif
 PRESET ?= world##           which recipes/presets/<name>.mk: model, rows, arms, targets, seeds, sizes
 PRESETS := $(basename $(notdir $(wildcard recipes/presets/*.mk)))
+$(if $(PRESETS),,$(error Start make in the folder of this Makefile, or with: make -C $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))))
 ifneq (1 $(PRESET),$(words $(PRESET)) $(filter $(subst %,,$(PRESET)),$(PRESETS)))
   $(error PRESET=$(PRESET) is unknown. Choose one of: $(PRESETS))
 endif
@@ -56,13 +57,16 @@ define LINE_END
 
 
 endef
+# what starts runs needs its rows; `make report`, `make plan` and make -n do not
+READS_ROWS := $(if $(WORLD_ARGS)$(findstring n,$(firstword -$(MAKEFLAGS))),,$(filter matrix question data %/results.json,$(MAKECMDGOALS)))
 # the shell would be given the first line alone, and a recipe would be cut in two
 CUT := $(strip $(foreach v,$(sort $(PATHS) $(LISTS) INTERMEDIATE_ARGS TARGET_ARGS RETRIEVAL_ARGS DATA_ARGS WORLD_ARGS TRAIN_LANGUAGES $(ON_COMMAND_LINE)),$(if $(findstring $(LINE_END),$(value $v)),$v)))
 $(if $(CUT),$(error $(firstword $(CUT)) holds a line end. Give it in one line))
 CHECK := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
   --command_line $(foreach v,$(ON_COMMAND_LINE),$(call quoted,$v)) \
-  --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) 2>/dev/null || echo 'recipes/check.py did not run with PYTHON=$(PYTHON)')
+  --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) $(if $(READS_ROWS),--rows) 2>/dev/null || \
+  echo 'recipes/check.py did not run with PYTHON=$(PYTHON): give PYTHON=, Python 3.11 or newer')
 ifneq ($(firstword $(CHECK)),checked)
   $(error $(or $(CHECK),recipes/check.py did not run))
 endif

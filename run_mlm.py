@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
 
     if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark))
-    unused.check_text(mlm, text_args, peft, model_args, data_args)
+    unused.check_text(mlm.config_name, mlm, text_args, peft, model_args, data_args)
     families.check_adapter(peft)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     if mlm.config_name:
@@ -78,12 +78,13 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
 
     task, name = Wikipedia(data_args.benchmark), mlm.config_name or model_args.model_name_or_path
     languages = families.text_languages(text_args, family)
-    args = runner.begin(run_args, rest, task.defaults, metric="eval_loss")
+    args = runner.begin(run_args, rest, task.defaults, scores=["loss"])
     own = vars(mlm) | vars(text_args) | {"text_languages": languages} | vars(data_args) | non_defaults(family, peft)
     with Run.open(run_args, settings_of(args, name, model_args, **own), rows) as run:
         if run.finished:
             return
-        found, held_out, more = texts.read_texts(task, source, family, languages, rows, data_args, run_args.seed, True)
+        found, more = texts.read_texts(task, source, family, languages, rows, data_args, run_args.seed)
+        held_out = texts.read_held_out(task, source, languages, rows, data_args)
         notes += more + (unused.of_translations(family, rows) if source else [])
         model, tokenizer = start.masked_lm(mlm.config_name, mlm.vocab_size, model_args, found, run)
         model = lora.wrap(model, peft)

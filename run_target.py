@@ -60,7 +60,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
     from xstilts.train import featurizing, runner, stages
 
     name, best = str(model_args.model_name_or_path), task.select == "best"
-    args = runner.begin(run_args, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=best)
+    args = runner.begin(run_args, rest, task.defaults, scores=task.dev_metrics, load_best_model_at_end=best)
     settings = settings_of(args, name, model_args, task=task.name, **vars(data_args))
     with Run.open(run_args, settings, rows) as run:
         if run.finished:

@@ -222,6 +222,15 @@ def undisturbed(out: Path, processes: int, source: Path) -> tuple[dict, float]:
     return content(folder / "runs"), float((folder / "seconds").read_text())
 
 
+def next_kill(life: Life, rng: random.Random, longest: float, at_end: bool) -> tuple[float, str]:
+    """(seconds to wait, what to kill); `at_end`: wait first until a run is between its last checkpoint and its end."""
+    delay, how = rng.uniform(0, longest), rng.choice(["run", "run", "make", "group"])
+    if at_end and not life.at_end():
+        life.wait_for_end()
+        return rng.uniform(0, 0.1), "all"  # a second later the run is done, or what lives on ends it
+    return delay, how
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--kills", type=int, default=50)
@@ -256,13 +265,7 @@ def main() -> None:
                 if len(kills) >= given.kills:
                     life.finish(3600)
                     break
-                delay, how = (
-                    rng.uniform(0, given.longest or 1.5 * seconds),
-                    rng.choice(["run", "run", "make", "group"]),
-                )
-                if len(kills) % 3 == 0 and not life.at_end():
-                    life.wait_for_end()
-                    delay, how = rng.uniform(0, 0.1), "all"  # a second later the run is done, or what lives on ends it
+                delay, how = next_kill(life, rng, given.longest or 1.5 * seconds, at_end=len(kills) % 3 == 0)
                 try:
                     life.make.wait(timeout=delay)
                 except subprocess.TimeoutExpired:

@@ -123,7 +123,7 @@ def rows(sizes: Sizes) -> Iterator[Point]:
 
 
 def languages(sizes: Sizes) -> Iterator[Point]:
-    from benchmarks.retrieval import invented_sentences, untrained_checkpoint
+    from benchmarks.made_up import invented_sentences, untrained_checkpoint
     from xstilts.retrieve.embedding import Encoder
     from xstilts.retrieve.neighbours import nearest
     from xstilts.retrieve.vectors import normalize
@@ -151,7 +151,7 @@ def languages(sizes: Sizes) -> Iterator[Point]:
 
 
 def layers(sizes: Sizes) -> Iterator[Point]:
-    from benchmarks.retrieval import invented_sentences, untrained_checkpoint
+    from benchmarks.made_up import invented_sentences, untrained_checkpoint
     from xstilts.retrieve.embedding import Encoder
 
     texts = invented_sentences(4 * sizes.sentences)

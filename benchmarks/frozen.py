@@ -22,11 +22,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from retrieval import invented_sentences, untrained_checkpoint  # noqa: E402  (it lies beside this file)
+from made_up import invented_sentences, untrained_checkpoint  # noqa: E402  (it lies beside this file)
 from scaling import table  # noqa: E402
 
 VOCABULARY = 250_002
 WAYS = ("all weights", "frozen")
+SETTINGS = {
+    "per_device_train_batch_size": 8,
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "train_sampling_strategy": "sequential",
+}
 
 
 class Peak:
@@ -40,6 +46,16 @@ class Peak:
     def read() -> int:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def random_features(rows: int, tokens: int, vocabulary: int, labelled: bool) -> dict[str, list]:
+    """Features of random tokens, all of one length; `labelled`: each with label 0."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, vocabulary, (rows, tokens), generator=draw).tolist()
+    features = {"input_ids": ids, "attention_mask": [[1] * tokens] * rows, "length": [tokens] * rows}
+    return features | ({"labels": [0] * rows} if labelled else {})
 
 
 def measure(checkpoint: str, head: str, frozen: bool, steps: int, tokens: int) -> dict[str, float]:
@@ -66,43 +82,18 @@ def measure(checkpoint: str, head: str, frozen: bool, steps: int, tokens: int) -
         heads.freeze_embeddings(model)
     loaded = Peak.read()
     weights = sum(p.nbytes for p in model.parameters())
-    draw = torch.Generator().manual_seed(0)
-    rows = torch.randint(5, model.config.vocab_size, (8 * steps, tokens), generator=draw).tolist()
-    features = {"input_ids": rows, "attention_mask": [[1] * tokens] * len(rows), "length": [tokens] * len(rows)}
-    if task:
-        features["labels"] = [0] * len(rows)
+    features = random_features(8 * steps, tokens, model.config.vocab_size, labelled=task is not None)
     seconds: list[float] = []
-
-    class Clock(transformers.TrainerCallback):
-        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.start = time.process_time()
-
-        def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-            found["gradients"] = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            seconds.append(time.process_time() - self.start)
-
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        args = training_arguments(
-            RunArguments(output_dir=folder),
-            [],
-            {
-                "per_device_train_batch_size": 8,
-                "max_steps": steps,
-                "save_strategy": "no",
-                "disable_tqdm": True,
-                "train_sampling_strategy": "sequential",
-            },
-        )
+        args = training_arguments(RunArguments(output_dir=folder), [], SETTINGS | {"max_steps": steps})
         trainer = trainers.TaskTrainer(
             model=model,
             args=args,
             train_dataset=Dataset.from_dict(features),
             data_collator=task.collator(tokenizer) if task else trainers.Masking(tokenizer, 0.15, 0),
             processing_class=tokenizer,
-            callbacks=[Clock()],
+            callbacks=[watch(model, seconds, found)],
         )
         Peak.restart()
         trainer.train()
@@ -123,6 +114,23 @@ def measure(checkpoint: str, head: str, frozen: bool, steps: int, tokens: int) -
         "save_peak": saved,
         "seconds": min(seconds[1:] or seconds),
     }
+
+
+def watch(model: Any, seconds: list[float], found: dict[str, float]) -> Any:
+    """A callback that adds the CPU seconds of each step to `seconds`, and puts the bytes of gradients into `found`."""
+    import transformers
+
+    class Watch(transformers.TrainerCallback):
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.start = time.process_time()
+
+        def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            found["gradients"] = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            seconds.append(time.process_time() - self.start)
+
+    return Watch()
 
 
 def main() -> None:

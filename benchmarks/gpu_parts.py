@@ -17,8 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from retrieval import invented_sentences, unit_vectors, untrained_checkpoint  # noqa: E402  (they lie beside this file)
-from scaling import SHAPES, Shape  # noqa: E402
+from made_up import invented_sentences, unit_vectors, untrained_checkpoint  # noqa: E402  (they lie beside this file)
+from shapes import SHAPES, Shape  # noqa: E402
 from training import race, texts_of  # noqa: E402
 
 Result = dict[str, Any]

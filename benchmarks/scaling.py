@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import re
 import shlex
 import subprocess
@@ -29,116 +28,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.shapes import SHAPES, Shape, shape_of  # noqa: E402
+from benchmarks.task_rows import ROWS, Rows, adapter, count  # noqa: E402
+
 LENGTH = 128  # tokens a row at which a rate is meant
 LONGER = 1.2  # assumed: a row in other languages has so many times the tokens of its English original
-
-
-@dataclass(frozen=True)
-class Shape:
-    """An encoder of XLM-R's architecture (Conneau et al. 2020; feed-forward layers of 4 times the width)."""
-
-    layers: int
-    hidden: int
-    vocabulary: int = 250002
-    feed_forward: int = 0
-    positions: int = 514
-
-    @property
-    def wide(self) -> int:
-        return self.feed_forward or 4 * self.hidden
-
-    @property
-    def parameters(self) -> int:
-        """Weights of the encoder without pooler and head: embeddings (words, positions, one type, norm), then the
-        layers."""
-        h, wide = self.hidden, self.wide
-        layer = 4 * (h * h + h) + (h * wide + wide) + (wide * h + h) + 2 * 2 * h
-        return (self.vocabulary + self.positions + 1 + 2) * h + self.layers * layer
-
-    def forward_flops(self, length: float) -> float:
-        """Floating-point operations for a token in a row of `length`: two for each weight of the layers' matrices, and
-        attention.
-
-        Four matrices of h x h, two of h x wide; scores and weighted sum 2 * length * h each. Heads, norms and softmax
-        are left out (under 1 % but for masked LM's head, see `text_flops`). For wide = 4 h it is the forward third of
-        Narayanan et al. 2021 (arXiv 2104.04473, equation 3, without recomputation and vocabulary).
-        """
-        h = self.hidden
-        return self.layers * (2 * (4 * h * h + 2 * h * self.wide) + 4 * length * h)
-
-    def train_flops(self, length: float) -> float:
-        """Forward, and twice that backward."""
-        return 3 * self.forward_flops(length)
-
-    @property
-    def text_flops(self) -> float:
-        """What masked LM's head adds for a token in training: a matrix of h x h and the vocabulary's, at every
-        position."""
-        return 3 * 2 * (self.hidden + self.vocabulary) * self.hidden
-
-    def memory(self, tokens: int, gpus: int = 1) -> tuple[float, float]:
-        """Bytes on a GPU in bf16 autocast: (weights, gradients and AdamW's two moments in fp32, activations of
-        `tokens` in a batch).
-
-        gpus: among how many the first is cut (FSDP, ZeRO-3). Activations: ACTIVATION bytes for a token, layer and unit
-        of width.
-        """
-        return 16 * self.parameters / gpus, ACTIVATION * tokens * self.layers * self.hidden
-
-
-# Kept for the backward pass under bf16 autocast, where attention keeps no scores: counted by torch's saved-tensor
-# hooks (tests/test_scaling.py). All in 16 bits it would be 34 (Korthikanti et al. 2022, arXiv 2205.05198).
-ACTIVATION = 44
-
-# mmBERT's gated feed-forward has three matrices of 768 x 1,152: as many operations as two of 768 x 1,728
-SHAPES = {"xlm-r-base": Shape(12, 768), "xlm-r-large": Shape(24, 1024), "mmbert-base": Shape(22, 768, 256000, 1728)}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a task's rows hold, in real tokens (all windows and choices of a row) and rows.
-
-    length: of the row that a token stands in, on average over tokens; train: rows (None: as many as the adapter knows
-    of); scored: test rows of all languages; dev: English dev rows.
-    """
-
-    tokens: float
-    length: float
-    train: int | None = None
-    scored: int = 0
-    dev: int = 0
-
-
-# Tokens and lengths: counted on 1,200 to 2,000 real English rows each, cut at 256 tokens (questions 384), with BERT's
-# English vocabulary; XLM-R's is assumed to cut English as finely. MNLI and CCG, not at hand: as XNLI's and a little
-# over UDPOS's. Masked LM: every text assumed to fill its 256 tokens. Scored: XTREME's test rows; those of UDPOS and
-# PAN-X to one figure. Retrieval: the sentences of both sides; BUCC's eight test pools are assumed to hold 350,000
-# each.
-ROWS = {
-    "mnli": Rows(37, 41, dev=9815),
-    "snli": Rows(26, 28, dev=10000),
-    "anli": Rows(90, 92, dev=3200),
-    "anli_plus": Rows(39, 50, dev=23015),
-    "qqp": Rows(31, 38, dev=40430),
-    "squad": Rows(188, 213, dev=10570),
-    "squad_v2": Rows(188, 213, dev=11873),
-    "hellaswag": Rows(167, 52, dev=10042),
-    "cosmosqa": Rows(409, 112, dev=2985),
-    "csqa": Rows(99, 23, dev=1221),
-    "siqa": Rows(91, 33, dev=1954),
-    "ccg": Rows(25, 35, dev=1913),
-    "mlm": Rows(256, 256),
-    "xnli": Rows(37, 41, scored=75150, dev=2490),
-    "pawsx": Rows(52, 56, scored=14000, dev=2000),
-    "udpos": Rows(21, 32, scored=100000, dev=3974),
-    "panx": Rows(13, 22, scored=300000, dev=10000),
-    "xquad": Rows(188, 213, scored=13090, dev=10570),
-    "mlqa": Rows(188, 213, scored=42245, dev=10570),
-    "tydiqa": Rows(149, 182, scored=5077, dev=440),
-    "squad_dual": Rows(54, 40, train=87599, dev=10570),
-    "tatoeba": Rows(10, 12, scored=2 * 31692),
-    "bucc": Rows(23, 28, scored=8 * 350000),
-}
 
 
 @dataclass
@@ -215,15 +109,6 @@ def settings_of(words: list[str]) -> dict:
         for name, value in vars(parser.parse_known_args([*recipe, *words[1:]])[0]).items()
         if value is not None
     }
-
-
-def adapter(name: str):
-    """The task, the pairs of a dual encoder, or text (`mlm`) of that name."""
-    from tasks import get_task
-    from tasks.pairs import PAIRS, get_pairs
-    from tasks.text import Wikipedia
-
-    return Wikipedia() if name == "mlm" else get_pairs(name) if name in PAIRS else get_task(name)
 
 
 def names_of(given: dict) -> list[str]:
@@ -307,46 +192,6 @@ def makespan(runs: list[Run], seconds: list[float], gpus: int) -> float:
     return now
 
 
-def count(name: str, root: str, tokenizer, length: int, target: bool) -> Rows:
-    """What `ROWS` says of a task, from a folder of rows: the files' sizes, and tokens of the first 1,000 rows of
-    each."""
-    from tasks.rows import Rows as Folder
-    from xstilts.run import inputs
-    from xstilts.train import featurizing
-
-    task, folder, lengths, some = adapter(name), Folder(root), [], 1000
-    searched = task.search_options and not task.ranks
-    languages = task.languages(folder) if target or searched or task.masks else []
-    scored = train = dev = 0
-    if searched:
-        for language in languages:
-            for split in ("dev", "test") if task.mines else ("test",):
-                data = task.load(split, language, folder)
-                texts = [text for side in task.sides(data) for text in side]
-                scored += len(texts)
-                lengths += map(len, tokenizer(texts[:some], truncation=True, max_length=length)["input_ids"])
-        return Rows(sum(lengths) / len(lengths), _length(lengths), scored=scored)
-    trained = 0  # rows whose tokens are in `lengths`
-    for language in languages if task.masks else ["en"]:
-        data = task.load("train", language, folder)
-        train, trained = train + len(data), trained + min(some, len(data))
-        data = inputs.first(data, some)
-        if not task.auto_class:
-            texts = [text for side in task.sides(data) for text in side]
-            lengths += map(len, tokenizer(texts, truncation=True, max_length=length)["input_ids"])
-        else:
-            for ids in featurizing.featurize(task, data, tokenizer, length, True, name)["input_ids"]:
-                lengths += map(len, ids) if isinstance(ids[0], list) else [len(ids)]
-    if not task.masks:
-        dev = len(task.load("dev", "en", folder))
-        scored = sum(len(task.load("test", language, folder)) for language in languages)
-    return Rows(sum(lengths) / trained, _length(lengths), train, scored, dev)
-
-
-def _length(lengths: list[int]) -> float:
-    return sum(n * n for n in lengths) / sum(lengths)
-
-
 def count_all(lines: list[list[str]], model: str) -> dict[str, Rows]:
     """`ROWS` counted for the tasks of `lines`, in the folders of rows and with the lengths that these name."""
     import datasets
@@ -362,14 +207,6 @@ def count_all(lines: list[list[str]], model: str) -> dict[str, Rows]:
                 length = int(given.get("max_seq_length", adapter(name).defaults.get("max_seq_length", 512)))
                 found[name] = count(name, given["data_root"], tokenizer, length, words[0] == "run_target.py")
     return found
-
-
-def shape_of(model: str) -> Shape:
-    """One of `SHAPES`, or that of a checkpoint's folder."""
-    if model in SHAPES:
-        return SHAPES[model]
-    config = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))
-    return Shape(config["num_hidden_layers"], config["hidden_size"], config["vocab_size"], config["intermediate_size"])
 
 
 def hours(seconds: float) -> str:

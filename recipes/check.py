@@ -1,9 +1,9 @@
-"""What is wrong in a `make` command, before anything is built: one line that says it, or "checked" and how each arm is
-trained.
+"""Check a `make` command before anything is built.
 
     check.py NAME=VALUE ... --command_line NAME ... --presets FILE ...
 
-The Makefile calls it. Of an arm it prints NAME|SCRIPT|WORD|..., what the arm's script is given.
+The Makefile calls it. It prints one line on what is wrong, or "checked" and, for each arm, NAME|SCRIPT|WORD|...: the
+script that trains the arm, and its arguments.
 
 Needs no package, because it runs before there is an environment.
 """
@@ -18,14 +18,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # python -I leaves it out
 
 from tasks import RETRIEVAL, TASKS, UNTESTED
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 from xstilts.cli import arms
 
 PATHS = ("OUT", "MODEL", "DATA_ROOT", "TRANSLATIONS", "LEXICON", "QUESTION", "CLAIMS", "VENV", "PY")
 NEEDED = ("OUT", "DATA_ROOT", "VENV", "ARMS", "SEEDS")
-SPECIAL = set(":;%=~*?[]\\'\"`&|<>(){}!^$#")  # make takes them for its own in a target's name, or the shell does
+SPECIAL = set(":;%=~*?[]\\'\"`&|<>(){}!^$#")  # make or the shell gives them a meaning of their own in a target's name
 MAKES_OWN = {"INNER", "SHELL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}
-# what the scripts call it
+# {a name that the scripts have: the variable of the Makefile}
 OF_SCRIPTS = {
     "TASK": "TARGETS or RETRIEVAL",
     "TASKS": "TARGETS or RETRIEVAL",
@@ -37,15 +37,14 @@ LAST_SEED = 2**32 - 1
 
 
 class Wrong(Exception):
-    """The line that the user reads."""
+    """An error. Its message is the line that the user reads."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The question which name was meant, or nothing."""
+    """Return " Did you mean NAME?", or "" if no name is near."""
     if name.upper() in OF_SCRIPTS:
         return f" Did you mean {OF_SCRIPTS[name.upper()]}?"
-    near = arms.nearest(name, names)
-    return f" Did you mean {near}?" if near else ""
+    return did_you_mean(name, names, cutoff=0.5)
 
 
 def check_names(asked: Iterable[str], makefile: str) -> None:
@@ -65,11 +64,11 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
         near = nearest(
             name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY", "SEEDS") and of else own
         )
-        raise Wrong(f"{name}= is no variable of this Makefile.{near} `make help` lists them.")
+        raise Wrong(f"{name}= is not a variable of this Makefile.{near} `make help` lists them.")
 
 
 def check_path(name: str, path: str) -> None:
-    """Raise for a path that make or the shell would take apart."""
+    """Raise Wrong for a path with a character that make or the shell would interpret."""
     found = next((f"the character {letter}" for letter in path if letter in SPECIAL), "")
     found = "blanks" if path.split() not in ([], [path]) else "a - at its beginning" if path.startswith("-") else found
     if found:
@@ -80,7 +79,7 @@ def check_path(name: str, path: str) -> None:
 
 
 def check_arms(names: list[str]) -> dict[str, arms.Arm]:
-    """{name: the arm}, without the plain one's. Raise for one that cannot be, or that is there under two names."""
+    """Return {name: the arm}, without arm none. Raise Wrong for an arm that cannot be trained, or is named twice."""
     found, names_of = {}, {}
     for name in names:
         if name == arms.PLAIN:
@@ -96,13 +95,18 @@ def check_arms(names: list[str]) -> dict[str, arms.Arm]:
 
 
 def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
-    """{name: each arm}.
+    """Return {name: the arm} of ARMS.
 
     Raises:
-        Wrong: a name in ARMS, TARGETS or RETRIEVAL is unknown, belongs elsewhere or is there twice; a seed is wrong.
+        Wrong: a name in ARMS, TARGETS or RETRIEVAL is unknown, belongs in another list or is given twice; a seed is
+            wrong.
     """
     seeds = [name for name in values if name.startswith("SEEDS")]
     words = {name: values[name].split() for name in ("ARMS", "TARGETS", "RETRIEVAL", *seeds)}
+    for name in ("ARMS", "TARGETS", "RETRIEVAL"):
+        if "," in values[name]:
+            better = " ".join(values[name].replace(",", " ").split())
+            raise Wrong(f'{name}={values[name]}: put blanks between names, not commas: {name}="{better}"')
     retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
     trained = [name for name in TASKS if name not in retrieval + untested]
     found = check_arms(words["ARMS"])
@@ -116,12 +120,12 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
                 raise Wrong(f"TARGETS: {word} has no test rows. ARMS={word} trains on it.")
             if name == "RETRIEVAL" and word in trained:
                 raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")
-            raise Wrong(f"{name}: {word} is unknown.{arms.did_you_mean(word, ours, arms.SEE_HELP)}")
+            raise Wrong(f"{name}: {word} is unknown.{arms.known_or_near(word, ours, arms.SEE_HELP)}")
     for name in seeds:
         for seed in words[name]:
             if not is_whole(seed) or int(seed) > LAST_SEED:
                 raise Wrong(
-                    f"{name}: {seed} is no seed. Give whole numbers from 0 to {LAST_SEED}, with blanks between them: "
+                    f"{name}: {seed} is not a seed. Give whole numbers from 0 to {LAST_SEED}, separated by blanks: "
                     f'{name}="0 1 2".'
                 )
     for name, given in words.items():
@@ -133,12 +137,12 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
 
 
 def is_whole(text: str) -> bool:
-    """Whether it is a whole number as the scripts write it: a folder seed01 would be another than seed1."""
+    """Whether a text is a whole number without leading zeros: seed01 would be another folder than seed1."""
     return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
 
 
 def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
-    """Raise where it is not clear which model is meant, or MODEL is a folder without one."""
+    """Raise Wrong if no model is given, or two are, or MODEL is a folder without one."""
     model, builds = values["MODEL"], [name for name in ("MLM_ARGS", "MODEL_FROM_PACKAGE") if values[name]]
     if not model and not builds:
         raise Wrong(f"PRESET={preset} has no model of its own: give MODEL=, a checkpoint folder or a Hub id.")
@@ -157,11 +161,20 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
 
 
+def check_rows(values: dict[str, str]) -> None:
+    """Raise for a folder of rows that is not there, before anything is installed, fetched or trained."""
+    for name in ("DATA_ROOT", "TRANSLATIONS", "LEXICON"):
+        path = values[name]
+        if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
+            more = " (docs/rows.md), or hub" if name == "DATA_ROOT" else ""
+            raise Wrong(f"{name}={path}: no such folder. Give {name}=, a folder of rows{more}")
+
+
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
-    """{name: each arm of ARMS that is trained}. Raise Wrong for the first thing that is wrong.
+    """Return {name: the arm} of ARMS, without arm none. Raise Wrong for the first error.
 
     Args:
-        values: of the variables that are looked at.
+        values: {variable: its value}.
         typed: names on make's command line.
         presets: files of variables that make has read.
     """
@@ -194,9 +207,13 @@ def main() -> None:
     parser.add_argument("values", nargs="*")
     parser.add_argument("--command_line", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
+    parser.add_argument("--rows", action="store_true", help="the folders of rows are to be there")
     given = parser.parse_args()
     try:
-        found = check(dict(value.split("=", 1) for value in given.values), set(given.command_line), given.presets)
+        values = dict(value.split("=", 1) for value in given.values)
+        found = check(values, set(given.command_line), given.presets)
+        if given.rows:
+            check_rows(values)
         print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))
     except (Wrong, UserError) as wrong:
         print(str(wrong).rstrip("."))  # make puts one after it

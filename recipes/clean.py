@@ -1,4 +1,4 @@
-"""Removes what a matrix wrote into its folder: clean.py FOLDER. What nothing of it wrote stays, and is named.
+"""Remove what a matrix wrote into its folder: clean.py FOLDER. Other files stay, and their names are printed.
 
 Needs no package, because `make clean` may come before there is an environment.
 """
@@ -8,12 +8,12 @@ import shutil
 import sys
 from pathlib import Path
 
-# one of these lies in all that was written
+# every folder that a run writes holds one of these
 RUN = ("run.json", "results.json", "failed.json", ".lock", ".unpacked", "cells.csv")
 
 
 def delete(folder: Path) -> None:
-    """Delete a folder and what lies in it, also where a link leads to it."""
+    """Delete a folder with its contents; of a link, the link and its target."""
     if folder.is_symlink():
         target = folder.resolve()
         folder.unlink()
@@ -22,10 +22,10 @@ def delete(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete `folder` if a run wrote it, else the runs one level below it; then it, if it is empty."""
+    """Delete `folder` if a run wrote it, else the runs one level below it, and then `folder` if it is empty."""
     if not folder.is_dir():
         return
-    for vectors in folder.glob(".vectors-*"):  # of processes that were killed while they shared them
+    for vectors in folder.glob(".vectors-*"):  # left by processes that were killed while they shared them
         shutil.rmtree(vectors)
     written = [
         one

@@ -57,7 +57,7 @@ def take(names: list[str], number: int, folder: Path) -> dict[str, FileLock]:
 
     Two runs that each hold a part of what both need would wait for ever, so a part is given back.
     """
-    said = False
+    announced = False
     while True:
         held: dict[str, FileLock] = {}
         for name in names:
@@ -71,10 +71,10 @@ def take(names: list[str], number: int, folder: Path) -> dict[str, FileLock]:
                 return held
         for lock in held.values():
             lock.release()
-        if not said:
-            said = True
+        if not announced:
+            announced = True
             print(f"free_gpu.py: waiting for {number} of the GPUs {','.join(names)}.", file=sys.stderr, flush=True)
-        time.sleep(WAIT + os.getpid() % 10 / 20)  # not all at the same time
+        time.sleep(WAIT * (1 + os.getpid() % 10 / 20))  # not all at the same time
 
 
 def main(argv: list[str]) -> int:

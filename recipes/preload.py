@@ -3,9 +3,9 @@
     python recipes/preload.py --for COMMAND ...       run COMMAND; runs that it starts as below become forks of this
     python -IS recipes/preload.py run_target.py ...   what `python run_target.py ...` does, in such a fork
 
-`make matrix` uses both (PRELOAD= leaves them out). A fork is as the new Python would be: same environment, arguments,
-streams, signals, exit code. Its memory returns at its end, and a fork that is killed takes no other run with it. Where
-no fork can be had, the second command says why and is `python run_target.py ...` itself.
+`make matrix` uses both (PRELOAD= leaves them out). A fork has the environment, arguments, streams, signals and exit
+code of a new Python. Its memory is freed at its end, and killing it stops no other run. If no fork is possible, the
+second command says why and becomes `python run_target.py ...` itself.
 
 Imports nothing of ours: a fork imports xstilts and tasks itself, as a new Python would.
 """
@@ -24,15 +24,17 @@ import socket
 import sys
 from types import FrameType
 
-FD = "XSTILTS_PRELOAD"  # environment variable: number of the socket for requests, which make's children inherit
+FD = "XSTILTS_PRELOAD"  # environment variable: number of the socket for requests, which the children of make inherit
 # what training and measurement import; tests/test_preload.py finds out what is missing here
-LIBRARIES = (
-    "torch", "transformers.trainer", "transformers.hf_argparser", "peft", "datasets", "scipy.stats", "sklearn.metrics",
-    "seqeval.metrics", "sentence_transformers", "faiss",
-)  # fmt: skip
-# threads that may run when a process forks, because their library expects forks (jemalloc, in pyarrow)
+LIBRARIES = tuple(
+    """
+torch transformers.trainer transformers.hf_argparser peft datasets scipy.stats sklearn.metrics seqeval.metrics
+sentence_transformers faiss
+""".split()
+)
+# threads that may run during a fork, because their library handles forks (jemalloc, in pyarrow)
 FORK_SAFE = {"jemalloc_bg_thd"}
-# variables that a shell sets by the way it starts a command
+# variables that differ between commands of the same shell
 OF_SHELL = ("SHLVL", "_")
 # what a terminal, make, a shell or a scheduler sends; a run handles them, see xstilts.run.endings
 SIGNALS = (
@@ -48,7 +50,7 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h; the first: the signal to
 
 
 def main(argv: list[str]) -> None:
-    """Serve a command (--for), or have a script run in a fork."""
+    """Run a command and serve its requests (--for), or request a fork for a script."""
     if argv[:1] != ["--for"]:
         request(argv)
     elif sys.platform != "linux":  # macOS: its own libraries crash in forks
@@ -57,7 +59,7 @@ def main(argv: list[str]) -> None:
         atexit.register(leave)  # the first, so that it is called last
         requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         server = Server(requests)
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # make is killed: its matrix is not to go on unseen
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # if make is killed, its matrix must not run on
         theirs.set_inheritable(True)
         # SIGPIPE and SIGXFSZ: Python ignores them, make does not
         command = os.posix_spawnp(
@@ -70,11 +72,11 @@ def main(argv: list[str]) -> None:
         run(server.serve(command))
 
 
-# ---- one run: asks for a fork and stands for it ---------------------------------------------------------------------
+# ---- one run: requests a fork and represents it ---------------------------------------------------------------------
 
 
 def request(words: list[str]) -> None:
-    """Have a script run in a fork, pass signals on to it, and end as it ends. Without a fork become the script."""
+    """Run a script in a fork, pass signals to it, and exit as it exits. Without a fork, become the script."""
     number = os.environ.pop(FD, None)
     if number is not None:
         try:
@@ -100,7 +102,7 @@ def send(requests: socket.socket, words: list[str]) -> socket.socket:
 
 
 def wait(connection: socket.socket) -> str:
-    """Wait for the fork, and end as it ended. Return the reason if there is no fork."""
+    """Wait for the fork and exit as it exited. Return the reason if there is no fork."""
     with connection.makefile() as answers:
         word, _, value = answers.readline().rstrip("\n").partition(" ")
         if word == "pid":
@@ -148,7 +150,7 @@ class Server:
 
     Attributes:
         requests: where they arrive.
-        runs: {process id of a fork: the connection to the process that stands for it}.
+        runs: {process id of a fork: the connection to the process that represents it}.
         caller: (Python, folder, environment) of the first request. The libraries are imported in them, so a request
             with others gets no fork.
         unsafe: why this process may not be forked; "" if it may.
@@ -191,7 +193,7 @@ class Server:
                         with self.runs.pop(pid) as connection:
                             tell(connection, f"ended {ended}")
             for pid, connection in list(self.runs.items()):
-                if connection in ready and not connection.recv(1):  # the process that stands for it was killed
+                if connection in ready and not connection.recv(1):  # the process that represents the run was killed
                     os.kill(pid, signal.SIGKILL)
                     self.runs.pop(pid).close()
             if self.requests in ready and (script := self.answer()):
@@ -208,7 +210,7 @@ class Server:
         try:
             with connection.makefile() as lines:
                 line = lines.readline()
-            if not line.endswith("\n"):  # the process was killed meanwhile
+            if not line.endswith("\n"):  # the process was killed in the meantime
                 connection.close()
                 return []
             python, folder, environment, script = json.loads(line)
@@ -243,10 +245,10 @@ class Server:
             tell(connection, f"pid {pid}")
         else:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            prctl(PR_SET_NAME, name.encode()[:15])  # what top shows
+            prctl(PR_SET_NAME, name.encode()[:15])  # the name that top shows
             if os.getppid() != parent:  # it ended before
                 os._exit(1)
-            os.setpgid(0, 0)  # a terminal's signals come once, from the process that stands for this one
+            os.setpgid(0, 0)  # a terminal's signals come once, from the process that represents this one
             signal.set_wakeup_fd(-1)
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
@@ -276,7 +278,7 @@ def reaped() -> list[tuple[int, int]]:
 
 
 def tell(connection: socket.socket, line: str) -> None:
-    """Send a line to the process that stands for a run. If it is gone, `Server.serve` finds out."""
+    """Send a line to the process that represents a run. `Server.serve` notices if it is gone."""
     try:
         connection.sendall(line.encode() + b"\n")
     except OSError:
@@ -291,10 +293,10 @@ def preload(environment: dict[str, str]) -> str:
     for name in LIBRARIES:
         try:
             importlib.import_module(name)
-        except Exception as error:  # each run says itself what it misses
+        except Exception as error:  # each run reports itself what is missing
             return f"{name} cannot be imported ({type(error).__name__})"
     gc.collect()
-    gc.freeze()  # the forks need not look through all this again, nor copy it
+    gc.freeze()  # garbage collection in a fork then skips these objects, and does not copy their pages
     # OpenBLAS starts threads when it is loaded. It ends them before a fork, and each fork starts its own.
     if not (pid := os.fork()):
         os._exit(0)
@@ -322,7 +324,7 @@ def threads() -> set[str]:
 
 def prctl(option: int, value: int | bytes) -> None:
     """Set an attribute of this process: see man 2 prctl."""
-    import ctypes  # here, because `request` is to start fast
+    import ctypes  # imported here, so that `request` starts fast
 
     ctypes.CDLL(None).prctl(option, value)
 

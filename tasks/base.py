@@ -249,7 +249,8 @@ class Task:
         ]
         named = [n for n in named if n[2]]
         if not named:
-            raise UserError(f"{self.name} has no {split} split. Its source has {', '.join(self.sources[0].splits)}.")
+            have = ", ".join(dict.fromkeys(own for source in self.sources for own in source.splits))
+            raise UserError(f"{self.name} has no {split} split." + (f" Its rows have {have}." if have else ""))
         able = [n for n in named if n[0].serves(language, rows.local)]
         if not able:
             raise UserError(
@@ -332,6 +333,11 @@ class Task:
     def score(self, predictions: list, examples: Examples, language: str) -> dict[str, float]:
         """Return the benchmark's metrics, 0-100. Raise UserError if the gold is a placeholder."""
         raise NotImplementedError
+
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        """What `score` returns of English dev, the main metric first."""
+        return (self.metric,)
 
     def main_score(self, predictions: list, examples: Examples, language: str) -> float:
         """Return the value of the task's main metric."""

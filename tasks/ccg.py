@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.checks import describe
+from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.rows import Loaded, Read, sha256
@@ -45,15 +46,7 @@ class CCG(Tagging):
     columns = ("tokens", "tags")
     splits = {"train": "train", "dev": "validation", "test": "test"}
     sources = ()
-    # jiant's phase 2 (protocol 2.1); the paper's own settings are unconfirmed
-    defaults = {
-        "learning_rate": 1e-5,
-        "num_train_epochs": 3,
-        "per_device_train_batch_size": 32,
-        "max_seq_length": 256,
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-    }
+    defaults = INTERMEDIATE
 
     def where(self) -> str:
         return "CCGbank (local files)"
@@ -127,6 +120,10 @@ class CCG(Tagging):
 
     def gold_values(self, examples: Dataset) -> list:
         return [tag for tags in examples["tags"][:] for tag in tags]
+
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return ("accuracy",)
 
     def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute

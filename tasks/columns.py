@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tasks.errors import MissingColumn, UserError
+from tasks.errors import MissingColumn, UserError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +44,7 @@ def columns_to_read(
     there = ", ".join(names).encode("utf-8", "backslashreplace").decode() or "no column"
     missing = [column for column in columns if column not in names]
     if missing:
-        near = difflib.get_close_matches(missing[0], names, 1)
+        near = nearest(missing[0], names)
         hint = f" Did you mean to rename {near[0]!r}?" if near else ""
         raise MissingColumn(f"{where}: column {missing[0]!r} is missing; it has {there}.{hint}")
     found = [column for column in dict.fromkeys((*columns, *optional)) if column in names]

@@ -1,9 +1,12 @@
-"""The errors that users see, and the detection of full disks and of panics in Rust libraries."""
+"""The errors that users see, names that were meant, and the detection of full disks and of panics in Rust
+libraries."""
 
+import difflib
 import errno
+import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
@@ -25,6 +28,23 @@ class MissingColumn(UserError):
 
 class RowError(ValueError):
     """An error in a row, without the file's name, which `reading` adds."""
+
+
+def nearest(word: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the names most similar to `word`, the nearest first; case does not count.
+
+    Args:
+        most: the largest number of names.
+        cutoff: the least similarity, 0 to 1 (`difflib.get_close_matches`).
+    """
+    by_case = {name.casefold(): name for name in known}
+    return [by_case[name] for name in difflib.get_close_matches(word.casefold(), by_case, most, cutoff)]
+
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> str:
+    """Return what to write after "NAME is unknown.": " Did you mean OTHER?", or "" if no name is near."""
+    near = nearest(word, known, most, cutoff)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def first_line(error: BaseException) -> str:
@@ -71,6 +91,16 @@ def full_disk(error: BaseException | None) -> str | None:
             return "torch.save could not write all of a file"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def not_installed(package: str) -> str:
+    """Return that a package is missing and what to type, without a full stop."""
+    if importlib.util.find_spec("transformers") is None:  # another Python than the project's
+        return (
+            f"the package {package} is not installed for this Python. Type `make install`, then `source "
+            ".venv/bin/activate`; or install requirements.txt"
+        )
+    return f"the package {package} is not installed. Type: pip install {package}"
 
 
 def is_panic(error: BaseException) -> bool:

@@ -33,6 +33,6 @@ def rows_key(data: Dataset) -> str:
 
 @functools.cache
 def _source_hash() -> str:
-    """Return the hash of every module of this room: a form is made with the help of several."""
+    """Return one hash of all modules of this package, because a form uses several of them."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()

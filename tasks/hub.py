@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.errors import UserError, one_line
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
 
 logger = logging.getLogger("xstilts")
-ATTEMPTS = 3  # to load a config where the connection breaks; what was downloaded before is kept
+ATTEMPTS = 3  # to load a config where the connection breaks, and 2 after a timeout; what was downloaded before is kept
 PATIENCE = 5  # how often a busy Hub is waited for
 LONGEST_WAIT = 600  # seconds; the Hub counts requests in windows of 5 minutes
-TIMEOUT = 20.0  # seconds without an answer from the Hub, after which huggingface_hub itself tries again
+TIMEOUT = 20.0  # seconds without an answer from the Hub, after which a request is given up
 CONVERTED = "refs/convert/parquet"  # the branch on which the Hub itself converts a repository's files
+_T = TypeVar("_T")
 
 
 def load(source: str, config: str, split: str, revision: str | None, cut: str = "") -> tuple[Dataset, str]:
@@ -41,13 +42,17 @@ def load(source: str, config: str, split: str, revision: str | None, cut: str = 
     """
     name = f"{source} (config {config}, split {split}{cut}, revision {revision or 'main'})"
     try:
-        commit = client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
-        if revision == CONVERTED:
-            return _load_converted(source, config, split, commit, cut), commit
-        builder = cached(source, config, commit) or _download(source, config, commit)
-        return builder.as_dataset(split=split + cut), commit
+        return _patiently(lambda: _load(source, config, split, revision, cut), f"{source} (config {config})")
     except Exception as error:
         raise UserError(f"Could not load {name} from the Hub: {advice(error, source)}") from error
+
+
+def _load(source: str, config: str, split: str, revision: str | None, cut: str) -> tuple[Dataset, str]:
+    commit = client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
+    if revision == CONVERTED:
+        return _load_converted(source, config, split, commit, cut), commit
+    builder = cached(source, config, commit) or _download(source, config, commit)
+    return builder.as_dataset(split=split + cut), commit
 
 
 def load_file(url: str, split: str, cut: str = "") -> Dataset:
@@ -71,15 +76,19 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
         ) from error
 
 
-def client(timeout: float = TIMEOUT) -> HfApi:
-    """Return the Hub's client, and give every request of the Hub's library a timeout in seconds.
+def client(timeout: float | None = None) -> HfApi:
+    """Return the Hub's client, and give every request of the Hub's library a timeout.
 
     By default most have none, and a listing asks for none: a Hub that does not answer would be waited for forever.
+
+    Args:
+        timeout: seconds; None: `TIMEOUT`.
     """
     from huggingface_hub import HfApi, get_session, set_client_factory
 
     usual = get_session()
     hooks: list[Any] = [hook for hook in usual.event_hooks["request"] if not isinstance(hook, _Limit)]
+    timeout = TIMEOUT if timeout is None else timeout
 
     def with_timeout() -> httpx.Client:
         # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
@@ -111,25 +120,35 @@ def cached(source: str, config: str, commit: str) -> DatasetBuilder | None:
 
 
 def _download(source: str, config: str, commit: str) -> DatasetBuilder:
-    """Download and prepare a config. A busy Hub is waited for, and a broken download goes on where it was."""
+    """Download and prepare a config."""
     from datasets import load_dataset_builder
+
+    check_access(source, commit)
+    builder = load_dataset_builder(source, config, revision=commit)
+    if builder.hash != commit:
+        raise ConnectionError(f"the Hub stopped answering, and the cache has only commit {builder.hash}")
+    builder.download_and_prepare()
+    return builder
+
+
+def _patiently(action: Callable[[], _T], name: str) -> _T:
+    """Return what `action` returns. A busy Hub is waited for; a broken download goes on where it was.
+
+    huggingface_hub repeats downloads by itself, but asks only once for a commit or a listing.
+    """
+    from huggingface_hub.errors import RevisionResolutionError
     from huggingface_hub.utils import httpx
 
     failures = 0
     while True:
         try:
-            check_access(source, commit)
-            builder = load_dataset_builder(source, config, revision=commit)
-            if builder.hash != commit:
-                raise ConnectionError(f"the Hub stopped answering, and the cache has only commit {builder.hash}")
-            builder.download_and_prepare()
-            return builder
-        except (OSError, httpx.TransportError) as error:
+            return action()
+        except (OSError, httpx.TransportError, RevisionResolutionError) as error:
             failures += 1
             wait = _pause(error, failures)
             if wait is None:
                 raise
-            logger.warning("%s (config %s): %s Trying again in %d s.", source, config, one_line(error), wait)
+            logger.warning("%s: %s Trying again in %d s.", name, one_line(error), wait)
             sleep(wait)
 
 
@@ -137,9 +156,10 @@ def _pause(error: BaseException, failures: int) -> int | None:
     """Return the seconds to wait before another attempt; None if there is no point in one, or no more patience.
 
     Another attempt may help if the connection broke, or if the Hub is busy (429) or has a fault of its own (5xx).
-    After a timeout it does not: huggingface_hub has tried several times by then.
+    After a timeout there is one more: huggingface_hub may have tried several times by then.
     """
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import httpx
 
     answer = next((e.response for e in causes(error) if isinstance(e, HfHubHTTPError)), None)
@@ -147,8 +167,8 @@ def _pause(error: BaseException, failures: int) -> int | None:
         asked = seconds_to_wait(answer.headers)
         return asked if failures <= PATIENCE and asked <= LONGEST_WAIT else None
     refused = answer is not None and answer.status_code < 500
-    hopeless = any(isinstance(e, OfflineModeIsEnabled | httpx.TimeoutException) for e in causes(error))
-    if refused or hopeless or failures >= ATTEMPTS:
+    silent = any(isinstance(e, httpx.TimeoutException) for e in causes(error))
+    if refused or constants.is_offline_mode() or failures >= (2 if silent else ATTEMPTS):
         return None
     return 2 ** (failures - 1)
 
@@ -193,6 +213,15 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def is_of_the_hub(error: BaseException) -> bool:
+    """Whether the Hub refused, did not answer, or may not be asked (HF_HUB_OFFLINE=1): no fault of the files."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    kinds = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError)
+    return any(isinstance(cause, kinds) for cause in causes(error))
+
+
 def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
     """Return what happened at the Hub, in one line, and what to type.
 
@@ -208,10 +237,12 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx
 
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    offline = constants.is_offline_mode() and kind == "model"  # transformers does not say so
     for cause in causes(error):
-        if isinstance(cause, OfflineModeIsEnabled):
+        if isinstance(cause, OfflineModeIsEnabled) or offline:
             return (
                 "HF_HUB_OFFLINE=1 is set, and the cache does not have it. Run the same command once with a network "
                 "and HF_HUB_OFFLINE=0, or give a folder."
@@ -235,6 +266,11 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
                 f"too many requests (429). Wait {seconds_to_wait(cause.response.headers)} seconds, then repeat the "
                 "command: what was downloaded is kept. `hf auth login` raises the limit."
             )
+        if kind == "model" and status in (401, 403):
+            return f"the Hub refuses it ({status}). Look at {page}, then log in: `hf auth login`, or set HF_TOKEN."
+    broken = next((e for e in causes(error) if isinstance(e, httpx.TransportError | HfHubHTTPError)), None)
+    if kind == "model" and broken is not None:  # transformers hides it behind advice of its own
+        return f"{one_line(broken)} Repeat the command: what was downloaded is kept. Without a network give a folder."
     if isinstance(error, OSError) or not isinstance(error, ValueError):
         return f"{one_line(error)} Without a network give {'--data_root FOLDER' if kind == 'dataset' else 'a folder'}."
     return one_line(error)  # no such config or split

@@ -12,11 +12,9 @@ private-use codes `qaa`..`qtz` are invented languages, and are the same everywhe
 Which languages a model was pretrained on: tasks/coverage.py.
 """
 
-import difflib
 import re
-from collections.abc import Iterable
 
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 
 # XTREME (Hu et al. 2020) and XTREME-R (Ruder et al. 2021): languages and their order as in `evaluate.py` of
 # github.com/google-research/xtreme at 838c13b. There LAReQA has an empty list; its eleven languages are XQuAD-R's.
@@ -221,7 +219,7 @@ def languages(task: str, benchmark: str = "xtreme") -> tuple[str, ...]:
     tasks = BENCHMARKS[benchmark] | OTHERS
     if task not in tasks:
         raise UserError(
-            f"Task {task!r} is not in {benchmark}.{_nearest(task, tasks)} Its tasks: "
+            f"Task {task!r} is not in {benchmark}.{did_you_mean(task, tasks, 3, 0.5)} Its tasks: "
             f"{', '.join(BENCHMARKS[benchmark])}."
         )
     return tasks[task]
@@ -246,8 +244,9 @@ def normalize(code: str) -> str:
         return code
     if code not in _SPELLINGS:
         raise UserError(
-            f"Language {code!r} is unknown.{_nearest(code, _SPELLINGS)} Give a two-letter code (de), a three-letter "
-            "one (deu), one of FLORES (deu_Latn) or an English name (German); they are in tasks/languages.py."
+            f"Language {code!r} is unknown.{did_you_mean(code, _SPELLINGS, 3, 0.5)} Give a two-letter code (de), a "
+            "three-letter one (deu), one of FLORES (deu_Latn) or an English name (German); they are in "
+            "tasks/languages.py."
         )
     return _SPELLINGS[code]
 
@@ -312,8 +311,3 @@ def between_sentences(code: str) -> str:
     Thai, Lao, Khmer and Burmese write no blank between words, but one between sentences.
     """
     return "" if code == "wuu" or script(code) in {"Hans", "Hant", "Jpan"} else " "  # Wu is in neither list of scripts
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tasks import languages as codes
 from tasks.checks import check_labels, check_text, describe, map_rows
 from tasks.columns import replace_columns
+from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.fingerprint import fingerprint
@@ -135,15 +136,6 @@ def check_list(value: list) -> list:
     return value
 
 
-# epochs, batch size and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
-INTERMEDIATE = {
-    "learning_rate": 1e-5,
-    "num_train_epochs": 3,
-    "per_device_train_batch_size": 32,
-    "max_seq_length": 256,
-    "warmup_steps": 0.1,
-    "weight_decay": 0.01,
-}
 SUPER_GLUE_REVISION = "3de24cf8022e94f4ee4b9d55a6f539891524d646"
 # XTREME-R's script, for each of the two stages (protocol 4)
 XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
@@ -255,8 +247,8 @@ class SocialIQA(MultipleChoice):
             {"train": "train", "dev": "validation"},
             "54c6a1f8cb6daf4f5abf24a601852612fb35eb25",
         ),
-        # a script on the Hub: folders only
-        Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}),
+        # a loading script on the Hub
+        Source("allenai/social_i_qa", "default", {"train": "train", "dev": "validation"}, folders_only=True),
     )
     defaults = XCOPA_SCRIPT
 

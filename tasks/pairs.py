@@ -6,14 +6,13 @@ A pair task is a task adapter without a head. It is listed in `PAIRS`, not among
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import sentences
 from tasks.base import Task
 from tasks.checks import check_ids, check_text, map_rows
-from tasks.errors import UserError, reading
+from tasks.errors import UserError, did_you_mean, reading
 from tasks.fingerprint import fingerprint
 from tasks.rows import Loaded
 from tasks.source import Source
@@ -249,7 +248,7 @@ class MewslixDual(Pairs):
 
         def pair(row: dict) -> dict[str, str]:
             mention, entity = row["contextual_mention"]["mention"], row["entity"]
-            query = ranking._query(row["contextual_mention"]["context"], mention["mention_span"])
+            query = ranking.marked_query(row["contextual_mention"]["context"], mention["mention_span"])
             return {"query": query, "passage": " ".join(entity["description"].split()), "id": mention["example_id"]}
 
         pairs = map_rows(
@@ -276,9 +275,7 @@ def get_pairs(name: str, benchmark: str = "xtreme") -> Pairs:
         UserError: no such task; lists the known ones.
     """
     if name not in PAIRS:
-        near = difflib.get_close_matches(name, PAIRS, 1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"Pairs {name!r} are unknown. {hint}Known: {', '.join(PAIRS)}.")
+        raise UserError(f"Pairs {name!r} are unknown.{did_you_mean(name, PAIRS)} Known: {', '.join(PAIRS)}.")
     return PAIRS[name](benchmark)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
 from tasks.checks import languages_in
+from tasks.defaults import INTERMEDIATE
 from tasks.source import XTREME_REVISION, Source
 from tasks.span import Span, StartEndLogits
 
@@ -40,15 +41,8 @@ class SQuAD(Span):
             "refs/convert/parquet",
         ),
     )
-    # rate, epochs, warm-up: jiant's phase 2 (protocol 2.1); batch 4x4 and length 384: its QA setting (3.2)
-    defaults = {
-        "learning_rate": 1e-5,
-        "num_train_epochs": 3,
-        "per_device_train_batch_size": 16,
-        "max_seq_length": 384,
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-    }
+    # batch 4x4 and length 384: jiant's QA setting (protocol 3.2)
+    defaults = INTERMEDIATE | {"per_device_train_batch_size": 16, "max_seq_length": 384}
 
 
 class SQuADv2(Span):
@@ -89,6 +83,10 @@ class SQuADv2(Span):
     def chance(self, examples: Dataset, language: str = "en") -> dict[str, float]:
         """Only of the best-threshold scores: at threshold 0 a useful model may score less than chance."""
         return {name: value for name, value in super().chance(examples, language).items() if name.startswith("best_")}
+
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return "best_f1", "best_exact_match", "f1", "exact_match"
 
     def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute

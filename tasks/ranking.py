@@ -309,7 +309,7 @@ class MewsliX(Ranking):
                             )
                             raise RowError(f"column 'mentions': {name!r} has {what}. This split cannot be scored.")
                         ids.append(name)
-                        queries.append(_query(context, mention["mention_span"]))
+                        queries.append(marked_query(context, mention["mention_span"]))
                         gold.append([entity])
         if not queries:
             raise UserError(f"{read.where}: no row has a mention.")
@@ -339,7 +339,7 @@ class MewsliX(Ranking):
         return {f"mrr@{K}": super().chance(examples)[f"map@{K}"]}
 
 
-def _query(context: dict, span: dict) -> str:
+def marked_query(context: dict, span: dict) -> str:
     """``mention: left { mention } right``, from the mention's sentence, as in XTREME-R's preprocessing."""
     text, start, end = (
         context["text"],

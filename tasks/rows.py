@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import re
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import files, hub
 from tasks.columns import columns_to_read
-from tasks.errors import RowError, UserError, one_line
+from tasks.errors import RowError, UserError, nearest, one_line
 from tasks.reading import read_object
 
 if TYPE_CHECKING:
@@ -247,7 +246,7 @@ class Rows:
         folder = root / self.folder(source).name
         wanted = ", ".join(str(folder / config / f"{b}.parquet") for b, _ in alternatives(expression))
         have = self.configs(source)
-        near = difflib.get_close_matches(config, have, 3)
+        near = nearest(config, have, 3)
         raise UserError(
             f"No rows at {wanted} (.jsonl and .jsonl.gz are read too). "
             + (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
 from tasks.columns import replace_columns
+from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
 from tasks.files import class_names
 from tasks.fingerprint import fingerprint
@@ -111,15 +112,6 @@ print(model.config.id2label[scores.argmax().item()])"""
         return [self.labels[p] for p in predictions]
 
 
-# epochs, batch size and rate: jiant's defaults for phase 2 (protocol 2.1); the paper's own are unconfirmed
-INTERMEDIATE = {
-    "learning_rate": 1e-5,
-    "num_train_epochs": 3,
-    "per_device_train_batch_size": 32,
-    "max_seq_length": 256,
-    "warmup_steps": 0.1,
-    "weight_decay": 0.01,
-}
 # XTREME's script of May 2020 (protocol 3.2)
 TARGET = {"learning_rate": 2e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
 GLUE_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -219,6 +211,10 @@ class QQP(SentencePair):
     def notes(self, data: Dataset) -> list[str]:
         numbered = "idx" in data.column_names and not data.data.column("idx").null_count
         return super().notes(data) + ([] if numbered else ["rows without idx: not GLUE's split of QQP"])
+
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return "accuracy", "f1"
 
     def score(self, predictions: list[int], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute

@@ -32,6 +32,7 @@ class Source:
         inside: rows -> the language codes in them, for a config with several languages.
         only: the languages that the Hub has (empty: all of the task's); a folder may have others.
         files: split -> URL with ``{revision}`` and ``{language}``, for an id that the Hub library cannot load.
+        folders_only: whether the Hub's copy cannot be read, so that only folders have rows of this id.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Source:
     inside: Callable[[Dataset], Iterable[str]] | None = None
     only: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    folders_only: bool = False
 
     def config_of(self, language: str) -> str:
         """Return the config that holds a language."""
@@ -51,6 +53,8 @@ class Source:
 
     def serves(self, language: str, local: bool) -> bool:
         """Whether the source can have rows of a language. A config without a language in its name is English."""
+        if self.folders_only and not local:
+            return False
         if "{language}" not in self.config and not self.inside:
             return language == "en"
         return local or not self.only or language in self.only

@@ -94,11 +94,11 @@ print(context[offsets[start][0] : offsets[end][1]])"""
             first = examples[: offsets.SAMPLED]
             rows = zip(first["context"], first["answers"], strict=True)
             unit = offsets.other_unit((context, answers["text"], answers["answer_start"]) for context, answers in rows)
-            said = (
+            note = (
                 f"every answer stands where its offset says in characters and, elsewhere, in {unit}; taken as "
                 "characters"
             )
-            return [said] if unit else []
+            return [note] if unit else []
         reasons: Counter[str] = Counter()
         for context, given, taken in zip(
             examples["context"][:], data["answers"][:], examples["answers"][:], strict=True
@@ -284,6 +284,15 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         common = Counter(self.gold(examples)).most_common(1)[0][0]
         return [common] * len(examples)
 
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        by_language = ("f1_language", "exact_match_language") if self._has_two_rules("en") else ()
+        return ("f1", "exact_match", *by_language)
+
+    def _has_two_rules(self, language: str) -> bool:
+        """Whether answers are compared by the English rules, as the benchmark does, and by the language's own too."""
+        return bool(self.languages_in) and self.normalization_of(language) == "squad"
+
     def score(self, predictions: list, examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute
 
@@ -293,8 +302,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
             "language": language,
         }
         scores = compute("qa", **qa, normalization=self.normalization_of(language))
-        if self.languages_in and self.normalization_of(language) == "squad":
-            # the benchmark uses the English rules for every language; add the scores by rules for this language
+        if self._has_two_rules(language):
             by_language = compute("qa", **qa, normalization="language")
             scores |= {f"{name}_language": value for name, value in by_language.items()}
         return scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.base import Task
@@ -59,7 +59,7 @@ def words_need_space(tokenizer: PreTrainedTokenizerFast) -> bool:
     """
     words = ["the", "bird", "sees"]
 
-    def ids(text, **options) -> list[int]:
+    def ids(text: str | list[str], **options: Any) -> list[int]:
         return tokenizer(text, add_special_tokens=False, **options)["input_ids"]
 
     running = ids(" ".join(words))
@@ -218,6 +218,10 @@ print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumer
         gold = [tag for tags in self.gold(examples) for tag in tags]
         common = max(self.labels, key=gold.count)
         return [[common] * len(words) for words in examples["tokens"][:]]
+
+    @property
+    def dev_metrics(self) -> tuple[str, ...]:
+        return "f1", "precision", "recall", "accuracy"
 
     def score(self, predictions: list[list[str]], examples: Dataset, language: str) -> dict[str, float]:
         from tasks.metrics import compute

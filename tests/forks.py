@@ -75,9 +75,18 @@ def _own_locks() -> None:
 
 
 def _read_environment_again() -> None:
-    """The libraries of the Hub read it when they are imported; they look their constants up when they use them."""
+    """The libraries of the Hub read it when they are imported; they look their constants up when they use them.
+
+    The clients that they keep have the Hub's address of when they were made.
+    """
     import importlib
+
+    from huggingface_hub import constants
+
+    from tests.hub_server import clients
 
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:
             importlib.reload(sys.modules[name])
+    for client in clients():
+        client.endpoint = constants.ENDPOINT

@@ -157,10 +157,11 @@ def _derived(sources: dict[str, Configs]) -> dict[str, Configs]:
     }
     made["google__xtreme"] = xtreme
     made["unimelb-nlp__wikiann"] = {
-        "lt": {
+        code: {
             split: [row | {"spans": []} for row in sources["google__xtreme"]["PAN-X.en"][split]]
             for split in ("train", "validation", "test")
         }
+        for code in ("lt", "qu")
     }
     made["juletxara__xquad_xtreme"] = {
         "de": {

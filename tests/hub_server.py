@@ -18,9 +18,13 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep  # not through the module: tests replace `time.sleep`
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.hub_layout import Repository, under_lfs
+
+if TYPE_CHECKING:
+    import pytest
+    from huggingface_hub import HfApi
 
 TOKEN = "hf_secretsecretsecret"
 
@@ -62,7 +66,8 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         # big files come from another host, as the real ones do: the client then sends it no token
         self.cdn = f"http://localhost:{self.server.server_port}/cdn"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # `close` waits for the next poll
+        threading.Thread(target=self.server.serve_forever, args=[0.02], daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()
@@ -95,6 +100,23 @@ class Hub:
         return Repository({"main": self.repositories[name]}) if name in self.repositories else None
 
 
+def clients() -> list[HfApi]:
+    """Return the clients that the libraries keep for as long as the process lives."""
+    from huggingface_hub.hf_api import api
+    from transformers.utils.hub import hf_api
+
+    return [api, hf_api()]
+
+
+def use(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process take the server for the Hub."""
+    kept = clients()  # one that is first made below would ask this server for ever
+    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    for client in kept:
+        monkeypatch.setattr(client, "endpoint", hub.url)
+
+
 class _Answer(Exception):
     """An answer other than the usual one."""
 
@@ -105,6 +127,7 @@ class _Answer(Exception):
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two packets: the second would wait 40 ms for the first's ACK
 
     def log_message(self, *arguments: Any) -> None:
         pass

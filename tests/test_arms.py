@@ -17,7 +17,8 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows
 from tasks.source import Source
-from xstilts.cli.arguments import ArmArguments, FamilyArguments
+from tasks.text import Wikipedia
+from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments
 from xstilts.cli.arms import read_arm
 from xstilts.run.settings import outdated
 from xstilts.train import batching, code_switch, families, featurizing, multilingual, trainers
@@ -629,7 +630,7 @@ def test_masked_lm_on_the_texts_of_the_rows(train, tmp_path):
 def test_texts_of_rows_in_no_known_language_are_refused(task, languages, message):
     family = FamilyArguments(train_languages=languages)
     with pytest.raises(UserError, match=f"--text_of {task}: .*{message}"):
-        texts_of.row_texts(get_task(task), family, languages, Rows("hub"), None, None, 0)
+        texts_of.row_texts(get_task(task), family, languages, Rows("hub"), None, 0)
 
 
 def test_masked_lm_alongside_on_the_texts_of_rows(train):
@@ -646,7 +647,9 @@ def test_masked_lm_alongside_on_the_texts_of_rows(train):
 
 def test_the_texts_are_those_of_the_arms_rows(rows, arm):
     task = get_task("squad")
-    texts, dev, _ = texts_of.row_texts(task, FAMILY, LANGUAGES, rows, 10, 5, seed=4)
+    texts, _ = texts_of.row_texts(task, FAMILY, LANGUAGES, rows, 10, seed=4)
+    assert not any(record["split"] == "validation" for record in rows.records)  # only what is trained on is read
+    dev = texts_of.read_held_out(Wikipedia(), task, LANGUAGES, rows, DataArguments(max_eval_samples=5))
     drawn = arm("squad", "multilingual", limit=10, seed=4).examples
     assert texts["rows"]["text"][:] == [f"{c} {q}" for c, q in zip(drawn["context"], drawn["question"], strict=True)]
     assert len(dev["en"]) == 5

@@ -162,6 +162,17 @@ def test_a_tokenizer_without_a_token_that_is_needed_is_refused(kind, model):
         load_tokenizer(str(model), mask=kind == "mask")
 
 
+@pytest.mark.parametrize(
+    "model_type", ["xlm-roberta", "bert", "deberta-v2", "camembert", "roberta", "modernbert", "luke"]
+)
+def test_a_model_without_a_tokenizer_is_refused(model_type, tmp_path):
+    """Where the files are not there, transformers makes an empty tokenizer of most types: every word is unknown."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(UserError, match="no tokenizer, or one without words|does not load") as caught:
+        load_tokenizer(str(tmp_path))
+    assert "tokenizer.json" in str(caught.value)
+
+
 def test_token_types_go_only_where_the_model_has_them(model):
     change(model, "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
     assert load_tokenizer(str(model)).model_input_names == ["input_ids", "attention_mask"]  # XLM-R has one token type

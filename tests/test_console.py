@@ -168,10 +168,10 @@ def test_both_are_refused_and_several_where_one_is_taken(cli):
     "script, given, near",
     [
         ("run_target.py", ["--taks", "xnli"], "--task?"),
-        ("run_target.py", ["--task", "xnil"], "'xnli'?"),
+        ("run_target.py", ["--task", "xnil"], "mean xnli?"),
         ("run_target.py", ["--task", "xnli", "--optim", "adamw_torh"], "adamw_torch "),
         ("run_target.py", ["--task", "xnli", "--lr_scheduler_type", "liner"], "linear"),
-        ("run_retrieval.py", ["--task", "tatoba"], "'tatoeba'?"),
+        ("run_retrieval.py", ["--task", "tatoba"], "mean tatoeba?"),
         ("run_report.py", ["--armz", "none"], "--arms?"),
     ],
 )
@@ -194,8 +194,8 @@ def test_a_wrong_arm_gets_the_near_one_and_no_list(monkeypatch):
 
 
 def test_few_names_are_listed_where_none_is_near():
-    assert arms.did_you_mean("qqq", ["mean", "cls"]) == " Known: mean cls."
-    assert arms.did_you_mean("qqq", map(str, range(60))) == ""
+    assert arms.known_or_near("qqq", ["mean", "cls"]) == " Known: mean cls."
+    assert arms.known_or_near("qqq", map(str, range(60))) == ""
 
 
 @pytest.mark.parametrize("form", ["invalid choice: 'x99' (choose from {})", "invalid choice: x99 (choose from {})"])

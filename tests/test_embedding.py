@@ -402,7 +402,7 @@ def test_normalize_and_center():
         normalize(np.array([[np.nan, 0], [1, 0]]))
 
 
-def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatch, capsys):
+def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatch, caplog):
     def ask(sentences=SENTENCES, **settings):
         asked = []
         encoder = Encoder.load(checkpoint, **settings)
@@ -429,10 +429,10 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
     for damage in (lambda data: data[:-40], lambda data: data[:300] + b"\x7f" + data[301:], lambda data: b""):
         for file in tmp_path.iterdir():
             file.write_bytes(damage(file.read_bytes()))
-        capsys.readouterr()
+        caplog.clear()
         again, computed = ask(layers=2)
         assert computed and np.array_equal(again[2], every[2])
-        assert "are damaged" in capsys.readouterr().err
+        assert "are damaged" in caplog.text
         again, computed = ask(layers=2)
         assert not computed and np.array_equal(again[2], every[2])
 

@@ -93,9 +93,9 @@ def test_unknown_language_is_refused(function, bad):
 
 
 def test_errors_say_what_was_meant():
-    with pytest.raises(UserError, match="Did you mean 'German'"):
+    with pytest.raises(UserError, match="Did you mean German"):
         lang.normalize("Germann")
-    with pytest.raises(UserError, match="Did you mean 'pawsx'.*tatoeba"):
+    with pytest.raises(UserError, match="Did you mean pawsx.*tatoeba"):
         lang.languages("pawx")
     with pytest.raises(UserError, match="xtreme-r"):
         lang.languages("xnli", "xtreme2")

@@ -30,7 +30,7 @@ def test_symbolic_links_are_followed(runs, tmp_path, part):
     after = read_all(runs, tmp_path / "out")
     assert after.records == before.records and after.paths == before.paths and after.trainings == before.trainings
     assert after.problems == [] and after.missing == []
-    assert "16 of 16 runs are done" in plan.report([runs / name for name in records()])
+    assert "Done: 16 of 16 runs" in plan.report([runs / name for name in records()])
     system = json.loads((tmp_path / "out/submission/system.json").read_text())
     assert system["tasks"]["xnli"]["arm"] == "squad"
 

@@ -36,14 +36,14 @@ def refused(*arguments):
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (["ARM=none"], "ARM= is no variable of this Makefile. Did you mean ARMS?"),
+        (["ARM=none"], "ARM= is not a variable of this Makefile. Did you mean ARMS?"),
         (["TASKS=xnli"], "Did you mean TARGETS or RETRIEVAL?"),
         (["SEED=1"], "Did you mean SEEDS?"),
         (["arms=none"], "Did you mean ARMS?"),
         (["ARGS_xnil=--max_steps 1"], "Did you mean ARGS_xnli?"),
         (["FAMILY_sqad=--max_steps 1"], "Did you mean FAMILY_squad?"),
         (["TARGET_ARG="], "Did you mean TARGET_ARGS?"),
-        (["SEEDS=0 x"], "SEEDS: x is no seed"),
+        (["SEEDS=0 x"], "SEEDS: x is not a seed"),
         (["SEEDS=-1"], "SEEDS: -1"),
         (["SEEDS=0,1"], "SEEDS: 0,1"),
         (["SEEDS=01"], "SEEDS: 01"),
@@ -53,6 +53,8 @@ def refused(*arguments):
         (["ARMS="], "ARMS is empty"),
         (["ARMS=none mnli none"], "none is there twice"),
         (["TARGETS=xnli xnli"], "xnli is there twice"),
+        (["TARGETS=xnli,tydiqa"], 'TARGETS="xnli tydiqa"'),
+        (["ARMS=none, mnli"], 'ARMS="none mnli"'),
         (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"),
         (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
         (["RETRIEVAL=xnli"], "Give TARGETS=xnli"),
@@ -70,13 +72,13 @@ def refused(*arguments):
         (["MODEL=./none-there"], "no such folder"),
         (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"),
         (["MODEL=tests"], "has no config.json"),
-        (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is no seed. Give whole numbers"),
-        (["SEEDS_sqad=1"], "SEEDS_sqad= is no variable of this Makefile. Did you mean SEEDS_squad?"),
+        (["SEEDS_mnli=0 x", "ARMS=none mnli"], "SEEDS_mnli: x is not a seed. Give whole numbers"),
+        (["SEEDS_sqad=1"], "SEEDS_sqad= is not a variable of this Makefile. Did you mean SEEDS_squad?"),
         (
             ["PRESET=human", "MODEL_FROM_PACKAGE=nanoe6"],
             "MODEL_FROM_PACKAGE=nanoe6: give PACKAGE/FOLDER of an installed package, or one of",
         ),
-        (["PYTHON=none-there"], "PYTHON=none-there"),
+        (["PYTHON=none-there"], "PYTHON=none-there: give PYTHON=, Python 3.11 or newer"),
         (["OUT=/"], "OUT=/: give a folder"),
         (["OUT=//"], "OUT=//: give a folder"),
         (["HUB=a b"], "HUB=a b"),
@@ -92,6 +94,22 @@ def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path
     asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
     assert told in refused("matrix", *asked)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["DATA_ROOT", "LEXICON", "TRANSLATIONS"])
+@pytest.mark.parametrize("goal", ["matrix", "data", "OUT/none/seed0/xnli/results.json"])
+def test_rows_that_are_not_there_stop_it_before_anything_is_installed_or_fetched(name, goal, tiny_world, tmp_path):
+    asked = ["PRESET=rows", f"OUT={tmp_path}/runs", f"VENV={tmp_path}/venv", f"DATA_ROOT={tiny_world}"]
+    asked += [f"{name}={tmp_path}/none"]
+    assert f"{name}={tmp_path}/none: no such folder" in refused(goal.replace("OUT", f"{tmp_path}/runs"), *asked)
+    assert not list(tmp_path.iterdir())
+    done = make("-n", "matrix", *asked)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_from_another_folder_says_which(tmp_path):
+    done = subprocess.run(["make", "-f", ROOT / "Makefile"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and f"make -C {ROOT}" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", check.PATHS)
@@ -127,7 +145,7 @@ def test_clean_does_not_take_a_path_apart(tmp_path):
 
 def test_a_preset_may_not_offer_a_variable_that_nobody_reads(tmp_path):
     (tmp_path / "mine.mk").write_text("ARM ?= none\nLANGUAGES := en de\n")
-    with pytest.raises(check.Wrong, match="ARM= is no variable of this Makefile. Did you mean ARMS"):
+    with pytest.raises(check.Wrong, match="ARM= is not a variable of this Makefile. Did you mean ARMS"):
         check.check({}, set(), [tmp_path / "mine.mk"])
 
 
@@ -172,7 +190,7 @@ def test_an_arm_can_have_seeds_of_its_own(tmp_path):
         for folder in ("none/seed0/xquad", "squad/seed1", "squad/seed1/xquad", "squad/seed2", "squad/seed2/xquad")
     ]
     assert "--seeds 0 --seeds_of squad=1,2 " in make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
-    assert "0 of 5 runs are done" in make("plan", *asked).stdout
+    assert "Done: 0 of 5 runs" in make("plan", *asked).stdout
     two = [line.split()[0] for line in make("runs", *asked[:-2], "SEEDS=0 1", "TARGETS=").stdout.splitlines()]
     assert two == [f"{tmp_path}/squad/seed{seed}/results.json" for seed in (0, 1)]
     by_seed = make("runs", *asked[:3], "ARMS=mnli squad", "TARGETS=", "RETRIEVAL=", "SEEDS=0 1").stdout.split()
@@ -210,7 +228,7 @@ def test_a_given_model_is_never_built_trained_into_or_unpacked_over(preset, trai
     plan = make("-n", "matrix", *asked).stdout.replace("\\\n", " ")
     assert not any(tool in plan for tool in ("run_mlm.py", "unpack.py", "dequantise", f"--output_dir {folder}"))
     assert plan.count(f"--model_name_or_path {folder} ") == 2
-    assert make("plan", *asked).stdout.count("0 of 3 runs are done") == 1
+    assert make("plan", *asked).stdout.count("Done: 0 of 3 runs") == 1
     done = make("model", *asked)
     assert done.returncode == 0 and f"MODEL={folder} is given: it is only read" in done.stdout
     assert content(folder) == before and not (tmp_path / "runs").exists()
@@ -391,7 +409,7 @@ def test_ten_thousand_runs(tmp_path):
     ]
     assert make("runs", *asked).stdout.count("\n") == 480 * (10 + 11)
     done = make("plan", *asked)
-    assert done.returncode == 0 and "0 of 10080 runs are done" in done.stdout, done.stderr[-500:]
+    assert done.returncode == 0 and "Done: 0 of 10080 runs" in done.stdout, done.stderr[-500:]
     done = make("push", *asked, "HUB=me")
     assert done.returncode == 2 and "there is no finished checkpoint to push" in done.stderr
     done = make("report", *asked)
@@ -419,4 +437,4 @@ def test_the_targets_of_a_preset_take_its_training_arguments(preset, tmp_path):
         kinds = (run_target.TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
         (_, _, _, run), rest = parse(command, "run_target.py", "", *kinds)
         best = task.select == "best"
-        training_arguments(run, rest, task.defaults, metric=f"eval_{task.metric}", load_best_model_at_end=best)
+        training_arguments(run, rest, task.defaults, scores=task.dev_metrics, load_best_model_at_end=best)

@@ -30,7 +30,7 @@ def test_each_kind_is_estimated_from_its_own(stamps):
 
 def test_the_text_says_from_how_many_and_what_is_unknown(stamps):
     text = plan.report(stamps, jobs=2)
-    assert "3 of 10 runs are done, 7 are left" in text
+    assert "Done: 3 of 10 runs. Left: 7." in text
     assert "Estimate for 3 of them: 64.0 min of work, 32.0 min with 2 at a time (from 3 finished" in text
     assert "Rough estimate for 4" in text  # udpos, from the ratios of the miniature world
 
@@ -101,12 +101,12 @@ def test_without_a_finished_run_the_line_says_no_time(stamps, tmp_path):
 def test_an_unreadable_result_is_named_and_counts_as_left(stamps):
     stamps[0].write_text("{")
     text = plan.report(stamps)
-    assert "2 of 10 runs are done" in text and f"Unreadable: {stamps[0]}" in text
+    assert "Done: 2 of 10 runs" in text and f"Unreadable: {stamps[0]}" in text
 
 
 def test_nothing_left(stamps):
     done = [stamp for stamp in stamps if stamp.is_file()]
-    assert "3 of 3 runs are done, 0 are left." in plan.report(done) and "of work" not in plan.report(done)
+    assert "Done: 3 of 3 runs. Left: 0." in plan.report(done) and "of work" not in plan.report(done)
 
 
 @pytest.mark.parametrize("words", [["none"], ["none=a"], ["nine=0"], ["none=0", "none=1"]])

@@ -1,6 +1,8 @@
 """pyproject.toml beside the files: what `pip install -e .` installs is what there is."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,6 +24,26 @@ def test_floors_name_the_pinned_libraries_and_none_is_above_its_pin():
     assert floors.keys() == pins.keys()
     for name, (_, floor) in floors.items():
         assert floor <= pins[name][1], name
+
+
+def test_every_library_that_is_imported_is_a_requirement():
+    named = {
+        "yaml": "pyyaml",
+        "sklearn": "scikit-learn",
+        "faiss": "faiss-cpu",
+        "sentence_transformers": "sentence-transformers",
+    }
+    ours = {"tasks", "world", "xstilts", "_typeshed"}  # the last one is a type checker's
+    found = {}
+    for pattern in ("run_*.py", "xstilts/**/*.py", "tasks/**/*.py", "world/**/*.py", "recipes/**/*.py"):
+        for path in ROOT.glob(pattern):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [str(node.module)] if isinstance(node, ast.ImportFrom) and not node.level else []
+                found |= {name.partition(".")[0]: path.name for name in names}
+    others = found.keys() - sys.stdlib_module_names - ours
+    required = versions(PROJECT["project"]["dependencies"])
+    assert not {name: found[name] for name in others if named.get(name, name) not in required}
 
 
 def test_every_package_and_script_is_installed():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import records
 
-from tests.hub_server import Hub
+from tests.hub_server import Hub, clients, use
 from xstilts.run import checkpoints
 
 PUSH = """
@@ -134,8 +134,7 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
     token = "hf_secretsecretsecret"
     caplog.set_level("INFO")
     monkeypatch.setenv("HF_TOKEN", token)
-    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
-        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    use(hub, monkeypatch)
     seen, clean = [], checkpoints.clean
 
     def look(folder):
@@ -182,8 +181,7 @@ def test_no_token_is_in_any_file_log_or_card(hub, cli, tiny_model, tiny_world, t
 def online(hub, monkeypatch):
     """The double for the scripts in this process."""
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
-    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
-        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    use(hub, monkeypatch)
     return hub
 
 
@@ -382,6 +380,7 @@ except OSError as error:
 
 def test_private_checkpoint_is_loaded_from_the_hub_as_it_was(hub, run, matrix, tiny_model, tmp_path):
     """With the token; without it the Hub does not have it. Then again from the cache alone."""
+    assert not [client for client in clients() if client.endpoint == hub.url]  # the forks have other clients
     arm = matrix / "xnli+mlm/seed0"
     for path in filter(Path.is_file, tiny_model.iterdir()):
         shutil.copy(path, arm / path.name)
@@ -395,5 +394,6 @@ def test_private_checkpoint_is_loaded_from_the_hub_as_it_was(hub, run, matrix, t
 
     assert pull("hf_of_somebody_else", "other").startswith("OSError")
     assert pull("hf_secretsecretsecret", "mine") == "same\n"
+    assert hub.asked("/additional_chat_templates")  # asked by one of the libraries' own clients
     hub.calls.clear()
     assert pull("", "mine", HF_HUB_OFFLINE="1") == "same\n" and not hub.calls

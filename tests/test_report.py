@@ -379,6 +379,15 @@ def test_no_results_is_one_line_and_nothing_written(tmp_path, runs):
         run_report.main(["--runs_dir", str(runs), "--output_dir", str(tmp_path / "file")])
 
 
+def test_one_problem_is_named_and_the_others_counted_where_no_result_is_usable(tmp_path):
+    for seed in range(3):
+        write_record(tmp_path, "none", seed, "xnli", {"en": 1})
+        path = tmp_path / f"none/seed{seed}/xnli/results.json"
+        path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
+    with pytest.raises(UserError, match="schema is 0.* And 2 more problems.$"):
+        mx.collect(tmp_path)
+
+
 def test_script_as_a_user_runs_it(tmp_path):
     started = time.perf_counter()
     shown = subprocess.run([sys.executable, "run_report.py", "--help"], cwd=REPO, capture_output=True, text=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import records
 
+from tasks.rows import sha256
 from xstilts.errors import UserError
 from xstilts.run import results
 
@@ -188,4 +189,4 @@ def test_command_line_leaves_out_folders_of_the_machine():
 
 def test_file_sha256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")  # the first test vector of FIPS 180-2
-    assert results.file_sha256(tmp_path / "x").startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert sha256(tmp_path / "x").startswith("ba7816bf8f01cfea414140de5dae2223")

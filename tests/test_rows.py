@@ -365,7 +365,9 @@ def test_absent_rows_say_what_is_there(folder, tmp_path):
 
 
 def test_split_that_the_task_lacks(tmp_path):
-    assert "mnli has no test split" in failing(tmp_path, "mnli", "test")
+    assert "mnli has no test split. Its rows have train, dev." in failing(tmp_path, "mnli", "test")
+    with pytest.raises(UserError, match="anli_plus has no train split"):  # its rows are those of its parts
+        get_task("anli_plus").locate("train", "en", Rows("hub"))
 
 
 def test_wrong_root(tmp_path):

@@ -9,7 +9,7 @@ MODULE_LINES, FUNCTION_LINES = 400, 60
 SCRIPT_LINES = 120  # one reads a script in one sitting
 PLACES = sorted(
     path
-    for pattern in ("*.py", "xstilts/**/*.py", "tasks/**/*.py", "world/**/*.py", "recipes/*.py")
+    for pattern in ("*.py", "xstilts/**/*.py", "tasks/**/*.py", "world/**/*.py", "recipes/*.py", "benchmarks/*.py")
     for path in ROOT.glob(pattern)
 )
 

@@ -314,7 +314,7 @@ def test_the_plan_counts_a_spoilt_result_as_left_and_names_it(tmp_path):
     root = lay_out(tmp_path, records())
     make_file("folder", root / "mnli/seed1/xnli/results.json")
     text = plan.report([root / name for name in records()])
-    assert "15 of 16 runs are done, 1 are left." in text and "mnli/seed1/xnli/results.json" in text
+    assert "Done: 15 of 16 runs. Left: 1." in text and "mnli/seed1/xnli/results.json" in text
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "huge"])

@@ -34,7 +34,7 @@ def setting(tiny_world, tiny_model, tokenizer, tmp_path):
             "True",
         ],
         task.defaults,
-        metric="eval_accuracy",
+        scores=["accuracy"],
         load_best_model_at_end=True,
     )
     torch.manual_seed(0)

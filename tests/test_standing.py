@@ -72,6 +72,25 @@ def test_what_is_undecided_is_shaded(tmp_path):
     assert {arm: row[0].undecided for arm, row in gaps.rows} == {"a": False, "b": True}
 
 
+def test_a_difference_of_one_seed_is_shaded(tmp_path):
+    lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [90, None, None]})
+    _, gaps = tables.headline_tables(mx.collect(tmp_path))
+    assert {arm: row[0].undecided for arm, row in gaps.rows} == {"a": False, "b": True}
+
+
+def test_arms_with_different_seeds_are_ranked_by_the_seeds_they_share_with_none(tmp_path):
+    """Seed 0 is a high one: b has the highest score, and is below none in the only seed it has."""
+    lay(tmp_path, {"none": [70, 60, 61], "a": [70.5, 61, 61.8], "b": [69, None, None]})
+    one = of(tmp_path)
+    assert [entry.arm for entry in one.ranked] == ["a", "none", "b"] and one.ranked[2].mean > one.ranked[0].mean
+    assert [row.name for row in charts.forest(one).rows] == [entry.arm for entry in one.ranked]
+    table, _ = tables.headline_tables(mx.collect(tmp_path))
+    assert not dict(table.rows)["b"][0].bold
+    (tmp_path / "two").mkdir()
+    lay(tmp_path / "two", {"none": [70, 60, 61], "b": [69, None, None]})
+    assert of(tmp_path / "two").ranked[0].arm == "none"
+
+
 @pytest.mark.parametrize(
     "scores, kind",
     [

@@ -8,8 +8,7 @@ import records
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.retrieval import Pools
-from tasks.rows import Rows
-from xstilts.run import results
+from tasks.rows import Rows, sha256
 from xstilts.run.predictions import write_lines
 from xstilts.xtreme import scoring, submission
 
@@ -104,7 +103,7 @@ def test_system_says_where_a_file_is_from(runs, tmp_path):
     assert (choice["path"], choice["seed"], choice["model"]) == ("mnli/seed0/xnli", 0, "runs/mnli/seed0")
     assert choice["chain"] == ["plain", "runs/mnli/seed0"] and choice["chosen"] == "dev"
     assert (tmp_path / "out" / "xnli" / "test-qaa.tsv").read_text() == "entailment\nentailment\n"
-    assert choice["files"] == {"xnli/test-qaa.tsv": results.file_sha256(tmp_path / "out" / "xnli" / "test-qaa.tsv")}
+    assert choice["files"] == {"xnli/test-qaa.tsv": sha256(tmp_path / "out" / "xnli" / "test-qaa.tsv")}
 
 
 def test_nothing_is_chosen_for_tatoeba_and_that_is_said(runs, tmp_path):

@@ -35,6 +35,12 @@ HOLD = (
 # ---- one process at a time ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Who waits for a lock looks often."""
+    monkeypatch.setattr("xstilts.run.lock.POLL", 0.02)
+
+
 @pytest.fixture
 def holder(tmp_path):
     """Another process that is at work in tmp_path."""
@@ -51,7 +57,7 @@ def test_a_second_process_waits_and_says_so_until_the_first_is_killed(holder, tm
     lock = FolderLock(tmp_path)
     second = threading.Thread(target=lock.acquire, daemon=True)
     second.start()
-    second.join(1)
+    second.join(0.2)
     assert second.is_alive() and f"{tmp_path}: process {holder.pid} on " in caplog.text and "(since 20" in caplog.text
     holder.kill()
     second.join(10)
@@ -61,7 +67,7 @@ def test_a_second_process_waits_and_says_so_until_the_first_is_killed(holder, tm
 
 
 def test_patience_ends_and_a_file_left_by_a_killed_process_locks_nothing(holder, tmp_path):
-    assert not FolderLock(tmp_path).acquire(patience=0.6)
+    assert not FolderLock(tmp_path).acquire(patience=0.1)
     holder.kill()
     holder.wait()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -77,7 +83,7 @@ def test_waiting_process_ignores_a_removed_lock_file(tmp_path):
     assert first.acquire(patience=0)
     waiting = threading.Thread(target=second.acquire, daemon=True)
     waiting.start()
-    time.sleep(0.7)
+    time.sleep(0.1)
     first.release()
     (tmp_path / "run").rmdir() if not any((tmp_path / "run").iterdir()) else None
     waiting.join(10)
@@ -115,6 +121,7 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "2")
         torch.distributed.init_process_group("gloo", init_method=f"file://{found}.store", rank=rank, world_size=2)
+        Path(f"{found}.{rank}.begun").touch()
         with Run.open(args, RECORD["settings"] | {"model": "m", "data_root": "hub"}) as run:
             Path(f"{found}.{rank}").write_text(str(run.finished))
 
@@ -126,7 +133,11 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
                 work(rank)
             finally:
                 os._exit(0)
-    time.sleep(2)
+    end = time.monotonic() + 60
+    while not all(Path(f"{found}.{rank}.begun").exists() for rank in (0, 1)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.4)
     records.write(tmp_path / "results.json", RECORD)
     holder.kill()
     for child in children:

@@ -314,6 +314,18 @@ def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, t
     assert "google/xquad (xquad.qaa, validation)" in run_settings.outdated(record, settings)
 
 
+def test_only_a_repository_that_cannot_be_read_has_no_commit(monkeypatch):
+    assert run_settings.parent("lab/not-in-the-cache") == {}  # no network: tests/conftest.py
+    assert run_settings.parent("not a/valid/name") == {}
+
+    def wrong(*args, **kwargs):
+        raise TypeError("a fault of the program")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", wrong)
+    with pytest.raises(TypeError):
+        run_settings.parent("lab/tiny")
+
+
 def test_a_model_of_the_hub_that_moved_is_refused_and_its_checkpoints_stay(tmp_path):
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoint-3/trainer_state.json").write_text("{}")
@@ -572,7 +584,7 @@ def test_bf16_flag_wins_over_accelerates_setting(monkeypatch, caplog, tmp_path):
 
 def test_checkpoints_by_steps_are_each_scored_where_the_best_is_chosen(tmp_path):
     """docs/survive.md: --save_strategy steps --save_steps N, for more checkpoints; of a target task it was refused."""
-    run, chosen = RunArguments(output_dir=str(tmp_path)), {"metric": "eval_f1", "load_best_model_at_end": True}
+    run, chosen = RunArguments(output_dir=str(tmp_path)), {"scores": ["f1"], "load_best_model_at_end": True}
     args = training_arguments(run, ["--save_strategy", "steps", "--save_steps", "40"], {}, **chosen)
     assert (args.eval_strategy, args.eval_steps) == ("steps", 40)
     args = training_arguments(

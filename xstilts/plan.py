@@ -170,7 +170,7 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     unknown = sum(group.left for group in found.values() if group.estimate is None)
     measured = sum(len(group.seconds) for group in found.values())
     left = sum(group.left for group in found.values())
-    lines.append(f"\n{measured} of {len(stamps)} runs are done, {left} are left.")
+    lines.append(f"\nDone: {measured} of {len(stamps)} runs. Left: {left}.")
     if left > unknown:
         lines.append(
             f"Estimate for {left - unknown} of them: {span(known)} of work, {span(known / jobs)} with {jobs} at a "

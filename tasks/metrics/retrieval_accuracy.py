@@ -32,7 +32,7 @@ def retrieval_accuracy(predictions: list[int], references: list[int], f1: bool =
     """
     for row, gold in enumerate(references, 1):
         if gold < 0:
-            raise UserError(f"Row {row}: gold index {gold} is no index. Give the gold sentence's row, from 0.")
+            raise UserError(f"Row {row}: gold index {gold} is negative. Give the gold sentence's row, from 0.")
     right = sum(prediction == gold for prediction, gold in zip(predictions, references, strict=True))
     scores = {"accuracy": 100.0 * (right / len(references))}
     if f1:

@@ -80,6 +80,13 @@ def check_own_code(name: str, config: dict) -> None:
         )
 
 
+def not_loaded(name: str, what: str, error: Exception) -> UserError:
+    """Return the error of a checkpoint that does not load: what the Hub did, or the first line of the library's."""
+    if not os.path.isdir(name) and hub.is_of_the_hub(error):
+        return UserError(f"{name} cannot be loaded from the Hub: {hub.advice(error, name, 'model')}")
+    return UserError(f"{name}: {what} ({first_line(error).rstrip(': ')}).")
+
+
 def read_config(name: str, revision: str = "main", **changes: Any) -> PretrainedConfig:
     """Return the config of an encoder checkpoint.
 

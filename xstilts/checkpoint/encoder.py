@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xstilts.checkpoint.config import WORKS, encoder_class, read_config
+from xstilts.checkpoint.config import WORKS, encoder_class, not_loaded, read_config
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -42,11 +42,29 @@ def load_encoder(
     """
     from transformers import AutoModel
 
-    config = read_config(name, revision)
-    options = pooling_layer(config, pooler) | ({"attn_implementation": attention} if attention else {})
+    options = pooling_layer(read_config(name, revision), pooler)
+    model, missing = from_pretrained(AutoModel, "as an encoder", name, revision, attention, **options)
+    check_encoder(name, model)
+    return model, missing
+
+
+def from_pretrained(
+    auto_class: Any, purpose: str, name: str, revision: str, attention: str | None, **options: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    """Return a checkpoint's model of a transformers Auto class, in float32, and its missing parameters, sorted.
+
+    Args:
+        purpose: for the error, such as "as an encoder".
+        attention: transformers' `attn_implementation`; None: its default.
+        options: of the class's `from_pretrained`.
+
+    Raises:
+        UserError: it does not load, or see `check_weights`.
+    """
+    options |= {"attn_implementation": attention} if attention else {}
     try:
         with quiet():
-            model, info = AutoModel.from_pretrained(
+            model, info = auto_class.from_pretrained(
                 name,
                 revision=revision,
                 dtype=torch.float32,
@@ -55,10 +73,9 @@ def load_encoder(
                 **options,
             )
     except Exception as error:
-        raise UserError(f"{name}: does not load as an encoder ({first_line(error)}).") from error
+        raise not_loaded(name, f"does not load {purpose}", error) from error
     missing = sorted(info["missing_keys"])
     check_weights(name, model, missing, info["unexpected_keys"])
-    check_encoder(name, model)
     return model, missing
 
 
@@ -124,7 +141,7 @@ def check_weights(name: str, model: PreTrainedModel, missing: Iterable[str], une
     absent = sorted(key for key in missing if of_encoder(key))
     if absent:
         raise UserError(f"{name}: {len(absent)} encoder weights are missing from the checkpoint, e.g. {absent[0]}.")
-    # the keys of a bare encoder have no prefix; with a head they have one, and the head's keys are no encoder parts
+    # the keys of a bare encoder have no prefix; with a head they have one, and the head's keys are not the encoder's
     extra = sorted(key for key in unexpected if key.startswith(prefix) or key.split(".")[0] in parts)
     extra = [key for key in extra if "pooler" not in key.split(".")]
     if extra:

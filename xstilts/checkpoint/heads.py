@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xstilts.checkpoint.config import read_config
-from xstilts.checkpoint.encoder import check_encoder, check_weights, load_encoder, quiet
+from xstilts.checkpoint.encoder import check_encoder, from_pretrained, load_encoder
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.errors import UserError, first_line
 
@@ -247,20 +247,7 @@ def masked_lm(
     from transformers import AutoModelForMaskedLM
 
     read_config(name, revision)
-    options = {"attn_implementation": attention} if attention else {}
-    try:
-        with quiet():
-            model, info = AutoModelForMaskedLM.from_pretrained(
-                name,
-                revision=revision,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **options,
-            )
-    except Exception as error:
-        raise UserError(f"{name}: does not load for masked language modelling ({first_line(error)}).") from error
-    check_weights(name, model, info["missing_keys"], info["unexpected_keys"])
+    model, _ = from_pretrained(AutoModelForMaskedLM, "for masked language modelling", name, revision, attention)
     check_encoder(name, encoder_of(model))
     if encoder is not None:
         setattr(model, model.base_model_prefix, encoder)

@@ -6,8 +6,8 @@ import inspect
 import logging
 from typing import TYPE_CHECKING
 
-from xstilts.checkpoint.config import encoder_class, read_config
-from xstilts.errors import UserError, first_line
+from xstilts.checkpoint.config import encoder_class, not_loaded, read_config
+from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
@@ -28,8 +28,8 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
         mask: whether the tokenizer must have a mask token.
 
     Raises:
-        UserError: it does not load, is not a fast tokenizer (which offsets need), lacks a pad or mask token, or its
-            `model_max_length` is not a sensible number.
+        UserError: it does not load, is not there, is not a fast tokenizer (which offsets need), lacks a pad or mask
+            token, or its `model_max_length` is not a sensible number.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -37,9 +37,10 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # tokenizers raises a bare Exception
-        raise UserError(f"{name}: its tokenizer does not load ({first_line(error)}).") from error
+        raise not_loaded(name, "its tokenizer does not load: is tokenizer.json there and whole?", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{name}: its tokenizer has no fast version. Give a checkpoint with a tokenizer.json.")
+    check_vocabulary(tokenizer, name)
     check_length(tokenizer, name)
     for kind in ("pad", *(["mask"] if mask else [])):
         if getattr(tokenizer, f"{kind}_token_id") is None:
@@ -106,6 +107,19 @@ def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
         names = [*names, "attention_mask"]
     types = getattr(config, "type_vocab_size", 0) or 0  # XLM has no types; it would add the embedding of token 0
     return [key for key in names if key in takes and (key != "token_type_ids" or types > 1)]
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    """Raise UserError if the vocabulary holds special tokens alone.
+
+    Where a checkpoint has no tokenizer, or the Hub does not send it, transformers makes an empty one: every word is
+    unknown to it.
+    """
+    if len(tokenizer) < 1000 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise UserError(
+            f"{name}: it has no tokenizer, or one without words, or the Hub did not send it. Give a folder with the "
+            "model, and tokenizer.json and tokenizer_config.json from the model that it was trained from."
+        )
 
 
 def check_length(tokenizer: PreTrainedTokenizerFast, name: str) -> None:

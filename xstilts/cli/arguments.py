@@ -47,15 +47,15 @@ class DataArguments:
         metadata={"help": "Other source splits than the adapter's, e.g. hellaswag.train=validation[:8000]."},
     )
     benchmark: str = field(
-        default="xtreme", metadata={"help": "Whose languages are asked of the Hub.", "choices": ["xtreme", "xtreme-r"]}
+        default="xtreme", metadata={"help": "Whose languages to load from the Hub.", "choices": ["xtreme", "xtreme-r"]}
     )
     languages: list[str] = field(
         default_factory=list, metadata={"help": "Score these only (two- or three-letter codes)."}
     )
-    max_seq_length: int | None = field(default=None, metadata={"help": "Tokens a feature; default: the task's."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many examples."})
+    max_seq_length: int | None = field(default=None, metadata={"help": "Tokens per feature; default: the task's."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first N examples only."})
     max_eval_samples: int | None = field(
-        default=None, metadata={"help": "Score the first so many examples a language."}
+        default=None, metadata={"help": "Score the first N examples of each language only."}
     )
 
 
@@ -72,13 +72,13 @@ class MixtureArguments:
     temperature: float = field(default=1.0, metadata={"help": "Mixture: p ~ min(n, cap) ** (1 / temperature)."})
     mlm_rate: float = field(
         default=0.0,
-        metadata={"help": "Masked LM alongside: its share of all steps (more steps, or of those of --max_steps)."},
+        metadata={"help": "Masked LM alongside: its share of all steps. It adds steps, unless --max_steps is given."},
     )
 
 
 @dataclass
 class FamilyArguments:
-    """What all arms of a family are given alike, so that they train on the same rows (docs/arms.md)."""
+    """Arguments that all arms of a family share, so that they train on the same rows (docs/arms.md)."""
 
     train_languages: list[str] = field(
         default_factory=list,
@@ -89,7 +89,7 @@ class FamilyArguments:
     )
     match_roundtrip: bool = field(
         default=False,
-        metadata={"help": "The family has an arm of rows translated and back: only rows that have come back."},
+        metadata={"help": "Only rows with a round-trip translation: an arm of the family trains on these."},
     )
     translations: str | None = field(
         default=None,
@@ -105,7 +105,7 @@ class FamilyArguments:
 class ChangeArguments:
     """What an arm does with rows, whatever is trained on them."""
 
-    alpha: float = field(default=0.5, metadata={"help": "hybrid: the share in one language, the others being in two."})
+    alpha: float = field(default=0.5, metadata={"help": "hybrid: the share in one language; the others are in two."})
     code_switch: str | None = field(
         default=None,
         metadata={
@@ -113,24 +113,24 @@ class ChangeArguments:
             "choices": ["bilingual", "multilingual"],
         },
     )
-    switch_probability: float = field(default=0.5, metadata={"help": "Of each word; those not in the lexicon stay."})
+    switch_probability: float = field(default=0.5, metadata={"help": "Of each word that is in the lexicon."})
     switch_languages: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Of the lexicon's; default: those of --train_languages. bilingual: one, or one for each text."
+            "help": "Replace by words of these; default: --train_languages. bilingual: one, or one for each text."
         },
     )
     switch_treebank: bool = field(
         default=False,
         metadata={
-            "help": "Switch as the code of arXiv 2305.05295: Treebank tokens, the first "
-            "translation, the text put together again (docs/retrieval.md)."
+            "help": "Replace words as the code of arXiv 2305.05295 does: Treebank tokens, the first translation, "
+            "tokens joined again (docs/retrieval.md)."
         },
     )
     skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
     shuffle_labels: bool = field(
         default=False,
-        metadata={"help": "Deal labels (of pairs: passages) out anew at random: what any training does."},
+        metadata={"help": "Shuffle the labels (of pairs: the passages), to see what any training does."},
     )
 
 
@@ -156,8 +156,8 @@ class TextArguments:
     text_of: str | None = field(
         default=None,
         metadata={
-            "help": "Not Wikipedia: the texts of this task's train rows, each in one of the "
-            "text's languages, as its arms have them."
+            "help": "Instead of Wikipedia: the texts of this task's train rows, each in one of the text's languages, "
+            "as the task's arms have them."
         },
     )
 
@@ -208,7 +208,7 @@ class RetrievalArguments:
     query_side: str = field(
         default="english",
         metadata={
-            "help": "Tatoeba, NTREX, FLORES: whose sentences look for the other's (XTREME: english).",
+            "help": "Tatoeba, NTREX, FLORES: whose sentences are the queries (XTREME: english).",
             "choices": ["english", "foreign"],
         },
     )
@@ -223,12 +223,12 @@ class RetrievalArguments:
     center: str = field(
         default="none",
         metadata={
-            "help": "Not BUCC: also report accuracy_centered, each language's mean taken away.",
+            "help": "Not BUCC: also report accuracy_centered, after subtracting each language's mean.",
             "choices": ["none", "language"],
         },
     )
     csls: int | None = field(
-        default=None, metadata={"help": "Not BUCC: also report accuracy_csls with so many neighbours (usually 10)."}
+        default=None, metadata={"help": "Not BUCC: also report accuracy_csls with N neighbours (usually 10)."}
     )
     margin: str = field(
         default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]}
@@ -243,7 +243,7 @@ class RetrievalArguments:
     candidate_text: str = field(
         default="sentence",
         metadata={
-            "help": "LAReQA: what an answer is; with its paragraph for a dual encoder trained so (lareqa_dual).",
+            "help": "LAReQA: embed an answer alone, or with its paragraph, as lareqa_dual trains it.",
             "choices": ["sentence", "sentence_context"],
         },
     )
@@ -259,9 +259,9 @@ class RetrievalArguments:
             "search takes long; its recall is measured. Needs --cache_dir."
         },
     )
-    nprobe: int | None = field(default=None, metadata={"help": "--index: lists to look into (default 16)."})
+    nprobe: int | None = field(default=None, metadata={"help": "--index: number of lists to search (default 16)."})
     index_candidates: int | None = field(
-        default=None, metadata={"help": "--index: how many it finds for exact scoring (default 64)."}
+        default=None, metadata={"help": "--index: number of candidates that are then scored exactly (default 64)."}
     )
     export_sentence_transformers: str | None = field(
         default=None,
@@ -332,7 +332,7 @@ class RunArguments:
     arm: str | None = field(
         default=None,
         metadata={
-            "help": "What phase 2 was, for the report; default: the arm of the checkpoint "
+            "help": "Name of phase 2 in the report; default: the arm of the checkpoint "
             "measured, or of a training what its folder <arm>/seed<k> or its tasks say."
         },
     )

@@ -6,14 +6,13 @@ a small part of YAML; the scripts read the same files with `xstilts.cli.user_fil
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import NATIVE, ONE_TEXT, PAIRS, PARALLEL, RETRIEVAL, TAGGED, TASKS
-from tasks.errors import UserError
+from tasks.errors import UserError, did_you_mean
 from xstilts.cli.user_files import read_text
 
 ARMS, MODIFIERS = Path("recipes/arms"), Path("recipes/modifiers")
@@ -149,19 +148,12 @@ FEW = 12  # names that a message lists
 SEE_HELP = " `make help` lists them."
 
 
-def did_you_mean(name: str, names: Iterable[str], more: str = "") -> str:
+def known_or_near(name: str, names: Iterable[str], more: str = "") -> str:
     """Return what to write after "NAME is unknown.": the nearest name and `more`, or the names if they are few."""
     names = list(names)
-    if near := nearest(name, names):
-        return f" Did you mean {near}?{more}"
+    if near := did_you_mean(name, names, cutoff=0.5):
+        return near + more
     return f" Known: {' '.join(names)}." if len(names) <= FEW else more
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the name most similar to `name`, ignoring case; "" if none is similar."""
-    by_case = {known.casefold(): known for known in names}
-    found = difflib.get_close_matches(name.casefold(), by_case, 1, 0.5)
-    return by_case[found[0]] if found else ""
 
 
 def read_arm(name: str) -> Arm:
@@ -179,12 +171,12 @@ def read_arm(name: str) -> Arm:
     if base in RETRIEVAL.split() and base not in known:
         raise UserError(f"{prefix}{base} is measured without training. Give RETRIEVAL={base}.")
     if base not in known:
-        raise UserError(f"{prefix}{base} is unknown.{did_you_mean(base, [PLAIN, *known], SEE_HELP)}")
+        raise UserError(f"{prefix}{base} is unknown.{known_or_near(base, [PLAIN, *known], SEE_HELP)}")
     for modifier in more:
         if modifier not in known_modifiers:
             raise UserError(
                 f"{name}: {modifier or 'an empty name'} is not a modifier."
-                f"{did_you_mean(modifier, known_modifiers, SEE_HELP)}"
+                f"{known_or_near(modifier, known_modifiers, SEE_HELP)}"
             )
     if len(set(more)) < len(more):
         raise UserError(f"{name}: a modifier is given twice.")

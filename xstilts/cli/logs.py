@@ -9,7 +9,7 @@ _run = ""  # the name of this process' run
 
 
 def begin(level: int = logging.INFO, run: str = "") -> None:
-    """Log messages from `level` on to stderr, without a prefix. Where that is no terminal, libraries show no bars.
+    """Log messages from `level` on to stderr, without a prefix. If stderr is not a terminal, libraries show no bars.
 
     Args:
         run: what `named` puts before the name of a bar, such as the arm and the seed.

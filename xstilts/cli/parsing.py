@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import itertools
 import os
@@ -15,7 +14,7 @@ from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import name_of, with_underscores
 from xstilts.cli.ranges import check_numbers
 from xstilts.cli.words import RaisingParser, check_rest, check_words, short, yaml_words
-from xstilts.errors import UserError
+from xstilts.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from transformers.hf_argparser import HfArgumentParser
@@ -203,8 +202,7 @@ def _arm_hint(path: str) -> str:
     try:
         return f" Give {' '.join(arms.read_arm(name).words)}."
     except UserError:
-        near = difflib.get_close_matches(name, known, 3)
-        return f" Did you mean {', '.join(near)}?" if near else ""
+        return did_you_mean(name, known, 3)
 
 
 def without_removed(values: dict[str, Any], layers: dict[str, Any]) -> dict[str, Any]:

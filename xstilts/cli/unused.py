@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING
 
 from xstilts.cli.arguments import ArmArguments, non_defaults, refuse_unused
 from xstilts.errors import UserError
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     )
 
 logger = logging.getLogger("xstilts")
-
-
-class MlmArguments(Protocol):
-    """The arguments of run_mlm.py."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    config_name: str | None
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------
@@ -71,7 +64,8 @@ def check_mixture(
 
 
 def check_text(
-    mlm: MlmArguments,
+    config_name: str | None,
+    new_model: DataclassInstance,
     text_args: TextArguments,
     peft: PeftArguments,
     model_args: ModelArguments,
@@ -79,22 +73,26 @@ def check_text(
 ) -> None:
     """Raise if arguments of phase 1 do not go together: some need a new model, others an existing checkpoint.
 
+    Args:
+        config_name: --config_name.
+        new_model: the arguments of a new model, which has --config_name.
+
     Raises:
         UserError: names the argument.
     """
-    if bool(mlm.config_name) == bool(model_args.model_name_or_path):
+    if bool(config_name) == bool(model_args.model_name_or_path):
         raise UserError(
             "Give either --model_name_or_path (continue a checkpoint) or --config_name (train from scratch)."
         )
-    if mlm.config_name and (text_args.text_of or peft.peft):
+    if config_name and (text_args.text_of or peft.peft):
         raise UserError(
             "--config_name trains from scratch; --text_of and --peft continue a checkpoint (--model_name_or_path)."
         )
     refuse_unused("--text_languages are those of the text", data_args, only=["languages"])
-    if mlm.config_name:
+    if config_name:
         refuse_unused("--config_name builds a new model", model_args, only=["model_revision", "attn_implementation"])
     else:
-        refuse_unused("the checkpoint has its own tokenizer; it needs --config_name", mlm, only=["vocab_size"])
+        refuse_unused("the checkpoint has its own tokenizer; it needs --config_name", new_model, only=["vocab_size"])
 
 
 def check_measurement(dual: DualEncoderArguments, family: FamilyArguments, model_args: ModelArguments) -> None:

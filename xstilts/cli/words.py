@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import functools
 import importlib.util
 import math
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import refuse_secrets
-from xstilts.errors import UserError
+from xstilts.errors import UserError, nearest, not_installed
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
 # {argument of run_retrieval.py --do_train: that of run_intermediate.py}; to be removed with `xstilts.train.alias`
@@ -164,7 +163,7 @@ def training_fields() -> dict[str, type]:
     """
     spec = importlib.util.find_spec("transformers")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("The package transformers is not installed. Install requirements.txt.")
+        raise UserError(f"{not_installed('transformers')}.")
     folder = spec.submodule_search_locations[0]
     source = ast.parse(Path(folder, "training_args.py").read_text(encoding="utf-8"))
     (definition,) = (
@@ -272,7 +271,7 @@ def unknown(key: str, names: Iterable[str]) -> UserError:
     """Return the error for an unknown argument, with the nearest name."""
     key, names = key.lstrip("-").partition("=")[0], list(names)
     near = [new for old, new in RENAMED.items() if key == old and new in names]
-    near = near or difflib.get_close_matches(key, names, 1)
+    near = near or nearest(key, names)
     return UserError(
         f"Argument {short(key)!r} is unknown." + (f" Did you mean --{near[0]}?" if near else " See --help.")
     )
@@ -288,7 +287,7 @@ def few_choices(message: str) -> str:
     """Return argparse's message; of many choices it keeps those near to what was given."""
     found = re.fullmatch(r"(.*invalid choice: )'?(.*?)'? \(choose from (.*)\)", message, re.DOTALL)
     choices = [choice.strip("' ") for choice in found[3].split(",")] if found else []
-    near = difflib.get_close_matches(found[2], choices, 3) if found and len(choices) > 3 else []
+    near = nearest(found[2], choices, 3) if found and len(choices) > 3 else []
     if not found or (not near and len(choices) <= arms.FEW):
         return message
     hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {len(choices)}, such as {choices[0]}."

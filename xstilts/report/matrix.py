@@ -17,6 +17,7 @@ import pandas as pd
 
 from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
+from xstilts.report.numbers import count
 from xstilts.report.reading import (
     CellKey,
     cell_name,
@@ -121,7 +122,8 @@ def collect(
     problems += outdated(root, records, trainings)
     problems = [printable(problem) for problem in problems]
     if not records:
-        detail = f" {problems[0]}" if problems else " Run `make matrix`, or give another --runs_dir."
+        more = f" And {count(len(problems) - 1, 'more problem')}." if len(problems) > 1 else ""
+        detail = f" {problems[0]}{more}" if problems else " Run `make matrix`, or give another --runs_dir."
         raise UserError(f"no usable results below {root}.{detail}")
     return Matrix(
         root=root,

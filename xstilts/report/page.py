@@ -1,6 +1,7 @@
 """The report: matrix.md, matrix.tex, the csv files and the page, all from a `xstilts.report.matrix.Matrix`."""
 
 import base64
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ def markdown_page(matrix: Matrix, title: str) -> str:
 
 
 BOLD = (
-    "Bold: the highest score, and those not told apart from it by their seeds (Holm-adjusted paired t-test); with one "
+    "Bold: the arm in front, and those not told apart from it by their seeds (Holm-adjusted paired t-test); with one "
     "seed, those that print alike."
 )
 
@@ -102,17 +103,9 @@ def html_page(
     Args:
         files: {name: text} of the files that the page offers for download; it holds their text.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
     found = standing.standings(matrix)
     forests = [(one, charts.forest(one)) for one in found]
-    return environment.get_template("page.html.jinja").render(
+    return _template().render(
         title=title,
         question=question,
         claims=claims,
@@ -142,6 +135,19 @@ def html_page(
         width=charts.WIDTH,
         height=charts.HEIGHT,
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment.get_template("page.html.jinja")
 
 
 def _breakable(name: str) -> Markup:

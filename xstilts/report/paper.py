@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from xstilts.cli import user_files
-from xstilts.cli.arms import did_you_mean
+from xstilts.cli.arms import known_or_near
 from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
@@ -84,7 +84,7 @@ def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
     known = ("about", "margin", "claims", "description")
     for key in values:
         if key not in known:
-            raise UserError(f"--claims {path}: the key {short(key)!r} is unknown.{did_you_mean(key, known)}")
+            raise UserError(f"--claims {path}: the key {short(key)!r} is unknown.{known_or_near(key, known)}")
     if not isinstance(values.get("about"), str) or not isinstance(values.get("claims"), dict):
         raise UserError(
             f"--claims {path}: expected `about: whose claims` and `claims:` with one entry a claim, see "
@@ -105,7 +105,7 @@ def _claim(path: str | Path, name: str, entry: object) -> Claim:
         raise UserError(f"--claims {path}: {name}: expected keys {', '.join(known)}.")
     for key in entry:
         if key not in known:
-            raise UserError(f"--claims {path}: {name}: the key {short(key)!r} is unknown.{did_you_mean(key, known)}")
+            raise UserError(f"--claims {path}: {name}: the key {short(key)!r} is unknown.{known_or_near(key, known)}")
     missing = [key for key in ("claim", "paper", "arms", "expect", "tasks") if not entry.get(key)]
     if missing:
         raise UserError(f"--claims {path}: {name}: {', '.join(missing)} missing.")
@@ -289,7 +289,7 @@ def markdown(judgements: Sequence[Judgement], about: str) -> str:
             "A difference is the mean over the tasks named, paired over seeds, with the paired t-interval over seeds; "
             "the test rows are taken as given.",
             "*Repeats*: the interval lies on the side that the paper claims. *Contradicts*: it lies on the other "
-            "side. *Undecided*: neither, which is no proof of equality.\n",
+            "side. *Undecided*: neither, which does not prove equality.\n",
             table(judgements, about).markdown(),
         ]
     )

@@ -40,7 +40,7 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> li
     """
     written = []
     for name, draw in drawings.items():
-        with matplotlib.rc_context({"text.parse_math": False}):  # "$" in a name is no formula
+        with matplotlib.rc_context({"text.parse_math": False}):  # a "$" in a name does not begin a formula
             figure = draw(subject)
             if figure is None:
                 remove(folder / name)  # of an earlier report: it would show what is no longer there

@@ -143,7 +143,7 @@ CAVEATS = {
     "training fails.",
     "warning": "A warning names seeds that are missing, whose phase 2 failed, or that stand apart from the others.",
     "failed": "Phase 2 did not learn its task in some seed (English dev at chance): {arms}. A difference of these "
-    "arms is no effect of the task.",
+    "arms is not an effect of the task.",
     "not computed": "{number} of {all} contrasts were not computed. The reasons are listed below.",
 }
 

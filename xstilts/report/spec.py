@@ -20,7 +20,7 @@ from typing import Any
 
 from tasks.coverage import COVERAGE
 from xstilts.cli import user_files
-from xstilts.cli.arms import did_you_mean
+from xstilts.cli.arms import known_or_near
 from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
@@ -59,7 +59,7 @@ def read_spec(path: str | Path) -> Spec:
     known = tuple(Spec.__dataclass_fields__)
     for key in values:
         if key not in known:
-            raise UserError(f"--question {path}: the key {short(key)!r} is unknown.{did_you_mean(key, known)}")
+            raise UserError(f"--question {path}: the key {short(key)!r} is unknown.{known_or_near(key, known)}")
     missing = [key for key in ("families", "primary") if values.get(key) is None]
     if missing:
         raise UserError(

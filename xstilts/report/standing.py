@@ -26,12 +26,12 @@ _NAMED = 4  # arms that a sentence names
 SENTENCES = {
     "wins": "{arm} is best, {figures}. Every other arm is shown to be lower.",
     "ahead": "{arm} is above {plain}, {figures}. Not told apart from it: {ties}.",
-    "no gain": "No arm is shown to be above {plain}. {arm} has the highest score, {figures}.",
+    "no gain": "No arm is shown to be above {plain}. {arm} is in front, {figures}.",
     "plain wins": "{plain} is best. Every arm is shown to be lower; the closest is {arm}, {figures}.",
-    "plain first": "No arm is shown to be above {plain}, which has the highest score. The closest: {arm}, {figures}.",
-    "one seed": "Undecided: one seed. {arm} has the highest score ({figures}).",
-    "no spread": "Undecided: every seed gives the same difference, so nothing is known of other seeds. {arm} has the "
-    "highest score ({figures}).",
+    "plain first": "No arm is shown to be above {plain}, which is in front. The closest: {arm}, {figures}.",
+    "one seed": "Undecided: one seed. {arm} is in front ({figures}).",
+    "no spread": "Undecided: every seed gives the same difference, so nothing is known of other seeds. {arm} is in "
+    "front ({figures}).",
     "no plain": "Not compared with {plain}: no seed has a usable score of both. {arm} has the highest score ({mean}).",
     "alone": "There is nothing to compare {arm} with. Its score is {mean}.",
     "nothing": "There is no score to rank yet.",
@@ -78,7 +78,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """The arms of one task or average: `ranked` from the highest score to the lowest, `aside` those not ranked."""
+    """The arms of one task or average: `ranked` from the one in front down (`_level`), `aside` those not ranked."""
 
     name: str
     measure: str
@@ -191,7 +191,9 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
             entry = _against_plain(replace(entry, part=_part(used, tasks)), sides)
         entries.append(entry)
     entries = _with_verdicts(entries)
-    ranked = sorted((entry for entry in entries if not entry.aside), key=lambda entry: -entry.mean)
+    ranked = [entry for entry in entries if not entry.aside]
+    plain_mean = next((entry.mean for entry in ranked if entry.arm == PLAIN), None)
+    ranked = sorted(ranked, key=lambda entry: -_level(entry, plain_mean))
     ranked = _with_ties(ranked, scores)
     return Standing(
         name=name,
@@ -202,6 +204,16 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
         done=sum((arm, task, seed) in matrix.records for arm, task, seed in _planned(matrix, tasks)),
         planned=len(_planned(matrix, tasks)),
     )
+
+
+def _level(entry: Entry, plain_mean: float | None) -> float:
+    """Return what an arm is ranked by: its score, corrected for the seeds that `none` has and it lacks.
+
+    While a matrix runs, arms have different seeds. An arm whose only seed is a high one, for `none` too, is not ahead.
+    """
+    if plain_mean is None or entry.difference is None:
+        return entry.mean
+    return round(plain_mean + entry.difference, 9)  # equal scores stay equal
 
 
 def _part(used: Sequence[int], tasks: Sequence[str]) -> str:

@@ -15,11 +15,11 @@ from xstilts.report.numbers import count, shown, signed
 
 COLUMNS = 300  # languages of a table; a browser is slow with more
 # The ISO 15924 codes of scripts by which languages are grouped, and their names; a script not here shows its code.
-SCRIPTS = {
-    "Latn": "Latin", "Cyrl": "Cyrillic", "Arab": "Arabic", "Hebr": "Hebrew", "Grek": "Greek", "Deva": "Devanagari",
-    "Beng": "Bengali", "Hans": "Chinese", "Hant": "Chinese", "Jpan": "Japanese", "Hang": "Korean", "Armn": "Armenian",
-    "Geor": "Georgian", "Ethi": "Ethiopic", "Taml": "Tamil", "Telu": "Telugu", "Mlym": "Malayalam", "Thai": "Thai",
-}  # fmt: skip
+_SCRIPTS = """
+Latn/Latin Cyrl/Cyrillic Arab/Arabic Hebr/Hebrew Grek/Greek Deva/Devanagari Beng/Bengali Hans/Chinese Hant/Chinese
+Jpan/Japanese Hang/Korean Armn/Armenian Geor/Georgian Ethi/Ethiopic Taml/Tamil Telu/Telugu Mlym/Malayalam Thai/Thai
+"""
+SCRIPTS = dict(pair.split("/") for pair in _SCRIPTS.split())
 
 
 @functools.lru_cache(maxsize=2)
@@ -80,7 +80,7 @@ def _with_standing(column: dict[str, Cell], entries: dict[str, standing.Entry]) 
     for arm, entry in entries.items():
         if column[arm].value is None and entry.difference is not None:
             column[arm] = Cell(signed(entry.difference) + DOUBLE, value=entry.difference, why=_over(entry.part, entry))
-        column[arm].undecided = entry.verdict == standing.UNDECIDED
+        column[arm].undecided = entry.verdict in (standing.UNDECIDED, standing.ONE_SEED)
     return column
 
 

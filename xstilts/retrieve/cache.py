@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.tokens import Tokens
 from xstilts.run import processes
+
+logger = logging.getLogger("xstilts")
 
 CACHE_FORMAT = 3  # part of the key: increase it when `embed` computes other vectors from the same model and tokens
 
@@ -120,9 +122,7 @@ def _read_cache(folder: Path, key: str, shape: tuple[int, int]) -> np.ndarray | 
                 raise ValueError(f"{vectors.dtype} of shape {vectors.shape} instead of float32 of shape {shape}")
             return vectors
         except (OSError, ValueError, EOFError) as error:
-            print(
-                f"warning: the cached vectors in {path} are damaged ({error}); computing them again.", file=sys.stderr
-            )
+            logger.warning("The cached vectors in %s are damaged (%s); computing them again.", path, error)
             path.unlink()
     return None
 

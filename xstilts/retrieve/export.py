@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import numpy as np
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import card, card_metadata
-from xstilts.run.files import obey_umask, write_text
+from xstilts.run.files import folder_beside, obey_umask, write_text
 from xstilts.run.record import chain
 
 logger = logging.getLogger("xstilts")
@@ -76,12 +74,7 @@ def export_sentence_transformers(
         raise UserError(f"layer={layer!r}: a sentence encoder has one layer: give 'last' or a number.")
     check = ["a short sentence", "a sentence that has a few more words than the first one"]
     expected = encoder.embed(check, desc="check of the export")[encoder.layers[0]]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
-    try:
+    with folder_beside(out) as temporary:
         _save(encoder, temporary, prompts or {})
         vectors = _encode(temporary / "whole", check)
         if not np.allclose(vectors, expected, rtol=0, atol=1e-4 * np.abs(expected).max()):
@@ -93,8 +86,6 @@ def export_sentence_transformers(
         if out.exists():
             out.rmdir()
         os.replace(temporary / "whole", out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _save(encoder: Encoder, folder: Path, prompts: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from xstilts.errors import UserError, first_line, full_disk
+from xstilts.errors import UserError, first_line, full_disk, not_installed
 from xstilts.run import processes
 
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
@@ -26,7 +26,7 @@ def cause_of(error: BaseException, less: str | None = None) -> str | None:
     if isinstance(error, UserError):
         return str(error).rstrip(".")
     if isinstance(error, ModuleNotFoundError) and _is_third_party(package := (error.name or "").partition(".")[0]):
-        return f"the package {package} is not installed. Install requirements.txt"
+        return not_installed(package)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted (Ctrl-C)"
     no_memory = MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)

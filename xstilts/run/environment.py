@@ -1,5 +1,6 @@
 """The versions of the libraries and the command of a run."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -16,13 +17,17 @@ _LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Return {"python": ..., library: installed version}; a library that is not installed is left out."""
-    found = {"python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {library: _version(library) for library in _LIBRARIES}
+    return {"python": platform.python_version()} | {name: one for name, one in found.items() if one is not None}
+
+
+@functools.cache
+def _version(library: str) -> str | None:
+    """Return the installed version, None if there is none. Each look-up parses a file."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def command_line(argv: list[str] | None = None) -> str:

@@ -1,8 +1,10 @@
-"""Writes files atomically."""
+"""Writes files and folders that are whole or not there."""
 
-import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from xstilts.errors import UserError
@@ -38,15 +40,27 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}). Choose another --output_dir.") from error
 
 
+@contextmanager
+def folder_beside(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`, from which a whole folder can be renamed to it; remove it at the end.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}).") from error
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def obey_umask(*paths: str | os.PathLike) -> None:
     """Set the file mode to what the umask allows: mkstemp and safetensors create files only their owner can read."""
     umask = os.umask(0)
     os.umask(umask)
     for path in paths:
         os.chmod(path, 0o666 & ~umask)
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of the file's bytes, 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import math
 import os
@@ -15,7 +14,7 @@ from tasks.rows import Rows
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
-from xstilts.errors import UserError
+from xstilts.errors import UserError, did_you_mean
 from xstilts.run import outputs, places, processes
 
 if TYPE_CHECKING:
@@ -140,11 +139,8 @@ def open_rows(data_args: DataArguments, translations: str | None = None) -> Rows
     rows = Rows(data_args.data_root, data_args.splits, translations)
     for name, split in rows.overrides:
         if name not in TASKS and name not in PAIRS:
-            near = difflib.get_close_matches(name, [*TASKS, *PAIRS], 1)
-            raise UserError(
-                f"--splits {name}.{split}=...: there is no task {name!r}."
-                + (f" Did you mean {near[0]}?" if near else "")
-            )
+            hint = did_you_mean(name, [*TASKS, *PAIRS])
+            raise UserError(f"--splits {name}.{split}=...: there is no task {name!r}.{hint}")
         others = get_task(name).parts if name in TASKS else [PAIRS[name].of] if PAIRS[name].of else []
         if others:
             raise UserError(

@@ -15,6 +15,7 @@ from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
 LOCK = ".lock"
+POLL = 0.5  # seconds between two attempts to lock
 # what a file system without locks answers, such as some network file systems
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -38,7 +39,7 @@ class FolderLock:
             self.folder / LOCK,
             thread_local=False,
             fallback_to_soft=False,
-            poll_interval=0.5,
+            poll_interval=POLL,
             on_acquired=_write_holder,
         )
 

@@ -13,7 +13,7 @@ from tasks.reading import read_object
 from xstilts.cli import privacy
 from xstilts.errors import UserError
 from xstilts.run.environment import command_line, versions
-from xstilts.run.files import file_sha256, obey_umask, write_bytes, write_text
+from xstilts.run.files import obey_umask, write_bytes, write_text
 from xstilts.run.listing import Listing, look
 from xstilts.run.record import FILE_NAME, SCHEMA, is_there, mean
 
@@ -25,7 +25,6 @@ __all__ = [
     "Listing",
     "command_line",
     "failures",
-    "file_sha256",
     "is_there",
     "listing",
     "mean",

@@ -48,12 +48,14 @@ def _commit(model: str | os.PathLike, revision: str) -> str | None:
     None for a folder or a file, and where the repository cannot be read: loading it then says why.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+    from huggingface_hub.utils import httpx
 
     if Path(model).exists():
         return None
     try:
         return Path(hf_hub_download(str(model), "config.json", revision=revision)).parent.name  # snapshots/<commit>/
-    except Exception:
+    except (OSError, httpx.HTTPError, EntryNotFoundError, HFValidationError):  # OSError: refused, offline, not cached
         return None
 
 

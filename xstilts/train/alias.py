@@ -64,7 +64,7 @@ def _check_pairs(dual: DualEncoderArguments, family: FamilyArguments) -> None:
     """Raise UserError if the old arguments do not go together; `families.check` says the same of the new ones."""
     if dual.batch_languages != "hybrid":
         refuse_unused("it goes with --batch_languages hybrid", dual, only=["alpha"])
-    if dual.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2 and not dual.code_switch:
+    if dual.batch_languages in ("cross", "hybrid") and len(family_languages(family)) < 2:
         raise UserError(
             f"--batch_languages {dual.batch_languages} needs pairs in at least two languages: --train_languages en de "
             "..."

@@ -10,7 +10,6 @@ first translation, and joins the tokens again, which may change blanks and quota
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import random
 import re
@@ -26,7 +25,7 @@ from tasks.checks import check_text
 from tasks.fingerprint import rows_key
 from tasks.rows import Rows, sha256
 from xstilts.cli.arguments import ChangeArguments, non_defaults
-from xstilts.errors import UserError
+from xstilts.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -172,9 +171,10 @@ def read_lexicons(
     chosen = [code for code in map(codes.normalize, languages) if code != "en"] or list(found)
     for code in chosen:
         if code not in found:
-            near = difflib.get_close_matches(code, found, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"--switch_languages {code}: {folder} has no en-{code}; it has {' '.join(found)}.{hint}")
+            raise UserError(
+                f"--switch_languages {code}: {folder} has no en-{code}; it has {' '.join(found)}."
+                f"{did_you_mean(code, found)}"
+            )
     lexicons: dict[str, Lexicon] = {}
     records: list[dict] = []
     for code in chosen:

@@ -299,7 +299,7 @@ def _trainer(plan: Plan, model: SentenceTransformer, pairs: PairRows) -> PairTra
     """Return the trainer.
 
     Raises:
-        UserError: there are fewer pairs than a batch, or too few languages.
+        UserError: there are fewer pairs than a batch.
     """
     args, dual = plan.args, plan.dual
     sampler = PairSampler(

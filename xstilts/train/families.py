@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from xstilts.cli.arguments import (
     VectorArguments,
     refuse_unused,
 )
-from xstilts.errors import UserError
+from xstilts.errors import UserError, did_you_mean
 from xstilts.train import code_switch
 
 # {--language_mode: the languages of a dual encoder's batches, as settings name them}
@@ -60,8 +59,8 @@ def trained_tasks(names: Sequence[str], benchmark: str) -> tuple[list[Task], lis
     for name in dict.fromkeys(names):
         if name in PAIRS:
             pairs.append(get_pairs(name, benchmark))
-        elif name not in TASKS and (near := difflib.get_close_matches(name, PAIRS, 1, 0.8)):
-            raise UserError(f"Task {name!r} is unknown. Did you mean {near[0]!r}? See --list_tasks.")
+        elif name not in TASKS and (near := did_you_mean(name, PAIRS, cutoff=0.8)):
+            raise UserError(f"Task {name!r} is unknown.{near} See --list_tasks.")
         else:
             heads.append(get_task(name, benchmark))
             if not heads[-1].auto_class:
@@ -155,7 +154,7 @@ def dual_encoder_arguments(
     why = "pairs train a dual encoder, which is not mixed with anything"
     refuse_unused(why, mix, but=["tasks"])
     refuse_unused(why, text_args)
-    refuse_unused("pairs train a dual encoder, as a whole", peft)
+    refuse_unused("a dual encoder trains all its weights", peft)
     if arm.language_mode not in BATCHES:
         raise UserError(
             f"--language_mode {arm.language_mode} is not for pairs ({pairs[0].name}), which have {', '.join(BATCHES)}."

@@ -1,7 +1,7 @@
-"""What a training step must know of a batch, found where the batch is made.
+"""Facts about a batch that a training step needs, found on the CPU when the batch is made.
 
-A program that reads a tensor on a GPU waits until the GPU has done all it was given, and the GPU then waits for the
-program. So a step here reads none: `Described` finds out on the CPU what the step would ask, and adds it to the batch.
+Reading a tensor on a GPU makes the program wait for all queued work, and then the GPU waits for the program. So a step
+reads none: `Described` adds the facts to the batch.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def take(batch: MutableMapping[str, Any]) -> tuple[bool | None, torch.Tensor | N
 
 @contextlib.contextmanager
 def known_padding(padded: bool | None) -> Iterator[None]:
-    """Within this block models need not look whether a batch holds padding.
+    """Within this block, models do not check whether a batch holds padding.
 
     Args:
-        padded: whether it does; None: not known, so models look.
+        padded: whether it does; None: not known, so models check.
     """
     token = _padded.set(padded)
     try:

@@ -86,7 +86,7 @@ def heads(model: PreTrainedModel) -> Iterator[str]:
     """
     encoder = model.base_model
     shared = {id(parameter) for parameter in encoder.parameters()}
-    containers = (torch.nn.ModuleDict, torch.nn.ModuleList)  # peft takes only the modules in them
+    containers = (torch.nn.ModuleDict, torch.nn.ModuleList)  # peft takes no containers, only the modules in them
 
     def walk(module: torch.nn.Module, path: str) -> Iterator[str]:
         for name, child in module.named_children():

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 def masked_tokens_alone(
     model: PreTrainedModel, labels: torch.Tensor | None, labelled: torch.Tensor | None = None
 ) -> Iterator[None]:
-    """Within this block the output layer of a masked LM is given the tokens with a label alone.
+    """Within this block, the output layer of a masked LM gets only the tokens that have a label.
 
     The logits are then (masked tokens, vocabulary) instead of (n, tokens, vocabulary). Nothing changes for a model
     without an output layer over the vocabulary, nor for one that does not call it with (n, tokens, width).

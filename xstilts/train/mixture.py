@@ -94,7 +94,7 @@ def begin(tasks: Sequence[Task], text: Task | None, run_args: RunArguments, rest
         UserError: see `runner.begin`; or a mixture does not take an argument (`REFUSED`).
     """
     if len(tasks) == 1 and not text:
-        return runner.begin(run_args, rest, tasks[0].defaults, metric=f"eval_{tasks[0].metric}")
+        return runner.begin(run_args, rest, tasks[0].defaults, scores=tasks[0].dev_metrics)
     return runner.begin(run_args, rest, tasks[0].defaults, refused=REFUSED)
 
 
@@ -311,7 +311,7 @@ def _mixture_trainer(
     )
     if mlm_rate and sampler.steps == sampler.task_steps:
         raise UserError(
-            f"--mlm_rate {mlm_rate}: of {sampler.steps} steps an epoch not one would be text. Give "
+            f"--mlm_rate {mlm_rate}: none of the {sampler.steps} steps of an epoch would be text. Give "
             f"{math.ceil(1000 / (2 * sampler.steps + 1)) / 1000:g} or more, or leave it out."
         )
     args = copy.copy(args)

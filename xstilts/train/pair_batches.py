@@ -83,7 +83,7 @@ class PairSampler:
         batch_size: pairs of a batch.
         batches: mono: both sides in one language, drawn uniformly. cross: in two different languages, drawn
             uniformly. hybrid: mono with probability alpha, else cross (arXiv 2408.10536). english: mono; `pairs` then
-            draws one language only.
+            draws one language only. For cross and hybrid `pairs` draws two languages at least (`families.check`).
         alpha: for hybrid.
         seed: batches depend only on seed and epoch, so a resumed run reproduces them.
         processes: the number of batches is a multiple of it.
@@ -93,7 +93,7 @@ class PairSampler:
     only if too few different texts are left.
 
     Raises:
-        UserError: too few languages, or fewer pairs than a batch.
+        UserError: fewer pairs than a batch.
     """
 
     drop_last = True
@@ -108,10 +108,6 @@ class PairSampler:
         processes: int = 1,
     ):
         for task, of in pairs.queries.items():
-            if batches in ("cross", "hybrid") and len(of) < 2:
-                raise UserError(
-                    f"--language_mode {batches} needs pairs in at least two languages: --train_languages en de ..."
-                )
             different = min(len(np.unique(column)) for column in pairs.texts[task].T)
             if different < batch_size or of.shape[1] < batch_size * processes:
                 where = f" of each of the {processes} processes" if processes > 1 else ""

@@ -14,7 +14,7 @@ from xstilts.cli.logs import named
 from xstilts.cli.progress import Bar
 
 logger = logging.getLogger("xstilts")
-UNTOLD = ("total_flos", "epoch")
+NOT_LOGGED = ("total_flos", "epoch")
 
 
 def show_progress(trainer: Trainer, name: str) -> None:
@@ -105,10 +105,10 @@ class Progress(TrainerCallback):
 
 def numbers(logs: dict[str, Any]) -> str:
     """Return what the Trainer logs as text: ``loss 0.6931, learning rate 1.9e-05, epoch 0.53``."""
-    told = {key: value for key, value in logs.items() if key not in UNTOLD} | (
+    shown = {key: value for key, value in logs.items() if key not in NOT_LOGGED} | (
         {"epoch": round(logs["epoch"], 2)} if "epoch" in logs else {}
     )
     return ", ".join(
         f"{key.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
-        for key, value in told.items()
+        for key, value in shown.items()
     )

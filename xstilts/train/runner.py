@@ -111,23 +111,13 @@ def train(trainer: Trainer, run: Run, checkpoint: str | None) -> None:
         checkpoint: the checkpoint to resume from, or None.
 
     Raises:
-        UserError: --metric_for_best_model is unknown, a loss or weight is not finite, or training stopped early.
+        UserError: a loss or weight is not finite, or training stopped early.
     """
     run.trainer = trainer
     _train(trainer, checkpoint)
 
 
-def check_metric(trainer: trainers.TaskTrainer) -> None:
-    """Raise UserError if --metric_for_best_model is not a metric of the task."""
-    best = trainer.args.metric_for_best_model
-    if trainer.task is not None and trainer.dev is not None and best and trainer.args.eval_strategy != "no":
-        names = trainer.task.chance(trainer.dev[0].select(range(min(4, len(trainer.dev[0])))))
-        if best.removeprefix("eval_") not in names:
-            raise UserError(f"--metric_for_best_model {best}: {trainer.task.name} has {', '.join(names)}")
-
-
 def _train(trainer: Any, checkpoint: str | None) -> None:  # a TaskTrainer or a PairTrainer
-    check_metric(trainer)
     # Try model, decoding and scoring on a few rows before hours of training. Only with a single process: accelerate
     # takes a model that it has evaluated as prepared, so several processes would each train it without DDP.
     if checkpoint is None and trainer.dev is not None and trainer.task is not None and trainer.args.world_size == 1:
@@ -169,8 +159,8 @@ def score_languages(
         scores[language], n[language] = task.score(predictions, examples, language), len(examples)
         if trainer.is_world_process_zero():
             write_lines(folder, task, language, task.lines(predictions, examples))
-        told = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
-        logger.info("%s: %s", logs.named(f"{task.name} {language}"), told)
+        shown = " ".join(f"{k} {v:.1f}" for k, v in scores[language].items())
+        logger.info("%s: %s", logs.named(f"{task.name} {language}"), shown)
     return scores, n
 
 

@@ -24,26 +24,37 @@ def read_texts(
     rows: Rows,
     data_args: DataArguments,
     seed: int,
-    held_out: bool,
-) -> tuple[dict[str, Dataset], dict[str, Dataset], list[str]]:
-    """Return ({language: train texts}, {language: held-out texts}, notes for results.json).
+) -> tuple[dict[str, Dataset], list[str]]:
+    """Return ({language: train texts}, notes for results.json).
 
     Args:
         wikipedia: the task of running text.
         source: --text_of, the task whose rows are the text instead.
         languages: of the text; [] means all that it has.
-        held_out: whether held-out texts are needed; if not, they are all of `source`, or {}.
 
     Raises:
         UserError: the texts are missing, or see `row_texts`.
     """
-    limit, dev_limit = data_args.max_train_samples, data_args.max_eval_samples if held_out else None
+    limit = data_args.max_train_samples
     if source:
-        return row_texts(source, family, languages, rows, limit, dev_limit, seed)
+        return row_texts(source, family, languages, rows, limit, seed)
     languages = languages or wikipedia.languages(rows)
-    train = {code: inputs.first(wikipedia.load("train", code, rows), limit) for code in languages}
-    dev = {code: inputs.first(wikipedia.load("dev", code, rows), dev_limit) for code in languages if held_out}
-    return train, dev, []
+    return {code: inputs.first(wikipedia.load("train", code, rows), limit) for code in languages}, []
+
+
+def read_held_out(
+    wikipedia: Task, source: Task | None, languages: Sequence[str], rows: Rows, data_args: DataArguments
+) -> dict[str, Dataset]:
+    """Return {language: held-out texts}, of `source` the English ones; the arguments are those of `read_texts`.
+
+    Raises:
+        UserError: the texts are missing.
+    """
+    limit = data_args.max_eval_samples
+    if source:
+        return {"en": _texts(source, inputs.first(source.load("dev", "en", rows), limit))}
+    languages = languages or wikipedia.languages(rows)
+    return {code: inputs.first(wikipedia.load("dev", code, rows), limit) for code in languages}
 
 
 def read_features(
@@ -59,7 +70,7 @@ def read_features(
 ) -> tuple[Dataset, list[str]]:
     """Return (features of the train texts beside tasks, notes for results.json); see `read_texts`."""
     languages = text_languages(text_args, family)
-    train, _, notes = read_texts(text, source, family, languages, rows, data_args, seed, held_out=False)
+    train, notes = read_texts(text, source, family, languages, rows, data_args, seed)
     features, left_out = featurizing.text_features(text, train, tokenizer, max_length, True)
     return features, notes + left_out
 
@@ -70,21 +81,20 @@ def row_texts(
     languages: Sequence[str],
     rows: Rows,
     limit: int | None,
-    dev_limit: int | None,
     seed: int,
-) -> tuple[dict[str, Dataset], dict[str, Dataset], list[str]]:
+) -> tuple[dict[str, Dataset], list[str]]:
     """Return the texts of the rows that a family's arms train on, for masked LM.
 
     Args:
         languages: ["en"] for the rows of the English arm, or the family's languages for those of the multilingual
             arm.
-        limit, dev_limit: the largest number of train and dev rows.
+        limit: the largest number of rows.
 
     Returns:
-        ({"rows": train texts}, {"en": English dev texts}, notes). A text is the fields of a row, joined by a blank.
+        ({"rows": the texts}, notes).
 
     Raises:
-        UserError: other languages are given, or none, or as `multilingual.load`.
+        UserError: other languages are given, or none, or as `multilingual.load` and `_texts`.
     """
     if list(languages) not in (["en"], family_languages(family)):
         raise UserError(
@@ -95,19 +105,23 @@ def row_texts(
         raise UserError(f"--text_of {task.name}: {why} --text_languages en.")
     arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
     train = multilingual.load(task, family, arm, rows, limit, seed, {})
-    dev = inputs.first(task.load("dev", "en", rows), dev_limit)
+    return {"rows": _texts(task, train.examples)}, train.notes
 
-    def texts(examples: Dataset) -> Dataset:
-        columns = [
-            c
-            for field in task.fields
-            for c in field
-            if getattr(examples.features[c], "dtype", None) in ("string", "large_string")
-        ]
-        if not columns:
-            raise UserError(f"--text_of {task.name}: its rows are not running text.")
-        return Dataset.from_dict(
-            {"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]}
-        )
 
-    return {"rows": texts(train.examples)}, {"en": texts(dev)}, train.notes
+def _texts(task: Task, examples: Dataset) -> Dataset:
+    """Return the texts of examples: the fields of a row, joined by a blank.
+
+    Raises:
+        UserError: the rows are not running text.
+    """
+    columns = [
+        c
+        for field in task.fields
+        for c in field
+        if getattr(examples.features[c], "dtype", None) in ("string", "large_string")
+    ]
+    if not columns:
+        raise UserError(f"--text_of {task.name}: its rows are not running text.")
+    return Dataset.from_dict(
+        {"text": [" ".join(parts) for parts in zip(*(examples[c] for c in columns), strict=True)]}
+    )

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def training_arguments(
     run: RunArguments,
     rest: list[str],
     defaults: Mapping[str, Any],
-    metric: str | None = None,
+    scores: Sequence[str] = (),
     refused: Mapping[str, str] | None = None,
     **fixed: Any,
 ) -> TrainingArguments:
@@ -132,7 +132,7 @@ def training_arguments(
     Args:
         rest: the words of the command line that belong to TrainingArguments.
         defaults: of the task.
-        metric: the score that compares checkpoints of this training; None if it is scored only at its end.
+        scores: of dev, during this training; the first one compares checkpoints. () if it is scored only at its end.
         refused: {field that this training does not take: why}, besides `REFUSED`.
         fixed: values of the script.
 
@@ -145,7 +145,7 @@ def training_arguments(
         trackers.set_tags(values["run_name"])
     check_training_numbers(values)
     check_dicts(values)
-    compare_checkpoints(given, values, metric)
+    compare_checkpoints(given, values, scores)
     check_needs(given, values)
     check_precision(given, values)
     n_processes = processes.world_size()
@@ -287,14 +287,15 @@ def check_precision(given: dict[str, Any], values: dict[str, Any]) -> None:
         )
 
 
-def compare_checkpoints(given: dict[str, Any], values: dict[str, Any], metric: str | None) -> None:
+def compare_checkpoints(given: dict[str, Any], values: dict[str, Any], scores: Sequence[str]) -> None:
     """Fill in what follows from --load_best_model_at_end and the like: when to score dev, and by which metric.
 
     Args:
-        metric: as for `training_arguments`.
+        scores: as for `training_arguments`.
 
     Raises:
-        UserError: this training is scored only at its end, or checkpoints would be compared without a score.
+        UserError: this training is scored only at its end, or has no such score, or checkpoints would be compared
+            without one.
     """
     best, rate = values["load_best_model_at_end"], values["lr_scheduler_type"]
     if best and "eval_strategy" not in given:  # every checkpoint needs a dev score
@@ -308,7 +309,7 @@ def compare_checkpoints(given: dict[str, Any], values: dict[str, Any], metric: s
     ]
     comparing += ["--save_strategy best"] if values["save_strategy"] == "best" else []
     comparing += [f"--lr_scheduler_type {rate}"] if rate in PLATEAU else []
-    if comparing and metric is None:
+    if comparing and not scores:
         raise UserError(f"{comparing[0]} is not taken: this training is scored once, at its end. Leave it out.")
     if best and (values["save_strategy"] == "no" or values["save_strategy"] not in ("best", values["eval_strategy"])):
         default = "" if given.get("load_best_model_at_end") else " (this task's default)"
@@ -320,9 +321,15 @@ def compare_checkpoints(given: dict[str, Any], values: dict[str, Any], metric: s
     if compares_dev_scores(values) and values["eval_strategy"] == "no":
         raise UserError(f"{comparing[-1]} needs dev scores: add --eval_strategy epoch.")
     if compares_dev_scores(values):
-        name = values["metric_for_best_model"] = values["metric_for_best_model"] or metric
-        if metric == "eval_loss" and name not in ("loss", "eval_loss"):
-            raise UserError(f"--metric_for_best_model {name}: expected loss, the only score of this training.")
+        name = values["metric_for_best_model"] = values["metric_for_best_model"] or f"eval_{scores[0]}"
+        if name.removeprefix("eval_") not in scores:
+            raise UserError(f"--metric_for_best_model {name}: expected a score of this training: {', '.join(scores)}.")
+        length = {"epoch": "num_train_epochs", "steps": "max_steps"}[values["eval_strategy"]]
+        if (values["max_steps"] > 0) == (length == "max_steps") and values["eval_delay"] > values[length]:
+            raise UserError(
+                f"--eval_delay {shown(values['eval_delay'])}: {comparing[-1]} needs a dev score before the training "
+                f"ends (--{length} {shown(values[length])})."
+            )
         if rate in PLATEAU:  # the library's default is that lower is better
             higher = (
                 values["greater_is_better"]

@@ -60,18 +60,18 @@ def check_training(args: TrainingArguments, given: dict[str, Any]) -> None:
             )
             tiny.train()(torch.zeros(1, 1, dtype=torch.long)).last_hidden_state.sum().backward()
     check_optimizer(args, given)
-    if args.lr_scheduler_kwargs:
-        check_schedule(args)
+    check_schedule(args)
 
 
 def check_schedule(args: TrainingArguments) -> None:
     """Build the schedule of the learning rate, for an optimizer of one weight.
 
     Raises:
-        UserError: --lr_scheduler_kwargs is not for this schedule.
+        UserError: the schedule needs other --lr_scheduler_kwargs, or another --learning_rate.
     """
     schedule, steps = SchedulerType(args.lr_scheduler_type), args.max_steps if args.max_steps > 0 else 1_000_000
-    with user_errors(f"--lr_scheduler_type {schedule.value} --lr_scheduler_kwargs {args.lr_scheduler_kwargs}"):
+    settings = f" --lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
+    with user_errors(f"--lr_scheduler_type {schedule.value}{settings}"):
         get_scheduler(
             schedule,
             torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=args.learning_rate),
@@ -82,7 +82,9 @@ def check_schedule(args: TrainingArguments) -> None:
 
 
 def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
-    """Raise if the optimizer is not installed, or ignores an argument that was given for it.
+    """Build the optimizer, for one weight; raise if it ignores an argument that was given for it.
+
+    One that needs the model (`NEED_MODEL`) is not built; only its package is looked for.
 
     Raises:
         UserError: names the argument.
@@ -91,7 +93,11 @@ def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
     settings = [part for part in (args.optim_args or "").split(",") if part]
     if wrong := [part for part in settings if part.count("=") != 1]:
         raise UserError(f"--optim_args {wrong[0]}: expected name=value, or several with commas between.")
+    if optimizer.startswith(LOW_RANK) and not args.optim_target_modules:
+        raise UserError(f"--optim {optimizer} needs --optim_target_modules, e.g. query value.")
     if optimizer.startswith(NEED_MODEL):
+        with user_errors(f"--optim {optimizer}"), contextlib.suppress(ValueError):  # raised without a model
+            Trainer.get_optimizer_cls_and_kwargs(args)
         return
 
     def options(**changes: Any) -> dict[str, Any]:
@@ -99,8 +105,10 @@ def check_optimizer(args: TrainingArguments, given: dict[str, Any]) -> None:
         vars(changed).update(changes)
         return Trainer.get_optimizer_cls_and_kwargs(changed)[1]
 
-    with user_errors(f"--optim {optimizer}"):
-        used = options()
+    numbers = [name for name in ("optim_args", "adam_beta1", "adam_beta2", "adam_epsilon") if name in given]
+    with user_errors(" ".join([f"--optim {optimizer}", *(f"--{name} {given[name]}" for name in numbers)])):
+        built, used = Trainer.get_optimizer_cls_and_kwargs(args)
+        built([torch.zeros(1, requires_grad=True)], **used)
     changes: dict[str, dict[str, Any]] = {
         f"--{name}": {name: given[name] / 2 + 0.1}
         for name in ("adam_beta1", "adam_beta2", "adam_epsilon")

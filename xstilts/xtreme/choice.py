@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from xstilts.cli.arms import PLAIN, did_you_mean
+from xstilts.cli.arms import PLAIN, known_or_near
 from xstilts.errors import UserError
 from xstilts.run.record import Record
 
@@ -46,9 +46,9 @@ def arms_by_task(arms: Sequence[str], tasks: Sequence[str], known: Sequence[str]
     for word in arms:
         task, equals, arm = word.rpartition("=")
         if arm not in known:
-            raise UserError(f"--arm {word}: there is no arm {arm!r}.{did_you_mean(arm, known)}")
+            raise UserError(f"--arm {word}: there is no arm {arm!r}.{known_or_near(arm, known)}")
         if equals and task not in tasks:
-            raise UserError(f"--arm {word}: there is no task {task!r} to write.{did_you_mean(task, tasks)}")
+            raise UserError(f"--arm {word}: there is no task {task!r} to write.{known_or_near(task, tasks)}")
         if task in single or (everywhere and not equals):
             raise UserError(f"--arm {word}: an arm is already given for {task or 'all tasks'}.")
         if equals:

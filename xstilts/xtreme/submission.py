@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import TASKS, get_task
 from tasks.base import Task
 from tasks.languages import BENCHMARKS
+from tasks.rows import sha256
 from xstilts.cli import privacy
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
@@ -134,7 +135,7 @@ def _system(
             "model": record.model,
             "chain": [*record.parents, record.model],
             "path": cell.as_posix(),
-            "files": {name: results.file_sha256(path) for name, path in files.items()},
+            "files": {name: sha256(path) for name, path in files.items()},
         }
     return system, sources
 
