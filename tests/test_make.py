@@ -108,7 +108,8 @@ def test_rows_that_are_not_there_stop_it_before_anything_is_installed_or_fetched
 
 
 def test_make_from_another_folder_says_which(tmp_path):
-    done = subprocess.run(["make", "-f", ROOT / "Makefile"], cwd=tmp_path, capture_output=True, text=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make", "-f", ROOT / "Makefile"], cwd=tmp_path, env=kept, capture_output=True, text=True)
     assert done.returncode == 2 and f"make -C {ROOT}" in done.stderr and done.stderr.count("\n") == 1
 
 

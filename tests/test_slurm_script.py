@@ -34,7 +34,14 @@ def submit(tmp_path, tiny_model, tiny_world):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
         environment = kept | {"PATH": f"{tools}:{os.environ['PATH']}", "NOTES": str(tmp_path)}
         variables = [f"PY={sys.executable}", "PRESET=world", f"OUT={tmp_path / 'out'}", f"MODEL={tiny_model}"]
-        variables += [f"DATA_ROOT={tiny_world}", "WORLD_ARGS=", "MLM_ARGS=", "TARGETS=xnli udpos", "RETRIEVAL="]
+        variables += [
+            f"DATA_ROOT={tiny_world}",
+            "WORLD_ARGS=",
+            "MLM_ARGS=",
+            "TARGETS=xnli udpos",
+            "RETRIEVAL=",
+            "SEEDS=0",
+        ]
         done = subprocess.run(
             ["bash", "recipes/slurm/matrix.sbatch", *variables, *words],
             cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100,
