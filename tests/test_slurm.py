@@ -95,6 +95,7 @@ def variables(tiny_model, tiny_world):
             f"ARMS={arms}",
             "TARGETS=udpos",
             "RETRIEVAL=",
+            "SEEDS=0",
             "ARGS_udpos=--languages en qaa",
             "ARGS_squad=--unheard_of 1",
             f"INTERMEDIATE_ARGS={few}",
