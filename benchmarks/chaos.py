@@ -51,7 +51,7 @@ MATRICES = {
     1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
     2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1),
 }
-FORKED = ("run_mlm.py", "run_intermediate.py", "run_target.py", "run_retrieval.py", "run_report.py")
+SCRIPTS = tuple(path.name for path in ROOT.glob("run_*.py"))
 # What a finished file may differ in: when, how long, and where
 VARYING = {"seconds", "finished", "command", "versions", "model_finished"}
 TIMED = {"README.md", "run.json", "index.html", "training_args.bin", "world.json"}
@@ -170,7 +170,7 @@ def phase(process: psutil.Process) -> str | None:
         "--for" in words
     ):  # of recipes/preload.py: a fork at work has its script's name, cut at 15 letters; its parent python's
         name = process.name()
-        return next((script for script in FORKED if script.startswith(name)), None)
+        return next((script for script in SCRIPTS if script.startswith(name)), None)
     script = next(
         (word for word in words if word == "world" or (word.startswith("run_") and word.endswith(".py"))), None
     )

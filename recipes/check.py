@@ -162,12 +162,14 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
 
 
 def check_rows(values: dict[str, str]) -> None:
-    """Raise for a folder of rows that is not there, before anything is installed, fetched or trained."""
+    """Raise Wrong for a folder of rows or lexicons that is not there."""
     for name in ("DATA_ROOT", "TRANSLATIONS", "LEXICON"):
         path = values[name]
         if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
-            more = " (docs/rows.md), or hub" if name == "DATA_ROOT" else ""
-            raise Wrong(f"{name}={path}: no such folder. Give {name}=, a folder of rows{more}")
+            better = {"DATA_ROOT": "hub, or a folder of rows (docs/rows.md)", "LEXICON": "a folder of lexicons"}
+            raise Wrong(
+                f"{name}={path}: no such folder. Give {name}=, {better.get(name, 'a folder of translated rows')}"
+            )
 
 
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:

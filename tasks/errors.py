@@ -1,5 +1,4 @@
-"""The errors that users see, names that were meant, and the detection of full disks and of panics in Rust
-libraries."""
+"""The errors that users see, near names, what to type for a missing package, full disks, and panics in Rust libraries."""
 
 import difflib
 import errno
@@ -100,7 +99,9 @@ def not_installed(package: str) -> str:
             f"the package {package} is not installed for this Python. Type `make install`, then `source "
             ".venv/bin/activate`; or install requirements.txt"
         )
-    return f"the package {package} is not installed. Type: pip install {package}"
+    return (
+        f"the package {package} is not installed. Install requirements.txt; if {package} is not in it, install it too"
+    )
 
 
 def is_panic(error: BaseException) -> bool:

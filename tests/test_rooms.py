@@ -25,7 +25,7 @@ ALLOWED = {
     "xlmr_tokenizer": {"checkpoint", "four_bit"},
     "dequantise": BASE | {"four_bit", "xlmr_tokenizer"},
     "marked_text": {"tasks"},
-    "seq2seq": {"tasks"},
+    "seq2seq": {"tasks", "checkpoint"},
     "translate": BASE | {"marked_text", "seq2seq"},
     "plan": BASE,
     "push": BASE | {"plan"},

@@ -5,6 +5,7 @@ dictionary says: what goes in and comes out is known exactly. No model of NLLB's
 """
 
 import json
+import shutil
 
 import pytest
 from datasets import load_dataset
@@ -180,6 +181,13 @@ def test_answers_are_found_again_and_lost_ones_left_out_and_counted(run, data, t
     reader = Rows(data, translations=tmp_path / "mt")
     assert get_task("squad").load("train", "de", reader)["id"][:] == list(rows)
     assert reader.records[-1]["translated_by"] == model
+
+
+def test_a_model_without_a_tokenizer_is_refused(run, model, tmp_path):
+    """transformers would make an empty one, and translate unknown words."""
+    bare = shutil.copytree(model, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    code, said = run("--model", bare, "--task", "squad", "--languages", "de")
+    assert code == 2 and f"{bare}: it has no tokenizer" in said and not list(tmp_path.glob("mt/**/*.parquet"))
 
 
 def test_every_row_of_pairs_comes_through_in_order(run, data, tmp_path, model):

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from tasks import languages as codes
+from xstilts.checkpoint.tokenizer import refuse_empty
 from xstilts.errors import UserError, first_line
 
 LENGTH = 512  # maximum input in tokens, if the tokenizer has no lower limit
@@ -18,7 +19,7 @@ def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a checkpoint, on the GPU if there is one. Cached: all languages share it.
 
     Raises:
-        UserError: it does not load as a seq2seq model.
+        UserError: it does not load as a seq2seq model, or has no tokenizer.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -29,6 +30,7 @@ def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
         model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=revision, dtype=precision)
     except Exception as error:
         raise UserError(f"{name}: does not load as a seq2seq model ({first_line(error)}).") from error
+    refuse_empty(tokenizer, name)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 

@@ -35,11 +35,11 @@ ARGS_squad_dual ?= --max_steps 100
 # a row is four texts
 ARGS_hellaswag ?= --per_device_train_batch_size 16
 # Steps and batches were settled on English dev rows with arm none and a seed of its own (9): xnli is at chance after 80 steps, xquad has
-# F1 41.9 and tydiqa 31.0 after 160 of 8 rows. pawsx (1,700 rows) and xcopa stay at chance: what lifts them is phase 2
+# F1 41.9 and tydiqa 31.0 after 160 of 8 rows. pawsx (1,700 rows) and xcopa stay at chance without phase 2
 TARGET_ARGS ?= --learning_rate 1e-4 --max_steps 160 --per_device_train_batch_size 16 --warmup_steps 0.1 --max_seq_length 128 \
   --max_eval_samples 60 --freeze_embeddings --save_strategy no --load_best_model_at_end false --bf16 False
 ARGS_xnli ?= --max_steps 200
-# the most tokens a row
+# their rows are long, or several texts each
 ARGS_xquad ?= --per_device_train_batch_size 8
 ARGS_tydiqa ?= --per_device_train_batch_size 8
 ARGS_xcopa ?= --per_device_train_batch_size 8

@@ -8,7 +8,7 @@ RETRIEVAL ?= tatoeba bucc
 SEEDS ?= 0 1 2
 # the mixture of the arms above; give ARGS_all= for the recipe's own nine tasks
 ARGS_all ?= --tasks mnli squad hellaswag --max_steps 600
-# a row of HellaSwag is four texts: it learns in one epoch what the others learn in two
+# a row of HellaSwag is four texts, so one epoch takes longer than two of the others
 ARGS_hellaswag ?= --num_train_epochs 1
 # dual encoders train the vectors of the reported layer; few steps, because all other weights are trained too
 ARGS_squad_dual ?= --learning_rate 1e-4 --max_steps 120 --layer 2 --freeze_embeddings False

@@ -11,7 +11,7 @@ from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
-    from transformers import PretrainedConfig, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 logger = logging.getLogger("xstilts")
 
@@ -40,7 +40,7 @@ def load_tokenizer(name: str, revision: str = "main", mask: bool = False) -> Pre
         raise not_loaded(name, "its tokenizer does not load: is tokenizer.json there and whole?", error) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{name}: its tokenizer has no fast version. Give a checkpoint with a tokenizer.json.")
-    check_vocabulary(tokenizer, name)
+    refuse_empty(tokenizer, name)
     check_length(tokenizer, name)
     for kind in ("pad", *(["mask"] if mask else [])):
         if getattr(tokenizer, f"{kind}_token_id") is None:
@@ -109,12 +109,13 @@ def _inputs(names: list[str], config: PretrainedConfig, name: str) -> list[str]:
     return [key for key in names if key in takes and (key != "token_type_ids" or types > 1)]
 
 
-def check_vocabulary(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+def refuse_empty(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """Raise UserError if the vocabulary holds special tokens alone.
 
     Where a checkpoint has no tokenizer, or the Hub does not send it, transformers makes an empty one: every word is
     unknown to it.
     """
+    # no model has so many special tokens; reading a large vocabulary takes a second
     if len(tokenizer) < 1000 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise UserError(
             f"{name}: it has no tokenizer, or one without words, or the Hub did not send it. Give a folder with the "

@@ -22,16 +22,18 @@ from xstilts.retrieve.product import Operand, Side
 if TYPE_CHECKING:
     import torch
 
-LEAST_PAIRS = 10**8  # of the whole product; below, choosing a basis costs more than it can save
-SAMPLE_ROWS, SAMPLE = 128, 4096  # sources whose pairs are looked at, and targets of each; of both pools for the basis
-STEP = 64  # dimensions: what is tried is a multiple
+LEAST_PAIRS = 10**8  # with fewer pairs, choosing a basis costs more than it can save
+SAMPLE = 4096  # vectors of each pool that the basis is fitted to, or tried on
+SAMPLE_ROWS = 128  # sources whose pairs with `SAMPLE` targets are counted
+STEP = 64  # the sizes that are tried are multiples of it
 # what scoring a pair costs, in dimensions of the product of one pair: 200 ns beside 16 ns for 768 (AVX2, one core)
 SCORE_COST = 10_000
 WORTH_IT = 0.85  # of the cost of the whole product
 SUM_AT_ONCE = 96  # dimensions summed in one go while vectors are rotated: rounding grows with it
 ROWS_AT_ONCE = 256  # of a tile compared at once: they stay within the cache
-GIVE_UP = 0.15  # of a whole tile's pairs to score, or
-CROWD = 64  # candidates a row: with more the whole product is taken
+# the whole product is taken instead, if more than this share of a tile's pairs is to be scored
+GIVE_UP = 0.15
+CROWD = 64  # or if there are more candidates a row
 
 
 @dataclass(frozen=True)
