@@ -163,13 +163,14 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
 
 def check_rows(values: dict[str, str]) -> None:
     """Raise Wrong for a folder of rows or lexicons that is not there."""
-    for name in ("DATA_ROOT", "TRANSLATIONS", "LEXICON"):
+    for name, expected in {
+        "DATA_ROOT": "hub or a folder of rows (docs/rows.md)",
+        "TRANSLATIONS": "a folder of translated rows",
+        "LEXICON": "a folder of lexicons",
+    }.items():
         path = values[name]
         if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
-            better = {"DATA_ROOT": "hub, or a folder of rows (docs/rows.md)", "LEXICON": "a folder of lexicons"}
-            raise Wrong(
-                f"{name}={path}: no such folder. Give {name}=, {better.get(name, 'a folder of translated rows')}"
-            )
+            raise Wrong(f"{name}={path}: no such folder. Give {name}=, {expected}")
 
 
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:

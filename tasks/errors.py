@@ -1,4 +1,4 @@
-"""The errors that users see, near names, what to type for a missing package, full disks, and panics in Rust libraries."""
+"""The errors that users see, and what they are made of: near names, missing packages, full disks, Rust panics."""
 
 import difflib
 import errno
@@ -99,9 +99,7 @@ def not_installed(package: str) -> str:
             f"the package {package} is not installed for this Python. Type `make install`, then `source "
             ".venv/bin/activate`; or install requirements.txt"
         )
-    return (
-        f"the package {package} is not installed. Install requirements.txt; if {package} is not in it, install it too"
-    )
+    return f"the package {package} is not installed. Install requirements.txt, and {package} if it is not in it"
 
 
 def is_panic(error: BaseException) -> bool:
