@@ -56,7 +56,8 @@ def main(argv: list[str]) -> None:
     elif sys.platform != "linux":  # macOS: its own libraries crash in forks
         os.execvp(argv[1], argv[1:])
     else:
-        atexit.register(leave)  # the first, so that it is called last
+        succeeded: list[bool] = []
+        atexit.register(leave, succeeded)  # the first, so that it is called last
         requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         server = Server(requests)
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # if make is killed, its matrix must not run on
@@ -70,6 +71,7 @@ def main(argv: list[str]) -> None:
         )
         theirs.close()
         run(server.serve(command))
+        succeeded.append(True)
 
 
 # ---- one run: requests a fork and represents it ---------------------------------------------------------------------
@@ -341,13 +343,9 @@ def run(words: list[str]) -> None:
         sys.argv = words
         sys.path[0] = os.path.dirname(os.path.abspath(words[0]))
         runpy.run_path(words[0], run_name="__main__")
-    succeeded.append(True)
 
 
-succeeded: list[bool] = []
-
-
-def leave() -> None:
+def leave(succeeded: list[bool]) -> None:
     """End a fork whose script has come to its end. Python would take half a second to free what was imported."""
     if succeeded:
         sys.stdout.flush()

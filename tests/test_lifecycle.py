@@ -12,7 +12,7 @@ from tasks.rows import Rows
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
 from xstilts.run import endings, lifecycle, processes, results
-from xstilts.run.lifecycle import PROCESS, Run, Stopped, fail_unopened, folders_of, unopened
+from xstilts.run.lifecycle import Run, Stopped, fail_unopened, folders_of, this_process, unopened
 from xstilts.run.lock import LOCK, FolderLock
 from xstilts.run.record import Record
 
@@ -109,7 +109,7 @@ def test_what_ends_it_is_kept_and_the_folder_is_free(error, begun, start, tmp_pa
     assert kept == (not refused and not (isinstance(error, SystemExit) and not error.code))
     if isinstance(error, UserError) and begun:
         assert str(caught.value).startswith(f"{tmp_path / 'run'} stopped: no such rows. Last good checkpoint: none;")
-    assert FolderLock(tmp_path / "run").acquire(patience=0) and not PROCESS.runs
+    assert FolderLock(tmp_path / "run").acquire(patience=0) and not this_process().runs
 
 
 def test_of_several_open_runs_the_one_that_has_begun_has_failed(start, tmp_path):
@@ -146,9 +146,9 @@ def test_nor_does_a_peer_that_the_launcher_ends(checked, start, tmp_path, monkey
     with start() as run:
         run.checked = checked
         endings._stop(signal.SIGTERM, {})
-    assert PROCESS.stopped.startswith("process 0 of 2 has ended, and the launcher ended the others")
+    assert this_process().stopped.startswith("process 0 of 2 has ended, and the launcher ended the others")
     assert results.failures(tmp_path).keys() == ({"run"} if checked else set())
-    PROCESS.stopped = None
+    this_process().stopped = None
 
 
 def test_a_matrix_names_the_cause_of_the_refused_rank(start, tmp_path, monkeypatch):

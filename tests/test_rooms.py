@@ -155,3 +155,28 @@ def test_following_one_target_run_leads_to_few_modules():
     objects = {"run": "xstilts.run.lifecycle", "task": "tasks.base"}
     found = stays((ROOT / "run_target.py").read_text(), objects)
     assert len(found) <= 14 and len(found) - len(set(found)) <= 5, found
+
+
+def test_importing_a_module_makes_no_state():
+    """Outside functions: locks, threads, sockets, empty containers to fill, objects of a class without arguments."""
+    found = []
+    for path in (
+        *ROOT.glob("run_*.py"),
+        *(one for room in ("xstilts", "tasks", "recipes") for one in ROOT.glob(f"{room}/**/*.py")),
+    ):
+        tree = ast.parse(path.read_text())
+        classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        for node in tree.body:
+            value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+            if isinstance(value, ast.Call):
+                name = ast.unparse(value.func)
+                state = name.startswith(("threading.", "socket.", "queue.")) or (
+                    name in classes | {"dict", "list", "set"} and not (value.args or value.keywords)
+                )
+            else:
+                state = isinstance(value, ast.List | ast.Dict | ast.Set) and not (
+                    value.keys if isinstance(value, ast.Dict) else value.elts
+                )
+            if state:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert not found

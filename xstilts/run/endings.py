@@ -10,6 +10,7 @@ An open `Run` records its cause itself. This module handles the time before and 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -19,14 +20,54 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xstilts.run import causes, inputs, processes
-from xstilts.run.lifecycle import PROCESS, Marks, fail_unopened, unopened
+from xstilts.run.lifecycle import Marks, fail_unopened, this_process, unopened
 
 # SIGINT is Python's own: KeyboardInterrupt
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 REPORT = "This is a fault in the program or in a library: please report it, with all the lines printed here."
 
-_reporting = threading.Lock()  # held by the thread that reports why the process ends
-_reported = threading.Event()  # the line is printed
+
+class _Endings:
+    """What this process's threads and forks know of its end. There is one instance, `_endings()`.
+
+    A forked process, such as a data loader's worker, gets default handlers before it can receive a signal: a signal
+    sent to it must not be reported as one sent to the run.
+
+    Attributes:
+        reporting: held by the thread that reports why the process ends.
+        reported: set when the line is printed.
+        caught: the signals whose handler is `_handler`.
+    """
+
+    def __init__(self) -> None:
+        self.reporting = threading.Lock()
+        self.reported = threading.Event()
+        self.caught: list[signal.Signals] = []
+        self._masks = threading.local()  # of each thread, before its fork
+        os.register_at_fork(before=self._block, after_in_parent=self._unblock, after_in_child=self._in_child)
+
+    def restore_defaults(self) -> None:
+        """Give the caught signals their default handlers, unless a library has set others by now."""
+        while self.caught:
+            if signal.getsignal(number := self.caught.pop()) == _handler:
+                signal.signal(number, signal.SIG_DFL)
+
+    def _block(self) -> None:
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, self.caught)
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def _in_child(self) -> None:
+        if self.caught:
+            signal.set_wakeup_fd(-1)
+            self.restore_defaults()
+        self._unblock()
+
+
+@functools.cache
+def _endings() -> _Endings:
+    return _Endings()
 
 
 def command(main: Callable[[list[str]], None]) -> None:
@@ -49,8 +90,9 @@ def one_line() -> Iterator[None]:
     Exit codes: 2 for an error that the user can fix, 1 for a bug (with traceback), 130 for Ctrl-C, 128 + n for
     signal n.
     """
-    PROCESS.runs, PROCESS.stopped = [], None
-    _reported.clear()
+    process = this_process()
+    process.runs, process.stopped = [], None
+    _endings().reported.clear()
     earlier = unopened(sys.argv)
     with _signals(earlier):
         try:
@@ -76,11 +118,11 @@ def shorten(line: str) -> str:
 def _report(cause: str, earlier: Marks, more: str = "") -> None:
     """Print the message of the run that stopped. If no run was at work, print the cause and write make's
     failed.json."""
-    with _reporting:
-        if PROCESS.stopped is None:
+    with _endings().reporting:
+        if this_process().stopped is None:
             fail_unopened(cause, earlier)
-        _print(shorten(PROCESS.stopped or causes.sentence(cause)) + more)
-        _reported.set()
+        _print(shorten(this_process().stopped or causes.sentence(cause)) + more)
+        _endings().reported.set()
 
 
 def _print(sentence: str) -> None:
@@ -110,13 +152,13 @@ def _signals(earlier: Marks) -> Iterator[None]:
     before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in caught:
         signal.signal(number, _handler)
-    _caught.extend(caught)
+    _endings().caught.extend(caught)
     thread = threading.Thread(target=_wait, args=[read_end, earlier], daemon=True)
     thread.start()
     try:
         yield
     finally:
-        _restore_defaults()
+        _endings().restore_defaults()
         signal.set_wakeup_fd(before)
         os.write(write_end, b"\0")
         thread.join()
@@ -124,40 +166,8 @@ def _signals(earlier: Marks) -> Iterator[None]:
         os.close(write_end)
 
 
-_caught: list[signal.Signals] = []
-
-
 def _handler(number: int, frame: object) -> None:
     """Do nothing. Python needs a handler to write the signal's number to the pipe that `_wait` reads."""
-
-
-def _restore_defaults() -> None:
-    while _caught:
-        if signal.getsignal(number := _caught.pop()) == _handler:
-            signal.signal(number, signal.SIG_DFL)
-
-
-# A forked process, such as a data loader's worker, gets default handlers before it can receive a signal: a signal sent
-# to it must not be reported as one sent to the run.
-_fork = threading.local()
-
-
-def _before_fork() -> None:
-    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _caught)
-
-
-def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
-
-
-def _in_child() -> None:
-    if _caught:
-        signal.set_wakeup_fd(-1)
-        _restore_defaults()
-    _after_fork()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def _wait(read_end: int, earlier: Marks) -> None:
@@ -168,16 +178,17 @@ def _wait(read_end: int, earlier: Marks) -> None:
 
 
 def _end(number: signal.Signals, earlier: Marks) -> None:
+    process, endings = this_process(), _endings()
     deadline = threading.Timer(10, os._exit, [128 + number])  # a disk may hang
     deadline.daemon = True
     deadline.start()
     try:
         # the lock is never released: the main thread must print nothing more
-        if _reporting.acquire(timeout=5) and not _reported.is_set():
-            PROCESS.stopping.acquire(timeout=5)  # the main thread may be writing failed.json, with a cause of its own
-            if PROCESS.stopped is None:
+        if endings.reporting.acquire(timeout=5) and not endings.reported.is_set():
+            process.stopping.acquire(timeout=5)  # the main thread may be writing failed.json, with a cause of its own
+            if process.stopped is None:
                 _stop(number, earlier)
-            _print(PROCESS.stopped or "")
+            _print(process.stopped or "")
             if os.environ.get("WORLD_SIZE", "1") != "1":
                 time.sleep(0.5)  # so that ranks that are ended together do not report each other as lost
     finally:
@@ -186,7 +197,7 @@ def _end(number: signal.Signals, earlier: Marks) -> None:
 
 def _stop(number: signal.Signals, earlier: Marks) -> None:
     """Write failed.json for the runs at work: the signal is their cause."""
-    gone, runs = processes.gone(), PROCESS.at_work()
+    gone, runs = processes.gone(), this_process().at_work()
     if gone:  # before all is checked, perhaps because it was refused, see `Process.stop`
         runs = [run for run in runs if run.checked]
     cause = f"{gone}, and the launcher ended the others ({number.name})" if gone else f"ended by {number.name}"
@@ -194,4 +205,4 @@ def _stop(number: signal.Signals, earlier: Marks) -> None:
         run.fail(cause)
     if not runs:
         fail_unopened(cause, earlier)
-    PROCESS.stopped = runs[0].sentence(cause) if runs else causes.sentence(cause)
+    this_process().stopped = runs[0].sentence(cause) if runs else causes.sentence(cause)

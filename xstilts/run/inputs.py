@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import math
 import os
 from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from tasks.base import Task
-
-_created: list[Path] = []  # folders that this process created, the outermost first
 
 
 # ---- the output folder ----------------------------------------------------------------------------------------------
@@ -90,7 +89,7 @@ def make_folder(path: str | os.PathLike) -> None:
         for folder in (*reversed(path.parents), path):
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
-                _created.append(folder)
+                _created().append(folder)
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         probe = path / f".writable-{os.getpid()}"
@@ -115,9 +114,15 @@ def check_sizes(path: str) -> None:
 
 def remove_empty() -> None:
     """Remove the empty folders that `make_folder` created, so that a refused run leaves no files."""
-    while _created:
+    while _created():
         with contextlib.suppress(OSError):  # not empty
-            _created.pop().rmdir()
+            _created().pop().rmdir()
+
+
+@functools.cache
+def _created() -> list[Path]:
+    """Return the folders that this process created, the outermost first."""
+    return []
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Stopped(UserError):
 
 @dataclass
 class Process:
-    """The runs of this process. There is one instance, `PROCESS`, because a signal ends the process with all its runs.
+    """The runs of this process. There is one instance, `this_process()`: a signal ends the process with all its runs.
 
     Attributes:
         runs: the runs that are open and not finished.
@@ -89,7 +89,10 @@ class Process:
                 raise Stopped(self.stopped) from error
 
 
-PROCESS = Process()
+@functools.cache
+def this_process() -> Process:
+    """Return the one `Process` of this process."""
+    return Process()
 
 
 class Run:
@@ -132,7 +135,7 @@ class Run:
                 damaged; the Hub refuses the push.
         """
         run = cls(args, settings, rows, trains)
-        PROCESS.stopped = None  # left by an earlier run of this process
+        this_process().stopped = None  # left by an earlier run of this process
         try:
             # rank 0 waits at most a minute at a time, so that the other ranks' collective does not time out
             while not processes.broadcast(processes.is_first() and run._lock.acquire(patience=60)):
@@ -143,7 +146,7 @@ class Run:
                 run._push_again()
             else:
                 card.check_push(args)
-                PROCESS.runs.append(run)
+                this_process().runs.append(run)
         except BaseException:
             run.close()
             raise
@@ -318,8 +321,8 @@ class Run:
 
     def close(self) -> None:
         """Release the folder. Later errors are not recorded as errors of this run."""
-        if self in PROCESS.runs:
-            PROCESS.runs.remove(self)
+        if self in this_process().runs:
+            this_process().runs.remove(self)
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -334,8 +337,8 @@ class Run:
             Stopped: in place of an error that the user can fix. Other errors are raised unchanged.
         """
         try:
-            if error is not None and PROCESS.stopped is None:
-                PROCESS.stop(error)
+            if error is not None and this_process().stopped is None:
+                this_process().stop(error)
         finally:
             self.close()
 
