@@ -103,6 +103,9 @@ def test_multilingual_means_the_same_of_every_form(parsed_by):
     assert values_of(parsed_by, "mlm_squad")["text_languages"] == ["en"]
     assert values_of(parsed_by, "mlm_squad+multilingual")["text_languages"] == []  # --train_languages
     assert values_of(parsed_by, "mlm_en+multilingual") == values_of(parsed_by, "mlm")
+    english = values_of(parsed_by, "mlm_en")
+    for name, task in arms.OF_TEXT.items():
+        assert values_of(parsed_by, name) == english | {"text_of": task}
 
 
 # ---- what a combination cannot mean ---------------------------------------------------------------------------------
@@ -121,6 +124,9 @@ REFUSED = [
     ("tatoeba", "Give RETRIEVAL=tatoeba"),
     ("mlm+codeswitched", "run_mlm.py"),
     ("mlm_squad+cross", "run_mlm.py"),
+    ("mlm_panx", "mlm_panx is unknown"),
+    ("mlm_tatoeba", "mlm_tatoeba is unknown"),
+    ("mlm_mnli+multilingual", "mnli has English train rows only"),
     ("mlm+shuffled", "run_mlm.py"),
     ("mlm+mlm", "run_mlm.py"),
     ("mlm_en+translated", "run_mlm.py"),

@@ -18,6 +18,7 @@ from xstilts.cli.user_files import read_text
 ARMS, MODIFIERS = Path("recipes/arms"), Path("recipes/modifiers")
 PLAIN = "none"  # the arm without phase 2
 SCRIPT = "run_intermediate.py"  # for a base without the key `script`
+OF_TEXT = {f"mlm_{task}": task for task in TASKS if task not in f"{RETRIEVAL} {TAGGED}".split()}
 ABOUT = ("description", "needs", "script")  # keys of a recipe that are not arguments
 LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
@@ -44,7 +45,7 @@ class Arm:
 
     Attributes:
         script: the script's file name.
-        words: its arguments: `--tasks TASK` if the base is a task without a file, then `--config` and the files.
+        words: its arguments: `--tasks TASK` or `--text_of TASK` if no file says it, then `--config` and the files.
     """
 
     base: str
@@ -58,11 +59,12 @@ class Recipe:
     """A file of recipes/arms or recipes/modifiers. Values are text.
 
     Attributes:
+        path: the file; None for a task, which needs none.
         about: description, needs, script.
         arguments: {script: {argument: value}}; the key "" has arguments for every script.
     """
 
-    path: Path
+    path: Path | None
     about: dict[str, str]
     arguments: dict[str, dict[str, str]]
 
@@ -126,7 +128,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def bases() -> list[str]:
-    """Return the bases: the files of recipes/arms, and the tasks and pairs that can be trained.
+    """Return the bases: the files of recipes/arms, the tasks and pairs that can be trained, and mlm_TASK.
 
     Raises:
         UserError: a file's name cannot be a base.
@@ -136,7 +138,8 @@ def bases() -> list[str]:
         raise UserError(
             f"{ARMS}/{wrong[0]}.yaml: a base cannot have this name. Modifiers (after a +) belong in {MODIFIERS}."
         )
-    return list(dict.fromkeys([*files, *(task for task in TASKS if task not in RETRIEVAL.split()), *PAIRS.split()]))
+    trained = [task for task in TASKS if task not in RETRIEVAL.split()]
+    return list(dict.fromkeys([*files, *trained, *PAIRS.split(), *OF_TEXT]))
 
 
 def modifiers() -> list[str]:
@@ -180,14 +183,25 @@ def read_arm(name: str) -> Arm:
             )
     if len(set(more)) < len(more):
         raise UserError(f"{name}: a modifier is given twice.")
-    path = ARMS / f"{base}.yaml"
-    own = read_recipe(path) if path.is_file() else Recipe(path, {}, {"": {"tasks": base}})
+    own, words = _read_base(base)
     script = own.about.get("script", SCRIPT)
     recipes = {modifier: read_recipe(MODIFIERS / f"{modifier}.yaml") for modifier in more}
     _check(name, script, own.of(script) or {}, recipes)
-    files = [str(recipe.path) for recipe in [*([own] if path.is_file() else []), *recipes.values()]]
-    words = [*([] if path.is_file() else ["--tasks", base]), *(["--config", *files] if files else [])]
-    return Arm(base, tuple(more), script, tuple(words))
+    files = [str(recipe.path) for recipe in (own, *recipes.values()) if recipe.path]
+    return Arm(base, tuple(more), script, (*words, *(["--config", *files] if files else [])))
+
+
+def _read_base(base: str) -> tuple[Recipe, list[str]]:
+    """Return a base's recipe, and its arguments that are in no file."""
+    path = ARMS / f"{base}.yaml"
+    if path.is_file():
+        return read_recipe(path), []
+    if base in OF_TEXT:  # masked LM on English text, that of a task's rows
+        english = read_recipe(ARMS / "mlm_en.yaml")
+        of = {"text_of": OF_TEXT[base]}
+        own = Recipe(english.path, english.about, {key: value | of for key, value in english.arguments.items()})
+        return own, ["--text_of", OF_TEXT[base]]
+    return Recipe(None, {}, {"": {"tasks": base}}), ["--tasks", base]
 
 
 def _check(name: str, script: str, base: dict[str, str], more: dict[str, Recipe]) -> None:
