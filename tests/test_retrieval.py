@@ -14,6 +14,7 @@ from datasets import Dataset
 from tasks import get_task
 from tasks import languages as codes
 from tasks.ranking import Pool
+from tasks.retrieval import Pools
 from tasks.rows import Rows
 from xstilts.errors import UserError
 from xstilts.retrieve import measure, ranks
@@ -686,3 +687,27 @@ def test_the_revision_that_was_asked_for_is_measured(revisions, retrieval, cli, 
         assert cli(script, *more, "--model_revision", "old").returncode == 0
         done = cli(script, *more)
         assert done.returncode == 2 and "1" * 40 in done.stderr and "2" * 40 in done.stderr
+
+
+def test_one_pool_for_dev_and_test_is_embedded_once(tmp_path):
+    """Its candidates are those of two pools that differ in a gold pair alone."""
+    draw, calls = np.random.default_rng(0), []
+    vectors = {f"{side}{row}": draw.standard_normal(8).astype(np.float32) for row in range(40) for side in "st"}
+    source, target = ([f"{side}{row}" for row in range(40)] for side in "st")
+
+    def embed(sentences, desc):
+        calls.append(desc)
+        return {2: np.array([vectors[text] for text in sentences])}
+
+    def mined(dev_gold):
+        test, dev = (Pools(source, source, target, target, gold) for gold in (gold, dev_gold))
+        return measure.mine(get_task("bucc"), {"qaa": {"dev": dev, "test": test}}, embed, how, 2)
+
+    how = SimpleNamespace(index=None, cache_dir=tmp_path, margin="ratio", mining="max")
+    gold = set(zip(source, target, strict=True))
+    one = mined(gold)
+    assert calls == ["bucc qaa dev"]
+    two = mined(gold | {("s0", "t1")})
+    assert calls[1:] == ["bucc qaa dev", "bucc qaa test"]
+    lines = [found.files["candidates/qaa.tsv"].splitlines()[1:] for found in (one, two)]
+    assert lines[0] == lines[1] and len(lines[0]) > 10

@@ -344,10 +344,11 @@ def mine(
     """
     found = Measurement(headline)
     for language, pools in examples.items():
-        dev, test = (
-            candidate_pairs(task, pools[split], embed, options, f"{task.name} {language} {split}", found)
-            for split in ("dev", "test")
-        )
+        dev = candidate_pairs(task, pools["dev"], embed, options, f"{task.name} {language} dev", found)
+        if pools["test"] == pools["dev"] and options.index is None:  # with --splits they may be one pool
+            test = dev
+        else:
+            test = candidate_pairs(task, pools["test"], embed, options, f"{task.name} {language} test", found)
         pool = pools["test"]
         found.n[language] = len(pool)
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
