@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xstilts.cli.arguments import PHASE_2, non_defaults, refuse_unused
+from xstilts.cli.arguments import PHASE_2, non_defaults
 from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     if run_args.list_tasks:
         return print(list_tasks(data_args.data_root, data_args.splits, data_args.benchmark), list_pairs(), sep="\n\n")
     tasks, pairs = families.trained_tasks(mix.tasks, data_args.benchmark)
-    refuse_unused("run_target.py scores languages", data_args, only=["languages"])
+    unused.refuse_unused("run_target.py scores languages", data_args, only=["languages"])
     families.check(family, arm)
     if pairs:
         dual = families.dual_encoder_arguments(pairs, arm, vectors, mix, text_args, family, peft)

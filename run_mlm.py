@@ -104,9 +104,9 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
         record = run.record(
             phase="mlm",
             task="mlm",
-            form="mlm",
+            form=task.form,
             model=name,
-            metric="perplexity",
+            metric=task.metric,
             notes=notes + left_out + dev_left_out,
             measures=runner.measures(trainer, len(features))
             | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},

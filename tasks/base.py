@@ -54,6 +54,7 @@ class Task:
     # the arguments of run_retrieval.py that only some tasks use, and this one does
     search_options: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...] = ()  # in the order of the head's outputs
+    empty_label: ClassVar[Any] = None  # the label of a window without an answer, in forms that cut examples so
     train_from: ClassVar[tuple[str, ...]] = ()  # tasks whose English rows train this one, in this order
     parts: ClassVar[tuple[str, ...]] = ()  # tasks whose rows together are this one's
     # groups of columns that are always in the same language, in the order of the input

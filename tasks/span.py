@@ -60,6 +60,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
     official_metrics = ("exact_match", "f1")
     fields = (("context", "answers"), ("question",))
     num_labels = 2  # start and end
+    empty_label = [0, 0]
     metric = "f1"
     select = "last"  # the benchmark's QA scripts keep the last checkpoint
     columns = ("id", "context", "question", "answers")
@@ -226,7 +227,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         start_char = answers["answer_start"][0] if answers["text"] else -1
         end_char = start_char + len(answers["text"][0]) if answers["text"] else -1
         if not places or start_char < places[0][0] or end_char > places[-1][1]:
-            return [0, 0]
+            return list(Span.empty_label)
         # the last token that starts at or before the answer, and the first that ends at or after it; places ascend
         start = bisect_right(places, start_char, key=lambda pair: pair[0]) - 1
         return [first + start, first + bisect_left(places, end_char, start, key=lambda pair: pair[1])]

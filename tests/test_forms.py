@@ -252,3 +252,38 @@ def test_form_defines_what_a_translation_must_mark():
     empty = {**row, "answers": {"text": [], "answer_start": []}}
     assert get_task("squad_v2").places(empty) == {}
     assert get_task("squad_v2").replaced(row, {"context": [], "question": []})["answers"] == empty["answers"]
+
+
+# ---- nor by the names of tasks --------------------------------------------------------------------------------------
+
+TASK_NAMES = {*tasks.TASKS, *PAIRS}
+
+
+def names_of_tasks(source: str) -> list[int]:
+    """The lines with several names of tasks in one literal, or a comparison with one. `WORLD` holds measured times."""
+    found = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "WORLD":
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Compare):
+                parts, least = [node.left, *node.comparators], 1
+            elif isinstance(node, ast.Dict):
+                parts, least = node.keys, 2
+            elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+                parts, least = node.elts, 2
+            else:
+                continue
+            named = [one for one in parts if isinstance(one, ast.Constant) and one.value in TASK_NAMES]
+            found += [node.lineno] if len(named) >= least else []
+    return found
+
+
+@pytest.mark.parametrize("line", ['task.name == "squad"', 'x = ("xnli", "udpos")', '{"tatoeba": 1, "bucc": 2}'])
+def test_a_list_of_tasks_is_found(line):
+    assert names_of_tasks(line)
+
+
+@pytest.mark.parametrize("path", [path for path in PLACES if path.parent.name != "benchmarks"], ids=str)
+def test_nothing_outside_tasks_lists_tasks_by_name(path):
+    assert not names_of_tasks(path.read_text(encoding="utf-8"))

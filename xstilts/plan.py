@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks import RETRIEVAL
+from tasks import RETRIEVAL, TASKS
 from xstilts.cli.arms import PLAIN
 from xstilts.cli.logs import span
 from xstilts.cli.words import parse_tool
@@ -132,10 +132,11 @@ def weight(kind: str) -> float:
     if found := WORLD.get(kind) or WORLD.get(kind.partition("+")[0]):
         return found
     if kind.startswith("phase 2: "):
-        like = ["phase 2: mnli", "phase 2: squad", "phase 2: hellaswag"]
+        similar = [WORLD[f"phase 2: {task}"] for task in TASKS if f"phase 2: {task}" in WORLD]
     else:
-        like = ["tatoeba", "bucc"] if kind in RETRIEVAL.split() else ["xnli", "udpos", "tydiqa"]
-    return sum(WORLD[name] for name in like) / len(like)
+        is_retrieval = kind in RETRIEVAL.split()
+        similar = [WORLD[task] for task in TASKS if task in WORLD and (task in RETRIEVAL.split()) == is_retrieval]
+    return sum(similar) / len(similar)
 
 
 def rough_estimates(found: dict[str, Group]) -> dict[str, float]:

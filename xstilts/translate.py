@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
 from xstilts.cli import logs
-from xstilts.cli.arguments import refuse_unused
 from xstilts.cli.parsing import parse
 from xstilts.cli.progress import Bar
+from xstilts.cli.unused import refuse_unused
 from xstilts.errors import UserError, first_line
 from xstilts.marked_text import Parts, joined, sentences
 from xstilts.run.endings import command

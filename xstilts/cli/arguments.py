@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from xstilts.errors import UserError
+from tasks import RETRIEVAL
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -17,6 +16,8 @@ STARTED = time.time()  # about when this process began
 
 @dataclass
 class ModelArguments:
+    """The checkpoint that a run starts from, and how it is loaded."""
+
     model_name_or_path: str | None = field(
         default=None,
         metadata={"help": "A folder or Hub id from_pretrained takes: the checkpoint this phase starts from."},
@@ -41,13 +42,15 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
+    """The rows of a run."""
+
     data_root: str = field(default="hub", metadata={"help": "'hub', or a folder of rows laid out as data/world."})
     splits: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Other source splits than the adapter's, e.g. hellaswag.train=validation[:8000]."},
+        default_factory=list, metadata={"help": "Other source splits, e.g. hellaswag.train=validation[:8000]."}
     )
     benchmark: str = field(
-        default="xtreme", metadata={"help": "Whose languages to load from the Hub.", "choices": ["xtreme", "xtreme-r"]}
+        default="xtreme",
+        metadata={"help": "Its languages are loaded from the Hub.", "choices": ["xtreme", "xtreme-r"]},
     )
     languages: list[str] = field(
         default_factory=list, metadata={"help": "Score these only (two- or three-letter codes)."}
@@ -113,11 +116,11 @@ class ChangeArguments:
             "choices": ["bilingual", "multilingual"],
         },
     )
-    switch_probability: float = field(default=0.5, metadata={"help": "Of each word that is in the lexicon."})
+    switch_probability: float = field(default=0.5, metadata={"help": "Of replacing a word that is in the lexicon."})
     switch_languages: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Replace by words of these; default: --train_languages. bilingual: one, or one for each text."
+            "help": "Languages of the new words; default: --train_languages. bilingual: one, or one for each text."
         },
     )
     switch_treebank: bool = field(
@@ -127,15 +130,17 @@ class ChangeArguments:
             "tokens joined again (docs/retrieval.md)."
         },
     )
-    skip_identities: bool = field(default=False, metadata={"help": "Leave out entries whose two words are the same."})
+    skip_identities: bool = field(default=False, metadata={"help": "Skip entries whose two words are equal."})
     shuffle_labels: bool = field(
         default=False,
-        metadata={"help": "Shuffle the labels (of pairs: the passages), to see what any training does."},
+        metadata={"help": "Shuffle the labels (of pairs: the passages), as a control: what any training does."},
     )
 
 
 @dataclass
 class ArmArguments(ChangeArguments):
+    """What an arm of run_intermediate.py does with the rows of its tasks."""
+
     language_mode: str = field(
         default="english",
         metadata={
@@ -148,6 +153,8 @@ class ArmArguments(ChangeArguments):
 
 @dataclass
 class TextArguments:
+    """The text of masked LM."""
+
     text_languages: list[str] = field(
         default_factory=list,
         metadata={"help": "Languages of the text; default: --train_languages, else all there are."},
@@ -164,6 +171,8 @@ class TextArguments:
 
 @dataclass
 class PeftArguments:
+    """The adapter to train in place of all weights."""
+
     peft: str | None = field(
         default=None,
         metadata={"help": "Train an adapter, and the head, in place of all weights.", "choices": ["lora"]},
@@ -187,7 +196,7 @@ class RetrievalArguments:
     """How run_retrieval.py measures."""
 
     tasks: list[str] = field(
-        default_factory=list, metadata={"help": "Of tatoeba, bucc, ntrex, flores, lareqa, mewslix."}
+        default_factory=list, metadata={"help": f"One or more of {', '.join(RETRIEVAL.split())}."}
     )
     layer: str = field(default="last", metadata={"help": "k (hidden_states[k], 0 = embeddings), 'all' or 'last'."})
     report_layer: int | None = field(
@@ -201,22 +210,25 @@ class RetrievalArguments:
             "are then not reported (tatoeba:ces,dan) or on a dev split (bucc:dev)."
         },
     )
-    pooling: str = field(default="mean", metadata={"help": "Tokens to sentence vector.", "choices": ["mean", "cls"]})
+    pooling: str = field(
+        default="mean",
+        metadata={"help": "Sentence vector: mean of all tokens, or the first.", "choices": ["mean", "cls"]},
+    )
     include_special: bool = field(
         default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."}
     )
     query_side: str = field(
         default="english",
         metadata={
-            "help": "Tatoeba, NTREX, FLORES: whose sentences are the queries (XTREME: english).",
+            "help": "Tatoeba, NTREX, FLORES: the side that the queries are from (XTREME: english).",
             "choices": ["english", "foreign"],
         },
     )
     pairs: str = field(
         default="english",
         metadata={
-            "help": "NTREX, FLORES: every language with English, or also any two of the others "
-            "(accuracy_without_english, at the headline layer).",
+            "help": "NTREX, FLORES: each language with English, or also any two others (accuracy_without_english, at "
+            "the headline layer).",
             "choices": ["english", "all"],
         },
     )
@@ -274,7 +286,7 @@ class PairArguments:
     """What only the training of a dual encoder takes."""
 
     switch_side: str = field(
-        default="both", metadata={"help": "Whose words.", "choices": ["query", "passage", "both"]}
+        default="both", metadata={"help": "Replace words in these.", "choices": ["query", "passage", "both"]}
     )
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(
@@ -298,7 +310,7 @@ class VectorArguments(PairArguments):
         default="last", metadata={"help": "Pairs: train the vectors of this layer: k (hidden_states[k]), or 'last'."}
     )
     pooling: str = field(
-        default="mean", metadata={"help": "Pairs: tokens to sentence vector.", "choices": ["mean", "cls"]}
+        default="mean", metadata={"help": "Pairs: mean of all tokens, or the first.", "choices": ["mean", "cls"]}
     )
 
 
@@ -328,29 +340,33 @@ class DualEncoderArguments(PairArguments, _OldArguments):
 
 @dataclass
 class RunArguments:
+    """The folder, place in the matrix and Hub repository of a run."""
+
     output_dir: str | None = field(default=None, metadata={"help": "Folder for checkpoint, results.json and card."})
     arm: str | None = field(
         default=None,
         metadata={
-            "help": "Name of phase 2 in the report; default: the arm of the checkpoint "
-            "measured, or of a training what its folder <arm>/seed<k> or its tasks say."
+            "help": "Name of phase 2 in the report; default: the arm of the checkpoint measured; for a training, that "
+            "of its folder <arm>/seed<k>, else its tasks."
         },
     )
     seed: int | None = field(
         default=None,
         metadata={
-            "help": "Seed of order, fresh heads and dropout; default: that of the checkpoint "
-            "measured, else of the folder seed<k>, else 0."
+            "help": "Seed of order, fresh heads and dropout; default: that of the checkpoint measured, else of the "
+            "folder seed<k>, else 0."
         },
     )
     push_to_hub: bool = field(default=False, metadata={"help": "Push the finished folder to the Hub."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository to push to: name or namespace/name."})
     hub_private_repo: bool = field(default=False, metadata={"help": "Create that repository as private."})
-    list_tasks: bool = field(default=False, metadata={"help": "Print the tasks and leave."})
+    list_tasks: bool = field(default=False, metadata={"help": "Print the tasks and exit."})
 
 
 @dataclass
 class MeasurementArguments(RunArguments):
+    """`RunArguments` of the scripts that measure a checkpoint."""
+
     plain_model: bool = field(
         default=False,
         metadata={"help": "The checkpoint is the plain model of a matrix, arm none, whatever its own record says."},
@@ -379,22 +395,3 @@ def non_defaults(*arguments: DataclassInstance) -> dict[str, Any]:
         for f, default in zip(fields(group), vars(type(group)()).values(), strict=True)
         if (value := getattr(group, f.name)) != default
     }
-
-
-def refuse_unused(
-    why: str, arguments: DataclassInstance, only: Sequence[str] | None = None, but: Sequence[str] = ()
-) -> None:
-    """Raise if arguments that have no effect here differ from their default.
-
-    Args:
-        why: why they have no effect, for the error.
-        arguments: a dataclass of arguments.
-        only: the fields to check; None: all of them.
-        but: fields that do have an effect.
-
-    Raises:
-        UserError: names the first such argument.
-    """
-    for name in non_defaults(arguments):
-        if name not in but and (only is None or name in only):
-            raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")

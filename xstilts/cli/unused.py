@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xstilts.cli.arguments import ArmArguments, non_defaults, refuse_unused
+from xstilts.cli.arguments import ArmArguments, non_defaults
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +37,25 @@ logger = logging.getLogger("xstilts")
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------
+
+
+def refuse_unused(
+    why: str, arguments: DataclassInstance, only: Sequence[str] | None = None, but: Sequence[str] = ()
+) -> None:
+    """Raise if arguments that have no effect here differ from their default.
+
+    Args:
+        why: why they have no effect, for the error.
+        arguments: a dataclass of arguments.
+        only: the fields to check; None: all of them.
+        but: fields that do have an effect.
+
+    Raises:
+        UserError: names the first such argument.
+    """
+    for name in non_defaults(arguments):
+        if name not in but and (only is None or name in only):
+            raise UserError(f"--{name} changes nothing here: {why}. Leave it out.")
 
 
 def check_mixture(

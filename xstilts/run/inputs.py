@@ -251,7 +251,8 @@ def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchm
         )
     if retrieval.pairs == "all" and not any("pairs" in task.search_options for task in tasks):
         raise UserError(
-            "--pairs all goes with --tasks ntrex or flores, whose rows are the same sentences in every language."
+            f"--pairs all goes with --tasks {' or '.join(_tasks_with('pairs'))}, whose rows are the same sentences in "
+            "every language."
         )
     if retrieval.csls is not None and retrieval.csls < 1:
         raise UserError(f"--csls {retrieval.csls}: give at least 1 neighbour (usually 10).")
@@ -263,10 +264,18 @@ def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchm
         for task in tasks:
             if "index" not in task.search_options or retrieval.csls is not None:
                 raise UserError(
-                    f"--index is for tatoeba and bucc, without --csls; {task.name} is searched exactly: leave it out."
+                    f"--index is for {' and '.join(_tasks_with('index'))}, without --csls; {task.name} is searched "
+                    "exactly: leave it out."
                 )
         if retrieval.cache_dir is None:
             raise UserError("--index searches vectors on disk: give --cache_dir, a folder with room for them.")
+
+
+def _tasks_with(option: str) -> list[str]:
+    """Return the names of the retrieval tasks that use an argument of run_retrieval.py, see `Task.search_options`."""
+    from tasks import RETRIEVAL, get_task
+
+    return [name for name in RETRIEVAL.split() if option in get_task(name).search_options]
 
 
 def check_unseen(task: Task, model: str) -> None:

@@ -12,8 +12,8 @@ from xstilts.cli.arguments import (
     MeasurementArguments,
     ModelArguments,
     RetrievalArguments,
-    refuse_unused,
 )
+from xstilts.cli.unused import refuse_unused
 from xstilts.errors import UserError
 from xstilts.run import inputs, processes
 from xstilts.train import code_switch

@@ -343,7 +343,7 @@ def _record(
     return run.record(
         phase="intermediate",
         task=plan.label,
-        form="pairs",
+        form=plan.tasks[0].form,
         model=plan.model,
         metric=plan.tasks[0].metric,
         chance=chance[plan.label] if single else None,

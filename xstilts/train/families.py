@@ -20,8 +20,8 @@ from xstilts.cli.arguments import (
     PeftArguments,
     TextArguments,
     VectorArguments,
-    refuse_unused,
 )
+from xstilts.cli.unused import refuse_unused
 from xstilts.errors import UserError, did_you_mean
 from xstilts.train import code_switch
 

@@ -339,20 +339,21 @@ def featurize(task: Task, arm: ArmRows, tokenizer: TokenizersBackend, length: in
     if not arm.matched:
         return features
     windows = len(features)
-    features = one_per_row(features)
+    features = one_per_row(features, task)
     if len(features) < windows:
         arm.notes.append(f"{task.name}: of {windows} windows {len(features)} are trained on, one a row")
     if arm.english is not None and arm.english is not arm.examples:
-        english = one_per_row(featurizing.featurize(task, arm.english, tokenizer, length, True, f"{task.name} en"))
+        windows_en = featurizing.featurize(task, arm.english, tokenizer, length, True, f"{task.name} en")
+        english = one_per_row(windows_en, task)
         features = features.remove_columns("length").add_column("length", english["length"][:])
     return features
 
 
-def one_per_row(features: Dataset) -> Dataset:
+def one_per_row(features: Dataset, task: Task) -> Dataset:
     """Return one feature per example, in the examples' order: the first one with an answer, else the first."""
     examples = np.array(features["example"])
     if len(np.unique(examples)) == len(examples):
         return features
-    empty = np.array([label == [0, 0] for label in features["labels"][:]])
+    empty = np.array([label == task.empty_label for label in features["labels"][:]])
     order = np.lexsort((np.arange(len(examples)), empty, examples))
     return features.select(order[np.unique(examples[order], return_index=True)[1]])

@@ -4,7 +4,8 @@ Predictions and labels are two folders with files `<task>/test-<language>.<tsv|j
 format: `lines` writes predictions, `read_lines` reads them, `gold_lines` writes labels, `compare` scores them.
 
 Scores are 0-100. A task's score is the mean over its languages, a benchmark's the mean over its tasks (protocol of
-github.com/google-research/xtreme at 838c13b). Means that its script does not compute have other names, see `OURS`.
+github.com/google-research/xtreme at 838c13b). Means that its script does not compute have names of their own
+(`tasks.benchmarks.OUR_GROUPS`).
 """
 
 import textwrap
@@ -14,32 +15,10 @@ from typing import Any
 
 from tasks import get_task
 from tasks.base import Task
+from tasks.benchmarks import GROUPS, OUR_GROUPS
 from tasks.languages import BENCHMARKS, languages, normalize
 from tasks.submitted import Scorer, Submitted
 from xstilts.errors import UserError
-
-# Groups of `evaluate.py`, with its names. In its XTREME-R, LAReQA is in no group.
-GROUPS = {
-    "xtreme": {
-        "classification": ("pawsx", "xnli"),
-        "tagging": ("udpos", "panx"),
-        "qa": ("xquad", "mlqa", "tydiqa"),
-        "retrieval": ("bucc2018", "tatoeba"),
-    },
-    "xtreme-r": {
-        "classification": ("xnli", "xcopa"),
-        "tagging": ("udpos", "panx"),
-        "qa": ("xquad", "mlqa", "tydiqa"),
-        "retrieval": ("tatoeba", "mewslix"),
-        "multi_choice": ("xcopa",),
-    },
-}
-# Our own means, with names that `evaluate.py` does not use: it computes no overall score of XTREME-R, and the paper
-# (arXiv:2104.07412) has LAReQA in retrieval.
-OURS: dict[str, dict[str, tuple[str, ...]]] = {
-    "xtreme": {},
-    "xtreme-r": {"retrieval_and_lareqa": ("tatoeba", "mewslix", "lareqa"), "ten_tasks": tuple(BENCHMARKS["xtreme-r"])},
-}
 
 
 def score(
@@ -49,7 +28,7 @@ def score(
 
     {task: {metric: {language: score}, "avg_<metric>": score, "avg_metric": score}, group: score, "all_task": score}
     It also has "benchmark" and "notes", a list of sentences. A task without predictions or labels is left out and
-    noted. A group and "all_task" need all their tasks; XTREME-R has the means of `OURS` instead of "all_task".
+    noted. A group and "all_task" need all their tasks; XTREME-R has the means of `OUR_GROUPS` instead of "all_task".
     Beyond the benchmark's scores there are: token accuracy of the tagging tasks; "whole_tag_f1" of UDPOS, which the
     benchmark gives with the seqeval of 2020 (0.0.12); "exact_match_language" and "f1_language" of XQuAD and TyDiQA,
     normalised by language.
@@ -108,10 +87,10 @@ def _group_scores(
     whole: dict[str, float] = {}
     if benchmark == "xtreme" and list(scores) == tasks:
         whole["all_task"] = _mean(scores[task]["avg_metric"] for task in tasks)
-    for group, members in {**GROUPS[benchmark], **OURS[benchmark]}.items():
+    for group, members in {**GROUPS[benchmark], **OUR_GROUPS[benchmark]}.items():
         if set(members) <= set(scores):
             whole[group] = _mean(scores[task]["avg_metric"] for task in members)
-        if group in whole and group in OURS[benchmark]:
+        if group in whole and group in OUR_GROUPS[benchmark]:
             notes.append(
                 f"{group}: the mean of {', '.join(members)} is ours: the benchmark's own script does not compute it."
             )
@@ -169,7 +148,7 @@ def table(scores: Mapping[str, Any]) -> str:
         cells = ", ".join(f"{language}\xa0{value:.1f}" for language, value in figures[metric].items())
         lines += textwrap.wrap(f"{metric}: {cells}", 118, initial_indent=" " * 24, subsequent_indent=" " * 24)
     lines += [""]
-    groups = [group for group in ("all_task", *GROUPS[benchmark], *OURS[benchmark]) if group in scores]
+    groups = [group for group in ("all_task", *GROUPS[benchmark], *OUR_GROUPS[benchmark]) if group in scores]
     lines += [f"{group:<22}{scores[group]:>7.2f}" for group in groups]
     lines += [f"note: {note}" for note in scores["notes"]]
     return "\n".join(lines).replace("\xa0", " ")
