@@ -39,6 +39,7 @@ def remove(folder: Path) -> None:
 
 
 def main(out: Path) -> None:
+    """Remove the matrix in a folder, and print what is left."""
     if not out.is_dir():
         return
     for folder in (out / "model", out / "report"):
@@ -52,9 +53,10 @@ def main(out: Path) -> None:
         if arm.is_dir() and not any(arm.iterdir()):
             delete(arm)
     if left := sorted(path.name for path in out.iterdir()):
-        print(f"{out}: left there, for the matrix did not write it: {' '.join(left)}")
+        print(f"{out}: kept, because the matrix did not write it: {' '.join(left)}")
     else:
         delete(out)
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

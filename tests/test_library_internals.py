@@ -4,17 +4,20 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
+from safetensors import safe_open
 from sentence_transformers import SentenceTransformerTrainer
-from transformers import Trainer, TrainingArguments
+from transformers import BertConfig, PreTrainedModel, Trainer, TrainingArguments, trainer_optimizer
+from transformers.training_args import OptimizerNames
 
 import tasks.fingerprint
 import xstilts
-from xstilts.train import library_internals
+from xstilts.train import library_internals, training_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [*(ROOT / "xstilts").rglob("*.py"), *(ROOT / "tasks").rglob("*.py"), *ROOT.glob("run_*.py")]
@@ -72,6 +75,39 @@ def test_no_other_module_uses_private_names_of_a_library():
     assert {use for use in found if use[0] != "xstilts/train/library_internals.py"} == ALLOWED
 
 
+def test_no_other_class_sets_a_private_attribute_of_a_library():
+    found = set()
+    for info in pkgutil.walk_packages(xstilts.__path__, "xstilts."):
+        module = importlib.import_module(info.name)
+        for name, cls in vars(module).items():
+            if not inspect.isclass(cls) or cls.__module__ != info.name:
+                continue
+            of_libraries = [base for base in cls.__mro__ if base.__module__.startswith(LIBRARIES)]
+            for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))) if of_libraries else ():
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_private(node.attr):
+                    found |= {(name, node.attr) for base in of_libraries if hasattr(base, node.attr)}
+    assert found == set()
+
+
+def test_a_model_of_parts_is_saved_with_its_tied_weights_once(tmp_path):
+    """`set_tied_weights`: save_pretrained refuses tensors that share memory and are not named as tied."""
+    config = BertConfig(
+        vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4, max_length=8
+    )
+
+    class Parts(PreTrainedModel):
+        def __init__(self):
+            super().__init__(config)
+            self.one = torch.nn.Linear(4, 4)
+            self.other = torch.nn.Linear(4, 4)
+            self.other.weight = self.one.weight
+            library_internals.set_tied_weights(self, {"other.weight": "one.weight"})
+
+    Parts().save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert set(file.keys()) == {"one.weight", "one.bias", "other.bias"}
+
+
 def test_no_other_class_overrides_a_private_method_of_a_library():
     found = set()
     for info in pkgutil.walk_packages(xstilts.__path__, "xstilts."):
@@ -109,6 +145,18 @@ def test_trainers_load_a_checkpoint_by_the_method_that_we_replace(tmp_path):
     data = Dataset.from_dict({"x": [[0.0], [1.0]]})
     with pytest.raises(Loaded, match=tmp_path.name):
         Ours(model=torch.nn.Linear(1, 1), args=args, train_dataset=data).train(str(tmp_path))
+
+
+def test_the_optimizers_that_need_the_model_are_those_of_the_library():
+    """transformers has no public list of them."""
+    handlers, names = trainer_optimizer._OPTIMIZER_HANDLERS, {}
+    for name, handler in handlers.items():
+        names.setdefault(handler.__name__, set()).add(name.value)
+    low_rank = names["_get_galore_optimizer"] | names["_get_apollo_optimizer"]
+    everything = {name.value for name in OptimizerNames}
+    assert {name for name in everything if name.startswith(training_checks.LOW_RANK)} == low_rank
+    need_model = low_rank | names["_get_lomo_optimizer"]
+    assert {name for name in everything if name.startswith(training_checks.NEED_MODEL)} == need_model
 
 
 def test_one_gpu_is_used_where_several_are_visible(tmp_path):

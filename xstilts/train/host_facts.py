@@ -7,6 +7,7 @@ reads none: `Described` adds the facts to the batch.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from contextvars import ContextVar
 from typing import Any
@@ -55,6 +56,7 @@ def known_padding(padded: bool | None) -> Iterator[None]:
     Args:
         padded: whether it does; None: not known, so models check.
     """
+    use_known_padding()
     token = _padded.set(padded)
     try:
         yield
@@ -79,6 +81,9 @@ def _without_looking(library: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-# for the whole process, but without effect outside of `known_padding`
-for _name in ("sdpa", "eager"):
-    AttentionMaskInterface.register(_name, _without_looking(AttentionMaskInterface()[_name]))
+@functools.cache
+def use_known_padding() -> None:
+    """Register the attention masks of `_without_looking` for this process. They change nothing outside of
+    `known_padding`."""
+    for name in ("sdpa", "eager"):
+        AttentionMaskInterface.register(name, _without_looking(AttentionMaskInterface()[name]))

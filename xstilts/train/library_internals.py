@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 
 class CheckpointLoading:
@@ -27,3 +27,14 @@ class CheckpointLoading:
 def use_one_gpu(args: TrainingArguments) -> None:
     """Train on the first of several visible GPUs. TrainingArguments.n_gpu cannot be set."""
     args._n_gpu = 1
+
+
+def set_tied_weights(model: PreTrainedModel, tied: dict[str, str]) -> None:
+    """Tell a model that is built from parts which of its parameters are one tensor, as `save_pretrained` needs.
+
+    transformers fills these attributes in `post_init`, from the class; here the names depend on the parts.
+
+    Args:
+        tied: {name of a parameter: the first name of the same tensor}.
+    """
+    model._tied_weights_keys = model.all_tied_weights_keys = tied

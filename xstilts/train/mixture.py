@@ -29,6 +29,7 @@ from xstilts.run.lifecycle import Run
 from xstilts.train import runner
 from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
 from xstilts.train.host_facts import Described
+from xstilts.train.library_internals import set_tied_weights
 from xstilts.train.trainers import Masking, TaskTrainer
 
 # fields of TrainingArguments that a mixture does not take, besides those that no training takes
@@ -68,7 +69,7 @@ class MixtureModel(PreTrainedModel):
         self.__dict__["whole"] = whole  # not as submodules: their parts are registered above
         first: dict[int, str] = {}
         names = [(n, first.setdefault(id(p), n)) for n, p in self.named_parameters(remove_duplicate=False)]
-        self._tied_weights_keys = self.all_tied_weights_keys = {name: other for name, other in names if name != other}
+        set_tied_weights(self, {name: other for name, other in names if name != other})
 
     def link(self) -> None:
         """Put the modules in `heads` into the tasks' models again, after some were exchanged."""
