@@ -205,6 +205,7 @@ def test_every_need_is_tried_above():
         "--do_eval false",
         "--do_predict false",
         "--deepspeed nowhere.json",
+        "--deepspeed {}",
         "--fsdp bogus",
         "--tf32 true",
         "--adam_beta1 2",
@@ -228,6 +229,11 @@ def test_training_arguments_that_fail_later_are_refused_by_name(argv):
     if argv == "--tf32 true" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert argv.split()[0].lstrip("-") in refused(*argv.split())
+
+
+def test_a_value_of_a_script_that_no_field_has_is_an_error():
+    with pytest.raises(TypeError, match="sampling_strategy"):
+        training_arguments(RunArguments(output_dir="unused"), [], {}, sampling_strategy="random")
 
 
 def test_nested_settings_of_any_depth_are_one_line():

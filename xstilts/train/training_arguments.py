@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -134,11 +135,14 @@ def training_arguments(
         defaults: of the task.
         scores: of dev, during this training; the first one compares checkpoints. () if it is scored only at its end.
         refused: {field that this training does not take: why}, besides `REFUSED`.
-        fixed: values of the script.
+        fixed: values of the script, by the names of TrainingArguments.
 
     Raises:
+        TypeError: `fixed` has a name that is not one of TrainingArguments.
         UserError: an argument is unknown, wrong or has no effect, or the number of processes is not the one asked for.
     """
+    if unknown_names := fixed.keys() - {f.name for f in dataclasses.fields(TrainingArguments)}:
+        raise TypeError(f"not fields of TrainingArguments: {', '.join(sorted(unknown_names))}")
     values, given = parse(run, rest, {**defaults, **fixed}, {**REFUSED, **(refused or {})})
     if values["report_to"] not in (None, "none", ["none"]) and not values["run_name"]:
         values["run_name"] = trackers.run_name(Path(str(run.output_dir)))
@@ -203,7 +207,6 @@ def parse(
             **{k: v for k, v in defaults.items() if k in library},
         }
     )
-
     parser.error = fail  # type: ignore[method-assign]  # argparse's way to raise in place of exit
     plain, absent = vars(parser.parse_args([])), object()
     parsed, more = parser.parse_known_args(rest, argparse.Namespace(**dict.fromkeys(library, absent)))
@@ -241,11 +244,13 @@ def check_dicts(values: dict[str, Any]) -> None:
             read_json(value, f"--{name}")
             continue
         try:
-            is_object = isinstance(json.loads(value), dict)
+            settings = json.loads(value)
         except (ValueError, RecursionError):
-            is_object = False
-        if not is_object:
+            settings = None
+        if not isinstance(settings, dict):
             raise UserError(f"--{name} {value[:80]}: expected settings by name, as JSON: '{{\"name\": 1}}'.")
+        if name == "deepspeed" and not settings:  # transformers takes an empty object for no --deepspeed
+            raise UserError("--deepspeed {} does nothing: it has no settings. Give some, or leave it out.")
 
 
 def check_needs(given: dict[str, Any], values: dict[str, Any]) -> None:
