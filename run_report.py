@@ -51,7 +51,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
 
     from xstilts.run import outputs
-    from xstilts.run.results import check_runs_dir, write_text
+    from xstilts.run.files import write_text
+    from xstilts.run.results import check_runs_dir
 
     check_runs_dir(arguments.runs_dir)  # before the imports that take a second
     from xstilts.plan import read_seeds_of

@@ -17,6 +17,8 @@ from tasks.errors import full_disk
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
 from xstilts.run import causes, checkpoints, endings, lifecycle, results
+from xstilts.run.files import write_text
+from xstilts.run.record import FILE_NAME
 from xstilts.train import featurizing, runner, trainers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +97,7 @@ def test_a_file_that_cannot_be_written_ends_every_training_in_one_line(
     """Weights, the optimizer's state, the tokenizer: each library has its own words for it."""
     monkeypatch.setattr(sys, "argv", [script])
     assert train(script, "--max_steps", "1").returncode == 0  # rows and features are in the cache
-    (tmp_path / "run" / results.FILE_NAME).unlink()
+    (tmp_path / "run" / FILE_NAME).unlink()
     (tmp_path / "run").rename(tmp_path / "before")
     largest_file(size)
     done = train(script)
@@ -133,7 +135,7 @@ def test_incomplete_checkpoint_is_not_the_last_good_one(broken, train, tmp_path,
 
 def test_incomplete_checkpoint_is_removed_for_failed_json(train, tmp_path, monkeypatch):
     """On a disk that it has filled."""
-    plain = results.write_text
+    plain = write_text
 
     def write(path, text):
         if Path(path).name == results.FAILED and (tmp_path / "run" / "checkpoint-3").exists():
@@ -342,7 +344,7 @@ def test_a_finished_run_has_not_failed_whatever_comes_then(train, tmp_path, monk
     monkeypatch.setattr(card, "push", stop)
     done = train("run_target.py", "--push_to_hub", "--hub_model_id", "me/it")
     assert done.returncode == 2 and line(done).endswith("error: the Hub does not answer.")
-    assert (tmp_path / "run" / results.FILE_NAME).exists() and not (tmp_path / "run" / results.FAILED).exists()
+    assert (tmp_path / "run" / FILE_NAME).exists() and not (tmp_path / "run" / results.FAILED).exists()
 
 
 def test_the_cause_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path, monkeypatch):
@@ -403,7 +405,7 @@ def test_predictions_that_are_no_numbers_are_not_scored(value, train, tmp_path, 
     done = train("run_target.py")
     assert done.returncode == 2 and "predictions are not finite numbers" in line(done)
     assert "predictions are not finite" in failure(tmp_path / "run")["cause"]
-    assert not (tmp_path / "run" / results.FILE_NAME).exists()
+    assert not (tmp_path / "run" / FILE_NAME).exists()
 
 
 # ---- signals --------------------------------------------------------------------------------------------------------

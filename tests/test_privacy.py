@@ -11,6 +11,7 @@ from xstilts.cli.arguments import DataArguments, RunArguments
 from xstilts.cli.parsing import parse
 from xstilts.errors import UserError
 from xstilts.run import card, results
+from xstilts.run.environment import command_line
 
 SECRET = "hf_SecretSecretSecret"
 URL = f"https://jo:{SECRET}@host/rows"
@@ -141,7 +142,7 @@ def test_of_a_local_path_the_last_part_stays(value, public):
 
 
 def test_command_shows_no_local_paths():
-    said = results.command_line(
+    said = command_line(
         [
             "run_target.py",
             "--data_root",

@@ -21,6 +21,7 @@ from xstilts.errors import UserError
 from xstilts.report.matrix import collect
 from xstilts.run import results
 from xstilts.run.checkpoints import is_whole, last_checkpoint
+from xstilts.run.files import write_text
 from xstilts.run.lifecycle import Run
 from xstilts.run.lock import FolderLock
 from xstilts.train import trainers
@@ -489,7 +490,7 @@ def test_the_report_names_what_was_killed_and_what_stands_for_an_earlier_trainin
     assert collect(tmp_path).problems == [
         f"mnli/seed0/udpos started from an earlier training of {folder}; delete its results.json and run it again."
     ]
-    results.write_text(folder / "panx" / "run.json", "{}")
+    write_text(folder / "panx" / "run.json", "{}")
     assert (
         "mnli/seed0/panx was begun and has no result: it was killed, or is still at work."
         in collect(tmp_path).problems

@@ -186,7 +186,7 @@ def write(
     import pyarrow.parquet as pq
 
     from tasks.rows import translation_note
-    from xstilts.run.results import write_text
+    from xstilts.run.files import write_text
 
     made_by = {
         "model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))),
@@ -253,7 +253,8 @@ def _write_parts(
         unknown: the end of an error about a damaged count.
     """
 
-    from xstilts.run.results import read_note, write_text
+    from xstilts.run.files import write_text
+    from xstilts.run.results import read_note
 
     counts = dict.fromkeys(("lost", *COUNTS), 0)
     with Bar(len(english), f"{task.name} {language}", "rows") as bar:

@@ -37,7 +37,7 @@ from xstilts.report import statistics
 from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, signed
-from xstilts.run.results import write_text
+from xstilts.run.files import write_text
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")
 GROUPS = ("targets", "retrieval", "all")

@@ -11,14 +11,15 @@ import numpy as np
 
 from xstilts.errors import UserError
 from xstilts.run import results
-from xstilts.run.record import Record, mean
+from xstilts.run.listing import Listing
+from xstilts.run.record import FILE_NAME, Record, mean
 
 EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
 
 CellKey = tuple[str, str, int]  # (arm, task, seed)
 
 
-def seeds_begun(below: results.Listing) -> set[tuple[str, int]]:
+def seeds_begun(below: Listing) -> set[tuple[str, int]]:
     found = (
         re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
     )
@@ -31,7 +32,7 @@ def printable(text: str) -> str:
 
 
 def read_all(
-    below: results.Listing, problems: list[str]
+    below: Listing, problems: list[str]
 ) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
     """Return (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
     trainings: list[tuple[str, Record]] = []
@@ -66,7 +67,7 @@ def outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tupl
     it."""
     finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}
     started = [(cell_name(key), record.settings) for key, record in records.items()]
-    started += [(name.removesuffix(f"/{results.FILE_NAME}"), record.settings) for name, record in trainings]
+    started += [(name.removesuffix(f"/{FILE_NAME}"), record.settings) for name, record in trainings]
     return [
         f"{name} started from an earlier training of {settings['model']}; delete its results.json and run it again."
         for name, settings in started

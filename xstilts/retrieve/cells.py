@@ -18,7 +18,7 @@ from xstilts.cli import logs, unused
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, RetrievalArguments
 from xstilts.errors import UserError
 from xstilts.retrieve import measure, pools
-from xstilts.run import inputs, processes, results
+from xstilts.run import consistency, inputs, processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.settings import parent
 
@@ -185,6 +185,6 @@ def measure_cell(
     )
     for language, by_metric in scores.items():
         logger.info("%s layer %s: %s", logs.named(f"{task.name} {language}"), layer, measure.show(by_metric))
-    mean = measure.show(results.mean(scores) | measured.measures.get(layer, {}))
+    mean = measure.show(consistency.mean(scores) | measured.measures.get(layer, {}))
     logger.info("%s: %s", logs.named(f"{task.name} mean"), mean)
     cell.run.finish(record, checkpoint=False)

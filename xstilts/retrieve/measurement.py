@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xstilts.run import results
+from xstilts.run.files import write_bytes, write_text
 from xstilts.run.hits import COLUMNS, HITS
 from xstilts.run.predictions import write_lines
 
@@ -76,9 +76,9 @@ class Measurement:
         for language, (predictions, examples) in self.predictions.items():
             write_lines(folder / "predictions", task, language, task.lines(predictions, examples))
         for name, text in self.files.items():
-            results.write_text(folder / name, text)
+            write_text(folder / name, text)
         if self.hits:
-            results.write_bytes(folder / HITS, self.hits_table())
+            write_bytes(folder / HITS, self.hits_table())
 
     def hits_table(self) -> bytes:
         """Return the bytes of hits.parquet: one row for each language, layer, variant and query.

@@ -19,7 +19,7 @@ from xstilts.errors import UserError, first_line
 from xstilts.run import card_metadata, results
 from xstilts.run.card_metadata import Parent
 from xstilts.run.files import write_text
-from xstilts.run.record import Record
+from xstilts.run.record import FILE_NAME, Record
 from xstilts.run.rehearsal import at_chance_means
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _hide_local_paths(folder: Path) -> None:
     """Remove local paths, which older versions wrote, from the files to push. File times stay as they are, for
     make."""
     for path in filter(
-        Path.is_file, (folder / results.FILE_NAME, folder / "README.md", folder / "adapter" / "adapter_config.json")
+        Path.is_file, (folder / FILE_NAME, folder / "README.md", folder / "adapter" / "adapter_config.json")
     ):
         times = path.stat()
         if path.suffix == ".json":
@@ -254,7 +254,7 @@ def _hide_local_paths(folder: Path) -> None:
             text = privacy.public_text(old)
             changed = text != old
         if changed:
-            results.write_text(path, text)
+            write_text(path, text)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 

@@ -17,6 +17,7 @@ from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
 from xstilts.errors import UserError, did_you_mean
 from xstilts.run import outputs, places, processes
+from xstilts.run.record import FILE_NAME, is_there
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -287,8 +288,8 @@ def check_unseen(task: Task, model: str) -> None:
     from xstilts.run import results
     from xstilts.run.record import Record
 
-    while task.same_sentences and model and results.is_there(model):
-        record = Record.read(Path(model, results.FILE_NAME))
+    while task.same_sentences and model and is_there(model):
+        record = Record.read(Path(model, FILE_NAME))
         if rows := [data["id"] for data in record.data if data["id"] in task.same_sentences]:
             raise UserError(
                 f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. "

@@ -31,8 +31,9 @@ from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
 from xstilts.run import card, causes, checkpoints, outputs, processes, results
 from xstilts.run import settings as kept
+from xstilts.run.files import write_text
 from xstilts.run.lock import FolderLock
-from xstilts.run.record import Record
+from xstilts.run.record import FILE_NAME, Record
 from xstilts.run.rehearsal import is_rehearsal
 from xstilts.run.summary import summary
 
@@ -158,7 +159,7 @@ class Run:
         make compares times and would start the run again and again. A file that was written after this process
         started is new enough.
         """
-        stamp = self.folder / results.FILE_NAME
+        stamp = self.folder / FILE_NAME
         outputs.refuse_occupied(self.folder)
         if not stamp.is_file():
             checkpoints.refuse_copies(self.folder)
@@ -196,10 +197,7 @@ class Run:
         old, now, here = kept.compare(self.folder, self._settings), self._inputs(), processes.world_size()
         if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions lack the keys
             if processes.is_first():
-                logger.warning(
-                    "%s: its parent model or its rows have changed since it was begun; starting over.",
-                    self.folder,
-                )
+                logger.warning("%s: its parent model or rows have changed since it was begun; starting over.", self.folder)
                 checkpoints.clean(self.folder)
         elif old and old.get("processes", here) != here and checkpoints.checkpoints(self.folder):
             raise UserError(
@@ -223,9 +221,9 @@ class Run:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
         checkpoint = self.checkpoint
         if processes.is_first():
-            for name in (results.FILE_NAME, results.FAILED):
+            for name in (FILE_NAME, results.FAILED):
                 (self.folder / name).unlink(missing_ok=True)
-            results.write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
+            write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
         self.begun = self.checked = True
         self._started = time.monotonic()
         if checkpoint:
@@ -264,12 +262,12 @@ class Run:
         """
         if processes.is_first():
             card.write(self.folder, record, checkpoint, str(self._settings["model"]))
-            record.write(self.folder / results.FILE_NAME)
+            record.write(self.folder / FILE_NAME)
             self.finished = True
             checkpoints.clean(self.folder)
         self.close()
         if processes.is_first():
-            logger.info("Wrote %s: %s", self.folder / results.FILE_NAME, summary(record))
+            logger.info("Wrote %s: %s", self.folder / FILE_NAME, summary(record))
             if self._args.push_to_hub:
                 card.push(str(self._args.hub_model_id), self.folder)
 
@@ -280,7 +278,7 @@ class Run:
 
     def fail(self, cause: str) -> None:
         """Write failed.json, unless the run is finished or another process of it has written the file."""
-        if self.finished or (self.folder / results.FILE_NAME).exists():
+        if self.finished or (self.folder / FILE_NAME).exists():
             return
         if failure_mark(self.folder) not in (None, self._earlier):
             return
@@ -395,6 +393,6 @@ def fail_unopened(cause: str, earlier: Marks) -> None:
         earlier: as `unopened` returns it.
     """
     for folder, mark in earlier.items():
-        if failure_mark(folder) in (None, mark) and not (folder / results.FILE_NAME).exists():
+        if failure_mark(folder) in (None, mark) and not (folder / FILE_NAME).exists():
             with contextlib.suppress(UserError):  # the folder cannot be written; the printed message says so
                 results.write_failure(folder, cause, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xstilts.errors import UserError
 from xstilts.run import results
+from xstilts.run.record import FILE_NAME
 
 UNKNOWN_SETTINGS = "so the settings of the folder are unknown. Delete the folder, or give another --output_dir."
 
@@ -15,7 +16,7 @@ UNKNOWN_SETTINGS = "so the settings of the folder are unknown. Delete the folder
 def refuse_occupied(folder: str | Path) -> None:
     """Raise UserError if `folder` holds files of something else (`refuse_foreign`), or its results.json is not a
     file."""
-    stamp, note = Path(folder, results.FILE_NAME), Path(folder, results.RUN_FILE)
+    stamp, note = Path(folder, FILE_NAME), Path(folder, results.RUN_FILE)
     if os.path.lexists(stamp) and not stamp.is_file():  # the result could not be written after all the work
         raise UserError(f"{stamp} is not a file. Remove it to do this run.")
     ours = note.is_file() and "model" in results.read_note(note, UNKNOWN_SETTINGS)
@@ -48,5 +49,5 @@ def _is_ignored(path: Path) -> bool:
         return True
     return path.is_dir() and (
         not any(path.iterdir())
-        or any((path / name).is_file() for name in (results.FILE_NAME, results.RUN_FILE, results.FAILED))
+        or any((path / name).is_file() for name in (FILE_NAME, results.RUN_FILE, results.FAILED))
     )

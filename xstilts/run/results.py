@@ -12,31 +12,10 @@ from typing import Any
 from tasks.reading import read_object
 from xstilts.cli import privacy
 from xstilts.errors import UserError
-from xstilts.run.environment import command_line, versions
-from xstilts.run.files import obey_umask, write_bytes, write_text
+from xstilts.run.files import write_text
 from xstilts.run.listing import Listing, look
-from xstilts.run.record import FILE_NAME, SCHEMA, is_there, mean
+from xstilts.run.record import FILE_NAME, is_there
 
-__all__ = [
-    "RUN_FILE",
-    "FAILED",
-    "FILE_NAME",
-    "SCHEMA",
-    "Listing",
-    "command_line",
-    "failures",
-    "is_there",
-    "listing",
-    "mean",
-    "obey_umask",
-    "paths",
-    "read_note",
-    "unfinished",
-    "versions",
-    "write_bytes",
-    "write_failure",
-    "write_text",
-]
 RUN_FILE = "run.json"  # what a run began with
 FAILED = "failed.json"
 _LONGEST = 1000  # characters of a cause in the report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.rows import Rows, sha256
 from xstilts.errors import UserError
 from xstilts.run import outputs, results
-from xstilts.run.record import Record, unique
+from xstilts.run.record import FILE_NAME, Record, is_there, unique
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -31,9 +31,7 @@ def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
     Raises:
         UserError: the checkpoint's results.json is damaged.
     """
-    finished = (
-        {"model_finished": Record.read(Path(model, results.FILE_NAME)).finished} if results.is_there(model) else {}
-    )
+    finished = {"model_finished": Record.read(Path(model, FILE_NAME)).finished} if is_there(model) else {}
     commit = _commit(model, revision)
     return (
         finished
@@ -110,7 +108,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
     """
     path, old = Path(folder, results.RUN_FILE), None
     # a run of several stages has an empty folder of checkpoints before its first step
-    if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and path.with_name(results.FILE_NAME).is_file()):
+    if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and path.with_name(FILE_NAME).is_file()):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         same = _compare_commits(folder, old, settings)
         # an argument that older versions lacked, and that is not given now, is not a difference

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, Trainer
 from xstilts.cli import privacy
 from xstilts.cli.arguments import PeftArguments
 from xstilts.errors import UserError
-from xstilts.run import results
+from xstilts.run.files import obey_umask
 
 FOLDER = "adapter"
 
@@ -112,7 +112,7 @@ def finish(trainer: Trainer, folder: str) -> Any:
             config.base_model_name_or_path = privacy.public(config.base_model_name_or_path)
             config.target_modules = sorted(config.target_modules)  # peft keeps a set, in no fixed order
         wrapped.save_pretrained(str(Path(folder, FOLDER)))
-        results.obey_umask(*Path(folder, FOLDER).glob("*.safetensors"))
+        obey_umask(*Path(folder, FOLDER).glob("*.safetensors"))
         # peft's card template; the folder has its own card
         Path(folder, FOLDER, "README.md").unlink(missing_ok=True)
     model = trainer.model = trainer.model_wrapped = wrapped.merge_and_unload(safe_merge=True)

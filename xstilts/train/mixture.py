@@ -24,7 +24,7 @@ from xstilts.checkpoint.heads import head_of, needs_pooler
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.cli.arguments import ArmArguments, MixtureArguments, ModelArguments, RunArguments
 from xstilts.errors import UserError
-from xstilts.run import results
+from xstilts.run.files import obey_umask
 from xstilts.run.lifecycle import Run
 from xstilts.train import runner
 from xstilts.train.batching import length_groups, loader_options, order_seed, split_batches
@@ -384,4 +384,4 @@ def save(trainer: TaskTrainer, model: PreTrainedModel, tokenizer: TokenizersBack
     }
     save_file(weights, f"{folder}/heads.safetensors.tmp", metadata={"format": "pt"})
     os.replace(f"{folder}/heads.safetensors.tmp", f"{folder}/heads.safetensors")
-    results.obey_umask(*Path(folder).glob("*.safetensors"))
+    obey_umask(*Path(folder).glob("*.safetensors"))

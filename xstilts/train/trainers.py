@@ -34,7 +34,8 @@ from xstilts.checkpoint.encoder import all_finite
 from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.errors import UserError
-from xstilts.run import checkpoints, results
+from xstilts.run import checkpoints
+from xstilts.run.files import obey_umask
 from xstilts.train import batching, host_facts
 from xstilts.train.masked import labelled_places, masked_tokens_alone
 from xstilts.train.progress import show_progress
@@ -196,7 +197,7 @@ class CheckedTrainer(Trainer):
         folder = output_dir or str(self.args.output_dir)
         self.write(folder, _internal_call)
         if self.args.should_save:
-            results.obey_umask(*Path(folder).glob("*.safetensors"))
+            obey_umask(*Path(folder).glob("*.safetensors"))
 
     def write(self, folder: str, in_training: bool) -> None:
         """Write model and tokenizer to `folder`. All ranks call this together.

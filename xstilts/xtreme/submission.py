@@ -30,7 +30,8 @@ from tasks.rows import sha256
 from xstilts.cli import privacy
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
-from xstilts.run import predictions, results
+from xstilts.run import predictions
+from xstilts.run.files import write_text
 from xstilts.run.record import Record
 from xstilts.xtreme import scoring
 from xstilts.xtreme.choice import Choice, arms_by_task, choose_all
@@ -101,7 +102,7 @@ def write(
         for name, path in sources.items():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(path, folder / name)
-        results.write_text(folder / SYSTEM, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / SYSTEM, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return content
 
 
