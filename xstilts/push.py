@@ -20,6 +20,7 @@ from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError, first_line
 from xstilts.run import card
 from xstilts.run.card_metadata import TAG
+from xstilts.run.endings import tool
 from xstilts.run.record import FILE_NAME, Record, is_there
 
 
@@ -137,4 +138,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tool(main)

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 from tasks import languages as codes
 from xstilts.cli import logs
 from xstilts.cli.parsing import parse
-from xstilts.cli.progress import Bar
 from xstilts.cli.unused import refuse_unused
 from xstilts.errors import UserError, first_line
 from xstilts.marked_text import Parts, joined, sentences
@@ -252,7 +251,7 @@ def _write_parts(
     Args:
         unknown: the end of an error about a damaged count.
     """
-
+    from xstilts.cli.progress import Bar
     from xstilts.run.files import write_text
     from xstilts.run.results import read_note
 

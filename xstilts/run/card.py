@@ -191,8 +191,9 @@ def check_push(run_args: RunArguments) -> None:
     """
     if not run_args.push_to_hub:
         return
+    api = hub()
     try:
-        repository = hub().create_repo(
+        repository = api.create_repo(
             str(run_args.hub_model_id), private=run_args.hub_private_repo or None, exist_ok=True
         )
         run_args.hub_model_id = repository.repo_id

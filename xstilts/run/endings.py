@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from xstilts.run import causes, inputs, processes
 from xstilts.run.lifecycle import Marks, fail_unopened, this_process, unopened
@@ -81,6 +82,20 @@ def command(main: Callable[[list[str]], None]) -> None:
             processes.leave()
     finally:
         inputs.remove_empty()
+
+
+def tool(main: Callable[[], int | None]) -> NoReturn:
+    """Run the main of a tool, `python -m xstilts.<tool>`, and exit with its status.
+
+    An error that the user can fix, such as a missing package, is one line on stderr. A tool has no run to report on.
+    """
+    try:
+        sys.exit(main())
+    except (Exception, KeyboardInterrupt) as error:
+        if (cause := causes.cause_of(error)) is None:
+            raise
+        print(f"error: {shorten(causes.sentence(cause))}", file=sys.stderr)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 2)
 
 
 @contextlib.contextmanager

@@ -197,7 +197,7 @@ class Run:
         old, now, here = kept.compare(self.folder, self._settings), self._inputs(), processes.world_size()
         if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions lack the keys
             if processes.is_first():
-                logger.warning("%s: its parent model or rows have changed since it was begun; starting over.", self.folder)
+                logger.warning("%s: its parent model or rows have changed since it began; starting over.", self.folder)
                 checkpoints.clean(self.folder)
         elif old and old.get("processes", here) != here and checkpoints.checkpoints(self.folder):
             raise UserError(

@@ -31,6 +31,7 @@ from xstilts.cli import privacy
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
 from xstilts.run import predictions
+from xstilts.run.endings import tool
 from xstilts.run.files import write_text
 from xstilts.run.record import Record
 from xstilts.xtreme import scoring
@@ -309,4 +310,4 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tool(main)
