@@ -65,7 +65,7 @@ class Task:
     # train rows in other languages: "parallel" (translations), "native" (their own), "" (none)
     other_languages: ClassVar[str] = ""
     languages_in: ClassVar[str] = ""  # the task's name in tasks.languages ("" = English only)
-    select: ClassVar[str] = "best"  # the checkpoint to keep: "best" on English dev, or "last" (QA, protocol 3.2)
+    select: ClassVar[str] = "best"  # the checkpoint to keep: "best" on English dev, or "last" (question answering)
     dev_in_test: ClassVar[str] = ""  # how English dev and test overlap, if they do: dev then cannot select fairly
     train_rows: ClassVar[int | None] = None  # on the Hub; None = no train rows
     defaults: ClassVar[dict[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# jiant's defaults for phase 2: rate, epochs, batch size, warm-up (protocol 2.1); the papers' own are unconfirmed
+# jiant's defaults for phase 2: rate, epochs, batch size, warm-up (docs/protocol.md); the papers' own are unconfirmed
 INTERMEDIATE: dict[str, Any] = {
     "learning_rate": 1e-5,
     "num_train_epochs": 3,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("xstilts")
 ATTEMPTS = 3  # to load a config where the connection breaks, and 2 after a timeout; what was downloaded before is kept
-PATIENCE = 5  # how often a busy Hub is waited for
+PATIENCE = 5  # how often to wait for a busy Hub
 LONGEST_WAIT = 600  # seconds; the Hub counts requests in windows of 5 minutes
-TIMEOUT = 20.0  # seconds without an answer from the Hub, after which a request is given up
+TIMEOUT = 20.0  # seconds without an answer from the Hub, after which to give up a request
 CONVERTED = "refs/convert/parquet"  # the branch on which the Hub itself converts a repository's files
 _T = TypeVar("_T")
 
@@ -79,7 +79,7 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
 def client(timeout: float | None = None) -> HfApi:
     """Return the Hub's client, and give every request of the Hub's library a timeout.
 
-    By default most have none, and a listing asks for none: a Hub that does not answer would be waited for forever.
+    By default most have none, and a listing asks for none: a Hub that does not answer would block the run forever.
 
     Args:
         timeout: seconds; None: `TIMEOUT`.
@@ -91,7 +91,7 @@ def client(timeout: float | None = None) -> HfApi:
     timeout = TIMEOUT if timeout is None else timeout
 
     def with_timeout() -> httpx.Client:
-        # the library's own client but for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
+        # the library's own client, except for the timeout: its event hook keeps it offline if HF_HUB_OFFLINE is set
         every = {**usual.event_hooks, "request": [*hooks, _Limit(timeout)]}
         return type(usual)(event_hooks=every, follow_redirects=usual.follow_redirects, timeout=timeout)
 
@@ -132,7 +132,7 @@ def _download(source: str, config: str, commit: str) -> DatasetBuilder:
 
 
 def _patiently(action: Callable[[], _T], name: str) -> _T:
-    """Return what `action` returns. A busy Hub is waited for; a broken download goes on where it was.
+    """Return what `action` returns. Wait for a busy Hub; continue a broken download where it stopped.
 
     huggingface_hub repeats downloads by itself, but asks only once for a commit or a listing.
     """

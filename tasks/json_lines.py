@@ -40,6 +40,15 @@ class Clash(Exception):
 def read_json_lines(
     path: Path, columns: tuple[str, ...], optional: tuple[str, ...]
 ) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """Return (the schema of a JSON Lines file, its rows in batches).
+
+    Args:
+        columns: columns that must be there.
+        optional: columns that are read if they are there. One that holds several types becomes text.
+
+    Raises:
+        UserError: a line is not a JSON object, a column is missing, or a row has another type than the rows before.
+    """
     import pyarrow as pa
 
     wanted = tuple(dict.fromkeys((*columns, *optional)))

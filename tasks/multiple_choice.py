@@ -100,7 +100,7 @@ print(choices[scores.argmax().item()])"""
     ) -> dict[str, list]:
         prompts = [p for p, choices in zip(batch["prompt"], batch["choices"], strict=True) for _ in choices]
         choices = [c for row in batch["choices"] for c in row]
-        # truncate the start: the end of the prompt matters most for the choice (jiant, protocol 2)
+        # truncate the start: the end of the prompt matters most for the choice (jiant)
         side, tokenizer.truncation_side = tokenizer.truncation_side, "left"
         try:
             encoded = tokenizer(prompts, choices, truncation="longest_first", max_length=max_length)
@@ -137,12 +137,12 @@ def check_list(value: list) -> list:
 
 
 SUPER_GLUE_REVISION = "3de24cf8022e94f4ee4b9d55a6f539891524d646"
-# XTREME-R's script, for each of the two stages (protocol 4)
+# XTREME-R's script, for each of the two stages
 XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
 
 
 class HellaSwag(MultipleChoice):
-    """HellaSwag (Zellers et al. 2019): the prompt is ctx_a, a choice is ctx_b and an ending (jiant, protocol 2).
+    """HellaSwag (Zellers et al. 2019): the prompt is ctx_a, a choice is ctx_b and an ending (jiant).
 
     If ctx_a is null (some copies have only ctx), the prompt is ctx and a choice is an ending.
     """
@@ -172,7 +172,7 @@ class HellaSwag(MultipleChoice):
 
 
 class CosmosQA(MultipleChoice):
-    """Cosmos QA (Huang et al. 2019): the prompt is context, space, question (jiant, protocol 2).
+    """Cosmos QA (Huang et al. 2019): the prompt is context, space, question (jiant).
 
     The Hub's copy is a loading script, which datasets no longer supports; the authors' files are read instead.
     """

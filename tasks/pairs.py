@@ -35,7 +35,7 @@ class Pairs(Task):
     form = "pairs"
     metric = "accuracy"
     select = "last"
-    # rate and epochs: XTREME-R's LAReQA recipe (protocol 4). Batch size 32, not its 4: negatives come from the batch.
+    # rate and epochs: XTREME-R's LAReQA recipe. Batch size 32, not its 4: negatives come from the batch.
     defaults: ClassVar[dict] = {
         "learning_rate": 2e-5,
         "num_train_epochs": 3,
@@ -233,7 +233,7 @@ class MewslixDual(Pairs):
     title = "Mewsli-X mentions and entities"
     columns = ("contextual_mention", "entity")
     sources = (Source("izhx/mewsli-x", "wikipedia_pairs", {"train": "train", "dev": "validation"}),)
-    # XTREME-R's recipe (protocol 4); batch 8 there
+    # XTREME-R's recipe; batch 8 there
     defaults: ClassVar[dict] = {**Pairs.defaults, "learning_rate": 1e-5, "num_train_epochs": 2, "max_seq_length": 64}
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:

@@ -41,7 +41,7 @@ class SQuAD(Span):
             "refs/convert/parquet",
         ),
     )
-    # batch 4x4 and length 384: jiant's QA setting (protocol 3.2)
+    # batch 4x4 and length 384: jiant's QA setting (docs/protocol.md)
     defaults = INTERMEDIATE | {"per_device_train_batch_size": 16, "max_seq_length": 384}
 
 
@@ -149,7 +149,7 @@ def _tydiqa_rows(data: Dataset, language: str) -> Dataset:
 class TyDiQA(Span):
     """TyDiQA-GoldP (Clark et al. 2020): nine languages in one split, identified by the id; trained on English only.
 
-    English dev and English test are the same questions: XTREME has no others (protocol 3.3).
+    English dev and English test are the same questions: XTREME has no others.
     """
 
     name = "tydiqa"

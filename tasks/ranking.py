@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.rows import Rows
     from tasks.submitted import Scorer, Submitted
 
-K = 20  # XTREME-R scores the first twenty (protocol 4)
+K = 20  # XTREME-R scores the first twenty
 
 
 @dataclass(frozen=True)

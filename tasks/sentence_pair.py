@@ -112,7 +112,7 @@ print(model.config.id2label[scores.argmax().item()])"""
         return [self.labels[p] for p in predictions]
 
 
-# XTREME's script of May 2020 (protocol 3.2)
+# XTREME's script of May 2020 (docs/protocol.md)
 TARGET = {"learning_rate": 2e-5, "num_train_epochs": 5, "per_device_train_batch_size": 32, "max_seq_length": 128}
 GLUE_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
@@ -168,7 +168,7 @@ class ANLI(SentencePair):
 class ANLIPlus(SentencePair):
     """ANLI, MNLI and SNLI as one task with one head: the paper's ANLI+.
 
-    jiant samples them in proportion to their sizes (protocol 2). Shuffling all rows together does the same.
+    jiant samples them in proportion to their sizes. Shuffling all rows together does the same.
     """
 
     name = "anli_plus"

@@ -157,7 +157,7 @@ print([(word, model.config.id2label[tags[first_token(i)]]) for i, word in enumer
 
     @staticmethod
     def _by_word(encoding: Encoding, words: list[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-        """The tokens of each word; the unknown token for a word without any, as in XTREME (protocol 3.3).
+        """The tokens of each word; the unknown token for a word without any, as in XTREME.
 
         Words of control characters have no tokens.
 
@@ -273,7 +273,7 @@ def check_words(words: list, tags: list, columns: tuple[str, ...], where: str) -
         raise UserError(f"{where}, column {columns[0]!r}: {describe(wrong[0])}, expected a word.")
 
 
-# XTREME's script of May 2020 (protocol 3.2)
+# XTREME's script of May 2020 (docs/protocol.md)
 TARGET = {"learning_rate": 2e-5, "num_train_epochs": 10, "per_device_train_batch_size": 32, "max_seq_length": 128}
 # Hub configs with extra rows of an old or regional variety: the loader matched the name anywhere in the path
 OLD_VARIETIES = {

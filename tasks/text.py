@@ -44,7 +44,7 @@ print([tokenizer.decode(piece) for piece in scores[0].topk(5).indices])"""
             "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
         ),
     )
-    # masking rate and one line per example: jiant's mlm_simple (protocol 1.2)
+    # masking rate and one line per example: jiant's mlm_simple
     defaults = {
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
