@@ -1,4 +1,4 @@
-"""Code-switching: replaces words of an English text with translations from a bilingual lexicon (arXiv 2305.05295).
+"""Code-switching: replace words of an English text with translations from a bilingual lexicon (arXiv 2305.05295).
 
 bilingual: each side of a pair has one language. multilingual: a language is drawn for each replaced word. A word that
 is not in the lexicon stays, so the switch rate is lower than the probability; `Counts` has both.

@@ -1,4 +1,4 @@
-"""Trains a dual encoder: one encoder for queries and passages, so that the two of a pair get similar vectors.
+"""Train a dual encoder: one encoder for queries and passages, so that the two of a pair get similar vectors.
 
 The trainer and the losses are sentence-transformers' own (`xstilts.train.pair_trainer`). Ours are the batches
 (`xstilts.train.pair_batches`) and the folder: `AutoModel.from_pretrained` and `SentenceTransformer` both load it, with
@@ -57,7 +57,7 @@ SWITCHED = "en, code-switched"  # key of the code-switched rows, beside the lang
 # fields of TrainingArguments that this training does not take, besides those that no training takes
 REFUSED = {
     "train_sampling_strategy": "--language_mode says which pairs make a batch",
-    "neftune_noise_alpha": "transformers knows no word embeddings of a SentenceTransformer to add noise to",
+    "neftune_noise_alpha": "transformers does not find the word embeddings of a SentenceTransformer, to add noise to",
     "eval_accumulation_steps": "the pairs' vectors go to the CPU batch by batch anyway",
     "ddp_broadcast_buffers": "sentence-transformers sets it",
 }

@@ -1,4 +1,4 @@
-"""Turns rows into the features a model takes: cached on disk, truncated to its length, checked before training."""
+"""Turn rows into the features a model takes: cached on disk, truncated to its length, checked before training."""
 
 from __future__ import annotations
 

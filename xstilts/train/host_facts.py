@@ -64,7 +64,7 @@ def known_padding(padded: bool | None) -> Iterator[None]:
         _padded.reset(token)
 
 
-def _without_looking(library: Callable[..., Any]) -> Callable[..., Any]:
+def _without_check(library: Callable[..., Any]) -> Callable[..., Any]:
     """Return transformers' function that makes an attention mask, changed so that it uses what `known_padding` says.
 
     The mask is the same. The library reads whether any token is padding, because attention without a mask is faster.
@@ -83,7 +83,7 @@ def _without_looking(library: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def use_known_padding() -> None:
-    """Register the attention masks of `_without_looking` for this process. They change nothing outside of
+    """Register the attention masks of `_without_check` for this process. They change nothing outside of
     `known_padding`."""
     for name in ("sdpa", "eager"):
-        AttentionMaskInterface.register(name, _without_looking(AttentionMaskInterface()[name]))
+        AttentionMaskInterface.register(name, _without_check(AttentionMaskInterface()[name]))

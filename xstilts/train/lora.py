@@ -1,4 +1,4 @@
-"""Trains a LoRA adapter (arXiv 2106.09685) in place of the whole encoder, with the peft library.
+"""Train a LoRA adapter (arXiv 2106.09685) in place of the whole encoder, with the peft library.
 
 The encoder is frozen; low-rank updates of its target modules and the whole head are trained. At the end the updates
 are merged, so the checkpoint loads as any other. The adapter is saved beside it in `adapter/`.

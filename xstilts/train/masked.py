@@ -26,7 +26,7 @@ def masked_tokens_alone(
     Args:
         model: the model, unwrapped.
         labels: (n, tokens), -100 where no label is.
-        labelled: (k,) the places of tokens with a label in the flattened `labels`, in order; None: they are looked up.
+        labelled: (k,) the places of tokens with a label in the flattened `labels`, in order; None: they are computed.
     """
     layer = model.get_output_embeddings() if labels is not None and labels.dim() == 2 else None
     if layer is None or labels is None:
@@ -46,5 +46,5 @@ def masked_tokens_alone(
 
 
 def labelled_places(labels: torch.Tensor) -> torch.Tensor:
-    """Return (k,) the places of labels that are not -100 in the flattened `labels`. A program waits for a GPU here."""
+    """Return (k,) the places of labels that are not -100 in the flattened `labels`. On a GPU this waits for all queued work."""
     return (labels.reshape(-1) != -100).nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""Trains one encoder on several tasks; each optimiser step has one task (jiant's multi-task runner, protocol 1.2)."""
+"""Train one encoder on several tasks; each optimiser step has one task (as jiant's multi-task runner)."""
 
 from __future__ import annotations
 

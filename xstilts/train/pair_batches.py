@@ -1,4 +1,4 @@
-"""The pairs that a dual encoder trains on, and the batches they come in."""
+"""The pairs that a dual encoder trains on, and their batches."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ def show_progress(trainer: Trainer, name: str) -> None:
     """Put our bars and lines in place of transformers'.
 
     Args:
-        name: of what is trained.
+        trainer: its callbacks are changed.
+        name: the name of the training.
     """
     for theirs in (ProgressCallback, PrinterCallback):
         trainer.pop_callback(theirs)
@@ -32,7 +33,7 @@ class Progress(TrainerCallback):
     """Shows the steps of a training, the batches of a scoring, and what the Trainer logs.
 
     Args:
-        name: of what is trained.
+        name: the name of the training.
         bars: whether to show steps and batches, and not only the log.
     """
 

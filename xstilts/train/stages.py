@@ -1,4 +1,4 @@
-"""Several trainings in a row with one head: XCOPA is trained on Social IQa, then on COPA (protocol 4)."""
+"""Several trainings in a row with one head: XCOPA is trained on Social IQa, then on COPA."""
 
 from __future__ import annotations
 

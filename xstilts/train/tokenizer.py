@@ -1,4 +1,4 @@
-"""Trains a tokenizer for an encoder that is trained from scratch."""
+"""Train a tokenizer for an encoder that is trained from scratch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trackers (--report_to) call a run: its place in the matrix, so that arms, seeds and tasks can be told apart."""
+"""What trackers (--report_to) call a run: its place in the matrix, which distinguishes arms, seeds and tasks."""
 
 from __future__ import annotations
 

@@ -333,7 +333,7 @@ def token_mean(
         num_items_in_batch: labels in the whole optimiser step; None: only those of this batch.
         attention_mask: (n, tokens). Spans in the padding (0) are ruled out; otherwise the loss would depend on how
             much padding the batch holds.
-        labelled: (k,) as for `masked_tokens_alone`; None: looked up.
+        labelled: (k,) as for `masked_tokens_alone`; None: computed.
     """
     if "logits" in outputs:
         logits = outputs["logits"]

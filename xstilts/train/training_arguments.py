@@ -1,4 +1,4 @@
-"""Parses transformers' TrainingArguments: our defaults, and the fields that are refused."""
+"""Parse transformers' TrainingArguments: our defaults, and the fields that are refused."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def training_arguments(
     """Return TrainingArguments. Later wins: our defaults, `defaults`, `fixed`, `rest`.
 
     Our defaults differ from transformers' in this: length-grouped batches, bf16 if the machine has it, a log line
-    every 50 steps, a checkpoint each epoch, of which the last (and the best) is kept.
+    every 50 steps, a checkpoint each epoch; the last one and the best are kept.
 
     Args:
         rest: the words of the command line that belong to TrainingArguments.

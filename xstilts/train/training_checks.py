@@ -1,4 +1,4 @@
-"""Tries a training's loggers, data loader and schedule before rows and model are loaded."""
+"""Try a training's loggers, data loader and schedule before rows and model are loaded."""
 
 from __future__ import annotations
 
