@@ -53,7 +53,7 @@ def test_time_left_counts_only_what_this_process_did():
 
 @pytest.mark.parametrize("seconds, text", [(12.4, "12 s"), (210, "3.5 min"), (25560, "7.1 h")])
 def test_durations(seconds, text):
-    assert logs.span(seconds) == text
+    assert logs.duration(seconds) == text
 
 
 def test_what_the_trainer_logs_is_numbers():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks import RETRIEVAL, TASKS
 from xstilts.cli.arms import PLAIN
-from xstilts.cli.logs import span
+from xstilts.cli.logs import duration
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
 from xstilts.run.endings import tool
@@ -91,7 +91,7 @@ def groups(stamps: Sequence[Path], most: int | None = None) -> dict[str, Group]:
     The kind of a cell is its task, of <arm>/seed<k>/results.json "phase 2: <arm>", of any other run its folder's name.
 
     Args:
-        most: read no more results than this of a kind; None: all.
+        most: the largest number of results to read of a kind; None: all.
     """
     found: dict[str, Group] = {}
     for stamp in stamps:
@@ -110,7 +110,7 @@ def groups(stamps: Sequence[Path], most: int | None = None) -> dict[str, Group]:
     return found
 
 
-# Seconds of runs in the miniature world (preset world, two cores): ratios for kinds of which no run is finished
+# Seconds of runs in the miniature world (preset world, two cores): ratios for kinds without a finished run
 WORLD = {
     "model": 232.0,
     "phase 2: mnli": 17.0,
@@ -125,7 +125,7 @@ WORLD = {
     "tatoeba": 1.6,
     "bucc": 4.9,
 }
-START_UP = 2.0  # seconds of a run before its clock starts: rows, model; a run that is no fork imports for 6 more
+START_UP = 2.0  # seconds of a run before its clock starts: rows, model; a run that is not a fork imports for 6 more
 
 
 def weight(kind: str) -> float:
@@ -161,12 +161,12 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     width = max([len("run"), *map(len, found)])
     lines = [f"{'run':<{width}}  done      mean     left"]
     for kind, group in found.items():
-        mean = span(sum(group.seconds) / len(group.seconds)) if group.seconds else "-"
+        mean = duration(sum(group.seconds) / len(group.seconds)) if group.seconds else "-"
         if group.estimate is not None:
-            remaining = span(group.estimate) if group.left else "-"
+            remaining = duration(group.estimate) if group.left else "-"
         else:
             share = 100 * weight(kind) * group.total / work
-            remaining = f"~{span(rough[kind])}" if kind in rough else f"~{share:.0f} %"
+            remaining = f"~{duration(rough[kind])}" if kind in rough else f"~{share:.0f} %"
         lines.append(f"{kind:<{width}}  {f'{len(group.seconds)}/{group.total}':<7}{mean:>7} {remaining:>8}")
     known = sum(group.estimate or 0 for group in found.values())
     unknown = sum(group.left for group in found.values() if group.estimate is None)
@@ -175,12 +175,12 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     lines.append(f"\nDone: {measured} of {len(stamps)} runs. Left: {left}.")
     if left > unknown:
         lines.append(
-            f"Estimate for {left - unknown} of them: {span(known)} of work, {span(known / jobs)} with {jobs} at a "
-            f"time (from {measured} finished runs; without start-up time)."
+            f"Estimate for {left - unknown} of them: {duration(known)} of work, {duration(known / jobs)} with {jobs} at "
+            f"a time (from {measured} finished runs; without start-up time)."
         )
     if rough:
         lines.append(
-            f"Rough estimate for {unknown}, of whose kind no run is finished: {span(sum(rough.values()))} of work. It "
+            f"Rough estimate for {unknown}, of whose kind no run is finished: {duration(sum(rough.values()))} of work. It "
             "takes the ratios between kinds from the miniature world; with other rows and sizes they may be several "
             "times off."
         )
@@ -206,7 +206,7 @@ def before(stamp: Path, stamps: Sequence[Path], jobs: int = 1) -> str:
     seconds = sum(group.estimate or 0 for group in found.values()) + sum(rough.values()) + START_UP * left
     about = "roughly" if any(rough.values()) else "about"
     known = any(group.seconds for group in found.values())
-    time = f", {about} {span(seconds / max(1, min(jobs, left)))} left" if known else ""
+    time = f", {about} {duration(seconds / max(1, min(jobs, left)))} left" if known else ""
     return f"run {begun + 1} of {len(stamps)}{time}: {stamp.parent}"
 
 

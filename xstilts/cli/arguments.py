@@ -299,7 +299,7 @@ class PairArguments:
             "(default: none), and in measuring (default: what the checkpoint's sentence-transformers config has)."
         },
     )
-    passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, likewise."})
+    passage_prompt: str | None = field(default=None, metadata={"help": "Text before every passage, in the same way."})
 
 
 @dataclass

@@ -35,11 +35,11 @@ def named(what: str) -> str:
 
 
 def is_terminal() -> bool:
-    """Return whether a person sees stderr as it is written, so that a line can be drawn anew."""
+    """Return whether a person sees stderr as it is written, so that a line can be redrawn."""
     return sys.stderr.isatty()
 
 
-def span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration as text: 12 s, 3.5 min or 7.1 h."""
     return (
         f"{seconds:.0f} s"

@@ -57,7 +57,7 @@ def parse(
     """
     argv = [with_underscores(word) for word in argv]
     check_words(argv)
-    argv = as_the_script_has_it(argv, kinds)
+    argv = with_own_tasks_argument(argv, kinds)
     parser = _parser(kinds, description, training)
     defaults = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
     lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
@@ -75,7 +75,7 @@ def parse(
     layers: dict[str, Any] = {}
     for path in paths:
         values = read_yaml(path, script)
-        own, other = names_of_tasks(kinds)
+        own, other = tasks_arguments(kinds)
         if other and other in values:
             if own in values:
                 raise UserError(f"--config {path}: {own} and {other} are the same. Give one of them.")
@@ -95,20 +95,20 @@ def parse(
     return parsed, rest
 
 
-def names_of_tasks(kinds: tuple[type, ...]) -> tuple[str, str]:
+def tasks_arguments(kinds: tuple[type, ...]) -> tuple[str, str]:
     """Return (task or tasks, as the script has it; the other one); ("", "") for a script with both or none."""
     known = {f.name for kind in kinds for f in fields(kind)}
     found = [name for name in ("task", "tasks") if name in known]
     return (found[0], "tasks" if found[0] == "task" else "task") if len(found) == 1 else ("", "")
 
 
-def as_the_script_has_it(argv: list[str], kinds: tuple[type, ...]) -> list[str]:
+def with_own_tasks_argument(argv: list[str], kinds: tuple[type, ...]) -> list[str]:
     """Return a command line in which --task and --tasks are written as the script has them.
 
     Raises:
         UserError: both are given, or several tasks for a script that takes one.
     """
-    own, other = names_of_tasks(kinds)
+    own, other = tasks_arguments(kinds)
     given = {name for name in (own, other) if name and name in map(name_of, argv)}
     if len(given) > 1:
         raise UserError(f"--{own} and --{other} are the same. Give one of them.")

@@ -54,7 +54,7 @@ def line(name: str, state: dict[str, Any]) -> str:
     """
     unit = state["unit"]
     if state["n"] >= state["total"]:
-        return f"{name}: {state['n']:,} {unit} in {logs.span(state['elapsed'])}"
+        return f"{name}: {state['n']:,} {unit} in {logs.duration(state['elapsed'])}"
     done = state["n"] - state["initial"]
-    left = f", about {logs.span(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
+    left = f", about {logs.duration(state['elapsed'] / done * (state['total'] - state['n']))} left" if done > 0 else ""
     return f"{name}: {state['n']:,} of {state['total']:,} {unit}{left}"

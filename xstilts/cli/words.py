@@ -21,7 +21,7 @@ from xstilts.errors import UserError, nearest, not_installed
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
 # {argument of run_retrieval.py --do_train: that of run_intermediate.py}; to be removed with `xstilts.train.alias`
 RENAMED = {"batch_languages": "language_mode", "train_tasks": "tasks"}
-# The least value of numbers that transformers does not check
+# The smallest value of numbers that transformers does not check
 LEAST = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
@@ -40,7 +40,7 @@ LEAST = {
     "ddp_bucket_cap_mb": 1,
     "neftune_noise_alpha": 0,
 }
-# The most: larger values overflow torch's integers (batch sizes are multiplied), or start too many processes
+# Their largest value: more overflows torch's integers (batch sizes are multiplied), or starts too many processes
 MOST = {
     "per_device_train_batch_size": 2**20,
     "per_device_eval_batch_size": 2**20,
@@ -49,7 +49,7 @@ MOST = {
     "dataloader_num_workers": 256,
     "dataloader_prefetch_factor": 2**20,
 }
-MOST_OF_ALL = 2**31 - 1
+MOST_OF_ALL = 2**31 - 1  # of every other number
 
 
 def check_words(words: list[str]) -> None:

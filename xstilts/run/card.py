@@ -114,7 +114,7 @@ def licence(parent: Parent, datasets: Sequence[str], parents: Sequence[str]) -> 
 
 
 def usage(record: Record) -> str:
-    """Return Python code that loads a checkpoint from the folder it lies in and uses it once."""
+    """Return Python code that loads a checkpoint from its own folder and uses it once."""
     head = card_metadata.head_of(record)
     if head is None and card_metadata.library(record) == "sentence-transformers":
         return VECTORS

@@ -262,7 +262,7 @@ def metadata(record: Record, checkpoint: bool, parent: Parent) -> ModelCardData:
 
 
 def library(record: Record) -> str:
-    """Return the library that loads the whole checkpoint: transformers knows no pooling and no prompts."""
+    """Return the library that loads the whole checkpoint: transformers does not apply pooling or prompts."""
     tasks = tasks_of(record)
     return "transformers" if not tasks or any(task.auto_class for task in tasks) else "sentence-transformers"
 

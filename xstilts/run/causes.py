@@ -1,4 +1,4 @@
-"""Turns an exception into the cause that the user reads."""
+"""Turn an exception into the cause that the user reads."""
 
 from __future__ import annotations
 

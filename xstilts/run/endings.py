@@ -29,7 +29,7 @@ REPORT = "This is a fault in the program or in a library: please report it, with
 
 
 class _Endings:
-    """What this process's threads and forks know of its end. There is one instance, `_endings()`.
+    """State that threads and forks share while the process ends. There is one instance, `_endings()`.
 
     A forked process, such as a data loader's worker, gets default handlers before it can receive a signal: a signal
     sent to it must not be reported as one sent to the run.
@@ -131,7 +131,7 @@ def shorten(line: str) -> str:
 
 
 def _report(cause: str, earlier: Marks, more: str = "") -> None:
-    """Print the message of the run that stopped. If no run was at work, print the cause and write make's
+    """Print the message of the run that stopped. If no run was active, print the cause and write make's
     failed.json."""
     with _endings().reporting:
         if this_process().stopped is None:
@@ -211,8 +211,8 @@ def _end(number: signal.Signals, earlier: Marks) -> None:
 
 
 def _stop(number: signal.Signals, earlier: Marks) -> None:
-    """Write failed.json for the runs at work: the signal is their cause."""
-    gone, runs = processes.gone(), this_process().at_work()
+    """Write failed.json for the active runs: the signal is their cause."""
+    gone, runs = processes.gone(), this_process().active()
     if gone:  # before all is checked, perhaps because it was refused, see `Process.stop`
         runs = [run for run in runs if run.checked]
     cause = f"{gone}, and the launcher ended the others ({number.name})" if gone else f"ended by {number.name}"

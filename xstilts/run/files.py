@@ -1,4 +1,4 @@
-"""Writes files and folders that are whole or not there."""
+"""Write files and folders completely or not at all."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Checks of a run's output folder, rows and languages, before torch is imported. Imports no torch."""
+"""Check a run's output folder, rows and languages, before torch is imported. Imports no torch."""
 
 from __future__ import annotations
 

@@ -60,12 +60,12 @@ class Process:
     stopped: str | None = None
     stopping: threading.Lock = field(default_factory=threading.Lock)
 
-    def at_work(self) -> list[Run]:
+    def active(self) -> list[Run]:
         """Return the runs that have begun; if none has, all open runs."""
         return [run for run in self.runs if run.begun] or list(self.runs)
 
     def stop(self, error: BaseException) -> None:
-        """Write failed.json for the runs at work. A run that is refused before it begins leaves no files.
+        """Write failed.json for the active runs. A run that is refused before it begins leaves no files.
 
         Nor does its peer in another rank, which loses it then: only the refused rank knows the cause.
 
@@ -73,7 +73,7 @@ class Process:
             Stopped: the error is one that the user can fix.
         """
         with self.stopping:
-            runs = self.at_work()
+            runs = self.active()
             if not runs or (isinstance(error, SystemExit) and error.code in (None, 0)):
                 return
             if isinstance(error, SystemExit):

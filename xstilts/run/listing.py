@@ -1,4 +1,4 @@
-"""Lists what is below a folder of runs, in one walk that follows symbolic links and stops at cycles."""
+"""List what is below a folder of runs, in one walk that follows symbolic links and stops at cycles."""
 
 from __future__ import annotations
 

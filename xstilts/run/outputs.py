@@ -1,4 +1,4 @@
-"""Checks an output folder: it must be new, empty, or written by the same script."""
+"""Check an output folder: it must be new, empty, or written by the same script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refuse_foreign(folder: str | Path, marks: Collection[str]) -> None:
     checkpoint-* (checked by the run itself).
 
     Args:
-        marks: files of which the script writes one first.
+        marks: names of files; the script writes one of them before any other file.
     """
     folder = Path(folder)
     if not folder.is_dir() or any((folder / mark).is_file() for mark in marks):

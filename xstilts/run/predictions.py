@@ -1,4 +1,4 @@
-"""Writes prediction files in XTREME's layout, beside the result."""
+"""Write prediction files in XTREME's layout, beside the result."""
 
 from __future__ import annotations
 

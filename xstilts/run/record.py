@@ -6,9 +6,8 @@ its contents and validates them, both in a run and when it reads a file.
 A failed run writes failed.json instead (`xstilts.run.results.write_failure`); the next run in the folder removes it.
 Under make, a run that is refused before it begins writes failed.json too.
 
-A retrieval result whose score is a mean over queries (tatoeba, lareqa, mewslix) has hits.parquet beside it, with one
-row per language, layer, variant and query (`xstilts.run.hits`). BUCC has none: F1
-is not a mean over queries.
+A retrieval result whose score is a mean over queries has hits.parquet beside it, with one row per language, layer,
+variant and query (`xstilts.run.hits`). Mining has none, because F1 is not a mean over queries.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from xstilts.cli.logs import span
+from xstilts.cli.logs import duration
 from xstilts.run.record import Record
 
 
 def summary(record: Record) -> str:
     """Return a finished run in one line: ``mnli seed 0, xnli: accuracy 61.2 over 6 languages (en 70.1), 2.3 min``."""
     task = "" if record.task == record.arm else f", {record.task}"
-    parts = filter(None, [_score(record), span(record.seconds)])
+    parts = filter(None, [_score(record), duration(record.seconds)])
     return f"{record.arm} seed {record.seed}{task}: {', '.join(parts)}"
 
 
