@@ -34,7 +34,7 @@ class Cell:
     """A task to measure.
 
     Attributes:
-        rows: its rows, of which `examples` were read.
+        rows: where `examples` were read from.
         examples: as `pools.read` returns them.
         notes: sentences for results.json.
     """

@@ -36,7 +36,7 @@ class Knn:
     """The k nearest neighbours in both directions, best first.
 
     forward_scores (n, k) float32 cosines and forward_indices (n, k) int64 into the target pool; backward_* (m, k)
-    likewise into the source pool.
+    into the source pool.
     """
 
     forward_scores: np.ndarray

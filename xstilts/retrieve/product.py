@@ -244,6 +244,7 @@ def accurate_sums() -> Iterator[None]:
 
 @cache
 def best_device() -> str:
+    """Return "cuda" if there is a GPU, else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -41,7 +41,7 @@ class Basis:
     """The directions a product is taken over.
 
     Attributes:
-        matrix: (dim, size) float32, orthonormal columns but for rounding.
+        matrix: (dim, size) float32, orthonormal columns, up to rounding.
         error: a bound on the distance of a rotated vector from the exact one, as a share of its length.
     """
 
