@@ -1,4 +1,4 @@
-"""How X-STILTs runs: arguments, training, mixtures, embedding, mining, results. Knows no task by name."""
+"""The machinery of X-STILTs: arguments, runs, training, retrieval, reports. It does not depend on any task by name."""
 
 import os
 

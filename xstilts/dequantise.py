@@ -48,7 +48,7 @@ class Source:
         sha256: of the file.
         model: Hub id of the model whose weights these are.
         licence: of package and weights, in the Hub's words.
-        about: what a reader of its card has to know.
+        about: what a reader of its card must know.
     """
 
     package: str

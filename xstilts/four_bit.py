@@ -2,19 +2,23 @@
 
 The file is little-endian. Its parts, in order:
 
-    magic        4 bytes E5S1, u32 version
-    sizes        7 x i32 hidden, layers, heads, inner, vocabulary, positions, token types; f32 layer-norm eps; i32
-    block size vocabulary   5 x i32 number of pieces, ids of <s>, </s>, <pad>, <unk>; u64 length of the text; (pieces +
-    1) x u32 offsets into it;
-                 pieces x f32 unigram scores; the text: UTF-8 pieces on end
-    normaliser   i32 entries, u32 bytes; an entry: u32 code point, u8 count, count x u32 code points that replace it
-    directory    i32 entries; an entry: u16 length and the tensor's name, u8 kind (0 f32, 1 4-bit), u32 elements, u64
-    offset, u64 bytes tensors      emb.word (4-bit), emb.pos, emb.type, emb.ln; of layer l: l{l}.q, k, v, ao, fi, fo
-    (matrices 4-bit, out x in, and biases),
-                 l{l}.aln (norm after attention), l{l}.oln (norm after the feed-forward part)
-    a 4-bit block  18 bytes for 32 weights: f16 scale, then 16 bytes; byte j holds weight j in its low half and weight
-    j + 16 in its high
-                 half; weight = (half - 8) * scale
+    magic           4 bytes E5S1; u32 version
+    sizes           7 x i32: hidden, layers, heads, inner, vocabulary, positions, token types
+                    f32 layer-norm eps; i32 block size
+    vocabulary      5 x i32: number of pieces, ids of <s>, </s>, <pad>, <unk>
+                    u64 length of the text; (pieces + 1) x u32 offsets into it; pieces x f32 unigram scores
+                    the text: UTF-8 pieces, one after the other
+    normaliser      i32 entries; u32 bytes
+                    an entry: u32 code point, u8 count, count x u32 code points that replace it
+    directory       i32 entries
+                    an entry: u16 length and the tensor's name, u8 kind (0 f32, 1 4-bit), u32 elements, u64 offset,
+                    u64 bytes
+    tensors         emb.word (4-bit), emb.pos, emb.type, emb.ln
+                    of layer l: l{l}.q, k, v, ao, fi, fo (matrices 4-bit, out x in, and biases),
+                    l{l}.aln (norm after attention), l{l}.oln (norm after the feed-forward part)
+    a 4-bit block   18 bytes for 32 weights: f16 scale, then 16 bytes
+                    byte j holds weight j in its low half and weight j + 16 in its high half
+                    weight = (half - 8) * scale
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def push_all(hub: str, matrix: str, folders: Sequence[Path], private: bool = Fal
 
 
 def parent_folder(folder: Path, record: Record) -> Path:
-    """Return where the parent of a run lies in the matrix: of a cell its phase 2, else the model of all arms.
+    """Return the folder of a run's parent: for a cell that of its phase 2, else that of the model of all arms.
 
     Args:
         record: names the parent. A checkpoint from elsewhere gives a folder that does not exist.

@@ -48,6 +48,8 @@ logger = logging.getLogger("xstilts")
 
 @dataclass
 class TranslateArguments:
+    """The rows to translate, the model that does it, and where to write."""
+
     model: str | None = field(default=None, metadata={"help": "Seq2seq checkpoint: a folder or a Hub id."})
     model_revision: str = field(default="main", metadata={"help": "Revision, if it is a Hub id."})
     task: str | None = field(
@@ -78,21 +80,26 @@ class TranslateArguments:
 
 
 def main(argv: list[str]) -> None:
-    (how,), _ = parse(argv, "xstilts.translate", __doc__.splitlines()[0], TranslateArguments, training=False)
+    """Translate a task's English train rows into each language.
+
+    Raises:
+        UserError: arguments, rows or checkpoint are wrong, or a file was made with other settings.
+    """
+    (options,), _ = parse(argv, "xstilts.translate", __doc__.splitlines()[0], TranslateArguments, training=False)
     for flag in ("model", "task", "output_root"):
-        if not getattr(how, flag):
+        if not getattr(options, flag):
             raise UserError(f"--{flag} is missing.")
-    if bool(how.languages) == bool(how.roundtrip):
+    if bool(options.languages) == bool(options.roundtrip):
         raise UserError("Give --languages to translate into, or --roundtrip LANGUAGE.")
-    if not how.roundtrip:
-        refuse_unused("it goes with --roundtrip", how, only=["back_model"])
-    if how.batch_size < 1 or how.num_beams < 1:
-        raise UserError(f"--batch_size {how.batch_size} and --num_beams {how.num_beams} must be positive.")
+    if not options.roundtrip:
+        refuse_unused("it goes with --roundtrip", options, only=["back_model"])
+    if options.batch_size < 1 or options.num_beams < 1:
+        raise UserError(f"--batch_size {options.batch_size} and --num_beams {options.num_beams} must be positive.")
     try:
-        how.prefix.format(source="English", target="German")
+        options.prefix.format(source="English", target="German")
     except (LookupError, ValueError, AttributeError) as error:
         raise UserError(
-            f"--prefix {how.prefix!r}: only {{source}} and {{target}} may stand in braces ({first_line(error)})."
+            f"--prefix {options.prefix!r}: only {{source}} and {{target}} may stand in braces ({first_line(error)})."
         ) from error
 
     from tasks import get_task
@@ -100,35 +107,35 @@ def main(argv: list[str]) -> None:
     from xstilts.checkpoint.config import check_checkpoint
 
     logs.begin()
-    refuse_foreign(Path(how.output_root))
-    task, rows = get_task(how.task), Rows(how.data_root)
-    check_checkpoint(how.model, "--model")
-    check_checkpoint(how.back_model or how.model, "--back_model")
-    if Path(how.model).is_dir() and Path(how.back_model or how.model).is_dir():
-        refuse_unused("a folder is taken as it is", how, only=["model_revision"])
-    targets = [codes.normalize(code) for code in how.languages or [how.roundtrip]]
-    for code in named_languages(how.language_codes):
+    refuse_foreign(Path(options.output_root))
+    task, rows = get_task(options.task), Rows(options.data_root)
+    check_checkpoint(options.model, "--model")
+    check_checkpoint(options.back_model or options.model, "--back_model")
+    if Path(options.model).is_dir() and Path(options.back_model or options.model).is_dir():
+        refuse_unused("a folder is taken as it is", options, only=["model_revision"])
+    targets = [codes.normalize(code) for code in options.languages or [options.roundtrip]]
+    for code in named_languages(options.language_codes):
         if code not in ("en", *targets):
             raise UserError(
                 f"--language_codes {code}=...: this run translates from en into {' '.join(targets)}. Leave it out."
             )
-    places = {code: place(task, code, bool(how.roundtrip), rows) for code in targets}
+    places = {code: place(task, code, bool(options.roundtrip), rows) for code in targets}
     english = task.load("train", "en", rows)
-    english = english.select(range(min(len(english), how.max_samples or len(english))))
+    english = english.select(range(min(len(english), options.max_samples or len(english))))
     source = [{key: value for key, value in record.items() if key != "file"} for record in rows.records]
     translator = functools.partial(
         Translator,
-        revision=how.model_revision,
-        dtype=how.dtype,
-        named=how.language_codes,
-        prefix=how.prefix,
-        batch_size=how.batch_size,
-        num_beams=how.num_beams,
+        revision=options.model_revision,
+        dtype=options.dtype,
+        named=options.language_codes,
+        prefix=options.prefix,
+        batch_size=options.batch_size,
+        num_beams=options.num_beams,
     )
     for code in targets:
-        there = translator(how.model, "en", code)
-        ways = [there, translator(how.back_model or how.model, code, "en")] if how.roundtrip else [there]
-        write(task, english, source, code, ways, how, Path(how.output_root, *places[code]))
+        there = translator(options.model, "en", code)
+        ways = [there, translator(options.back_model or options.model, code, "en")] if options.roundtrip else [there]
+        write(task, english, source, code, ways, options, Path(options.output_root, *places[code]))
 
 
 def refuse_foreign(root: Path) -> None:
@@ -174,7 +181,7 @@ def write(
     source: list[dict],
     language: str,
     ways: list[Translator],
-    how: TranslateArguments,
+    options: TranslateArguments,
     path: Path,
 ) -> None:
     """Translate part by part, then write the note and the whole file.
@@ -188,16 +195,16 @@ def write(
     from xstilts.run.files import write_text
 
     made_by = {
-        "model": " + ".join(dict.fromkeys(filter(None, (how.model, how.back_model)))),
-        "revision": how.model_revision,
+        "model": " + ".join(dict.fromkeys(filter(None, (options.model, options.back_model)))),
+        "revision": options.model_revision,
         "task": task.name,
         "language": language,
         "source": source,
         "english_rows": len(english),
-        "num_beams": how.num_beams,
-        "dtype": how.dtype,
-        "prefix": how.prefix,
-        "language_codes": how.language_codes,
+        "num_beams": options.num_beams,
+        "dtype": options.dtype,
+        "prefix": options.prefix,
+        "language_codes": options.language_codes,
     }
     note, parts = translation_note(path), path.with_name(f".{path.stem}.parts")
     # the note may be from another user's translation
