@@ -175,14 +175,14 @@ def report(stamps: Sequence[Path], jobs: int = 1) -> str:
     lines.append(f"\nDone: {measured} of {len(stamps)} runs. Left: {left}.")
     if left > unknown:
         lines.append(
-            f"Estimate for {left - unknown} of them: {duration(known)} of work, {duration(known / jobs)} with {jobs} at "
-            f"a time (from {measured} finished runs; without start-up time)."
+            f"Estimate for {left - unknown} of them: {duration(known)} of work, {duration(known / jobs)} with "
+            f"{jobs} at a time (from {measured} finished runs; without start-up time)."
         )
     if rough:
         lines.append(
-            f"Rough estimate for {unknown}, of whose kind no run is finished: {duration(sum(rough.values()))} of work. It "
-            "takes the ratios between kinds from the miniature world; with other rows and sizes they may be several "
-            "times off."
+            f"Rough estimate for {unknown}, of whose kind no run is finished: {duration(sum(rough.values()))} of "
+            "work. It takes the ratios between kinds from the miniature world; with other rows and sizes they may be "
+            "several times off."
         )
     elif unknown:
         lines.append(

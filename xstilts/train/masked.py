@@ -46,5 +46,8 @@ def masked_tokens_alone(
 
 
 def labelled_places(labels: torch.Tensor) -> torch.Tensor:
-    """Return (k,) the places of labels that are not -100 in the flattened `labels`. On a GPU this waits for all queued work."""
+    """Return (k,) the places of labels that are not -100 in the flattened `labels`.
+
+    On a GPU this waits for all queued work.
+    """
     return (labels.reshape(-1) != -100).nonzero().squeeze(1)
