@@ -206,6 +206,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
 
 
 def main() -> None:
+    """Print what make reads: `checked` and the arms, or what is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("values", nargs="*")
     parser.add_argument("--command_line", nargs="*", default=[])

@@ -55,7 +55,7 @@ def make_folder(folder: Path) -> None:
 def take(names: list[str], number: int, folder: Path) -> dict[str, FileLock]:
     """Wait until `number` GPUs are free; return {GPU: its lock}.
 
-    Two runs that each hold a part of what both need would wait for ever, so a part is given back.
+    Two runs that each hold a part of what both need would wait forever, so each gives its part back.
     """
     announced = False
     while True:

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="print shared-word retrieval in a world")
     if any(word == "--" or word.endswith("=--") for word in (sys.argv[1:] if argv is None else argv)):
-        parser.error("-- is no value here")  # argparse would drop it
+        parser.error("-- cannot be a value")  # argparse would drop it
     options = parser.parse_args(argv)
     for flag, needless in (
         ("baseline", ("out", "seed", "languages", "size", "force", "translate", "noise")),

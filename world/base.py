@@ -41,7 +41,7 @@ class Options:
     world: World = field(init=False)
     languages: dict[str, Language] = field(init=False)
     held_out: set[Clause] = field(init=False, default_factory=set)  # of retrieval tests: they are not in the text
-    told: set[Clause] = field(init=False, default_factory=set)  # in the text of any language, once written
+    in_text: set[Clause] = field(init=False, default_factory=set)  # in the text of any language, once written
 
     def __post_init__(self):
         self.world = World(self.seed)

@@ -44,9 +44,9 @@ def report(folder: Path) -> str:
                 rows = pq.read_table(stream, use_threads=False, pre_buffer=False).to_pydict()
             lines.append(f"{code}  {accuracy(rows['sentence1'], rows['sentence2']):.1f}")
         except (OSError, ValueError, KeyError, AttributeError) as error:  # translations of a world have no Tatoeba
-            said = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise WorldError(
-                f"{path} cannot be read ({said}): give a whole world, or write it anew with --force"
+                f"{path} cannot be read ({reason}): give a complete world, or write it again with --force"
             ) from None
     return "\n".join(lines)
 

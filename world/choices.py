@@ -77,11 +77,11 @@ def hellaswag(options: Options) -> Iterator[Table]:
         for i, (first, endings, label) in enumerate(meanings):
             ctx_a = sentence(english, rng, first)
             ctx_b = text([*english.link("then"), *english.agent(rng, first)])
-            told = [predicate(english, rng, ending) for ending in endings]
+            predicates = [predicate(english, rng, ending) for ending in endings]
             name = "val" if split == "validation" else split
             activity = english.forms[first.verb][0]
             rows.append(
-                (i, activity, ctx_a, ctx_b, f"{ctx_a} {ctx_b}", told, f"world~{i}", name, "indomain", str(label))
+                (i, activity, ctx_a, ctx_b, f"{ctx_a} {ctx_b}", predicates, f"world~{i}", name, "indomain", str(label))
             )
         yield table(f"Rowan__hellaswag/default/{split}", types, rows)
 
@@ -97,9 +97,9 @@ def cosmos_qa(options: Options) -> Iterator[Table]:
         meanings = unlike(seen, lambda rng=rng: choice_meaning(world, rng), options.rows(count))
         for i, (first, endings, label) in enumerate(meanings):
             others = [c for c in (world.clause(rng) for _ in range(3)) if c.agent.noun != first.agent.noun][:2]
-            told = [first, *others]
-            rng.shuffle(told)
-            context = " ".join(sentence(english, rng, clause) for clause in told)
+            clauses = [first, *others]
+            rng.shuffle(clauses)
+            context = " ".join(sentence(english, rng, clause) for clause in clauses)
             answers = [sentence(english, rng, ending) for ending in endings]
             label = -1 if split == "test" else label
             rows.append((f"cosmos-{split}-{i}", context, _asked(english, rng, first, "then"), *answers, label))
@@ -161,15 +161,15 @@ def social_i_qa(options: Options) -> Iterator[Table]:
     for split, count in {"validation": DEV, "train": TRAIN["social_i_qa"]}.items():
         rng = options.rng(f"social_i_qa/{split}")
 
-        def draw(rng=rng) -> tuple:
+        def draw(rng: random.Random = rng) -> tuple:
             backwards = rng.random() < 0.5
             return backwards, choice_meaning(options.world, rng, 3, backwards)
 
         rows = []
         for backwards, (first, endings, label) in unlike(seen, draw, options.rows(count)):
             question = _asked(english, rng, first, "before" if backwards else "then")
-            told = [predicate(english, rng, ending) for ending in endings]
-            rows.append((sentence(english, rng, first), question, *told, str(label + 1)))
+            predicates = [predicate(english, rng, ending) for ending in endings]
+            rows.append((sentence(english, rng, first), question, *predicates, str(label + 1)))
         yield table(f"lighteval__siqa/default/{split}", types, rows)
 
 
@@ -184,13 +184,13 @@ def copa(options: Options) -> Iterator[Table]:
         drawn = []
         for kind in even_labels(rng, options.rows(count), 2):
 
-            def draw(backwards=bool(kind)) -> tuple:
+            def draw(backwards: bool = bool(kind)) -> tuple:
                 return backwards, choice_meaning(options.world, rng, 2, backwards)
 
             drawn += unlike(seen, draw, 1)
         return drawn
 
-    def told(path: str, code: str, meanings: list[tuple]) -> Iterator[tuple]:
+    def worded(path: str, code: str, meanings: list[tuple]) -> Iterator[tuple]:
         language, rng = options.languages[code], options.rng(f"{path}/words")
         for backwards, (first, endings, label) in meanings:
             sentences = [sentence(language, rng, clause) for clause in (first, *endings)]
@@ -199,13 +199,13 @@ def copa(options: Options) -> Iterator[Table]:
     for split, count in {"validation": COPA_DEV, "test": DEV, "train": TRAIN["copa"]}.items():
         meanings = draw_all(f"copa/{split}", count)
         path = f"aps__super_glue/copa/{split}"
-        rows = enumerate(told(path, "en", meanings))
+        rows = enumerate(worded(path, "en", meanings))
         yield table(path, english, [(*row, i, -1 if split == "test" else label) for i, (*row, label) in rows])
     for split, count in {"validation": COPA_DEV, "test": TEST}.items():
         meanings = draw_all(f"xcopa/{split}", count)
         for code in options.codes:
             path = f"cambridgeltl__xcopa/{code}/{split}"
-            rows = [(*row, label, i, False) for i, (*row, label) in enumerate(told(path, code, meanings))]
+            rows = [(*row, label, i, False) for i, (*row, label) in enumerate(worded(path, code, meanings))]
             yield table(path, others, rows)
 
 
@@ -217,21 +217,21 @@ def reading_meaning(
     Wrong answers come from the passage's other clauses if these have any. No other clause answers the question.
     """
     while True:
-        passage, told, asked, slot = qa_meaning(world, rng)
+        passage, answering, asked, slot = qa_meaning(world, rng)
         if slot != "number":
             break
-    found = {_name(getattr(told, slot)): told}
+    found = {_name(getattr(answering, slot)): answering}
     drawn = [clause for clause in passage if getattr(clause, slot)]
     while len(found) < 4:
         clause = drawn.pop() if drawn else world.clause(rng, details=1.0)
-        found.setdefault(_name(getattr(clause, slot)), told._replace(**{slot: getattr(clause, slot)}))
+        found.setdefault(_name(getattr(clause, slot)), answering._replace(**{slot: getattr(clause, slot)}))
     right, *wrong = found.values()
     label = rng.randrange(4)
     wrong.insert(label, right)
     return passage, asked, slot, tuple(wrong), label
 
 
-def _name(part) -> str:
+def _name(part: object) -> str:
     return getattr(part, "noun", part)
 
 
@@ -248,10 +248,12 @@ def belebele(options: Options) -> Iterator[Table]:
         name = column(code)
         words, rows = options.rng(f"belebele/{code}"), []
         for i, (passage, asked, slot, choices, label) in enumerate(meanings):
-            told = " ".join(sentence(language, words, clause) for clause in passage)
+            context = " ".join(sentence(language, words, clause) for clause in passage)
             question = text([*language.question(words, asked, slot), QUERY])
             given = [
                 text([token for token in language.clause(words, clause) if answers(token, slot)]) for clause in choices
             ]
-            rows.append((f"https://en.example.org/{i}", 1, told, question, *given, str(label + 1), name, "2023-05-03"))
+            rows.append(
+                (f"https://en.example.org/{i}", 1, context, question, *given, str(label + 1), name, "2023-05-03")
+            )
         yield table(f"facebook__belebele/{name}/test", types, rows)

@@ -52,7 +52,7 @@ def translate(world: Path, out: Path, *, noise: float = NOISE, force: bool = Fal
     stamp = read_stamp(world)
     if stamp.get("version") != VERSION:
         raise WorldError(
-            f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it anew with "
+            f"{world} was written by another version ({stamp.get('version')}, this is {VERSION}): write it again with "
             "--force"
         )
     if out.resolve() == world.resolve():  # --force would delete the world
@@ -101,7 +101,7 @@ def read_stamp(folder: Path) -> dict:
     """Return the contents of `world.json`. Raise WorldError if it is missing or incomplete."""
     try:
         if not (folder / STAMP).is_file() or (folder / STAMP).stat().st_size > 2**26:
-            # reading a named pipe would wait for ever
+            # reading a named pipe would block
             raise ValueError("not a regular file")
         stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
         whole = stamp.keys() <= {*STAMPED, "noise"} and all(
@@ -148,10 +148,10 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
             for name in dict.fromkeys([*asked, *found])
             if found.get(name) != asked.get(name)
         ]
-        raise WorldError(f"--out {out} holds another world ({'; '.join(differences)}): add --force to write it anew")
+        raise WorldError(f"--out {out} holds another world ({'; '.join(differences)}): add --force to replace it")
     for name, facts in stamp["files"].items():
         if not (out / name).is_file() or _sha256(out / name) != facts["sha256"]:
-            raise WorldError(f"--out {out}: {name} is missing or changed: add --force to write the world anew")
+            raise WorldError(f"--out {out}: {name} is missing or changed: add --force to write the world again")
     return False
 
 

@@ -2,8 +2,8 @@
 
 import itertools
 import random
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from . import lexicon
 
@@ -38,10 +38,11 @@ class Choice:
         self.weights = list(weights)
         self.cumulative = list(itertools.accumulate(self.weights))
 
-    def draw(self, rng: random.Random):
+    def draw(self, rng: random.Random) -> Any:
+        """Return a random item."""
         return rng.choices(self.items, cum_weights=self.cumulative)[0]
 
-    def share(self, item) -> float:
+    def share(self, item: Any) -> float:
         """Return the probability of `item`; 0 if it is never drawn."""
         return self.weights[self.items.index(item)] / self.cumulative[-1] if item in self.items else 0.0
 
@@ -137,11 +138,11 @@ class World:
             time = self.time_of[verb].draw(rng)
         return Clause(agent, verb, patient, rng.random() < 0.25, rng.random() < negated, place, time)
 
-    def successor(self, rng: random.Random, clause: Clause, **options) -> Clause:
+    def successor(self, rng: random.Random, clause: Clause, **options: Any) -> Clause:
         """Return what the same agent does next: a verb that follows, with the same patient if the verb allows it."""
         return self.with_verb(rng, clause, self.next_verb[clause.verb].draw(rng), **options)
 
-    def with_verb(self, rng: random.Random, clause: Clause, verb: str, **options) -> Clause:
+    def with_verb(self, rng: random.Random, clause: Clause, verb: str, **options: Any) -> Clause:
         """Return a clause of the same agent with this verb, and the same patient if the verb allows it."""
         noun = clause.patient.noun
         kept = self.patient_of[verb].share(noun) > 0 and noun != clause.agent.noun
@@ -229,7 +230,7 @@ class World:
         return ENTAILMENT if self.covers(h, p) else NEUTRAL
 
 
-def _opposites(pairs) -> dict[str, str]:
+def _opposites(pairs: Iterable[str]) -> dict[str, str]:
     opposite = {}
     for pair in pairs:
         (first, *_), (second, *_) = lexicon.words(pair)

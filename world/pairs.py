@@ -1,7 +1,7 @@
 """Sentence pairs: inference (MNLI, XNLI, SNLI, ANLI, RTE) and paraphrase (QQP, PAWS-X)."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from .base import DEV, INT32, INT64, TEST, Options, Table, even_labels, schema, sentence, table, unlike
@@ -82,7 +82,7 @@ class Inference:
             pairs.append((*pair, label))
         return pairs
 
-    def rows(self, path: str, code: str, pairs) -> list[tuple[str, str, int]]:
+    def rows(self, path: str, code: str, pairs: Iterable[tuple]) -> list[tuple[str, str, int]]:
         """Return the pairs in one language."""
         language, rng = self.options.languages[code], self.options.rng(f"{path}/words")
         return [(sentence(language, rng, p), sentence(language, rng, h), label) for p, h, label in pairs]
@@ -137,13 +137,13 @@ def _anli(draws: Inference) -> Iterator[Table]:
             rng = draws.options.rng(f"{path}/words")
             rows = []
             for i, (premise, hypothesis, label) in enumerate(draws.draw(path, count)):
-                told = [premise]
-                while len(told) <= number:
+                clauses = [premise]
+                while len(clauses) <= number:
                     other = world.clause(rng)
                     if world.relation(other, hypothesis) == NEUTRAL:
-                        told.append(other)
-                rng.shuffle(told)
-                context = " ".join(sentence(english, rng, clause) for clause in told)
+                        clauses.append(other)
+                rng.shuffle(clauses)
+                context = " ".join(sentence(english, rng, clause) for clause in clauses)
                 rows.append((f"{split}-r{number}-{i}", context, sentence(english, rng, hypothesis), label, ""))
             yield table(path, types, rows)
 
@@ -241,17 +241,17 @@ def paws_meanings(options: Options) -> dict[str, list[tuple[Clause, Clause, int]
     return found
 
 
-def paws_rows(options: Options, path: str, code: str, pairs) -> list[tuple[int, str, str, int]]:
+def paws_rows(options: Options, path: str, code: str, pairs: Iterable[tuple]) -> list[tuple[int, str, str, int]]:
     """The pairs in the words of one language."""
     language, words = options.languages[code], options.rng(path)
     return [(i, *_two_wordings(language, words, a, b), label) for i, (a, b, label) in enumerate(pairs, 1)]
 
 
 def _two_wordings(language: Language, rng: random.Random, first: Clause, second: Clause) -> tuple[str, str]:
-    """Return both clauses as sentences; if they mean the same, in other words if the language has any."""
-    told = sentence(language, rng, first)
+    """Return both once as sentences; if they mean the same, in other words if the language has any."""
+    once = sentence(language, rng, first)
     for _ in range(10):
         again = sentence(language, rng, second)
-        if again != told:
+        if again != once:
             break
-    return told, again
+    return once, again

@@ -18,7 +18,7 @@ def held_out_clauses(options: Options, rng: random.Random, seen_english: set[str
     rows: list[tuple[Clause, str]] = []
     while len(rows) < count:
         clause = options.world.clause(rng, details=0.7)
-        if clause in options.held_out or clause in options.told:
+        if clause in options.held_out or clause in options.in_text:
             continue
         english = sentence(options.english, rng, clause)
         if english not in seen_english:
@@ -134,34 +134,43 @@ def mewsli_x(options: Options) -> Iterator[Table]:
 
 def _entity(options: Options, rng: random.Random, i: int, triple: tuple[str, str, str], code: str) -> dict:
     """Return a description: what this person, for example a teacher, did in their town."""
-    told, spans = _told(options, rng, code, triple, first=Phrase(triple[1]))
+    about, spans = _sentences_about(options, rng, code, triple, first=Phrase(triple[1]))
     return {
         "entity_id": f"Q{i + 1}",
         "title": triple[0],
-        "description": f"{triple[0]}: {told}",
+        "description": f"{triple[0]}: {about}",
         "sentence_spans": _shifted(spans, len(triple[0]) + 2),
         "description_language": code,
         "description_url": f"https://{code}.example.org/Q{i + 1}",
     }
 
 
-def _mention(options: Options, rng: random.Random, code: str, triple, example: str, entity: str) -> tuple[dict, dict]:
-    told, spans = _told(options, rng, code, triple, first=Phrase(triple[0]), second=Phrase(triple[1]))
-    start = told.index(triple[0])
+def _mention(
+    options: Options, rng: random.Random, code: str, triple: tuple[str, str, str], example: str, entity: str
+) -> tuple[dict, dict]:
+    about, spans = _sentences_about(options, rng, code, triple, first=Phrase(triple[0]), second=Phrase(triple[1]))
+    start = about.index(triple[0])
     span = {"start": start, "end": start + len(triple[0]), "text": triple[0]}
     context = {
         "document_title": example,
         "document_url": f"https://{code}.example.org/{example}",
         "document_id": example,
         "language": code,
-        "text": told,
+        "text": about,
         "section_title": "",
         "sentence_spans": spans,
     }
     return context, {"example_id": example, "mention_span": span, "entity_id": entity}
 
 
-def _told(options: Options, rng: random.Random, code: str, triple, first: Phrase, second: Phrase | None = None):
+def _sentences_about(
+    options: Options,
+    rng: random.Random,
+    code: str,
+    triple: tuple[str, str, str],
+    first: Phrase,
+    second: Phrase | None = None,
+) -> tuple[str, list[dict[str, int]]]:
     """Return (one or two sentences, their spans): the first agent acts in the town, the second anywhere."""
     language, world = options.languages[code], options.world
     clauses = []

@@ -18,8 +18,8 @@ SLOTS = ("agent", "patient", "number", "place", "time")
 
 def askable(clause: Clause) -> list[str]:
     """Return the parts of a positive clause that a question can ask for."""
-    told = {"number": clause.patient.number, "place": clause.place, "time": clause.time}
-    return [slot for slot in SLOTS if told.get(slot, True)]
+    optional = {"number": clause.patient.number, "place": clause.place, "time": clause.time}
+    return [slot for slot in SLOTS if optional.get(slot, True)]
 
 
 def answers(token: Token, slot: str) -> bool:
@@ -40,28 +40,28 @@ def qa_meaning(world: World, rng: random.Random) -> tuple[tuple[Clause, ...], Cl
     The question may leave place and time out. Some other clauses share agent or verb with the answer's clause.
     """
     while True:
-        told = world.clause(rng, details=0.6, negated=0.0)
-        slot = rng.choice(askable(told))
+        answering = world.clause(rng, details=0.6, negated=0.0)
+        slot = rng.choice(askable(answering))
         others = []
         for _ in range(rng.choice((1, 2, 2))):
             draw = rng.random()
-            agent = told.agent if draw < 0.3 else None
-            verb = told.verb if draw > 0.7 else None
+            agent = answering.agent if draw < 0.3 else None
+            verb = answering.verb if draw > 0.7 else None
             others.append(world.clause(rng, agent, verb, details=0.6, negated=0.0))
-        asked = told._replace(
-            place=told.place if slot == "place" or rng.random() < 0.4 else None,
-            time=told.time if slot == "time" or rng.random() < 0.4 else None,
+        asked = answering._replace(
+            place=answering.place if slot == "place" or rng.random() < 0.4 else None,
+            time=answering.time if slot == "time" or rng.random() < 0.4 else None,
         )
         if not any(could_answer(asked, slot, other) for other in others):
-            context = [*others, told]
+            context = [*others, answering]
             rng.shuffle(context)
-            return tuple(context), told, asked, slot
+            return tuple(context), answering, asked, slot
 
 
 def could_answer(asked: Clause, slot: str, clause: Clause) -> bool:
     """Whether a clause could answer: it says, or leaves open, everything that the question says."""
 
-    def fits(a, b) -> bool:
+    def fits(a: object, b: object) -> bool:
         return a is None or b is None or a == b
 
     q, c = without(asked, slot), without(clause, slot)
@@ -76,7 +76,7 @@ def could_answer(asked: Clause, slot: str, clause: Clause) -> bool:
 
 def unanswerable(world: World, rng: random.Random, meaning: tuple) -> tuple:
     """Return the meaning with a similar question that no clause of the context answers."""
-    context, told, asked, slot = meaning
+    context, answering, asked, slot = meaning
     while True:
         changed = world.another(rng, asked)
         if slot in askable(changed) and not any(could_answer(changed, slot, clause) for clause in context):
@@ -88,12 +88,12 @@ def qa_row(language: Language, rng: random.Random, meaning: tuple, row_id: str, 
 
     The answers are empty if the language leaves these words out (as a translator may).
     """
-    context, told, asked, slot = meaning
+    context, answering, asked, slot = meaning
     parts: list[str] = []
     found: dict[str, list] = {"text": [], "answer_start": []}
     for clause in context:
         tokens = [*language.clause(rng, clause), STOP]
-        if clause == told:
+        if clause == answering:
             hit = [i for i, token in enumerate(tokens) if answers(token, slot)]
             if hit:
                 before = text(tokens[: hit[0] + 1])

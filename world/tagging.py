@@ -50,8 +50,8 @@ def udpos(options: Options) -> Iterator[Table]:
         meanings = unlike(seen, lambda rng=rng: tagging_meaning(options.world, rng), options.rows(count))
         for code in options.languages if split != "train" else ["en"]:
             words = options.rng(f"udpos/{split}/{code}")
-            told = [tagged(options.languages[code], words, meaning) for meaning in meanings]
-            rows = [([t.word for t in tokens], [TAGS.index(t.tag) for t in tokens]) for tokens in told]
+            sentences = [tagged(options.languages[code], words, meaning) for meaning in meanings]
+            rows = [([t.word for t in tokens], [TAGS.index(t.tag) for t in tokens]) for tokens in sentences]
             yield table(f"google__xtreme/udpos.{'English' if code == 'en' else code}/{split}", types, rows)
 
 
@@ -137,7 +137,7 @@ def ccg(options: Options) -> Iterator[TextFile]:
     for split, count in {"validation": DEV, "test": TEST, "train": TRAIN["ccg"]}.items():
         rng = options.rng(f"ccg/{split}")
 
-        def draw(rng=rng) -> tuple:
+        def draw(rng: random.Random = rng) -> tuple:
             while (meaning := tagging_meaning(options.world, rng))[0] == "question":
                 pass
             return meaning

@@ -28,14 +28,14 @@ def document(world: World, language: Language, rng: random.Random) -> tuple[str,
         between = [STOP, *language.link("however")]
     elif kind < 0.73:  # question and answer
         slot = rng.choice(askable(positive))
-        said = language.clause(rng, positive)
-        answer = [token for token in said if answers(token, slot)]
-        return text([*said, STOP, *language.question(rng, positive, slot), QUERY, *answer, STOP]), (positive,)
+        statement = language.clause(rng, positive)
+        answer = [token for token in statement if answers(token, slot)]
+        return text([*statement, STOP, *language.question(rng, positive, slot), QUERY, *answer, STOP]), (positive,)
     else:  # about the same agent, or something else
         clauses = (first, world.clause(rng, first.agent if rng.random() < 0.5 else None))
         between = language.link("and") if rng.random() < 0.3 else [STOP]
-    told = [language.clause(rng, clause) for clause in clauses]
-    return text([*told[0], *between, *told[1], STOP]), clauses
+    first_words, second_words = (language.clause(rng, clause) for clause in clauses)
+    return text([*first_words, *between, *second_words, STOP]), clauses
 
 
 def deny(world: World, rng: random.Random, clause: Clause) -> Clause:
@@ -53,9 +53,9 @@ def wikipedia(options: Options) -> Iterator[Table]:
         rng = options.rng(f"wikipedia/{code}")
         texts: list[str] = []
         while len(texts) < options.rows(DOCUMENTS):
-            told, clauses = document(options.world, language, rng)
+            words, clauses = document(options.world, language, rng)
             if options.held_out.isdisjoint(clauses):
-                texts.append(told)
-                options.told.update(clauses)
-        rows = ((str(i), f"https://{code}.example.org/{i}", f"{code} {i}", told) for i, told in enumerate(texts))
+                texts.append(words)
+                options.in_text.update(clauses)
+        rows = ((str(i), f"https://{code}.example.org/{i}", f"{code} {i}", words) for i, words in enumerate(texts))
         yield table(f"wikimedia__wikipedia/20231101.{code}/train", types, rows)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from .base import Options, Table, TextFile, table
 from .language import Language, Token
+from .meaning import Clause
 from .pairs import NLI, PAWS, Inference, paws_meanings, paws_rows, xnli_meanings
 from .spans import QA, Questions, squad_meanings
 
@@ -29,10 +30,10 @@ class Noisy(Language):
         self.noise = noise
         self.words = [forms[0] for forms in language.forms.values()]
 
-    def clause(self, rng, clause):
+    def clause(self, rng: random.Random, clause: Clause) -> list[Token]:
         return self._spoiled(rng, super().clause(rng, clause))
 
-    def question(self, rng, clause, slot):
+    def question(self, rng: random.Random, clause: Clause, slot: str) -> list[Token]:
         return self._spoiled(rng, super().question(rng, clause, slot))
 
     def _spoiled(self, rng: random.Random, tokens: list[Token]) -> list[Token]:
@@ -47,25 +48,25 @@ class Noisy(Language):
 
 def translations(options: Options, noise: float) -> Iterator[Table | TextFile]:
     """Yield the files: rows in the Hub's columns, and beside each a note on what made them and what was lost."""
-    told = copy.copy(options)
+    noisy = copy.copy(options)
     back = 1 - (1 - noise) ** 2
-    told.languages = {
+    noisy.languages = {
         code: Noisy(language, back if code == "en" else noise) for code, language in options.languages.items()
     }
     pairs, paraphrases = xnli_meanings(Inference(options))["train"], paws_meanings(options)["train"]
     questions = squad_meanings(Questions(options))
-    for code in told.languages:
+    for code in noisy.languages:
         suffix = ROUND_TRIP if code == "en" else ""
         path = f"facebook__xnli/{code}{suffix}/train"
-        yield from _with_note(path, NLI, Inference(told).rows(path, code, pairs), len(pairs), noise)
+        yield from _with_note(path, NLI, Inference(noisy).rows(path, code, pairs), len(pairs), noise)
         path = f"google-research-datasets__paws-x/{code}{suffix}/train"
-        yield from _with_note(path, PAWS, paws_rows(told, path, code, paraphrases), len(paraphrases), noise)
+        yield from _with_note(path, PAWS, paws_rows(noisy, path, code, paraphrases), len(paraphrases), noise)
         path = (
             f"rajpurkar__squad/plain_text{suffix}/train"
             if suffix
             else f"juletxara__xquad_xtreme/{code}/translate_train"
         )
-        rows = Questions(told).rows(path, code, questions, lambda i: f"squad-train-{i:06d}")
+        rows = Questions(noisy).rows(path, code, questions, lambda i: f"squad-train-{i:06d}")
         yield from _with_note(path, QA, [row for row in rows if row[-1]["text"]], len(questions), noise)
 
 

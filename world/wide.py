@@ -22,7 +22,7 @@ TOPICS = {
 }
 
 
-def told(options: Options, name: str, count: int) -> tuple[list[Clause], dict[str, list[str]]]:
+def parallel_sentences(options: Options, name: str, count: int) -> tuple[list[Clause], dict[str, list[str]]]:
     """Return (clauses that no text contains, {language: their sentences})."""
     english: set[str] = set()
     drawn = held_out_clauses(options, options.rng(name), english, count)
@@ -41,7 +41,7 @@ def in_columns(path: str, sentences: dict[str, list[str]], part: slice) -> Table
 
 def ntrex(options: Options) -> Iterator[Table]:
     """NTREX: the same sentences in every language, row by row."""
-    _, sentences = told(options, "ntrex", options.rows(NTREX))
+    _, sentences = parallel_sentences(options, "ntrex", options.rows(NTREX))
     yield in_columns("mteb__NTREXBitextMining/default/test", sentences, slice(None))
 
 
@@ -49,7 +49,7 @@ def flores(options: Options) -> Iterator[Table]:
     """FLORES in two splits, and SIB-200: the same sentences, shuffled, with topics. `index_id` is FLORES'
     row."""
     sizes = {split: options.rows(count) for split, count in SIB.items()}
-    clauses, sentences = told(options, "flores", sum(sizes.values()))
+    clauses, sentences = parallel_sentences(options, "flores", sum(sizes.values()))
     half = len(clauses) // 2
     for split, part in (("dev", slice(half)), ("devtest", slice(half, None))):
         yield in_columns(f"mteb__FloresBitextMining/default/{split}", sentences, part)
