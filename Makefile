@@ -205,7 +205,8 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 	$(REPORT)
 
 .PHONY: help install matrix question report plan runs push data model test check check-hub clean
-# a results.json that is no file (a folder, a pipe, a link to nothing) is not done: its run is started, and says so
+# a results.json that is not a file (a folder, a pipe, a broken link) does not count as done: its run starts, and
+# reports it
 .PHONY: same_world $(shell find -L $(OUT) -mindepth 2 -maxdepth 4 -name results.json ! -type f 2>/dev/null)
 .DEFAULT_GOAL := help
 

@@ -1,4 +1,4 @@
-"""Phase 2: trains a checkpoint on one intermediate task, on a mixture of several, or on pairs as a dual encoder.
+"""Phase 2: train a checkpoint on one intermediate task, on a mixture of several, or on pairs as a dual encoder.
 
     python run_intermediate.py --tasks mnli --model_name_or_path FacebookAI/xlm-roberta-base \\
         --output_dir runs/mnli/seed0
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> None:
+    """Check the arguments, then run. Raise UserError for the first one that is wrong."""
     parsed, rest = parse(argv, "run_intermediate.py", __doc__.splitlines()[0], *PHASE_2)
     mix, text_args, family, arm, vectors, peft, model_args, data_args, run_args = parsed
 

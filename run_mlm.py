@@ -1,4 +1,4 @@
-"""Phase 1: continues masked language modelling of a checkpoint, or trains an encoder from scratch.
+"""Phase 1: continue masked language modelling of a checkpoint, or train an encoder from scratch.
 
 python run_mlm.py --model_name_or_path FacebookAI/xlm-roberta-base --text_languages en de sw \\
     --output_dir runs/mlm/seed0
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class MlmArguments:
+    """The sizes of a model that is trained from scratch."""
+
     config_name: str | None = field(
         default=None, metadata={"help": "JSON of a model config (model_type, sizes): train from scratch."}
     )
@@ -39,6 +41,7 @@ class MlmArguments:
 
 
 def main(argv: list[str]) -> None:
+    """Check the arguments, then run. Raise UserError for the first one that is wrong."""
     kinds = (MlmArguments, TextArguments, FamilyArguments, PeftArguments, ModelArguments, DataArguments, RunArguments)
     parsed, rest = parse(argv, "run_mlm.py", __doc__.splitlines()[0], *kinds)
     mlm, text_args, family, peft, model_args, data_args, run_args = parsed
@@ -62,7 +65,6 @@ def main(argv: list[str]) -> None:
     inputs.check_training(run_args)
     rows = inputs.open_rows(data_args, family.translations)
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_text(family, text_args, source)
-
     # imports torch, which takes seconds
     train(source, rows, notes, parsed, rest)
 

@@ -23,9 +23,13 @@ HEADS = "arm,task,form,seed,language"  # how cells.csv begins
 
 @dataclass
 class ReportArguments:
+    """What the report shows, and where it is written."""
+
     runs_dir: str | None = field(default=None, metadata={"help": "Folder with <arm>/seed<k>/<task>/results.json."})
     output_dir: str | None = field(default=None, metadata={"help": "Where to write; default: <runs_dir>/report."})
-    title: str | None = field(default=None, metadata={"help": "Head of the page; default: names the runs folder."})
+    title: str | None = field(
+        default=None, metadata={"help": "Heading of the page; default: has the name of the runs folder."}
+    )
     arms: list[str] = field(default_factory=list, metadata={"help": "Arms expected; default: those found."})
     question: str | None = field(
         default=None, metadata={"help": "YAML file of the contrasts between arms to compute."}
@@ -36,15 +40,15 @@ class ReportArguments:
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
     seeds_of: list[str] = field(
-        default_factory=list, metadata={"help": "ARM=SEED,SEED,...: seeds of arms of which others are expected."}
+        default_factory=list, metadata={"help": "ARM=SEED,SEED,...: the seeds expected of an arm, if they differ."}
     )
 
 
 def main(argv: list[str]) -> None:
-    """Writes the report and prints its headline tables.
+    """Write the report and print its headline tables.
 
     Raises:
-        UserError: when there is no usable result, or the report cannot be written.
+        UserError: there is no usable result, or the report cannot be written.
     """
     (arguments,), _ = parse(argv, "run_report.py", __doc__.split("\n")[0], ReportArguments, training=False)
     if not arguments.runs_dir:
@@ -74,7 +78,7 @@ def main(argv: list[str]) -> None:
     seeds_of = read_seeds_of(arguments.seeds_of, arguments.arms or None)
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, seeds_of)
     if not is_report(output_dir):
-        write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
+        write_text(output_dir / "cells.csv", HEADS + "\n")  # first, because this file marks the folder as a report's
     section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
     found = paper.write(paper.judge(matrix, claims, margin), about, output_dir) if arguments.claims else None
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"

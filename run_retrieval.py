@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> None:
+    """Check the arguments, then run. Raise UserError for the first one that is wrong."""
     training = (DualEncoderArguments, FamilyArguments)  # --do_train, see `xstilts.train.alias`
     kinds = (RetrievalArguments, *training, ModelArguments, DataArguments, MeasurementArguments)
     parsed, rest = parse(argv, "run_retrieval.py", __doc__.splitlines()[0], *kinds)

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class TargetArguments:
+    """The target task, and what to keep."""
+
     task: str | None = field(default=None, metadata={"help": "The target task; see --list_tasks."})
     keep_checkpoint: bool = field(default=True, metadata={"help": "Save the fine-tuned model, not only its scores."})
 
 
 def main(argv: list[str]) -> None:
+    """Check the arguments, then run. Raise UserError for the first one that is wrong."""
     kinds = (TargetArguments, ModelArguments, DataArguments, MeasurementArguments)
     parsed, rest = parse(argv, "run_target.py", __doc__.splitlines()[0], *kinds)
     target, model_args, data_args, run_args = parsed

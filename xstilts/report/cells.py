@@ -16,10 +16,13 @@ BIAS = "language_bias"  # the one measure of retrieval that is a result
 
 @dataclass
 class Cell:
-    """What stands in one place of a table; `why` is what the reader is told on pointing at it.
+    """One cell of a table.
 
-    `value` is what the column is sorted by, if not the text. `tint` from -1 (below) to 1 (above) colours the cell, in
-    parts of the largest value of its column. `undecided` shades it.
+    Attributes:
+        why: the tooltip: a reason, shown when the reader points at the cell.
+        value: the column is sorted by it; None: by the text.
+        tint: the colour, from -1 (below) to 1 (above): the value divided by the largest one in its column.
+        undecided: whether the cell is shaded.
     """
 
     text: str = ""
@@ -33,9 +36,13 @@ class Cell:
 
 @dataclass
 class Table:
-    """A caption, column heads, and rows that begin with their name. `groups` are (head, columns) above the heads.
+    """A table of the report.
 
-    `names` says more about a head (a language's name); `foot` is how many rows at the end are not sorted.
+    Attributes:
+        rows: (name, cells).
+        groups: (head, number of columns) of the heads above the heads.
+        names: {head: its long form, such as a language's name}.
+        foot: the number of rows at the end that are not sorted.
     """
 
     caption: str
@@ -120,6 +127,7 @@ def with_spread(text: str, sd: float) -> str:
 
 
 def mark(text: str, at_chance: bool) -> str:
+    """Return the text, with the sign for chance behind it if it is at chance."""
     return f"{text} {DAGGER}" if at_chance and text else text
 
 
@@ -144,10 +152,12 @@ def other_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
 
 
 def seeds_shown(matrix: Matrix, arm: str, task: str) -> str:
+    """Return the seeds that have a usable result of the arm and task, as text."""
     return " ".join(str(seed) for seed in matrix.seeds if (arm, task, seed) in matrix.records)
 
 
 def layers_shown(matrix: Matrix, arm: str, task: str) -> str:
+    """Return the headline layers and poolings of the arm and task, as text."""
     found = [matrix.records[key] for key in matrix.records if key[:2] == (arm, task)]
     return "; ".join(dict.fromkeys(f"{record.layer}, {record.pooling}" for record in found))
 

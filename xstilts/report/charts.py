@@ -1,6 +1,6 @@
 """The charts of the page, as numbers for page.html.jinja, which draws them: forests, curves over layers, heat strips.
 
-Every line has a name beside it, and no two arms are told apart by colour: each has a row or a panel of its own. The
+Every line has a name beside it, and no colour distinguishes two arms: each has a row or a panel of its own. The
 charts read the same with 2 arms and with 25, in print and with any colour blindness, and take the page's colours.
 """
 
@@ -273,8 +273,8 @@ def _picture(values: np.ndarray) -> str:
 def progress(matrix: Matrix) -> dict[str, dict[str, list[tuple[int, str]]]]:
     """Return {arm: {task: [(seed, done, failed, running or waiting), ...]}}; {} where no cell is missing.
 
-    A cell whose phase 2 failed counts as failed. "running" is a run that was begun and has no end: it is at work, or
-    was killed.
+    A cell whose phase 2 failed counts as failed. "running" is a run that has begun and not ended: it is active, or was
+    killed.
     """
     if not matrix.missing:
         return {}

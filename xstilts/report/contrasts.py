@@ -103,7 +103,7 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
     """Return every contrast of the question, computed from the files of the matrix.
 
     Raises:
-        UserError: when the task was not run at all, or the layer cannot be chosen as asked.
+        UserError: the task was not run at all, or the layer cannot be chosen as asked.
     """
     cells = {(arm, seed): record for (arm, task, seed), record in matrix.records.items() if task == spec.task}
     if not cells:
@@ -237,7 +237,7 @@ def _wanted(family: Family, readout: ReadOut, spec: Spec, judged: bool = True) -
     """Yield what is asked of a family at one read-out: each role against E and, if verdicts are passed, E against
     none.
 
-    Sets without a language are left out, but for the primary contrast, whose absence is reported.
+    Sets without a language are left out, except the primary contrast, whose absence is reported.
     """
     pairs = [(role, ENGLISH) for role in family.arms if role != ENGLISH] + ([(ENGLISH, PLAIN)] if judged else [])
     for roles in pairs:

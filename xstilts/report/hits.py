@@ -48,7 +48,7 @@ class Hits:
         """As `of`, from the file.
 
         Raises:
-            UserError: when it is missing, not such a file, names a query twice, or does not give the scores of the
+            UserError: it is missing, not such a file, names a query twice, or does not give the scores of the
                 results.json beside it.
         """
         record = self.matrix.records[arm, self.task, seed]

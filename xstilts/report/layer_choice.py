@@ -17,7 +17,7 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
     excluded: it has no context yet, and with frozen embeddings it is the same in all arms.
 
     Raises:
-        UserError: when fewer than two layers were measured but one is to be chosen, or the fixed one was not.
+        UserError: fewer than two layers were measured but one is to be chosen, or the fixed one was not.
     """
     scored = {layer for record in cells.values() for layer in record.by_layer}
     if spec.fixed_layer is not None and spec.fixed_layer not in scored:
@@ -43,7 +43,7 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
         )
 
     def score(layer: int) -> float:
-        """Return the mean over arms of their means over seeds, so that an arm with more seeds weighs no more."""
+        """Return the mean over arms of their means over seeds, so that an arm with more seeds has no more weight."""
         by_arm: dict[str, list[float]] = {}
         for (arm, _), record in used.items():
             by_language = record.by_layer[layer]

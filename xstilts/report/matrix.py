@@ -97,7 +97,7 @@ def collect(
         seeds_of: {arm: its seeds}, for arms with other seeds than `seeds`.
 
     Raises:
-        UserError: when `root` is no folder or holds no usable cell, or `seeds_of` names an arm that is not shown.
+        UserError: `root` is no folder or holds no usable cell, or `seeds_of` names an arm that is not shown.
     """
     root = Path(root)
     below = results.listing(root)
@@ -187,15 +187,15 @@ def over_seeds(matrix: Matrix, column: str = "score") -> pd.DataFrame:
         groups.setdefault((arm, task), []).append(tuple(cell))
     rows = []
     for (arm, task), found in groups.items():
-        fallen = [at_chance for _, _, at_chance in found]
-        used = found if all(fallen) else [one for one in found if not one[2]]
+        at_chance = [cell_at_chance for _, _, cell_at_chance in found]
+        used = found if all(at_chance) else [one for one in found if not one[2]]
         rows.append(
             {
                 "arm": arm,
                 "task": task,
                 **_spread([value for _, value, _ in used]),
                 "seeds": tuple(sorted(seed for seed, _, _ in used)),
-                "chance": "all" if all(fallen) else "some" if any(fallen) else "",
+                "chance": "all" if all(at_chance) else "some" if any(at_chance) else "",
             }
         )
     return pd.DataFrame(rows).set_index(["arm", "task"])
@@ -227,7 +227,7 @@ def differences(matrix: Matrix) -> pd.DataFrame:
     n, chance, reason.
 
     `mean` is NaN, and `reason` says why, where `none` has no such cell or not the same of these seeds. `chance` marks
-    rows in which either side is wholly at chance.
+    rows in which every seed of either side is at chance.
     """
     scores, by_seed, rows = rows_over_seeds(matrix), _by_seed(matrix), []
     for (arm, task), row in scores.items():
@@ -251,6 +251,7 @@ def differences(matrix: Matrix) -> pd.DataFrame:
 
 
 def averages(matrix: Matrix, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return the mean over `tasks` of each arm, see `_averages`."""
     return _averages(matrix, tuple(tasks))
 
 
@@ -259,9 +260,9 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
     """Return the plain mean over `tasks` of the task scores, one row for each arm: mean, sd, n, tasks, reason,
     difference, difference_sd.
 
-    A missing cell leaves the row blank (NaN). A task wholly at chance is left out of the row, a seed in which one
-    task is at chance likewise; `reason` says either, and `tasks` are those that entered. The difference to `none` is
-    over the same tasks and the seeds planned for both, NaN where they are not the same.
+    A missing cell leaves the row blank (NaN). A task that is at chance in every seed is left out of the row, and so is
+    a seed in which one task is at chance; `reason` says so, and `tasks` are those that were averaged. The difference
+    to `none` is over the same tasks and the seeds planned for both, NaN where they are not the same.
     """
     scores, by_seed = rows_over_seeds(matrix), _by_seed(matrix)
     rows, per_seed = {}, {}
@@ -278,9 +279,9 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
         if planned != matrix.seeds:
             reasons.append(f"over seeds {' '.join(map(str, planned))} only")
         for seed in planned:
-            fallen = [task for task in used if by_seed[arm, task, seed][1]]
-            if fallen:
-                reasons.append(f"without seed {seed}: {', '.join(fallen)} at chance")
+            at_chance = [task for task in used if by_seed[arm, task, seed][1]]
+            if at_chance:
+                reasons.append(f"without seed {seed}: {', '.join(at_chance)} at chance")
             elif used:
                 values[seed] = float(np.mean([by_seed[arm, task, seed][0] for task in used]))
         per_seed[arm] = values
@@ -311,7 +312,7 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
 
 
 def best_per_task(matrix: Matrix) -> pd.DataFrame:
-    """Returns, for each task, the arm with the highest score and the arm that English dev would choose, with scores.
+    """Return, for each task, the arm with the highest score and the arm that English dev would choose, with scores.
 
     Choosing by the scores that are then reported flatters; choosing on English dev is what the paper's submission did
     as we read it. `dev_arm` is None where some arm has no English dev score, as in retrieval. Seeds at chance are out.

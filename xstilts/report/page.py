@@ -39,7 +39,7 @@ def write_report(
         The answers, the notes on seeds and the headline tables, as Markdown.
 
     Raises:
-        UserError: when `output_dir` cannot be written.
+        UserError: `output_dir` cannot be written.
     """
     out = Path(output_dir)
     for name in _OLD:

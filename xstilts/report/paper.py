@@ -244,7 +244,7 @@ def write(judgements: Sequence[Judgement], about: str, output_dir: str | Path) -
     """Write claims.csv and claims.md; return the table for the page.
 
     Raises:
-        UserError: when `output_dir` cannot be written.
+        UserError: `output_dir` cannot be written.
     """
     write_text(Path(output_dir, "claims.csv"), as_frame(judgements).to_csv(index=False, lineterminator="\n"))
     write_text(Path(output_dir, "claims.md"), markdown(judgements, about))

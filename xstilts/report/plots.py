@@ -43,7 +43,7 @@ def write(folder: Path, drawings: Mapping[str, Callable], subject: object) -> li
         with matplotlib.rc_context({"text.parse_math": False}):  # a "$" in a name does not begin a formula
             figure = draw(subject)
             if figure is None:
-                remove(folder / name)  # of an earlier report: it would show what is no longer there
+                remove(folder / name)  # of an earlier report: it would show old results
                 continue
             content = png(figure)
         write_bytes(folder / name, content)
@@ -75,7 +75,7 @@ def beside_legend(
 
 
 def layer_axis(axes: Axes) -> None:
-    """Label the x axis as layers, and takes away what a panel of curves does not need."""
+    """Label the x axis as layers, and remove what a panel of curves does not need."""
     axes.set_xlabel("layer (0 = embedding output)")
     axes.locator_params(axis="x", integer=True)
     axes.grid(color="#ddd", linewidth=0.6)

@@ -47,7 +47,7 @@ def write(question: Question, output_dir: str | Path) -> Section:
     """Write question.csv, question.md and the plots beside each other; return the section of the page.
 
     Raises:
-        UserError: when `output_dir` cannot be written.
+        UserError: `output_dir` cannot be written.
     """
     out = Path(output_dir)
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))

@@ -150,6 +150,7 @@ def readout_table(question: Question) -> Table:
 
 
 def check_table(question: Question) -> Table:
+    """Return the checks of each contrast: the difference of each seed, and tests over languages."""
     rows = []
     for c in question.contrasts:
         if c.found:
@@ -206,12 +207,14 @@ def training_table(question: Question) -> Table:
 
 
 def interval_text(c: Contrast, before: str = "", after: str = "") -> str:
+    """Return the interval with the text before and after it, "" without an interval."""
     return f"{before}{interval_of(c.estimate.interval)}{after}" if c.estimate.interval else ""
 
 
 def find(
     contrasts: Sequence[Contrast], family: str, roles: tuple, kind: str, readout: cs.ReadOut | None = None
 ) -> Contrast | None:
+    """Return the first contrast of this family, roles, kind and read-out (None: any); None if there is none."""
     wanted = (
         c for c in contrasts if (c.family, c.roles, c.kind) == (family, roles, kind) and readout in (None, c.readout)
     )

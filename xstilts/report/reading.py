@@ -20,6 +20,7 @@ CellKey = tuple[str, str, int]  # (arm, task, seed)
 
 
 def seeds_begun(below: Listing) -> set[tuple[str, int]]:
+    """Return (arm, seed) of every folder <arm>/seed<k>."""
     found = (
         re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
     )
@@ -155,5 +156,6 @@ def cell_row(key: CellKey, record: Record) -> dict[str, Any]:
 
 
 def cell_name(key: CellKey) -> str:
+    """Return a cell as text: <arm>/seed<k>/<task>."""
     arm, task, seed = key
     return f"{arm}/seed{seed}/{task}"

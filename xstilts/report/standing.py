@@ -286,7 +286,7 @@ def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Entry]:
-    """Mark the arm in front and those that are not told apart from it; without a p-value, one that prints alike."""
+    """Mark the arm in front and those that the test does not separate from it (without a p: equal printed scores)."""
     if not ranked:
         return []
     first, others = ranked[0], ranked[1:]

@@ -87,7 +87,7 @@ def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS,
         shared: whether column q is the same query in every language.
 
     Raises:
-        UserError: when there is no language, a language has fewer than two queries, or languages differ in their
+        UserError: there is no language, a language has fewer than two queries, or languages differ in their
             seeds, or, with `shared`, in their number of queries.
     """
     _check(differences, shared)
