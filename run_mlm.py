@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 class MlmArguments:
     """The sizes of a model that is trained from scratch."""
 
-    config_name: str | None = field(
-        default=None, metadata={"help": "JSON of a model config (model_type, sizes): train from scratch."}
-    )
+    config_name: str | None = field(default=None, metadata={"help": "JSON of a model's sizes: train from scratch."})
     vocab_size: int = field(default=4000, metadata={"help": "Pieces of the tokenizer made with --config_name."})
 
 
@@ -65,6 +63,7 @@ def main(argv: list[str]) -> None:
     inputs.check_training(run_args)
     rows = inputs.open_rows(data_args, family.translations)
     notes = unused.of_model(model_args, peft) + unused.of_rows(data_args) + unused.of_text(family, text_args, source)
+
     # imports torch, which takes seconds
     train(source, rows, notes, parsed, rest)
 
