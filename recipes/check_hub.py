@@ -23,7 +23,7 @@ from tasks import TASKS, get_task, hub
 from tasks import languages as codes
 from tasks.base import Task
 from tasks.errors import UserError, first_line, reading
-from tasks.pairs import MewslixDual, Pairs
+from tasks.pairs import MewslixDual
 from tasks.rows import Rows
 from tasks.source import Source
 from tasks.text import Wikipedia
@@ -87,10 +87,7 @@ def check(task: Task, source: Source, split: str) -> Iterator[str]:
                 language = language if language in found else found[0]
             if source.shape:
                 data = source.shape(data, language)
-            if isinstance(task, Pairs):
-                task.pairs(data, source.id)
-            else:
-                task.examples(data, language, source.id)
+            task.examples(data, language, source.id)
     whole = split == "train" and source is task.sources[0] and "+" not in source.splits[split] and not source.inside
     if whole and rows.stated and task.train_rows and rows.stated != task.train_rows:
         yield f"{rows.stated:,} rows, expected {task.train_rows:,}"

@@ -69,6 +69,10 @@ class Pairs(Task):
             return super().origins(split, language, rows)
         return get_task(self.of, self.benchmark).origins(split, language, rows)
 
+    def examples(self, data: Dataset, language: str, where: str) -> Dataset:
+        """Convert source rows, of a task that has its own, to pairs."""
+        return self.pairs(data, where)
+
     def pairs(self, examples: Dataset, where: str) -> Dataset:
         """Convert examples of `source_rows` to columns query, passage, id. Each adapter implements this."""
         raise NotImplementedError
