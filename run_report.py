@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
 
         spec = read_spec(arguments.question)
     if arguments.claims:
-        from xstilts.report import paper
+        from xstilts.report import paper, paper_table
 
         claims, about, margin = paper.read_claims(arguments.claims)
     seeds_of = read_seeds_of(arguments.seeds_of, arguments.arms or None)
@@ -75,7 +75,8 @@ def main(argv: list[str]) -> None:
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # before all else: from here on the folder is a report's
     section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
-    found = paper.write(paper.judge(matrix, claims, margin), about, output_dir) if arguments.claims else None
+    judged = paper.judge(matrix, claims, margin) if arguments.claims else None
+    found = paper_table.write(judged, about, output_dir, margin) if judged else None
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
     print(write_report(matrix, output_dir, title, section, found))
     if section:

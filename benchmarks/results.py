@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs  # noqa: E402
 from xstilts.errors import UserError  # noqa: E402
-from xstilts.report import curve  # noqa: E402
+from xstilts.report import curve, paper_table  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
 from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
@@ -156,45 +156,6 @@ def matrix_table(found: pd.DataFrame) -> Table:
     return Table("Score of each task, mean over languages ± sd over seeds (number of seeds)", ["arm", *tasks], rows)
 
 
-def claims_table(found: pd.DataFrame) -> Table:
-    """The paper's claims, a row each; those with several arms have a row for each arm."""
-    rows = []
-    for _, row in found.iterrows():
-        here = "" if pd.isna(row["difference"]) else signed(row["difference"]) + span(row, "low", "high")
-        seeds = "" if pd.isna(row["by_seed"]) else str(len(str(row["by_seed"]).split()))
-        notes = "; ".join(str(row[name]) for name in ("why", "notes") if pd.notna(row[name]))
-        rows.append(
-            (
-                row["text"],
-                [
-                    Cell(str(text))
-                    for text in (
-                        row["paper"],
-                        row["arms"],
-                        row["against"],
-                        row["tasks"],
-                        here,
-                        seeds,
-                        row["verdict"],
-                        notes,
-                    )
-                ],
-            )
-        )
-    heads = [
-        "claim",
-        "the paper",
-        "arms",
-        "against",
-        "tasks",
-        "difference [95 % interval]",
-        "seeds",
-        "verdict",
-        "notes",
-    ]
-    return Table("The paper's claims, with XLM-R Large, and what these runs say", heads, rows)
-
-
 def provenance(origin: dict) -> str:
     versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin["versions"].items())
     seeds = " ".join(map(str, origin["seeds"]))
@@ -233,15 +194,16 @@ def page(folder: Path) -> str:
 
 def claims_page(folder: Path) -> str:
     """docs/claims.md, of the report that has claims."""
+    claims = paper_table.section(pd.read_csv(folder / "claims.csv"))
     return "\n".join(
         [
             BY_COMMAND,
             "# The paper's claims, and what these runs say\n",
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
-            "`recipes/claims/x-stilts.yaml`, written before the runs; how a verdict comes about stands in "
-            "`xstilts/report/paper.py`.\n",
+            "`recipes/claims/x-stilts.yaml`, written before the runs.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
-            claims_table(pd.read_csv(folder / "claims.csv")).markdown(),
+            claims.how + "\n",
+            claims.table.markdown(),
         ]
     )
 

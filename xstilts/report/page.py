@@ -10,13 +10,14 @@ import jinja2
 from markupsafe import Markup
 
 from xstilts.report import charts, frames, notes, standing, tables
-from xstilts.report.cells import DAGGER, DOUBLE, Table
+from xstilts.report.cells import DAGGER, DOUBLE
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count
 from xstilts.report.old_files import remove
 from xstilts.run.files import write_text
 
 if TYPE_CHECKING:
+    from xstilts.report.paper_table import ClaimsSection
     from xstilts.report.question import Section
 
 # Pictures of earlier versions: they would show what the page no longer does.
@@ -25,7 +26,11 @@ _KINDS = {"md": "text/markdown", "tex": "application/x-tex", "csv": "text/csv"}
 
 
 def write_report(
-    matrix: Matrix, output_dir: str | Path, title: str, question: "Section | None" = None, claims: Table | None = None
+    matrix: Matrix,
+    output_dir: str | Path,
+    title: str,
+    question: "Section | None" = None,
+    claims: "ClaimsSection | None" = None,
 ) -> str:
     """Write matrix.md, matrix.tex, matrix.csv, cells.csv and index.html; return what the console shows.
 
@@ -33,7 +38,7 @@ def write_report(
 
     Args:
         question: the first section of the page.
-        claims: of a paper, a table of its own.
+        claims: of a paper, beside what the matrix says.
 
     Returns:
         The answers, the notes on seeds and the headline tables, as Markdown.
@@ -96,7 +101,7 @@ def html_page(
     title: str,
     files: dict[str, str] | None = None,
     question: "Section | None" = None,
-    claims: Table | None = None,
+    claims: "ClaimsSection | None" = None,
 ) -> str:
     """Return the page, which loads nothing from elsewhere.
 
