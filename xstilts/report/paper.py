@@ -176,7 +176,7 @@ def _tasks(matrix: Matrix, claim: Claim, notes: list[str]) -> list[str]:
     tasks = groups.get(claim.tasks[0], list(claim.tasks))
     absent = [task for task in tasks if matrix.phase(task) is None]
     if absent or not tasks:
-        notes.append(f"not run: {', '.join(absent) or claim.tasks[0]}")
+        notes.append(f"not measured: {', '.join(absent) or claim.tasks[0]}")
         return []
     return tasks
 
@@ -185,7 +185,7 @@ def _that_were_run(matrix: Matrix, arms: Iterable[str], notes: list[str]) -> set
     """Return the arms that have a cell; note the others."""
     there = {arm for arm, _, _ in matrix.records}
     if absent := [arm for arm in dict.fromkeys(arms) if arm not in there]:
-        notes.append(f"not run: {', '.join(absent)}")
+        notes.append(f"not measured: {', '.join(absent)}")
     return there
 
 
