@@ -30,12 +30,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs  # noqa: E402
 from xstilts.errors import UserError  # noqa: E402
-from xstilts.report import curve, paper_table  # noqa: E402
+from xstilts.report import curve, language_groups, paper_table  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
 from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
-KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
+KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv", "groups.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
 COSTS = re.compile(r"(<!-- (costs|matrix costs) -->\n).*?(<!-- end of costs -->)", re.S)
 PICTURE = re.compile(r"\(docs/img/(\S+)\.svg\)")
@@ -189,6 +189,8 @@ def page(folder: Path) -> str:
     if (folder / "curve.csv").is_file():
         parts.append(curve.table(pd.read_csv(folder / "curve.csv")).markdown())
     parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
+    if (folder / "groups.csv").is_file():
+        parts += [one.markdown() for one in language_groups.tables(pd.read_csv(folder / "groups.csv"))]
     return "\n".join(parts)
 
 

@@ -19,7 +19,7 @@ def place(runs, tmp_path, monkeypatch):  # noqa: F811
     """A project with nothing but a report's csv files."""
     import run_report
 
-    run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml")])
+    run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml"), "--coverage", "xlmr"])
     point = {"family": "topic", "languages": "unseen", "arm": "none", "layer": 7, "by_seed": ""}
     points = [
         point | {"number": 0, "mean": 40.04, "sd": 1.22, "seeds": 3},
@@ -97,4 +97,5 @@ def test_a_kept_curve_is_a_table_of_the_page(place):
     assert kept.main(["pages"]) == 0
     text = (place / "docs/results/some.md").read_text()
     assert "| none " in text and "at layer 7" in text
+    assert "unseen, covered (1)" in text  # of groups.csv
     assert "| topic, unseen" in text and "40.0 ± 1.2 |" in text and "52.0 |" in text
