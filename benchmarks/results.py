@@ -46,11 +46,12 @@ BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the c
 # ---- what is kept ---------------------------------------------------------------------------------------------------
 
 
-def keep(report: Path, folder: Path, machines: list[str]) -> None:
+def keep(report: Path, folder: Path, machines: list[str], note: str = "") -> None:
     """Copy a report's csv files into `folder`, with where they come from.
 
     Args:
         machines: that the runs ran on; none for this one.
+        note: what a reader of any of its numbers must know, such as what the encoder was trained for.
     """
     if not (report / "cells.csv").is_file():
         sys.exit(f"{report} holds no cells.csv: give the folder that run_report.py wrote.")
@@ -82,6 +83,8 @@ def keep(report: Path, folder: Path, machines: list[str]) -> None:
         "arms": sorted({record.arm for record in records}),
         "seeds": sorted({record.seed for record in records}),
     }
+    if note:
+        origin["note"] = note
     (folder / "origin.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 
 
@@ -162,7 +165,9 @@ def provenance(origin: dict) -> str:
     return (
         f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; reported at commit "
         f"{origin['commit']}, {versions}; {origin['machine']}. Started from "
-        f"{', '.join(f'`{name}`' for name in sorted(set(map(checkpoint_name, origin['models']))))}.\n"
+        f"{', '.join(f'`{name}`' for name in sorted(set(map(checkpoint_name, origin['models']))))}."
+        + (f" **{origin['note']}**" if origin.get("note") else "")
+        + "\n"
     )
 
 
@@ -327,10 +332,11 @@ def main(argv: list[str] | None = None) -> int:
     keeping.add_argument("--report", type=Path, required=True)
     keeping.add_argument("--name", required=True)
     keeping.add_argument("--machine", nargs="+", default=[], help="what the runs ran on, if not on this machine")
+    keeping.add_argument("--note", default="", help="what a reader of any number must know; stands on every page")
     commands.add_parser("pages").add_argument("--check", action="store_true")
     given = parser.parse_args(argv)
     if given.what == "keep":
-        keep(given.report, ROOT / "docs/results" / given.name, given.machine)
+        keep(given.report, ROOT / "docs/results" / given.name, given.machine, given.note)
         return 0
     other = {
         path: text for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text

@@ -29,7 +29,7 @@ def place(runs, tmp_path, monkeypatch):  # noqa: F811
     root = tmp_path / "project"
     (root / "docs").mkdir(parents=True)
     (root / "README.md").write_text("# Head\n")
-    kept.keep(runs / "report", root / "docs/results/some", [])
+    kept.keep(runs / "report", root / "docs/results/some", [], "A retriever already.")
     monkeypatch.setattr(kept, "ROOT", root)
     return root
 
@@ -45,6 +45,7 @@ def test_a_figure_changed_by_hand_is_found(place):
     assert kept.main(["pages"]) == 0 and kept.main(["pages", "--check"]) == 0
     claims = pd.read_csv(place / "docs/results/some/claims.csv").set_index("claim")
     text = (place / "docs/claims.md").read_text()
+    assert "A retriever already." in text and "A retriever already." in (place / "docs/results/some.md").read_text()
     assert f"+{claims.loc['squad', 'difference']:.1f} [" in text and "repeats" in text
     (place / "docs/claims.md").write_text(text.replace("repeats", "contradicts"))
     assert kept.main(["pages", "--check"]) == 1

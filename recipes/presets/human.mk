@@ -18,8 +18,8 @@ RETRIEVAL ?= tatoeba ntrex bucc lareqa
 SEEDS ?= 0 1 2
 CLAIMS ?= recipes/claims/x-stilts.yaml
 COVERAGE ?= e5
-# Splits that the folder lacks are carved from others, and no row is both trained on and scored. Phase 2 trains on XNLI's test rows and its
-# dev rows are scored; the target xnli trains on more of the test rows. results.json says so for each file. BUCC has one pool, so its
+# Splits that the folder lacks are carved from others, and no row is both trained on and scored. Phase 2 and the target xnli train on the
+# same part of XNLI's test rows, as the paper's do on MNLI's train rows; XNLI's dev rows are scored. results.json says so for each file. BUCC has one pool, so its
 # threshold is chosen on the same pairs that are scored.
 DATA_ARGS ?= --splits xnli.train=test[:4000] xnli.dev=test[4000:] xnli.test=validation \
   hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] \
