@@ -73,7 +73,7 @@ def eager(checkpoint, trained):
         "--attn_implementation sdpa",
         "--gradient_checkpointing true",
         "--activation_checkpointing true",
-        "--torch_compile true --torch_compile_backend aot_eager",
+        pytest.param("--torch_compile true --torch_compile_backend aot_eager", marks=pytest.mark.whole),
     ],
 )
 def test_it_trains_to_the_weights_of_eager_attention(argv, checkpoint, trained, eager):

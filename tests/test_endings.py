@@ -493,6 +493,7 @@ def test_signal_is_named_in_one_line(long_training, forked, monkeypatch):
     assert results.unfinished(folder.parent) == [] and list(results.failures(folder.parent)) == ["run"]
 
 
+@pytest.mark.whole
 def test_the_other_process_says_which_one_is_gone(two_started):
     """Under torchrun, which ends the other one at once."""
     launcher, log, folder = two_started

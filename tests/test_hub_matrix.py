@@ -65,6 +65,7 @@ def scores(out):
     }
 
 
+@pytest.mark.whole
 def test_a_matrix_from_the_hub_and_again_without_a_network(hub, make, tmp_path):
     done = make("matrix", f"OUT={tmp_path / 'first'}")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]

@@ -320,6 +320,7 @@ def test_a_run_that_is_killed_resumes(number, small, tmp_path):
     assert done.returncode == 0 and "Resuming" in done.stderr and (run / "results.json").is_file()
 
 
+@pytest.mark.whole
 def test_make_matrix_gives_the_same_files_either_way(tiny_model, tiny_world, tmp_path):
     few = "--max_steps 5 --max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --max_eval_samples 8"
     asked = ["matrix", "PRESET=world", f"MODEL={tiny_model}", f"DATA_ROOT={tiny_world}", "WORLD_ARGS=", "MLM_ARGS="]

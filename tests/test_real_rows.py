@@ -19,7 +19,7 @@ from tasks.rows import Rows
 from xstilts.train import featurizing
 
 FOLDER = Path(os.environ.get("XSTILTS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-SCORED, FEATURISED = 500, 40  # rows of each file
+SCORED, FEATURISED = 500, 20  # rows of each file
 PIECES = 6000
 # files whose gold is one label throughout
 PLACEHOLDERS = {"aps__super_glue/copa/test.jsonl.gz"}

