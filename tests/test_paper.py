@@ -134,6 +134,19 @@ def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_pa
     assert found["d"].verdict == "not run" and not found["d"].differences
 
 
+def test_the_best_arm_is_picked_for_every_task_or_not_at_all(runs, tmp_path):
+    for arm in ("none", "squad", "hellaswag"):
+        for seed in range(3):
+            write_record(runs, arm, seed, "pawsx", {"en": 50, "de": 50}, at_chance=arm != "none", dev=50)
+    wanted = ("squad, hellaswag", "none", "targets", "higher", "dev")
+    found = judged(runs, tmp_path, a=wanted)["a"]
+    assert found.differences[0].tasks == ("udpos", "xnli") and any("pawsx" in note for note in found.notes)
+    for seed in range(3):
+        write_record(runs, "none", seed, "panx", {"en": 50, "de": 50}, dev=50)
+    found = judged(runs, tmp_path, a=wanted)["a"]
+    assert found.verdict == "not run" and any("panx" in note for note in found.notes)
+
+
 def test_a_claim_about_each_arm_says_what_those_that_were_run_say(runs, tmp_path):
     found = judged(
         runs,

@@ -270,13 +270,16 @@ def _picked(
     matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]
 ) -> tuple[dict[int, float], list[str]]:
     """Return ({seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds},
-    the tasks that have such an arm)."""
-    dev = matrix.cells[matrix.cells["arm"].isin(arms) & ~matrix.cells["at_chance"].astype(bool)]
+    the tasks that have an arm above chance). Both are empty if a task has no English dev score of these arms."""
+    dev = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["dev"].notna()]
+    if missing := [task for task in tasks if task not in set(dev["task"])]:
+        notes.append(f"no English dev score to pick an arm by: {', '.join(missing)}")
+        return {}, []
     chosen = {}
     for task in tasks:
-        means = dev[dev["task"] == task].groupby("arm")["dev"].mean().dropna()
+        means = dev[(dev["task"] == task) & ~dev["at_chance"].astype(bool)].groupby("arm")["dev"].mean()
         if means.empty:
-            notes.append(f"without {task}: no arm has an English dev score above chance")
+            notes.append(f"without {task}: every arm at chance")
         else:
             chosen[task] = means.idxmax()
     if not chosen:
