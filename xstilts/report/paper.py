@@ -1,6 +1,6 @@
 """A paper's claims beside what a matrix finds: each with a difference, its interval and a verdict.
 
-The claims are in a YAML file (recipes/claims/*.yaml), written before the runs:
+The claims are in a YAML file (recipes/claims/*.yaml), best written before the runs:
 
     about: Phang et al. 2020, with XLM-R Large      # whose claims
     margin: 1.0                                     # points that "not higher" may be missed by
