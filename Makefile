@@ -37,6 +37,7 @@ DATA_ARGS ?=##               arguments of every run that reads rows, e.g. --spli
 DEFAULT_JOBS ?=##            runs at the same time where -j is not given
 QUESTION ?=##                a file of recipes/question: arms compared with intervals and verdicts too
 CLAIMS ?=##                  a file of recipes/claims: a paper's claims beside what the matrix finds
+COVERAGE ?=##                a list of tasks/coverage.py (xlmr, e5, mbert ...): the report splits languages by it and by phase 2
 HUB ?=##                     make push: namespace on the Hub, your name or an organisation's
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
 TEST_JOBS ?= 2##             make test: tests at the same time
@@ -51,7 +52,7 @@ typed = $(filter command environment,$(firstword $(origin $1)))
 # SEEDS that is typed counts for every arm; what a preset says of single arms counts without
 own_seeds = $(if $(or $(call typed,SEEDS_$1),$(if $(call typed,SEEDS),,yes)),$(SEEDS_$1))
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
-LISTS := ARMS TARGETS RETRIEVAL SEEDS $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
+LISTS := ARMS TARGETS RETRIEVAL SEEDS COVERAGE $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
 ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
 define LINE_END
 
@@ -197,7 +198,7 @@ SEEDS_OF := $(strip $(foreach a,$(ARMS),$(if $(call own_seeds,$a),$a=$(subst $(b
 # never the list of runs: of ten thousand a command line cannot hold it
 GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(if $(SEEDS_OF),--seeds_of $(SEEDS_OF))
 PLANS_MODEL = $(if $(filter %/results.json,$(START)),--model)
-REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS))
+REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS)) $(addprefix --coverage ,$(COVERAGE))
 
 BUILT :=
 $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)

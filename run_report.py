@@ -8,7 +8,8 @@ The first takes the grid it finds. The second names the grid, so that a cell tha
 listed. Writes matrix.md, matrix.tex, matrix.csv, cells.csv and index.html into <runs_dir>/report (docs/report.md).
 The third also compares arms, with intervals and verdicts (docs/statistics.md): question.md, question.csv, plots, a
 section of the page; it reads hits.parquet as well. --claims recipes/claims/x-stilts.yaml sets a paper's claims beside
-what these runs say: claims.md, claims.csv, a table of the page.
+what these runs say: claims.md, claims.csv, a table of the page. --coverage xlmr splits the languages of every task by
+whether a phase 2 trained on them and whether that list of pretraining names them: groups.csv, tables of the page.
 """
 
 from dataclasses import dataclass, field
@@ -36,6 +37,12 @@ class ReportArguments:
     )
     claims: str | None = field(
         default=None, metadata={"help": "YAML file of a paper's claims to set beside these runs."}
+    )
+    coverage: str | None = field(
+        default=None,
+        metadata={
+            "help": "Split every task's languages by a list of tasks/coverage.py (xlmr, mbert, ...) and by phase 2."
+        },
     )
     tasks: list[str] = field(default_factory=list, metadata={"help": "Tasks expected; default: those found."})
     seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds expected; default: those found."})
@@ -72,17 +79,27 @@ def main(argv: list[str]) -> None:
 
         spec = read_spec(arguments.question)
     if arguments.claims:
-        from xstilts.report import paper
+        from xstilts.report import paper, paper_table
 
         claims, about, margin = paper.read_claims(arguments.claims)
+    if arguments.coverage:
+        from tasks import coverage
+
+        coverage.check(arguments.coverage)
     seeds_of = read_seeds_of(arguments.seeds_of, arguments.arms or None)
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, seeds_of)
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # first, because this file marks the folder as a report's
     section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
-    found = paper.write(paper.judge(matrix, claims, margin), about, output_dir) if arguments.claims else None
+    judged = paper.judge(matrix, claims, margin) if arguments.claims else None
+    found = paper_table.write(judged, about, output_dir, margin) if judged else None
+    groups = None
+    if arguments.coverage:
+        from xstilts.report import language_groups
+
+        groups = language_groups.as_frame(matrix, arguments.coverage)
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
-    print(write_report(matrix, output_dir, title, section, found))
+    print(write_report(matrix, output_dir, title, section, found, groups))
     if section:
         print(f"{section.answer}\n\n{section.tables['verdicts'].markdown()}")
     if matrix.missing:

@@ -30,12 +30,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs  # noqa: E402
 from xstilts.errors import UserError  # noqa: E402
-from xstilts.report import curve  # noqa: E402
+from xstilts.report import curve, language_groups, paper_table  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
 from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
-KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv")
+KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv", "groups.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
 COSTS = re.compile(r"(<!-- (costs|matrix costs) -->\n).*?(<!-- end of costs -->)", re.S)
 PICTURE = re.compile(r"\(docs/img/(\S+)\.svg\)")
@@ -46,11 +46,12 @@ BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the c
 # ---- what is kept ---------------------------------------------------------------------------------------------------
 
 
-def keep(report: Path, folder: Path, machines: list[str]) -> None:
+def keep(report: Path, folder: Path, machines: list[str], note: str = "") -> None:
     """Copy a report's csv files into `folder`, with where they come from.
 
     Args:
         machines: that the runs ran on; none for this one.
+        note: what a reader of any of its numbers must know, such as what the encoder was trained for.
     """
     if not (report / "cells.csv").is_file():
         sys.exit(f"{report} holds no cells.csv: give the folder that run_report.py wrote.")
@@ -82,6 +83,8 @@ def keep(report: Path, folder: Path, machines: list[str]) -> None:
         "arms": sorted({record.arm for record in records}),
         "seeds": sorted({record.seed for record in records}),
     }
+    if note:
+        origin["note"] = note
     (folder / "origin.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 
 
@@ -156,52 +159,15 @@ def matrix_table(found: pd.DataFrame) -> Table:
     return Table("Score of each task, mean over languages ± sd over seeds (number of seeds)", ["arm", *tasks], rows)
 
 
-def claims_table(found: pd.DataFrame) -> Table:
-    """The paper's claims, a row each; those with several arms have a row for each arm."""
-    rows = []
-    for _, row in found.iterrows():
-        here = "" if pd.isna(row["difference"]) else signed(row["difference"]) + span(row, "low", "high")
-        seeds = "" if pd.isna(row["by_seed"]) else str(len(str(row["by_seed"]).split()))
-        notes = "; ".join(str(row[name]) for name in ("why", "notes") if pd.notna(row[name]))
-        rows.append(
-            (
-                row["text"],
-                [
-                    Cell(str(text))
-                    for text in (
-                        row["paper"],
-                        row["arms"],
-                        row["against"],
-                        row["tasks"],
-                        here,
-                        seeds,
-                        row["verdict"],
-                        notes,
-                    )
-                ],
-            )
-        )
-    heads = [
-        "claim",
-        "the paper",
-        "arms",
-        "against",
-        "tasks",
-        "difference [95 % interval]",
-        "seeds",
-        "verdict",
-        "notes",
-    ]
-    return Table("The paper's claims, with XLM-R Large, and what these runs say", heads, rows)
-
-
 def provenance(origin: dict) -> str:
     versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin["versions"].items())
     seeds = " ".join(map(str, origin["seeds"]))
     return (
         f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; reported at commit "
         f"{origin['commit']}, {versions}; {origin['machine']}. Started from "
-        f"{', '.join(f'`{name}`' for name in sorted(set(map(checkpoint_name, origin['models']))))}.\n"
+        f"{', '.join(f'`{name}`' for name in sorted(set(map(checkpoint_name, origin['models']))))}."
+        + (f" **{origin['note']}**" if origin.get("note") else "")
+        + "\n"
     )
 
 
@@ -228,20 +194,25 @@ def page(folder: Path) -> str:
     if (folder / "curve.csv").is_file():
         parts.append(curve.table(pd.read_csv(folder / "curve.csv")).markdown())
     parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
+    if (folder / "groups.csv").is_file():
+        parts += [one.markdown() for one in language_groups.tables(pd.read_csv(folder / "groups.csv"))]
     return "\n".join(parts)
 
 
 def claims_page(folder: Path) -> str:
     """docs/claims.md, of the report that has claims."""
+    claims = paper_table.section(pd.read_csv(folder / "claims.csv"))
     return "\n".join(
         [
             BY_COMMAND,
             "# The paper's claims, and what these runs say\n",
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
-            "`recipes/claims/x-stilts.yaml`, written before the runs; how a verdict comes about stands in "
-            "`xstilts/report/paper.py`.\n",
+            "`recipes/claims/x-stilts.yaml`. The claims were written before the runs. What counts when cells are "
+            "missing or at chance, that `all` has to beat each of three, and the claim `mixture` were settled when arm `none` "
+            "and one cell of `squad` were measured.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
-            claims_table(pd.read_csv(folder / "claims.csv")).markdown(),
+            claims.how + "\n",
+            claims.table.markdown(),
         ]
     )
 
@@ -363,10 +334,11 @@ def main(argv: list[str] | None = None) -> int:
     keeping.add_argument("--report", type=Path, required=True)
     keeping.add_argument("--name", required=True)
     keeping.add_argument("--machine", nargs="+", default=[], help="what the runs ran on, if not on this machine")
+    keeping.add_argument("--note", default="", help="what a reader of any number must know; stands on every page")
     commands.add_parser("pages").add_argument("--check", action="store_true")
     given = parser.parse_args(argv)
     if given.what == "keep":
-        keep(given.report, ROOT / "docs/results" / given.name, given.machine)
+        keep(given.report, ROOT / "docs/results" / given.name, given.machine, given.note)
         return 0
     other = {
         path: text for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text

@@ -202,6 +202,9 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
         if values[name] and not Path(values[name]).is_file():
             files = " ".join(sorted(map(str, Path("recipes", name.lower()).glob("*.yaml"))))
             raise Wrong(f"{name}={values[name]}: no such file. Choose one of: {files}")
+    lists = re.findall(r'^    "(\w+)": (?:frozenset|_)', Path("tasks/coverage.py").read_text(encoding="utf-8"), re.M)
+    if (coverage := values.get("COVERAGE", "").strip()) and coverage not in lists:
+        raise Wrong(f"COVERAGE={coverage}: give one of: {' '.join(lists)}")
     return found
 
 

@@ -51,13 +51,18 @@ COVERAGE: dict[str, frozenset[str]] = {
 }
 
 
+def check(coverage: str) -> None:
+    """Raise UserError if there is no such list in `COVERAGE`."""
+    if coverage not in COVERAGE:
+        raise UserError(f"Coverage {coverage!r} is unknown. Use one of: {', '.join(COVERAGE)}.")
+
+
 def covered(language: str, coverage: str) -> bool:
     """Whether a list of `COVERAGE` names a language, in any spelling that `languages.normalize` accepts.
 
     Raises:
         UserError: no such list, or no such language.
     """
-    if coverage not in COVERAGE:
-        raise UserError(f"Coverage {coverage!r} is unknown. Use one of: {', '.join(COVERAGE)}.")
+    check(coverage)
     ours = codes.normalize(language)
     return ours in COVERAGE[coverage] or _REGION.sub("", ours) in COVERAGE[coverage]

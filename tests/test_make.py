@@ -68,6 +68,7 @@ def refused(*arguments):
         (["THREADS=x"], "THREADS=x"),
         (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"),
         (["QUESTION=recipes/question/none.yaml"], "no such file"),
+        (["COVERAGE=xlmx"], "COVERAGE=xlmx: give one of: xlmr"),
         (["MODEL=", "PRESET=xtreme"], "PRESET=xtreme has no model of its own"),
         (["MODEL=./none-there"], "no such folder"),
         (["MODEL=m", "MLM_ARGS=--max_steps 1"], "MODEL=m is only read, and MLM_ARGS builds a model"),

@@ -1,6 +1,7 @@
 """A paper's claims beside a matrix written by hand: the test computes every difference and verdict itself."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,11 @@ def mean_of(scores, seed):
 
 def test_a_difference_is_paired_over_seeds_and_its_interval_is_the_paired_t(runs, tmp_path):
     found = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
-    (values,) = found.differences.values()
+    (one,) = found.differences
+    values = list(one.by_seed.values())
     assert values == pytest.approx([mean_of(SQUAD, seed) - mean_of(PLAIN, seed) for seed in range(3)])
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert found.interval("squad") == pytest.approx(expected) and expected[0] > 0 and found.verdict == "repeats"
+    assert one.interval() == pytest.approx(expected) and expected[0] > 0 and found.verdict == "repeats"
 
 
 @pytest.mark.parametrize(
@@ -84,9 +86,11 @@ def test_the_verdict(claim, verdict, runs, tmp_path):
 
 def test_the_arm_picked_on_english_dev_is_the_one_scored(runs, tmp_path):
     found = judged(runs, tmp_path, a=("'squad', 'hellaswag'", "none", "targets", "higher", "dev"))["a"]
-    (values,) = found.differences.values()
+    (one,) = found.differences
     picked = [(HELLASWAG["xnli"][seed] + SQUAD["udpos"][seed]) / 2 - mean_of(PLAIN, seed) for seed in range(3)]
-    assert values == pytest.approx(picked) and "squad for udpos, hellaswag for xnli" in found.notes[0]
+    assert (
+        list(one.by_seed.values()) == pytest.approx(picked) and "squad for udpos, hellaswag for xnli" in found.notes[0]
+    )
 
 
 def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
@@ -99,14 +103,93 @@ def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
         c=("squad", "none", "retrieval", "higher"),
         d=("squad", "none", "[mlqa]", "higher"),
     )
-    assert len(next(iter(found["a"].differences.values()))) == 2
+    assert list(found["a"].differences[0].by_seed) == [0, 2]
     assert "seed 1" in found["a"].notes[0] and "squad xnli" in found["a"].notes[0]
     assert (
         found["b"].verdict == found["d"].verdict == "not run"
         and "qqp" in found["b"].notes[0]
         and "mlqa" in found["d"].notes[0]
     )
-    assert found["c"].differences["squad"] == pytest.approx((-10, -10))
+    assert found["c"].differences[0].by_seed == pytest.approx({0: -10, 1: -10})
+
+
+def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_path):
+    for arm in ("none", "squad", "hellaswag"):
+        for seed in range(3):
+            write_record(runs, arm, seed, "pawsx", {"en": 50, "de": 50}, at_chance=arm == "none", dev=50)
+    found = judged(
+        runs,
+        tmp_path,
+        a=("squad", "none", "targets", "higher"),
+        b=("squad", "hellaswag", "targets", "higher"),
+        c=("squad, hellaswag", "none", "targets", "higher", "dev"),
+        d=("squad", "none", "[pawsx]", "higher"),
+    )
+    (one,) = found["a"].differences
+    assert one.tasks == ("udpos", "xnli") and list(one.by_seed) == [0, 1, 2] and found["a"].verdict == "repeats"
+    assert one.by_seed[0] == pytest.approx(mean_of(SQUAD, 0) - mean_of(PLAIN, 0))
+    assert any("pawsx" in note and "none" in note for note in found["a"].notes)
+    assert set(found["b"].differences[0].tasks) == {"udpos", "xnli", "pawsx"}
+    assert found["c"].differences[0].tasks == ("udpos", "xnli")
+    assert found["d"].verdict == "not run" and not found["d"].differences
+
+
+def test_the_best_arm_is_picked_for_every_task_or_not_at_all(runs, tmp_path):
+    for arm in ("none", "squad", "hellaswag"):
+        for seed in range(3):
+            write_record(runs, arm, seed, "pawsx", {"en": 50, "de": 50}, at_chance=arm != "none", dev=50)
+    wanted = ("squad, hellaswag", "none", "targets", "higher", "dev")
+    found = judged(runs, tmp_path, a=wanted)["a"]
+    assert found.differences[0].tasks == ("udpos", "xnli") and any("pawsx" in note for note in found.notes)
+    for seed in range(3):
+        write_record(runs, "none", seed, "panx", {"en": 50, "de": 50}, dev=50)
+    found = judged(runs, tmp_path, a=wanted)["a"]
+    assert found.verdict == "not run" and any("panx" in note for note in found.notes)
+
+
+def test_a_claim_about_each_arm_says_what_those_that_were_run_say(runs, tmp_path):
+    found = judged(
+        runs,
+        tmp_path,
+        a=("squad, qqp", "none", "[udpos]", "each higher"),
+        b=("hellaswag, qqp", "none", "[udpos]", "each higher"),  # -4, -4, -5
+        c=("squad, qqp", "none", "[udpos]", "not each higher"),
+        d=("hellaswag, qqp", "none", "[udpos]", "not each higher"),
+        e=("squad, qqp", "none", "[udpos]", "higher"),
+        f=("squad, hellaswag, qqp", "none", "[udpos]", "higher", "dev"),
+        g=("squad", "none, hellaswag, qqp", "[udpos]", "each higher"),
+    )
+    verdicts = {name: one.verdict for name, one in found.items()}
+    assert verdicts == {
+        **{"a": "undecided", "b": "contradicts", "c": "undecided", "d": "repeats", "e": "not run"},
+        **{"f": "undecided", "g": "undecided"},
+    }
+    assert all(any("qqp" in note for note in one.notes) for one in found.values())
+    assert [(one.arms, one.against) for one in found["g"].differences] == [("squad", "none"), ("squad", "hellaswag")]
+
+
+def test_one_of_many_arms_is_below_only_by_an_interval_for_their_number(runs, tmp_path):
+    """-0.5, -0.6, -0.55 is below 0 by the 95 % interval of one arm and not by that for 40."""
+    for seed, score in enumerate((69.5, 69.4, 69.45)):
+        write_record(runs, "qqp", seed, "panx", {"en": score, "de": score}, dev=60)
+        write_record(runs, "none", seed, "panx", {"en": 70, "de": 70}, dev=60)
+    others = ", ".join(f"arm{number}" for number in range(39))
+    found = judged(
+        runs,
+        tmp_path,
+        a=("qqp", "none", "[panx]", "each higher"),
+        b=(f"qqp, {others}", "none", "[panx]", "each higher"),
+    )
+    assert found["a"].verdict == "contradicts" and found["b"].verdict == "undecided"
+    assert found["a"].differences[0].interval() == found["b"].differences[0].interval()
+
+
+def test_a_phase_2_at_chance_is_noted(runs, tmp_path):
+    path = write_record(runs, "hellaswag", 1, "hellaswag", {"en": 25}, at_chance=True, dev=25, folder=".")
+    record = json.loads(path.read_text()) | {"phase": "intermediate", "scores": {}, "n": {}, "mean": {}}
+    path.write_text(json.dumps(record))
+    found = judged(runs, tmp_path, a=("hellaswag", "none", "targets", "higher"))["a"]
+    assert any("phase 2" in note and "hellaswag" in note and note.endswith("1") for note in found.notes)
 
 
 def test_one_seed_decides_nothing(tmp_path):
@@ -119,9 +202,12 @@ def test_the_report_writes_the_claims(runs, tmp_path):
     run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml")])
     rows = list(csv.DictReader((runs / "report/claims.csv").open()))
     squad = next(row for row in rows if row["claim"] == "squad")
+    assert squad["seeds"] == "0 1 2" and squad["measured"] == "udpos xnli" and squad["tasks"] == "targets"
     by_seed = [float(value) for value in squad["by_seed"].split()]
     assert squad["verdict"] == "repeats" and float(squad["difference"]) == pytest.approx(np.mean(by_seed))
     assert {row["claim"] for row in rows} == set(paper.user_files.read_yaml(CLAIMS / "x-stilts.yaml", "")["claims"])
+    table = next(line for line in (runs / "report/claims.md").read_text().splitlines() if "SQuAD first" in line)
+    assert "2: udpos xnli" in table and "3: 0 1 2" in table
     assert (
         'id="claims"' in (runs / "report/index.html").read_text()
         and "repeats" in (runs / "report/claims.md").read_text()

@@ -19,7 +19,7 @@ def place(runs, tmp_path, monkeypatch):  # noqa: F811
     """A project with nothing but a report's csv files."""
     import run_report
 
-    run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml")])
+    run_report.main(["--runs_dir", str(runs), "--claims", str(CLAIMS / "x-stilts.yaml"), "--coverage", "xlmr"])
     point = {"family": "topic", "languages": "unseen", "arm": "none", "layer": 7, "by_seed": ""}
     points = [
         point | {"number": 0, "mean": 40.04, "sd": 1.22, "seeds": 3},
@@ -29,7 +29,7 @@ def place(runs, tmp_path, monkeypatch):  # noqa: F811
     root = tmp_path / "project"
     (root / "docs").mkdir(parents=True)
     (root / "README.md").write_text("# Head\n")
-    kept.keep(runs / "report", root / "docs/results/some", [])
+    kept.keep(runs / "report", root / "docs/results/some", [], "A retriever already.")
     monkeypatch.setattr(kept, "ROOT", root)
     return root
 
@@ -45,6 +45,7 @@ def test_a_figure_changed_by_hand_is_found(place):
     assert kept.main(["pages"]) == 0 and kept.main(["pages", "--check"]) == 0
     claims = pd.read_csv(place / "docs/results/some/claims.csv").set_index("claim")
     text = (place / "docs/claims.md").read_text()
+    assert "A retriever already." in text and "A retriever already." in (place / "docs/results/some.md").read_text()
     assert f"+{claims.loc['squad', 'difference']:.1f} [" in text and "repeats" in text
     (place / "docs/claims.md").write_text(text.replace("repeats", "contradicts"))
     assert kept.main(["pages", "--check"]) == 1
@@ -97,4 +98,5 @@ def test_a_kept_curve_is_a_table_of_the_page(place):
     assert kept.main(["pages"]) == 0
     text = (place / "docs/results/some.md").read_text()
     assert "| none " in text and "at layer 7" in text
+    assert "unseen, covered (1)" in text  # of groups.csv
     assert "| topic, unseen" in text and "40.0 ± 1.2 |" in text and "52.0 |" in text

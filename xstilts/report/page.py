@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
-from xstilts.report import charts, frames, notes, standing, tables
-from xstilts.report.cells import DAGGER, DOUBLE, Table
+from xstilts.report import charts, frames, language_groups, notes, standing, tables
+from xstilts.report.cells import DAGGER, DOUBLE
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count
 from xstilts.report.old_files import remove
 from xstilts.run.files import write_text
 
 if TYPE_CHECKING:
+    from xstilts.report.paper_table import ClaimsSection
     from xstilts.report.question import Section
 
 # Pictures of earlier versions: they would show what the page no longer does.
@@ -25,7 +27,12 @@ _KINDS = {"md": "text/markdown", "tex": "application/x-tex", "csv": "text/csv"}
 
 
 def write_report(
-    matrix: Matrix, output_dir: str | Path, title: str, question: "Section | None" = None, claims: Table | None = None
+    matrix: Matrix,
+    output_dir: str | Path,
+    title: str,
+    question: "Section | None" = None,
+    claims: "ClaimsSection | None" = None,
+    groups: pd.DataFrame | None = None,
 ) -> str:
     """Write matrix.md, matrix.tex, matrix.csv, cells.csv and index.html; return what the console shows.
 
@@ -33,7 +40,8 @@ def write_report(
 
     Args:
         question: the first section of the page.
-        claims: of a paper, a table of its own.
+        claims: of a paper, beside what the matrix says.
+        groups: scores by groups of languages (`language_groups.as_frame`), written to groups.csv too.
 
     Returns:
         The answers, the notes on seeds and the headline tables, as Markdown.
@@ -53,7 +61,11 @@ def write_report(
     write_text(out / "cells.csv", frames.long_table(matrix).to_csv(index=False, lineterminator="\n"))
     for name, text in files.items():
         write_text(out / name, text)
-    write_text(out / "index.html", html_page(matrix, title, files, question, claims))
+    if groups is None:
+        remove(out / "groups.csv")
+    else:
+        write_text(out / "groups.csv", groups.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "index.html", html_page(matrix, title, files, question, claims, groups))
     lines = [f"{line}\n" for line in (*answers(matrix), *notes.seed_notes(matrix))]
     return "\n".join(lines + [table.markdown() for table in headline])
 
@@ -96,7 +108,8 @@ def html_page(
     title: str,
     files: dict[str, str] | None = None,
     question: "Section | None" = None,
-    claims: Table | None = None,
+    claims: "ClaimsSection | None" = None,
+    groups: pd.DataFrame | None = None,
 ) -> str:
     """Return the page, which loads nothing from elsewhere.
 
@@ -109,6 +122,7 @@ def html_page(
         title=title,
         question=question,
         claims=claims,
+        groups=[] if groups is None else language_groups.tables(groups),
         extent=notes.extent(matrix),
         plain=PLAIN,
         dagger=DAGGER,

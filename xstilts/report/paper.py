@@ -1,6 +1,6 @@
 """A paper's claims beside what a matrix finds: each with a difference, its interval and a verdict.
 
-The claims are in a YAML file (recipes/claims/*.yaml), written before the runs:
+The claims are in a YAML file (recipes/claims/*.yaml), best written before the runs:
 
     about: Phang et al. 2020, with XLM-R Large      # whose claims
     margin: 1.0                                     # points that "not higher" may be missed by
@@ -8,16 +8,17 @@ The claims are in a YAML file (recipes/claims/*.yaml), written before the runs:
       squad:                                        # a short name
         claim: SQuAD first raises the targets       # in a sentence of ours
         paper: "+8.4 on average"                    # what the paper found, and where it says so
-        arms: [squad]                               # the mean over these, or, with `each`, one after the other
+        arms: [squad]                               # the mean over these
         against: [none]                             # less the mean over these; none unless given
         tasks: targets                              # targets, retrieval, all, or a list of tasks
-        expect: higher                              # or: not higher, each higher, not each higher
+        expect: higher                              # or not higher; of every arm less every other one of `against`:
+                                                    # each higher, not each higher
         pick: dev                                   # optional: of `arms`, for each task the best on English dev
         why: An encoder of another size             # optional: why it may differ
 
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
-t-interval over seeds, which takes the test rows as given. A seed in which a training is at chance is left out,
-and the notes name it.
+t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
+out on both sides, and so is a seed in which another training is at chance. The notes name them.
 """
 
 from __future__ import annotations
@@ -27,17 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from xstilts.cli import user_files
 from xstilts.cli.arms import known_or_near
 from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
-from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import interval_of, signed
-from xstilts.run.files import write_text
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")
 GROUPS = ("targets", "retrieval", "all")
@@ -60,18 +57,33 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """One arm, or the mean of several, less another, over the same tasks and seeds."""
+
+    arms: str
+    against: str
+    tasks: tuple[str, ...]
+    by_seed: dict[int, float]  # {seed: points}
+
+    @property
+    def mean(self) -> float:
+        """In points."""
+        return float(np.mean(list(self.by_seed.values())))
+
+    def interval(self, level: float = statistics.LEVEL) -> statistics.Interval | None:
+        """Return the paired t-interval over seeds, None with one seed."""
+        values = list(self.by_seed.values())
+        return statistics.t_interval(values, level) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """The result of one claim: a difference in points for each arm (one, unless the claim is of `each`)."""
+    """The result of one claim: one difference, or of a claim with `each` one for every pair that was run."""
 
     claim: Claim
-    differences: dict[str, tuple[float, ...]]  # {arms: one value for each seed}
+    differences: tuple[Difference, ...]
     verdict: str
     notes: tuple[str, ...] = ()
-
-    def interval(self, arms: str) -> tuple[float, float] | None:
-        """The 95 % interval over seeds, None with one seed."""
-        values = self.differences[arms]
-        return statistics.t_interval(values) if len(values) > 1 else None
 
 
 def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
@@ -137,34 +149,101 @@ def judge(matrix: Matrix, claims: Iterable[Claim], margin: float = statistics.MA
 
 
 def _judge_claim(matrix: Matrix, claim: Claim, margin: float) -> Judgement:
-    tasks = {
+    notes: list[str] = []
+    tasks = _tasks(matrix, claim, notes)
+    run = _that_were_run(matrix, (*claim.arms, *claim.against), notes)
+    pairs = [((arm,), (other,)) for arm in claim.arms for other in claim.against]
+    sides = pairs if "each" in claim.expect else [(claim.arms, claim.against)]
+    differences = []
+    for arms, against in sides:
+        there = tuple(arm for arm in arms if arm in run)
+        enough = there if claim.pick else there == arms  # the best may be one of fewer
+        if tasks and enough and run.issuperset(against):
+            if found := _difference_of(matrix, claim, there, against, tasks, notes):
+                differences.append(found)
+    verdict = _verdict(claim, differences, len(sides), margin) if differences else NOT_RUN
+    notes += _untrained(matrix, differences)
+    return Judgement(claim, tuple(differences), verdict, tuple(dict.fromkeys(notes)))
+
+
+def _tasks(matrix: Matrix, claim: Claim, notes: list[str]) -> list[str]:
+    """Return the tasks of a claim; none if one that it names was not run."""
+    groups = {
         "targets": matrix.tasks_of("target"),
         "retrieval": matrix.tasks_of("retrieval"),
-        "all": list(matrix.tasks),
-    }.get(claim.tasks[0], list(claim.tasks))
-    needed = [*claim.arms, *claim.against]
-    absent = [arm for arm in dict.fromkeys(needed) if arm not in matrix.arms] + [
-        task for task in tasks if task not in matrix.tasks
-    ]
+        "all": matrix.tasks_of("target") + matrix.tasks_of("retrieval"),
+    }
+    tasks = groups.get(claim.tasks[0], list(claim.tasks))
+    absent = [task for task in tasks if matrix.phase(task) is None]
     if absent or not tasks:
-        return Judgement(claim, {}, NOT_RUN, (f"not run: {', '.join(absent) or 'no such task'}",))
-    notes: list[str] = []
-    against = _means(matrix, claim.against, tasks, notes)
-    sides = [(arm,) for arm in claim.arms] if "each" in claim.expect else [claim.arms]
-    differences = {}
-    for arms in sides:
-        treated = _picked(matrix, arms, tasks, notes) if claim.pick else _means(matrix, arms, tasks, notes)
-        seeds = sorted(treated.keys() & against.keys())
-        name = " ".join(arms)
-        differences[name] = tuple(treated[seed] - against[seed] for seed in seeds)
-        if not seeds:
-            return Judgement(
-                claim,
-                {},
-                NOT_RUN,
-                (*dict.fromkeys(notes), f"no seed has all cells of {name} and {' '.join(claim.against)}"),
-            )
-    return Judgement(claim, differences, _verdict(claim, differences, margin), tuple(dict.fromkeys(notes)))
+        notes.append(f"not measured: {', '.join(absent) or claim.tasks[0]}")
+        return []
+    return tasks
+
+
+def _that_were_run(matrix: Matrix, arms: Iterable[str], notes: list[str]) -> set[str]:
+    """Return the arms that have a cell; note the others."""
+    there = {arm for arm, _, _ in matrix.records}
+    if absent := [arm for arm in dict.fromkeys(arms) if arm not in there]:
+        notes.append(f"not measured: {', '.join(absent)}")
+    return there
+
+
+def _difference_of(
+    matrix: Matrix,
+    claim: Claim,
+    arms: tuple[str, ...],
+    against: tuple[str, ...],
+    tasks: Sequence[str],
+    notes: list[str],
+) -> Difference | None:
+    """Return the difference of two sides; None if no seed has all cells of both."""
+    names = " ".join(arms), " ".join(against)
+    tasks = _above_chance(matrix, against if claim.pick else (*arms, *against), tasks, notes)
+    if claim.pick:
+        treated, tasks = _picked(matrix, arms, tasks, notes)
+    if not tasks:
+        notes.append(f"no task is left of {' and '.join(names)}")
+        return None
+    if not claim.pick:
+        treated = _means(matrix, arms, tasks, notes)
+    base = _means(matrix, against, tasks, notes)
+    if not (seeds := sorted(treated.keys() & base.keys())):
+        notes.append(f"no seed has all cells of {' and '.join(names)}")
+        return None
+    return Difference(*names, tuple(tasks), {seed: treated[seed] - base[seed] for seed in seeds})
+
+
+def _above_chance(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
+    """Return the tasks that no arm is at chance in with all its seeds; note the others."""
+    cells = matrix.cells[matrix.cells["arm"].isin(arms)]
+    fallen = cells.groupby(["task", "arm"])["at_chance"].all()
+    left = []
+    for task in tasks:
+        those = [arm for arm in dict.fromkeys(arms) if fallen.get((task, arm), False)]
+        if those:
+            notes.append(f"without {task}: {', '.join(those)} at chance")
+        else:
+            left.append(task)
+    return left
+
+
+def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
+    """Return a note for each arm whose phase 2 stayed at chance in a seed that counts."""
+    seeds: dict[str, set[int]] = {}
+    for one in differences:
+        for arm in f"{one.arms} {one.against}".split():
+            seeds.setdefault(arm, set()).update(one.by_seed)
+    notes = []
+    for arm, counted in seeds.items():
+        fallen = sorted(
+            record.seed
+            for record in matrix.trainings_of(arm)
+            if record.at_chance and record.seed in counted and not record.settings.get("shuffle_labels")
+        )
+        if fallen:
+            notes.append(f"phase 2 of {arm} is at chance in seed {' '.join(map(str, fallen))}")
+    return notes
 
 
 def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
@@ -187,109 +266,43 @@ def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: lis
     return found
 
 
-def _picked(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:
-    """Return {seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds}."""
-    dev = matrix.cells[matrix.cells["arm"].isin(arms) & ~matrix.cells["at_chance"].astype(bool)]
+def _picked(
+    matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]
+) -> tuple[dict[int, float], list[str]]:
+    """Return ({seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds},
+    the tasks that have an arm above chance). Both are empty if a task has no English dev score of these arms."""
+    dev = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["dev"].notna()]
+    if missing := [task for task in tasks if task not in set(dev["task"])]:
+        notes.append(f"no English dev score to pick an arm by: {', '.join(missing)}")
+        return {}, []
     chosen = {}
     for task in tasks:
-        means = dev[dev["task"] == task].groupby("arm")["dev"].mean().dropna()
+        means = dev[(dev["task"] == task) & ~dev["at_chance"].astype(bool)].groupby("arm")["dev"].mean()
         if means.empty:
-            notes.append(f"{task} has no English dev score to pick an arm by")
-            return {}
-        chosen[task] = means.idxmax()
+            notes.append(f"without {task}: every arm at chance")
+        else:
+            chosen[task] = means.idxmax()
+    if not chosen:
+        return {}, []
     notes.append(f"picked: {', '.join(f'{arm} for {task}' for task, arm in chosen.items())}")
     by_task = [_means(matrix, [arm], [task], notes) for task, arm in chosen.items()]
     seeds = set.intersection(*(set(scores) for scores in by_task))
-    return {seed: float(np.mean([scores[seed] for scores in by_task])) for seed in seeds}
+    return {seed: float(np.mean([scores[seed] for scores in by_task])) for seed in seeds}, list(chosen)
 
 
-def _verdict(claim: Claim, differences: dict[str, tuple[float, ...]], margin: float) -> str:
-    """Return repeats, contradicts or undecided; with one seed it is undecided.
+def _verdict(claim: Claim, differences: Sequence[Difference], wanted: int, margin: float) -> str:
+    """Return repeats, contradicts or undecided; a difference of one seed decides nothing.
 
-    "Higher" repeats if the interval lies above 0 and is contradicted if it lies below. "Not higher" is contradicted if
-    it lies above 0, and repeats if it ends below the margin.
+    "Higher" repeats if the interval lies above 0, and contradicts if it lies below. "Not higher" contradicts if it
+    lies above 0, and repeats if it ends below the margin. Of `wanted` differences of a claim with `each`, all must
+    lie above 0; one that does not is enough for the opposite, so its interval is a wider one (Bonferroni).
+
+    Args:
+        wanted: how many differences the claim is about; fewer may have been run.
     """
-    if any(len(values) < 2 for values in differences.values()):
-        return UNDECIDED
-    spans = [statistics.t_interval(values) for values in differences.values()]
-    above = [low > 0 for low, _ in spans]
+    spans = [span for one in differences if (span := one.interval())]
+    wide = [span for one in differences if (span := one.interval(1 - (1 - statistics.LEVEL) / wanted))]
+    higher = len(spans) == wanted and all(low > 0 for low, _ in spans)
     if claim.expect.startswith("not"):
-        return CONTRADICTS if all(above) else REPEATS if any(high < margin for _, high in spans) else UNDECIDED
-    return REPEATS if all(above) else CONTRADICTS if any(high < 0 for _, high in spans) else UNDECIDED
-
-
-# ---- tables ---------------------------------------------------------------------------------------------------------
-
-
-def table(judgements: Sequence[Judgement], about: str) -> Table:
-    """Return one row for each claim: the paper's figure, the difference here, the verdict, why it may differ."""
-    rows = []
-    for one in judgements:
-        here = "; ".join(_difference(one, arms, len(one.differences) > 1) for arms in one.differences)
-        seeds = " to ".join(map(str, sorted({len(values) for values in one.differences.values()})))
-        why = ". ".join(part.rstrip(".") for part in (one.claim.why, *one.notes) if part)
-        texts = [one.claim.paper, here, seeds, one.verdict, why]
-        rows.append((one.claim.claim, [Cell(text, bold=i == 3) for i, text in enumerate(texts)]))
-    heads = ["claim", "the paper", "here: difference in points [95 % interval]", "seeds", "verdict", "notes"]
-    return Table(f"The claims of {about}", heads, rows)
-
-
-def _difference(one: Judgement, arms: str, named: bool) -> str:
-    interval = one.interval(arms)
-    span = f" [{interval_of(interval)}]" if interval else ""
-    return (f"{arms} " if named else "") + signed(float(np.mean(one.differences[arms]))) + span
-
-
-def write(judgements: Sequence[Judgement], about: str, output_dir: str | Path) -> Table:
-    """Write claims.csv and claims.md; return the table for the page.
-
-    Raises:
-        UserError: `output_dir` cannot be written.
-    """
-    write_text(Path(output_dir, "claims.csv"), as_frame(judgements).to_csv(index=False, lineterminator="\n"))
-    write_text(Path(output_dir, "claims.md"), markdown(judgements, about))
-    return table(judgements, about)
-
-
-def as_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
-    """Return one row for each difference, unrounded: what claims.csv holds."""
-    rows = []
-    for one in judgements:
-        base = {
-            "claim": one.claim.name,
-            "text": one.claim.claim,
-            "paper": one.claim.paper,
-            "expect": one.claim.expect,
-            "against": " ".join(one.claim.against),
-            "tasks": " ".join(one.claim.tasks),
-            "verdict": one.verdict,
-            "why": one.claim.why,
-            "notes": "; ".join(one.notes),
-        }
-        for arms, values in (one.differences or {" ".join(one.claim.arms): ()}).items():
-            low, high = (one.interval(arms) if values else None) or (np.nan, np.nan)
-            rows.append(
-                base
-                | {
-                    "arms": arms,
-                    "difference": np.mean(values) if values else np.nan,
-                    "low": low,
-                    "high": high,
-                    "by_seed": " ".join(f"{value:.6f}" for value in values),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def markdown(judgements: Sequence[Judgement], about: str) -> str:
-    """Return claims.md: how to read it, then the table."""
-    return "\n".join(
-        [
-            f"# The claims of {about}, and what these runs say\n",
-            "A difference is the mean over the tasks named, paired over seeds, with the paired t-interval over seeds; "
-            "the test rows are taken as given.",
-            "*Repeats*: the interval lies on the side that the paper claims. *Contradicts*: it lies on the other "
-            "side. *Undecided*: neither, which does not prove equality.\n",
-            table(judgements, about).markdown(),
-        ]
-    )
+        return CONTRADICTS if higher else REPEATS if any(high < margin for _, high in wide) else UNDECIDED
+    return REPEATS if higher else CONTRADICTS if any(high < 0 for _, high in wide) else UNDECIDED

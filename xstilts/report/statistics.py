@@ -164,10 +164,10 @@ def stands_apart(differences: Differences) -> int | None:
     return place if gaps[place] > halves[place] else None
 
 
-def t_interval(per_seed: Sequence[float]) -> Interval:
+def t_interval(per_seed: Sequence[float], level: float = LEVEL) -> Interval:
     """Return the paired t-interval over seeds, n - 1 degrees of freedom: new seeds, these very queries."""
     n, error = len(per_seed), stats.sem(per_seed)
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * error
+    half = stats.t.ppf((1 + level) / 2, n - 1) * error
     return float(np.mean(per_seed) - half), float(np.mean(per_seed) + half)
 
 
