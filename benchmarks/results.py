@@ -208,8 +208,8 @@ def claims_page(folder: Path) -> str:
             "# The paper's claims, and what these runs say\n",
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
             "`recipes/claims/x-stilts.yaml`. The claims were written before the runs. What counts when cells are "
-            "missing or at chance, that `all` has to beat each of three, and the claim `mixture` were settled when arm `none` "
-            "and one cell of `squad` were measured.\n",
+            "missing or at chance, that `all` has to beat each of three, and the claim `mixture` were settled when "
+            "arm `none` and one cell of `squad` were measured.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.how + "\n",
             claims.table.markdown(),
