@@ -62,8 +62,13 @@ def serve(tmp_path):
         server = [sys.executable, "-c", SERVE.format(recipes=str(ROOT / "recipes"))]
         process = subprocess.Popen(
             [*(["nohup"] if nohup else []), *server, "bash", "-c", commands],
-            cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=os.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
         started.append(process)
         return process
 
@@ -99,8 +104,11 @@ def client_of(process, script="sleeper.py"):
 def test_a_fork_is_as_a_new_python(words, serve, tmp_path):
     plain = subprocess.run(
         ["bash", "-c", f"echo in | A=1 {sys.executable} {words}"],
-        cwd=tmp_path, env=os.environ, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
     forked = serve(f"echo in | A=1 {FORK} {words}")
     stdout, stderr = forked.communicate()
     found, expected = json.loads(stdout), json.loads(plain.stdout)
@@ -168,8 +176,9 @@ def test_a_matrix_does_not_go_on_when_its_make_is_killed(serve):
     server = f"{sys.executable} {ROOT}/recipes/preload.py --for bash -c"
     make = subprocess.Popen(
         ["bash", "-c", f"{server} 'echo pid $$; trap \"exit 5\" TERM; while :; do sleep 0.05; done'; true"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     pid = pid_of(make)
     make.kill()
     assert ends_soon(pid)
@@ -216,8 +225,10 @@ def test_elsewhere_than_on_linux_each_run_is_a_process_of_its_own(serve, tmp_pat
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "bash", "-c", f"{FORK} probe.py a < /dev/null"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert json.loads(done.stdout)["argv"] == ["probe.py", "a"] and done.stderr == "words\n"
 
 
@@ -228,8 +239,10 @@ def test_threads_make_forks_unsafe(serve, tmp_path):
     code = SERVE.format(recipes=str(ROOT / "recipes")).replace("= ()", "= ('threaded',)")
     done = subprocess.run(
         [sys.executable, "-c", code, "bash", "-c", f"{FORK} probe.py < /dev/null"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert (
         done.returncode == 0
         and "probe.py starts as a process of its own: a library has started threads" in done.stderr
@@ -264,8 +277,11 @@ RARE = {"sentencepiece", "evaluate", "matplotlib", "nltk", "psutil", "_typeshed"
 def test_the_libraries_start_no_threads_touch_no_gpu_and_are_all_there():
     done = subprocess.run(
         [sys.executable, "-c", LIBRARIES.format(recipes=str(ROOT / "recipes"))],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     unsafe, shared_lock, modules = done.stdout.splitlines()
     assert unsafe == "safe"
