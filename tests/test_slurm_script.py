@@ -44,8 +44,12 @@ def submit(tmp_path, tiny_model, tiny_world):
         ]
         done = subprocess.run(
             ["bash", "recipes/slurm/matrix.sbatch", *variables, *words],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
         calls = tmp_path / "calls"
         lines = calls.read_text().splitlines() if calls.is_file() else []
         return done.returncode, done.stderr, [line.partition(" ")[::2] for line in lines]
