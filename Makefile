@@ -40,7 +40,7 @@ CLAIMS ?=##                  a file of recipes/claims: a paper's claims beside w
 COVERAGE ?=##                a list of tasks/coverage.py (xlmr, e5, mbert ...): the report splits languages by it and by phase 2
 HUB ?=##                     make push: namespace on the Hub, your name or an organisation's
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
-TEST_JOBS ?= 2##             make test: tests at the same time
+TEST_JOBS ?= 3##             make test: tests at the same time; some wait, so one more than cores
 
 # ---- what is wrong stops here, in one line, before anything is built --------------------------------------------------
 ifeq (all,$(strip $(TARGETS)))

@@ -361,6 +361,7 @@ def test_token_ids_are_sentencepieces_in_every_language(tokenizer, reference, re
 LANGUAGES = "ara ben cmn deu ell est fra heb hin ind jpn kor mal rus spa swh tam tha tur vie".split()
 
 
+@pytest.mark.whole
 def test_vectors_are_those_of_the_packages_own_engine(encoder, tokenizer, wheel, real_data, tmp_path):
     """200 sentences, 20 languages. Not equal: the engine rounds what runs between the layers to 8 bits. Where it has
     the same tokens."""

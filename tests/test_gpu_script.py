@@ -65,6 +65,7 @@ score = 40 if out.name == "gpu" else 42
     assert asked == {"gpu": f"{model} all", "cpu": f"{model} "}
 
 
+@pytest.mark.whole
 def test_a_part_that_fails_or_takes_too_long_is_said_and_the_next_one_runs(gpu, tmp_path, tiny_world):
     command = ["bash", ROOT / "benchmarks" / "gpu.sh", "--tiny", "--out", tmp_path, "--parts", "matrix", "card"]
     broken = tmp_path / "rows"  # make refuses the matrix: there is no such folder

@@ -42,6 +42,7 @@ def test_the_example_in_the_docstring_is_right(name):
     assert test.examples and doctest.DocTestRunner().run(test).failed == 0
 
 
+@pytest.mark.whole
 def test_metrics_load_by_path_from_outside_offline(tmp_path):
     """A stranger's process: nothing of ours importable, no network, an empty cache. Runs each metric's example."""
     (tmp_path / "a_copy").symlink_to(METRICS.parent)

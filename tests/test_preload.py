@@ -274,6 +274,7 @@ print(*sys.modules)
 RARE = {"sentencepiece", "evaluate", "matplotlib", "nltk", "psutil", "_typeshed"}
 
 
+@pytest.mark.whole
 def test_the_libraries_start_no_threads_touch_no_gpu_and_are_all_there():
     done = subprocess.run(
         [sys.executable, "-c", LIBRARIES.format(recipes=str(ROOT / "recipes"))],
