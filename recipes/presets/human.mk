@@ -56,5 +56,5 @@ ARGS_ntrex ?= --pairs all --layer all --report_layer 12 --languages ar de el es 
 ARGS_tatoeba ?= --layer all --report_layer 12 --languages ar bg bn de el es et fa fr he hi id it ja kk ko ml pt ru sw ta th tl tr vi zh
 # whole pools and whole paragraphs: the top layer alone
 ARGS_bucc ?= --layer 12
-ARGS_lareqa ?= --layer 12 --max_seq_length 128
+ARGS_lareqa ?= --layer 12
 DEFAULT_JOBS ?= 2
