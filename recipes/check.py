@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # python -I leaves it out
 
 from tasks import RETRIEVAL, TASKS, UNTESTED
+from tasks.coverage import COVERAGE
 from tasks.errors import UserError, did_you_mean
 from xstilts.cli import arms
 
@@ -170,7 +171,7 @@ def check_rows(values: dict[str, str]) -> None:
     }.items():
         path = values[name]
         if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
-            raise Wrong(f"{name}={path}: no such folder. Give {name}=, {expected}")
+            raise Wrong(f"{name}={path}: no such folder. Set {name} to {expected}")
 
 
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
@@ -202,9 +203,8 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
         if values[name] and not Path(values[name]).is_file():
             files = " ".join(sorted(map(str, Path("recipes", name.lower()).glob("*.yaml"))))
             raise Wrong(f"{name}={values[name]}: no such file. Choose one of: {files}")
-    lists = re.findall(r'^    "(\w+)": (?:frozenset|_)', Path("tasks/coverage.py").read_text(encoding="utf-8"), re.M)
-    if (coverage := values.get("COVERAGE", "").strip()) and coverage not in lists:
-        raise Wrong(f"COVERAGE={coverage}: give one of: {' '.join(lists)}")
+    if (name := values.get("COVERAGE", "").strip()) and name not in COVERAGE:
+        raise Wrong(f"COVERAGE={name}: give one of: {' '.join(COVERAGE)}")
     return found
 
 

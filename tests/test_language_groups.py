@@ -10,7 +10,7 @@ from scipy import stats
 import run_report
 from tests.test_report import write_record
 from xstilts.errors import UserError
-from xstilts.report import language_groups, matrix
+from xstilts.report import contrasts, matrix
 
 # de and tt are seen by a phase 2; XLM-R's list has neither tt nor bo
 SCORES = {"en": 90, "de": 70, "fr": 60, "tt": 50, "bo": 40}
@@ -76,4 +76,5 @@ def test_a_phase_2_that_does_not_name_its_languages_is_a_problem(runs):
     path = runs / "xnli/seed2/results.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {}}))
     found = matrix.collect(runs)
-    assert language_groups.seen_by_phase_2(found) == {"de", "tt"} and "xnli" in found.problems[-1]
+    assert contrasts.seen_by(found, found.arms, "groups", found.problems) == {"de", "tt"}
+    assert "xnli" in found.problems[-1]

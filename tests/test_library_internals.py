@@ -75,17 +75,20 @@ def test_no_other_module_uses_private_names_of_a_library():
     assert {use for use in found if use[0] != "xstilts/train/library_internals.py"} == ALLOWED
 
 
+def our_classes():
+    """(name, class, the classes of libraries that it inherits from) of every class of ours."""
+    for info in pkgutil.walk_packages(xstilts.__path__, "xstilts."):
+        for name, cls in vars(importlib.import_module(info.name)).items():
+            if inspect.isclass(cls) and cls.__module__ == info.name:
+                yield name, cls, [base for base in cls.__mro__ if base.__module__.startswith(LIBRARIES)]
+
+
 def test_no_other_class_sets_a_private_attribute_of_a_library():
     found = set()
-    for info in pkgutil.walk_packages(xstilts.__path__, "xstilts."):
-        module = importlib.import_module(info.name)
-        for name, cls in vars(module).items():
-            if not inspect.isclass(cls) or cls.__module__ != info.name:
-                continue
-            of_libraries = [base for base in cls.__mro__ if base.__module__.startswith(LIBRARIES)]
-            for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))) if of_libraries else ():
-                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_private(node.attr):
-                    found |= {(name, node.attr) for base in of_libraries if hasattr(base, node.attr)}
+    for name, cls, of_libraries in our_classes():
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))) if of_libraries else ():
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_private(node.attr):
+                found |= {(name, node.attr) for base in of_libraries if hasattr(base, node.attr)}
     assert found == set()
 
 
@@ -110,19 +113,10 @@ def test_a_model_of_parts_is_saved_with_its_tied_weights_once(tmp_path):
 
 def test_no_other_class_overrides_a_private_method_of_a_library():
     found = set()
-    for info in pkgutil.walk_packages(xstilts.__path__, "xstilts."):
-        module = importlib.import_module(info.name)
-        for name, cls in vars(module).items():
-            if not inspect.isclass(cls) or cls.__module__ != info.name:
-                continue
-            of_libraries = [base for base in cls.__mro__ if base.__module__.startswith(LIBRARIES)]
-            for method, value in vars(cls).items():
-                if (
-                    is_private(method)
-                    and inspect.isfunction(value)
-                    and any(method in vars(base) for base in of_libraries)
-                ):
-                    found.add((name, method))
+    for name, cls, of_libraries in our_classes():
+        for method, value in vars(cls).items():
+            if is_private(method) and inspect.isfunction(value) and any(method in vars(base) for base in of_libraries):
+                found.add((name, method))
     assert found == set()
 
 

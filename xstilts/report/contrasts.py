@@ -192,6 +192,24 @@ def _has(cells: Mapping, layer: int, metric: str) -> bool:
 # Seen and unseen
 
 
+def seen_by(matrix: Matrix, arms: Iterable[str], name: str, problems: list[str]) -> set[str]:
+    """Return the languages other than English that a phase 2 of these arms trained on.
+
+    Args:
+        name: what is asked about, for `problems`, which say whose results.json does not name its languages.
+    """
+    seen: set[str] = set()
+    for arm in arms:
+        for languages in (record.trained_on for record in matrix.trainings_of(arm)):
+            if languages is None:
+                problems.append(
+                    f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as "
+                    "seen."
+                )
+            seen.update(language for language in languages or () if language != "en")
+    return seen
+
+
 def _family(
     name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]
 ) -> Family:
@@ -201,15 +219,7 @@ def _family(
     """
     found = {arm: matrix.trainings_of(arm) for arm in roles.values()}
     tasks = {arm for arm, records in found.items() if any(record.phase != "mlm" for record in records)}
-    seen: set[str] = set()
-    for arm in tasks or found:
-        for languages in (record.trained_on for record in found[arm]):
-            if languages is None:
-                problems.append(
-                    f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as "
-                    "seen."
-                )
-            seen.update(language for language in languages or () if language != "en")
+    seen = seen_by(matrix, tasks or found, name, problems)
     sizes = {
         arm: {tuple((record.measures or {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
         for arm in sorted(tasks)

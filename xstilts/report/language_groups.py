@@ -12,7 +12,7 @@ import pandas as pd
 
 from xstilts.report import statistics
 from xstilts.report.cells import Cell, Table
-from xstilts.report.contrasts import SEEN, UNSEEN, groups_of
+from xstilts.report.contrasts import SEEN, UNSEEN, groups_of, seen_by
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, shown, signed
 
@@ -21,18 +21,6 @@ COLUMNS = (
     *("paired_seeds", "difference", "low", "high"),
 )
 ALL = "all"  # the group of every language
-
-
-def seen_by_phase_2(matrix: Matrix) -> set[str]:
-    """Return the languages other than English that a phase 2 of the matrix' arms trained on; add to `matrix.problems`
-    which arms do not say."""
-    seen: set[str] = set()
-    for arm in matrix.arms:
-        trained = [record.trained_on for record in matrix.trainings_of(arm)]
-        if None in trained:
-            matrix.problems.append(f"{arm}: results.json does not say which languages it trained on, none is seen.")
-        seen.update(language for languages in trained for language in languages or () if language != "en")
-    return seen
 
 
 def as_frame(matrix: Matrix, coverage: str) -> pd.DataFrame:
@@ -44,7 +32,7 @@ def as_frame(matrix: Matrix, coverage: str) -> pd.DataFrame:
     Args:
         coverage: a list of tasks/coverage.py.
     """
-    seen, rows = seen_by_phase_2(matrix), []
+    seen, rows = seen_by(matrix, matrix.arms, "groups of languages", matrix.problems), []
     for task in (task for task in matrix.tasks if matrix.phase(task)):
         languages = [language for language in matrix.languages(task) if language != "en"]
         groups = {ALL: tuple(languages)} | {

@@ -217,10 +217,10 @@ def _difference_of(
 def _above_chance(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
     """Return the tasks that no arm is at chance in with all its seeds; note the others."""
     cells = matrix.cells[matrix.cells["arm"].isin(arms)]
-    fallen = cells.groupby(["task", "arm"])["at_chance"].all()
+    at_chance = cells.groupby(["task", "arm"])["at_chance"].all()
     left = []
     for task in tasks:
-        those = [arm for arm in dict.fromkeys(arms) if fallen.get((task, arm), False)]
+        those = [arm for arm in dict.fromkeys(arms) if at_chance.get((task, arm), False)]
         if those:
             notes.append(f"without {task}: {', '.join(those)} at chance")
         else:
@@ -236,13 +236,13 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
             seeds.setdefault(arm, set()).update(one.by_seed)
     notes = []
     for arm, counted in seeds.items():
-        fallen = sorted(
+        at_chance = sorted(
             record.seed
             for record in matrix.trainings_of(arm)
             if record.at_chance and record.seed in counted and not record.settings.get("shuffle_labels")
         )
-        if fallen:
-            notes.append(f"phase 2 of {arm} is at chance in seed {' '.join(map(str, fallen))}")
+        if at_chance:
+            notes.append(f"phase 2 of {arm} is at chance in seed {' '.join(map(str, at_chance))}")
     return notes
 
 
