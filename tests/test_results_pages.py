@@ -100,3 +100,54 @@ def test_a_kept_curve_is_a_table_of_the_page(place):
     assert "| none " in text and "at layer 7" in text
     assert "unseen, covered (1)" in text  # of groups.csv
     assert "| topic, unseen" in text and "40.0 ± 1.2 |" in text and "52.0 |" in text
+
+
+def test_kept_runs_give_the_kept_tables_again(place, runs, tmp_path):  # noqa: F811
+    """Without weights and predictions; two packings of the same runs are the same bytes."""
+    import run_report
+
+    folder, out = place / "docs/results/some", tmp_path / "again"
+    (runs / "squad/seed0/model.safetensors").write_bytes(b"weights")
+    kept.keep_runs(runs, folder)
+    first = (folder / kept.RUNS).read_bytes()
+    kept.keep_runs(runs, folder)
+    assert (folder / kept.RUNS).read_bytes() == first
+    assert kept.main(["unpack", "--name", "some", "--out", str(out)]) == 0
+    assert {path.name for path in out.rglob("*") if path.is_file()} <= set(kept.RUN_FILES)
+    run_report.main(["--runs_dir", str(out), "--claims", str(CLAIMS / "x-stilts.yaml"), "--coverage", "xlmr"])
+    for name in ("matrix.csv", "claims.csv", "groups.csv"):
+        assert (out / "report" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_unpacking_never_overwrites_a_run(place, runs, tmp_path):  # noqa: F811
+    kept.keep_runs(runs, place / "docs/results/some")
+    there = tmp_path / "out" / "none/seed0/xnli/results.json"
+    there.parent.mkdir(parents=True)
+    there.write_text("mine")
+    with pytest.raises(SystemExit, match=r"out holds none/seed0/xnli/results\.json already"):
+        kept.main(["unpack", "--name", "some", "--out", str(tmp_path / "out")])
+    assert there.read_text() == "mine" and len(list((tmp_path / "out").rglob("*.json"))) == 1
+
+
+def test_a_report_kept_without_its_runs_cannot_be_unpacked(place, tmp_path):
+    with pytest.raises(SystemExit, match=r"holds no runs\.tar\.xz"):
+        kept.main(["unpack", "--name", "some", "--out", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in kept.ROOT.glob(f"docs/results/*/{kept.RUNS}")])
+def test_the_tables_of_docs_come_from_the_runs_beside_them(name, tmp_path):
+    import run_report
+
+    folder = kept.ROOT / "docs/results" / name
+    made = [name for name in kept.KEPT if (folder / name).is_file()]
+    matrix = pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)
+    tasks = [column.removesuffix(".score_sd") for column in matrix.columns if column.endswith(".score_sd")]
+    asked = ["--arms", *map(str, matrix.index), "--tasks", *tasks]
+    if "claims.csv" in made:
+        asked += ["--claims", str(CLAIMS / "x-stilts.yaml")]
+    if "groups.csv" in made:
+        asked += ["--coverage", pd.read_csv(folder / "groups.csv")["coverage"].iloc[0]]
+    kept.unpack(folder, tmp_path / "runs")
+    run_report.main(["--runs_dir", str(tmp_path / "runs"), *asked])
+    for name in made:
+        assert (tmp_path / "runs/report" / name).read_bytes() == (folder / name).read_bytes(), name
