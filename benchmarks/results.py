@@ -249,7 +249,8 @@ def claims_page(folder: Path) -> str:
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
             "`recipes/claims/x-stilts.yaml`. The claims were written before the runs. What counts when cells are "
             "missing or at chance, that `all` has to beat each of three, and the claim `mixture` were settled when "
-            "arm `none` and one cell of `squad` were measured.\n",
+            "arm `none` and one cell of `squad` had been measured in an earlier run of a larger size, which was not "
+            "finished and is not part of this one.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.how + "\n",
             claims.table.markdown(),
