@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,13 @@ def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
         and "mlqa" in found["d"].notes[0]
     )
     assert found["c"].differences[0].by_seed == pytest.approx({0: -10, 1: -10})
+
+
+def test_a_seed_without_all_cells_is_left_out_and_the_cells_are_named(runs, tmp_path):
+    shutil.rmtree(runs / "squad/seed1/xnli")
+    found = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
+    assert list(found.differences[0].by_seed) == [0, 2]
+    assert found.notes == ("seed 1 is left out: not measured: squad xnli",)
 
 
 def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_path):

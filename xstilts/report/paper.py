@@ -262,7 +262,8 @@ def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: lis
                 f"seed {seed} is left out: {', '.join(f'{arm} {task}' for arm, task, _ in at_chance)} at chance"
             )
         elif len(missing) < len(keys):
-            notes.append(f"seed {seed} is left out: {len(missing)} of {len(keys)} cells are not there")
+            named = ", ".join(f"{arm} {task}" for arm, task, _ in missing)
+            notes.append(f"seed {seed} is left out: not measured: {named}")
     return found
 
 
