@@ -18,13 +18,11 @@ import hashlib
 import inspect
 import io
 import json
-import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -32,16 +30,13 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import costs  # noqa: E402
+from benchmarks import costs, kept_runs  # noqa: E402
 from xstilts.errors import UserError  # noqa: E402
 from xstilts.report import curve, language_groups, paper_table  # noqa: E402
 from xstilts.report.cells import Cell, Table  # noqa: E402
 from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
-from xstilts.run import hits  # noqa: E402
-from xstilts.run.record import FILE_NAME, Record  # noqa: E402
+from xstilts.run.record import Record  # noqa: E402
 
-RUNS = "runs.tar.xz"  # what a report reads of its runs
-RUN_FILES = (FILE_NAME, hits.HITS)
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv", "groups.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
 COSTS = re.compile(r"(<!-- (costs|matrix costs) -->\n).*?(<!-- end of costs -->)", re.S)
@@ -93,39 +88,6 @@ def keep(report: Path, folder: Path, machines: list[str], note: str = "") -> Non
     if note:
         origin["note"] = note
     (folder / "origin.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-
-
-def keep_runs(runs: Path, folder: Path) -> None:
-    """Pack what a report reads of its runs, and nothing else: no weights, no predictions, which hold text of the rows.
-
-    Two packings of the same files are equal byte for byte, so that git stores the file again only if a run changed.
-    """
-    files = sorted(path for path in runs.rglob("*") if path.name in RUN_FILES and path.is_file())
-
-    def place(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.mtime = entry.uid = entry.gid = 0
-        entry.uname = entry.gname = ""
-        entry.mode = 0o644
-        return entry
-
-    with tarfile.open(folder / RUNS, "w:xz") as packed:
-        for path in files:
-            packed.add(path, path.relative_to(runs).as_posix(), filter=place)
-
-
-def unpack(folder: Path, out: Path) -> None:
-    """Put kept runs back for `make report`, or for `make matrix`, which goes on with those that are missing.
-
-    They are as old as this call, so that make takes them for newer than a model that is there already.
-    """
-    if not (folder / RUNS).is_file():
-        sys.exit(f"{folder} holds no {RUNS}: this report was kept without --runs.")
-    with tarfile.open(folder / RUNS) as packed:
-        if there := [name for name in packed.getnames() if (out / name).exists()]:
-            sys.exit(f"{out} holds {there[0]} already. Give another --out, or remove it.")
-        packed.extractall(out, filter="data")
-        for name in packed.getnames():
-            os.utime(out / name)
 
 
 def machine() -> str:
@@ -376,7 +338,7 @@ def main(argv: list[str] | None = None) -> int:
     keeping.add_argument("--name", required=True)
     keeping.add_argument("--machine", nargs="+", default=[], help="what the runs ran on, if not on this machine")
     keeping.add_argument("--note", default="", help="what a reader of any number must know; stands on every page")
-    keeping.add_argument("--runs", action="store_true", help=f"also {RUNS}: what the report reads of its runs")
+    keeping.add_argument("--runs", action="store_true", help=f"also {kept_runs.FILE}: what it reads of its runs")
     back = commands.add_parser("unpack")
     back.add_argument("--name", required=True)
     back.add_argument("--out", type=Path, required=True, help="the matrix's OUT: a folder without these runs")
@@ -385,10 +347,10 @@ def main(argv: list[str] | None = None) -> int:
     if given.what == "keep":
         keep(given.report, ROOT / "docs/results" / given.name, given.machine, given.note)
         if given.runs:
-            keep_runs(given.report.parent, ROOT / "docs/results" / given.name)
+            kept_runs.pack(given.report.parent, ROOT / "docs/results" / given.name)
         return 0
     if given.what == "unpack":
-        unpack(ROOT / "docs/results" / given.name, given.out)
+        kept_runs.unpack(ROOT / "docs/results" / given.name, given.out)
         return 0
     other = {
         path: text for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text

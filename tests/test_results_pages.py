@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from benchmarks import kept_runs
 from benchmarks import results as kept
 from tests.test_paper import CLAIMS, runs  # noqa: F401
 
@@ -108,19 +109,21 @@ def test_kept_runs_give_the_kept_tables_again(place, runs, tmp_path):  # noqa: F
 
     folder, out = place / "docs/results/some", tmp_path / "again"
     (runs / "squad/seed0/model.safetensors").write_bytes(b"weights")
-    kept.keep_runs(runs, folder)
-    first = (folder / kept.RUNS).read_bytes()
-    kept.keep_runs(runs, folder)
-    assert (folder / kept.RUNS).read_bytes() == first
+    kept_runs.pack(runs, folder)
+    first = (folder / kept_runs.FILE).read_bytes()
+    kept_runs.pack(runs, folder)
+    assert (folder / kept_runs.FILE).read_bytes() == first
     assert kept.main(["unpack", "--name", "some", "--out", str(out)]) == 0
-    assert {path.name for path in out.rglob("*") if path.is_file()} <= set(kept.RUN_FILES)
+    unpacked = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.name for path in unpacked} <= set(kept_runs.READ)
+    assert len({path.stat().st_mtime_ns for path in unpacked}) == 1  # make would run a cell again that is the older
     run_report.main(["--runs_dir", str(out), "--claims", str(CLAIMS / "x-stilts.yaml"), "--coverage", "xlmr"])
     for name in ("matrix.csv", "claims.csv", "groups.csv"):
         assert (out / "report" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 def test_unpacking_never_overwrites_a_run(place, runs, tmp_path):  # noqa: F811
-    kept.keep_runs(runs, place / "docs/results/some")
+    kept_runs.pack(runs, place / "docs/results/some")
     there = tmp_path / "out" / "none/seed0/xnli/results.json"
     there.parent.mkdir(parents=True)
     there.write_text("mine")
@@ -134,7 +137,7 @@ def test_a_report_kept_without_its_runs_cannot_be_unpacked(place, tmp_path):
         kept.main(["unpack", "--name", "some", "--out", str(tmp_path / "out")])
 
 
-@pytest.mark.parametrize("name", [path.parent.name for path in kept.ROOT.glob(f"docs/results/*/{kept.RUNS}")])
+@pytest.mark.parametrize("name", [path.parent.name for path in kept.ROOT.glob(f"docs/results/*/{kept_runs.FILE}")])
 def test_the_tables_of_docs_come_from_the_runs_beside_them(name, tmp_path):
     import run_report
 
@@ -147,7 +150,7 @@ def test_the_tables_of_docs_come_from_the_runs_beside_them(name, tmp_path):
         asked += ["--claims", str(CLAIMS / "x-stilts.yaml")]
     if "groups.csv" in made:
         asked += ["--coverage", pd.read_csv(folder / "groups.csv")["coverage"].iloc[0]]
-    kept.unpack(folder, tmp_path / "runs")
+    kept_runs.unpack(folder, tmp_path / "runs")
     run_report.main(["--runs_dir", str(tmp_path / "runs"), *asked])
     for name in made:
         assert (tmp_path / "runs/report" / name).read_bytes() == (folder / name).read_bytes(), name

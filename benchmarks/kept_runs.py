@@ -1,0 +1,49 @@
+"""The runs behind a kept report, packed beside its csv files, so that anyone can make the tables again or go on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+from xstilts.run.hits import HITS
+from xstilts.run.record import FILE_NAME
+
+FILE = "runs.tar.xz"
+READ = (FILE_NAME, HITS)  # what a report reads of a run
+
+
+def pack(runs: Path, folder: Path) -> None:
+    """Pack what a report reads of its runs, and nothing else: no weights, no predictions, which hold text of the rows.
+
+    Two packings of the same files are equal byte for byte, so that git stores the file again only if a run changed.
+    """
+    files = sorted(path for path in runs.rglob("*") if path.name in READ and path.is_file())
+
+    def place(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.mtime = entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        entry.mode = 0o644
+        return entry
+
+    with tarfile.open(folder / FILE, "w:xz") as packed:
+        for path in files:
+            packed.add(path, path.relative_to(runs).as_posix(), filter=place)
+
+
+def unpack(folder: Path, out: Path) -> None:
+    """Put kept runs back for `make report`, or for `make matrix`, which goes on with those that are missing.
+
+    They are as old as this call, so that make takes them for newer than a model that is there already.
+    """
+    if not (folder / FILE).is_file():
+        sys.exit(f"{folder} holds no {FILE}: this report was kept without --runs.")
+    with tarfile.open(folder / FILE) as packed:
+        if there := [name for name in packed.getnames() if (out / name).exists()]:
+            sys.exit(f"{out} holds {there[0]} already. Give another --out, or remove it.")
+        packed.extractall(out, filter="data")
+        now = time.time()  # the same for all: no cell is older than the training it started from
+        for name in packed.getnames():
+            os.utime(out / name, (now, now))
