@@ -18,9 +18,11 @@ READ = (FILE_NAME, HITS)  # what a report reads of a run
 def pack(runs: Path, folder: Path) -> None:
     """Pack what a report reads of its runs, and nothing else: no weights, no predictions, which hold text of the rows.
 
+    A phase 2 that nothing was measured of is left out: its weights would be missing, and make would take it for done.
     Two packings of the same files are equal byte for byte, so that git stores the file again only if a run changed.
     """
-    files = sorted(path for path in runs.rglob("*") if path.name in READ and path.is_file())
+    bare = {path for path in runs.glob(f"*/seed*/{FILE_NAME}") if not any(path.parent.glob(f"*/{FILE_NAME}"))}
+    files = sorted(path for path in runs.rglob("*") if path.name in READ and path.is_file() and path not in bare)
 
     def place(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime = entry.uid = entry.gid = 0

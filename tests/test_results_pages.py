@@ -109,11 +109,14 @@ def test_kept_runs_give_the_kept_tables_again(place, runs, tmp_path):  # noqa: F
 
     folder, out = place / "docs/results/some", tmp_path / "again"
     (runs / "squad/seed0/model.safetensors").write_bytes(b"weights")
+    (runs / "bare/seed0").mkdir(parents=True)
+    (runs / "bare/seed0/results.json").write_text("a phase 2 without cells")
     kept_runs.pack(runs, folder)
     first = (folder / kept_runs.FILE).read_bytes()
     kept_runs.pack(runs, folder)
     assert (folder / kept_runs.FILE).read_bytes() == first
     assert kept.main(["unpack", "--name", "some", "--out", str(out)]) == 0
+    assert not (out / "bare").exists() and (out / "squad/seed0/xnli/results.json").is_file()
     unpacked = [path for path in out.rglob("*") if path.is_file()]
     assert {path.name for path in unpacked} <= set(kept_runs.READ)
     assert len({path.stat().st_mtime_ns for path in unpacked}) == 1  # make would run a cell again that is the older
