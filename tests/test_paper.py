@@ -155,6 +155,22 @@ def test_the_best_arm_is_picked_for_every_task_or_not_at_all(runs, tmp_path):
     assert found.verdict == "not run" and any("panx" in note for note in found.notes)
 
 
+def test_an_arm_with_fewer_seeds_than_another_is_not_picked(runs, tmp_path):
+    wanted = ("squad, hellaswag", "none", "[xnli]", "higher", "dev")
+    shutil.rmtree(runs / "hellaswag/seed2/xnli")  # the better one on English dev
+    found = judged(runs, tmp_path, a=wanted)["a"]
+    assert list(found.differences[0].by_seed) == [0, 1, 2] and "picked: squad for xnli" in found.notes
+    assert any("seeds: hellaswag" in note for note in found.notes)
+
+
+def test_an_arm_that_is_often_at_chance_is_not_picked_for_its_one_good_seed(runs, tmp_path):
+    write_record(runs, "hellaswag", 0, "xnli", {"en": 80, "de": 80}, dev=80)
+    for seed in (1, 2):
+        write_record(runs, "hellaswag", seed, "xnli", {"en": 33, "de": 33}, at_chance=True, dev=33)
+    found = judged(runs, tmp_path, a=("squad, hellaswag", "none", "[xnli]", "higher", "dev"))["a"]
+    assert list(found.differences[0].by_seed) == [0, 1, 2] and "picked: squad for xnli" in found.notes
+
+
 def test_a_claim_about_each_arm_says_what_those_that_were_run_say(runs, tmp_path):
     found = judged(
         runs,

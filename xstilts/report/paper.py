@@ -18,7 +18,8 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
-out on both sides, and so is a seed in which another training is at chance. The notes name them.
+out on both sides, and so is a seed in which another training is at chance. The best arm is picked from those with
+the most seeds. The notes name what is left out.
 """
 
 from __future__ import annotations
@@ -271,18 +272,30 @@ def _picked(
     matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]
 ) -> tuple[dict[int, float], list[str]]:
     """Return ({seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds},
-    the tasks that have an arm above chance). Both are empty if a task has no English dev score of these arms."""
+    the tasks that have an arm above chance). Both are empty if a task has no English dev score of these arms.
+
+    An arm with fewer seeds than another is not picked: means over other seeds do not compare, and the claim would
+    rest on these few. Seeds at chance count in the mean, or an arm that often fails would win by its luckiest seed."""
     dev = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["dev"].notna()]
     if missing := [task for task in tasks if task not in set(dev["task"])]:
         notes.append(f"no English dev score to pick an arm by: {', '.join(missing)}")
         return {}, []
-    chosen = {}
+    chosen, fewer = {}, set()
     for task in tasks:
-        means = dev[(dev["task"] == task) & ~dev["at_chance"].astype(bool)].groupby("arm")["dev"].mean()
+        by_arm = (
+            dev[dev["task"] == task]
+            .groupby("arm")
+            .agg(dev=("dev", "mean"), seeds=("seed", "nunique"), at_chance=("at_chance", "all"))
+        )
+        whole = by_arm["seeds"] == by_arm["seeds"].max()
+        fewer.update(by_arm.index[~whole])
+        means = by_arm.loc[whole & ~by_arm["at_chance"].astype(bool), "dev"]
         if means.empty:
             notes.append(f"without {task}: every arm at chance")
         else:
             chosen[task] = means.idxmax()
+    if fewer:
+        notes.append(f"not picked from, because of fewer seeds: {', '.join(arm for arm in arms if arm in fewer)}")
     if not chosen:
         return {}, []
     notes.append(f"picked: {', '.join(f'{arm} for {task}' for task, arm in chosen.items())}")
