@@ -421,10 +421,13 @@ def test_cache_is_hit_only_by_the_same_question(checkpoint, tmp_path, monkeypatc
         {"pooling": "cls"},
         {"max_length": 9},
         {"dtype": "bf16"},
+        {"attention": "eager"},
         {"sentences": SENTENCES[::-1]},
         {"sentences": SENTENCES[1:], "include_special": True},
     ):
         assert ask(**settings)[1], settings
+    with pytest.raises(KeyError, match="meta"):  # no file is found, so it tries to compute, which this device cannot
+        ask(device="meta")
 
     for damage in (lambda data: data[:-40], lambda data: data[:300] + b"\x7f" + data[301:], lambda data: b""):
         for file in tmp_path.iterdir():

@@ -30,9 +30,9 @@ def cached_embed(
     """Return `encoder.embed(sentences)`, memory-mapped, from `cache_dir` if they are there.
 
     Each layer has a file <key>-<checksum>.npy. The key is a hash of everything the vectors depend on: the model's
-    files, layer, pooling, dtype, versions, and the tokens of the sentences in order. The tokens in turn depend on
-    prompts, length, and the tokenizer's files and code. A file is written whole or not at all. If one is damaged
-    (CRC-32) or has another shape, a warning goes to stderr and the vectors are computed again.
+    files, layer, pooling, dtype, kind of device, attention, versions, and the tokens of the sentences in order. The
+    tokens in turn depend on prompts, length, and the tokenizer's files and code. A file is written whole or not at
+    all. If one is damaged (CRC-32) or has another shape, a warning goes to stderr and the vectors are computed again.
 
     Raises:
         UserError: see `Encoder.embed`; or the folder cannot be made.
@@ -97,6 +97,8 @@ def _cache_keys(encoder: Encoder, tokens: Tokens, back: np.ndarray) -> dict[int,
         encoder.fingerprint,
         encoder.pooling,
         encoder.dtype,
+        encoder.model.device.type,
+        encoder.attention,
         encoder.tokenizer.pad_token_id,
         tokens.digest(),
         hashlib.sha256(back.data).hexdigest(),

@@ -115,6 +115,7 @@ class Encoder:
         revision: str,
         cut: TruncatedEncoder,
         dtype_note: str = "",
+        attention: str | None = None,
     ) -> None:
         self.cut = cut
         self.checkpoint = checkpoint
@@ -127,6 +128,7 @@ class Encoder:
         self.max_length = max_length
         self.dtype = dtype
         self.dtype_note = dtype_note
+        self.attention = attention
 
     @classmethod
     def load(
@@ -174,7 +176,18 @@ class Encoder:
             raise UserError(f"max_length={max_length} leaves no room for a word: give at least {shortest} tokens.")
         model, max_length = cut.encoder, min(max_length, length_limit(cut.encoder.config, tokenizer))
         return cls(
-            checkpoint, model, tokenizer, numbers, pooling, include_special, max_length, dtype, revision, cut, note
+            checkpoint,
+            model,
+            tokenizer,
+            numbers,
+            pooling,
+            include_special,
+            max_length,
+            dtype,
+            revision,
+            cut,
+            note,
+            attention,
         )
 
     @cached_property
