@@ -83,6 +83,7 @@ def test_what_a_name_may_be_its_script_takes(base, parsed_by):
         "tokens": set(),
         "multilingual": modes | {"text_languages"},
         "hybrid_paper": modes | {"query_prompt", "passage_prompt"},
+        **dict.fromkeys(("languages4", "languages16", "languages64"), modes | {"number_of_languages"}),
     }
     able = []
     for modifier in arms.modifiers():

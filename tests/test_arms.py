@@ -322,6 +322,11 @@ def test_a_native_language_with_too_few_rows_is_refused_with_the_counts(made):
             "translated needs .*--train_languages",
         ),
         ({"train_languages": ["de"]}, {"language_mode": "cross"}, "cross needs .*--train_languages"),
+        (
+            {"train_languages": ["en", "de", "de", "sw"]},
+            {"language_mode": "multilingual", "number_of_languages": 4},
+            r"_languages 4: --train_languages has 3 \(en de sw\)",
+        ),
         ({}, {"language_mode": "roundtrip"}, "needs --match_roundtrip"),
         ({"train_languages": ["xx"]}, {}, "'xx' is unknown"),
         ({}, {"code_switch": "multilingual"}, "--code_switch needs --lexicon"),

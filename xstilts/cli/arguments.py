@@ -86,8 +86,7 @@ class FamilyArguments:
     train_languages: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "The family's languages. Every arm of it, the English one too, trains on the rows that "
-            "all of them have."
+            "help": "The family's languages. Every arm, the English one too, trains on rows that all of them have."
         },
     )
     match_roundtrip: bool = field(
@@ -148,6 +147,9 @@ class ArmArguments(ChangeArguments):
             "its two texts in two (cross); half and half (hybrid); English that was translated and back.",
             "choices": ["english", "multilingual", "translated", "cross", "hybrid", "roundtrip"],
         },
+    )
+    number_of_languages: int | None = field(
+        default=None, metadata={"help": "How many --train_languages there must be."}
     )
 
 

@@ -100,6 +100,11 @@ def check(family: FamilyArguments, arm: ArmArguments) -> None:
         raise UserError(
             f"--language_mode {mode} needs at least two --train_languages, e.g. --train_languages en de sw."
         )
+    if arm.number_of_languages not in (None, len(languages)):
+        raise UserError(
+            f"--number_of_languages {arm.number_of_languages}: --train_languages has {len(languages)} "
+            f"({' '.join(languages)}). Give {arm.number_of_languages}; make takes them as ARGS_<arm>."
+        )
     if mode == "roundtrip" and not family.match_roundtrip:
         raise UserError(
             "--language_mode roundtrip needs --match_roundtrip in every arm of the family: rows without a complete "
