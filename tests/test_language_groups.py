@@ -66,6 +66,16 @@ def test_a_seed_at_chance_or_without_a_language_enters_no_group(runs):
     assert groups.loc[("sib200", "all", "xnli"), ["seeds", "paired_seeds"]].tolist() == [2, 2]
 
 
+def test_answers_are_scored_as_in_the_matrix(runs):
+    for seed in range(3):
+        scores = {code: {"exact_match": score - 20, "f1": score} for code, score in SCORES.items()}
+        write_record(runs, "none", seed, "tydiqa", scores, metric="f1", dev=60)
+    run_report.main(["--runs_dir", str(runs), "--coverage", "e5"])
+    groups = pd.read_csv(runs / "report/groups.csv").set_index(["task", "metric", "group", "arm"])
+    assert groups.loc[("tydiqa", "(EM+F1)/2", "all", "none"), "score"] == pytest.approx((70 + 60 + 50 + 40) / 4 - 10)
+    assert set(groups.loc["tydiqa"].index.get_level_values("metric")) == {"(EM+F1)/2"}
+
+
 def test_an_unknown_list_is_refused_before_anything_is_written(runs):
     with pytest.raises(UserError, match="xlmx.*xlmr"):
         run_report.main(["--runs_dir", str(runs), "--coverage", "xlmx"])

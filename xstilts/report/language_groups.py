@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from xstilts.report import statistics
-from xstilts.report.cells import Cell, Table
+from xstilts.report.cells import Cell, Table, measure
 from xstilts.report.contrasts import SEEN, UNSEEN, groups_of, seen_by
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, shown, signed
+from xstilts.report.reading import EXACT_MATCH, F1
 
 COLUMNS = (
     *("coverage", "task", "metric", "group", "languages", "arm", "seeds", "score"),
@@ -40,24 +41,25 @@ def as_frame(matrix: Matrix, coverage: str) -> pd.DataFrame:
             for kind, inside in ((UNSEEN, False), (SEEN, True))
             for name, those in groups_of(kind, [one for one in languages if (one in seen) == inside], coverage).items()
         }
-        for metric in _metrics(matrix, task):
+        for metric, parts in _metrics(matrix, task).items():
             for name, those in groups.items():
-                rows += _rows(matrix, task, metric, those, {"coverage": coverage, "group": name})
+                rows += _rows(matrix, task, parts, those, {"coverage": coverage, "group": name, "metric": metric})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _metrics(matrix: Matrix, task: str) -> list[str]:
-    """Return the main metric, and that of the pairs without English where it was measured."""
-    main = matrix.metric(task)
+def _metrics(matrix: Matrix, task: str) -> dict[str, tuple[str, ...]]:
+    """Return {what it is: the metrics whose mean it is} of the task's score, and of the main metric of the pairs
+    without English where it was measured."""
+    main, score = str(matrix.metric(task)), measure(matrix, task)
     without = f"{main}_without_english"
     measured = any(without in record.mean for (_, one, _), record in matrix.records.items() if one == task)
-    return [str(main), *([without] if measured else [])]
+    return {score: (main,) if score == main else (EXACT_MATCH, F1)} | ({without: (without,)} if measured else {})
 
 
-def _rows(matrix: Matrix, task: str, metric: str, languages: Sequence[str], base: dict) -> list[dict]:
+def _rows(matrix: Matrix, task: str, metrics: Sequence[str], languages: Sequence[str], base: dict) -> list[dict]:
     by_arm: dict[str, dict[int, float]] = {arm: {} for arm in matrix.arms}
     for (arm, one, seed), record in matrix.records.items():
-        found = [record.scores.get(language, {}).get(metric) for language in languages]
+        found = [record.scores.get(language, {}).get(metric) for language in languages for metric in metrics]
         values = [value for value in found if value is not None]
         if one == task and values and len(values) == len(found) and not record.at_chance:
             by_arm[arm][seed] = float(np.mean(values))
@@ -70,7 +72,6 @@ def _rows(matrix: Matrix, task: str, metric: str, languages: Sequence[str], base
             base
             | {
                 "task": task,
-                "metric": metric,
                 "languages": " ".join(languages),
                 "arm": arm,
                 "seeds": len(scores),
@@ -101,7 +102,8 @@ def tables(frame: pd.DataFrame) -> list[Table]:
         ]
         caption = (
             f"{task}, {metric} by languages that a phase 2 trained on (seen) and that pretraining covers (list: "
-            f"{coverage}); in brackets the difference to {PLAIN}, its 95 % interval over seeds, and the seeds"
+            f"{coverage}), without English; in brackets the difference to {PLAIN}, its 95 % interval over seeds, and "
+            "the seeds"
         )
         made.append(Table(caption, ["arm", *(f"{group} ({number})" for group, number in heads.items())], rows))
     return made
