@@ -51,9 +51,11 @@ def _metrics(matrix: Matrix, task: str) -> dict[str, tuple[str, ...]]:
     """Return {what it is: the metrics whose mean it is} of the task's score, and of the main metric of the pairs
     without English where it was measured."""
     main, score = str(matrix.metric(task)), measure(matrix, task)
+    found: dict[str, tuple[str, ...]] = {score: (main,) if score == main else (EXACT_MATCH, F1)}
     without = f"{main}_without_english"
-    measured = any(without in record.mean for (_, one, _), record in matrix.records.items() if one == task)
-    return {score: (main,) if score == main else (EXACT_MATCH, F1)} | ({without: (without,)} if measured else {})
+    if any(without in record.mean for (_, one, _), record in matrix.records.items() if one == task):
+        found[without] = (without,)
+    return found
 
 
 def _rows(matrix: Matrix, task: str, metrics: Sequence[str], languages: Sequence[str], base: dict) -> list[dict]:
