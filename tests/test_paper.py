@@ -208,12 +208,12 @@ def test_one_of_many_arms_is_below_only_by_an_interval_for_their_number(runs, tm
     assert found["a"].differences[0].interval() == found["b"].differences[0].interval()
 
 
-def test_a_phase_2_at_chance_is_noted(runs, tmp_path):
+def test_the_verdict_warns_of_a_phase_2_at_chance(runs, tmp_path):
     path = write_record(runs, "hellaswag", 1, "hellaswag", {"en": 25}, at_chance=True, dev=25, folder=".")
     record = json.loads(path.read_text()) | {"phase": "intermediate", "scores": {}, "n": {}, "mean": {}}
     path.write_text(json.dumps(record))
     found = judged(runs, tmp_path, a=("hellaswag", "none", "targets", "higher"))["a"]
-    assert any("phase 2" in note and "hellaswag" in note and note.endswith("1") for note in found.notes)
+    assert found.verdict.words == "contradicts" and found.verdict.endswith("hellaswag is at chance in seed 1]")
 
 
 def test_one_seed_decides_nothing(tmp_path):

@@ -19,7 +19,8 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
 out on both sides, and so is a seed in which another training is at chance. The best arm is picked from those with
-the most seeds. The notes name what is left out.
+the most seeds. The notes name what is left out. A phase 2 that is at chance itself counts, but the verdict
+warns of it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Judgement:
 
     claim: Claim
     differences: tuple[Difference, ...]
-    verdict: str
+    verdict: statistics.Verdict
     notes: tuple[str, ...] = ()
 
 
@@ -162,8 +163,8 @@ def _judge_claim(matrix: Matrix, claim: Claim, margin: float) -> Judgement:
         if tasks and enough and run.issuperset(against):
             if found := _difference_of(matrix, claim, there, against, tasks, notes):
                 differences.append(found)
-    verdict = _verdict(claim, differences, len(sides), margin) if differences else NOT_RUN
-    notes += _untrained(matrix, differences)
+    words = _verdict(claim, differences, len(sides), margin) if differences else NOT_RUN
+    verdict = statistics.Verdict(words, words, _untrained(matrix, differences))
     return Judgement(claim, tuple(differences), verdict, tuple(dict.fromkeys(notes)))
 
 
@@ -230,12 +231,12 @@ def _above_chance(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], not
 
 
 def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
-    """Return a note for each arm whose phase 2 stayed at chance in a seed that counts."""
+    """Return a doubt for each arm whose phase 2 stayed at chance in a seed that counts."""
     seeds: dict[str, set[int]] = {}
     for one in differences:
         for arm in f"{one.arms} {one.against}".split():
             seeds.setdefault(arm, set()).update(one.by_seed)
-    notes = []
+    doubts = []
     for arm, counted in seeds.items():
         at_chance = sorted(
             record.seed
@@ -243,8 +244,8 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
             if record.at_chance and record.seed in counted and not record.settings.get("shuffle_labels")
         )
         if at_chance:
-            notes.append(f"phase 2 of {arm} is at chance in seed {' '.join(map(str, at_chance))}")
-    return notes
+            doubts.append(f"phase 2 of {arm} is at chance in seed {' '.join(map(str, at_chance))}")
+    return doubts
 
 
 def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:

@@ -27,7 +27,7 @@ HOW_TO_READ = (
     "something is not higher contradicts if the interval lies above 0 and repeats if it ends below {margin}. Some "
     "claims are about several arms one by one: all must be higher. One that is not is enough against that, if an "
     "interval that is wider for their number says so (Bonferroni). Undecided means neither, and does not prove "
-    "equality. One seed decides nothing."
+    "equality. One seed decides nothing. A warning names an intermediate training that did not work."
 )
 
 
