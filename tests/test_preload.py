@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -81,10 +82,11 @@ def serve(tmp_path):
 def ends_soon(pid):
     """Whether the process is gone within ten seconds."""
     end = time.time() + 10
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        if time.time() > end:
-            return False
-        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            if time.time() > end:
+                return False
+            time.sleep(0.02)
     return True
 
 

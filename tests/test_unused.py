@@ -46,6 +46,7 @@ REFUSED = [
     ("run_intermediate.py", [*ONE, "--language_mode", "cross", "--train_languages", "en", "qaa"], ["--alpha", "0.2"]),
     ("run_intermediate.py", [*TWO, "--train_languages", "en", "qaa"], ["--language_mode", "multilingual"]),
     ("run_intermediate.py", ["--tasks", "csqa", "--train_languages", "en", "qaa"], ["--language_mode", "cross"]),
+    ("run_intermediate.py", [*ONE, "--train_languages", "en", "qaa"], ["--number_of_languages", "4"]),
     *(
         ("run_intermediate.py", ONE, more)
         for more in (
