@@ -214,6 +214,8 @@ def test_the_verdict_warns_of_a_phase_2_at_chance(runs, tmp_path):
     path.write_text(json.dumps(record))
     found = judged(runs, tmp_path, a=("hellaswag", "none", "targets", "higher"))["a"]
     assert found.verdict.words == "contradicts" and found.verdict.endswith("hellaswag is at chance in seed 1]")
+    picked = judged(runs, tmp_path, a=("squad, hellaswag", "none", "[udpos]", "higher", "dev"))["a"]
+    assert "picked: squad for udpos" in picked.notes and not picked.verdict.warning
 
 
 def test_one_seed_decides_nothing(tmp_path):

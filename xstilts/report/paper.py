@@ -66,6 +66,7 @@ class Difference:
     against: str
     tasks: tuple[str, ...]
     by_seed: dict[int, float]  # {seed: points}
+    counted: tuple[str, ...]  # the arms on both sides whose scores it is made of: not those that were not picked
 
     @property
     def mean(self) -> float:
@@ -203,7 +204,8 @@ def _difference_of(
     names = " ".join(arms), " ".join(against)
     tasks = _above_chance(matrix, against if claim.pick else (*arms, *against), tasks, notes)
     if claim.pick:
-        treated, tasks = _picked(matrix, arms, tasks, notes)
+        treated, picked = _picked(matrix, arms, tasks, notes)
+        arms, tasks = tuple(dict.fromkeys(picked.values())), list(picked)
     if not tasks:
         notes.append(f"no task is left of {' and '.join(names)}")
         return None
@@ -213,7 +215,9 @@ def _difference_of(
     if not (seeds := sorted(treated.keys() & base.keys())):
         notes.append(f"no seed has all cells of {' and '.join(names)}")
         return None
-    return Difference(*names, tuple(tasks), {seed: treated[seed] - base[seed] for seed in seeds})
+    return Difference(
+        *names, tuple(tasks), {seed: treated[seed] - base[seed] for seed in seeds}, counted=(*arms, *against)
+    )
 
 
 def _above_chance(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
@@ -234,7 +238,7 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
     """Return a doubt for each arm whose phase 2 stayed at chance in a seed that counts."""
     seeds: dict[str, set[int]] = {}
     for one in differences:
-        for arm in f"{one.arms} {one.against}".split():
+        for arm in one.counted:
             seeds.setdefault(arm, set()).update(one.by_seed)
     doubts = []
     for arm, counted in seeds.items():
@@ -271,16 +275,17 @@ def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: lis
 
 def _picked(
     matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]
-) -> tuple[dict[int, float], list[str]]:
+) -> tuple[dict[int, float], dict[str, str]]:
     """Return ({seed: mean over tasks of the score of the arm that is best on English dev there, mean over seeds},
-    the tasks that have an arm above chance). Both are empty if a task has no English dev score of these arms.
+    {task: that arm}, without tasks in which every arm is at chance). Both are empty if a task has no English dev score
+    of these arms.
 
     An arm with fewer seeds than another is not picked: means over other seeds do not compare, and the claim would
     rest on these few. Seeds at chance count in the mean, or an arm that often fails would win by its luckiest seed."""
     dev = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["dev"].notna()]
     if missing := [task for task in tasks if task not in set(dev["task"])]:
         notes.append(f"no English dev score to pick an arm by: {', '.join(missing)}")
-        return {}, []
+        return {}, {}
     chosen, fewer = {}, set()
     for task in tasks:
         by_arm = (
@@ -298,11 +303,11 @@ def _picked(
     if fewer:
         notes.append(f"not picked from, because of fewer seeds: {', '.join(arm for arm in arms if arm in fewer)}")
     if not chosen:
-        return {}, []
+        return {}, {}
     notes.append(f"picked: {', '.join(f'{arm} for {task}' for task, arm in chosen.items())}")
     by_task = [_means(matrix, [arm], [task], notes) for task, arm in chosen.items()]
     seeds = set.intersection(*(set(scores) for scores in by_task))
-    return {seed: float(np.mean([scores[seed] for scores in by_task])) for seed in seeds}, list(chosen)
+    return {seed: float(np.mean([scores[seed] for scores in by_task])) for seed in seeds}, chosen
 
 
 def _verdict(claim: Claim, differences: Sequence[Difference], wanted: int, margin: float) -> str:
