@@ -44,8 +44,8 @@ ARGS_all ?= --per_device_train_batch_size 16 --tasks squad squad_v2 qqp hellaswa
 ARGS_hellaswag ?= --per_device_train_batch_size 8
 ARGS_cosmosqa ?= --per_device_train_batch_size 8
 # Steps and batches were settled on English dev rows with arm none and a seed of its own (9): xnli is at chance after 80 steps, xquad has
-# F1 41.9 and tydiqa 31.0 after 160 of 8 rows. The steps of udpos, panx and sib200 were
-# cut later to save time, and not settled again
+# F1 41.9 and tydiqa 31.0 after 160 of 8 rows. The steps of udpos, panx and sib200
+# were cut later to save time, and not settled again
 TARGET_ARGS ?= --learning_rate 1e-4 --max_steps 160 --per_device_train_batch_size 16 --warmup_steps 0.1 --max_seq_length 128 \
   --max_eval_samples 60 --freeze_embeddings --save_strategy no --load_best_model_at_end false --bf16 False
 ARGS_xnli ?= --max_steps 200

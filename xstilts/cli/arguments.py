@@ -149,7 +149,7 @@ class ArmArguments(ChangeArguments):
         },
     )
     number_of_languages: int | None = field(
-        default=None, metadata={"help": "How many --train_languages there must be."}
+        default=None, metadata={"help": "Refuse another number of --train_languages."}
     )
 
 

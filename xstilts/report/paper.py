@@ -19,8 +19,8 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
 out on both sides, and so is a seed in which another training is at chance. The best arm is picked from those with
-the most seeds. The notes name what is left out. A phase 2 that is at chance itself counts, but the verdict
-warns of it.
+the most seeds. The notes name what is left out. If the intermediate training itself stayed at chance, its cells count
+and the verdict warns of it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Difference:
     against: str
     tasks: tuple[str, ...]
     by_seed: dict[int, float]  # {seed: points}
-    counted: tuple[str, ...]  # the arms on both sides whose scores it is made of: not those that were not picked
+    counted: tuple[str, ...]  # the arms on both sides whose scores are in it; of a claim that picks, the picked
 
     @property
     def mean(self) -> float:
@@ -280,8 +280,8 @@ def _picked(
     {task: that arm}, without tasks in which every arm is at chance). Both are empty if a task has no English dev score
     of these arms.
 
-    An arm with fewer seeds than another is not picked: means over other seeds do not compare, and the claim would
-    rest on these few. Seeds at chance count in the mean, or an arm that often fails would win by its luckiest seed."""
+    An arm with fewer seeds than another is not picked: its mean is over other seeds, and the claim would have few
+    seeds. The mean includes seeds at chance, or an arm that often fails would win by its luckiest seed."""
     dev = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["dev"].notna()]
     if missing := [task for task in tasks if task not in set(dev["task"])]:
         notes.append(f"no English dev score to pick an arm by: {', '.join(missing)}")
