@@ -168,9 +168,16 @@ def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
     return Run(lengths, clock.seconds, losses, dev_loss(model), memory)
 
 
+def longer(examples, times: int):
+    """Questions whose contexts are followed by those of the next `times` - 1 rows: the world's are short."""
+    contexts = examples["context"]
+    wide = [" ".join(contexts[(i + k) % len(contexts)] for k in range(times)) for i in range(len(contexts))]
+    return examples.remove_columns("context").add_column("context", wide)
+
+
 def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, list[Run]]:
     """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps of each to warm
-    up."""
+    up; `args.contexts`: see `longer`."""
     import transformers
 
     from xstilts.checkpoint import heads
@@ -184,6 +191,8 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     length = args.max_seq_length or task.defaults["max_seq_length"]
     batch = args.batch_size or task.defaults["per_device_train_batch_size"]
     examples = inputs.first(task.load("train", "en", rows), args.rows)
+    if getattr(args, "contexts", 1) > 1:
+        examples = longer(examples, args.contexts)
     dev = featurizing.featurize(
         task, inputs.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev"
     )
