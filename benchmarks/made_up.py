@@ -51,6 +51,7 @@ def untrained_checkpoint(
     is xlm-roberta, or modernbert with mmBERT's proportions: a gated feed-forward of 1.5 times the width, every third
     layer global, the others within 128 tokens.
     """
+    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
@@ -85,7 +86,9 @@ def untrained_checkpoint(
         eos_token_id=2,
         **of_kind[kind],
     )
-    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # a GPU draws 560 M weights at once
+        model = AutoModelForMaskedLM.from_config(config)
+    model.save_pretrained(folder)
     return folder
 
 

@@ -9,11 +9,12 @@ beside it.
 run_ner.py make of the same flags, restated on a plain Trainer: with their defaults (run_glue and run_qa pad every row
 to the maximal length, run_ner to the longest of its batch; batches at random, fp32), and with their best flags
 (padding to the longest, group_by_length, and bf16 where we use it). Rates are real tokens (padding aside) a second of
-training alone, from the first step to the last. The sides alternate, each round with another seed and the same initial
-weights for all; ratios are medians over rounds. Losses are the means of each quarter of the epoch, and afterwards on
-dev rows, measured in one way for all (in training run_qa.py's counts padding among the places where an answer may lie,
-so that its curve begins higher). `resume`: run_mlm.py as the preset world has it, killed (-9) between
-two checkpoints and started again: the time to the first new step beside the time from one checkpoint to the next.
+training alone, from the first step to the last. The sides alternate, each round with another seed and another side
+first, and the same initial weights for all; ratios are medians over rounds. Losses are the means of each quarter of
+the epoch, and afterwards on dev rows, measured in one way for all (in training run_qa.py's counts padding among the
+places where an answer may lie, so that its curve begins higher).
+`resume`: run_mlm.py as the preset world has it, killed (-9) between two checkpoints and started again: the time to the
+first new step beside the time from one checkpoint to the next.
 On a GPU: benchmarks/gpu.sh.
 Set OMP_NUM_THREADS for the threads all sides use.
 """
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import math
 import os
 import statistics
 import sys
@@ -156,13 +158,14 @@ def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
         def on_train_end(self, *args, **kwargs):
             self.seconds = watch() - self.start
 
-    clock, model, cuda = Clock(), copy.deepcopy(model), torch.cuda.is_available()
-    trainer = trainer_class(model=model, processing_class=tokenizer, callbacks=[clock], **kwargs)
+    clock, cuda = Clock(), torch.cuda.is_available()
     if cuda:
         gc.collect()  # the trainer before refers to itself, and so keeps its model on the card
         torch.cuda.reset_peak_memory_stats()
+    before, model = torch.cuda.memory_allocated() if cuda else 0, copy.deepcopy(model)
+    trainer = trainer_class(model=model, processing_class=tokenizer, callbacks=[clock], **kwargs)
     trainer.train()
-    memory = torch.cuda.max_memory_allocated() if cuda else 0
+    memory = torch.cuda.max_memory_allocated() - before if cuda else 0
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][:4]
     lengths = [sum(mask) for mask in kwargs["train_dataset"]["attention_mask"]]
     return Run(lengths, clock.seconds, losses, dev_loss(model), memory)
@@ -176,8 +179,9 @@ def longer(examples, times: int):
 
 
 def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, list[Run]]:
-    """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps of each to warm
-    up; `args.contexts`: see `longer`."""
+    """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps (on a GPU: an
+    epoch) of each to warm up; `args.contexts`: see `longer`."""
+    import torch
     import transformers
 
     from xstilts.checkpoint import heads
@@ -200,7 +204,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
         f"{task.name}: {len(examples)} rows in batches of {batch}, at most {length} tokens, "
         f"{'bf16' if args.bf16 else 'fp32'}, {args.runs} rounds"
     )
-    settings = {
+    settings = getattr(args, "settings", {}) | {
         "learning_rate": args.learning_rate,
         "warmup_steps": 0.1,
         "num_train_epochs": 1,
@@ -212,24 +216,35 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     with tempfile.TemporaryDirectory() as folder:
 
         def dev_loss(model) -> float:
-            plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
-            judge = trainers.TaskTrainer(
+            os.environ.pop("ACCELERATE_DYNAMO_BACKEND", None)  # left by --torch_compile
+            plain = training_arguments(
+                RunArguments(output_dir=folder), ["--bf16", "False"], settings | {"torch_compile": False}
+            )
+            trainer = trainers.TaskTrainer(
                 model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer
             )
-            return judge.evaluate(dev)["eval_loss"]
+            return trainer.evaluate(dev)["eval_loss"]
 
         for seed in range(-1, args.runs):  # -1: warming up
             transformers.set_seed(max(seed, 0))
             model = heads.fresh_head(task, model_name)
+            if torch.cuda.is_available():
+                model = model.cuda()  # copies are quicker there
             frozen = getattr(args, "frozen", False)
-            for name, build in rivals(task, examples, tokenizer, length, args.bf16, frozen).items():
-                if name in without:
-                    continue
+            builds = [
+                (name, build)
+                for name, build in rivals(task, examples, tokenizer, length, args.bf16, frozen).items()
+                if name not in without
+            ]
+            first = max(seed, 0) % len(builds)  # each round begins with another
+            for name, build in builds[first:] + builds[:first]:
                 trainer_class, kwargs = build(settings, folder, max(seed, 0))
                 kwargs["args"].logging_steps = max(1, len(kwargs["train_dataset"]) // batch // 4)
-                kwargs["args"].max_steps = 2 if seed < 0 else -1
+                # a GPU meets every shape once: its first steps also take memory, which later ones find there
+                kwargs["args"].max_steps = 2 if seed < 0 and not torch.cuda.is_available() else -1
                 transformers.set_seed(max(seed, 0))
-                run = train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs)
+                judge = dev_loss if seed >= 0 else lambda _: math.nan
+                run = train(trainer_class, model, tokenizer, watch, judge, **kwargs)
                 if seed >= 0:
                     found.setdefault(name, []).append(run)
     return found
