@@ -195,7 +195,11 @@ MATRIX = [
 MODELS = ("xlm-r-large", "mmbert-base")
 CARD, CARD_FLOPS = "A100", 312e12  # bf16, NVIDIA's data sheet
 SHARES = (0.06, 0.18, 0.44)  # assumed, as in docs/scaling.md
-RATES = {"mmbert-base": {13605: "measured on an H200 (benchmarks/README.md)"}}  # real tokens a second
+# real tokens a second, from benchmarks/README.md
+RATES = {
+    "xlm-r-large": {12802: "an H200, 32 rows of 37 tokens", 50205: "an H200, 32 rows of 185 tokens"},
+    "mmbert-base": {13605: "an H200, an older script"},
+}
 PRICE = 2.0  # of a GPU-hour, an example
 START = 60.0  # seconds of each run, as scaling.py has it
 

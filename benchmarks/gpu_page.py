@@ -24,7 +24,7 @@ def train(found: Result) -> str:
         [
             task,
             rival,
-            f"{of['tokens_per_second']:,.0f}",
+            f"{of['tokens_per_second']:,.0f} ({min(of['of_each_round']):,.0f} to {max(of['of_each_round']):,.0f})",
             f"{100 * of['share_of_product']:.1f} %",
             f"{of['gib']:.1f}",
             f"{of['dev_loss']:.3f}",
@@ -32,10 +32,12 @@ def train(found: Result) -> str:
         for task in tasks
         for rival, of in found[task]["rivals"].items()
     ]
-    heads = ["task", "training", "tokens/s", "of the product's rate", "peak GiB", "dev loss"]
+    heads = ["task", "training", "tokens/s (of the rounds)", "of the product's rate", "peak GiB", "dev loss"]
     text = f"{found['parameters'] / 1e6:,.0f} M parameters, random weights.\n\n{table(heads, lines)}"
-    if ratios := [f"{task} {found[task]['ratio']:.2f}x" for task in tasks if "ratio" in found[task]]:
-        text += f"\n\nOurs over the example script's best flags: {', '.join(ratios)}."
+    ratios = [
+        f"{task} {' and '.join(f'{ratio:.2f}x' for ratio in found[task]['ratios'])} in its rounds" for task in tasks
+    ]
+    text += f"\n\nOurs over the example script's best flags: {', '.join(ratios)}."
     if stops := found.get("stops_in_8_steps"):
         text += f" Times the program waited for the GPU: {len(stops)} in 8 steps {' '.join(sorted(set(stops)))}."
     elif stops == []:
@@ -79,7 +81,7 @@ def matrix(found: Result) -> str:
     )
 
 
-FORMS = {"card": card, "train": train, "compile": train, "embed": embed, "mine": mine, "matrix": matrix}
+FORMS = {"card": card, "train": train, "embed": embed, "mine": mine, "matrix": matrix}
 
 
 def markdown(results: dict[str, Result]) -> str:

@@ -144,12 +144,8 @@ def card(place: Place) -> Result:
     return {"name": found.name, "memory_gib": found.total_memory / 2**30, "cuda": torch.version.cuda} | result
 
 
-def train(place: Place, part: str, compiled: bool = False) -> Result:
-    """Training in one shape: rates, shares of the card's own rate, memory, stops.
-
-    compiled: ours alone, with --torch_compile, each layer by itself. A process of its own: transformers sets that in
-    the environment, for every training after it.
-    """
+def train(place: Place, part: str, tasks: tuple[str, ...]) -> Result:
+    """Training in one shape: rates, shares of the card's own rate, memory, stops."""
     from tasks import get_task
     from tasks.rows import Rows
 
@@ -163,32 +159,30 @@ def train(place: Place, part: str, compiled: bool = False) -> Result:
         runs=sizes.runs,
         learning_rate=5e-5,
         bf16=not place.tiny,
-        frozen=not compiled,
-        settings={"torch_compile": True} if compiled else {},
+        frozen=True,
     )
-    without = ("example, defaults", "example, best flags") if compiled else ("example, defaults",)
-    if compiled:  # as in accelerate's file of settings
-        os.environ |= {"ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "true", "ACCELERATE_DYNAMO_USE_DYNAMIC": "true"}
     result: Result = {"shape": name, "parameters": shape.parameters}
-    for task in ("squad", "mnli"):
-        given.rows, given.contexts = (sizes.rows // 2, sizes.contexts) if task == "squad" else (sizes.rows, 1)
-        start = time.perf_counter()
-        found = race(get_task(task), Rows(place.data_root), place.model(name), given, without)
-        what = ", compiled" if compiled else ""
-        result[task] = {"rivals": {rival + what: summary(rounds, shape, peak) for rival, rounds in found.items()}}
-        if not compiled:
-            pairs = zip(found["ours"], found["example, best flags"], strict=True)
-            result[task]["ratio"] = statistics.median(mine.rate / theirs.rate for mine, theirs in pairs)
-        result[task]["seconds"] = time.perf_counter() - start
+    for task in tasks:
+        given.contexts = sizes.contexts if task == "squad" else 1
+        found = race(get_task(task), Rows(place.data_root), place.model(name), given, without=("example, defaults",))
+        ratios = [
+            mine.rate / theirs.rate for mine, theirs in zip(found["ours"], found["example, best flags"], strict=True)
+        ]
+        result[task] = {
+            "ratios": ratios,
+            "rivals": {rival: summary(rounds, shape, peak) for rival, rounds in found.items()},
+        }
         place.keep(part, result)
-    return result if compiled else result | {"stops_in_8_steps": None if place.tiny else stops_of(place, name)}
+    return result | {"stops_in_8_steps": None if place.tiny else stops_of(place, name)}
 
 
 def summary(rounds: list, shape: Shape, peak: float) -> Result:
     """Medians and means over the rounds of a training; see `training.Run`."""
-    rate = statistics.median(run.rate for run in rounds)
+    rates = [run.rate for run in rounds]
+    rate = statistics.median(rates)
     return {
         "tokens_per_second": rate,
+        "of_each_round": rates,
         "share_of_product": rate * shape.train_flops(rounds[0].mean_length) / peak,
         "gib": max(run.memory for run in rounds) / 2**30,
         "dev_loss": statistics.mean(run.dev_loss for run in rounds),
@@ -341,9 +335,8 @@ def matrix(place: Place) -> Result:
 
 PARTS: dict[str, Callable[[Place], Result]] = {
     "card": card,
-    "train-xlm-r-large": lambda place: train(place, "train-xlm-r-large"),
-    "train-mmbert-base": lambda place: train(place, "train-mmbert-base"),
-    "compile-xlm-r-large": lambda place: train(place, "compile-xlm-r-large", compiled=True),
+    "train-xlm-r-large": lambda place: train(place, "train-xlm-r-large", ("squad", "mnli")),
+    "train-mmbert-base": lambda place: train(place, "train-mmbert-base", ("squad",)),
     "embed": embed,
     "mine": mine,
     "matrix": matrix,

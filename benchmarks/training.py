@@ -204,7 +204,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
         f"{task.name}: {len(examples)} rows in batches of {batch}, at most {length} tokens, "
         f"{'bf16' if args.bf16 else 'fp32'}, {args.runs} rounds"
     )
-    settings = getattr(args, "settings", {}) | {
+    settings = {
         "learning_rate": args.learning_rate,
         "warmup_steps": 0.1,
         "num_train_epochs": 1,
@@ -216,10 +216,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     with tempfile.TemporaryDirectory() as folder:
 
         def dev_loss(model) -> float:
-            os.environ.pop("ACCELERATE_DYNAMO_BACKEND", None)  # left by --torch_compile
-            plain = training_arguments(
-                RunArguments(output_dir=folder), ["--bf16", "False"], settings | {"torch_compile": False}
-            )
+            plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
             trainer = trainers.TaskTrainer(
                 model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer
             )
