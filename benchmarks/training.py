@@ -173,9 +173,17 @@ def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
 
 def longer(examples, times: int):
     """Questions whose contexts are followed by those of the next `times` - 1 rows: the world's are short."""
+    if times == 1:
+        return examples
     contexts = examples["context"]
     wide = [" ".join(contexts[(i + k) % len(contexts)] for k in range(times)) for i in range(len(contexts))]
     return examples.remove_columns("context").add_column("context", wide)
+
+
+def turns(names: list[str], seed: int) -> list[str]:
+    """The sides in the order of a round: each round begins with another."""
+    first = max(seed, 0) % len(names)
+    return names[first:] + names[:first]
 
 
 def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, list[Run]]:
@@ -194,9 +202,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     tokenizer, watch = load_tokenizer(model_name), time.process_time if args.cpu_time else time.perf_counter
     length = args.max_seq_length or task.defaults["max_seq_length"]
     batch = args.batch_size or task.defaults["per_device_train_batch_size"]
-    examples = inputs.first(task.load("train", "en", rows), args.rows)
-    if getattr(args, "contexts", 1) > 1:
-        examples = longer(examples, args.contexts)
+    examples = longer(inputs.first(task.load("train", "en", rows), args.rows), getattr(args, "contexts", 1))
     dev = featurizing.featurize(
         task, inputs.first(task.load("dev", "en", rows), 200), tokenizer, length, True, f"{task.name} dev"
     )
@@ -226,16 +232,11 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
             transformers.set_seed(max(seed, 0))
             model = heads.fresh_head(task, model_name)
             if torch.cuda.is_available():
-                model = model.cuda()  # copies are quicker there
+                model.cuda()  # copies are quicker there
             frozen = getattr(args, "frozen", False)
-            builds = [
-                (name, build)
-                for name, build in rivals(task, examples, tokenizer, length, args.bf16, frozen).items()
-                if name not in without
-            ]
-            first = max(seed, 0) % len(builds)  # each round begins with another
-            for name, build in builds[first:] + builds[:first]:
-                trainer_class, kwargs = build(settings, folder, max(seed, 0))
+            builds = rivals(task, examples, tokenizer, length, args.bf16, frozen)
+            for name in turns([name for name in builds if name not in without], seed):
+                trainer_class, kwargs = builds[name](settings, folder, max(seed, 0))
                 kwargs["args"].logging_steps = max(1, len(kwargs["train_dataset"]) // batch // 4)
                 # a GPU meets every shape once: its first steps also take memory, which later ones find there
                 kwargs["args"].max_steps = 2 if seed < 0 and not torch.cuda.is_available() else -1

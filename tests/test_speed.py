@@ -209,6 +209,11 @@ def test_training_beside_the_example_scripts(training, tiny_world, tiny_model, n
     assert f"{ours.rate / best.rate:5.2f}x" in capsys.readouterr().out
 
 
+def test_each_round_begins_with_another_side(training):
+    rounds = [training.turns(["a", "b", "c"], seed) for seed in range(-1, 4)]
+    assert ["".join(names) for names in rounds] == ["abc", "abc", "bca", "cab", "abc"]
+
+
 @pytest.mark.parametrize("rows, least, most", [(16 * 100, 0.6, 0.8), (16 * 600, 0.9, 1.0)])
 def test_large_epochs_have_little_padding(rows, least, most):
     generator = torch.Generator().manual_seed(0)
