@@ -15,7 +15,6 @@ import tempfile
 import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ["TOKENIZERS_PARALLELISM"] = "true"
 
 
 def example_qa(batch, indices, tokenizer, max_length, padding="max_length"):
@@ -72,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HF_DATASETS_CACHE"] = cache
         import datasets

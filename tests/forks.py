@@ -26,7 +26,8 @@ def run(folder: str, environment: dict[str, str], command: list[str], streams: l
         os.dup2(stream, number)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
     os.environ.clear()
-    os.environ.update(environment)
+    # a tokenizer's threads are not there in a fork, and it would wait for them: xstilts/__init__.py says so too
+    os.environ.update(environment | {"TOKENIZERS_PARALLELISM": "false"})
     _read_environment_again()
     _own_locks()
     os.chdir(folder)
