@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     if not tasks:
         unused.check_export(retrieval, data_args, run_args)
     name = check_checkpoint(model_args.model_name_or_path)
-    check_attention(model_args.attn_implementation)
+    check_attention(model_args.attn_implementation, head=False)
     inputs.check_cells(tasks, name, run_args, data_args)
     if retrieval.export_sentence_transformers:
         check_new_folder(retrieval.export_sentence_transformers)

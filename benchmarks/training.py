@@ -22,6 +22,7 @@ Set OMP_NUM_THREADS for the threads all sides use.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import gc
 import math
@@ -80,6 +81,7 @@ def example_tags(batch, indices, tokenizer, max_length, padding):
 
 
 TAGS = "AutoModelForTokenClassification"
+PACKED = "ours, padding_free"  # --attn_implementation padding_free
 # by the head that the example script trains
 EXAMPLES = {
     "AutoModelForSequenceClassification": example_pair,
@@ -88,9 +90,11 @@ EXAMPLES = {
 }
 
 
-def rivals(task, examples, tokenizer, length: int, bf16: bool, frozen: bool = False) -> dict[str, Callable]:
+def rivals(
+    task, examples, tokenizer, length: int, bf16: bool, frozen: bool = False, packed: bool = False
+) -> dict[str, Callable]:
     """{name: (settings, output_dir, seed) -> (Trainer class, its arguments)}: ours first, then the example script's
-    two; with `frozen` also ours with frozen embeddings."""
+    two; with `frozen` also ours with frozen embeddings, with `packed` also ours without padding."""
     import torch
     import transformers
 
@@ -142,7 +146,7 @@ def rivals(task, examples, tokenizer, length: int, bf16: bool, frozen: bool = Fa
         defaults = example("max_length", transformers.default_data_collator)
     best = example(False, dynamic(tokenizer), bf16=bf16, train_sampling_strategy="group_by_length")
     found = {"ours": ours, "example, defaults": defaults, "example, best flags": best}
-    return found | ({"ours, embeddings frozen": ours_frozen} if frozen else {})
+    return found | ({"ours, embeddings frozen": ours_frozen} if frozen else {}) | ({PACKED: ours} if packed else {})
 
 
 def train(trainer_class, model, tokenizer, watch, dev_loss, **kwargs) -> Run:
@@ -186,13 +190,29 @@ def turns(names: list[str], seed: int) -> list[str]:
     return names[first:] + names[:first]
 
 
+def fresh_models(task, name: str, seed: int, packed: bool) -> list:
+    """A checkpoint with a fresh head; with `packed` then the same weights with --attn_implementation padding_free."""
+    import torch
+    import transformers
+
+    from xstilts.checkpoint import heads
+
+    models = []
+    for attention in (None, "padding_free")[: 1 + packed]:
+        transformers.set_seed(seed)
+        models.append(heads.fresh_head(task, name, attention=attention))
+        if torch.cuda.is_available():
+            models[-1].cuda()  # copies are quicker there
+    return models
+
+
 def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, list[Run]]:
     """{rival: its runs}, in turn, an epoch of the first `args.rows` English rows each, after two steps (on a GPU: an
     epoch) of each to warm up; `args.contexts`: see `longer`."""
     import torch
     import transformers
 
-    from xstilts.checkpoint import heads
+    from xstilts.checkpoint import padding_free
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.cli.arguments import RunArguments
     from xstilts.run import inputs
@@ -226,15 +246,14 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
             trainer = trainers.TaskTrainer(
                 model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer
             )
-            return trainer.evaluate(dev)["eval_loss"]
+            packed = padding_free.used_by(model)  # a GPU has no such attention in fp32
+            with padding_free.eager(model.base_model) if packed else contextlib.nullcontext():
+                return trainer.evaluate(dev)["eval_loss"]
 
         for seed in range(-1, args.runs):  # -1: warming up
-            transformers.set_seed(max(seed, 0))
-            model = heads.fresh_head(task, model_name)
-            if torch.cuda.is_available():
-                model.cuda()  # copies are quicker there
-            frozen = getattr(args, "frozen", False)
-            builds = rivals(task, examples, tokenizer, length, args.bf16, frozen)
+            frozen, packed = (getattr(args, name, False) for name in ("frozen", "padding_free"))
+            builds = rivals(task, examples, tokenizer, length, args.bf16, frozen, packed)
+            models = fresh_models(task, model_name, max(seed, 0), packed)
             for name in turns([name for name in builds if name not in without], seed):
                 trainer_class, kwargs = builds[name](settings, folder, max(seed, 0))
                 kwargs["args"].logging_steps = max(1, len(kwargs["train_dataset"]) // batch // 4)
@@ -242,7 +261,7 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
                 kwargs["args"].max_steps = 2 if seed < 0 and not torch.cuda.is_available() else -1
                 transformers.set_seed(max(seed, 0))
                 judge = dev_loss if seed >= 0 else lambda _: math.nan
-                run = train(trainer_class, model, tokenizer, watch, judge, **kwargs)
+                run = train(trainer_class, models[name == PACKED], tokenizer, watch, judge, **kwargs)
                 if seed >= 0:
                     found.setdefault(name, []).append(run)
     return found
@@ -336,6 +355,7 @@ def main() -> None:
     command.add_argument(
         "--best", action="store_true", help="beside the best flags only: the defaults take many times as long"
     )
+    command.add_argument("--padding_free", action="store_true", help="ours with that --attn_implementation as well")
     command.set_defaults(run=benchmark_tasks)
 
     command = commands.add_parser("resume", parents=[common])

@@ -441,6 +441,21 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
                 SentenceTransformer(str(out), device="cpu").encode(SENTENCES, show_progress_bar=False), expected[layer]
             )
 
+    def unpadded() -> None:
+        tokenizer = load_tokenizer(folder)
+        for name in ROWS:
+            found = []
+            for attention in ("padding_free", "eager"):
+                torch.manual_seed(0)
+                model = heads.fresh_head(get_task(name), folder, attention=attention).eval()
+                _backward(model, *_batch(name, tokenizer))
+                found.append({key: weight.grad for key, weight in model.named_parameters()})
+            largest = max(float(grad.abs().max()) for grad in found[1].values() if grad is not None)
+            for key, grad in found[1].items():
+                given = found[0][key]
+                assert (given is None) == (grad is None), key
+                assert grad is None or (given - grad).abs().max() <= 1e-3 * largest, key
+
     forms = {"pairs": "mnli", "tags": "udpos", "spans": "squad", "choices": "hellaswag"}
     return {
         "masked LM": masked,
@@ -450,6 +465,7 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
         "every layer": layers,
         "dual encoder": dual,
         "export": exported,
+        "padding-free": unpadded,
     }
 
 
@@ -475,7 +491,8 @@ HEAD = """# Which encoders work
 
 Written by `python -m tests.architectures --write`. A test builds each architecture tiny, with random weights, runs each step, and compares
 the outcome with this page. A step is *ok* if it runs forward and backward with finite losses and a saved head loads again with equal
-weights. For vectors, they must equal `hidden_states[k]` of transformers' own model, one sentence at a time, for every k.
+weights. For vectors, they must equal `hidden_states[k]` of transformers' own model, one sentence at a time, for every k. For
+`--attn_implementation padding_free`, all gradients must equal those of eager attention.
 
 The code has no list of model names. It finds out what a model can do from its class, its weights, and two short rows when it is loaded.
 So a checkpoint of a type that is not listed works too, or is refused in one line.

@@ -71,6 +71,8 @@ def eager(checkpoint, trained):
     "argv",
     [
         "--attn_implementation sdpa",
+        "--attn_implementation padding_free",
+        "--attn_implementation padding_free --gradient_checkpointing true",
         "--gradient_checkpointing true",
         "--activation_checkpointing true",
         pytest.param("--torch_compile true --torch_compile_backend aot_eager", marks=pytest.mark.whole),

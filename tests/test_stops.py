@@ -119,7 +119,7 @@ def test_a_described_batch_gives_the_same_logits_to_the_last_bit(name, attention
     rows = [dict(tokenizer(words), labels=0) for words in (text, text.partition(" ")[0] if padded else text)]
     collator = get_task("mnli").collator(tokenizer)
     plain, described = collator(rows), host_facts.Described(collator)(rows)
-    found, labelled = host_facts.take(described)
+    found, labelled, _ = host_facts.take(described)
     assert found is padded and labelled is None and described.keys() == plain.keys()
     with host_facts.known_padding(found):
         logits = model(**described).logits
@@ -130,7 +130,7 @@ def test_the_places_with_a_label_are_the_masked_tokens(tokenizer):
     rows = [tokenizer(text) for text in ("one two three four", "five")]
     batch = host_facts.Described(Masking(tokenizer, 0.5, 0))(rows)
     labels = batch["labels"]
-    _, labelled = host_facts.take(batch)
+    _, labelled, _ = host_facts.take(batch)
     assert torch.equal(labels.reshape(-1)[labelled], labels[labels != -100]) and len(labelled)
 
 

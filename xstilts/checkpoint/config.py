@@ -127,11 +127,12 @@ def read_config(name: str, revision: str = "main", **changes: Any) -> Pretrained
     return config
 
 
-def check_attention(implementation: str | None) -> None:
-    """Raise if transformers cannot use this attention implementation on this machine.
+def check_attention(implementation: str | None, head: bool = True) -> None:
+    """Raise if this attention implementation cannot be used: on this machine, or in this script.
 
     Args:
         implementation: --attn_implementation; None: transformers' default for the model.
+        head: whether the model has a head; else it makes vectors.
 
     Raises:
         UserError: it is unknown, or its package is not installed. Kernels from the Hub are refused: they are code.
@@ -141,6 +142,12 @@ def check_attention(implementation: str | None) -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
+    from xstilts.checkpoint import padding_free  # registers itself
+
+    if implementation == padding_free.NAME and not head:
+        raise UserError(
+            f"--attn_implementation {implementation} is for models with a head, not for vectors. Give sdpa."
+        )
     known = ["eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if not key.startswith("paged"))]
     if implementation not in known:
         raise UserError(f"--attn_implementation {implementation} is unknown; choose one of: {' '.join(known)}.")

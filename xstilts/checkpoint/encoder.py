@@ -61,7 +61,7 @@ def from_pretrained(
     Raises:
         UserError: it does not load, or see `check_weights`.
     """
-    options |= {"attn_implementation": attention} if attention else {}
+    options |= attention_option(attention)
     try:
         with quiet():
             model, info = auto_class.from_pretrained(
@@ -76,7 +76,32 @@ def from_pretrained(
         raise not_loaded(name, f"does not load {purpose}", error) from error
     missing = sorted(info["missing_keys"])
     check_weights(name, model, missing, info["unexpected_keys"])
+    prepare_attention(name, model, attention)
     return model, missing
+
+
+def attention_option(attention: str | None) -> dict[str, str]:
+    """The argument `attn_implementation` of transformers' loaders, if one is given. Makes ours known to them."""
+    import xstilts.checkpoint.padding_free  # noqa: F401
+
+    return {"attn_implementation": attention} if attention else {}
+
+
+def prepare_attention(name: str, model: PreTrainedModel, attention: str | None) -> None:
+    """Do what an attention of ours needs, after the weights are loaded.
+
+    Args:
+        name: the checkpoint, for the message.
+        model: an encoder, or a model with a head.
+        attention: the one it was loaded with.
+
+    Raises:
+        UserError: this model type cannot use it.
+    """
+    from xstilts.checkpoint import padding_free
+
+    if attention == padding_free.NAME:
+        padding_free.install(model.base_model, name)  # type: ignore[arg-type]  # annotated as a plain module
 
 
 def pooling_layer(config: PretrainedConfig, wanted: bool) -> dict[str, bool]:
@@ -187,12 +212,12 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(training)
 
 
-def differ(state: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors differ by more than rounding."""
+def differ(state: torch.Tensor, other: torch.Tensor, share: float = NOISE) -> bool:
+    """Whether two tensors differ by more than rounding, a share of the largest value."""
     if state.shape != other.shape:
         return True
     # not <=, so that NaN counts as a difference
-    return not bool((state - other).abs().max() <= NOISE * other.abs().max().clamp(min=1e-9))
+    return not bool((state - other).abs().max() <= share * other.abs().max().clamp(min=1e-9))
 
 
 def check_encoder(name: str, model: PreTrainedModel) -> None:
@@ -256,14 +281,19 @@ def position_limit(config: PretrainedConfig) -> int:
         return UNLIMITED
     with torch.device("meta"):  # no memory, no time, no random numbers
         model = AutoModel.from_config(config, trust_remote_code=False)
+    return longest - first_position(model)
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """Return the number of a row's first position: padding_idx + 1 in RoBERTa models, else 0."""
     for path, module in model.named_modules():
         if (
             isinstance(module, torch.nn.Embedding)
             and "position" in path.rpartition(".")[2]
-            and module.num_embeddings == longest
+            and module.num_embeddings == getattr(model.config, "max_position_embeddings", None)
         ):
-            return longest - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return longest
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
 
 
 def length_limit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> int:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xstilts.checkpoint.config import read_config
-from xstilts.checkpoint.encoder import check_encoder, from_pretrained, load_encoder
+from xstilts.checkpoint.encoder import (
+    attention_option,
+    check_encoder,
+    from_pretrained,
+    load_encoder,
+    prepare_attention,
+)
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.errors import UserError, first_line
 
@@ -55,9 +61,7 @@ def fresh_head(
     Raises:
         UserError: the checkpoint is not supported, or its model type has no head of the task's form.
     """
-    config = read_config(
-        name, revision, num_labels=task.num_labels, **({"attn_implementation": attention} if attention else {})
-    )
+    config = read_config(name, revision, num_labels=task.num_labels, **attention_option(attention))
     if task.labels:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: i for i, label in enumerate(task.labels)}
@@ -72,6 +76,7 @@ def fresh_head(
                 f"{name}: the encoder does not fit into {type(model).__name__} "
                 f"({(missing + result.unexpected_keys)[0]})."
             )
+        prepare_attention(name, model, attention)
     else:
         setattr(model, model.base_model_prefix, encoder)
     # these heads ignore num_items_in_batch, but the Trainer would assume that they use it

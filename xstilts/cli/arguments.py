@@ -26,7 +26,7 @@ class ModelArguments:
     freeze_embeddings: bool = field(default=False, metadata={"help": "Train everything but the embedding layer."})
     attn_implementation: str | None = field(
         default=None,
-        metadata={"help": "eager, sdpa, flash_attention_2 ...; default: transformers' choice for the model."},
+        metadata={"help": "eager, sdpa, padding_free, flash_attention_2 ...; default: transformers' choice."},
     )
 
     @property

@@ -179,7 +179,7 @@ def _plan(
     drawn = [SWITCHED] if dual.code_switch else ["en"] if dual.batch_languages == "english" else languages
     languages = list(dict.fromkeys(["en", *languages]))
     name = check_checkpoint(model_args.model_name_or_path)
-    check_attention(model_args.attn_implementation)
+    check_attention(model_args.attn_implementation, head=False)
     runner.prepare(run_args)
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # it logs the path of each checkpoint
     defaults = tasks[0].defaults | {"max_seq_length": max(task.defaults["max_seq_length"] for task in tasks)}

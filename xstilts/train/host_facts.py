@@ -10,14 +10,16 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from contextvars import ContextVar
+from dataclasses import astuple
 from typing import Any
 
 import torch
 from transformers import AttentionMaskInterface
 
+from xstilts.checkpoint.padding_free import Layout
 from xstilts.train.masked import labelled_places
 
-PADDED, LABELLED = "padded", "labelled"  # keys of a batch
+PADDED, LABELLED, LAYOUT = "padded", "labelled", "layout"  # keys of a batch
 _padded: ContextVar[bool | None] = ContextVar("padded", default=None)
 
 
@@ -26,27 +28,32 @@ class Described:
 
     Args:
         collator: makes a batch with an `attention_mask` of rows.
+        layout: whether to add where the tokens are, for a model of `padding_free`.
     """
 
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any]):
-        self.collator = collator
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any], layout: bool = False):
+        self.collator, self.layout = collator, layout
 
     def __call__(self, rows: list[dict[str, Any]]) -> Any:
         batch = self.collator(rows)
         batch[PADDED] = not bool(batch["attention_mask"].all())
         if batch["labels"].shape == batch["input_ids"].shape:
             batch[LABELLED] = labelled_places(batch["labels"])
+        if self.layout:
+            mask = batch["attention_mask"]
+            batch[LAYOUT] = astuple(Layout.of(mask.view(-1, mask.shape[-1])))  # of multiple choice: (rows, choices, n)
         return batch
 
 
-def take(batch: MutableMapping[str, Any]) -> tuple[bool | None, torch.Tensor | None]:
-    """Remove from a batch what `Described` added, and return it; (None, None) of a batch that is not described.
+def take(batch: MutableMapping[str, Any]) -> tuple[bool | None, torch.Tensor | None, Layout | None]:
+    """Remove from a batch what `Described` added, and return it; Nones of a batch that is not described.
 
     Returns:
         (whether the batch holds padding, (k,) the places of tokens with a label in the flattened labels, None where
-        labels are not of tokens).
+        labels are not of tokens, where the tokens are).
     """
-    return batch.pop(PADDED, None), batch.pop(LABELLED, None)
+    layout = batch.pop(LAYOUT, None)
+    return batch.pop(PADDED, None), batch.pop(LABELLED, None), Layout(*layout) if layout else None
 
 
 @contextlib.contextmanager

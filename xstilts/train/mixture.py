@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, TokenizersBackend, TrainingArguments
 
 from tasks.base import Task
 from tasks.rows import Rows
-from xstilts.checkpoint import heads
+from xstilts.checkpoint import heads, padding_free
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.heads import head_of, needs_pooler
@@ -245,11 +245,12 @@ class MixtureTrainer(TaskTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return a loader of the sampler's batches."""
+        assert self.model is not None
         loader = self.accelerator.prepare(
             DataLoader(
                 self.concatenated,
                 batch_sampler=self.sampler,
-                collate_fn=Described(self.data_collator),
+                collate_fn=Described(self.data_collator, padding_free.used_by(self.model)),
                 **loader_options(self.args),
             )
         )

@@ -30,6 +30,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.training_args import OptimizerNames
 
 from tasks.base import Task
+from xstilts.checkpoint import padding_free
 from xstilts.checkpoint.encoder import all_finite
 from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
@@ -239,6 +240,7 @@ class TaskTrainer(CheckedTrainer):
         super().__init__(compute_loss_func=token_mean, **kwargs)
         assert self.model is not None and self.args.output_dir is not None
         self.task, self.dev = task, dev
+        check_attention(self)
         if (
             plugin := getattr(self.accelerator.state, "fsdp_plugin", None)
         ) and plugin.transformer_cls_names_to_wrap is None:
@@ -249,7 +251,9 @@ class TaskTrainer(CheckedTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return a loader that draws the batches of all processes together and yields this process's part."""
-        plain, self.data_collator = self.data_collator, host_facts.Described(self.data_collator)
+        assert self.model is not None
+        plain = self.data_collator
+        self.data_collator = host_facts.Described(plain, padding_free.used_by(self.model))
         try:
             loader, parts = super().get_train_dataloader(), self.args.world_size
         finally:
@@ -281,13 +285,14 @@ class TaskTrainer(CheckedTrainer):
             self.args.train_sampling_strategy = strategy
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        padded, labelled = host_facts.take(inputs)
+        padded, labelled, layout = host_facts.take(inputs)
         self.compute_loss_func = functools.partial(
             token_mean, attention_mask=inputs["attention_mask"], labelled=labelled
         )
         plain = self.accelerator.unwrap_model(model, keep_torch_compile=False)
         head = plain.whole[inputs["task"]] if "task" in inputs else plain  # of a mixture
-        with host_facts.known_padding(padded), masked_tokens_alone(head, inputs.get("labels"), labelled):
+        known = host_facts.known_padding(padded), padding_free.known_layout(layout)
+        with known[0], known[1], masked_tokens_alone(head, inputs.get("labels"), labelled):
             return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(
@@ -314,6 +319,19 @@ class TaskTrainer(CheckedTrainer):
             raise UserError("the model's predictions are not finite numbers; give --bf16 false and --fp16 false")
         back = np.argsort(order)
         return tuple(part[back] for part in output) if isinstance(output, tuple) else output[back]
+
+
+def check_attention(trainer: Trainer) -> None:
+    """Raise UserError if the model's attention does not go with an argument of the training."""
+    assert trainer.model is not None
+    if padding_free.used_by(trainer.model):
+        sharded = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+        for name, given in (("torch_compile", trainer.args.torch_compile), ("fsdp", sharded)):
+            if given:
+                raise UserError(
+                    f"--{name} does not go with --attn_implementation {padding_free.NAME}, by which each batch has "
+                    "another shape. Leave one of them out."
+                )
 
 
 def token_mean(
