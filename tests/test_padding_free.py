@@ -148,6 +148,15 @@ def test_what_it_does_not_go_with(script, cli, tiny_model, tiny_world, tmp_path)
     assert ("--torch_compile" in script) == ("--torch_compile" in done.stderr)
 
 
+@pytest.mark.parametrize(
+    "name, expected", [("bert", 0.1), ("distilbert", 0.1), ("modernbert", 0.0), ("eurobert", 0.0)]
+)
+def test_dropout_of_attention_weights(name, expected, tmp_path):
+    architectures.build(name, tmp_path)
+    config = load_encoder(str(tmp_path))[0].config
+    assert padding_free.attention_dropout(config) == expected
+
+
 # ---- on a GPU -------------------------------------------------------------------------------------------------------
 
 

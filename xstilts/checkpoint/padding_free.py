@@ -25,7 +25,7 @@ from xstilts.checkpoint.encoder import NOISE, differ, evaluating, first_position
 from xstilts.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 NAME = "padding_free"
 LAYOUT = "layout"  # the keyword argument by which the layers get it
@@ -102,20 +102,33 @@ def attend(
     layout: Layout = kwargs[LAYOUT]
     kernel: Any = functools.partial(rows_alone, dropout=dropout)
     if query.is_cuda:
-        if dropout:
-            raise UserError(
-                f"--attn_implementation {NAME}: on a GPU it has no dropout of attention weights, and this model's is "
-                f"{dropout:g}. Give sdpa, or flash_attention_2."
-            )
-        if query.dtype == torch.float32:
-            raise UserError(
-                f"--attn_implementation {NAME}: on a GPU it needs bf16 or fp16. Give --bf16 true, or sdpa."
-            )
+        check_gpu(dropout, query.dtype != torch.float32)
         kernel = varlen_attn
     reach = -1 if sliding_window is None else sliding_window - 1
     states = [state[0].transpose(0, 1) for state in (query, key, value)]
     bounds = (layout.starts, layout.starts, layout.longest, layout.longest)
     return kernel(*states, *bounds, scale=scaling, window_size=(reach, reach))[None], None
+
+
+def check_gpu(dropout: float, half: bool) -> None:
+    """Raise UserError if torch's attention over several lengths cannot do this on a GPU.
+
+    Args:
+        dropout: of attention weights, in training.
+        half: whether states are in bf16 or fp16.
+    """
+    if not half:
+        raise UserError(f"--attn_implementation {NAME}: on a GPU it needs bf16 or fp16. Give --bf16 true, or sdpa.")
+    if dropout:
+        raise UserError(
+            f"--attn_implementation {NAME}: on a GPU it has no dropout of attention weights, and this model's is "
+            f"{dropout:g}. Give sdpa, or flash_attention_2."
+        )
+
+
+def attention_dropout(config: PretrainedConfig) -> float:
+    """The dropout of attention weights that a model's config asks for, under transformers' two names; else 0."""
+    return getattr(config, "attention_probs_dropout_prob", None) or getattr(config, "attention_dropout", None) or 0.0
 
 
 def rows_alone(
@@ -180,9 +193,14 @@ def install(encoder: PreTrainedModel, name: str) -> None:
     )
 
 
+def encoder_in(model: torch.nn.Module) -> PreTrainedModel | None:
+    """The encoder in a model that takes padding out, or None."""
+    return next((module for module in model.modules() if hasattr(module, FIRST)), None)  # type: ignore[return-value]
+
+
 def used_by(model: torch.nn.Module) -> bool:
     """Whether a model, or a module within it, takes padding out."""
-    return any(hasattr(module, FIRST) for module in model.modules())
+    return encoder_in(model) is not None
 
 
 def _take_out(encoder: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:

@@ -322,16 +322,20 @@ class TaskTrainer(CheckedTrainer):
 
 
 def check_attention(trainer: Trainer) -> None:
-    """Raise UserError if the model's attention does not go with an argument of the training."""
-    assert trainer.model is not None
-    if padding_free.used_by(trainer.model):
-        sharded = getattr(trainer.accelerator.state, "fsdp_plugin", None)
-        for name, given in (("torch_compile", trainer.args.torch_compile), ("fsdp", sharded)):
-            if given:
-                raise UserError(
-                    f"--{name} does not go with --attn_implementation {padding_free.NAME}, by which each batch has "
-                    "another shape. Leave one of them out."
-                )
+    """Raise UserError if the model's attention does not go with an argument of the training, or with a GPU."""
+    model, args = trainer.model, trainer.args
+    assert isinstance(model, torch.nn.Module)
+    if (encoder := padding_free.encoder_in(model)) is None:
+        return
+    if args.device.type == "cuda":
+        padding_free.check_gpu(padding_free.attention_dropout(encoder.config), args.bf16 or args.fp16)
+    sharded = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    for name, given in (("torch_compile", args.torch_compile), ("fsdp", sharded)):
+        if given:
+            raise UserError(
+                f"--{name} does not go with --attn_implementation {padding_free.NAME}, by which each batch has "
+                "another shape. Leave one of them out."
+            )
 
 
 def token_mean(
