@@ -240,7 +240,7 @@ class TaskTrainer(CheckedTrainer):
         super().__init__(compute_loss_func=token_mean, **kwargs)
         assert self.model is not None and self.args.output_dir is not None
         self.task, self.dev = task, dev
-        check_attention(self)
+        check_model(self)
         if (
             plugin := getattr(self.accelerator.state, "fsdp_plugin", None)
         ) and plugin.transformer_cls_names_to_wrap is None:
@@ -321,10 +321,13 @@ class TaskTrainer(CheckedTrainer):
         return tuple(part[back] for part in output) if isinstance(output, tuple) else output[back]
 
 
-def check_attention(trainer: Trainer) -> None:
-    """Raise UserError if the model's attention does not go with an argument of the training, or with a GPU."""
+def check_model(trainer: Trainer) -> None:
+    """Raise UserError if the model, or its attention, does not go with an argument of the training or with a GPU."""
     model, args = trainer.model, trainer.args
     assert isinstance(model, torch.nn.Module)
+    keeps_few = args.gradient_checkpointing or args.activation_checkpointing
+    if keeps_few and not all(getattr(part, "supports_gradient_checkpointing", True) for part in model.modules()):
+        raise UserError("--activation_checkpointing: transformers does not have it for this model type. Leave it out.")
     if (encoder := padding_free.encoder_in(model)) is None:
         return
     if args.device.type == "cuda":
