@@ -101,7 +101,7 @@ def prepare_attention(name: str, model: PreTrainedModel, attention: str | None) 
     from xstilts.checkpoint import padding_free
 
     if attention == padding_free.NAME:
-        padding_free.install(model.base_model, name)  # type: ignore[arg-type]  # annotated as a plain module
+        padding_free.install(name, model.base_model)  # type: ignore[arg-type]  # annotated as a plain module
 
 
 def pooling_layer(config: PretrainedConfig, wanted: bool) -> dict[str, bool]:
@@ -212,12 +212,22 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(training)
 
 
-def differ(state: torch.Tensor, other: torch.Tensor, share: float = NOISE) -> bool:
-    """Whether two tensors differ by more than rounding, a share of the largest value."""
+def differ(state: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors differ by more than rounding."""
     if state.shape != other.shape:
         return True
     # not <=, so that NaN counts as a difference
-    return not bool((state - other).abs().max() <= share * other.abs().max().clamp(min=1e-9))
+    return not bool((state - other).abs().max() <= NOISE * other.abs().max().clamp(min=1e-9))
+
+
+def check_language(name: str, model: PreTrainedModel) -> None:
+    """Raise UserError if a model whose layers depend on the language (X-MOD) has none set."""
+    config = model.config
+    if hasattr(model, "set_default_language") and getattr(config, "default_language", None) is None:
+        raise UserError(
+            f'{name}: its layers depend on the language. Set "default_language" in config.json to one of: '
+            f"{' '.join(config.languages)}."
+        )
 
 
 def check_encoder(name: str, model: PreTrainedModel) -> None:
@@ -225,12 +235,8 @@ def check_encoder(name: str, model: PreTrainedModel) -> None:
 
     The check does not know model names. It runs two short rows, once padded together and once alone.
     """
+    check_language(name, model)
     config, batch = model.config, probe(model.config)
-    if hasattr(model, "set_default_language") and getattr(config, "default_language", None) is None:
-        raise UserError(
-            f'{name}: its layers depend on the language. Set "default_language" in config.json to one of: '
-            f"{' '.join(config.languages)}."
-        )
     try:
         with evaluating(model):
             together = model(**batch).last_hidden_state

@@ -10,19 +10,18 @@ import contextlib
 import functools
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from xstilts.checkpoint.encoder import NOISE, differ, evaluating, first_position, position_limit, probe, quiet
-from xstilts.errors import UserError
+from xstilts.checkpoint.encoder import NOISE, check_language, evaluating, first_position, position_limit, probe, quiet
+from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 NAME = "padding_free"
 LAYOUT = "layout"  # the keyword argument by which the layers get it
 FIRST = "padding_free_first_position"  # the attribute of an encoder that takes padding out
-ROUNDED = 0.05  # rounding on a GPU, where products may be in bf16, relative to the largest value
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def attend(
     """Attention as transformers' interface has it, of rows that lie end to end.
 
     Args:
-        query, key, value: (1, heads, tokens, width); on a GPU in bf16 or fp16.
+        query, key, value: (1, heads, tokens, width); on a GPU in bf16 or fp16, or within autocast.
         dropout: of attention weights; 0 when the model is not in training.
         sliding_window: a token sees those at a smaller distance; None: its whole row.
         kwargs: with `LAYOUT`.
@@ -100,12 +98,16 @@ def attend(
         UserError: torch's attention over several lengths has no such dropout, or not this precision.
     """
     layout: Layout = kwargs[LAYOUT]
+    if (groups := query.shape[1] // key.shape[1]) > 1:  # heads that share their keys and values
+        key, value = (state.repeat_interleave(groups, dim=1) for state in (key, value))
+    states = [state[0].transpose(0, 1) for state in (query, key, value)]
     kernel: Any = functools.partial(rows_alone, dropout=dropout)
     if query.is_cuda:
-        check_gpu(dropout, query.dtype != torch.float32)
+        if torch.is_autocast_enabled("cuda"):  # rotary positions leave queries and keys in float32
+            states = [state.to(torch.get_autocast_dtype("cuda")) for state in states]
+        check_gpu(dropout, states[0].dtype != torch.float32)
         kernel = varlen_attn
     reach = -1 if sliding_window is None else sliding_window - 1
-    states = [state[0].transpose(0, 1) for state in (query, key, value)]
     bounds = (layout.starts, layout.starts, layout.longest, layout.longest)
     return kernel(*states, *bounds, scale=scaling, window_size=(reach, reach))[None], None
 
@@ -144,7 +146,7 @@ def rows_alone(
     window_size: tuple[int, int],
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """torch's `varlen_attn` on a CPU, for which torch has none: one row after another.
+    """torch's `varlen_attn` where torch has none, on a CPU: one row after another.
 
     Args:
         query, key, value: (tokens, heads, width).
@@ -156,7 +158,7 @@ def rows_alone(
         q, k, v = (state[None, start:end].transpose(1, 2) for state in (query, key, value))
         near = None
         if 0 <= window_size[0] < end - start - 1:
-            places = torch.arange(end - start)
+            places = torch.arange(end - start, device=query.device)
             near = (places[:, None] - places).abs() <= window_size[0]
         found.append(scaled_dot_product_attention(q, k, v, near, dropout, scale=scale)[0].transpose(0, 1))
     return torch.cat(found)
@@ -169,28 +171,28 @@ AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
 # ---- the encoder ----------------------------------------------------------------------------------------------------
 
 
-def install(encoder: PreTrainedModel, name: str) -> None:
+def install(name: str, encoder: PreTrainedModel) -> None:
     """Make an encoder that was loaded with this attention take padding out, and check that its states stay the same.
 
     Args:
         name: the checkpoint, for the message.
 
     Raises:
-        UserError: this model type cannot do so.
+        UserError: this model type cannot do so, or it has no language.
     """
     encoder.register_forward_pre_hook(_take_out, with_kwargs=True)
     encoder.register_forward_hook(_put_back, with_kwargs=True)
     setattr(encoder, FIRST, first_position(encoder))
-    why = "its states differ from those of eager attention"
-    try:
-        if "position_ids" in inspect.signature(encoder.forward).parameters and _agrees(encoder):
-            return
-    except Exception as error:
-        why = str(error).partition("\n")[0]
-    raise UserError(
-        f"{name}: --attn_implementation {NAME} does not work with model type {encoder.config.model_type} ({why}). "
-        "Give sdpa, or leave it out."
-    )
+    check_language(name, encoder)
+    if "position_ids" not in inspect.signature(encoder.forward).parameters:
+        why: str | None = "it takes no positions"
+    else:
+        why = differs(encoder)
+    if why:
+        raise UserError(
+            f"{name}: --attn_implementation {NAME} does not work with model type {encoder.config.model_type}: {why}. "
+            "Give sdpa, or leave it out."
+        )
 
 
 def encoder_in(model: torch.nn.Module) -> PreTrainedModel | None:
@@ -203,19 +205,29 @@ def used_by(model: torch.nn.Module) -> bool:
     return encoder_in(model) is not None
 
 
+def _positions(ids: torch.Tensor, first: int) -> torch.Tensor:
+    """The positions of tokens (rows, width), as the models have them.
+
+    RoBERTa models, whose first position is not 0, do not count a padding token within a text: it has the position
+    before the first (`create_position_ids_from_input_ids` in transformers).
+    """
+    if not first:
+        return torch.arange(ids.shape[1], device=ids.device)
+    counted = (ids != first - 1).long()
+    return counted.cumsum(1) * counted + first - 1
+
+
 def _take_out(encoder: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
     """Before the encoder: one row of all tokens, with the positions that they had."""
     if _plain.get():
         return None
     values = inspect.signature(encoder.forward).bind(*args, **kwargs).arguments
     values |= values.pop("kwargs", {})
+    if values.get("input_ids") is None or values.get("position_ids") is not None:
+        raise TypeError(f"{NAME} attention takes input_ids, and makes the positions")
     ids, mask = values["input_ids"], values.get("attention_mask")
-    if ids.device.type not in _checked.setdefault(encoder, {"cpu"}):
-        _checked[encoder].add(ids.device.type)
-        if not _agrees(encoder):
-            raise UserError(f"--attn_implementation {NAME} gives other states on {ids.device.type}. Give sdpa.")
     layout = _known.get() or Layout.of(torch.ones_like(ids) if mask is None else mask)
-    positions = torch.arange(ids.shape[1], device=ids.device) + getattr(encoder, FIRST)
+    positions = _positions(ids, getattr(encoder, FIRST))
     padded = {"input_ids": ids, "position_ids": positions.expand(ids.shape)}
     if values.get("token_type_ids") is not None:
         padded["token_type_ids"] = values["token_type_ids"]
@@ -240,7 +252,6 @@ def _put_back(encoder: Any, args: tuple, kwargs: dict[str, Any], output: Any) ->
     return output
 
 
-_checked: WeakKeyDictionary[torch.nn.Module, set[str]] = WeakKeyDictionary()  # kinds of devices
 _plain: ContextVar[bool] = ContextVar("plain", default=False)  # whether encoders work as without this module
 
 
@@ -256,21 +267,55 @@ def eager(encoder: PreTrainedModel) -> Iterator[None]:
         encoder.set_attn_implementation(NAME)
 
 
-def _agrees(encoder: PreTrainedModel) -> bool:
-    """Whether an encoder's states of two rows are those of eager attention; the first row is longer than a window."""
-    device = next(encoder.parameters()).device
-    length = min(position_limit(encoder.config), max(7, 2 * (getattr(encoder.config, "sliding_window", None) or 0)))
-    tokens = probe(encoder.config)["input_ids"][0].repeat(length // 7 + 1)[:length]
-    ids = torch.stack([tokens, tokens.flip(0)]).to(device)
+def differs(encoder: PreTrainedModel, autocast: Callable[[], Any] = contextlib.nullcontext) -> str | None:
+    """Why an encoder's states are not those of eager attention, or None if they are.
+
+    Two rows: the first is longer than a window and has a padding token and a mask token within it.
+
+    Args:
+        autocast: a context of lower precision. Then our error, beside eager attention in float32, may be twice that of
+            eager attention in this context.
+    """
+    ids, mask = (tensor.to(next(encoder.parameters()).device) for tensor in _two_rows(encoder.config))
+    outputs = []
+    try:
+        with evaluating(encoder), known_layout(None), quiet():
+            with autocast():
+                outputs += [encoder(input_ids=ids, attention_mask=mask)]
+                with eager(encoder):
+                    outputs += [encoder(input_ids=ids, attention_mask=mask)]
+            with eager(encoder):
+                outputs += [encoder(input_ids=ids, attention_mask=mask)]
+    except Exception as error:
+        return first_line(error)
+    if _far(*(output.last_hidden_state[mask.bool()] for output in outputs)):
+        return "its states differ from those of eager attention"
+    pooled = [output.pooler_output for output in outputs if getattr(output, "pooler_output", None) is not None]
+    if pooled and (len(pooled) < len(outputs) or _far(*pooled)):
+        return "its pooled states differ from those of eager attention"
+    return None
+
+
+def _far(ours: torch.Tensor, theirs: torch.Tensor, exact: torch.Tensor) -> bool:
+    """Whether our states are further from the exact ones than rounding, and than twice the others."""
+    if ours.shape != exact.shape:
+        return True
+    ours, theirs, exact = (states.float() for states in (ours, theirs, exact))
+    rounding = NOISE * exact.abs().max()
+    # not >, so that NaN counts as far
+    return not bool((ours - exact).square().mean().sqrt() <= 2 * (theirs - exact).square().mean().sqrt() + rounding)
+
+
+def _two_rows(config: PretrainedConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of two rows of tokens, the second one padded."""
+    batch = probe(config)
+    length = min(position_limit(config), max(14, 2 * (getattr(config, "sliding_window", None) or 0)))
+    tokens = batch["input_ids"][0].repeat(length // 7 + 1)[:length]
+    ids = torch.stack([tokens, tokens.flip(0)])
+    pad = batch["input_ids"][1, -1]
+    ids[0, 2] = pad
+    if 0 < (getattr(config, "mask_token_id", None) or 0) < config.vocab_size:
+        ids[0, 4] = config.mask_token_id
     mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
-    with evaluating(encoder), known_layout(None), quiet():
-        ours = encoder(input_ids=ids, attention_mask=mask)
-        with eager(encoder):
-            theirs = encoder(input_ids=ids, attention_mask=mask)
-    share = NOISE if device.type == "cpu" and not torch.is_autocast_enabled("cpu") else ROUNDED
-    pooled, expected = (getattr(output, "pooler_output", None) for output in (ours, theirs))
-    if expected is not None and (pooled is None or differ(pooled, expected, share)):
-        return False
-    real = mask.bool()
-    return not differ(ours.last_hidden_state[real], theirs.last_hidden_state[real], share)
+    ids[1, 4:], mask[1, 4:] = pad, 0
+    return ids, mask

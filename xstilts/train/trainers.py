@@ -330,15 +330,19 @@ def check_model(trainer: Trainer) -> None:
         raise UserError("--activation_checkpointing: transformers does not have it for this model type. Leave it out.")
     if (encoder := padding_free.encoder_in(model)) is None:
         return
-    if args.device.type == "cuda":
-        padding_free.check_gpu(padding_free.attention_dropout(encoder.config), args.bf16 or args.fp16)
-    sharded = getattr(trainer.accelerator.state, "fsdp_plugin", None)
-    for name, given in (("torch_compile", args.torch_compile), ("fsdp", sharded)):
+    taken = f"--attn_implementation {padding_free.NAME}"
+    for name, given, why in (
+        ("torch_compile", args.torch_compile, "each batch has another shape"),
+        ("neftune_noise_alpha", args.neftune_noise_alpha, "transformers divides the noise by the length of a row"),
+        ("fsdp", getattr(trainer.accelerator.state, "fsdp_plugin", None), "it was not tried"),
+        ("deepspeed", trainer.is_deepspeed_enabled, "it was not tried"),
+    ):
         if given:
-            raise UserError(
-                f"--{name} does not go with --attn_implementation {padding_free.NAME}, by which each batch has "
-                "another shape. Leave one of them out."
-            )
+            raise UserError(f"--{name} does not go with {taken}: {why}. Leave one of them out.")
+    if args.device.type != "cpu":
+        padding_free.check_gpu(padding_free.attention_dropout(encoder.config), args.bf16 or args.fp16)
+        if reason := padding_free.differs(encoder, trainer.accelerator.autocast):
+            raise UserError(f"{taken} does not work on this device ({args.device}): {reason}. Give sdpa.")
 
 
 def token_mean(
