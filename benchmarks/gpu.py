@@ -8,7 +8,8 @@ nothing comes from the Hub, and no score of theirs means anything.
 
 card: the card, its rate in a large bf16 product, and of copies. The shares below are of that measured rate.
 train-SHAPE: real tokens a second in training, bf16, beside Hugging Face's example script with its best flags on the
-same rows; peak memory, also with frozen embeddings; how often a step makes the program wait for the GPU.
+same rows; also with frozen embeddings, and mmBERT without padding; peak memory; how often a step makes the program
+wait for the GPU.
 embed: sentences a second of the largest shape, beside sentence-transformers with the same weights, and whether the
 vectors are equal. mine: mining on the card and on the CPU, whether the pairs are equal, and whether the neighbours are
 those of float64. matrix: a small matrix of the world on the card and on the CPU, from the same model.
