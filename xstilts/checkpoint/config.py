@@ -142,8 +142,9 @@ def check_attention(implementation: str | None, head: bool = True) -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
-    from xstilts.checkpoint import padding_free  # registers itself
+    from xstilts.checkpoint import padding_free
 
+    padding_free.register()
     if implementation == padding_free.NAME and not head:
         raise UserError(
             f"--attn_implementation {implementation} is for models with a head, not for vectors. Give sdpa."

@@ -82,8 +82,9 @@ def from_pretrained(
 
 def attention_option(attention: str | None) -> dict[str, str]:
     """The argument `attn_implementation` of transformers' loaders, if one is given. Makes ours known to them."""
-    import xstilts.checkpoint.padding_free  # noqa: F401
+    from xstilts.checkpoint import padding_free
 
+    padding_free.register()
     return {"attn_implementation": attention} if attention else {}
 
 

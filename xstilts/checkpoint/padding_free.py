@@ -164,8 +164,11 @@ def rows_alone(
     return torch.cat(found)
 
 
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
+@functools.cache
+def register() -> None:
+    """Make this attention known to transformers in this process."""
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
 
 
 # ---- the encoder ----------------------------------------------------------------------------------------------------
