@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SETTINGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
 
@@ -56,8 +58,10 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
+        others = psutil.Process(self.process.pid).children(recursive=True)  # they write to the profile to their end
         self.process.terminate()
         self.process.wait()
+        psutil.wait_procs(others, timeout=10)
         self.input.close()
         self.output.close()
         self.profile.cleanup()
