@@ -121,6 +121,23 @@ def test_a_seed_without_all_cells_is_left_out_and_the_cells_are_named(runs, tmp_
     assert found.notes == ("seed 1 is left out: not measured: squad xnli",)
 
 
+def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_path):
+    before = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
+    for arm in ("none", "squad"):
+        write_record(runs, arm, 0, "panx", {"en": 50, "de": 40}, dev=50)
+    for seed in range(3):
+        write_record(runs, "none", seed, "tydiqa", {"en": 50, "de": 40}, dev=50)
+    after = judged(
+        runs,
+        tmp_path,
+        a=("squad", "none", "targets", "higher"),
+        b=("squad", "none", "[panx]", "higher"),
+    )
+    assert after["a"].differences == before.differences and after["a"].verdict == before.verdict
+    assert after["a"].notes == ("without panx: it has fewer seeds", "without tydiqa: not measured: squad")
+    assert list(after["b"].differences[0].by_seed) == [0]
+
+
 def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_path):
     for arm in ("none", "squad", "hellaswag"):
         for seed in range(3):

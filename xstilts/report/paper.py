@@ -18,8 +18,9 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
-out on both sides, and so is a seed in which another training is at chance. The best arm is picked from those with
-the most seeds. The notes name what is left out. If the intermediate training itself stayed at chance, its cells count
+out on both sides, and so is a seed in which another training is at chance. Of a group, a task is left out that an arm
+has in no seed, or that has fewer seeds in the matrix than others. The best arm is picked from those with the most
+seeds. The notes name what is left out. If the intermediate training itself stayed at chance, its cells count
 and the verdict warns of it.
 """
 
@@ -202,6 +203,8 @@ def _difference_of(
 ) -> Difference | None:
     """Return the difference of two sides; None if no seed has all cells of both."""
     names = " ".join(arms), " ".join(against)
+    if claim.tasks[0] in GROUPS:
+        tasks = _with_all_seeds(matrix, against if claim.pick else (*arms, *against), tasks, notes)
     tasks = _above_chance(matrix, against if claim.pick else (*arms, *against), tasks, notes)
     if claim.pick:
         treated, picked = _picked(matrix, arms, tasks, notes)
@@ -218,6 +221,25 @@ def _difference_of(
     return Difference(
         *names, tuple(tasks), {seed: treated[seed] - base[seed] for seed in seeds}, counted=(*arms, *against)
     )
+
+
+def _with_all_seeds(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
+    """Return the tasks that every arm has, and that have as many seeds in the matrix as any other; note the others.
+
+    So measuring one task more, in one seed or with some arms, takes no seed from the rest.
+    """
+    cells = matrix.cells[matrix.cells["task"].isin(tasks)]
+    seeds = cells.groupby("task")["seed"].nunique()
+    left = []
+    for task in tasks:
+        there = set(cells.loc[cells["task"] == task, "arm"])
+        if absent := [arm for arm in dict.fromkeys(arms) if arm not in there]:
+            notes.append(f"without {task}: not measured: {', '.join(absent)}")
+        elif seeds[task] < seeds.max():
+            notes.append(f"without {task}: it has fewer seeds")
+        else:
+            left.append(task)
+    return left
 
 
 def _above_chance(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
