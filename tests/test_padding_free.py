@@ -109,7 +109,7 @@ def test_the_check_in_bf16_takes_no_gradients_from_the_step(checkpoint):
     model = heads.fresh_head(get_task("mnli"), checkpoint, attention="padding_free").eval()
     batch, labels = architectures._batch("mnli", load_tokenizer(checkpoint))
     with BF16():
-        assert padding_free.differs(model.base_model, BF16) is None
+        assert padding_free.fault(model.base_model, BF16) is None
         architectures._backward(model, batch, labels)
     without = {key for key, weight in model.named_parameters() if weight.grad is None}
     assert not {key for key in without if "pooler" not in key}
@@ -129,9 +129,9 @@ def together(query, key, value, starts, *args, rows_alone=padding_free.rows_alon
 def test_the_check_in_bf16_finds_another_attention(name, spoilt, tmp_path, monkeypatch):
     architectures.build(name, tmp_path, initializer_range=0.2)  # with small weights attention does little
     encoder, _ = load_encoder(str(tmp_path), attention="padding_free")
-    assert padding_free.differs(encoder, BF16) is None
+    assert padding_free.fault(encoder, BF16) is None
     monkeypatch.setattr(padding_free, "rows_alone", spoilt)
-    assert "states differ" in padding_free.differs(encoder, BF16)
+    assert "states differ" in padding_free.fault(encoder, BF16)
 
 
 @pytest.mark.parametrize("checkpoint", ["xlm-roberta", "bert"], indirect=True)
@@ -151,7 +151,7 @@ def test_a_padding_token_within_a_text(checkpoint):
 def test_heads_that_share_keys(tmp_path):
     architectures.build("eurobert", tmp_path, num_attention_heads=4, num_key_value_heads=2)
     encoder, _ = load_encoder(str(tmp_path), attention="padding_free")
-    assert padding_free.differs(encoder) is None
+    assert padding_free.fault(encoder) is None
 
 
 @of_two

@@ -82,10 +82,12 @@ def from_pretrained(
 
 def attention_option(attention: str | None) -> dict[str, str]:
     """The argument `attn_implementation` of transformers' loaders, if one is given. Makes ours known to them."""
+    if not attention:
+        return {}
     from xstilts.checkpoint import padding_free
 
     padding_free.register()
-    return {"attn_implementation": attention} if attention else {}
+    return {"attn_implementation": attention}
 
 
 def prepare_attention(name: str, model: PreTrainedModel, attention: str | None) -> None:

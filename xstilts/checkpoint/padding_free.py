@@ -190,7 +190,7 @@ def install(name: str, encoder: PreTrainedModel) -> None:
     if "position_ids" not in inspect.signature(encoder.forward).parameters:
         why: str | None = "it takes no positions"
     else:
-        why = differs(encoder)
+        why = fault(encoder)
     if why:
         raise UserError(
             f"{name}: --attn_implementation {NAME} does not work with model type {encoder.config.model_type}: {why}. "
@@ -270,7 +270,7 @@ def eager(encoder: PreTrainedModel) -> Iterator[None]:
         encoder.set_attn_implementation(NAME)
 
 
-def differs(encoder: PreTrainedModel, autocast: Callable[[], Any] = contextlib.nullcontext) -> str | None:
+def fault(encoder: PreTrainedModel, autocast: Callable[[], Any] = contextlib.nullcontext) -> str | None:
     """Why an encoder's states are not those of eager attention, or None if they are.
 
     Two rows: the first is longer than a window and has a padding token and a mask token within it.

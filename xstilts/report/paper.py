@@ -203,9 +203,10 @@ def _difference_of(
 ) -> Difference | None:
     """Return the difference of two sides; None if no seed has all cells of both."""
     names = " ".join(arms), " ".join(against)
+    needed = against if claim.pick else (*arms, *against)
     if claim.tasks[0] in GROUPS:
-        tasks = _with_all_seeds(matrix, against if claim.pick else (*arms, *against), tasks, notes)
-    tasks = _above_chance(matrix, against if claim.pick else (*arms, *against), tasks, notes)
+        tasks = _with_all_seeds(matrix, needed, tasks, notes)
+    tasks = _above_chance(matrix, needed, tasks, notes)
     if claim.pick:
         treated, picked = _picked(matrix, arms, tasks, notes)
         arms, tasks = tuple(dict.fromkeys(picked.values())), list(picked)

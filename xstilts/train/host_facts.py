@@ -10,7 +10,6 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from contextvars import ContextVar
-from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -41,7 +40,8 @@ class Described:
             batch[LABELLED] = labelled_places(batch["labels"])
         if self.layout:
             mask = batch["attention_mask"]
-            batch[LAYOUT] = astuple(Layout.of(mask.view(-1, mask.shape[-1])))  # of multiple choice: (rows, choices, n)
+            layout = Layout.of(mask.view(-1, mask.shape[-1]))  # of multiple choice: (rows, choices, n)
+            batch[LAYOUT] = tuple(vars(layout).values())  # the Trainer moves the tensors of a tuple to the device
         return batch
 
 

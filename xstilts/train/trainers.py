@@ -325,9 +325,12 @@ def check_model(trainer: Trainer) -> None:
     """Raise UserError if the model, or its attention, does not go with an argument of the training or with a GPU."""
     model, args = trainer.model, trainer.args
     assert isinstance(model, torch.nn.Module)
-    keeps_few = args.gradient_checkpointing or args.activation_checkpointing
-    if keeps_few and not all(getattr(part, "supports_gradient_checkpointing", True) for part in model.modules()):
-        raise UserError("--activation_checkpointing: transformers does not have it for this model type. Leave it out.")
+    able = all(getattr(part, "supports_gradient_checkpointing", True) for part in model.modules())
+    if args.activation_checkpointing and not able:
+        raise UserError(
+            "--activation_checkpointing (or --gradient_checkpointing, its older name): transformers does not have it "
+            "for this model type. Leave it out."
+        )
     if (encoder := padding_free.encoder_in(model)) is None:
         return
     taken = f"--attn_implementation {padding_free.NAME}"
@@ -341,7 +344,7 @@ def check_model(trainer: Trainer) -> None:
             raise UserError(f"--{name} does not go with {taken}: {why}. Leave one of them out.")
     if args.device.type != "cpu":
         padding_free.check_gpu(padding_free.attention_dropout(encoder.config), args.bf16 or args.fp16)
-        if reason := padding_free.differs(encoder, trainer.accelerator.autocast):
+        if reason := padding_free.fault(encoder, trainer.accelerator.autocast):
             raise UserError(f"{taken} does not work on this device ({args.device}): {reason}. Give sdpa.")
 
 
