@@ -84,6 +84,8 @@ FLAGS = $(firstword -$(MAKEFLAGS))#  the one-letter flags of this make
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 # found out once, when it is first needed: only then is -j among make's flags
 THREADS ?= $(eval THREADS := $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 ))))$(THREADS)##  cores of one run; default: the machine's, shared among the jobs
+# the model of phase 1 is trained alone, because all others start from it; LAUNCH may give each run cores of its own
+MODEL_THREADS ?= $(eval MODEL_THREADS := $(if $(LAUNCH)$(call typed,THREADS),$(THREADS),$(shell nproc 2>/dev/null || echo 1)))$(MODEL_THREADS)
 export OMP_WAIT_POLICY ?= passive
 export PYTHONWARNINGS ?= ignore
 
@@ -101,6 +103,8 @@ RUN ?= $(PY)$(if $(FORKED), -IS recipes/preload.py)##               how a script
 # XSTILTS_MATRIX: a run that is refused writes failed.json, for the report; one started by hand leaves no file then
 AS_RUN = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(THREADS)
 GO = $(AS_RUN) $(LAUNCH) $(RUN)
+# not a fork: forks share the number of threads
+GO_ALONE = XSTILTS_MATRIX=1 OMP_NUM_THREADS=$(MODEL_THREADS) $(LAUNCH) $(if $(FORKED),$(PY),$(RUN))
 # prints "run 5 of 42, about 9 min left"; the run starts even if this fails
 BEFORE = @$(if $(FORKED),$(AS_RUN) $(RUN),$(PY)) -m xstilts.plan $(GRID) $(PLANS_MODEL) --jobs $(JOBS) --before $@ || :
 
@@ -140,7 +144,7 @@ else ifneq ($(MLM_ARGS),)
   START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
 	$(BEFORE)
-	$(GO) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm model $(DATA_ARGS) $(MLM_ARGS)
+	$(GO_ALONE) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm model $(DATA_ARGS) $(MLM_ARGS)
 else
   START := $(OUT)/model/.unpacked
 $(START): | $(INSTALLED)
@@ -218,7 +222,7 @@ PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) r
 KEEPS_GOING := $(findstring k,$(FLAGS))
 ifneq (,$(if $(INNER),,$(PRELOADS)$(KEEPS_GOING)))
 matrix: | $(if $(PRELOADS),$(INSTALLED))
-	@$(PRELOADS) $(MAKE) --no-print-directory matrix INNER=yes PRESET=$(PRESET) THREADS=$(THREADS) $(if $(KEEPS_GOING),|| { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; })
+	@$(PRELOADS) $(MAKE) --no-print-directory matrix INNER=yes PRESET=$(PRESET) THREADS=$(THREADS) MODEL_THREADS=$(MODEL_THREADS) $(if $(KEEPS_GOING),|| { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; })
 else ifeq ($(strip $(CELLS)),)
 matrix: $(PHASE2)
 	@echo "Done: $(words $(PHASE2)) trainings. TARGETS and RETRIEVAL are empty, so nothing is measured and there is no report."

@@ -2,6 +2,7 @@
 10,000 runs."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ import run_target
 from tasks import get_task
 
 check = load_recipe("check")
+# OMP_NUM_THREADS counts for nproc
+CORES = int(subprocess.run(["nproc"], stdout=subprocess.PIPE, check=True).stdout)
 
 
 def content(folder):
@@ -397,6 +400,23 @@ def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_
 
 
 # ---- ten thousand runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, model, target",
+    [
+        ([f"-j{CORES}"], CORES, 1),
+        (["-j3", "THREADS=2"], 2, 2),
+        (["-j3", "THREADS=2", "LAUNCH=srun"], 2, 2),
+        (["-j1", "LAUNCH=srun"], CORES, CORES),
+    ],
+)
+def test_the_model_is_trained_alone_and_so_on_all_cores(arguments, model, target, tmp_path):
+    done = make(
+        "-n", "matrix", f"OUT={tmp_path}/runs", "ARMS=none", "TARGETS=xnli", "RETRIEVAL=", "SEEDS=0", *arguments
+    )
+    found = re.findall(r"^XSTILTS_MATRIX=1 OMP_NUM_THREADS=(\d+) .*?(run_mlm|run_target)\.py", done.stdout, re.M)
+    assert {script: int(threads) for threads, script in found} == {"run_mlm": model, "run_target": target}
 
 
 def test_ten_thousand_runs(tmp_path):
