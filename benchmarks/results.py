@@ -39,6 +39,8 @@ from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv", "groups.csv")
 ANSWER = re.compile(r"(<!-- answer: (\S+) -->\n).*?(<!-- end of answer -->)", re.S)
+# of: report = its name in the table; ...
+ANSWERS = re.compile(r"(<!-- printed by: benchmarks/results.py of ([^>]+) -->\n).*?(<!-- end of answers -->)", re.S)
 COSTS = re.compile(r"(<!-- (costs|matrix costs) -->\n).*?(<!-- end of costs -->)", re.S)
 PICTURE = re.compile(r"\(docs/img/(\S+)\.svg\)")
 REACH = 22  # points: the picture ends here, and an arrow says that an interval goes on
@@ -223,27 +225,52 @@ def claims_page(folder: Path) -> str:
 
 
 def answer(folder: Path) -> str:
-    """Two sentences: the primary contrast, also at the layer fixed beforehand, and the same arms beside no phase 2."""
-    found = pd.read_csv(folder / "question.csv")
-    first = found[found["primary"].astype(bool)].iloc[0]
+    """Two sentences: the primary contrast, and what English alone does beside no phase 2."""
+    first, others = _contrasts(folder)
     if pd.isna(first["difference"]):
         return f"Not computed yet: {first['why']}.\n"
-    like = found[(found["family"] == first["family"]) & (found["on"] == first["on"]) & (found["variant"] == "plain")]
-    plain = like[(like["contrast"] == "E-none") & (like["layer"] == first["layer"])].iloc[0]
-    fixed = like[(like["contrast"] == first["contrast"]) & (like["layer"] != first["layer"])]
-    other = "".join(
-        f"; at layer {row['layer']}, the other read-out named beforehand, {difference(row)}"
-        for _, row in fixed.iterrows()
-    )
-    number = len(str(first["languages"]).split())
-    seeds = f"{int(first['seeds'])} seed{'s' if first['seeds'] > 1 else ''}"
-    scores = f"{first['score']:.1f} after `{first['arm']}` and {first['score_against']:.1f} after `{first['against']}`"
+    seeds = f"{first['seeds']:.0f} seed" + "s" * int(first["seeds"] > 1)
+    alone = others[(others["contrast"] == "E-none") & (others["layer"] == first["layer"])].iloc[0]
     return (
-        f"Retrieval in {number} languages that phase 2 had not seen, at layer {first['layer']}, is {scores}: "
-        f"{difference(first)} points ({seeds}), verdict *{first['verdict']}*{other}. "
-        f"Without phase 2 it is {plain['score_against']:.1f}, so `{first['against']}` alone changes it by "
-        f"{difference(plain)}.\n"
+        f"In {len(str(first['languages']).split())} languages that phase 2 had not seen, retrieval is "
+        f"{first['score']:.1f} after `{first['arm']}` and {first['score_against']:.1f} after `{first['against']}`: "
+        f"{difference(first)} points ({seeds}), verdict *{first['verdict']}*. "
+        f"Without phase 2 it is {alone['score_against']:.1f}, so `{first['against']}` alone changes it by "
+        f"{difference(alone)}.\n"
     )
+
+
+def answers(folders: dict[str, Path]) -> str:
+    """A Markdown table of {name of a start: its report}: the primary contrast, the same at the other layer that was
+    named beforehand, and English alone beside no phase 2."""
+    rows = []
+    for name, folder in folders.items():
+        first, others = _contrasts(folder)
+        for number, (_, row) in enumerate(pd.concat([first.to_frame().T, others]).iterrows()):
+            rows.append(
+                (
+                    "" if number else f"[{name}](docs/results/{folder.name}.md)",
+                    [
+                        Cell(f"`{row['arm']}` − `{row['against']}`"),
+                        Cell(str(row["layer"])),
+                        Cell(f"{row['score']:.1f} − {row['score_against']:.1f}"),
+                        Cell(difference(row), bold=bool(row["primary"])),
+                        Cell(f"{row['seeds']:.0f}"),
+                        Cell("" if pd.isna(row["verdict"]) else str(row["verdict"])),
+                    ],
+                )
+            )
+    heads = ["phase 2", "arms", "layer", "scores", "difference [95 % interval]", "seeds", "verdict"]
+    return Table("", heads, rows).markdown().partition("\n\n")[2]
+
+
+def _contrasts(folder: Path) -> tuple[pd.Series, pd.DataFrame]:
+    """The primary contrast of a question, and its family's other rows of the same arms in the same languages."""
+    found = pd.read_csv(folder / "question.csv")
+    first = found[found["primary"].astype(bool)].iloc[0]
+    like = found[(found["family"] == first["family"]) & (found["on"] == first["on"]) & (found["variant"] == "plain")]
+    fixed = like[(like["contrast"] == first["contrast"]) & (like["layer"] != first["layer"])]
+    return first, pd.concat([fixed, like[(like["contrast"] == "E-none") & (like["layer"] == first["layer"])]])
 
 
 def picture(folder: Path, old: str) -> str:
@@ -325,11 +352,15 @@ def pages() -> dict[Path, str]:
     for name in PICTURE.findall(text):
         file = ROOT / f"docs/img/{name}.svg"
         made[file] = picture(ROOT / "docs/results" / name, file.read_text(encoding="utf-8") if file.is_file() else "")
-    return (
-        made
-        | cost_pages()
-        | {readme: ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)}
-    )
+    text = ANSWER.sub(lambda found: found[1] + answer(ROOT / "docs/results" / found[2]) + found[3], text)
+    text = ANSWERS.sub(lambda found: found[1] + answers(_named(found[2])) + found[3], text)
+    return made | cost_pages() | {readme: text}
+
+
+def _named(text: str) -> dict[str, Path]:
+    """{name: folder} of `report = name; ...`."""
+    pairs = [[part.strip() for part in one.split("=")] for one in text.split(";")]
+    return {name: ROOT / "docs/results" / report for report, name in pairs}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -85,13 +85,24 @@ def test_the_answer_is_made_of_the_primary_contrast(place):
         "interval_high": -29.0,
         "verdict": "none better",
     }
-    pd.DataFrame([row, plain]).to_csv(place / "docs/results/some/question.csv", index=False)
-    (place / "README.md").write_text("# Head\n<!-- answer: some -->\nold\n<!-- end of answer -->\n")
+    fixed = row | {"layer": 12, "primary": False, "verdict": None, "score": 11.0, "score_against": 20.5}
+    pd.DataFrame([row, plain, fixed]).to_csv(place / "docs/results/some/question.csv", index=False)
+    (place / "README.md").write_text(
+        "# Head\n<!-- answer: some -->\nold\n<!-- end of answer -->\n"
+        "<!-- printed by: benchmarks/results.py of some = 9 steps -->\nold\n<!-- end of answers -->\n"
+    )
     assert kept.main(["pages"]) == 0
     text = (place / "README.md").read_text()
     assert "old" not in text and all(
         part in text for part in ("2 languages", "61.2", "+1.2 [", "3 seeds", "undecided", "90.0", "30.0 [")
     )
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert [line[:4] for line in table[2:]] == [
+        ["[9 steps](docs/results/some.md)", "`m` − `e`", "3", "61.2 − 60.0"],
+        ["", "`m` − `e`", "12", "11.0 − 20.5"],
+        ["", "`e` − `none`", "3", "60.0 − 90.0"],
+    ]
+    assert [line[-1] for line in table[2:]] == ["undecided", "", "none better"]
     assert "| nli: M-E (primary) |" in (place / "docs/results/some.md").read_text()
 
 
