@@ -10,8 +10,8 @@ from transformers import AutoModelForMaskedLM, TrainingArguments
 from tests.architectures import LAYERS, PAGE, build
 from xstilts.train.trainers import TaskTrainer
 
-# models whose layers cannot be told apart so, as docs/where-to-run.md says: ALBERT has one layer, used again and again,
-# and XLM's parts of layers are in a list each
+# models whose layers are not found so, as docs/where-to-run.md says: ALBERT has one layer, used again and again; XLM has
+# a list for each part of a layer
 OTHERS = ["albert", "xlm"]
 
 
