@@ -41,8 +41,8 @@ class SQuAD(Span):
             "refs/convert/parquet",
         ),
     )
-    # 384 tokens and 4x4 rows: jiant's XTREME scripts for question answering, which are phase 3. Its phase 2 has 32 rows,
-    # as PRESET=xtreme gives (docs/protocol.md)
+    # 384 tokens and 4x4 rows: jiant's XTREME scripts for question answering, which are phase 3. Its phase 2
+    # has 32 rows, as PRESET=xtreme gives (docs/protocol.md)
     defaults = INTERMEDIATE | {"per_device_train_batch_size": 16, "max_seq_length": 384}
 
 

@@ -10,8 +10,8 @@ from transformers import AutoModelForMaskedLM, TrainingArguments
 from tests.architectures import LAYERS, PAGE, build
 from xstilts.train.trainers import TaskTrainer
 
-# models whose layers are not found so, as docs/where-to-run.md says: ALBERT has one layer, used again and again; XLM has
-# a list for each part of a layer
+# models whose layers are not found so, as docs/where-to-run.md says: ALBERT has one layer, used again and again; XLM
+# has a list for each part of a layer
 OTHERS = ["albert", "xlm"]
 
 
