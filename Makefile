@@ -18,7 +18,7 @@ OUT ?= runs/$(PRESET)##      where the matrix goes
 MODEL ?=##                   the checkpoint all arms start from: a folder or a Hub id, only read; if empty, the preset builds OUT/model
 DATA_ROOT ?= hub##           hub, or a folder of rows
 ARMS ?= none##               what phase 2 trains on: none, BASE or BASE+MODIFIER..., e.g. squad+mlm+lora (docs/arms.md)
-TARGETS ?=##                 target tasks of run_target.py; all: every one there is
+TARGETS ?=##                 target tasks of run_target.py; all: those of XTREME and XTREME-R (without sib200 and belebele)
 RETRIEVAL ?=##               tasks of run_retrieval.py
 SEEDS ?= 0##                 one cell for each; SEEDS_<arm>, seeds of an arm that has others
 LAUNCH ?=##                  prefixed to every run, e.g. "srun -n1 --gpus=1"
@@ -40,7 +40,7 @@ CLAIMS ?=##                  a file of recipes/claims: a paper's claims beside w
 COVERAGE ?=##                a list of tasks/coverage.py (xlmr, e5, mbert ...): the report splits languages by it and by phase 2
 HUB ?=##                     make push: namespace on the Hub, your name or an organisation's
 WORLD_ARGS ?=##              arguments of `python -m world` when the preset builds its rows
-TEST_JOBS ?= 3##             make test: tests at the same time; some wait, so one more than cores
+TEST_JOBS ?= 3##             make test: tests at the same time; some wait, so give one more than there are cores
 
 # ---- what is wrong stops here, in one line, before anything is built --------------------------------------------------
 ifeq (all,$(strip $(TARGETS)))
@@ -93,6 +93,8 @@ export PYTHONWARNINGS ?= ignore
 ifeq ($(origin PY),undefined)
   PY := $(VENV)/bin/python
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
+else ifneq (,$(call typed,EXTRA_PACKAGES))
+  $(error EXTRA_PACKAGES is given, but nothing is installed where PY=$(PY) is given. Install them there and leave EXTRA_PACKAGES out, or give VENV=FOLDER in place of PY)
 endif
 PRELOAD ?= yes##             import the libraries once for all runs of a matrix; if empty, or with RUN or LAUNCH, each run does so itself
 # if this is not empty, each run is a new process and no fork

@@ -41,7 +41,8 @@ class SQuAD(Span):
             "refs/convert/parquet",
         ),
     )
-    # batch 4x4 and length 384: jiant's QA setting (docs/protocol.md)
+    # 384 tokens and 4x4 rows: jiant's XTREME scripts for question answering, which are phase 3. Its phase 2
+    # has 32 rows, as PRESET=xtreme gives (docs/protocol.md)
     defaults = INTERMEDIATE | {"per_device_train_batch_size": 16, "max_seq_length": 384}
 
 
@@ -121,6 +122,8 @@ class XQuAD(Span):
         Source("google/xquad", "xquad.{language}", {"test": "validation"}, "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"),
         Source("google/xtreme", "XQuAD.{language}", {"test": "validation"}, XTREME_REVISION),
     )
+    # XTREME's scripts/train_qa.sh of 2020, for XQuAD, MLQA and TyDiQA; since August 2021 (its commit 0918248) it has 3
+    # epochs and 4x8 rows
     defaults = {
         "learning_rate": 3e-5,
         "num_train_epochs": 2,

@@ -492,7 +492,8 @@ HEAD = """# Which encoders work
 Written by `python -m tests.architectures --write`. A test builds each architecture tiny, with random weights, runs each step, and compares
 the outcome with this page. A step is *ok* if it runs forward and backward with finite losses and a saved head loads again with equal
 weights. For vectors, they must equal `hidden_states[k]` of transformers' own model, one sentence at a time, for every k. For
-`--attn_implementation padding_free`, all gradients must equal those of eager attention.
+`--attn_implementation padding_free`, all gradients must equal those of eager attention on a CPU; a GPU refuses it for models with dropout of
+attention weights, such as XLM-R and BERT ([scaling.md](scaling.md)).
 
 The code has no list of model names. It finds out what a model can do from its class, its weights, and two short rows when it is loaded.
 So a checkpoint of a type that is not listed works too, or is refused in one line.

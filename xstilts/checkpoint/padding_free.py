@@ -1,7 +1,7 @@
 """`--attn_implementation padding_free`: the encoder's layers get the rows of a batch laid end to end, without padding.
 
 Before the encoder the padding is taken out, and after it is put back as zeros, so heads and losses need no change. A
-row attends to itself alone. Other people's names for it: unpadding, packing, sequence packing without cross-attention.
+row attends to itself alone. Also known as unpadding, packing, sequence packing without cross-attention.
 """
 
 from __future__ import annotations
@@ -290,7 +290,8 @@ def fault(encoder: PreTrainedModel, autocast: Callable[[], Any] = contextlib.nul
             with eager(encoder):
                 outputs += [encoder(input_ids=ids, attention_mask=mask)]
     except Exception as error:
-        return first_line(error)
+        how = "with eager attention" if outputs else "without padding"
+        return f"its forward pass fails {how} ({first_line(error)})"
     if _far(*(output.last_hidden_state[mask.bool()] for output in outputs)):
         return "its states differ from those of eager attention"
     pooled = [output.pooler_output for output in outputs if getattr(output, "pooler_output", None) is not None]
