@@ -475,6 +475,14 @@ def test_another_fixed_layer_is_not_compared_and_one_chosen_alike_is(runs):
     assert mx.collect(runs).problems == []
 
 
+def test_prompts_and_pooling_that_phase_2_trained_with_are_part_of_the_arm(runs):
+    start_from(runs, "mnli", ["tiny"], query_prompt="Query: ", pooling="cls")
+    change(runs / "mnli/seed0/tatoeba/results.json", settings={"query_prompt": "Query: "}, pooling="cls")
+    assert mx.collect(runs).missing == []
+    start_from(runs, "mnli", ["tiny"], query_prompt="Query: ")
+    assert blank(runs, "mnli", "tatoeba", "pooling")
+
+
 def test_every_setting_of_a_measurement_is_compared_or_named_as_without_effect():
     names = {field.name for field in dataclasses.fields(RetrievalArguments)}
     assert comparable.BESIDE <= names

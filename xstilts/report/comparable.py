@@ -27,19 +27,27 @@ PROMPTS = ("query_prompt", "passage_prompt")
 # settings of a target's training that change what is compared; a difference in them is a line
 TRAINED = ("learning_rate", "max_train_samples", "freeze_embeddings")
 
+Phase2 = Mapping[tuple[str, int], Record]  # {(arm, seed): its training}
 
-def measured(record: Record) -> dict[str, Any]:
+
+def measured(record: Record, training: Record | None = None) -> dict[str, Any]:
     """Return what a score was measured with, rows aside: {setting: value}, defaults filled in.
 
-    A setting that has no effect on the task is left out, and so is csls where nothing was measured with it.
+    A setting that has no effect on the task is left out, and so is csls where nothing was measured with it. Prompts
+    and pooling that phase 2 trained its vectors with are part of the arm, so they are left out, too.
+
+    Args:
+        training: phase 2 of the cell.
     """
     settings = record.settings
     found: dict[str, Any] = {"max_seq_length": settings.get("max_seq_length") or _default_length(record)}
     if record.phase != "retrieval":
         return found
     found |= {f.name: settings.get(f.name, f.default) for f in fields(RetrievalArguments) if f.name not in BESIDE}
-    found |= {name: settings.get(name) or "" for name in PROMPTS}
-    found |= {"pooling": record.pooling, "headline layer": settings.get("select_on") or record.layer}
+    found["headline layer"] = settings.get("select_on") or record.layer
+    trained = training.settings if training else {}
+    vectors = {"pooling": record.pooling} | {name: settings.get(name) or "" for name in PROMPTS}
+    found |= {name: value for name, value in vectors.items() if value in ("", "mean") or value != trained.get(name)}
     found |= {"csls": settings["csls"]} if settings.get("csls") else {}
     return {name: value for name, value in found.items() if name not in _without_effect(record.task)}
 
@@ -68,8 +76,9 @@ def keep_comparable(
         trainings: (path, record) of phases 1 and 2, which say what a cell's phase 2 started from.
     """
     _drop_scored_otherwise(task, records, problems)
-    _drop_measured_otherwise(task, records, problems)
-    _drop_of_other_models(task, records, trainings, problems)
+    phase_2 = {(record.arm, record.seed): record for path, record in trainings if is_placed(path, record)}
+    _drop_measured_otherwise(task, records, phase_2, problems)
+    _drop_of_other_models(task, records, phase_2, problems)
     here = {key: record for key, record in records.items() if key[1] == task}
     _name_other_rows(task, here, problems)
     _name_other_precision(task, here, problems)
@@ -111,9 +120,9 @@ def _drop_scored_otherwise(task: str, records: dict[CellKey, Record], problems: 
     )
 
 
-def _drop_measured_otherwise(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
+def _drop_measured_otherwise(task: str, records: dict[CellKey, Record], phase_2: Phase2, problems: list[str]) -> None:
     """Drop cells that differ in a setting of `measured`."""
-    here = {key: measured(record) for key, record in records.items() if key[1] == task}
+    here = {key: measured(record, phase_2.get((key[0], key[2]))) for key, record in records.items() if key[1] == task}
     for name in sorted({name for settings in here.values() for name in settings}):
         values = {key: here[key][name] for key in here if key in records and name in here[key]}
         usual, odd = _odd(values)
@@ -152,21 +161,20 @@ class Start:
         return None if names == others else False
 
 
-def _starts(records: Mapping[CellKey, Record], trainings: Sequence[tuple[str, Record]]) -> dict[CellKey, Start]:
+def _starts(records: Mapping[CellKey, Record], phase_2: Phase2) -> dict[CellKey, Start]:
     """Return the plain model of each cell whose records name it.
 
     An arm may have a phase 1 of its own between the plain model and its phase 2, so of every chain only as much counts
     as arm `none` has (without it: the shortest chain). An arm without a training before it is a model that the user
     has given a name, and is left out.
     """
-    placed = {(record.arm, record.seed): record for path, record in trainings if is_placed(path, record)}
     chains = {key: record.parents if key[0] == PLAIN else record.parents[:-1] for key, record in records.items()}
     chains = {key: chain for key, chain in chains.items() if chain}
     lengths = [len(chain) for key, chain in chains.items() if key[0] == PLAIN] or [len(c) for c in chains.values()]
     depth = min(lengths, default=0)
     found = {}
     for key, chain in chains.items():
-        first = records[key] if key[0] == PLAIN else placed.get((key[0], key[2]))
+        first = records[key] if key[0] == PLAIN else phase_2.get((key[0], key[2]))
         mark = ""
         if first and first.parents == chain and len(chain) == depth:
             mark = str(first.settings.get("model_commit") or first.settings.get("model_finished") or "")
@@ -174,11 +182,9 @@ def _starts(records: Mapping[CellKey, Record], trainings: Sequence[tuple[str, Re
     return found
 
 
-def _drop_of_other_models(
-    task: str, records: dict[CellKey, Record], trainings: Sequence[tuple[str, Record]], problems: list[str]
-) -> None:
+def _drop_of_other_models(task: str, records: dict[CellKey, Record], phase_2: Phase2, problems: list[str]) -> None:
     """Drop cells from another plain model than most. Seeds may have a model each, if all arms of a seed have it."""
-    starts = _starts({key: record for key, record in records.items() if key[1] == task}, trainings)
+    starts = _starts({key: record for key, record in records.items() if key[1] == task}, phase_2)
     if not starts:
         return
     usual = Counter(starts.values()).most_common(1)[0][0]
