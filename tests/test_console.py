@@ -1,6 +1,7 @@
 """What a person sees of runs: named bars, lines in log files, one line at the end, near names for wrong ones."""
 
 import logging
+import re
 
 import pytest
 import records
@@ -129,6 +130,12 @@ def test_the_summary_of_a_run(values, line):
 )
 def test_what_a_rehearsal_is(settings, steps, rehearsal):
     assert is_rehearsal(settings, steps) is rehearsal
+
+
+@pytest.mark.parametrize("preset", sorted(ROOT.glob("recipes/presets/*.mk")), ids=lambda path: path.stem)
+def test_no_training_of_a_preset_is_a_rehearsal(preset):
+    steps = [int(number) for number in re.findall(r"--max_steps (\d+)", preset.read_text(encoding="utf-8"))]
+    assert all(not is_rehearsal({"max_steps": number}, number) for number in steps)
 
 
 # ---- --task and --tasks, near names ---------------------------------------------------------------------------------

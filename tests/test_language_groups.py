@@ -1,6 +1,7 @@
 """Scores by groups of languages: the test computes every figure itself."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -88,3 +89,23 @@ def test_a_phase_2_that_does_not_name_its_languages_is_a_problem(runs):
     found = matrix.collect(runs)
     assert contrasts.seen_by(found, found.arms, "groups", found.problems) == {"de", "tt"}
     assert "xnli" in found.problems[-1]
+
+
+def test_an_arm_without_its_phase_2_is_a_problem(runs):
+    for seed in range(3):
+        write_record(runs, "squad", seed, "sib200", SCORES, dev=60)
+    run_report.main(["--runs_dir", str(runs), "--coverage", "xlmr"])
+    (line,) = re.findall("groups of languages: .*", (runs / "report/matrix.md").read_text())
+    assert "arm squad" in line
+
+
+def test_text_of_masked_lm_is_not_seen_beside_a_task(runs):
+    for seed in range(3):
+        write_record(runs, "mlm", seed, "sib200", SCORES, dev=60)
+        path = write_record(runs, "mlm", seed, "mlm", {"en": 60}, dev=60, folder=".")
+        training = {"phase": "mlm", "scores": {}, "n": {}, "mean": {}, "settings": {"text_languages": ["fr"]}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | training))
+    found = matrix.collect(runs)
+    assert contrasts.seen_by(found, found.arms, "groups", found.problems) == {"de", "tt"}
+    assert contrasts.seen_by(found, ["none", "mlm"], "groups", found.problems) == {"fr"}
+    assert found.problems == []

@@ -2,9 +2,11 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,9 +17,11 @@ import records
 from PIL import Image
 
 import run_report
+from xstilts.cli.arguments import RetrievalArguments
 from xstilts.errors import UserError
-from xstilts.report import charts, frames, page
+from xstilts.report import charts, comparable, frames, page
 from xstilts.report import matrix as mx
+from xstilts.run.record import Record
 
 REPO = Path(run_report.__file__).parent
 
@@ -223,7 +227,7 @@ def spoil_by_schema(runs):
 def spoil_by_languages(runs):
     write_record(runs, "squad", 0, "xnli", {"en": 76, "qaa": 60, "qab": 50})
     write_record(runs, "mnli", 0, "xnli", {"en": 80})
-    return "scored otherwise than most"
+    return "another metric or row count"
 
 
 def spoil_by_folder(runs):
@@ -400,3 +404,194 @@ def test_script_as_a_user_runs_it(tmp_path):
         text=True,
     )
     assert typo.returncode != 0 and "Did you mean --seeds?" in typo.stderr and "Traceback" not in typo.stderr
+
+
+# Which cells may be compared
+
+
+def blank(runs, arm, task, *words):
+    """The cell is blank, in no difference, and one problem names it with these words."""
+    matrix = mx.collect(runs)
+    problems = [problem for problem in matrix.problems if problem.startswith(f"{arm}/seed0/{task} ")]
+    assert len(problems) == 1 and all(word in problems[0] for word in words), matrix.problems
+    rows = {row["arm"]: row for row in csv.DictReader(io.StringIO(frames.wide_table(matrix).to_csv()))}
+    assert rows[arm][f"{task}.score"] == rows[arm][f"{task}.difference"] == ""
+    return True
+
+
+def change(path, **changes):
+    """Writes a record again with other values; those of settings are added."""
+    record = json.loads(path.read_text())
+    settings = record["settings"] | changes.pop("settings", {})
+    path.write_text(json.dumps(record | changes | {"settings": settings}))
+
+
+@pytest.mark.parametrize(
+    "task, changes",
+    [
+        ("tatoeba", {"settings": {"query_side": "foreign"}}),
+        ("tatoeba", {"pooling": "cls"}),
+        ("tatoeba", {"settings": {"include_special": False}}),
+        ("tatoeba", {"settings": {"query_prompt": "query: "}}),
+        ("tatoeba", {"settings": {"passage_prompt": "passage: "}}),
+        ("tatoeba", {"settings": {"max_seq_length": 32}}),
+        ("tatoeba", {"settings": {"index": "IVF16,PQ64"}}),
+        ("tatoeba", {"settings": {"select_on": "tatoeba:ces"}}),
+        ("bucc", {"settings": {"margin": "distance"}}),
+        ("bucc", {"settings": {"mining": "forward"}}),
+        ("lareqa", {"settings": {"candidate_text": "sentence_context"}}),
+        ("xnli", {"settings": {"max_seq_length": 64}}),
+    ],
+)
+def test_a_cell_measured_otherwise_is_compared_with_none(runs, task, changes):
+    for arm in ("none", "mnli"):
+        if task in ("bucc", "lareqa"):
+            write_retrieval(runs, arm, 0, {1: {"qaa": 10, "qab": 20}}, 1, task=task)
+    change(runs / "mnli/seed0" / task / "results.json", **changes)
+    name = next(iter(changes.get("settings", changes)))
+    assert blank(runs, "mnli", task, "headline layer" if name == "select_on" else name)
+
+
+@pytest.mark.parametrize(
+    "task, settings",
+    [
+        # the same written out, a setting of other tasks, and what is measured beside the score
+        ("tatoeba", {"query_side": "english", "max_seq_length": 512, "query_prompt": "", "index": None}),
+        ("tatoeba", {"margin": "distance", "candidate_text": "sentence_context", "csls": 10, "center": "language"}),
+        ("tatoeba", {"layer": "last", "report_layer": 1, "cache_dir": "x", "pairs": "all"}),
+        ("xnli", {"max_seq_length": 128, "query_side": "foreign"}),
+    ],
+)
+def test_a_setting_that_changes_no_score_leaves_cells_comparable(runs, task, settings):
+    change(runs / "mnli/seed0" / task / "results.json", settings=settings)
+    assert mx.collect(runs).problems == [] and mx.collect(runs).missing == []
+
+
+def test_another_fixed_layer_is_not_compared_and_one_chosen_alike_is(runs):
+    write_retrieval(runs, "mnli", 0, {0: {"qaa": 2, "qab": 4}, 1: {"qaa": 40, "qab": 50}}, 0)
+    assert blank(runs, "mnli", "tatoeba", "headline layer", "0", "1")
+    for arm in ("none", "mnli"):
+        change(runs / arm / "seed0/tatoeba/results.json", settings={"select_on": "tatoeba:ces"})
+    assert mx.collect(runs).problems == []
+
+
+def test_prompts_and_pooling_that_phase_2_trained_with_are_part_of_the_arm(runs):
+    start_from(runs, "mnli", ["tiny"], query_prompt="Query: ", pooling="cls")
+    change(runs / "mnli/seed0/tatoeba/results.json", settings={"query_prompt": "Query: "}, pooling="cls")
+    assert mx.collect(runs).missing == []
+    start_from(runs, "mnli", ["tiny"], query_prompt="Query: ")
+    assert blank(runs, "mnli", "tatoeba", "pooling")
+
+
+def test_every_setting_of_a_measurement_is_compared_or_named_as_without_effect():
+    names = {field.name for field in dataclasses.fields(RetrievalArguments)}
+    assert comparable.BESIDE <= names
+    record = Record.read(REPO / "tests/records/retrieval.json")
+    compared = comparable.measured(dataclasses.replace(record, task="own_task"))
+    assert names - comparable.BESIDE <= compared.keys() and compared["pooling"] == "mean"
+
+
+def test_a_claim_and_a_curve_of_layers_leave_out_what_was_measured_otherwise(runs):
+    change(runs / "mnli/seed0/tatoeba/results.json", settings={"query_side": "foreign"})
+    matrix = mx.collect(runs)
+    assert set(mx.by_layer(matrix)["arm"]) == {"none"} and ("mnli", "tatoeba", 0) in matrix.missing
+
+
+def test_a_record_without_exact_match_in_one_language_is_not_mixed_with_the_mean_of_both(runs):
+    spans = {"en": {"f1": 64, "exact_match": 38}, "qaa": {"f1": 44}}
+    write_record(runs, "mnli", 0, "tydiqa", spans, metric="f1", dev=50)
+    assert blank(runs, "mnli", "tydiqa", "exact_match")
+
+
+def start_from(runs, arm, chain, seed=0, **settings):
+    """Writes phase 2 of an arm that starts from the last of `chain`, and its cells' parents."""
+    training = {"phase": "intermediate", "scores": {}, "n": {}, "mean": {}, "parents": chain}
+    training["settings"] = {"model": chain[-1], **settings}
+    path = write_record(runs, arm, seed, "mnli", {"en": 60}, dev=60, folder=".")
+    path.write_text(json.dumps(json.loads(path.read_text()) | training))
+    for cell in path.parent.glob("*/results.json"):
+        change(cell, parents=[*chain, f"runs/{arm}/seed{seed}"])
+
+
+def from_plain(runs, chain, **settings):
+    for cell in runs.glob("none/seed*/*/results.json"):
+        change(cell, parents=chain, settings={"model": chain[-1], **settings})
+
+
+@pytest.mark.parametrize(
+    "plain, of_plain, other, of_other",
+    [
+        (["xlm-r"], {}, ["bert"], {}),
+        (["tiny.json", "runs/model"], {}, ["tiny.json", "runs/model2"], {}),
+        # of one name, but trained at another time, or another commit
+        (["t.json", ".../m"], {"model_finished": "2026-01-01"}, ["t.json", ".../m"], {"model_finished": "2026-01-02"}),
+        (["xlm-r"], {"model_commit": "a"}, ["xlm-r"], {"model_commit": "b"}),
+    ],
+)  # fmt: skip
+def test_arms_of_other_plain_models_are_not_compared(runs, plain, of_plain, other, of_other):
+    from_plain(runs, plain, **of_plain)
+    start_from(runs, "mnli", other, **of_other)
+    assert blank(runs, "mnli", "xnli", "plain model", plain[-1], other[-1])
+    assert blank(runs, "mnli", "tatoeba", "plain model")
+
+
+@pytest.mark.parametrize(
+    "plain, of_plain, other, of_other",
+    [
+        (["xlm-r"], {}, ["xlm-r"], {}),
+        (
+            ["xlm-r"],
+            {},
+            ["xlm-r", "runs/phase1"],
+            {"model_finished": "2026-01-01"},
+        ),  # the arm has a phase 1 of its own
+        # one checkpoint in two places; a new version beside one that did not record the time
+        (["m", "a/mlm"], {"model_finished": "2026-01-01"}, ["m", ".../moved"], {"model_finished": "2026-01-01"}),
+        (["xlm-r"], {}, ["xlm-r"], {"model_commit": "a"}),
+    ],
+)
+def test_one_plain_model_is_compared_wherever_it_lies(runs, plain, of_plain, other, of_other):
+    from_plain(runs, plain, **of_plain)
+    start_from(runs, "mnli", other, **of_other)
+    assert mx.collect(runs).problems == [] and mx.collect(runs).missing == []
+
+
+def test_plain_models_of_one_name_in_two_folders_are_named(runs):
+    from_plain(runs, ["a/model"])
+    start_from(runs, "mnli", ["b/model"])
+    matrix = mx.collect(runs, tasks=["xnli"])
+    assert len(matrix.problems) == 1 and "a/model, b/model" in matrix.problems[0] and matrix.missing == []
+
+
+def test_each_seed_may_have_a_plain_model_of_its_own(runs):
+    write_record(runs, "none", 1, "xnli", {"en": 78, "qaa": 62, "qab": 52})
+    write_record(runs, "mnli", 1, "xnli", {"en": 86, "qaa": 76, "qab": 66})
+    from_plain(runs, ["bert"])
+    change(runs / "none/seed1/xnli/results.json", parents=["other"])
+    start_from(runs, "mnli", ["bert"])
+    start_from(runs, "mnli", ["other"], seed=1)
+    matrix = mx.collect(runs, tasks=["xnli"])
+    assert len(matrix.records) == 4 and "seed 1 starts from another plain model" in " ".join(matrix.problems)
+
+
+def test_a_rehearsal_beside_a_whole_training_is_a_problem(runs):
+    for arm, steps in (("none", 3), ("mnli", 120)):
+        change(runs / arm / "seed0/xnli/results.json", settings={"max_steps": steps}, measures={"steps": steps})
+    problems = mx.collect(runs).problems
+    assert any(p.startswith("none/seed0/xnli: a rehearsal") for p in problems)
+    assert any("steps in the training of mnli/seed0/xnli (120)" in p and "(3)" in p for p in problems)
+    for path in runs.glob("*/*/*/results.json"):
+        change(path, settings={"max_steps": 3}, measures={"steps": 3})
+    assert mx.collect(runs).problems == []  # all of it is a rehearsal
+
+
+def test_only_a_training_in_the_folder_of_its_arm_and_seed_counts(runs):
+    start_from(runs, "mnli", ["tiny"], seen_languages=["qaa"])
+    failed = runs / "mnli/seed0_failed"
+    shutil.copytree(runs / "mnli/seed0", failed, ignore=shutil.ignore_patterns("xnli", "tydiqa", "tatoeba"))
+    change(failed / "results.json", at_chance=True, settings={"seen_languages": ["qaa", "qab"]})
+    matrix = mx.collect(runs)
+    assert [record.at_chance for record in matrix.trainings_of("mnli")] == [False]
+    assert [path for path, _ in matrix.trainings] == ["mnli/seed0/results.json"]
+    assert [p for p in matrix.problems if "seed0_failed/results.json" in p] == matrix.problems
+    assert "seed0_failed" not in page.markdown_page(matrix, "t").partition("## Problems")[0]

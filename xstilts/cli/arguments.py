@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 STARTED = time.time()  # about when this process began
+MEASURED_LENGTH = 512  # --max_seq_length of a measurement, if it is not given
 
 
 @dataclass

@@ -193,14 +193,22 @@ def _has(cells: Mapping, layer: int, metric: str) -> bool:
 
 
 def seen_by(matrix: Matrix, arms: Iterable[str], name: str, problems: list[str]) -> set[str]:
-    """Return the languages other than English that a phase 2 of these arms trained on.
+    """Return the languages other than English in which a phase 2 of these arms had rows of its task.
+
+    Text for masked LM does not count: an arm that trains nothing else is a control, unless all of these arms are such.
 
     Args:
-        name: what is asked about, for `problems`, which say whose results.json does not name its languages.
+        name: what is asked about, for `problems`, which name the arms whose languages are not known.
     """
+    found = {arm: matrix.trainings_of(arm) for arm in arms if arm != PLAIN}
+    tasks = with_task(found)
     seen: set[str] = set()
-    for arm in arms:
-        for languages in (record.trained_on for record in matrix.trainings_of(arm)):
+    for arm, records in found.items():
+        if not records:
+            problems.append(
+                f"{name}: arm {arm} has no results.json of its phase 2, so what it would have seen is not counted."
+            )
+        for languages in (record.trained_on for record in records if arm in tasks or not tasks):
             if languages is None:
                 problems.append(
                     f"{name}: results.json of {arm} does not say which languages it trained on, so none counts as "
@@ -210,19 +218,20 @@ def seen_by(matrix: Matrix, arms: Iterable[str], name: str, problems: list[str])
     return seen
 
 
+def with_task(trainings: Mapping[str, Sequence[Record]]) -> set[str]:
+    """Return the arms whose phase 2 trained a task, not masked LM alone."""
+    return {arm for arm, records in trainings.items() if any(record.phase != "mlm" for record in records)}
+
+
 def _family(
     name: str, roles: dict[str, str], matrix: Matrix, reported: tuple[str, ...], problems: list[str]
 ) -> Family:
-    """Return the family with its languages: seen is what any of its arms trained the task on.
-
-    Arms that train masked LM alone are controls and do not count, unless the family has nothing else.
-    """
+    """Return the family with its languages: seen is what any of its arms trained the task on, see `seen_by`."""
     found = {arm: matrix.trainings_of(arm) for arm in roles.values()}
-    tasks = {arm for arm, records in found.items() if any(record.phase != "mlm" for record in records)}
-    seen = seen_by(matrix, tasks or found, name, problems)
+    seen = seen_by(matrix, found, name, problems)
     sizes = {
         arm: {tuple((record.measures or {}).get(what, 0) for what in ("rows", "steps")) for record in found[arm]}
-        for arm in sorted(tasks)
+        for arm in sorted(with_task(found))
     }
     if len(set().union(*sizes.values())) > 1:
         sizes_text = "; ".join(
@@ -232,9 +241,6 @@ def _family(
         problems.append(
             f"{name}: the arms are not matched in phase 2 ({sizes_text}), so a difference may come from that."
         )
-    for role, arm in roles.items():
-        if not found[arm]:
-            problems.append(f"{name}: arm {arm} ({role}) was not trained, so what it would have seen is not counted.")
     failed = [arm for arm, records in found.items() if any(map(_failed, records))]
     inside = tuple(language for language in reported if language in seen)
     return Family(name, roles, inside, tuple(language for language in reported if language not in seen), tuple(failed))

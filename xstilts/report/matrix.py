@@ -17,12 +17,13 @@ import pandas as pd
 
 from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
+from xstilts.report.comparable import keep_comparable, name_rehearsals
 from xstilts.report.numbers import count
 from xstilts.report.reading import (
     CellKey,
     cell_name,
     cell_row,
-    drop_incomparable,
+    is_placed,
     outdated,
     printable,
     read_all,
@@ -76,7 +77,7 @@ class Matrix:
 
     def trainings_of(self, arm: str) -> list[Record]:
         """Return the results of an arm's phase 2, one for each seed that has one."""
-        return [record for path, record in self.trainings if path.startswith(f"{arm}/seed")]
+        return [record for path, record in self.trainings if record.arm == arm and is_placed(path, record)]
 
     def languages(self, task: str) -> list[str]:
         """Return the languages of the task, English first."""
@@ -102,7 +103,8 @@ def collect(
     root = Path(root)
     below = results.listing(root)
     problems = list(below.problems)
-    trainings, claims = read_all(below, problems)
+    every_training, claims = read_all(below, problems)
+    trainings = [(path, record) for path, record in every_training if record.phase == "mlm" or is_placed(path, record)]
     failed, begun = results.failures(below), results.unfinished(below)
     problems += _run_problems(failed, begun)
     records, paths = _one_for_each_cell(claims, problems)
@@ -118,8 +120,9 @@ def collect(
     grid = [(arm, task, seed) for arm, task in itertools.product(arms, tasks) for seed in planned[arm]]
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
-        drop_incomparable(task, records, problems)
-    problems += outdated(root, records, trainings)
+        keep_comparable(task, records, trainings, problems)
+    name_rehearsals(records, trainings, problems)
+    problems += outdated(root, records, every_training)
     problems = [printable(problem) for problem in problems]
     if not records:
         more = f" And {count(len(problems) - 1, 'more problem')}." if len(problems) > 1 else ""

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,11 @@ def seeds_begun(below: Listing) -> set[tuple[str, int]]:
         re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
     )
     return {(place[1], int(place[2])) for place in found if place}
+
+
+def is_placed(path: str, record: Record) -> bool:
+    """Whether a training lies where one that belongs to the matrix does: <arm>/seed<k>/results.json."""
+    return path == f"{printable(record.arm)}/seed{record.seed}/{FILE_NAME}"
 
 
 def printable(text: str) -> str:
@@ -51,6 +55,8 @@ def read_all(
         )
         if record.is_training and not place:  # phase 1 may lie anywhere
             trainings.append((printable(name), record))
+            if record.phase != "mlm":
+                problems.append(f"{name} is a phase 2 outside <arm>/seed<k>, so it counts for no arm.")
             continue
         if not place or (place[1], int(place[2])) != (record.arm, record.seed):
             holds = f"arm {record.arm}, seed {record.seed}, task {record.task}"
@@ -86,41 +92,6 @@ def _parent(folder: Path, settings: Mapping) -> str:
         pass
     path = str(settings["model"])
     return path if "\0" in path else os.path.realpath(path)
-
-
-def drop_incomparable(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
-    """Take out of `records` the cells of `task` that were scored otherwise than most of its cells."""
-
-    def scored(record: Record) -> tuple:
-        return record.phase, record.metric, tuple(sorted(record.n.items()))
-
-    here = {key: scored(record) for key, record in records.items() if key[1] == task}
-    if len(set(here.values())) > 1:
-        usual = Counter(here.values()).most_common(1)[0][0]
-        for key, found in here.items():
-            if found != usual:
-                what = " / ".join(
-                    f"{metric} on {', '.join(f'{lang} {n}' for lang, n in rows)}" for _, metric, rows in (found, usual)
-                )
-                problems.append(f"{cell_name(key)} was scored otherwise than most ({what}); the cell is left blank.")
-                del records[key]
-    rows = {key: tuple(fingerprints(record)) for key, record in records.items() if key[1] == task}
-    if len(set(rows.values())) > 1:
-        usual = Counter(rows.values()).most_common(1)[0][0]
-        other = ", ".join(cell_name(key) for key, found in rows.items() if found != usual)
-        problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
-    dtypes = {
-        key: record.settings["dtype"]
-        for key, record in records.items()
-        if key[1] == task and record.phase == "retrieval" and "dtype" in record.settings
-    }
-    if len(set(dtypes.values())) > 1:
-        usual = Counter(dtypes.values()).most_common(1)[0][0]
-        other = ", ".join(f"{cell_name(key)} ({found})" for key, found in dtypes.items() if found != usual)
-        problems.append(
-            f"{task}: the vectors behind {other} were computed in another precision than behind the others ({usual}), "
-            "so a small difference may be rounding. For equal ones measure all with --dtype fp32."
-        )
 
 
 def fingerprints(record: Record) -> list[str]:

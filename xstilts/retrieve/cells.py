@@ -15,7 +15,13 @@ from accelerate import PartialState
 from tasks.base import Task
 from tasks.rows import Rows
 from xstilts.cli import logs, unused
-from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, RetrievalArguments
+from xstilts.cli.arguments import (
+    MEASURED_LENGTH,
+    DataArguments,
+    MeasurementArguments,
+    ModelArguments,
+    RetrievalArguments,
+)
 from xstilts.errors import UserError
 from xstilts.retrieve import measure, pools
 from xstilts.run import consistency, inputs, processes
@@ -77,7 +83,7 @@ def load_encoder(retrieval: RetrievalArguments, model_args: ModelArguments, data
         layers=int(retrieval.layer) if retrieval.layer.isdecimal() else retrieval.layer,
         pooling=retrieval.pooling,
         include_special=retrieval.include_special,
-        max_length=data_args.max_seq_length or 512,
+        max_length=data_args.max_seq_length or MEASURED_LENGTH,
         dtype=retrieval.dtype,
         **model_args.loading,
     )

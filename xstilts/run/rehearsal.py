@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-STEPS = 100  # a rehearsal has fewer
+STEPS = 50  # a rehearsal has fewer
 
 
 def is_rehearsal(settings: Mapping[str, Any], steps: float) -> bool:

@@ -1,0 +1,277 @@
+"""Which cells of a task may be compared: those measured alike, on the same rows, and from the same plain model.
+
+A cell that was measured otherwise than most is taken out of the matrix, so that no table, average, contrast or claim
+pairs it, and a line says why. What may or may not matter is a line alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import PurePath
+from typing import Any
+
+from tasks import RETRIEVAL, TASKS, get_task
+from xstilts.cli.arguments import MEASURED_LENGTH, RetrievalArguments
+from xstilts.cli.arms import PLAIN
+from xstilts.report.reading import EXACT_MATCH, F1, CellKey, cell_name, fingerprints, is_placed
+from xstilts.run.record import Record
+from xstilts.run.rehearsal import STEPS
+
+# Settings of run_retrieval.py that leave the score as it is: what is measured beside it, what is named elsewhere in
+# results.json (the layer), and where files are. Every other one, a new one too, makes two cells differ.
+BESIDE = {
+    *("tasks", "layer", "report_layer", "select_on", "pooling"),
+    *("pairs", "center", "csls", "dtype", "cache_dir", "export_sentence_transformers"),
+}
+PROMPTS = ("query_prompt", "passage_prompt")
+# settings of a target's training that change what is compared; a difference in them is a line
+TRAINED = ("learning_rate", "max_train_samples", "freeze_embeddings")
+
+Phase2 = Mapping[tuple[str, int], Record]  # {(arm, seed): its training}
+
+
+def measured(record: Record, training: Record | None = None) -> dict[str, Any]:
+    """Return what a score was measured with, rows aside: {setting: value}, defaults filled in.
+
+    A setting that has no effect on the task is left out, and so is csls where nothing was measured with it. Prompts
+    and pooling that phase 2 trained its vectors with are part of the arm, so they are left out, too.
+
+    Args:
+        training: phase 2 of the cell.
+    """
+    settings = record.settings
+    found: dict[str, Any] = {"max_seq_length": settings.get("max_seq_length") or _default_length(record)}
+    if record.phase != "retrieval":
+        return found
+    found |= {f.name: settings.get(f.name, f.default) for f in fields(RetrievalArguments) if f.name not in BESIDE}
+    found["headline layer"] = settings.get("select_on") or record.layer
+    trained = training.settings if training else {}
+    vectors = {"pooling": record.pooling} | {name: settings.get(name) or "" for name in PROMPTS}
+    found |= {name: value for name, value in vectors.items() if value in ("", "mean") or value != trained.get(name)}
+    found |= {"csls": settings["csls"]} if settings.get("csls") else {}
+    return {name: value for name, value in found.items() if name not in _without_effect(record.task)}
+
+
+def _default_length(record: Record) -> int | None:
+    """Return --max_seq_length of a run to which it was not given, None of a task of the user's own."""
+    if record.phase == "retrieval":
+        return MEASURED_LENGTH
+    return get_task(record.task).defaults.get("max_seq_length") if record.task in TASKS else None
+
+
+def _without_effect(task: str) -> set[str]:
+    """Return the arguments that only tasks other than this one use; none for a task of the user's own."""
+    if task not in TASKS:
+        return set()
+    some = {option for name in RETRIEVAL.split() for option in get_task(name).search_options}
+    return some - set(get_task(task).search_options)
+
+
+def keep_comparable(
+    task: str, records: dict[CellKey, Record], trainings: Sequence[tuple[str, Record]], problems: list[str]
+) -> None:
+    """Take out of `records` the cells of `task` that cannot be compared with most of its cells; say why.
+
+    Args:
+        trainings: (path, record) of phases 1 and 2, which say what a cell's phase 2 started from.
+    """
+    _drop_scored_otherwise(task, records, problems)
+    phase_2 = {(record.arm, record.seed): record for path, record in trainings if is_placed(path, record)}
+    _drop_measured_otherwise(task, records, phase_2, problems)
+    _drop_of_other_models(task, records, phase_2, problems)
+    here = {key: record for key, record in records.items() if key[1] == task}
+    _name_other_rows(task, here, problems)
+    _name_other_precision(task, here, problems)
+    _name_other_training(task, here, problems)
+
+
+def _odd(values: Mapping[CellKey, Hashable]) -> tuple[Any, list[CellKey]]:
+    """Return (the most common value, the cells that have another one)."""
+    usual = Counter(values.values()).most_common(1)[0][0] if values else None
+    return usual, [key for key, value in values.items() if value != usual]
+
+
+def _drop(keys: Iterable[CellKey], records: dict[CellKey, Record], problems: list[str], why: Callable) -> None:
+    for key in keys:
+        problems.append(f"{cell_name(key)} {why(key)}; the cell is left blank.")
+        del records[key]
+
+
+def _drop_scored_otherwise(task: str, records: dict[CellKey, Record], problems: list[str]) -> None:
+    """Drop cells of another phase, metric or number of rows, or without the exact match that others have beside F1."""
+
+    def scored(record: Record) -> tuple:
+        both = EXACT_MATCH in record.mean and F1 in record.mean
+        return record.phase, record.metric, both, tuple(sorted(record.n.items()))
+
+    def shown(value: tuple) -> str:
+        _, metric, both, rows = value
+        return f"{f'{EXACT_MATCH} and {F1}' if both else metric} on {', '.join(f'{lang} {n}' for lang, n in rows)}"
+
+    here = {key: scored(record) for key, record in records.items() if key[1] == task}
+    usual, odd = _odd(here)
+    _drop(
+        odd,
+        records,
+        problems,
+        lambda key: (
+            f"has another metric or row count than the other cells ({shown(here[key])}; the others: {shown(usual)})"
+        ),
+    )
+
+
+def _drop_measured_otherwise(task: str, records: dict[CellKey, Record], phase_2: Phase2, problems: list[str]) -> None:
+    """Drop cells that differ in a setting of `measured`."""
+    here = {key: measured(record, phase_2.get((key[0], key[2]))) for key, record in records.items() if key[1] == task}
+    for name in sorted({name for settings in here.values() for name in settings}):
+        values = {key: here[key][name] for key in here if key in records and name in here[key]}
+        usual, odd = _odd(values)
+
+        def why(key: CellKey, name: str = name, values: Mapping = values, usual: Any = usual) -> str:
+            return f"was measured with {name} {values[key]!r}, the other cells with {usual!r}"
+
+        _drop(odd, records, problems, why)
+
+
+# ---- the plain model ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Start:
+    """The plain model of a cell, as the records tell it.
+
+    Attributes:
+        chain: its checkpoint and that one's ancestors, the oldest first, as paths or Hub ids.
+        mark: its commit on the Hub, or when its training finished; "" if neither is recorded.
+    """
+
+    chain: tuple[str, ...]
+    mark: str
+
+    def is_same(self, other: "Start") -> bool | None:
+        """Whether both are one model; None if the records do not tell: a folder may have been moved.
+
+        A path is that of the machine it was on, and an absolute one is recorded by its last part alone.
+        """
+        if self.mark and other.mark:
+            return self.mark == other.mark
+        if self.chain == other.chain:
+            return True
+        names, others = ([PurePath(part).name for part in one.chain] for one in (self, other))
+        return None if names == others else False
+
+
+def _starts(records: Mapping[CellKey, Record], phase_2: Phase2) -> dict[CellKey, Start]:
+    """Return the plain model of each cell whose records name it.
+
+    An arm may have a phase 1 of its own between the plain model and its phase 2, so of every chain only as much counts
+    as arm `none` has (without it: the shortest chain). An arm without a training before it is a model that the user
+    has given a name, and is left out.
+    """
+    chains = {key: record.parents if key[0] == PLAIN else record.parents[:-1] for key, record in records.items()}
+    chains = {key: chain for key, chain in chains.items() if chain}
+    lengths = [len(chain) for key, chain in chains.items() if key[0] == PLAIN] or [len(c) for c in chains.values()]
+    depth = min(lengths, default=0)
+    found = {}
+    for key, chain in chains.items():
+        first = records[key] if key[0] == PLAIN else phase_2.get((key[0], key[2]))
+        mark = ""
+        if first and first.parents == chain and len(chain) == depth:
+            mark = str(first.settings.get("model_commit") or first.settings.get("model_finished") or "")
+        found[key] = Start(tuple(chain[:depth]), mark)
+    return found
+
+
+def _drop_of_other_models(task: str, records: dict[CellKey, Record], phase_2: Phase2, problems: list[str]) -> None:
+    """Drop cells from another plain model than most. Seeds may have a model each, if all arms of a seed have it."""
+    starts = _starts({key: record for key, record in records.items() if key[1] == task}, phase_2)
+    if not starts:
+        return
+    usual = Counter(starts.values()).most_common(1)[0][0]
+    other, unclear, seeds = [], [], []
+    for seed in sorted({key[2] for key in starts}):
+        of_seed = {key: start for key, start in starts.items() if key[2] == seed}
+        first = next(iter(of_seed.values()))
+        if all(start.is_same(first) is not False for start in of_seed.values()):
+            seeds += [seed] if first.is_same(usual) is False else []
+            unclear += [key for key, start in of_seed.items() if start.is_same(first) is None]
+        else:
+            other += [key for key, start in of_seed.items() if start.is_same(usual) is False]
+    _drop(
+        other,
+        records,
+        problems,
+        lambda key: f"starts from another plain model ({_named(starts[key])}) than the other cells ({_named(usual)})",
+    )
+    if seeds:
+        problems.append(
+            f"{task}: seed {' '.join(map(str, seeds))} starts from another plain model than the other seeds "
+            f"({_named(usual)}), so a mean over seeds is over several models."
+        )
+    if unclear:
+        paths = ", ".join(sorted({" -> ".join(starts[key].chain) for key in starts}))
+        problems.append(
+            f"{task}: the plain models have several paths ({paths}), and the results do not tell whether they are one "
+            "model. If they are not, these cells must not be compared."
+        )
+
+
+def _named(start: Start) -> str:
+    return " -> ".join(start.chain) + (f", {start.mark}" if start.mark else "")
+
+
+# ---- lines ----------------------------------------------------------------------------------------------------------
+
+
+def _name_other_rows(task: str, here: Mapping[CellKey, Record], problems: list[str]) -> None:
+    _, odd = _odd({key: tuple(fingerprints(record)) for key, record in here.items()})
+    if odd:
+        other = ", ".join(map(cell_name, odd))
+        problems.append(f"{task}: the rows behind {other} are of another revision or number than behind the others.")
+
+
+def _name_other_precision(task: str, here: Mapping[CellKey, Record], problems: list[str]) -> None:
+    dtypes = {
+        key: record.settings["dtype"]
+        for key, record in here.items()
+        if record.phase == "retrieval" and "dtype" in record.settings
+    }
+    usual, odd = _odd(dtypes)
+    if odd:
+        other = ", ".join(f"{cell_name(key)} ({dtypes[key]})" for key in odd)
+        problems.append(
+            f"{task}: the vectors behind {other} were computed in another precision than behind the others ({usual}), "
+            "so a small difference may be rounding. For equal ones measure all with --dtype fp32."
+        )
+
+
+def _name_other_training(task: str, here: Mapping[CellKey, Record], problems: list[str]) -> None:
+    """Name the targets that were trained for other steps than most, or with another of the settings `TRAINED`."""
+    targets = {key: record for key, record in here.items() if record.phase == "target"}
+    by_name: dict[str, dict[CellKey, Any]] = {
+        name: {key: record.settings.get(name) for key, record in targets.items()} for name in TRAINED
+    }
+    measures = {key: record.measures or {} for key, record in targets.items()}
+    by_name["steps"] = {key: found["steps"] for key, found in measures.items() if "steps" in found}
+    for name, values in by_name.items():
+        usual, odd = _odd(values)
+        if odd:
+            other = ", ".join(f"{cell_name(key)} ({values[key]})" for key in odd)
+            problems.append(
+                f"{task}: {name} in the training of {other} is not that of the others ({usual}), so a difference may "
+                "come from that."
+            )
+
+
+def name_rehearsals(
+    records: Mapping[CellKey, Record], trainings: Sequence[tuple[str, Record]], problems: list[str]
+) -> None:
+    """Name the trainings that were cut short to try them, if others were not."""
+    runs = {cell_name(key): record for key, record in records.items() if record.phase == "target"}
+    runs |= {path.rpartition("/")[0]: record for path, record in trainings}
+    short = [name for name, record in runs.items() if record.is_rehearsal]
+    if short and len(short) < len(runs):
+        problems.append(
+            f"{', '.join(short)}: a rehearsal of fewer than {STEPS} steps beside whole trainings. Its scores say "
+            "nothing about the task: delete its results.json and run it again."
+        )
