@@ -31,7 +31,7 @@ logger = logging.getLogger("xstilts")
 def featurize(
     task: Task, examples: Dataset, tokenizer: TokenizersBackend, max_length: int, train: bool, desc: str
 ) -> Dataset:
-    """Return the examples' features, cached on disk by datasets (key: rows, task adapter, tokenizer and its settings, length).
+    """Return the examples' features, cached on disk by datasets (key: rows, task adapter, tokenizer, length).
 
     Args:
         max_length: tokens of a feature at most.
