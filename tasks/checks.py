@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -60,20 +61,39 @@ def map_rows(data: Dataset, function: Callable[[dict], dict], **options: Any) ->
 def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[Any, int]:
     """Map every spelling of a label in rows to its number, and spellings of hidden gold to -1.
 
-    A row may spell a label as its name, its number, or its number in digits. Names that are digits ("1", "2", "3" of
-    Social IQa) are names, not numbers.
+    A row may spell a label as its name, its number, or its number in digits. If one of the names is a number ("1",
+    "2", "3" of Social IQa), numbers in rows are names: 1 is the label "1", wherever it stands among the names.
 
     Args:
         names: the labels, in the order of their numbers.
         stored: the names of a ClassLabel. Integers then refer to these names.
+
+    Raises:
+        UserError: two of the names are the same label, or one of them stands for hidden gold.
     """
     table: dict[Any, int] = {}
+    by_name = numbers_are_names(names)
     for i, name in enumerate(names):
-        table |= {name: i, int(name): i} if name.isdigit() else {name: i, i: i, str(i): i}
+        spellings = {name, number_of(name)} - {None} if by_name else {name, i, str(i)}
+        if reserved := {-1, "-1", ""} & spellings:
+            raise UserError(f"labels: {name!r} cannot be a label, because {reserved.pop()!r} in rows is hidden gold.")
+        if spellings & table.keys():
+            raise UserError(f"labels: {name!r} is the same as {names[table[(spellings & table.keys()).pop()]]!r}.")
+        table |= dict.fromkeys(spellings, i)
     if stored:
         table = {name: i for name, i in table.items() if isinstance(name, str)}
         table |= {number: table[name] for number, name in enumerate(stored) if name in table}
     return table | {-1: -1, "-1": -1, "": -1}
+
+
+def number_of(name: str) -> float | None:
+    """Return the number that a label's name is ("1", "2.5"), or None."""
+    return float(name) if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", name) else None
+
+
+def numbers_are_names(names: tuple[str, ...]) -> bool:
+    """Whether numbers in rows are names of labels, not their places among the names."""
+    return any(number_of(name) is not None for name in names)
 
 
 def same_numbers(names: tuple[str, ...], stored: tuple[str, ...]) -> bool:
@@ -119,7 +139,7 @@ def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()
     meant = (
         f" ({stored[value]!r} by the file's own names)" if isinstance(value, int) and 0 <= value < len(stored) else ""
     )
-    numbers = "" if names[0].isdigit() or stored else f" (or 0..{len(names) - 1})"
+    numbers = "" if numbers_are_names(names) or stored else f" (or 0..{len(names) - 1})"
     return f"{value!r}{meant} is not a label; expected one of {', '.join(names)}{numbers}."
 
 

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def fingerprint(task: Task, data: Dataset, *more: Any) -> str:
-    """Return a cache key that changes with the data, the task's source code and the settings in `more`.
+    """Return a cache key that changes with the data, the task's source code, its labels and the settings in `more`.
 
-    datasets hashes a method only by its name, so cached features would survive a change of the code.
+    datasets hashes a method only by its name, so cached features would survive a change of the code. The labels are in
+    the key because a task may compute them.
     """
     from datasets.fingerprint import Hasher
 
     own = [inspect.getsource(sys.modules[cls.__module__]) for cls in type(task).__mro__ if cls is not object]
-    return Hasher.hash((rows_key(data), type(task).__qualname__, own, _source_hash(), more))
+    return Hasher.hash((rows_key(data), type(task).__qualname__, own, task.label_names, _source_hash(), more))
 
 
 def rows_key(data: Dataset) -> str:

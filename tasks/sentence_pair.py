@@ -42,8 +42,6 @@ print(model.config.id2label[scores.argmax().item()])"""
     drop_unlabelled: ClassVar[bool] = False  # SNLI has -1 where annotators did not agree
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
-        from datasets import Value
-
         *texts, label = self.columns
         check_text(data, tuple(texts), where)
         labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
@@ -52,10 +50,11 @@ print(model.config.id2label[scores.argmax().item()])"""
                 f"{where}, row {labels.index(-1) + 1}, column {label!r}: -1 (hidden or no gold). "
                 "This split cannot be used for training or scoring."
             )
-        data = data.select_columns([*texts, label] + [c for c in ("id",) if c in data.column_names])
-        data = data.rename_columns(dict(zip([*texts, label], [*self.texts, "label"], strict=True)))
-        if data.features["label"] != Value("int64"):  # text, a narrower integer, or the Hub's ClassLabel
-            data = data.remove_columns("label").add_column("label", labels)
+        key = fingerprint(self, data, "label")  # datasets would take longer to hash the labels
+        data = data.select_columns([*texts] + [c for c in ("id",) if c in data.column_names])
+        data = data.rename_columns(dict(zip(texts, self.texts, strict=True)))
+        # always: our numbers and those of the rows can differ where both are integers
+        data = data.add_column("label", labels, new_fingerprint=key)
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
 
     def ids(self, examples: Dataset) -> list[str] | None:

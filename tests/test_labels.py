@@ -11,9 +11,13 @@ from pyarrow import parquet
 
 from tasks import checks, get_task
 from tasks.errors import UserError
+from tasks.multiple_choice import MultipleChoice
 from tasks.pairs import get_pairs
 from tasks.rows import Rows
-from tasks.tagging import UPOS
+from tasks.sentence_pair import SentencePair
+from tasks.source import Source
+from tasks.tagging import UPOS, Tagging
+from tasks.topic import Sentence
 from xstilts.train import featurizing
 
 NLI = ["entailment", "neutral", "contradiction"]
@@ -204,6 +208,101 @@ def test_every_spelling_is_the_same_label(name, split, tmp_path, tokenizer):
         ]
         assert labels == numbers and {type(label) for label in labels} == {int}
         assert task.score(task.gold(examples), examples, "en")["accuracy"] == 100
+
+
+class Stars(Sentence):
+    name = "stars"
+    labels = ("5", "4", "3", "2", "1")
+    sources = (Source("me/stars", "all", {"train": "train", "dev": "dev", "test": "test"}),)
+
+
+class Halves(Stars):
+    name = "halves"
+    labels = ("1.0", "0", "0.5")
+
+
+class Unnamed(Stars):
+    name = "unnamed"
+    labels = ("yes", "1", "0")  # 1 is the second label, whatever else
+
+
+class Pair(SentencePair):
+    name = "pair"
+    labels = ("1", "0")
+    sources = Stars.sources
+
+
+class Answers(MultipleChoice):
+    name, answers, n_choices = "answers", ("2", "1"), 2
+    columns, answer = ("prompt", "choices", "label"), "label"
+    sources = Stars.sources
+
+    def row(self, row):
+        return {"prompt": row["prompt"], "choices": row["choices"]}
+
+
+class Tags(Tagging):
+    name, labels = "tags", ("1", "0")
+    columns = ("tokens", "label")
+    sources = Stars.sources
+
+
+def flat(column):
+    return [n for row in column for n in (row if isinstance(row, list) else [row])]
+
+
+@pytest.mark.parametrize("kind", [Stars, Halves, Unnamed, Pair, Answers, Tags])
+def test_labels_that_are_numbers_are_names_in_every_spelling(kind, tmp_path, monkeypatch, tokenizer):
+    """One split spells them as text, another as integers, a third as fractions or with a ClassLabel's own numbers."""
+    task = kind()
+    names = task.label_names
+    where = "me__stars/all/dev"
+    monkeypatch.setitem(FORMS, (task.name, "dev"), (where, {}, "label", names))
+    if kind is Tags:
+        monkeypatch.setitem(TAGS, (task.name, "dev"), FORMS[task.name, "dev"])
+    content = {"text": "a", "premise": "a", "hypothesis": "b", "prompt": "a", "choices": ["a", "b"]}
+    numbers = [i % len(names) for i in range(2 * len(names))]
+    spellings = [str] if kind is Unnamed else [str, float] + [lambda name: int(float(name))] * (kind is not Halves)
+    for spell in spellings:
+        rows = [content | row for row in rows_of(task.name, "dev", numbers, lambda n, spell=spell: spell(names[n]))]
+        write(tmp_path, task.name, "dev", rows)
+        examples = task.load("dev", "en", Rows(tmp_path))
+        assert flat(examples["tags" if kind is Tags else "label"]) == numbers
+        features = featurizing.featurize(task, examples, tokenizer, 48, True, "names")
+        assert [n for n in flat(features["labels"]) if n != -100] == numbers
+    (tmp_path / f"{where}.jsonl").unlink()
+    other = sorted(names)
+    rows = [content | row for row in rows_of(task.name, "dev", numbers, lambda n: other.index(names[n]))]
+    write(tmp_path, task.name, "dev", rows, other)
+    examples = task.load("dev", "en", Rows(tmp_path))
+    assert flat(examples["tags" if kind is Tags else "label"]) == numbers
+
+
+@pytest.mark.parametrize("names", [("1", "0"), ("1", "yes"), ("yes", "0"), ("0.5", "1.0", "0")])
+def test_numbers_are_never_two_labels(names):
+    table = checks.label_numbers(names)
+    assert [table[name] for name in names] == list(range(len(names)))
+    for number in (0, 1, 0.5):
+        expected = [i for i, name in enumerate(names) if name[0].isdigit() and float(name) == number]
+        assert [table[number]] == expected if expected else number not in table
+
+
+@pytest.mark.parametrize("names", [("-1", "0", "1"), ("a", ""), ("a", "b", "a"), ("1", "01"), ("1.0", "1")])
+def test_labels_that_cannot_be_told_apart_are_refused(names):
+    with pytest.raises(UserError, match="^labels: "):
+        checks.label_numbers(names)
+
+
+def test_computed_labels_are_part_of_the_cache_key(tmp_path, tokenizer, monkeypatch):
+    """A class may read its labels from a file: its source code is the same when they change."""
+    write(tmp_path, "mnli", "dev", rows_of("mnli", "dev", [0, 1, 2]))
+    task, found = get_task("mnli"), []
+    for names in (NLI, NLI[::-1]):
+        monkeypatch.setattr(task, "labels", tuple(names), raising=False)
+        write(tmp_path, "mnli", "dev", rows_of("mnli", "dev", range(3), lambda n: NLI[n]))
+        examples = task.load("dev", "en", Rows(tmp_path))
+        found.append(featurizing.featurize(task, examples, tokenizer, 48, True, "computed")["labels"][:])
+    assert found == [[0, 1, 2], [2, 1, 0]]
 
 
 @one_of_each

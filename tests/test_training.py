@@ -1,5 +1,6 @@
 """Training: the same loss for any split into batches, fresh heads, resumed runs, mixtures."""
 
+import copy
 import importlib
 import itertools
 import json
@@ -21,6 +22,7 @@ from transformers import XLMRobertaForSequenceClassification as SequenceClassifi
 from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
+from tasks.fingerprint import rows_key
 from tasks.rows import Rows
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.tokenizer import load_tokenizer
@@ -441,6 +443,37 @@ def test_features_are_made_once(adapter, tiny_world, tokenizer, tiny_model):
     again, features = made(changed)
     assert again and features["input_ids"][:] != plain
     assert not made(adapter("batch"))[0]
+
+
+@pytest.mark.parametrize("task", ["pawsx", "xquad", "copa"])
+def test_features_of_models_that_share_a_tokenizer_file(task, tokenizer, tiny_world):
+    """BERT after DistilBERT: the same tokenizer.json, but one model takes token types."""
+    task = get_task(task)
+    examples = task.load("train", "en", Rows(tiny_world)).select(range(8))
+    for names in (["input_ids", "attention_mask"], ["input_ids", "token_type_ids", "attention_mask"]):
+        one = copy.deepcopy(tokenizer)
+        one.model_input_names = names
+        features = featurizing.featurize(task, examples, one, 64, True, "test")
+        assert ("token_type_ids" in features.column_names) == ("token_type_ids" in names)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"truncation_side": "left"},
+        {"split_special_tokens": True},
+        {"unk_token": "<mask>"},  # the token of a word without tokens
+    ],
+    ids=str,
+)
+def test_features_depend_on_the_settings_of_a_tokenizer(setting, tokenizer, tiny_world):
+    task, rows = get_task("pawsx"), Rows(tiny_world)
+    examples = task.load("test", "en", rows)
+    one, other = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
+    for name, value in setting.items():
+        setattr(other, name, value)
+    first, second, again = (featurizing.featurize(task, examples, t, 62, False, "test") for t in (one, other, one))
+    assert rows_key(first) == rows_key(again) != rows_key(second)
 
 
 # ---- mixtures -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ def switch_columns(
             {c: list(x) for c, x in lexicons.items()},
             probability,
             seed,
-            treebank,
+            version("nltk") if treebank and _treebank() else "",
             inspect.getsource(sys.modules[__name__]),
         )
     )

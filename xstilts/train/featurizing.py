@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.compute as pc
+import tokenizers
+import transformers
 from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, TokenizersBackend
 
@@ -40,8 +42,7 @@ def featurize(
         UserError: the tokenizer fails on an example. Names its row.
     """
     options = {"tokenizer": tokenizer, "max_length": max_length, "train": train}
-    clean_tokenizer(tokenizer)
-    key = fingerprint(task, examples, tokenizer.backend_tokenizer.to_str(), max_length, train)
+    key = fingerprint(task, examples, _tokenizer_key(tokenizer), max_length, train)
     try:
         features = through_cache(
             examples,
@@ -65,6 +66,24 @@ def featurize(
         desc=logs.named(f"{desc}: lengths"),
         new_fingerprint=fingerprint(task, features, "length"),
     )
+
+
+def _tokenizer_key(tokenizer: TokenizersBackend) -> list[Any]:
+    """Return all that a tokenizer's outputs depend on: its tokenizer.json, and what transformers adds to that.
+
+    Models of several kinds share one tokenizer.json: BERT and DistilBERT differ in their inputs alone.
+    """
+    clean_tokenizer(tokenizer)
+    return [
+        tokenizer.backend_tokenizer.to_str(),
+        type(tokenizer).__qualname__,
+        list(tokenizer.model_input_names),
+        tokenizer.padding_side,
+        tokenizer.truncation_side,
+        tokenizer.split_special_tokens,
+        sorted((role, str(token)) for role, token in tokenizer.special_tokens_map.items()),
+        [tokenizers.__version__, transformers.__version__],
+    ]
 
 
 def _failing(task: Task, examples: Dataset, options: dict[str, Any]) -> tuple[int, BaseException | None]:
