@@ -131,7 +131,7 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
                 )
     for name, given in words.items():
         if twice := [word for word, n in Counter(given).items() if n > 1]:
-            raise Wrong(f"{name}: {twice[0]} is there twice.")
+            raise Wrong(f"{name}: {twice[0]} is given twice.")
     if words["ARMS"] == ["none"] and not words["TARGETS"] + words["RETRIEVAL"]:
         raise Wrong("ARMS=none without TARGETS and RETRIEVAL: there is nothing to do.")
     return found

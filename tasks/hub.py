@@ -34,7 +34,7 @@ def load(source: str, config: str, split: str, revision: str | None, cut: str = 
 
     Args:
         source: the Hub id.
-        revision: a commit or branch; None: what `main` is now. Offline, the commit that the branch was last.
+        revision: a commit or branch; None: what `main` is now. Offline: the commit cached for the branch.
         cut: a slice in the Hub's syntax, such as ``[:100]``.
 
     Raises:

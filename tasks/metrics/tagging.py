@@ -41,7 +41,10 @@ def tagging(predictions: list[list[str]], references: list[list[str]]) -> dict[s
 
     version = importlib.metadata.version("seqeval")
     if version != _SEQEVAL:
-        raise UserError(f"seqeval {version} scores bare tags otherwise. Type: pip install seqeval=={_SEQEVAL}")
+        raise UserError(
+            f"seqeval {version} computes UDPOS F1 differently; {_SEQEVAL} is required. Type: pip install "
+            f"seqeval=={_SEQEVAL}"
+        )
     for row, (tags, gold) in enumerate(zip(predictions, references, strict=True), 1):
         if len(tags) != len(gold):
             raise UserError(f"Row {row}: {len(tags)} predicted tags for {len(gold)} gold tags. Give one a token.")

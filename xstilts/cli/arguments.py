@@ -51,12 +51,14 @@ class DataArguments:
     )
     benchmark: str = field(
         default="xtreme",
-        metadata={"help": "Its languages are loaded from the Hub.", "choices": ["xtreme", "xtreme-r"]},
+        metadata={"help": "Whose list of languages --data_root hub uses.", "choices": ["xtreme", "xtreme-r"]},
     )
     languages: list[str] = field(
         default_factory=list, metadata={"help": "Score these only (two- or three-letter codes)."}
     )
-    max_seq_length: int | None = field(default=None, metadata={"help": "Tokens per feature; default: the task's."})
+    max_seq_length: int | None = field(
+        default=None, metadata={"help": "Tokens per feature; default: the task's, in run_retrieval.py 512."}
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first N examples only."})
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Score the first N examples of each language only."}
@@ -92,7 +94,7 @@ class FamilyArguments:
     )
     match_roundtrip: bool = field(
         default=False,
-        metadata={"help": "Only rows with a round-trip translation: an arm of the family trains on these."},
+        metadata={"help": "Keep only rows with a round-trip translation. Give it to every arm if one is +roundtrip."},
     )
     translations: str | None = field(
         default=None,
@@ -120,7 +122,7 @@ class ChangeArguments:
     switch_languages: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Languages of the new words; default: --train_languages. bilingual: one, or one for each text."
+            "help": "New languages; default: --train_languages, else all in the folder. bilingual: one, or one a text."
         },
     )
     switch_treebank: bool = field(
@@ -133,7 +135,7 @@ class ChangeArguments:
     skip_identities: bool = field(default=False, metadata={"help": "Skip entries whose two words are equal."})
     shuffle_labels: bool = field(
         default=False,
-        metadata={"help": "Shuffle the labels (of pairs: the passages), as a control: what any training does."},
+        metadata={"help": "Shuffle the labels (of pairs: the passages), as a control: training without label signal."},
     )
 
 
@@ -149,9 +151,7 @@ class ArmArguments(ChangeArguments):
             "choices": ["english", "multilingual", "translated", "cross", "hybrid", "roundtrip"],
         },
     )
-    number_of_languages: int | None = field(
-        default=None, metadata={"help": "Refuse another number of --train_languages."}
-    )
+    number_of_languages: int | None = field(default=None, metadata={"help": "Required number of --train_languages."})
 
 
 @dataclass
@@ -238,12 +238,12 @@ class RetrievalArguments:
     center: str = field(
         default="none",
         metadata={
-            "help": "Not BUCC: also report accuracy_centered, after subtracting each language's mean.",
+            "help": "Not BUCC: also report <metric>_centered, after subtracting each language's mean.",
             "choices": ["none", "language"],
         },
     )
     csls: int | None = field(
-        default=None, metadata={"help": "Not BUCC: also report accuracy_csls with N neighbours (usually 10)."}
+        default=None, metadata={"help": "Not BUCC: also report <metric>_csls with N neighbours (usually 10)."}
     )
     margin: str = field(
         default="ratio", metadata={"help": "BUCC: the margin score.", "choices": ["ratio", "distance", "absolute"]}
@@ -289,7 +289,7 @@ class PairArguments:
     """What only the training of a dual encoder takes."""
 
     switch_side: str = field(
-        default="both", metadata={"help": "Replace words in these.", "choices": ["query", "passage", "both"]}
+        default="both", metadata={"help": "Which texts to code-switch.", "choices": ["query", "passage", "both"]}
     )
     scale: float = field(default=20.0, metadata={"help": "Cosines are multiplied by it: 1 / temperature."})
     cached_loss_mini_batch: int | None = field(

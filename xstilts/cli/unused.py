@@ -224,14 +224,12 @@ def of_measurement(task: Task, retrieval_args: RetrievalArguments, data_args: Da
     unused = {name for name in non_defaults(retrieval_args) if name not in task.search_options}
     notes = note(
         [name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
-        f"{task.name} is not measured so",
+        f"not used by {task.name}",
     )
     if "candidate_text" in unused:
         notes += note(["candidate_text"], f"the candidates of {task.name} have no paragraphs")
     if data_args.max_eval_samples is not None and task.mines:
-        notes += note(
-            ["max_eval_samples"], f"the pools of {task.name} are never cut, half a pool would be another task"
-        )
+        notes += note(["max_eval_samples"], f"{task.name} always uses its full pools")
     notes += note(["max_train_samples"] if data_args.max_train_samples is not None else [], "nothing is trained")
     return notes + of_rows(data_args)
 

@@ -11,7 +11,7 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
         arms: [squad]                               # the mean over these
         against: [none]                             # less the mean over these; none unless given
         tasks: targets                              # targets, retrieval, all, or a list of tasks
-        expect: higher                              # or not higher; of every arm less every other one of `against`:
+        expect: higher                              # or not higher; for each pair (arm, against):
                                                     # each higher, not each higher
         pick: dev                                   # optional: of `arms`, for each task the best on English dev
         why: An encoder of another size             # optional: why it may differ

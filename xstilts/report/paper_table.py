@@ -26,8 +26,8 @@ HOW_TO_READ = (
     "several tasks those that an arm did not measure or that have fewer seeds. A claim that something is "
     "higher repeats if the interval lies above 0 and contradicts if it lies below. A claim that "
     "something is not higher contradicts if the interval lies above 0 and repeats if it ends below {margin}. Some "
-    "claims are about several arms one by one: all must be higher. One that is not is enough against that, if an "
-    "interval that is wider for their number says so (Bonferroni). Undecided means neither, and does not prove "
+    "claims are about several arms one by one: all must be higher. One that is shown not to be higher settles the "
+    "opposite; its interval is Bonferroni-corrected. Undecided means neither, and does not prove "
     "equality. One seed decides nothing. A warning names an intermediate training that did not work."
 )
 

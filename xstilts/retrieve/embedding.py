@@ -92,7 +92,7 @@ def _load_cut(
     except UserError:
         if dtype != "auto" or chosen == "fp32":
             raise
-        del cut, model  # in bf16 they have lost digits
+        del cut, model  # the bf16 cast cannot be undone
         cut, *_ = _load_cut(checkpoint, revision, attention, layers, tokenizer, "fp32", device)
         return cut, numbers, "fp32", "--dtype auto chose fp32: this model does not run in bf16"
     model.to(device=device)  # type: ignore[call-arg]  # transformers wraps `to` without types

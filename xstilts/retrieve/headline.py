@@ -110,7 +110,7 @@ class Headline:
         if self.mined:
             for language, pools in self.examples.items():
                 for layer, mined in measure.candidate_pairs(
-                    task, pools["dev"], embed, self.options, f"{task.name} {language} dev", Measurement()
+                    pools["dev"], embed, self.options, f"{task.name} {language} dev", Measurement()
                 ).items():
                     curve.setdefault(layer, {})[language] = {
                         task.metric: measure.dev_threshold(*mined, pools["dev"].gold)[1]

@@ -286,7 +286,7 @@ def _compare_languages(
 
 
 def candidate_pairs(
-    task: Task, pools: Pools, embed: Embed, options: RetrievalArguments, what: str, found: Measurement
+    pools: Pools, embed: Embed, options: RetrievalArguments, what: str, found: Measurement
 ) -> dict[int, tuple[list[tuple[str, str]], np.ndarray]]:
     """Return {layer: (id pairs, their margin scores)}, best first.
 
@@ -344,11 +344,11 @@ def mine(
     """
     found = Measurement(headline)
     for language, pools in examples.items():
-        dev = candidate_pairs(task, pools["dev"], embed, options, f"{task.name} {language} dev", found)
+        dev = candidate_pairs(pools["dev"], embed, options, f"{task.name} {language} dev", found)
         if pools["test"] == pools["dev"] and options.index is None:  # with --splits they may be one pool
             test = dev
         else:
-            test = candidate_pairs(task, pools["test"], embed, options, f"{task.name} {language} test", found)
+            test = candidate_pairs(pools["test"], embed, options, f"{task.name} {language} test", found)
         pool = pools["test"]
         found.n[language] = len(pool)
         texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))

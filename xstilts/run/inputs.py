@@ -209,10 +209,10 @@ def check_cells(tasks: Sequence[Task], model: str, run: MeasurementArguments, da
     """Fill in arm and seed of a measurement of `model`; check its folders, a task each, and that its rows are there.
 
     Raises:
-        UserError: see `check_unseen`, `places.settle_measurement`, `check_run`, `open_rows` and `choose_languages`.
+        UserError: see `check_leakage`, `places.settle_measurement`, `check_run`, `open_rows` and `choose_languages`.
     """
     for task in tasks:
-        check_unseen(task, model)
+        check_leakage(task, model)
     folders = [Path(run.output_dir, task.name) if run.output_dir else None for task in tasks]
     for folder in folders or [None]:
         places.settle_measurement(run, model, folder)
@@ -279,7 +279,7 @@ def _tasks_with(option: str) -> list[str]:
     return [name for name in RETRIEVAL.split() if option in get_task(name).search_options]
 
 
-def check_unseen(task: Task, model: str) -> None:
+def check_leakage(task: Task, model: str) -> None:
     """Raise if a checkpoint was trained on the sentences of a task, according to the results.json of its chain.
 
     Raises:

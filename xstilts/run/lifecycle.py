@@ -67,7 +67,7 @@ class Process:
     def stop(self, error: BaseException) -> None:
         """Write failed.json for the active runs. A run that is refused before it begins leaves no files.
 
-        Nor does its peer in another rank, which loses it then: only the refused rank knows the cause.
+        A rank that loses this one writes nothing either: only the refused rank knows the cause.
 
         Raises:
             Stopped: the error is one that the user can fix.

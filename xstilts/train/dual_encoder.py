@@ -70,8 +70,10 @@ class Plan:
     Attributes:
         dual, family, model_args, data_args, run_args: the script's arguments.
         args: transformers' TrainingArguments.
+        tasks: the sets of pairs, each batch from one of them.
         model: the checkpoint that training starts from.
         layer: the layer whose vectors are trained; None: the last one.
+        pooling: mean or cls.
         max_length: tokens of a text, unless --max_seq_length says otherwise.
         languages: the languages that must have a pair's id for the pair to be kept; English first.
         drawn: the languages that batches are made of.

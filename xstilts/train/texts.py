@@ -101,7 +101,7 @@ def row_texts(
             f"--text_of {task.name}: --text_languages {' '.join(languages)} must be en, or those of --train_languages."
         )
     if list(languages) != ["en"] and not (task.other_languages and languages):
-        why = "in which languages? Give --train_languages, or" if task.other_languages else "English rows only. Give"
+        why = "no language is given. Give --train_languages, or" if task.other_languages else "English rows only. Give"
         raise UserError(f"--text_of {task.name}: {why} --text_languages en.")
     arm = ArmArguments(language_mode="english" if list(languages) == ["en"] else "multilingual")
     train = multilingual.load(task, family, arm, rows, limit, seed, {})

@@ -214,7 +214,7 @@ def parse(
     given = {name: value for name, value in vars(parsed).items() if value is not absent}
     for name, value in given.items():
         if name in OURS:
-            raise UserError(f"--{name} is not an argument of this form; see --help.")
+            raise UserError(f"--{name}: expected `--{name} VALUE`; see --help.")
         if name in refused and value != plain[name]:
             raise UserError(f"--{name} is not taken: {refused[name]}. Leave it out.")
     for name in ("do_train", "do_eval", "do_predict"):

@@ -130,7 +130,7 @@ def _system(
             and len(choice["dev"]["scores"]) > 1
             and get_task(task).dev_in_test
         ):
-            notes.append(f"{task}: chosen with a sight of the test: {get_task(task).dev_in_test}")
+            notes.append(f"{task}: selected on dev data that overlaps the test: {get_task(task).dev_in_test}")
         system[task] = {
             **choice,
             "seed": seed,
