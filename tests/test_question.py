@@ -729,6 +729,23 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert not (runs / "report/curve.csv").exists()  # a question without a curve leaves no old one
 
 
+def test_every_point_of_a_curve_is_over_the_same_seeds(runs, ask):
+    (runs / "mnli/seed1/tatoeba/results.json").unlink()
+    asked = ask(runs, curve={"nli": ["E", "M"]})
+    for line in curve.points(asked).values():
+        assert [len(values) for _, _, values in line] == [2, 2, 2]
+        score = [asked.matrix.records["none", "tatoeba", seed].layers["1"] for seed in (0, 2)]
+        languages = UNSEEN_LANGUAGES if line is curve.points(asked)["nli", UNSEEN] else SEEN_LANGUAGES
+        by_hand = [np.mean([one[language]["accuracy"] for language in languages]) for one in score]
+        assert line[0][2] == pytest.approx(by_hand)
+    problems = [line for line in question.section(asked).problems if "curve" in line]
+    assert len(problems) == 2 and all("seeds 0 2" in line and "mnli seed 1." in line for line in problems)
+    for seed in (0, 2):  # an arm that was not run takes no seed from the others
+        (runs / f"mnli/seed{seed}/tatoeba/results.json").unlink()
+    (line, _) = curve.points(ask(runs, curve={"nli": ["E", "M"]})).values()
+    assert [(arm, len(values)) for _, arm, values in line] == [("none", 3), ("mnli_multilingual", 3)]
+
+
 @pytest.mark.parametrize(
     "changes, told",
     [

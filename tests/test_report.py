@@ -312,6 +312,21 @@ def test_layer_curve_is_the_mean_over_languages(runs):
     assert mnli.rings == ((charts.WIDTH, 0.0),)
 
 
+def test_charts_over_layers_are_over_the_seeds_with_all_layers(runs):
+    write_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 6}, 1: {"qaa": 50, "qab": 60}}, 1)
+    scores = {"qaa": {"accuracy": 90}, "qab": {"accuracy": 90}}
+    one_layer = {"phase": "retrieval", "layer": 1, "pooling": "mean", "chance": None}
+    write_record(runs, "mnli", 2, "tatoeba", scores, **one_layer)
+    write_record(runs, "squad", 0, "tatoeba", scores, **one_layer)
+    matrix = mx.collect(runs)
+    none, mnli, squad = charts.layer_panels(matrix, "tatoeba")
+    assert (mnli.value, squad.value) == ("50.0 at 1", "90.0 at 1")  # 45 and 55, without the 90 at one layer
+    languages, strips = charts.strips(matrix, "tatoeba")
+    assert [strip.name for strip in strips] == ["none", "mnli", "squad"]
+    (note,) = [note for note in charts.notes(matrix) if "by layer" in note]
+    assert "mnli, seed 2:" in note
+
+
 def test_heat_strips_hold_every_language_by_layer(runs):
     write_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
     languages, (none, mnli) = charts.strips(mx.collect(runs), "tatoeba")

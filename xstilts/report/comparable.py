@@ -124,11 +124,12 @@ def _drop_measured_otherwise(task: str, records: dict[CellKey, Record], phase_2:
     """Drop cells that differ in a setting of `measured`."""
     here = {key: measured(record, phase_2.get((key[0], key[2]))) for key, record in records.items() if key[1] == task}
     for name in sorted({name for settings in here.values() for name in settings}):
-        values = {key: here[key][name] for key in here if key in records and name in here[key]}
+        # as text: a spoilt file may hold what has no hash
+        values = {key: repr(here[key][name]) for key in here if key in records and name in here[key]}
         usual, odd = _odd(values)
 
         def why(key: CellKey, name: str = name, values: Mapping = values, usual: Any = usual) -> str:
-            return f"was measured with {name} {values[key]!r}, the other cells with {usual!r}"
+            return f"was measured with {name} {values[key]}, the other cells with {usual}"
 
         _drop(odd, records, problems, why)
 
@@ -249,7 +250,7 @@ def _name_other_training(task: str, here: Mapping[CellKey, Record], problems: li
     """Name the targets that were trained for other steps than most, or with another of the settings `TRAINED`."""
     targets = {key: record for key, record in here.items() if record.phase == "target"}
     by_name: dict[str, dict[CellKey, Any]] = {
-        name: {key: record.settings.get(name) for key, record in targets.items()} for name in TRAINED
+        name: {key: repr(record.settings.get(name)) for key, record in targets.items()} for name in TRAINED
     }
     measures = {key: record.measures or {} for key, record in targets.items()}
     by_name["steps"] = {key: found["steps"] for key, found in measures.items() if "steps" in found}

@@ -337,17 +337,33 @@ def best_per_task(matrix: Matrix) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def whole_seeds(matrix: Matrix, task: str) -> dict[str, list[int]]:
+    """Return {arm: the seeds that a curve over layers is of}: those measured at the layers of its fullest seed.
+
+    With a seed that has fewer layers, a step of the curve would be one from seeds to other seeds.
+    """
+    layers: dict[str, dict[int, frozenset]] = {}
+    for (arm, one, seed), record in matrix.records.items():
+        if one == task:
+            layers.setdefault(arm, {})[seed] = frozenset(record.by_layer)
+    return {
+        arm: [seed for seed, those in by_seed.items() if those == max(by_seed.values(), key=len)]
+        for arm, by_seed in layers.items()
+    }
+
+
 @functools.lru_cache(maxsize=2)  # asked for by every task
 def by_layer(matrix: Matrix) -> pd.DataFrame:
     """Return retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
 
-    Empty when no result holds more than one layer. `chosen` marks the layer whose scores are the result's.
+    Of each arm the seeds of `whole_seeds`. Empty when only one layer was measured. `chosen` marks the layer whose
+    scores are the result's.
     """
     rows = []
+    whole = {task: whole_seeds(matrix, task) for task in matrix.tasks_of("retrieval")}
     for (arm, task, seed), record in matrix.records.items():
-        for layer, scores in (record.layers or {}).items():
-            score = mean(scores).get(record.metric, np.nan)
-            rows.append((task, arm, int(layer), seed, score, int(layer) == record.layer))
+        for layer, scores in record.by_layer.items() if seed in whole.get(task, {}).get(arm, []) else ():
+            rows.append((task, arm, layer, seed, mean(scores).get(record.metric, np.nan), layer == record.layer))
     frame = pd.DataFrame(rows, columns=["task", "arm", "layer", "seed", "score", "chosen"])
     return frame if frame["layer"].nunique() > 1 else frame.iloc[:0]
 
