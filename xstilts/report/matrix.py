@@ -314,29 +314,6 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
     return groups or {"all tasks": matrix.tasks}
 
 
-def best_per_task(matrix: Matrix) -> pd.DataFrame:
-    """Return, for each task, the arm with the highest score and the arm that English dev would choose, with scores.
-
-    Choosing by the scores that are then reported flatters; choosing on English dev is what the paper's submission did
-    as we read it. `dev_arm` is None where some arm has no English dev score, as in retrieval. Seeds at chance are out.
-    """
-    scores, dev = over_seeds(matrix), over_seeds(matrix, "dev")
-    rows = {}
-    for task in matrix.tasks:
-        here = scores[(scores.index.get_level_values("task") == task) & (scores["chance"] != "all")].droplevel("task")
-        if here.empty:
-            continue
-        chosen = dev.xs(task, level="task")["mean"].reindex(here.index)
-        top, by_dev = here["mean"].idxmax(), None if chosen.isna().any() else chosen.idxmax()
-        rows[task] = {
-            "arm": top,
-            "score": here.loc[top, "mean"],
-            "dev_arm": by_dev,
-            "dev_arm_score": here.loc[by_dev, "mean"] if by_dev else np.nan,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
 def whole_seeds(matrix: Matrix, task: str) -> dict[str, list[int]]:
     """Return {arm: the seeds that a curve over layers is of}: those measured at the layers of its fullest seed.
 
