@@ -19,7 +19,7 @@ from PIL import Image
 import run_report
 from xstilts.cli.arguments import RetrievalArguments
 from xstilts.errors import UserError
-from xstilts.report import charts, comparable, frames, page
+from xstilts.report import charts, comparable, frames, notes, page
 from xstilts.report import matrix as mx
 from xstilts.run.record import Record
 
@@ -363,6 +363,17 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
     assert "not cut at 20" in text and "language_bias counts ranks" in text
     html = page.html_page(mx.collect(runs), "title", {})
     assert "come from the searched sentences alone" in html and "map@20_centered" in html
+
+
+def test_scores_in_languages_that_phase_2_trained_the_task_in_are_named(runs):
+    start_from(runs, "mnli", ["tiny"], seen_languages=["qaa", "qzz"])
+    assert notes.trained_notes(mx.collect(runs)) == []  # another task
+    change(runs / "mnli/seed0/results.json", task="squad+xnli")
+    matrix = mx.collect(runs)
+    (note,) = notes.trained_notes(matrix)
+    assert note.startswith("xnli: phase 2 of mnli ") and " qaa," in note and "qab" not in note
+    _, text = tables(runs)
+    assert text.count(note) == 1 and "(zero-shot)" not in text
 
 
 def test_differences_are_tinted_by_the_largest_of_their_column(runs):

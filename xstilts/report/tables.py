@@ -91,7 +91,7 @@ def _over(part: str, entry: standing.Entry) -> str:
 
 def task_table(matrix: Matrix, task: str) -> Table:
     """Return one task in detail: English, the others, all, (EM + F1) / 2 of spans, difference, seeds, layer."""
-    names = {"english": "English", "others": "other languages (zero-shot)", "all": "all languages"}
+    names = {"english": "English", "others": "other languages", "all": "all languages"}
     if matrix.phase(task) == "retrieval":
         names = {"all": "mean over languages"}
     here = matrix.cells[matrix.cells["task"] == task]
