@@ -123,15 +123,13 @@ def _drop_scored_otherwise(task: str, records: dict[CellKey, Record], problems: 
 def _drop_measured_otherwise(task: str, records: dict[CellKey, Record], phase_2: Phase2, problems: list[str]) -> None:
     """Drop cells that differ in a setting of `measured`."""
     here = {key: measured(record, phase_2.get((key[0], key[2]))) for key, record in records.items() if key[1] == task}
+    differ: dict[CellKey, list[str]] = {}
     for name in sorted({name for settings in here.values() for name in settings}):
         # as text: a spoilt file may hold what has no hash
-        values = {key: repr(here[key][name]) for key in here if key in records and name in here[key]}
-        usual, odd = _odd(values)
-
-        def why(key: CellKey, name: str = name, values: Mapping = values, usual: Any = usual) -> str:
-            return f"was measured with {name} {values[key]}, the other cells with {usual}"
-
-        _drop(odd, records, problems, why)
+        usual, odd = _odd(values := {key: repr(found[name]) for key, found in here.items() if name in found})
+        for key in odd:
+            differ.setdefault(key, []).append(f"{name} {values[key]} (the other cells: {usual})")
+    _drop(differ, records, problems, lambda key: f"was measured with {', '.join(differ[key])}")
 
 
 # ---- the plain model ------------------------------------------------------------------------------------------------
