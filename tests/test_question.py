@@ -285,6 +285,12 @@ def test_same_numbers_but_other_rows(runs, ask):
     refused(ask(runs, **SMALL), "different rows")
 
 
+@pytest.mark.parametrize("changes", [{"settings": {"query_side": "foreign"}}, {"pooling": "cls"}])
+def test_a_cell_measured_otherwise_is_in_no_contrast(runs, ask, changes):
+    write_cell(runs, "mnli", 1, {"all": 3.0}, **changes)
+    refused(ask(runs, **SMALL), "different seeds", "mnli has 0 2")
+
+
 def test_missing_seed(runs, ask):
     (runs / "mnli/seed2/tatoeba/results.json").unlink()
     refused(ask(runs, **SMALL), "different seeds", "mnli_multilingual has 0 1 2", "mnli has 0 1")

@@ -517,7 +517,7 @@ def test_every_setting_of_a_measurement_is_compared_or_named_as_without_effect()
     assert names - comparable.BESIDE <= compared.keys() and compared["pooling"] == "mean"
 
 
-def test_a_claim_and_a_curve_of_layers_leave_out_what_was_measured_otherwise(runs):
+def test_a_curve_over_layers_leaves_out_what_was_measured_otherwise(runs):
     change(runs / "mnli/seed0/tatoeba/results.json", settings={"query_side": "foreign"})
     matrix = mx.collect(runs)
     assert set(mx.by_layer(matrix)["arm"]) == {"none"} and ("mnli", "tatoeba", 0) in matrix.missing
