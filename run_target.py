@@ -1,4 +1,4 @@
-"""Phase 3: a fresh head on a checkpoint, trained on English, scored zero-shot in every language.
+"""Phase 3: a fresh head on a checkpoint, trained on English, scored in every language.
 
 python run_target.py --task xnli --model_name_or_path FacebookAI/xlm-roberta-base --output_dir runs/none/seed0/xnli
 accelerate launch run_target.py --task udpos --model_name_or_path runs/mnli/seed0 \\

@@ -60,6 +60,9 @@ def record_of(data, scores=None, phase="intermediate", task="xnli", **more):
     return Record.from_dict(completed(record | more, "results.json"), "results.json")
 
 
+MLM = {"mlm_rate": 0.5, "seen_languages": []}
+
+
 def card(*args, parent="me/base", **kwargs):
     return cards.card(record_of(*args, **kwargs), True, card_metadata.parent_of(str(parent)))
 
@@ -155,6 +158,13 @@ def test_languages_in_one_config_keep_a_result_each():
     assert len({entry.task_id for entry in card_metadata.eval_entries(record)}) == 2
 
 
+@pytest.mark.parametrize("arm", ["none", "xnli+multilingual"])
+def test_a_result_says_what_was_trained_on_english_and_what_phase_2_was(arm):
+    entries = card_metadata.eval_entries(record_of(TEST, SCORES, phase="target", arm=arm))
+    assert all("head was trained on English" in e.notes and e.notes.endswith(f"phase 2: {arm}") for e in entries)
+    assert len(entries) == 2
+
+
 def test_numbers_are_rounded():
     text = card(TEST, SCORES, phase="target", settings={"learning_rate": 0.1 + 0.2})
     assert "last_loss: 0.693\n" in text and "50.1234" not in text and "learning_rate: `0.3`" in text
@@ -230,6 +240,17 @@ def test_a_card_of_somebody_else_with_odd_values_does_not_stop_a_run(tmp_path, f
         ("mnli+squad+hellaswag", {}, "base trained on MultiNLI, SQuAD 1.1 and HellaSwag"),
         ("xnli", {"seen_languages": ["de", "sw"]}, "base trained on XNLI in 3 languages"),
         ("mnli", {"mlm_rate": 0.2}, "base trained on MultiNLI and text"),
+        ("xnli", MLM | {"train_languages": ["en", "de", "sw"]}, "base trained on XNLI and text in 3 languages"),
+        (
+            "xnli",
+            MLM | {"seen_languages": ["de"], "text_languages": ["en", "de", "sw"]},
+            "base trained on XNLI in 2 languages and text in 3 languages",
+        ),
+        (
+            "xnli",
+            MLM | {"seen_languages": ["de"], "train_languages": ["de", "en"]},
+            "base trained on XNLI and text in 2 languages",
+        ),
     ],
 )
 def test_the_title_is_one_that_a_person_would_give(task, settings, title):
@@ -328,6 +349,10 @@ def test_rehearsal_at_chance_is_not_called_a_failure(settings, steps, rehearsal)
         ("intermediate", {"seen_languages": []}, None, ["en"]),
         ("intermediate", {"seen_languages": ["sw"], "language_mode": "translated"}, None, ["sw"]),
         ("intermediate", {}, None, None),
+        # the text of masked LM is in other languages than the rows
+        ("intermediate", MLM | {"train_languages": ["en", "deu", "sw"]}, None, ["en", "de", "sw"]),
+        ("intermediate", MLM | {"train_languages": ["en", "de"], "text_languages": ["fr"]}, None, ["en", "fr"]),
+        ("intermediate", MLM | {"mlm_rate": 0.0, "train_languages": ["en", "de"]}, None, ["en"]),
         ("mlm", {"text_languages": ["sw", "en", "de"]}, None, ["en", "de", "sw"]),
         ("mlm", {"text_languages": ["sw"]}, None, ["sw"]),
         ("mlm", {"text_languages": []}, None, None),

@@ -121,6 +121,13 @@ def test_a_seed_without_all_cells_is_left_out_and_the_cells_are_named(runs, tmp_
     assert found.notes == ("seed 1 is left out: not measured: squad xnli",)
 
 
+def test_a_cell_measured_otherwise_is_in_no_claim(runs, tmp_path):
+    path = runs / "squad/seed1/tatoeba/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"query_side": "foreign"}}))
+    found = judged(runs, tmp_path, a=("squad", "none", "retrieval", "higher"))["a"]
+    assert list(found.differences[0].by_seed) == [0]
+
+
 def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_path):
     before = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
     for arm in ("none", "squad"):

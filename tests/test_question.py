@@ -285,6 +285,12 @@ def test_same_numbers_but_other_rows(runs, ask):
     refused(ask(runs, **SMALL), "different rows")
 
 
+@pytest.mark.parametrize("changes", [{"settings": {"query_side": "foreign"}}, {"pooling": "cls"}])
+def test_a_cell_measured_otherwise_is_in_no_contrast(runs, ask, changes):
+    write_cell(runs, "mnli", 1, {"all": 3.0}, **changes)
+    refused(ask(runs, **SMALL), "different seeds", "mnli has 0 2")
+
+
 def test_missing_seed(runs, ask):
     (runs / "mnli/seed2/tatoeba/results.json").unlink()
     refused(ask(runs, **SMALL), "different seeds", "mnli_multilingual has 0 1 2", "mnli has 0 1")
@@ -727,6 +733,23 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert curve.table(pd.read_csv(runs / "report/curve.csv")) == curve.table(frame)
     question.write(ask(runs, **covers), runs / "report")
     assert not (runs / "report/curve.csv").exists()  # a question without a curve leaves no old one
+
+
+def test_every_point_of_a_curve_is_over_the_same_seeds(runs, ask):
+    (runs / "mnli/seed1/tatoeba/results.json").unlink()
+    asked = ask(runs, curve={"nli": ["E", "M"]})
+    for line in curve.points(asked).values():
+        assert [len(values) for _, _, values in line] == [2, 2, 2]
+        score = [asked.matrix.records["none", "tatoeba", seed].layers["1"] for seed in (0, 2)]
+        languages = UNSEEN_LANGUAGES if line is curve.points(asked)["nli", UNSEEN] else SEEN_LANGUAGES
+        by_hand = [np.mean([one[language]["accuracy"] for language in languages]) for one in score]
+        assert line[0][2] == pytest.approx(by_hand)
+    problems = [line for line in question.section(asked).problems if "curve" in line]
+    assert len(problems) == 2 and all("seeds 0 2" in line and "mnli seed 1." in line for line in problems)
+    for seed in (0, 2):  # an arm that was not run takes no seed from the others
+        (runs / f"mnli/seed{seed}/tatoeba/results.json").unlink()
+    (line, _) = curve.points(ask(runs, curve={"nli": ["E", "M"]})).values()
+    assert [(arm, len(values)) for _, arm, values in line] == [("none", 3), ("mnli_multilingual", 3)]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 import run_report
 from xstilts.cli.arguments import RetrievalArguments
 from xstilts.errors import UserError
-from xstilts.report import charts, comparable, frames, page
+from xstilts.report import charts, comparable, frames, notes, page
 from xstilts.report import matrix as mx
 from xstilts.run.record import Record
 
@@ -312,6 +312,21 @@ def test_layer_curve_is_the_mean_over_languages(runs):
     assert mnli.rings == ((charts.WIDTH, 0.0),)
 
 
+def test_charts_over_layers_are_over_the_seeds_with_all_layers(runs):
+    write_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 6}, 1: {"qaa": 50, "qab": 60}}, 1)
+    scores = {"qaa": {"accuracy": 90}, "qab": {"accuracy": 90}}
+    one_layer = {"phase": "retrieval", "layer": 1, "pooling": "mean", "chance": None}
+    write_record(runs, "mnli", 2, "tatoeba", scores, **one_layer)
+    write_record(runs, "squad", 0, "tatoeba", scores, **one_layer)
+    matrix = mx.collect(runs)
+    none, mnli, squad = charts.layer_panels(matrix, "tatoeba")
+    assert (mnli.value, squad.value) == ("50.0 at 1", "90.0 at 1")  # 45 and 55, without the 90 at one layer
+    languages, strips = charts.strips(matrix, "tatoeba")
+    assert [strip.name for strip in strips] == ["none", "mnli", "squad"]
+    (note,) = [note for note in charts.notes(matrix) if "by layer" in note]
+    assert "mnli, seed 2:" in note
+
+
 def test_heat_strips_hold_every_language_by_layer(runs):
     write_retrieval(runs, "mnli", 1, {0: {"qaa": 4, "qab": 4}, 1: {"qaa": 20, "qab": 60}}, 1)
     languages, (none, mnli) = charts.strips(mx.collect(runs), "tatoeba")
@@ -348,6 +363,17 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
     assert "not cut at 20" in text and "language_bias counts ranks" in text
     html = page.html_page(mx.collect(runs), "title", {})
     assert "come from the searched sentences alone" in html and "map@20_centered" in html
+
+
+def test_scores_in_languages_that_phase_2_trained_the_task_in_are_named(runs):
+    start_from(runs, "mnli", ["tiny"], seen_languages=["qaa", "qzz"])
+    assert notes.trained_notes(mx.collect(runs)) == []  # another task
+    change(runs / "mnli/seed0/results.json", task="squad+xnli")
+    matrix = mx.collect(runs)
+    (note,) = notes.trained_notes(matrix)
+    assert note.startswith("xnli: phase 2 of mnli ") and " qaa," in note and "qab" not in note
+    _, text = tables(runs)
+    assert text.count(note) == 1 and "(zero-shot)" not in text
 
 
 def test_differences_are_tinted_by_the_largest_of_their_column(runs):
@@ -491,7 +517,7 @@ def test_every_setting_of_a_measurement_is_compared_or_named_as_without_effect()
     assert names - comparable.BESIDE <= compared.keys() and compared["pooling"] == "mean"
 
 
-def test_a_claim_and_a_curve_of_layers_leave_out_what_was_measured_otherwise(runs):
+def test_a_curve_over_layers_leaves_out_what_was_measured_otherwise(runs):
     change(runs / "mnli/seed0/tatoeba/results.json", settings={"query_side": "foreign"})
     matrix = mx.collect(runs)
     assert set(mx.by_layer(matrix)["arm"]) == {"none"} and ("mnli", "tatoeba", 0) in matrix.missing

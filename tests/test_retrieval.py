@@ -315,6 +315,9 @@ def test_best_layer_is_the_lower_of_equals():
     assert best_layer(layers, ["qaa", "qab"], "f1") == (2, 20)
     assert best_layer(layers, ["qaa"], "f1") == (10, 40)
     assert best_layer({int(k): v for k, v in layers.items()}, ["qab"], "f1") == (11, 20)
+    embeddings = {"0": {"qaa": {"f1": 90}, "qab": {"f1": 90}}}
+    assert best_layer(embeddings | layers, ["qaa", "qab"], "f1") == (2, 20)  # layer 0 has no context
+    assert best_layer(embeddings, ["qaa"], "f1") == (0, 90)
     for languages, metric in (([], "f1"), (["de"], "f1"), (["qaa"], "accuracy")):
         with pytest.raises(UserError, match="layer"):
             best_layer(layers, languages, metric)
@@ -337,7 +340,7 @@ def test_layer_chosen_on_languages_that_are_left_out(retrieval):
             and "qab" in record["scores"]
         )
         assert record["notes"][:2] == [
-            f"layer {layer} chosen on tatoeba qaa: mean accuracy {mean:.2f}, the best of all layers",
+            f"layer {layer} chosen on tatoeba qaa: mean accuracy {mean:.2f}, the best above layer 0",
             "qaa left out: the layer was chosen on it",
         ]
         assert [entry["config"] for entry in record["data"]].count("qaa-eng") == 1, name
@@ -352,7 +355,7 @@ def test_layer_chosen_on_a_dev_split(retrieval):
         assert record["layer"] == layer and set(record["scores"]) == {"qaa", "qab"}
         assert (
             record["notes"][0]
-            == f"layer {layer} chosen on bucc qaa qab dev: mean f1 {mean:.2f}, the best of all layers"
+            == f"layer {layer} chosen on bucc qaa qab dev: mean f1 {mean:.2f}, the best above layer 0"
         )
 
 

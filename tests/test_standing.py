@@ -91,6 +91,33 @@ def test_arms_with_different_seeds_are_ranked_by_the_seeds_they_share_with_none(
     assert of(tmp_path / "two").ranked[0].arm == "none"
 
 
+def best(root):
+    return standing.best_per_task(mx.collect(root))["xnli"]
+
+
+def test_the_best_arm_is_not_the_one_of_a_lucky_seed(tmp_path):
+    for arm, scores in {"none": [60, 50, 70], "good": [64, 54, 74], "lucky": [None, None, 71]}.items():
+        for seed, score in enumerate(scores):
+            if score is not None:
+                write_record(tmp_path, arm, seed, "xnli", {"en": score, "qaa": score}, dev=score + 1)
+    assert best(tmp_path) == ("good", "good")
+    row = dict(tables.best_table(mx.collect(tmp_path)).rows)["xnli"]
+    assert [cell.text for cell in row] == ["good", "64.0", "good", "64.0"]
+    for seed in range(3):  # without none: of the arms with the most seeds
+        (tmp_path / f"none/seed{seed}/xnli/results.json").unlink()
+    assert best(tmp_path) == ("good", "good")
+
+
+def test_english_dev_does_not_choose_an_arm_for_the_seed_that_did_not_fail(tmp_path):
+    for seed in range(3):
+        for arm, score in (("none", 60), ("good", 64), ("failing", 66)):
+            fails = arm == "failing" and seed < 2
+            score = 33 if fails else score
+            write_record(tmp_path, arm, seed, "xnli", {"en": score}, dev=score, at_chance=fails)
+        write_record(tmp_path, "always", seed, "xnli", {"en": 99}, dev=99, at_chance=True)
+    assert best(tmp_path)[1] == "good"
+
+
 @pytest.mark.parametrize(
     "scores, kind",
     [

@@ -169,10 +169,10 @@ def question_forest(question: Question) -> Forest | None:
 
 
 def layer_panels(matrix: Matrix, task: str) -> list[Panel]:
-    """Return a panel for each arm with several layers: its mean score by layer (± sd over seeds) beside `none`."""
+    """Return a panel for each arm: its mean score by layer (± sd over seeds) beside `none`; [] with one layer."""
     frame = mx.by_layer(matrix)
     frame = frame[frame["task"] == task]
-    if frame.empty:
+    if frame["layer"].nunique() < 2:
         return []
     curves = frame.groupby(["arm", "layer"])["score"].agg(["mean", "std"])
     chosen = frame[frame["chosen"]].groupby("arm")["layer"].unique()
@@ -250,6 +250,8 @@ def strips(matrix: Matrix, task: str) -> tuple[list[str], list[Strip]]:
     frame = frame[(frame["task"] == task) & (frame["metric"] == matrix.metric(task)) & frame["layer"].notna()]
     if frame["layer"].nunique() < 2:
         return [], []
+    whole = mx.whole_seeds(matrix, task)
+    frame = frame[[seed in whole[arm] for arm, seed in zip(frame["arm"], frame["seed"], strict=True)]]
     means = frame.groupby(["arm", "language", "layer"])["score"].mean()
     ranked = list(frame.groupby("language")["score"].mean().sort_values(ascending=False, kind="stable").index)
     kept = [ranked[round(i)] for i in np.linspace(0, len(ranked) - 1, min(len(ranked), NAMED))]
@@ -293,11 +295,21 @@ def progress(matrix: Matrix) -> dict[str, dict[str, list[tuple[int, str]]]]:
 
 
 def notes(matrix: Matrix) -> list[str]:
-    """Return a sentence on each task whose heat strips leave languages out."""
-    counts = {task: len(matrix.languages(task)) for task in mx.by_layer(matrix)["task"].unique()}
-    return [
-        f"The heat strips of {task} show {NAMED} of {number} languages, evenly from the best to the worst; cells.csv "
-        "has all."
-        for task, number in counts.items()
-        if number > NAMED
-    ]
+    """Return a sentence on each task whose heat strips leave languages out, and on each arm whose curves leave seeds
+    out."""
+    found = []
+    for task in mx.by_layer(matrix)["task"].unique():
+        if (number := len(matrix.languages(task))) > NAMED:
+            found.append(
+                f"The heat strips of {task} show {NAMED} of {number} languages, evenly from the best to the worst; "
+                "cells.csv has all."
+            )
+        for arm, seeds in mx.whole_seeds(matrix, task).items():
+            if fewer := [
+                str(seed) for one, other, seed in matrix.records if (one, other) == (arm, task) and seed not in seeds
+            ]:
+                found.append(
+                    f"The charts of {task} by layer leave out {arm}, seed {', '.join(fewer)}: fewer layers were "
+                    "measured."
+                )
+    return found

@@ -123,14 +123,13 @@ def _drop_scored_otherwise(task: str, records: dict[CellKey, Record], problems: 
 def _drop_measured_otherwise(task: str, records: dict[CellKey, Record], phase_2: Phase2, problems: list[str]) -> None:
     """Drop cells that differ in a setting of `measured`."""
     here = {key: measured(record, phase_2.get((key[0], key[2]))) for key, record in records.items() if key[1] == task}
+    differ: dict[CellKey, list[str]] = {}
     for name in sorted({name for settings in here.values() for name in settings}):
-        values = {key: here[key][name] for key in here if key in records and name in here[key]}
-        usual, odd = _odd(values)
-
-        def why(key: CellKey, name: str = name, values: Mapping = values, usual: Any = usual) -> str:
-            return f"was measured with {name} {values[key]!r}, the other cells with {usual!r}"
-
-        _drop(odd, records, problems, why)
+        # as text: a spoilt file may hold what has no hash
+        usual, odd = _odd(values := {key: repr(found[name]) for key, found in here.items() if name in found})
+        for key in odd:
+            differ.setdefault(key, []).append(f"{name} {values[key]} (the other cells: {usual})")
+    _drop(differ, records, problems, lambda key: f"was measured with {', '.join(differ[key])}")
 
 
 # ---- the plain model ------------------------------------------------------------------------------------------------
@@ -249,7 +248,7 @@ def _name_other_training(task: str, here: Mapping[CellKey, Record], problems: li
     """Name the targets that were trained for other steps than most, or with another of the settings `TRAINED`."""
     targets = {key: record for key, record in here.items() if record.phase == "target"}
     by_name: dict[str, dict[CellKey, Any]] = {
-        name: {key: record.settings.get(name) for key, record in targets.items()} for name in TRAINED
+        name: {key: repr(record.settings.get(name)) for key, record in targets.items()} for name in TRAINED
     }
     measures = {key: record.measures or {} for key, record in targets.items()}
     by_name["steps"] = {key: found["steps"] for key, found in measures.items() if "steps" in found}

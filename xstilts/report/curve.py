@@ -22,15 +22,15 @@ def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
     return {what: languages for what, languages in (unseen | {"seen by the last": family.seen}).items() if languages}
 
 
-def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list[int]) -> list[float]:
-    """Return the mean score (0-100) over the languages at the question's read-out, for each of the seeds that has all
-    of them."""
-    found = []
+def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list[int]) -> dict[int, float]:
+    """Return {seed: mean score (0-100) over the languages at the question's read-out}, of the seeds that have all of
+    them."""
+    found = {}
     for seed in seeds:
         record = question.matrix.records.get((arm, question.spec.task, seed))
         by_language = record.by_layer.get(question.readout.layer, {}) if record else {}
         if record and all(language in by_language for language in languages):
-            found.append(float(np.mean([by_language[language][record.metric] for language in languages])))
+            found[seed] = float(np.mean([by_language[language][record.metric] for language in languages]))
     return found
 
 
@@ -40,25 +40,43 @@ def trained_languages(matrix: Matrix, arm: str) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
+Line = list[tuple[int, str, list[float]]]  # (number of languages, arm, score of each seed), `none` first
+
+
+def points(question: Question) -> dict[tuple[str, str], Line]:
+    """Return {(family, what): the points of the line}, all over the same seeds, see `lines`."""
+    return lines(question)[0]
+
+
 @functools.lru_cache(maxsize=1)
-def points(question: Question) -> dict[tuple[str, str], list[tuple[int, str, list[float]]]]:
-    """Return {(family, what): [(number of languages, arm, score of each seed), ...]}, `none` first, as 0
-    languages."""
-    found: dict[tuple[str, str], list[tuple[int, str, list[float]]]] = {}
+def lines(question: Question) -> tuple[dict[tuple[str, str], Line], list[str]]:
+    """Return ({(family, what): the points of the line}, what is left out).
+
+    `none` is the point of 0 languages. The seeds are those that every point of the line has, so that no step of it is
+    one from seed to seed. An arm without any seed has no point.
+    """
+    found: dict[tuple[str, str], Line] = {}
+    left_out: list[str] = []
     families: Mapping[str, Family] = {family.name: family for family in question.families}
     for name, roles in question.spec.curve.items():
         of = [families[name].arms[role] for role in roles]
         arms = [(0, PLAIN), *((trained_languages(question.matrix, arm), arm) for arm in of)]
-        seeds = question.matrix.common_seeds(PLAIN, *of)  # every point of a line is over the same seeds
+        planned = question.matrix.common_seeds(PLAIN, *of)
         for what, languages in sets_of(question, families[name]).items():
-            line = [
-                (number, arm, values)
-                for number, arm in arms
-                if number is not None and (values := scores(question, arm, languages, seeds))
-            ]
-            if len(line) > 1:
-                found[name, what] = line
-    return found
+            by_arm = {arm: scores(question, arm, languages, planned) for _, arm in arms}
+            line = [(number, arm) for number, arm in arms if number is not None and by_arm[arm]]
+            seeds = [seed for seed in planned if all(seed in by_arm[arm] for _, arm in line)]
+            if len(line) < 2:
+                continue
+            if seeds:
+                found[name, what] = [(number, arm, [by_arm[arm][seed] for seed in seeds]) for number, arm in line]
+            if seeds != planned:
+                gaps = [f"{arm} seed {seed}" for _, arm in line for seed in planned if seed not in by_arm[arm]]
+                left_out.append(
+                    f"{name}, {what}: the curve is over seeds {' '.join(map(str, seeds)) or 'none'}, those that every "
+                    f"point has. Missing: {', '.join(gaps)}."
+                )
+    return found, left_out
 
 
 def as_frame(question: Question) -> pd.DataFrame:
@@ -110,14 +128,14 @@ def _mean_and_sd(mean: float, sd: float) -> str:
 
 def plot(question: Question) -> Figure | None:
     """Return the same as a picture, a panel a family; bars are 95 % t-intervals over seeds. None without a curve."""
-    lines = points(question)
-    names = list(dict.fromkeys(family for family, _ in lines))
+    found = points(question)
+    names = list(dict.fromkeys(family for family, _ in found))
     if not names:
         return None
     figure = Figure(figsize=(5.4 * len(names), 3.9), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, name in zip(panels, names, strict=True):
-        here = {what: line for (family, what), line in lines.items() if family == name}
+        here = {what: line for (family, what), line in found.items() if family == name}
         for (what, line), style in zip(here.items(), plots.styles(list(here)), strict=True):
             middle = [float(np.mean(values)) for _, _, values in line]
             half = [

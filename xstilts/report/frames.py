@@ -55,7 +55,7 @@ def long_table(matrix: Matrix) -> pd.DataFrame:
 def wide_table(matrix: Matrix) -> pd.DataFrame:
     """Return the matrix as numbers, one row for each arm: what matrix.csv holds.
 
-    Columns are `<task>.<what>` with what = english, others (zero-shot), all (XTREME's mean over languages), em_f1
+    Columns are `<task>.<what>` with what = english, others (the other languages), all (XTREME's mean), em_f1
     (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
     `average <group>.<what>` with mean, sd, n, difference, reason.
     """

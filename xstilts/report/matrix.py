@@ -314,40 +314,33 @@ def average_groups(matrix: Matrix) -> dict[str, list[str]]:
     return groups or {"all tasks": matrix.tasks}
 
 
-def best_per_task(matrix: Matrix) -> pd.DataFrame:
-    """Return, for each task, the arm with the highest score and the arm that English dev would choose, with scores.
+def whole_seeds(matrix: Matrix, task: str) -> dict[str, list[int]]:
+    """Return {arm: the seeds that a curve over layers is of}: those measured at the layers of its fullest seed.
 
-    Choosing by the scores that are then reported flatters; choosing on English dev is what the paper's submission did
-    as we read it. `dev_arm` is None where some arm has no English dev score, as in retrieval. Seeds at chance are out.
+    With a seed that has fewer layers, a step of the curve would be one from seeds to other seeds.
     """
-    scores, dev = over_seeds(matrix), over_seeds(matrix, "dev")
-    rows = {}
-    for task in matrix.tasks:
-        here = scores[(scores.index.get_level_values("task") == task) & (scores["chance"] != "all")].droplevel("task")
-        if here.empty:
-            continue
-        chosen = dev.xs(task, level="task")["mean"].reindex(here.index)
-        top, by_dev = here["mean"].idxmax(), None if chosen.isna().any() else chosen.idxmax()
-        rows[task] = {
-            "arm": top,
-            "score": here.loc[top, "mean"],
-            "dev_arm": by_dev,
-            "dev_arm_score": here.loc[by_dev, "mean"] if by_dev else np.nan,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    layers: dict[str, dict[int, frozenset]] = {}
+    for (arm, one, seed), record in matrix.records.items():
+        if one == task:
+            layers.setdefault(arm, {})[seed] = frozenset(record.by_layer)
+    return {
+        arm: [seed for seed, those in by_seed.items() if those == max(by_seed.values(), key=len)]
+        for arm, by_seed in layers.items()
+    }
 
 
 @functools.lru_cache(maxsize=2)  # asked for by every task
 def by_layer(matrix: Matrix) -> pd.DataFrame:
     """Return retrieval by layer, mean over languages of the main metric: task, arm, layer, seed, score, chosen.
 
-    Empty when no result holds more than one layer. `chosen` marks the layer whose scores are the result's.
+    Of each arm the seeds of `whole_seeds`. Empty when only one layer was measured. `chosen` marks the layer whose
+    scores are the result's.
     """
     rows = []
+    whole = {task: whole_seeds(matrix, task) for task in matrix.tasks_of("retrieval")}
     for (arm, task, seed), record in matrix.records.items():
-        for layer, scores in (record.layers or {}).items():
-            score = mean(scores).get(record.metric, np.nan)
-            rows.append((task, arm, int(layer), seed, score, int(layer) == record.layer))
+        for layer, scores in record.by_layer.items() if seed in whole.get(task, {}).get(arm, []) else ():
+            rows.append((task, arm, layer, seed, mean(scores).get(record.metric, np.nan), layer == record.layer))
     frame = pd.DataFrame(rows, columns=["task", "arm", "layer", "seed", "score", "chosen"])
     return frame if frame["layer"].nunique() > 1 else frame.iloc[:0]
 

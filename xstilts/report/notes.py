@@ -81,11 +81,25 @@ def gap_notes(matrix: Matrix) -> list[str]:
     ]
 
 
-def figure_notes(matrix: Matrix) -> list[str]:
-    """Return sentences on the figures of retrieval that stand beside the main one, where there are such, and on the
-    charts."""
-    names = {name for task in matrix.tasks_of("retrieval") for name in cells.other_metrics(matrix, task)}
+def trained_notes(matrix: Matrix) -> list[str]:
+    """Return a sentence for each target and arm whose phase 2 had rows of the same task in other languages."""
     notes = []
+    for task, arm in itertools.product(matrix.tasks_of("target"), matrix.arms):
+        trainings = [record for record in matrix.trainings_of(arm) if task in record.task.split("+")]
+        trained = {language for record in trainings for language in record.trained_on or ()}
+        if shared := [language for language in matrix.languages(task) if language in trained - {"en"}]:
+            notes.append(
+                f"{task}: phase 2 of {arm} trained on this task in {' '.join(shared)}, so its scores in these "
+                "languages are not zero-shot."
+            )
+    return notes
+
+
+def figure_notes(matrix: Matrix) -> list[str]:
+    """Return sentences on what a figure is: targets that are not zero-shot, what stands beside retrieval's main
+    figure, and the charts."""
+    names = {name for task in matrix.tasks_of("retrieval") for name in cells.other_metrics(matrix, task)}
+    notes = trained_notes(matrix)
     if any(name.endswith(("_centered", "_csls")) for name in names):
         notes.append(
             "Figures in _centered are of vectors less the mean of their language, those in _csls of CSLS: beside the "

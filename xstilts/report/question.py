@@ -81,7 +81,7 @@ def section(question: Question, pictures: Sequence[str] = ()) -> Section:
         caveats(question),
         question_tables.tables(question),
         how_to_read(question),
-        question.problems,
+        [*question.problems, *curve.lines(question)[1]],
         charts.question_forest(question),
         charts.curve_panels(curve.points(question)),
         pictures,

@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 
 from xstilts.report import plots
 from xstilts.report.contrasts import ENGLISH, SEEN, UNSEEN, Question
-from xstilts.report.matrix import PLAIN
+from xstilts.report.matrix import PLAIN, whole_seeds
 from xstilts.report.question_tables import find, scores_by_layer
 
 
@@ -67,7 +67,8 @@ def forest(question: Question) -> Figure | None:
 def layer_curves(question: Question) -> Figure | None:
     """Return the score by layer over the reported languages, one panel a family; None where one layer was
     measured."""
-    curves = {arm: scores_by_layer(question, arm, question.reported) for arm in question.spec.arms}
+    whole = whole_seeds(question.matrix, question.spec.task)
+    curves = {arm: scores_by_layer(question, arm, question.reported, whole.get(arm, [])) for arm in question.spec.arms}
     if max(map(len, curves.values())) < 2:
         return None
     families = question.families

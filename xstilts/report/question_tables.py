@@ -251,11 +251,17 @@ def _score(question: Question, arm: str | None) -> Cell:
     return Cell(f"{np.mean(values):.1f}{spread}{number}")
 
 
-def scores_by_layer(question: Question, arm: str, languages: Sequence[str]) -> dict[int, list[float]]:
-    """Return {layer: mean over `languages` of the plain score, one for each seed that has all of them}."""
+def scores_by_layer(
+    question: Question, arm: str, languages: Sequence[str], seeds: Sequence[int] | None = None
+) -> dict[int, list[float]]:
+    """Return {layer: mean over `languages` of the plain score, one for each seed that has all of them}.
+
+    Args:
+        seeds: those to take; None: all.
+    """
     found: dict[int, list[float]] = {}
-    for (one, task, _), record in question.matrix.records.items():
-        if (one, task) == (arm, question.spec.task):
+    for (one, task, seed), record in question.matrix.records.items():
+        if (one, task) == (arm, question.spec.task) and (seeds is None or seed in seeds):
             for layer, scores in record.by_layer.items():
                 if layer is not None and all(language in scores for language in languages):
                     found.setdefault(layer, []).append(

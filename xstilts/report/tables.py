@@ -91,7 +91,7 @@ def _over(part: str, entry: standing.Entry) -> str:
 
 def task_table(matrix: Matrix, task: str) -> Table:
     """Return one task in detail: English, the others, all, (EM + F1) / 2 of spans, difference, seeds, layer."""
-    names = {"english": "English", "others": "other languages (zero-shot)", "all": "all languages"}
+    names = {"english": "English", "others": "other languages", "all": "all languages"}
     if matrix.phase(task) == "retrieval":
         names = {"all": "mean over languages"}
     here = matrix.cells[matrix.cells["task"] == task]
@@ -170,20 +170,15 @@ def group_of(language: str) -> str:
 
 
 def best_table(matrix: Matrix) -> Table | None:
-    """Return the best arm of each task, by score and by English dev, or None with fewer than two arms."""
+    """Return the best arm of each task, by score and by English dev (`standing.best_per_task`); None of one arm."""
     if len(matrix.arms) < 2:
         return None
-    rows = []
-    for task, row in mx.best_per_task(matrix).iterrows():
-        by_dev = row["dev_arm"] if isinstance(row["dev_arm"], str) else DASH
-        row_cells = [
-            Cell(row["arm"]),
-            Cell(shown(row["score"])),
-            Cell(by_dev),
-            Cell(shown(row["dev_arm_score"]) or DASH),
-        ]
-        rows.append((task, row_cells))
-    heads = ["task", "highest score", "its score", "chosen on English dev", "its score here"]
+    rows, scores = [], mx.rows_over_seeds(matrix)
+    for task, (front, by_dev) in standing.best_per_task(matrix).items():
+        texts = [front, shown(scores[front, task]["mean"])]
+        texts += [by_dev, shown(scores[by_dev, task]["mean"])] if by_dev else [DASH, DASH]
+        rows.append((task, [Cell(text) for text in texts]))
+    heads = ["task", "in front", "its score", "chosen on English dev", "its score here"]
     return Table("Best arm of each task", heads, rows)
 
 

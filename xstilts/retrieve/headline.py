@@ -28,6 +28,9 @@ def best_layer(
 ) -> tuple[int, float]:
     """Return (the layer with the best mean of `metric` over `languages`, that mean). Ties go to the lowest layer.
 
+    Layer 0 is no candidate, unless it is alone: it has no context yet, and with frozen embeddings it is the same in
+    all arms.
+
     Args:
         layers: {layer: {language: {metric: score}}}, as in results.json.
 
@@ -47,7 +50,8 @@ def best_layer(
         raise UserError(
             f"a layer cannot be chosen on {metric} of {', '.join(languages)}: {error} is missing."
         ) from error
-    return min(means.items(), key=lambda item: (-item[1], item[0]))
+    candidates = {layer: mean for layer, mean in means.items() if layer > 0} or means
+    return min(candidates.items(), key=lambda item: (-item[1], item[0]))
 
 
 class Headline:
@@ -120,7 +124,7 @@ class Headline:
         self.layer, mean = best_layer(curve, languages, task.metric)
         self.notes.append(
             f"layer {self.layer} chosen on {task.name} {' '.join(languages)}{' dev' * self.mined}: mean {task.metric} "
-            f"{mean:.2f}, the best of all layers"
+            f"{mean:.2f}, the best above layer 0"
         )
         logger.info(self.notes[-1])
         return self.layer

@@ -129,12 +129,19 @@ def title(record: Record, parent: Parent) -> str:
     named = " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))
     if record.phase == "retrieval":
         return f"{parent.title}, measured on {named}"
-    if text := text_of(record):
-        source = "text" if text.masks else f"the text of {text.title or text.name}"
-        named = f"{named} and {source}" if named else source
     languages = record.trained_on or []
-    named += f" in {len(languages)} languages" if len(languages) > 1 else ""
+    if text := text_of(record):
+        read = record.text_languages or []
+        if titles and languages != read:
+            named += _number(languages)
+        source = "text" if text.masks else f"the text of {text.title or text.name}"
+        named, languages = f"{named} and {source}" if named else source, read
+    named += _number(languages)
     return f"{parent.title}{', then' if parent.trained else ' trained'} on {named}"
+
+
+def _number(languages: list[str]) -> str:
+    return f" in {len(languages)} languages" if len(languages) > 1 else ""
 
 
 def pinned(record: Record) -> list[dict[str, Any]]:
@@ -211,6 +218,7 @@ def eval_entries(record: Record) -> list[EvalResultEntry]:
 
     found = [part for part in scored(record) if part[1] == "test"]
     configs = [data["config"] for *_, data in found]
+    trained = f"the head was trained on English; phase 2: {record.arm}"
     return [
         EvalResultEntry(
             dataset_id=data["id"],
@@ -219,7 +227,7 @@ def eval_entries(record: Record) -> list[EvalResultEntry]:
             value=round(by_metric[task.metric], 2),
             dataset_revision=data["revision"],
             date=record.finished,
-            notes=f"{task.metric}, 0-100; language {language}, split {data['split']}; trained on English",
+            notes=f"{task.metric}, 0-100; language {language}, split {data['split']}; {trained}",
         )
         for task, _, language, by_metric, data in found
     ]
@@ -229,8 +237,12 @@ def eval_entries(record: Record) -> list[EvalResultEntry]:
 
 
 def languages(record: Record) -> list[str] | None:
-    """Return the languages trained on or measured, as the Hub spells them. Invented ones have no name there."""
-    codes = [re.split("[-_]", code)[0] for code in list(record.scores) or record.trained_on or []]
+    """Return the languages trained on (also in text for masked LM) or measured, as the Hub spells them.
+
+    Invented ones have no name there.
+    """
+    found = list(record.scores) or [*(record.trained_on or ()), *(record.text_languages or ())]
+    codes = [re.split("[-_]", code)[0] for code in found]
     return [code for code in dict.fromkeys(codes) if not is_private_use(code)] or None
 
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.languages import normalize
 from tasks.reading import read_object
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
@@ -259,16 +260,28 @@ class Record:
 
     @property
     def trained_on(self) -> list[str] | None:
-        """The languages of a training, English first; None if the record does not name them."""
-        if self.phase == "mlm":  # without a list it trains on all languages of the text
-            languages = self.settings.get("text_languages") or ()
-            return sorted(languages, key=lambda language: (language != "en", language)) or None
+        """The languages that a training had rows of its task in, English first; None if the record does not name them.
+
+        Of masked LM alone these are the languages of its text.
+        """
+        if self.phase == "mlm":
+            return self.text_languages
         if self.settings.get("seen_languages") is None:
             return None
         return [
             *([] if self.settings.get("language_mode") == "translated" else ["en"]),
             *self.settings["seen_languages"],
         ]
+
+    @property
+    def text_languages(self) -> list[str] | None:
+        """The languages of the text for masked LM, English first; None without such text, or if the record does not
+        name them: without a list it is in all languages that there are."""
+        found = self.settings.get("text_languages") or ()
+        if self.phase != "mlm":  # beside a task, where they are as the user typed them
+            given = (found or self.settings.get("train_languages") or ()) if self.settings.get("mlm_rate") else ()
+            found = {normalize(code) for code in given}
+        return sorted(found, key=lambda code: (code != "en", code)) or None
 
 
 _REQUIRED = {field.name for field in dataclasses.fields(Record) if field.default is dataclasses.MISSING}

@@ -145,7 +145,7 @@ def held_out_loss(trainer: trainers.TaskTrainer) -> float:
 def score_languages(
     trainer: trainers.TaskTrainer, task: Task, tests: dict[str, tuple[Dataset, Dataset]], folder: Path
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """Score every language zero-shot, and write the predictions in XTREME's layout below `folder`.
+    """Score every language, and write the predictions in XTREME's layout below `folder`.
 
     Args:
         tests: {language: (examples, features)}.
