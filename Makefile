@@ -52,7 +52,7 @@ typed = $(filter command environment,$(firstword $(origin $1)))
 # SEEDS that is typed counts for every arm; what a preset says of single arms counts without
 own_seeds = $(if $(or $(call typed,SEEDS_$1),$(if $(call typed,SEEDS),,yes)),$(SEEDS_$1))
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
-LISTS := ARMS TARGETS RETRIEVAL SEEDS COVERAGE $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
+LISTS := ARMS TARGETS RETRIEVAL SEEDS COVERAGE $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS WORLD_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
 ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
 define LINE_END
 
@@ -273,7 +273,7 @@ check-hub: | $(INSTALLED) ## what the tasks read from the Hub, and MODEL, agains
 	$(PY) recipes/check_hub.py $(addprefix --model ,$(MODEL))
 
 clean: ##   remove the matrix of this preset (rows, environment and files of your own stay)
-	@$(PYTHON) -I recipes/clean.py $(OUT)
+	@$(PYTHON) -I recipes/clean.py $(OUT) $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 help: ##    this list
 	@echo "Targets:"; sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  \1\t\2/p' Makefile | expand -t 12

@@ -25,6 +25,7 @@ from xstilts.run.endings import command
 
 if TYPE_CHECKING:
     from tasks.base import Task
+    from xstilts.retrieve.library_folder import LibraryFolder
 
 
 def main(argv: list[str]) -> None:
@@ -39,8 +40,7 @@ def main(argv: list[str]) -> None:
     from tasks import list_tasks
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.cli import unused
-    from xstilts.retrieve import prompts
-    from xstilts.retrieve.export import check_new_folder
+    from xstilts.retrieve import export, library_folder, prompts
     from xstilts.run import inputs
 
     if run_args.list_tasks:
@@ -55,13 +55,15 @@ def main(argv: list[str]) -> None:
     check_attention(model_args.attn_implementation, head=False)
     inputs.check_cells(tasks, name, run_args, data_args)
     if retrieval.export_sentence_transformers:
-        check_new_folder(retrieval.export_sentence_transformers)
+        export.check_new_folder(retrieval.export_sentence_transformers)
 
+    source = name, model_args.model_revision
+    own = library_folder.settle(retrieval, *source)
     # imports torch, which takes seconds
-    measure(tasks, prompts.resolve(dual.query_prompt, dual.passage_prompt, name, model_args.model_revision), parsed)
+    measure(tasks, own, prompts.resolve(dual.query_prompt, dual.passage_prompt, *source), parsed)
 
 
-def measure(tasks: list[Task], prompts: dict[str, str], parsed: list[Any]) -> None:
+def measure(tasks: list[Task], own: LibraryFolder, prompts: dict[str, str], parsed: list[Any]) -> None:
     """Write each task's results.json into its own folder; export the sentence encoder, if asked for."""
     retrieval, _, _, model_args, data_args, run_args = parsed
     from xstilts.retrieve import cells, together
@@ -81,7 +83,7 @@ def measure(tasks: list[Task], prompts: dict[str, str], parsed: list[Any]) -> No
         if opened or retrieval.export_sentence_transformers:
             encoder = cells.load_encoder(retrieval, model_args, data_args)
             headline = Headline(retrieval, data_args, encoder.layers)
-            work = cells.read(opened, headline, retrieval, model_args, data_args, encoder.model.config.hidden_size)
+            work = cells.read(opened, headline, retrieval, model_args, data_args, encoder, own)
 
             # ---- all ranks embed, rank 0 searches -------------------------------------------------------------------
             cache_dir = stack.enter_context(together.shared_cache(retrieval.cache_dir, run_args.output_dir))
@@ -93,8 +95,7 @@ def measure(tasks: list[Task], prompts: dict[str, str], parsed: list[Any]) -> No
             embed = embedder(encoder, cache_dir, prompts)
             layer = headline.choose(embed)
             if folder := retrieval.export_sentence_transformers:
-                name, revision = model_args.model_name_or_path, model_args.model_revision
-                export(name, layer, retrieval.pooling, folder, encoder.max_length, revision, prompts)
+                export(encoder, layer, folder, prompts)
             for cell in work:
                 cells.measure_cell(cell, embed, layer, encoder, headline, retrieval)
     if processes.is_first():

@@ -162,6 +162,20 @@ def check_model(values: dict[str, str], typed: set[str], preset: str) -> None:
         raise Wrong(f"MODEL={model}: " + ("the folder has no config.json." if path.is_dir() else "no such folder."))
 
 
+def check_places(values: dict[str, str]) -> None:
+    """Raise Wrong if the matrix would write into MODEL, which is only read."""
+    out, model = (Path(values[name]).resolve() for name in ("OUT", "MODEL"))
+    if not values["MODEL"] or not model.exists():
+        return
+    if model in (out, *out.parents):
+        raise Wrong(f"OUT={values['OUT']} is in MODEL={values['MODEL']}, which is only read. Give another OUT")
+    for arm in values["ARMS"].split():
+        if (out / arm) in (model, *model.parents):
+            raise Wrong(
+                f"MODEL={values['MODEL']} is where the arm {arm} of OUT={values['OUT']} is written. Give another OUT"
+            )
+
+
 def check_rows(values: dict[str, str]) -> None:
     """Raise Wrong for a folder of rows or lexicons that is not there."""
     for name, expected in {
@@ -199,6 +213,12 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
     check_model(values, typed, presets[0].stem)
+    check_places(values)
+    if values["WORLD_ARGS"].strip() and values["DATA_ROOT"] == "hub":
+        raise Wrong(
+            f"DATA_ROOT=hub: PRESET={presets[0].stem} writes its rows into a folder (WORLD_ARGS). Give a folder, such "
+            "as DATA_ROOT=data/world, or WORLD_ARGS= to read rows of the Hub"
+        )
     for name in ("QUESTION", "CLAIMS"):
         if values[name] and not Path(values[name]).is_file():
             files = " ".join(sorted(map(str, Path("recipes", name.lower()).glob("*.yaml"))))

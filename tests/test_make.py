@@ -387,6 +387,12 @@ def test_nothing_is_unpacked_over_files_of_ones_own(unpack, file, tmp_path):
 # ---- clean ----------------------------------------------------------------------------------------------------------
 
 
+def lay(root, *files):
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("mine")
+
+
 def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     out, scratch = tmp_path / "runs", tmp_path / "scratch"
     for place in ("model", "mnli/seed0", "mnli/seed0/xnli", "none/seed0/xnli", "../scratch/seed0"):
@@ -394,21 +400,104 @@ def test_clean_leaves_what_the_matrix_did_not_write(tmp_path):
     (out / "squad").symlink_to(scratch)
     (out / "report").mkdir()
     (out / "report" / "cells.csv").write_text("arm,task,form,seed,language\n")
-    for mine in ("notes.txt", "mine/model.safetensors", "mnli/notes.txt", "other-matrix/none/seed0/xnli/results.json"):
-        (out / mine).parent.mkdir(parents=True, exist_ok=True)
-        (out / mine).write_text("mine")
+    mine = ["notes.txt", "mine/a.safetensors", "mnli/notes.txt", "other/none/seed0/xnli/results.json", "report/my.txt"]
+    mine += ["mnli/seed0/paper.tex", "mnli/seed0/xnli/figures/a.png"]
+    lay(out, *mine)
+    (out / "mnli/seed0/model.safetensors").symlink_to(out / "mine/a.safetensors")
     done = make("clean", f"OUT={out}")
-    assert done.returncode == 0 and "mine mnli notes.txt other-matrix" in done.stdout
-    assert sorted(map(str, content(out))) == [
-        "mine/model.safetensors",
-        "mnli/notes.txt",
-        "notes.txt",
-        "other-matrix/none/seed0/xnli/results.json",
+    assert done.returncode == 0
+    assert done.stdout.split(": ")[-1].split("write it: ")[-1].split() == [
+        *["mine", "mnli/notes.txt", "mnli/seed0/model.safetensors", "mnli/seed0/paper.tex", "mnli/seed0/xnli/figures"],
+        *["notes.txt", "other", "report/my.txt", "squad"],
     ]
-    assert not scratch.exists()
+    assert sorted(map(str, content(out))) == sorted([*mine, "mnli/seed0/model.safetensors"])
+    assert (scratch / "seed0/results.json").is_file(), "a link is not followed"
     shutil.rmtree(out)
     records.write(out / "none/seed0/xnli/results.json", records.small())
     assert make("clean", f"OUT={out}").returncode == 0 and not out.exists()
+
+
+def test_clean_knows_its_folders_by_what_they_say(tmp_path):
+    """A file named results.json or run.json was enough."""
+    out = tmp_path / "runs"
+    lay(
+        out, "other/seed0/results.json", "other/seed0/checkpoint-1/w.bin", "third/seed7/run.json", "model/results.json"
+    )
+    (out / "list/seed0").mkdir(parents=True)
+    (out / "list/seed0/results.json").write_text("[1]")
+    (out / "tool/seed0").mkdir(parents=True)
+    (out / "tool/seed0/results.json").write_text('{"task": "xnli", "model": "m", "seed": 0}')
+    (out / "tool/seed0/run.json").write_text('{"model": "m", "seed": 0}')
+    lay(out, "report/cells.csv", "slurm/notes.out")
+    before = content(out)
+    done = make("clean", f"OUT={out}")
+    assert done.returncode == 0 and content(out) == before
+    assert "list model other report slurm third tool" in done.stdout
+    for place, text in {
+        "a/seed0/run.json": '{"model": "m", "data_root": "hub", "benchmark": "xtreme"}',
+        "a/seed1/failed.json": '{"cause": "c", "checkpoint": null, "time": "t"}',
+        "a/seed2/xnli/.lock": "process 1 on here (since now)\n",
+        "slurm/12_3.out": "",
+    }.items():
+        lay(out, place)
+        (out / place).write_text(text)
+    assert make("clean", f"OUT={out}").returncode == 0 and content(out) == before and not (out / "a").exists()
+
+
+@pytest.mark.parametrize("place", ["model", "none/seed0/xnli", "mnli/seed0/checkpoint-5", "mnli/seed0"])
+def test_clean_never_removes_the_given_model(place, tmp_path):
+    out = tmp_path / "runs"
+    records.write(out / "mnli/seed0/results.json", records.small())
+    records.write(out / "mnli/seed0/xnli/results.json", records.small())
+    records.write(out / place / "results.json", records.small())
+    lay(out, f"{place}/config.json", f"{place}/model.safetensors")
+    before = content(out / place)
+    # as an arm that is not in ARMS: check.py refuses a MODEL that the matrix would write into
+    done = make("clean", f"OUT={out}", f"MODEL={out / place}", "ARMS=squad")
+    assert done.returncode == 0 and f"MODEL: {place.split('/')[0]}" in done.stdout
+    assert content(out / place) == before
+    assert not (out / "mnli/seed0/xnli").exists() or place == "mnli/seed0"
+
+
+def test_clean_of_a_copied_checkpoint_removes_what_was_copied(unpack, tmp_path):
+    (tmp_path / "site/small_model/model/onnx").mkdir(parents=True)
+    (tmp_path / "site/small_model/model/onnx/model.onnx").write_text("weights")
+    assert unpack(tmp_path / "runs/model").returncode == 0
+    lay(tmp_path / "runs/model", "onnx/mine.txt")
+    assert make("clean", f"OUT={tmp_path / 'runs'}").returncode == 0
+    assert list(map(str, content(tmp_path / "runs"))) == ["model/onnx/mine.txt"]
+
+
+@pytest.mark.parametrize(
+    "model, out, arms",
+    [
+        ("a", "a", "none"),
+        ("a", "a/runs", "none"),
+        ("a/", "link", "none"),
+        ("runs/mnli/seed0", "runs", "none mnli"),
+        ("runs/none/seed0/xnli", "runs", "none"),
+    ],
+)
+def test_a_matrix_that_would_write_into_its_model_is_refused(model, out, arms, tmp_path):
+    (tmp_path / model).mkdir(parents=True)
+    (tmp_path / model / "config.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for goal in ("matrix", "clean"):
+        line = refused(goal, f"MODEL={tmp_path / model}", f"OUT={tmp_path / out}", f"ARMS={arms}", "WORLD_ARGS=")
+        assert f"OUT={tmp_path / out}" in line and "MODEL=" in line
+    assert make("-n", "matrix", f"MODEL={tmp_path / model}", f"OUT={tmp_path / 'new'}", "WORLD_ARGS=").returncode == 0
+
+
+@pytest.mark.parametrize("goal", ["matrix", "plan", "data"])
+def test_a_world_is_not_written_to_the_hub(goal):
+    assert "DATA_ROOT=hub" in refused(goal, "PRESET=world", "DATA_ROOT=hub")
+    assert make("-n", "matrix", "PRESET=world", "DATA_ROOT=hub", "WORLD_ARGS=").returncode == 0
+
+
+def test_a_report_is_cleaned_by_what_it_begins_with():
+    import run_report
+
+    assert run_report.HEADS.startswith(load_recipe("clean").REPORT)
 
 
 # ---- a results.json that is no file ---------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xstilts.cli.arguments import RetrievalArguments
 from xstilts.errors import UserError
-from xstilts.retrieve import prompts
+from xstilts.retrieve import library_folder, prompts
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.measure import embedder, prompted
 
@@ -100,3 +101,120 @@ def test_a_measurement_says_its_prompts_and_depends_on_them(model, cli, tiny_wor
     assert stored["scores"] == same["scores"]
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 4  # two languages, with and without: no vectors mixed up
     shutil.rmtree(tmp_path / "cache")
+
+
+# ---- pooling, layer and length of such a folder ---------------------------------------------------------------------
+
+
+def library_model(tiny_model, folder, mode="cls", layer=None):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    from xstilts.checkpoint.layers import hidden_state
+
+    transformer = Transformer(str(tiny_model))
+    if layer is not None:
+        transformer.modality_config = hidden_state(layer)
+    SentenceTransformer(modules=[transformer, Pooling(32, pooling_mode=mode)], device="cpu").save(str(folder))
+    return folder
+
+
+def settled(name, *, pooling=None, **options):
+    retrieval = RetrievalArguments(tasks=["tatoeba"], pooling=pooling, **options)
+    folder = library_folder.settle(retrieval, str(name))
+    return retrieval.pooling, folder.notes(retrieval, 2, 128)
+
+
+def test_pooling_of_a_folder_is_that_of_the_library(tiny_model, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    folder = library_model(tiny_model, tmp_path / "st", "cls")
+    pooling, notes = settled(folder)
+    assert pooling == "cls" and len(notes) == 1 and "cls" in notes[0]
+    ours = Encoder.load(str(folder), pooling=pooling).embed(["ab ba", "some more words"])[2]
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(["ab ba", "some more words"])
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    pooling, notes = settled(folder, pooling="mean")
+    assert pooling == "mean" and len(notes) == 1 and "cls" in notes[0]
+
+
+def test_pooling_of_other_folders_is_the_mean(tiny_model, tmp_path):
+    assert settled(tiny_model) == ("mean", []) == settled(library_model(tiny_model, tmp_path / "st", "mean"))
+
+
+@pytest.mark.parametrize(
+    "config, pooling",
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"word_embedding_dimension": 32}, "mean"),
+        ({"pooling_mode": ["cls"]}, "cls"),
+        ({"pooling_mode": "lasttoken"}, None),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, None),
+        ({"pooling_mode": 3}, None),
+        ({"pooling_mode": ["cls", 3]}, None),
+    ],
+)
+def test_pooling_configs_of_all_versions(config, pooling, tiny_model, tmp_path):
+    folder = library_model(tiny_model, tmp_path / "st")
+    (folder / "1_Pooling/config.json").write_text(json.dumps(config))
+    if pooling:
+        assert settled(folder)[0] == pooling
+    else:
+        with pytest.raises(UserError, match="pool"):
+            settled(folder)
+
+
+def test_special_tokens_are_left_out_of_a_mean_alone(tiny_model, tmp_path):
+    with pytest.raises(UserError, match="--no_include_special goes with --pooling mean"):
+        settled(library_model(tiny_model, tmp_path / "st"), include_special=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[1]", '[{"type": 1, "path": ""}]', "[", '[{"type": "x.Pooling", "path": null}]']
+)
+def test_damaged_modules_are_refused(text, tiny_model, tmp_path):
+    folder = library_model(tiny_model, tmp_path / "st")
+    (folder / "modules.json").write_text(text)
+    with pytest.raises(UserError, match="modules.json"):
+        settled(folder)
+
+
+def test_what_is_not_measured_like_the_library_is_noted(tiny_model, tmp_path):
+    folder = library_model(tiny_model, tmp_path / "st", "mean", layer=1)
+    assert "layer 1" in settled(folder)[1][0] and "layer 1" in settled(folder, layer="all")[1][0]
+    assert settled(folder, layer="1")[1] == settled(folder, layer="all", report_layer=1)[1] == []
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([*modules, {"type": "a.Dense", "path": "2_Dense"}]))
+    config = json.loads((folder / "sentence_bert_config.json").read_text()) | {"max_seq_length": 64}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(config))
+    notes = settled(folder, layer="1")[1]
+    assert len(notes) == 2 and "--max_seq_length 64" in notes[0] and "Dense" in notes[1]
+
+
+def test_a_dual_encoder_is_measured_with_the_pooling_it_was_trained_with(
+    tiny_model, tiny_world, cli, tmp_path, caplog
+):
+    """The prompts of its folder were taken, its pooling was not, and no line said so."""
+    caplog.set_level("INFO")
+    common = ["--data_root", tiny_world, "--max_eval_samples", "20"]
+    trained = cli(
+        "run_intermediate.py",
+        *[*common, "--tasks", "squad_dual", "--model_name_or_path", tiny_model, "--output_dir", tmp_path / "dual"],
+        *["--pooling", "cls", "--layer", "1", "--query_prompt", "q ", "--max_steps", "2", "--bf16", "false"],
+        *["--per_device_train_batch_size", "8", "--max_seq_length", "48"],
+    )
+    assert trained.returncode == 0, trained.stderr
+
+    def measure(name, *more):
+        where = ["--model_name_or_path", tmp_path / "dual", "--output_dir", tmp_path / name, "--tasks", "tatoeba"]
+        done = cli("run_retrieval.py", *common, *where, *more)
+        assert done.returncode == 0, done.stderr
+        return json.loads((tmp_path / name / "tatoeba/results.json").read_text())
+
+    own, same, mean = measure("own"), measure("same", "--pooling", "cls"), measure("mean", "--pooling", "mean")
+    assert own["pooling"] == own["settings"]["pooling"] == "cls" and mean["pooling"] == "mean"
+    assert own["scores"] == same["scores"] != mean["scores"]
+    assert own["settings"] == same["settings"]
+    told = [note for note in own["notes"] if "pooling" in note or "layer 1" in note]
+    assert len(told) == 2 and all(note in caplog.text for note in told)

@@ -117,6 +117,13 @@ def test_labels_may_be_names_or_digits(folder, tmp_path):
     assert load(tmp_path, "xnli", "test")["label"][:] == [0, 1, 2] * 2
 
 
+def test_a_split_that_is_given_twice_is_refused(tmp_path):
+    """The last one alone counted."""
+    with pytest.raises(UserError, match=r"xnli.test is given twice: test\[:5\] and test\[5:9\]"):
+        Rows(tmp_path, ["xnli.test=test[:5]", "xnli.dev=dev", "xnli.test=test[5:9]"])
+    assert len(Rows(tmp_path, ["xnli.test=a", "xnli.dev=b", "xnli.test=a"]).overrides) == 2
+
+
 def test_splits_can_be_carved(folder, tmp_path):
     folder("facebook__xnli/en/validation", NLI)
     splits = ["xnli.train=validation[:4]", "xnli.dev=validation[4:]"]

@@ -213,9 +213,9 @@ class RetrievalArguments:
             "are then not reported (tatoeba:ces,dan) or on a dev split (bucc:dev)."
         },
     )
-    pooling: str = field(
-        default="mean",
-        metadata={"help": "Sentence vector: mean of all tokens, or the first.", "choices": ["mean", "cls"]},
+    pooling: str | None = field(
+        default=None,
+        metadata={"help": "Default: the checkpoint's own, else the mean of all tokens.", "choices": ["mean", "cls"]},
     )
     include_special: bool = field(
         default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."}

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import os
 import sys
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import name_of, with_underscores
 from xstilts.cli.ranges import check_numbers
-from xstilts.cli.words import RaisingParser, check_rest, check_words, short, yaml_words
+from xstilts.cli.repeated import join_repeated
+from xstilts.cli.words import RaisingParser, check_rest, check_words, short, training_lists, yaml_words
 from xstilts.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ def parse(
     parser = _parser(kinds, description, training)
     defaults = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
     lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
+    twice = {name for name, number in Counter(map(name_of, argv)).items() if name and number > 1}
+    # --task, too: it is --tasks of other scripts
+    argv = join_repeated(argv, sorted(twice & {*lists, "task", *(training_lists() if training and twice else ())}))
     paths = _config_files(parser, argv)
 
     def parse_words(words: list[str]) -> tuple[list[Any], list[str]]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import refuse_secrets
+from xstilts.cli.repeated import join_repeated
 from xstilts.errors import UserError, nearest, not_installed
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
@@ -85,6 +86,7 @@ def parse_tool(parser: argparse.ArgumentParser, argv: Sequence[str] | None = Non
         for part in (part for word in words for part in word.split("/")):
             if len(os.fsencode(part)) > 255:  # these tools take paths and names
                 raise UserError(f"{short(part)!r} is longer than a name can be.")
+        argv = join_repeated(words, list_names(parser))
     except UserError as error:
         parser.error(str(error))
     arguments, rest = parser.parse_known_args(argv)
@@ -99,6 +101,17 @@ def option_names(parser: argparse.ArgumentParser) -> set[str]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             names = names.union(*map(option_names, action.choices.values()))
+    return names
+
+
+def list_names(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the names of the arguments of a parser, and of its commands', that take several values."""
+    names: set[str] = set()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            names = names.union(*map(list_names, action.choices.values()))
+        elif action.nargs in ("*", "+"):
+            names |= {option.lstrip("-") for option in action.option_strings}
     return names
 
 
@@ -152,8 +165,8 @@ def yaml_words(
 
 
 @functools.cache
-def training_fields() -> dict[str, type]:
-    """Return the fields of transformers' TrainingArguments, {name: int, float or str}.
+def training_annotations() -> dict[str, str]:
+    """Return the fields of transformers' TrainingArguments, {name: annotation}.
 
     They are read from its source code. Importing it imports torch, which takes seconds, and an unknown argument should
     be reported at once.
@@ -169,12 +182,24 @@ def training_fields() -> dict[str, type]:
     (definition,) = (
         node for node in source.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
     )
-    kinds = {"int": int, "float": float}
     return {
-        node.target.id: kinds.get(ast.unparse(node.annotation).removesuffix(" | None"), str)
+        node.target.id: ast.unparse(node.annotation)
         for node in definition.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
+
+
+def training_fields() -> dict[str, type]:
+    """Return the fields of TrainingArguments, {name: int, float or str}."""
+    kinds = {"int": int, "float": float}
+    return {
+        name: kinds.get(annotation.removesuffix(" | None"), str) for name, annotation in training_annotations().items()
+    }
+
+
+def training_lists() -> list[str]:
+    """Return the fields of TrainingArguments that take several values."""
+    return [name for name, annotation in training_annotations().items() if "list" in annotation]
 
 
 class RaisingParser(argparse.ArgumentParser):

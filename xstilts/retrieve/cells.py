@@ -31,6 +31,7 @@ from xstilts.run.settings import parent
 if TYPE_CHECKING:
     from xstilts.retrieve.embedding import Encoder
     from xstilts.retrieve.headline import Headline
+    from xstilts.retrieve.library_folder import LibraryFolder
 
 logger = logging.getLogger("xstilts")
 
@@ -81,7 +82,7 @@ def load_encoder(retrieval: RetrievalArguments, model_args: ModelArguments, data
     encoder = Encoder.load(
         str(model_args.model_name_or_path),
         layers=int(retrieval.layer) if retrieval.layer.isdecimal() else retrieval.layer,
-        pooling=retrieval.pooling,
+        pooling=retrieval.pooling or "mean",
         include_special=retrieval.include_special,
         max_length=data_args.max_seq_length or MEASURED_LENGTH,
         dtype=retrieval.dtype,
@@ -124,23 +125,28 @@ def read(
     retrieval: RetrievalArguments,
     model_args: ModelArguments,
     data_args: DataArguments,
-    dim: int,
+    encoder: Encoder,
+    own: LibraryFolder,
 ) -> list[Cell]:
     """Read every row that will be embedded, and check that it can be searched. All ranks call this together.
 
     Args:
-        dim: dimensions of the vectors.
+        own: what the checkpoint says of its vectors.
 
     Raises:
         UserError: see `Headline.reported`, `pools.read` and `pools.check_index`.
     """
     work = []
+    of_vectors = own.notes(retrieval, encoder.layers[-1], encoder.max_length)
+    if not opened and processes.is_first():  # an export alone
+        for text in of_vectors:
+            logger.info(text)
     for task, run in opened:
         rows = inputs.open_rows(data_args)
         languages, notes = headline.reported(task, rows, data_args.languages)
-        notes += unused.of_model(model_args) + unused.of_measurement(task, retrieval, data_args)
+        notes += of_vectors + unused.of_model(model_args) + unused.of_measurement(task, retrieval, data_args)
         examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples)
-        pools.check_index(task, examples, retrieval, dim)
+        pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
         notes += pools.smaller_pools(task, examples, data_args.max_eval_samples)
         work.append(Cell(task, run, rows, examples, notes))
     if processes.world_size() > 1:

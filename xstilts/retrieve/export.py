@@ -123,23 +123,16 @@ def _encode(folder: Path, sentences: list[str]) -> np.ndarray:
         return SentenceTransformer(str(folder), device="cpu").encode(sentences, show_progress_bar=False)
 
 
-def export(
-    name: str,
-    layer: str | int,
-    pooling: str,
-    folder: str,
-    max_length: int,
-    revision: str = "main",
-    prompts: dict[str, str] | None = None,
-) -> None:
-    """Write a checkpoint, cut after a layer, as a folder that SentenceTransformer loads, with its prompts and a card.
+def export(encoder: Encoder, layer: int, folder: str, prompts: dict[str, str] | None = None) -> None:
+    """Write an encoder, cut after a layer, as a folder that SentenceTransformer loads, with its prompts and a card.
 
     Raises:
-        UserError: see `export_sentence_transformers`; or `name` is not a checkpoint.
+        UserError: see `export_sentence_transformers`; or the encoder's checkpoint is none.
     """
     from huggingface_hub import ModelCardData
 
-    export_sentence_transformers(name, layer, pooling, folder, max_length, revision, prompts)
+    name, length = str(encoder.checkpoint), encoder.max_length
+    export_sentence_transformers(name, layer, encoder.pooling, folder, length, encoder.revision, prompts)
     parent, parents = card_metadata.parent_of(name), chain(name)
     front = ModelCardData(
         library_name="sentence-transformers",
@@ -154,8 +147,8 @@ def export(
         title=f"Sentence vectors of {parent.title}",
         model=Path(name).name if Path(name).exists() else name,
         layer=layer,
-        pooling=pooling,
-        length=max_length,
+        pooling=encoder.pooling,
+        length=length,
         chain=" -> ".join(f"`{part}`" for part in parents),
         usage=card.VECTORS,
     )

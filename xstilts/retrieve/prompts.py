@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from tasks.reading import read_object
 from xstilts.errors import UserError
+from xstilts.retrieve.library_folder import ADVICE, POOLING, file_of
 
 FILE = "config_sentence_transformers.json"
 # names of the two sides in the config of a sentence-transformers folder
@@ -37,40 +35,18 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
     Raises:
         UserError: see `resolve`.
     """
-    path = _file(name, FILE, revision)
+    flags = "--query_prompt and --passage_prompt"
+    path = file_of(name, FILE, revision, flags)
     if path is None:
         return {}
-    found = read_object(path, ": delete it, or correct it").get("prompts") or {}
+    found = read_object(path, ADVICE).get("prompts") or {}
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise UserError(f"{path}: prompts is {str(found)[:80]!r}, expected {{name: text}}.")
     prompts = {side: next((found[key] for key in keys if found.get(key)), "") for side, keys in NAMES.items()}
-    pooling = _file(name, "1_Pooling/config.json", revision)
-    if (
-        any(prompts.values())
-        and pooling
-        and read_object(pooling, ": delete it, or correct it").get("include_prompt") is False
-    ):
+    pooling = file_of(name, f"{POOLING}/config.json", revision, flags)
+    if any(prompts.values()) and pooling and read_object(pooling, ADVICE).get("include_prompt") is False:
         raise UserError(
             f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not supported. "
             "Give --query_prompt '' --passage_prompt '' to measure it without prompts."
         )
     return {side: text for side, text in prompts.items() if text}
-
-
-def _file(name: str, file: str, revision: str) -> Path | None:
-    """Return a file of a folder or a Hub repository, or None. With HF_HUB_OFFLINE only the cache is read."""
-    if os.path.isdir(name):
-        path = Path(name, file)
-        return path if path.exists() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, file, revision=revision))
-    except (EntryNotFoundError, LocalEntryNotFoundError):
-        return None
-    except Exception as error:
-        raise UserError(
-            f"{name}: {file} with its prompts could not be fetched from the Hub ({type(error).__name__}). Give "
-            "--query_prompt and --passage_prompt."
-        ) from error

@@ -242,7 +242,7 @@ def check_retrieval(retrieval: RetrievalArguments, tasks: Sequence[Task], benchm
         raise UserError("--select_on chooses the headline layer, --report_layer names it: give one of them.")
     if retrieval.select_on is not None:
         selection(retrieval.select_on, benchmark)
-    if not retrieval.include_special and retrieval.pooling != "mean":
+    if not retrieval.include_special and retrieval.pooling not in (None, "mean"):
         raise UserError(
             f"--no_include_special goes with --pooling mean; --pooling {retrieval.pooling} takes the vector of <s>."
         )

@@ -193,12 +193,13 @@ def _plan(
             "more. If memory is short, give a larger batch and --cached_loss_mini_batch 1."
         )
     lexicons, lexicon_records = _read_lexicons(dual, family, languages)
+    pooling = vectors.pooling or "mean"
     settings = settings_of(
         args,
         name,
         model_args,
         layer=vectors.layer,
-        pooling=vectors.pooling,
+        pooling=pooling,
         **vars(dual),
         **vars(data_args),
         **non_defaults(family) | {"train_languages": languages},
@@ -215,7 +216,7 @@ def _plan(
         tasks,
         name,
         None if vectors.layer == "last" else int(vectors.layer),
-        vectors.pooling,
+        pooling,
         defaults["max_seq_length"],
         languages,
         drawn,
