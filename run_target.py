@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, non_defaults
 from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
@@ -64,7 +64,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
 
     name, best = str(model_args.model_name_or_path), task.select == "best"
     args = runner.begin(run_args, rest, task.defaults, scores=task.dev_metrics, load_best_model_at_end=best)
-    settings = settings_of(args, name, model_args, task=task.name, **vars(data_args))
+    settings = settings_of(args, name, model_args, **vars(data_args), **non_defaults(target) | {"task": task.name})
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return

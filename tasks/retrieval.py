@@ -11,6 +11,7 @@ from tasks import languages as codes
 from tasks.base import Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import RowError, UserError
+from tasks.fingerprint import fingerprint
 from tasks.rows import Loaded
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import compute, read_matches
@@ -38,7 +39,7 @@ class Tatoeba(Task):
     chooses_layer = True
     search_options: ClassVar[tuple[str, ...]] = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
-    columns: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")
+    columns: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")  # foreign, English
     sources: tuple[Source, ...] = (
         Source(
             "mteb/tatoeba-bitext-mining",
@@ -65,9 +66,13 @@ class Tatoeba(Task):
         check_text(data, self.columns, where)
         data = data.select_columns(list(self.columns))
         if count_line_ends(data, self.columns):  # google/xtreme's copy kept them
-            data = data.map(lambda row: {c: row[c].rstrip("\r\n") for c in self.columns}, desc="tatoeba line ends")
+            data = data.map(
+                lambda row: {c: row[c].rstrip("\r\n") for c in self.columns},
+                desc=f"{self.name} line ends",
+                new_fingerprint=fingerprint(self, data, self.columns),
+            )
         check_sentences(data, self.columns, where)
-        return data.rename_columns({"sentence1": "source", "sentence2": "target"})
+        return data.rename_columns(dict(zip(self.columns, ("source", "target"), strict=True)))
 
     def notes(self, data: Dataset) -> list[str]:
         ends = count_line_ends(
@@ -196,7 +201,13 @@ class ParallelText(Tatoeba):
         return data.rename_columns(dict(zip(columns, ("source", "target"), strict=True)))
 
 
-def _one_file(source: str, split: str, revision: str) -> tuple[Source, ...]:
+def one_file(source: str, split: str, revision: str | None = None) -> tuple[Source, ...]:
+    """Return the sources of a `ParallelText`: a split of config `default`, with a column for each language.
+
+    Args:
+        source: the Hub id.
+        revision: a commit of it.
+    """
     return (
         Source(
             source,
@@ -220,7 +231,7 @@ class NTREX(ParallelText):
     name = "ntrex"
     title = "NTREX-128"
     languages_in = "ntrex"
-    sources = _one_file("mteb/NTREXBitextMining", "test", "66b8b27efc99658903127730575e9fa0cb9f075c")
+    sources = one_file("mteb/NTREXBitextMining", "test", "66b8b27efc99658903127730575e9fa0cb9f075c")
 
 
 class FLORES(ParallelText):
@@ -234,7 +245,7 @@ class FLORES(ParallelText):
     title = "FLORES-200"
     languages_in = "flores"
     same_sentences = ("Davlan/sib200",)
-    sources = _one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
+    sources = one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
 
 
 def check_sentences(data: Dataset, columns: tuple[str, ...], where: str) -> None:

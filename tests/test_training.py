@@ -385,6 +385,41 @@ def test_a_finished_folder_is_a_plain_checkpoint(name, finished):
     assert str(ROOT) not in json.dumps(record["data"])
 
 
+def test_a_checkpoint_that_was_not_kept_is_made_when_it_is_asked_for(cli, tiny_model, tiny_world, tmp_path, caplog):
+    """The same command without --keep_checkpoint false ended well, and there was no checkpoint."""
+    caplog.set_level("INFO")
+
+    def run(*more):
+        caplog.clear()
+        done = cli(
+            "run_target.py",
+            *["--task", "xnli", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--bf16", "false"],
+            *[
+                "--output_dir",
+                tmp_path / "x",
+                "--max_steps",
+                "2",
+                "--max_eval_samples",
+                "4",
+                "--languages",
+                "qaa",
+                *more,
+            ],
+        )
+        assert done.returncode == 0, done.stderr
+        return records.read(tmp_path / "x/results.json"), (tmp_path / "x/model.safetensors").exists()
+
+    first, there = run("--keep_checkpoint", "false")
+    assert not there and first["settings"]["keep_checkpoint"] is False
+    assert run("--keep_checkpoint", "false") == (first, False) and "nothing to do" in caplog.text
+    assert "no checkpoint" not in caplog.text
+    second, there = run()
+    assert there and "keep_checkpoint" not in second["settings"] and second["scores"] == first["scores"]
+    assert run() == run("--no_keep_checkpoint") == (second, True)
+    (tmp_path / "x/model.safetensors").unlink()  # as of a run of an earlier version, whose settings do not say it
+    assert run() == (second, False) and "holds no checkpoint" in caplog.text
+
+
 # ---- the cache of features ------------------------------------------------------------------------------------------
 
 ADAPTER = """

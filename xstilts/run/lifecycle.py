@@ -172,7 +172,7 @@ class Run:
         if stamp.stat().st_mtime < STARTED:
             stamp.touch()
         checkpoints.clean(self.folder)  # left by a kill just before the end
-        logger.info("%s is finished; nothing to do. Delete its results.json to run it again.", self.folder)
+        logger.info(kept.nothing_to_do(self.folder, self._settings, self._trains))
         return True
 
     def _push_again(self) -> None:

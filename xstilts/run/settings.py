@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xstilts.cli.arguments import ModelArguments
 
 INPUTS = ("model_finished", "data", "processes")  # keys of run.json that are not settings
+KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
 
 
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
@@ -114,7 +115,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         # an argument that older versions lacked, and that is not given now, is not a difference
         differ = sorted(
             k
-            for k in (old.keys() | settings.keys()) - set(INPUTS) - same
+            for k in (old.keys() | settings.keys()) - {*INPUTS, KEPT} - same
             if old.get(k) != settings.get(k) and (k in old or settings[k])
         )
         if differ:
@@ -167,7 +168,12 @@ def _defaults() -> dict[str, Any]:
 
 
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:
-    """Return why a result is outdated (the parent was trained again, or a file of rows changed), or None."""
+    """Return why a result is outdated, or None.
+
+    The parent was trained again, a file of rows changed, or the checkpoint was not kept and is now asked for.
+    """
+    if record.settings.get(KEPT) is False and settings.get(KEPT) is not False:
+        return "its checkpoint was not kept (--keep_checkpoint false), and is now asked for"
     if (now := settings.get("model_finished")) is not None:
         then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
@@ -179,3 +185,16 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
             if file is None or sha256(file) != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
+
+
+def nothing_to_do(folder: Path, settings: dict[str, Any], trains: bool) -> str:
+    """Return the line on a finished run. It says if the checkpoint that is asked for is not there.
+
+    Args:
+        trains: whether the run writes a checkpoint.
+    """
+    wanted = trains and settings.get(KEPT) is not False
+    lacks = wanted and not any(folder.glob("*.safetensors"))
+    return f"{folder} is finished; nothing to do. Delete its results.json to run it again." + (
+        " It holds no checkpoint: that was not kept, or was removed." if lacks else ""
+    )
