@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments, non_defaults
+from xstilts.cli.arguments import DataArguments, MeasurementArguments, ModelArguments
 from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 
@@ -27,6 +27,10 @@ class TargetArguments:
 
     task: str | None = field(default=None, metadata={"help": "The target task; see --list_tasks."})
     keep_checkpoint: bool = field(default=True, metadata={"help": "Save the fine-tuned model, not only its scores."})
+
+    def settings(self) -> dict[str, Any]:
+        """What run.json and results.json keep: that the checkpoint was not kept, if so."""
+        return {} if self.keep_checkpoint else {"keep_checkpoint": False}
 
 
 def main(argv: list[str]) -> None:
@@ -64,7 +68,7 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
 
     name, best = str(model_args.model_name_or_path), task.select == "best"
     args = runner.begin(run_args, rest, task.defaults, scores=task.dev_metrics, load_best_model_at_end=best)
-    settings = settings_of(args, name, model_args, **vars(data_args), **non_defaults(target) | {"task": task.name})
+    settings = settings_of(args, name, model_args, task=task.name, **vars(data_args), **target.settings())
     with Run.open(run_args, settings, rows) as run:
         if run.finished:
             return

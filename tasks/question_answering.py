@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import languages as codes
 from tasks.checks import languages_in
 from tasks.defaults import INTERMEDIATE
+from tasks.fingerprint import fingerprint
 from tasks.source import XTREME_REVISION, Source
 from tasks.span import Span, StartEndLogits
 
@@ -146,7 +147,12 @@ def _tydiqa_languages(data: Dataset) -> Iterable[str]:
 def _tydiqa_rows(data: Dataset, language: str) -> Dataset:
     _tydiqa_languages(data)
     wanted = codes.tydiqa_name(language)
-    return data.filter(lambda i: _name_in(i) == wanted, input_columns="id", desc=f"tydiqa {language}")
+    return data.filter(
+        lambda i: _name_in(i) == wanted,
+        input_columns="id",
+        desc=f"tydiqa {language}",
+        new_fingerprint=fingerprint(TyDiQA(), data, language),
+    )
 
 
 class TyDiQA(Span):
