@@ -57,10 +57,10 @@ def main(argv: list[str]) -> None:
     if retrieval.export_sentence_transformers:
         export.check_new_folder(retrieval.export_sentence_transformers)
 
-    source = name, model_args.model_revision
-    own = library_folder.settle(retrieval, *source)
-    # imports torch, which takes seconds
-    measure(tasks, own, prompts.resolve(dual.query_prompt, dual.passage_prompt, *source), parsed)
+    own = library_folder.settle(retrieval, name, model_args.model_revision)
+    texts = prompts.resolve(dual.query_prompt, dual.passage_prompt, name, model_args.model_revision)
+    prompts.check_matrix(own, texts, dual, run_args)
+    measure(tasks, own, texts, parsed)  # imports torch, which takes seconds
 
 
 def measure(tasks: list[Task], own: LibraryFolder, prompts: dict[str, str], parsed: list[Any]) -> None:

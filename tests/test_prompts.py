@@ -2,6 +2,7 @@
 SentenceTransformer's own vectors."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -218,3 +219,23 @@ def test_a_dual_encoder_is_measured_with_the_pooling_it_was_trained_with(
     assert own["settings"] == same["settings"]
     told = [note for note in own["notes"] if "pooling" in note or "layer 1" in note]
     assert len(told) == 2 and all(note in caplog.text for note in told)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_matrix_wants_the_pooling_and_prompts_of_a_plain_model_typed(
+    stored, model, tiny_model, tiny_world, cli, tmp_path, monkeypatch
+):
+    """The other arms' checkpoints have neither, so arm `none` alone would be measured with them."""
+    monkeypatch.setenv("XSTILTS_MATRIX", "1")
+    name = model if stored else library_model(tiny_model, tmp_path / "cls")
+
+    def measure(*more):
+        where = ["--model_name_or_path", name, "--data_root", tiny_world, "--output_dir", tmp_path / "out"]
+        return cli("run_retrieval.py", *where, "--tasks", "tatoeba", "--max_eval_samples", "20", *more)
+
+    wanted = "--query_prompt 'query: ' --passage_prompt 'passage: '" if stored else "--pooling cls"
+    done = measure("--plain_model")
+    assert done.returncode == 2 and wanted in done.stderr
+    for more in (["--plain_model", *shlex.split(wanted)], [f"--arm={tmp_path.name}"]):  # another arm's own are its own
+        assert measure(*more).returncode == 0
+        shutil.rmtree(tmp_path / "out")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+
 from tasks.reading import read_object
+from xstilts.cli.arguments import DualEncoderArguments, MeasurementArguments
 from xstilts.errors import UserError
-from xstilts.retrieve.library_folder import ADVICE, POOLING, file_of
+from xstilts.retrieve.library_folder import ADVICE, POOLING, LibraryFolder, file_of
 
 FILE = "config_sentence_transformers.json"
 # names of the two sides in the config of a sentence-transformers folder
@@ -50,3 +54,29 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
             "Give --query_prompt '' --passage_prompt '' to measure it without prompts."
         )
     return {side: text for side, text in prompts.items() if text}
+
+
+def check_matrix(
+    own: LibraryFolder, texts: dict[str, str], dual: DualEncoderArguments, run: MeasurementArguments
+) -> None:
+    """Refuse, in a matrix, a plain model with a pooling or prompts of its own that were not typed.
+
+    What phase 2 writes does not have them, so the arms would be measured otherwise than arm `none`.
+
+    Args:
+        own: as `library_folder.settle` left it.
+        texts: as `resolve` returned them.
+
+    Raises:
+        UserError: says what to type.
+    """
+    if not run.plain_model or "XSTILTS_MATRIX" not in os.environ:
+        return
+    flags = [] if own.typed or own.pooling in ((), ("mean",)) else ["--pooling", *own.pooling]
+    for side, typed in (("query", dual.query_prompt), ("passage", dual.passage_prompt)):
+        flags += [f"--{side}_prompt", texts[side]] if texts[side] and typed is None else []
+    if flags:
+        raise UserError(
+            f"{own.name} has a pooling or prompts of its own, and the checkpoints of the other arms have none. To "
+            f"measure all alike add {shlex.join(flags)} to RETRIEVAL_ARGS, or --pooling mean and empty prompts."
+        )
