@@ -52,7 +52,7 @@ typed = $(filter command environment,$(firstword $(origin $1)))
 # SEEDS that is typed counts for every arm; what a preset says of single arms counts without
 own_seeds = $(if $(or $(call typed,SEEDS_$1),$(if $(call typed,SEEDS),,yes)),$(SEEDS_$1))
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
-LISTS := ARMS TARGETS RETRIEVAL SEEDS COVERAGE $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS WORLD_ARGS MODEL_FROM_PACKAGE HUB $(if $(call typed,THREADS),THREADS)
+LISTS := ARMS TARGETS RETRIEVAL SEEDS COVERAGE $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS WORLD_ARGS MODEL_FROM_PACKAGE HUB $(foreach v,THREADS MODEL_THREADS,$(if $(call typed,$v),$v))
 ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
 define LINE_END
 
@@ -85,7 +85,7 @@ JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 # found out once, when it is first needed: only then is -j among make's flags
 THREADS ?= $(eval THREADS := $(shell n=$$(( $$(nproc 2>/dev/null || echo 1) / $(JOBS) )); echo $$(( n > 0 ? n : 1 ))))$(THREADS)##  cores of one run; default: the machine's, shared among the jobs
 # the model of phase 1 is trained alone, because all others start from it; LAUNCH may give each run cores of its own
-MODEL_THREADS ?= $(eval MODEL_THREADS := $(if $(LAUNCH)$(call typed,THREADS),$(THREADS),$(shell nproc 2>/dev/null || echo 1)))$(MODEL_THREADS)
+MODEL_THREADS ?= $(eval MODEL_THREADS := $(if $(LAUNCH)$(call typed,THREADS),$(THREADS),$(shell nproc 2>/dev/null || echo 1)))$(MODEL_THREADS)##  cores of the run that makes OUT/model; default: all
 export OMP_WAIT_POLICY ?= passive
 export PYTHONWARNINGS ?= ignore
 
@@ -121,7 +121,7 @@ $(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
 	@printf '%s\n' '$(strip $(EXTRA_PACKAGES))' > $@
 # other packages than were installed are installed as well
 ifneq ($(strip $(EXTRA_PACKAGES)),$(strip $(shell cat '$(VENV)/installed-$(PRESET)' 2>/dev/null)))
-.PHONY: $(VENV)/installed-$(PRESET)
+  .PHONY: $(VENV)/installed-$(PRESET)
 endif
 
 # ---- rows and the model the arms start from --------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
     if not re.fullmatch(r"[\w.-]*", values.get("HUB", "")):
         raise Wrong(f"HUB={values['HUB']}: expected one name, yours on the Hub or an organisation's.")
     found = check_lists(values)
-    for name in ("THREADS", "DEFAULT_JOBS"):
+    for name in ("THREADS", "MODEL_THREADS", "DEFAULT_JOBS"):
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
     check_model(values, typed, presets[0].stem)

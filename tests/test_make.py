@@ -70,6 +70,7 @@ def refused(*arguments):
         (["PRESET=%"], "PRESET=% is unknown"),
         (["PRESET=world rows"], "PRESET=world rows is unknown"),
         (["THREADS=x"], "THREADS=x"),
+        (["MODEL_THREADS=x"], "MODEL_THREADS=x"),
         (["DEFAULT_JOBS=0"], "DEFAULT_JOBS=0"),
         (["QUESTION=recipes/question/none.yaml"], "no such file"),
         (["COVERAGE=xlmx"], "COVERAGE=xlmx: give one of: xlmr"),
