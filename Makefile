@@ -93,7 +93,7 @@ export PYTHONWARNINGS ?= ignore
 ifeq ($(origin PY),undefined)
   PY := $(VENV)/bin/python
   INSTALLED := $(VENV)/installed $(if $(EXTRA_PACKAGES),$(VENV)/installed-$(PRESET))
-else ifneq (,$(call typed,EXTRA_PACKAGES))
+else ifneq (,$(if $(strip $(EXTRA_PACKAGES)),$(call typed,EXTRA_PACKAGES)))
   $(error EXTRA_PACKAGES is given, but nothing is installed where PY=$(PY) is given. Install them there and leave EXTRA_PACKAGES out, or give VENV=FOLDER in place of PY)
 endif
 PRELOAD ?= yes##             import the libraries once for all runs of a matrix; if empty, or with RUN or LAUNCH, each run does so itself
@@ -118,7 +118,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 
 $(VENV)/installed-$(PRESET): $(VENV)/installed recipes/presets/$(PRESET).mk
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(EXTRA_PACKAGES)
-	@printf '%s\n' '$(strip $(EXTRA_PACKAGES))' > $@
+	@printf '%s\n' $(call quoted,$(strip $(EXTRA_PACKAGES))) > $@
 # other packages than were installed are installed as well
 ifneq ($(strip $(EXTRA_PACKAGES)),$(strip $(shell cat '$(VENV)/installed-$(PRESET)' 2>/dev/null)))
   .PHONY: $(VENV)/installed-$(PRESET)

@@ -42,6 +42,8 @@ print(model.config.id2label[scores.argmax().item()])"""
     drop_unlabelled: ClassVar[bool] = False  # SNLI has -1 where annotators did not agree
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
+        from datasets import Value
+
         *texts, label = self.columns
         check_text(data, tuple(texts), where)
         labels = check_labels(data[label][:], self.labels, where, label, class_names(data.features[label]))
@@ -54,7 +56,7 @@ print(model.config.id2label[scores.argmax().item()])"""
         data = data.select_columns([*texts] + [c for c in ("id",) if c in data.column_names])
         data = data.rename_columns(dict(zip(texts, self.texts, strict=True)))
         # always: our numbers and those of the rows can differ where both are integers
-        data = data.add_column("label", labels, new_fingerprint=key)
+        data = data.add_column("label", labels, new_fingerprint=key, feature=Value("int64"))
         return data.select([i for i, v in enumerate(labels) if v != -1]) if -1 in labels else data
 
     def ids(self, examples: Dataset) -> list[str] | None:

@@ -239,3 +239,23 @@ def test_a_matrix_wants_the_pooling_and_prompts_of_a_plain_model_typed(
     for more in (["--plain_model", *shlex.split(wanted)], [f"--arm={tmp_path.name}"]):  # another arm's own are its own
         assert measure(*more).returncode == 0
         shutil.rmtree(tmp_path / "out")
+
+
+def test_a_hub_that_does_not_answer_is_not_taken_for_a_model_without_prompts(monkeypatch):
+    """The library raises the same error as for a file that is not in the cache."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def silent(*args, **kwargs):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", silent)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(UserError, match="could not be fetched from the Hub .*Give --pooling"):
+        settled("me/encoder")
+    with pytest.raises(UserError, match="Give --query_prompt and --passage_prompt"):
+        prompts.resolve(None, None, "me/encoder")
+    assert settled("me/encoder", pooling="cls") == ("cls", [])  # nothing is asked
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    mode, notes = settled("me/encoder")
+    assert mode == "mean" and len(notes) == 1 and "modules.json of me/encoder" in notes[0]

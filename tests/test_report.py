@@ -600,6 +600,31 @@ def test_each_seed_may_have_a_plain_model_of_its_own(runs):
     assert len(matrix.records) == 4 and "seed 1 starts from another plain model" in " ".join(matrix.problems)
 
 
+def test_a_model_of_the_hub_and_its_copy_in_a_folder_are_not_called_different(runs):
+    from_plain(runs, ["me/small"], model_commit="abc")
+    start_from(runs, "mnli", ["copies/small"], model_finished="2026-01-01")
+    matrix = mx.collect(runs, tasks=["xnli"])
+    assert len(matrix.problems) == 1 and "copies/small, me/small" in matrix.problems[0] and matrix.missing == []
+
+
+def test_where_each_seed_has_a_plain_model_the_one_arm_that_has_not_is_left_out(runs):
+    models = ["bert", "other", "third"]
+    for seed in (1, 2):
+        write_record(runs, "none", seed, "xnli", {"en": 78, "qaa": 62, "qab": 52})
+    for arm in ("mnli", "squad"):
+        for seed in (0, 1, 2):
+            write_record(runs, arm, seed, "xnli", {"en": 86, "qaa": 76, "qab": 66})
+            start_from(runs, arm, [models[seed]], seed=seed)
+    for seed, model in enumerate(models):
+        change(runs / f"none/seed{seed}/xnli/results.json", parents=[model])
+    start_from(runs, "mnli", ["bert"], seed=1)  # by mistake
+    matrix = mx.collect(runs, tasks=["xnli"])
+    assert {(arm, seed) for arm, _, seed in matrix.records} == {
+        (arm, seed) for arm in ("none", "mnli", "squad") for seed in (0, 1, 2)
+    } - {("mnli", 1)}
+    assert any("mnli/seed1/xnli" in p and "(bert)" in p and "(other)" in p for p in matrix.problems)
+
+
 def test_a_rehearsal_beside_a_whole_training_is_a_problem(runs):
     for arm, steps in (("none", 3), ("mnli", 120)):
         change(runs / arm / "seed0/xnli/results.json", settings={"max_steps": steps}, measures={"steps": steps})

@@ -141,18 +141,19 @@ class Start:
 
     Attributes:
         chain: its checkpoint and that one's ancestors, the oldest first, as paths or Hub ids.
-        mark: its commit on the Hub, or when its training finished; "" if neither is recorded.
+        mark: ("model_commit", its commit on the Hub) or ("model_finished", when its training ended); () if neither is
+            recorded.
     """
 
     chain: tuple[str, ...]
-    mark: str
+    mark: tuple[str, ...]
 
     def is_same(self, other: "Start") -> bool | None:
         """Whether both are one model; None if the records do not tell: a folder may have been moved.
 
         A path is that of the machine it was on, and an absolute one is recorded by its last part alone.
         """
-        if self.mark and other.mark:
+        if self.mark and self.mark[:1] == other.mark[:1]:
             return self.mark == other.mark
         if self.chain == other.chain:
             return True
@@ -174,9 +175,10 @@ def _starts(records: Mapping[CellKey, Record], phase_2: Phase2) -> dict[CellKey,
     found = {}
     for key, chain in chains.items():
         first = records[key] if key[0] == PLAIN else phase_2.get((key[0], key[2]))
-        mark = ""
+        mark: tuple[str, ...] = ()
         if first and first.parents == chain and len(chain) == depth:
-            mark = str(first.settings.get("model_commit") or first.settings.get("model_finished") or "")
+            marks = [(kind, str(first.settings.get(kind) or "")) for kind in ("model_commit", "model_finished")]
+            mark = next((one for one in marks if one[1]), ())
         found[key] = Start(tuple(chain[:depth]), mark)
     return found
 
@@ -187,20 +189,29 @@ def _drop_of_other_models(task: str, records: dict[CellKey, Record], phase_2: Ph
     if not starts:
         return
     usual = Counter(starts.values()).most_common(1)[0][0]
-    other, unclear, seeds = [], [], []
-    for seed in sorted({key[2] for key in starts}):
-        of_seed = {key: start for key, start in starts.items() if key[2] == seed}
+    unclear, seeds = [], []
+    other: dict[CellKey, Start] = {}  # {cell: the model it should start from}
+    by_seed: dict[int, dict[CellKey, Start]] = {}
+    for key, start in starts.items():
+        by_seed.setdefault(key[2], {})[key] = start
+    mains = {seed: Counter(of_seed.values()).most_common(1)[0][0] for seed, of_seed in by_seed.items()}
+    for seed, of_seed in sorted(by_seed.items()):
         first = next(iter(of_seed.values()))
         if all(start.is_same(first) is not False for start in of_seed.values()):
             seeds += [seed] if first.is_same(usual) is False else []
             unclear += [key for key, start in of_seed.items() if start.is_same(first) is None]
         else:
-            other += [key for key, start in of_seed.items() if start.is_same(usual) is False]
+            # if the other seeds have several models, this seed has one of its own, too
+            one_model = len({main for other_seed, main in mains.items() if other_seed != seed}) == 1
+            main = usual if one_model else mains[seed]
+            other |= {key: main for key, start in of_seed.items() if start.is_same(main) is False}
     _drop(
         other,
         records,
         problems,
-        lambda key: f"starts from another plain model ({_named(starts[key])}) than the other cells ({_named(usual)})",
+        lambda key: (
+            f"starts from another plain model ({_named(starts[key])}) than the other cells ({_named(other[key])})"
+        ),
     )
     if seeds:
         problems.append(
@@ -216,7 +227,7 @@ def _drop_of_other_models(task: str, records: dict[CellKey, Record], phase_2: Ph
 
 
 def _named(start: Start) -> str:
-    return " -> ".join(start.chain) + (f", {start.mark}" if start.mark else "")
+    return " -> ".join(start.chain) + (f", {start.mark[1]}" if start.mark else "")
 
 
 # ---- lines ----------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class LibraryFolder:
         layer: the pooled vectors are hidden_states[layer]; None: the last layer.
         length: the most tokens of a text; None: the model's limit.
         others: modules that we do not apply.
+        unknown: whether the Hub could not be asked, and the cache does not say if the checkpoint is such a folder.
         typed: whether --pooling was given.
     """
 
@@ -48,6 +49,7 @@ class LibraryFolder:
     layer: int | None = None
     length: int | None = None
     others: tuple[str, ...] = ()
+    unknown: bool = False
     typed: bool = False
 
     def notes(self, retrieval: RetrievalArguments, last: int, max_length: int) -> list[str]:
@@ -59,6 +61,11 @@ class LibraryFolder:
             max_length: tokens of a text at most.
         """
         notes = []
+        if self.unknown:
+            notes.append(
+                f"modules.json of {self.name} is not in the cache and the Hub is not asked: if it has a pooling or "
+                "prompts of its own, they are not used"
+            )
         if self.pooling and (self.pooling != ("mean",) or retrieval.pooling != "mean"):
             own = " + ".join(self.pooling)
             notes.append(
@@ -119,7 +126,7 @@ def read(name: str, revision: str = "main") -> LibraryFolder:
     else:
         places = [module["path"] for module, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
     if not places:
-        return LibraryFolder(name)
+        return LibraryFolder(name, unknown=listed is None and _is_unknown(name, "modules.json", revision))
     config = file_of(name, f"{places[0]}/config.json", revision, "--pooling")
     if config is None:
         return LibraryFolder(name)
@@ -141,16 +148,27 @@ def file_of(name: str, file: str, revision: str, advice: str) -> Path | None:
         path = Path(name, file)
         return path if path.exists() else None
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import is_offline_mode
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(name, file, revision=revision))
-    except (EntryNotFoundError, LocalEntryNotFoundError):
-        return None
     except Exception as error:
+        # a Hub that does not answer gives LocalEntryNotFoundError, too
+        if isinstance(error, EntryNotFoundError) and (
+            is_offline_mode() or not isinstance(error, LocalEntryNotFoundError)
+        ):
+            return None
         raise UserError(
             f"{name}: {file} could not be fetched from the Hub ({type(error).__name__}). Give {advice}."
         ) from error
+
+
+def _is_unknown(name: str, file: str, revision: str) -> bool:
+    """Whether neither a folder nor the cache of the Hub tells if there is a file."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return not os.path.isdir(name) and try_to_load_from_cache(name, file, revision=revision) is None
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:

@@ -61,7 +61,8 @@ def check_matrix(
 ) -> None:
     """Refuse, in a matrix, a plain model with a pooling or prompts of its own that were not typed.
 
-    What phase 2 writes does not have them, so the arms would be measured otherwise than arm `none`.
+    What phase 2 writes after training a task does not have them, so such arms would be measured otherwise than arm
+    `none`.
 
     Args:
         own: as `library_folder.settle` left it.
@@ -77,6 +78,7 @@ def check_matrix(
         flags += [f"--{side}_prompt", texts[side]] if texts[side] and typed is None else []
     if flags:
         raise UserError(
-            f"{own.name} has a pooling or prompts of its own, and the checkpoints of the other arms have none. To "
-            f"measure all alike add {shlex.join(flags)} to RETRIEVAL_ARGS, or --pooling mean and empty prompts."
+            f"{own.name} has a pooling or prompts of its own, and checkpoints that phase 2 trains with a task "
+            f"have not. To measure all alike add {shlex.join(flags)} to RETRIEVAL_ARGS, or --pooling mean "
+            "--query_prompt '' --passage_prompt ''."
         )
