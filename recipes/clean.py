@@ -22,7 +22,8 @@ REPORT = "arm,task,form,seed,language"  # how the cells.csv of a report begins
 # what a run writes, and libraries for it: files, and folders that hold nothing else
 RUN_FILES = (
     r"(results|run|failed)\.json|\.lock|\.unpacked|(README|LICENSE)\.md|(adapter_)?config\.json|"
-    r"(adapter_model|heads|model|model-\d+-of-\d+)\.safetensors|heads\.safetensors\.tmp|generation_config\.json|model\.safetensors\.index\.json|"
+    r"(adapter_model|heads|model|model-\d+-of-\d+)\.safetensors|heads\.safetensors\.tmp|"
+    r"generation_config\.json|model\.safetensors\.index\.json|"
     r"tokenizer(_config)?\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|vocab\.(txt|json)|"
     r"merges\.txt|(sentencepiece\.bpe|spiece|spm|tokenizer)\.model|modules\.json|sentence_bert_config\.json|"
     r"config_sentence_transformers\.json|hits\.parquet|pairs\.tsv|training_args\.bin|trainer_state\.json|"

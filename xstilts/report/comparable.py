@@ -233,6 +233,11 @@ def _named(start: Start) -> str:
 # ---- lines ----------------------------------------------------------------------------------------------------------
 
 
+def _listed(keys: Iterable[CellKey], values: Mapping[CellKey, Any]) -> str:
+    """Return cells by name, each with its value."""
+    return ", ".join(f"{cell_name(key)} ({values[key]})" for key in keys)
+
+
 def _name_other_rows(task: str, here: Mapping[CellKey, Record], problems: list[str]) -> None:
     _, odd = _odd({key: tuple(fingerprints(record)) for key, record in here.items()})
     if odd:
@@ -248,10 +253,10 @@ def _name_other_precision(task: str, here: Mapping[CellKey, Record], problems: l
     }
     usual, odd = _odd(dtypes)
     if odd:
-        other = ", ".join(f"{cell_name(key)} ({dtypes[key]})" for key in odd)
         problems.append(
-            f"{task}: the vectors behind {other} were computed in another precision than behind the others ({usual}), "
-            "so a small difference may be rounding. For equal ones measure all with --dtype fp32."
+            f"{task}: the vectors behind {_listed(odd, dtypes)} were computed in another precision than behind "
+            f"the others ({usual}), so a small difference may be rounding. For equal ones measure all with "
+            "--dtype fp32."
         )
 
 
@@ -266,10 +271,9 @@ def _name_other_training(task: str, here: Mapping[CellKey, Record], problems: li
     for name, values in by_name.items():
         usual, odd = _odd(values)
         if odd:
-            other = ", ".join(f"{cell_name(key)} ({values[key]})" for key in odd)
             problems.append(
-                f"{task}: {name} in the training of {other} is not that of the others ({usual}), so a difference may "
-                "come from that."
+                f"{task}: {name} in the training of {_listed(odd, values)} is not that of the others ({usual}), so a "
+                "difference may come from that."
             )
 
 
