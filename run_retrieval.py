@@ -25,7 +25,7 @@ from xstilts.run.endings import command
 
 if TYPE_CHECKING:
     from tasks.base import Task
-    from xstilts.retrieve.library_folder import LibraryFolder
+    from xstilts.retrieve.encoder_folder import EncoderFolder
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     from tasks import list_tasks
     from xstilts.checkpoint.config import check_attention, check_checkpoint
     from xstilts.cli import unused
-    from xstilts.retrieve import export, library_folder, prompts
+    from xstilts.retrieve import encoder_folder, export, prompts
     from xstilts.run import inputs
 
     if run_args.list_tasks:
@@ -57,13 +57,13 @@ def main(argv: list[str]) -> None:
     if retrieval.export_sentence_transformers:
         export.check_new_folder(retrieval.export_sentence_transformers)
 
-    own = library_folder.settle(retrieval, name, model_args.model_revision)
+    own = encoder_folder.settle(retrieval, name, model_args.model_revision)
     texts = prompts.resolve(dual.query_prompt, dual.passage_prompt, name, model_args.model_revision)
     prompts.check_matrix(own, texts, dual, run_args)
     measure(tasks, own, texts, parsed)  # imports torch, which takes seconds
 
 
-def measure(tasks: list[Task], own: LibraryFolder, prompts: dict[str, str], parsed: list[Any]) -> None:
+def measure(tasks: list[Task], own: EncoderFolder, prompts: dict[str, str], parsed: list[Any]) -> None:
     """Write each task's results.json into its own folder; export the sentence encoder, if asked for."""
     retrieval, _, _, model_args, data_args, run_args = parsed
     from xstilts.retrieve import cells, together

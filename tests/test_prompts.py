@@ -11,7 +11,7 @@ import pytest
 
 from xstilts.cli.arguments import RetrievalArguments
 from xstilts.errors import UserError
-from xstilts.retrieve import library_folder, prompts
+from xstilts.retrieve import encoder_folder, prompts
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.measure import embedder, prompted
 
@@ -122,7 +122,7 @@ def library_model(tiny_model, folder, mode="cls", layer=None):
 
 def settled(name, *, pooling=None, **options):
     retrieval = RetrievalArguments(tasks=["tatoeba"], pooling=pooling, **options)
-    folder = library_folder.settle(retrieval, str(name))
+    folder = encoder_folder.settle(retrieval, str(name))
     return retrieval.pooling, folder.notes(retrieval, 2, 128)
 
 

@@ -30,8 +30,8 @@ from xstilts.run.settings import parent
 
 if TYPE_CHECKING:
     from xstilts.retrieve.embedding import Encoder
+    from xstilts.retrieve.encoder_folder import EncoderFolder
     from xstilts.retrieve.headline import Headline
-    from xstilts.retrieve.library_folder import LibraryFolder
 
 logger = logging.getLogger("xstilts")
 
@@ -126,7 +126,7 @@ def read(
     model_args: ModelArguments,
     data_args: DataArguments,
     encoder: Encoder,
-    own: LibraryFolder,
+    own: EncoderFolder,
 ) -> list[Cell]:
     """Read every row that will be embedded, and check that it can be searched. All ranks call this together.
 

@@ -8,7 +8,7 @@ import shlex
 from tasks.reading import read_object
 from xstilts.cli.arguments import DualEncoderArguments, MeasurementArguments
 from xstilts.errors import UserError
-from xstilts.retrieve.library_folder import ADVICE, POOLING, LibraryFolder, file_of
+from xstilts.retrieve.encoder_folder import ADVICE, POOLING, EncoderFolder, file_of
 
 FILE = "config_sentence_transformers.json"
 # names of the two sides in the config of a sentence-transformers folder
@@ -57,7 +57,7 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
 
 
 def check_matrix(
-    own: LibraryFolder, texts: dict[str, str], dual: DualEncoderArguments, run: MeasurementArguments
+    own: EncoderFolder, texts: dict[str, str], dual: DualEncoderArguments, run: MeasurementArguments
 ) -> None:
     """Refuse, in a matrix, a plain model with a pooling or prompts of its own that were not typed.
 
@@ -65,7 +65,7 @@ def check_matrix(
     `none`.
 
     Args:
-        own: as `library_folder.settle` left it.
+        own: as `encoder_folder.settle` left it.
         texts: as `resolve` returned them.
 
     Raises:

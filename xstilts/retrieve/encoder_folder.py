@@ -31,7 +31,7 @@ APPLIED = ("Transformer", "Pooling", "Normalize")  # cosines need no Normalize
 
 
 @dataclass(frozen=True)
-class LibraryFolder:
+class EncoderFolder:
     """How SentenceTransformer computes a checkpoint's vectors.
 
     Attributes:
@@ -89,7 +89,7 @@ class LibraryFolder:
         return notes
 
 
-def settle(retrieval: RetrievalArguments, name: str, revision: str = "main") -> LibraryFolder:
+def settle(retrieval: RetrievalArguments, name: str, revision: str = "main") -> EncoderFolder:
     """Fill in --pooling: as given, else the checkpoint's own, else mean. Return what the checkpoint says.
 
     Raises:
@@ -98,7 +98,7 @@ def settle(retrieval: RetrievalArguments, name: str, revision: str = "main") -> 
     """
     if retrieval.pooling:
         # nothing is asked of the Hub for notes alone
-        return replace(read(name, revision) if os.path.isdir(name) else LibraryFolder(name), typed=True)
+        return replace(read(name, revision) if os.path.isdir(name) else EncoderFolder(name), typed=True)
     found = read(name, revision)
     mode = " + ".join(found.pooling) or "mean"
     if mode not in OURS:
@@ -112,7 +112,7 @@ def settle(retrieval: RetrievalArguments, name: str, revision: str = "main") -> 
     return found
 
 
-def read(name: str, revision: str = "main") -> LibraryFolder:
+def read(name: str, revision: str = "main") -> EncoderFolder:
     """Return what a checkpoint says; without its own pooling if it is no sentence-transformers folder.
 
     Raises:
@@ -126,13 +126,13 @@ def read(name: str, revision: str = "main") -> LibraryFolder:
     else:
         places = [module["path"] for module, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
     if not places:
-        return LibraryFolder(name, unknown=listed is None and _is_unknown(name, "modules.json", revision))
+        return EncoderFolder(name, unknown=listed is None and _is_unknown(name, "modules.json", revision))
     config = file_of(name, f"{places[0]}/config.json", revision, "--pooling")
     if config is None:
-        return LibraryFolder(name)
+        return EncoderFolder(name)
     layer, length = _transformer(name, revision) if listed else (None, None)
     others = tuple(dict.fromkeys(kind for kind in kinds if kind not in APPLIED))
-    return LibraryFolder(name, _modes(config), layer, length, others)
+    return EncoderFolder(name, _modes(config), layer, length, others)
 
 
 def file_of(name: str, file: str, revision: str, advice: str) -> Path | None:
