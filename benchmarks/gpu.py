@@ -61,7 +61,9 @@ def run_part(name: str, out: Path, words: list[str], limit: float) -> Result:
         )
         try:
             process.wait(limit)
-            why = f"exit status {process.returncode}; see {file.with_suffix('.log')}"
+            said = file.with_suffix(".log").read_text(errors="replace").split("\n")
+            last = next((line for line in reversed(said) if line.strip()), "nothing was printed")
+            why = f"exit status {process.returncode}: {last[:300]} (all of it: {file.with_suffix('.log')})"
         except subprocess.TimeoutExpired:
             why = f"not done after {limit:.0f} s"
         finally:

@@ -22,7 +22,6 @@ Set OMP_NUM_THREADS for the threads all sides use.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
 import gc
 import math
@@ -82,6 +81,9 @@ def example_tags(batch, indices, tokenizer, max_length, padding):
 
 TAGS = "AutoModelForTokenClassification"
 PACKED = "ours, padding_free"  # --attn_implementation padding_free
+# On a GPU the tokens of a row, padding included, are a multiple of this, for all sides: first batches of a shape were
+# slow there. A long training has soon met all shapes; a short one would meet new ones in every step.
+WIDTHS = 32
 # by the head that the example script trains
 EXAMPLES = {
     "AutoModelForSequenceClassification": example_pair,
@@ -212,7 +214,6 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     import torch
     import transformers
 
-    from xstilts.checkpoint import padding_free
     from xstilts.checkpoint.tokenizer import load_tokenizer
     from xstilts.cli.arguments import RunArguments
     from xstilts.run import inputs
@@ -242,13 +243,12 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
     with tempfile.TemporaryDirectory() as folder:
 
         def dev_loss(model) -> float:
-            plain = training_arguments(RunArguments(output_dir=folder), ["--bf16", "False"], settings)
+            # in the training's precision: a GPU has no attention without padding in fp32
+            same = training_arguments(RunArguments(output_dir=folder), ["--bf16", str(args.bf16)], settings)
             trainer = trainers.TaskTrainer(
-                model=model, args=plain, data_collator=task.collator(tokenizer), processing_class=tokenizer
+                model=model, args=same, data_collator=task.collator(tokenizer), processing_class=tokenizer
             )
-            packed = padding_free.used_by(model)  # a GPU has no such attention in fp32
-            with padding_free.eager(model.base_model) if packed else contextlib.nullcontext():
-                return trainer.evaluate(dev)["eval_loss"]
+            return trainer.evaluate(dev)["eval_loss"]
 
         for seed in range(-1, args.runs):  # -1: warming up
             frozen, packed = (getattr(args, name, False) for name in ("frozen", "padding_free"))
@@ -256,6 +256,8 @@ def race(task, rows, model_name: str, args: argparse.Namespace, without: tuple[s
             models = fresh_models(task, model_name, max(seed, 0), packed)
             for name in turns([name for name in builds if name not in without], seed):
                 trainer_class, kwargs = builds[name](settings, folder, max(seed, 0))
+                if torch.cuda.is_available():
+                    kwargs["data_collator"].pad_to_multiple_of = WIDTHS
                 kwargs["args"].logging_steps = max(1, len(kwargs["train_dataset"]) // batch // 4)
                 # a GPU meets every shape once: its first steps also take memory, which later ones find there
                 kwargs["args"].max_steps = 2 if seed < 0 and not torch.cuda.is_available() else -1

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 
 import pandas as pd
 import pytest
@@ -42,6 +43,28 @@ def test_training_embedding_and_mining_give_their_numbers(gpu, place):
     # a part that runs out of time keeps what it has
     cut = gpu_page.markdown({"mine": mined | {"failed": "not done after 5 s"}})
     assert "**Failed:** not done after 5 s" in cut and f"{mined['pairs']:,} pairs" in cut
+
+
+def test_attention_without_padding_is_neither_trained_nor_scored_in_fp32(gpu, place, monkeypatch):
+    """A GPU refuses that."""
+    import training
+
+    from tasks import get_task
+    from tasks.rows import Rows
+    from xstilts.checkpoint import padding_free
+    from xstilts.train import trainers
+
+    halves = []
+
+    def look(trainer):
+        if padding_free.used_by(trainer.model):
+            halves.append(trainer.args.bf16)
+
+    monkeypatch.setattr(trainers, "check_model", look)
+    given = Namespace(cpu_time=False, max_seq_length=64, batch_size=4, rows=4, runs=1, learning_rate=1e-5, bf16=True)
+    given.padding_free = True
+    training.race(get_task("xnli"), Rows(place.data_root), place.model("mmbert-base"), given)
+    assert len(halves) == 3 and all(halves)  # a warm-up, a training, its loss on dev
 
 
 def test_the_matrix_runs_on_both_from_one_model_and_its_scores_stand_side_by_side(gpu, place, tmp_path, monkeypatch):
