@@ -67,6 +67,7 @@ def main(argv: list[str]) -> None:
 
     check_runs_dir(arguments.runs_dir)  # before the imports that take a second
     from xstilts.plan import read_seeds_of
+    from xstilts.report import paper_table, question
     from xstilts.report.matrix import collect
     from xstilts.report.page import write_report
 
@@ -74,12 +75,12 @@ def main(argv: list[str]) -> None:
     output_dir = Path(arguments.output_dir or runs_dir / "report")
     outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
     if arguments.question:
-        from xstilts.report import contrasts, question
+        from xstilts.report import contrasts
         from xstilts.report.spec import read_spec
 
         spec = read_spec(arguments.question)
     if arguments.claims:
-        from xstilts.report import paper, paper_table
+        from xstilts.report import paper
 
         claims, about, margin = paper.read_claims(arguments.claims)
     if arguments.coverage:
@@ -90,9 +91,9 @@ def main(argv: list[str]) -> None:
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, seeds_of)
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # first, because this file marks the folder as a report's
-    section = question.write(contrasts.ask(matrix, spec), output_dir) if arguments.question else None
-    judged = paper.judge(matrix, claims, margin) if arguments.claims else None
-    found = paper_table.write(judged, about, output_dir, margin) if judged else None
+    section = question.write(contrasts.ask(matrix, spec) if arguments.question else None, output_dir)
+    judged = paper_table.as_frame(paper.judge(matrix, claims, margin), about, margin) if arguments.claims else None
+    found = paper_table.write(judged, output_dir)
     groups = None
     if arguments.coverage:
         from xstilts.report import language_groups

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from xstilts.report import charts, curve, question, question_plots, question_tab
 from xstilts.report import contrasts as cs
 from xstilts.report import matrix as mx
 from xstilts.report.contrasts import SEEN, UNSEEN
+from xstilts.report.layer_choice import choose_layer
 from xstilts.report.spec import read_spec
 
 ROOT = Path(__file__).parents[1]
@@ -407,6 +409,18 @@ def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, a
         "different seeds",
         "mnli_multilingual has 0",
         "mnli has 0 1",
+    )
+
+
+def test_a_cell_without_all_layers_is_named_where_the_layer_is_chosen(runs, ask):
+    spec, problems = ask(runs, **SMALL).spec, []
+    scores = {layer: {"qae": {"accuracy": 40.0 + 10 * layer}} for layer in (0, 1, 2, 3)}
+    cells = {(arm, seed): Namespace(by_layer=scores, metric="accuracy") for arm in ("none", "mnli") for seed in (0, 1)}
+    assert choose_layer(cells, spec, problems)[0] == 3 and problems == []
+    cells["none", 1] = Namespace(by_layer={layer: scores[layer] for layer in (1, 2)}, metric="accuracy")
+    assert choose_layer(cells, spec, problems)[0] == 2
+    assert len(problems) == 1 and all(
+        part in problems[0] for part in ("among 1 2 only", "none seed 1", "all of 1 2 3")
     )
 
 

@@ -275,6 +275,8 @@ def test_files_are_the_same_every_time_and_old_pictures_go(runs):
     names = ["matrix.md", "matrix.tex", "matrix.csv", "cells.csv", "index.html"]
     first = {name: (folder / name).read_bytes() for name in names}
     (folder / "layers.png").touch()  # of an earlier version
+    for name in ("question.csv", "question.md", "question-forest.png", "curve.csv", "claims.csv", "claims.md"):
+        (folder / name).touch()  # of an earlier report, of other results
     report(runs)
     assert first == {name: (folder / name).read_bytes() for name in names}
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
@@ -363,6 +365,19 @@ def test_centred_figures_and_measures_stand_beside_the_plain_one(runs):
     assert "not cut at 20" in text and "language_bias counts ranks" in text
     html = page.html_page(mx.collect(runs), "title", {})
     assert "come from the searched sentences alone" in html and "map@20_centered" in html
+
+
+def test_another_metric_stands_beside_the_score_only_if_it_is_of_the_same_seeds(runs):
+    """And it does not matter which seed was read first."""
+    for seed, more in ((0, {}), (1, {}), (2, {"accuracy_csls": 75.5})):
+        scores = {"qaa": {"accuracy": 60.0 + seed, **more}}
+        layers = {"phase": "retrieval", "layer": 1, "pooling": "mean", "layers": {"1": scores}}
+        for arm in ("none", "mnli"):
+            shown = scores if arm == "mnli" else {"qaa": {"accuracy": 60.0, "accuracy_csls": 65.0}}
+            write_record(runs, arm, seed, "tatoeba", shown, **layers | {"layers": {"1": shown}})
+    _, text = tables(runs)
+    assert row_of(text, "none", "tatoeba: accuracy")[1] == "65.0 ± 0.0"
+    assert row_of(text, "mnli", "tatoeba: accuracy")[:2] == ["61.0 ± 1.0", ""]
 
 
 def test_scores_in_languages_that_phase_2_trained_the_task_in_are_named(runs):

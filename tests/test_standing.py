@@ -42,7 +42,7 @@ def test_p_values_are_adjusted_among_the_arms(tmp_path):
 def test_an_arm_that_wins_and_one_not_told_apart_from_it(tmp_path):
     lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [69, 71.5, 70], "c": [50, 51, 50.5]})
     one = of(tmp_path)
-    assert one.kind == "ahead" and "Not told apart from it: b." in one.sentence
+    assert one.kind == "ahead" and "Not shown to be lower: b." in one.sentence
     assert {entry.arm: entry.ties for entry in one.ranked} == {"a": True, "b": True, "none": False, "c": False}
     table, gaps = tables.headline_tables(mx.collect(tmp_path))
     assert {arm: row[0].bold for arm, row in table.rows} == {"none": False, "a": True, "b": True, "c": False}
@@ -55,7 +55,7 @@ def test_a_sentence_never_says_above_none_and_not_told_apart_from_none(tmp_path)
     one = of(tmp_path)
     assert not next(entry for entry in one.ranked if entry.arm == "none").ties
     if one.kind == "ahead":
-        assert "none" not in one.sentence.partition("Not told apart")[2]
+        assert "none" not in one.sentence.partition("Not shown to be lower")[2]
     assert "arm7" in one.sentence and "and 4 more." in one.sentence
 
 
@@ -63,7 +63,42 @@ def test_an_arm_with_one_seed_is_not_bold_and_not_called_lower(tmp_path):
     lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [50, None, None]})
     one = of(tmp_path)
     b = next(entry for entry in one.ranked if entry.arm == "b")
-    assert (b.ties, b.untested, one.kind) == (False, True, "ahead") and "Not told apart from it: b." in one.sentence
+    assert (b.ties, b.untested, one.kind) == (False, True, "ahead") and "Not shown to be lower: b." in one.sentence
+
+
+def test_an_arm_above_none_behind_one_that_is_not_shown_to_be(tmp_path):
+    lay(tmp_path, {"none": [60, 61, 62], "squad": [68, 62, 67], "mnli": [62.0, 63.1, 63.9]})
+    one = of(tmp_path)
+    assert [entry.arm for entry in one.ranked] == ["squad", "mnli", "none"] and one.ranked[1].verdict == "better"
+    assert one.kind == "gain elsewhere" and one.sentence.endswith("Shown to be above it: mnli.")
+    assert "No arm" not in one.sentence
+
+
+def test_an_arm_that_is_higher_in_every_shared_seed_is_not_called_lower(tmp_path):
+    none = [60.0, 61.0, 59.0, 60.0, 61.0]
+    squad = [score + gap for score, gap in zip(none, [1.0, 1.1, 1.05, 4.2, 4.3], strict=True)]
+    mnli = [score + gap for score, gap in zip(none, [1.8, 1.95, 1.85], strict=False)]
+    lay(tmp_path, {"none": none, "squad": squad, "mnli": [*mnli, None, None]})
+    one = of(tmp_path)
+    assert one.ranked[0].arm == "squad" and one.ranked[1].ties
+    assert "lower: mnli." in one.sentence
+
+
+def test_arms_that_are_not_ranked_are_named_where_all_others_are_called_lower(tmp_path):
+    scores = {"none": [60, 61, 62], "mnli": [70, 72, 71], "squad": [80, 82, 81]}
+    lay(tmp_path, scores)
+    lay(tmp_path, {"none": [50, 51, 52], "mnli": [60, 62, 61]}, "panx")
+    one = of(tmp_path, "panx")
+    assert one.kind == "wins" and one.sentence.endswith("ranked arm is shown to be lower. Not ranked: squad.")
+    average = of(tmp_path, "all tasks", arms=["none", "mnli", "squad"])
+    assert average.ranked[0].arm == "mnli" and average.sentence.endswith("Not ranked: squad.")
+
+
+def test_the_difference_of_an_average_says_of_how_many_tasks_it_is(tmp_path):
+    lay(tmp_path, {"none": [60, 61, 62], "mnli": [70, 72, 71]})
+    lay(tmp_path, {"squad": [62, 63, 62]})
+    lay(tmp_path, {"mnli": [60, 62, 61], "squad": [50, 52, 51]}, "panx")
+    assert "points to none over 1 of 2 tasks, " in of(tmp_path, "all tasks").sentence
 
 
 def test_what_is_undecided_is_shaded(tmp_path):

@@ -1,13 +1,14 @@
 """Tables of the report and their cells; how a number is written is in `xstilts.report.numbers`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import shown, signed
+from xstilts.report.numbers import count, shown, signed
 from xstilts.run.record import Record
 
 DAGGER, DOUBLE, DASH = "†", "‡", "–"
@@ -131,29 +132,32 @@ def mark(text: str, at_chance: bool) -> str:
     return f"{text} {DAGGER}" if at_chance and text else text
 
 
-def main_first(record: Record) -> list[str]:
-    """Return the metrics of a result that every language has, the main one leading."""
-    return sorted(record.mean, key=lambda metric: metric != record.metric)
+def metrics_of(records: Sequence[Record]) -> list[str]:
+    """Return the metrics of results of one task that every language has, the main one leading."""
+    found = dict.fromkeys(metric for record in records for metric in record.mean)
+    return sorted(found, key=lambda metric: metric != records[0].metric)
 
 
 def other_metrics(matrix: Matrix, task: str) -> list[str]:
     """Return the other figures of a retrieval task, those of the headline layer: metrics, then what is counted in
     ranks."""
-    first = next(record for (_, one, _), record in matrix.records.items() if one == task)
-    return main_first(first)[1:] + [name for name in (BIAS,) if name in (first.measures or {})]
+    here = [record for (_, one, _), record in matrix.records.items() if one == task]
+    return metrics_of(here)[1:] + [name for name in (BIAS,) if any(name in (record.measures or {}) for record in here)]
 
 
 def other_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
-    """Return the mean over seeds of a metric (mean over languages) or measure."""
+    """Return the mean over seeds of a metric (mean over languages) or measure; blank unless every seed that the score
+    is of has it, because it stands beside the score."""
     here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
     values = pd.Series([{**(record.measures or {}), **record.mean}.get(name, np.nan) for record in here], dtype=float)
-    mean = values.mean()
-    return Cell(with_spread(shown(mean), values.std(ddof=1)), value=mean) if values.count() else Cell()
+    if values.hasnans or values.empty:
+        return Cell(why=f"measured in {values.count()} of {count(len(values), 'seed')}" if values.count() else "")
+    return Cell(with_spread(shown(values.mean()), values.std(ddof=1)), value=values.mean())
 
 
 def seeds_shown(matrix: Matrix, arm: str, task: str) -> str:
     """Return the seeds that have a usable result of the arm and task, as text."""
-    return " ".join(str(seed) for seed in matrix.seeds if (arm, task, seed) in matrix.records)
+    return " ".join(map(str, sorted(matrix.seeds_with(arm, task))))
 
 
 def layers_shown(matrix: Matrix, arm: str, task: str) -> str:

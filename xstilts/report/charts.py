@@ -226,7 +226,7 @@ def curve_panels(lines: Mapping[tuple[str, str], Sequence[tuple[int, str, list[f
     panels = []
     for (family, what), line in lines.items():
         plane, middle = _Plane(0, len(line) - 1, 1.15 * top), means[family, what]
-        spans = [statistics.t_interval(values) if len(values) > 1 else None for _, _, values in line]
+        spans = [statistics.seed_interval(values) for _, _, values in line]
         panels.append(
             Panel(
                 name=f"{family}, {what}",

@@ -139,7 +139,7 @@ def plot(question: Question) -> Figure | None:
         for (what, line), style in zip(here.items(), plots.styles(list(here)), strict=True):
             middle = [float(np.mean(values)) for _, _, values in line]
             half = [
-                statistics.t_interval(values)[1] - mean if len(values) > 1 else 0.0
+                span[1] - mean if (span := statistics.seed_interval(values)) else 0.0
                 for mean, (_, _, values) in zip(middle, line, strict=True)
             ]
             axes.errorbar(

@@ -69,7 +69,7 @@ def _rows(matrix: Matrix, task: str, metrics: Sequence[str], languages: Sequence
     for arm, scores in by_arm.items():
         common = sorted(scores.keys() & by_arm.get(PLAIN, {}).keys()) if arm != PLAIN else []
         gaps = [scores[seed] - by_arm[PLAIN][seed] for seed in common]
-        low, high = statistics.t_interval(gaps) if len(gaps) > 1 else (np.nan, np.nan)
+        low, high = statistics.seed_interval(gaps) or (np.nan, np.nan)
         rows.append(
             base
             | {

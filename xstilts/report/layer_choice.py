@@ -36,7 +36,13 @@ def choose_layer(cells: Mapping, spec: Spec, problems: list[str]) -> tuple[int, 
         problems.append(f"The layer was chosen without {', '.join(absent)}, not run; it may change.")
     if not used:
         raise UserError(f"--question: the layer is chosen with the arms {', '.join(arms)}; none of them was run.")
-    shared = set.intersection(*(set(record.by_layer) for record in used.values())) - {0}
+    every = set().union(*(record.by_layer for record in used.values())) - {0}
+    shared = every.intersection(*(record.by_layer for record in used.values()))
+    if less := [f"{arm} seed {seed}" for (arm, seed), record in used.items() if every - set(record.by_layer)]:
+        problems.append(
+            f"The layer was chosen among {' '.join(map(str, sorted(shared)))} only: {', '.join(less)} not measured at "
+            f"all of {' '.join(map(str, sorted(every)))}. Measure them there: run_retrieval.py --layer all."
+        )
     if len(shared) < 2:
         raise UserError(
             "--question: to choose the layer, several above 0 must be measured: run_retrieval.py --layer all."

@@ -58,6 +58,10 @@ class Matrix:
         """Return the seeds planned for every one of the arms."""
         return [seed for seed in self.seeds if all(seed in self.seeds_of.get(arm, self.seeds) for arm in arms)]
 
+    def seeds_with(self, arm: str, task: str) -> set[int]:
+        """Return the seeds that have a result of the arm and task."""
+        return {seed for seed in self.seeds if (arm, task, seed) in self.records}
+
     def tasks_of(self, phase: str) -> list[str]:
         """Return the tasks scored in `phase`, in the matrix' order; a task without any cell has no phase."""
         return [task for task in self.tasks if self.phase(task) == phase]

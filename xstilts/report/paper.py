@@ -19,9 +19,9 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
 out on both sides, and so is a seed in which another training is at chance. Of a group, a task is left out that an arm
-has in no seed, or that has fewer seeds in the matrix than others. The best arm is picked from those with the most
-seeds. The notes name what is left out. If the intermediate training itself stayed at chance, its cells count
-and the verdict warns of it.
+has in no seed, or that has fewer seeds than others, where leaving it out keeps more cells (`_with_all_seeds`). The
+best arm is picked from those with the most seeds. The notes name what is left out. If the intermediate training itself
+stayed at chance, its cells count and the verdict warns of it.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ class Difference:
         return float(np.mean(list(self.by_seed.values())))
 
     def interval(self, level: float = statistics.LEVEL) -> statistics.Interval | None:
-        """Return the paired t-interval over seeds, None with one seed."""
-        values = list(self.by_seed.values())
-        return statistics.t_interval(values, level) if len(values) > 1 else None
+        """Return the paired t-interval over seeds, None with one seed or if all seeds give the same difference."""
+        return statistics.seed_interval(list(self.by_seed.values()), level)
 
 
 @dataclass(frozen=True)
@@ -225,21 +224,28 @@ def _difference_of(
 
 
 def _with_all_seeds(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
-    """Return the tasks that every arm has, and that have as many seeds in the matrix as any other; note the others.
+    """Return the tasks that count, of those that every arm has; note the others.
 
-    So measuring one task more, in one seed or with some arms, takes no seed from the rest.
+    A task has the seeds in which every arm has it. Those tasks count that have a number of seeds or more, the number
+    chosen so that tasks times their shared seeds are the most; of equals the larger number. So neither a task that was
+    measured in one seed, nor a seed that has one task yet, takes much from the rest.
     """
-    cells = matrix.cells[matrix.cells["task"].isin(tasks)]
-    seeds = cells.groupby("task")["seed"].nunique()
-    left = []
+    seeds: dict[str, set[int]] = {}
     for task in tasks:
-        there = set(cells.loc[cells["task"] == task, "arm"])
-        if absent := [arm for arm in dict.fromkeys(arms) if arm not in there]:
+        if absent := [arm for arm in dict.fromkeys(arms) if not matrix.seeds_with(arm, task)]:
             notes.append(f"without {task}: not measured: {', '.join(absent)}")
-        elif seeds[task] < seeds.max():
-            notes.append(f"without {task}: it has fewer seeds")
         else:
-            left.append(task)
+            seeds[task] = set.intersection(*(matrix.seeds_with(arm, task) for arm in arms))
+
+    def kept(number: int) -> list[str]:
+        return [task for task, those in seeds.items() if len(those) >= number]
+
+    def size(number: int) -> tuple[int, int]:
+        those = kept(number)
+        return len(those) * len(set.intersection(*(seeds[task] for task in those))), number
+
+    left = kept(max(map(len, seeds.values()), key=lambda number: size(number))) if seeds else []
+    notes += [f"without {task}: it has fewer seeds" for task in seeds if task not in left]
     return left
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN
 from xstilts.report.numbers import interval_of, points_of, signed
+from xstilts.report.old_files import remove
 from xstilts.report.paper import Judgement
 from xstilts.run.files import write_text
 
@@ -72,16 +73,25 @@ def _named(row: pd.Series, named: bool) -> str:
     return (f"{arms} " if named else "") + signed(row["difference"]) + span
 
 
-def write(judgements: Sequence[Judgement], about: str, output_dir: str | Path, margin: float) -> ClaimsSection:
+def write(claims: pd.DataFrame | None, output_dir: str | Path) -> ClaimsSection | None:
     """Write claims.csv and claims.md; return the section of the page.
+
+    Without claims those of an earlier report are removed: they are not of the results beside them.
+
+    Args:
+        claims: of `as_frame`.
 
     Raises:
         UserError: `output_dir` cannot be written.
     """
-    frame = as_frame(judgements, about, margin)
-    write_text(Path(output_dir, "claims.csv"), frame.to_csv(index=False, lineterminator="\n"))
-    write_text(Path(output_dir, "claims.md"), markdown(frame))
-    return section(frame)
+    table, page = Path(output_dir, "claims.csv"), Path(output_dir, "claims.md")
+    if claims is None:
+        remove(table)
+        remove(page)
+        return None
+    write_text(table, claims.to_csv(index=False, lineterminator="\n"))
+    write_text(page, markdown(claims))
+    return section(claims)
 
 
 def as_frame(judgements: Sequence[Judgement], about: str, margin: float) -> pd.DataFrame:

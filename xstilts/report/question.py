@@ -19,6 +19,7 @@ from xstilts.report.old_files import remove
 from xstilts.report.question_tables import interval_text
 from xstilts.run.files import write_text
 
+FILES = ("question.csv", "question.md", "curve.csv")
 FIRST = ("verdicts", "families", "contrasts", "groups", "curve")  # the tables that are not folded away
 IMAGES = {
     "question-forest.png": "Differences between arms with 95 % intervals; the numbers are in the table of differences",
@@ -43,13 +44,19 @@ class Section:
     first: tuple[str, ...] = FIRST
 
 
-def write(question: Question, output_dir: str | Path) -> Section:
+def write(question: Question | None, output_dir: str | Path) -> Section | None:
     """Write question.csv, question.md and the plots beside each other; return the section of the page.
+
+    Without a question those of an earlier report are removed: they are not of the results beside them.
 
     Raises:
         UserError: `output_dir` cannot be written.
     """
     out = Path(output_dir)
+    if question is None:
+        for name in (*FILES, *IMAGES):
+            remove(out / name)
+        return None
     write_text(out / "question.csv", as_frame(question).to_csv(index=False, lineterminator="\n"))
     points = curve.as_frame(question)
     if points.empty:

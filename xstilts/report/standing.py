@@ -24,10 +24,12 @@ _NAMED = 4  # arms that a sentence names
 
 # The sentence for each kind of answer.
 SENTENCES = {
-    "wins": "{arm} is best, {figures}. Every other arm is shown to be lower.",
-    "ahead": "{arm} is above {plain}, {figures}. Not told apart from it: {ties}.",
+    "wins": "{arm} is best, {figures}. Every other {ranked_arm} is shown to be lower.",
+    "ahead": "{arm} is above {plain}, {figures}. Not shown to be lower: {ties}.",
+    "gain elsewhere": "{arm} is in front, {figures}; that does not show it above {plain}. Shown to be above it: "
+    "{better}.",
     "no gain": "No arm is shown to be above {plain}. {arm} is in front, {figures}.",
-    "plain wins": "{plain} is best. Every arm is shown to be lower; the closest is {arm}, {figures}.",
+    "plain wins": "{plain} is best. Every {ranked_arm} is shown to be lower; the closest is {arm}, {figures}.",
     "plain first": "No arm is shown to be above {plain}, which is in front. The closest: {arm}, {figures}.",
     "one seed": "Undecided: one seed. {arm} is in front ({figures}).",
     "no spread": "Undecided: every seed gives the same difference, so nothing is known of other seeds. {arm} is in "
@@ -39,6 +41,7 @@ SENTENCES = {
 LABELS = {  # the same in a word or two
     "wins": "decided",
     "ahead": "decided, with ties",
+    "gain elsewhere": "decided, not for the first",
     "no gain": "undecided",
     "plain wins": f"{PLAIN} is best",
     "plain first": "no gain shown",
@@ -78,13 +81,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """The arms of one task or average: `ranked` from the one in front down (`_level`), `aside` those not ranked."""
+    """The arms of one task or average: `ranked` from the one in front down (`_level`), `aside` those not ranked,
+    because they lack a task, `unscored` those that have no usable score."""
 
     name: str
     measure: str
     is_average: bool
     ranked: tuple[Entry, ...]
     aside: tuple[Entry, ...]
+    unscored: tuple[str, ...]
     done: int  # cells that are there, of `planned`
     planned: int
 
@@ -104,7 +109,9 @@ class Standing:
         alone = not any(entry.ties or entry.untested for entry in self.ranked[1:])
         if first.arm == PLAIN:
             return "plain wins" if alone else "plain first"
-        return "no gain" if first.verdict != BETTER else "wins" if alone else "ahead"
+        if first.verdict != BETTER:
+            return "gain elsewhere" if any(entry.verdict == BETTER for entry in self.ranked) else "no gain"
+        return "wins" if alone else "ahead"
 
     @property
     def title(self) -> str:
@@ -118,7 +125,7 @@ class Standing:
 
     @property
     def sentence(self) -> str:
-        """The sentence for `kind`, with the arm, its figures and those that tie."""
+        """The sentence for `kind`, with the arm, its figures and those that tie; then the arms that are not ranked."""
         others = [entry for entry in self.ranked if entry.arm != PLAIN]
         named = next(iter(others or self.ranked), None)
         if self.kind in ("no plain", "alone", "one seed", "no spread"):
@@ -126,13 +133,17 @@ class Standing:
         ties = [
             entry.arm for entry in self.ranked if (entry.ties or entry.untested) and named and entry.arm != named.arm
         ]
-        return SENTENCES[self.kind].format(
+        unranked = [*(entry.arm for entry in self.aside), *self.unscored] if self.ranked else []
+        text = SENTENCES[self.kind].format(
             arm=named.arm if named else "",
             plain=PLAIN,
             mean=f"{named.mean:.1f}" if named else "",
             figures=figures(named) if named else "",
             ties=_listed(ties),
+            better=_listed([entry.arm for entry in self.ranked if entry.verdict == BETTER]),
+            ranked_arm="ranked arm" if unranked else "arm",
         )
+        return text + (f" Not ranked: {_listed(unranked)}." if unranked else "")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -142,12 +153,14 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def figures(entry: Entry) -> str:
-    """Return "+2.1 points to none, 95 % interval +0.3 to +3.9, p 0.024, 3 seeds", or the score of `none` itself."""
+    """Return "+2.1 points to none, 95 % interval +0.3 to +3.9, p 0.024, 3 seeds", or the score of `none` itself; the
+    difference of an average may be "over 1 of 2 tasks"."""
     if entry.difference is None:
         return f"{entry.mean:.1f}"
     interval = f", 95 % interval {interval_of(entry.interval)}" if entry.interval else ""
     p = f", p {p_text(entry.p)}" if entry.p is not None else ""
-    return f"{signed(entry.difference)} points to {PLAIN}{interval}{p}, {count(entry.seeds, 'seed')}"
+    part = f" {entry.part}" if entry.part else ""
+    return f"{signed(entry.difference)} points to {PLAIN}{part}{interval}{p}, {count(entry.seeds, 'seed')}"
 
 
 @functools.lru_cache(maxsize=2)
@@ -235,6 +248,7 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
         is_average=is_average,
         ranked=tuple(ranked),
         aside=tuple(sorted((entry for entry in entries if entry.aside), key=lambda entry: -entry.mean)),
+        unscored=tuple(arm for arm in matrix.arms if not scores[arm]),
         done=sum((arm, task, seed) in matrix.records for arm, task, seed in _planned(matrix, tasks)),
         planned=len(_planned(matrix, tasks)),
     )
@@ -285,7 +299,7 @@ def _against_plain(entry: Entry, sides: Sequence[Seeds]) -> Entry:
     if not len(gaps):
         return entry
     p = _p(gaps)
-    interval = None if p is None else statistics.t_interval(gaps.tolist())
+    interval = statistics.seed_interval(gaps.tolist())
     return replace(entry, difference=float(gaps.mean()), interval=interval, p=p, seeds=len(gaps))
 
 
@@ -296,7 +310,7 @@ def _gaps(ours: Seeds, theirs: Seeds) -> np.ndarray:
 
 def _p(gaps: np.ndarray) -> float | None:
     """Return the p-value of the paired t-test, None with one seed or without any spread over seeds."""
-    if len(gaps) < 2 or np.ptp(gaps) < 1e-9:
+    if not statistics.spread(gaps.tolist()):
         return None
     return float(2 * stats.t.sf(abs(gaps.mean()) / stats.sem(gaps), len(gaps) - 1))
 
@@ -324,11 +338,12 @@ def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Ent
     if not ranked:
         return []
     first, others = ranked[0], ranked[1:]
-    p_values = _adjusted([_p(_gaps(scores[first.arm], scores[entry.arm])) for entry in others])
+    gaps = [_gaps(scores[first.arm], scores[entry.arm]) for entry in others]
     out = [replace(first, ties=bool(others))]
-    for entry, p in zip(others, p_values, strict=True):
+    for entry, gap, p in zip(others, gaps, _adjusted(list(map(_p, gaps))), strict=True):
         alike = round(entry.mean, 1) == round(first.mean, 1)
-        tie = alike if p is None else p > 1 - statistics.LEVEL
+        # over the seeds of both, the arm in front may be the lower one
+        tie = alike if p is None else p > 1 - statistics.LEVEL or gap.mean() < 0
         out.append(replace(entry, ties=_verdict_tie(first, entry, tie), untested=p is None))
     return out
 

@@ -103,7 +103,7 @@ def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS,
         per_language=dict(zip(differences, per_language.tolist(), strict=True)),
         n_queries=sum(values.shape[1] for values in units.values()),
         interval=crossed_interval(units) if several else None,
-        t_interval=t_interval(per_seed) if several else None,
+        t_interval=seed_interval(per_seed),
         bootstrap_interval=percentiles(means),
         language_interval=percentiles(means_of_drawn_languages),
         p=max(crossed_p(units), bootstrap_p(means)) if several else None,
@@ -169,6 +169,16 @@ def t_interval(per_seed: Sequence[float], level: float = LEVEL) -> Interval:
     n, error = len(per_seed), stats.sem(per_seed)
     half = stats.t.ppf((1 + level) / 2, n - 1) * error
     return float(np.mean(per_seed) - half), float(np.mean(per_seed) + half)
+
+
+def spread(per_seed: Sequence[float]) -> bool:
+    """Whether there are several seeds, and they differ. If not, nothing is known of other seeds."""
+    return len(per_seed) > 1 and float(np.ptp(per_seed)) > 1e-9
+
+
+def seed_interval(per_seed: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Return `t_interval`, None without a `spread`: its width would be 0."""
+    return t_interval(per_seed, level) if spread(per_seed) else None
 
 
 def crossed_interval(differences: Differences) -> Interval:

@@ -130,7 +130,7 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
         every = [record for (one, _, _), record in records.items() if one == arm]
         used[arm] = [record for record in every if not record.at_chance] or every
     tables = []
-    for metric in cells.main_first(first):
+    for metric in cells.metrics_of(list(records.values())):
         rows = []
         for arm, of_arm in used.items():
             at_chance = bool(of_arm) and of_arm[0].at_chance
