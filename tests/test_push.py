@@ -43,6 +43,11 @@ def folder(tmp_path):
         ("checkpoint-5/optimizer.pt", "old"),
         ("xnli/results.json", "{}"),
         ("xnli/model.safetensors", "other"),
+        ("udpos/run.json", "{}"),
+        ("udpos/checkpoint-5/optimizer.pt", "of a cell that was killed"),
+        ("panx/failed.json", "{}"),
+        ("other/checkpoint-5/model.safetensors", "old"),
+        ("other/notes.txt", "of the user"),
     ):
         path = tmp_path / "arm" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +77,8 @@ def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, run, folder):
     assert "created me/arm" in done.stdout
     assert {"config.json", "model.safetensors", "README.md", "results.json"} <= set(hub.files)
     assert hub.files["model.safetensors"] == b"weights"
-    assert not any(name.startswith(("checkpoint-5", "xnli")) for name in hub.files)
+    assert not any("checkpoint-5" in name or name.startswith(("xnli", "udpos", "panx")) for name in hub.files)
+    assert "other/notes.txt" in hub.files
 
 
 @pytest.mark.parametrize(

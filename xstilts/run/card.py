@@ -204,7 +204,8 @@ def check_push(run_args: RunArguments) -> None:
 
 
 def push(repo: str, folder: Path, inside: str | None = None, base_model: str | None = None) -> None:
-    """Upload a finished folder to `repo`, without intermediate checkpoints and without the cells below it.
+    """Upload a finished folder to `repo`, without intermediate checkpoints and without the cells below it, finished
+    or not.
 
     Args:
         inside: folder of the repository to upload to; None: its top, whose card then names `repo`.
@@ -213,7 +214,8 @@ def push(repo: str, folder: Path, inside: str | None = None, base_model: str | N
     Raises:
         UserError: the Hub refused. The folder does not change.
     """
-    cells = [f"{glob.escape(stamp.parent.name)}/**" for stamp in folder.glob("*/results.json")]
+    notes = (FILE_NAME, results.RUN_FILE, results.FAILED)
+    cells = {f"{glob.escape(path.parent.name)}/**" for name in notes for path in folder.glob(f"*/{name}")}
     hidden = [glob.escape(path.name) for path in folder.glob(".*") if path.name != EVAL_RESULTS]
     _hide_local_paths(folder)
     if inside is None:
@@ -225,6 +227,7 @@ def push(repo: str, folder: Path, inside: str | None = None, base_model: str | N
             path_in_repo=inside,
             ignore_patterns=[
                 "checkpoint-*/**",
+                "*/checkpoint-*/**",
                 *hidden,
                 *(f"{name}/**" for name in hidden),
                 "*/.*",
