@@ -249,15 +249,17 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         minus the span's sum.
 
         Args:
-            logits: (start, end), each of shape (features, tokens).
+            logits: (start, end), each of shape (features, tokens). Those of padding do not count: how much of it
+                there is depends on the batch, and training rules it out, too.
             features: the features.
             examples: the examples.
         """
         best = [(-np.inf, "")] * len(examples)
         null = np.full(len(examples), np.inf)
         contexts = examples["context"]
-        rows = zip(*logits, features["example"], features["first"], features["offsets"], strict=True)
-        for start_row, end_row, example, first, places in rows:
+        parts = *logits, features["input_ids"], features["example"], features["first"], features["offsets"]
+        for start_row, end_row, ids, example, first, places in zip(*parts, strict=True):
+            start_row, end_row = start_row[: len(ids)], end_row[: len(ids)]
             null[example] = min(null[example], float(start_row[0] + end_row[0]))
             n = len(places)
             # a stable sort, so that equal logits give the same answer on every machine
