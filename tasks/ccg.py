@@ -82,24 +82,20 @@ class CCG(Tagging):
         if rows.has("ccgbank", "default", expression):
             read = rows.read("ccgbank", "default", expression, None, self.columns)
             return Loaded(columns_of(rows_of(read.data, read.where)), (read,))
+        if (self.name, split) in rows.overrides:
+            raise UserError(
+                f"--splits {self.name}.{split}={expression}: only rows in {rows.folder('ccgbank')}/default can be "
+                "cut. Leave it out, or cut the file."
+            )
         paths = self._files(split, rows)
         data = columns_of([sentence for path in paths for sentence in sentences_of(path)])
-        config = str(paths[0].parent.relative_to(rows.folder("ccgbank")))
-        read = rows.keep(
-            Read(
-                data,
-                {
-                    "id": "ccgbank",
-                    "config": config,
-                    "split": paths[0].name,
-                    "sha256": sha256(paths[0]),
-                    "rows": len(data),
-                    "file": str(paths[0]),
-                },
-            )
-        )
-        if len(paths) > 1:
-            read.note(f"{len(paths)} files; the checksum is the first one's")
+        where, names = paths[0].parent, paths[0].name
+        if len(paths) > 1:  # of sections, each a folder
+            where = where.parent
+            names = "+".join(f"{section}/*.auto" for section in dict.fromkeys(path.parent.name for path in paths))
+        record = {"id": "ccgbank", "config": str(where.relative_to(rows.folder("ccgbank"))), "split": names}
+        record |= {"sha256": sha256(*paths), "rows": len(data), "file": str(paths[0])}
+        read = rows.keep(Read(data, record | ({"files": len(paths)} if len(paths) > 1 else {})))
         return Loaded(data, (read,))
 
     def _files(self, split: str, rows: Rows) -> list[Path]:
@@ -112,6 +108,9 @@ class CCG(Tagging):
         )
         if not found and not tree:
             raise UserError(f"ccg: {folder} has no {split} split. {HINT}")
+        if not found and len(trees := {p.parent.parent for p in tree}) > 1:
+            first, second = sorted(trees)[:2]
+            raise UserError(f"ccg: {first} and {second} could both be the {split} split. Keep one.")
         return found or tree
 
     def gold(self, examples: Dataset) -> list:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,13 @@ Columns = tuple[str, ...] | Callable[[list[str]], tuple[str, ...]]
 ROUND_TRIP = ".roundtrip"  # suffix of configs with round-trip translations of English rows
 
 
-def sha256(path: Path) -> str:
-    """Return the hex SHA-256 of a file."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def sha256(*paths: Path) -> str:
+    """Return the hex SHA-256 of a file, or of several one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,18 @@ class Rows:
             if found or (folder / split).is_file():
                 return found[0] if found else folder / split
         return None
+
+    def digest(self, record: Mapping[str, Any]) -> str | None:
+        """Return the SHA-256 that the file of a data record has now; None if it is not there.
+
+        With `files`, how many there are, its split is patterns of file names below its config.
+        """
+        if "files" in record:
+            folder = self.folder(record["id"]) / record["config"]
+            paths = [path for part in record["split"].split("+") for path in sorted(folder.glob(part))]
+            return sha256(*paths) if paths else None
+        file = self.file(record["id"], record["config"], record["split"].partition("[")[0])
+        return sha256(file) if file else None
 
     def has(self, source: str, config: str, expression: str) -> bool:
         """Whether the folders have a split of the expression. Always True for the Hub, which is not asked."""

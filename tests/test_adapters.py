@@ -410,14 +410,17 @@ def test_decoding_agrees_with_the_published_procedure(load, tokenizer, seed):
     task = get_task("squad_v2")
     features = featurize(task, examples, tokenizer, 48, train=False)
     assert list(features["example"]).count(0) > 3, "the context no longer needs several windows"
-    width = max(map(len, features["input_ids"]))
+    lengths = list(map(len, features["input_ids"]))
     random = np.random.default_rng(seed)
-    start, end = random.normal(size=(2, len(features), width)).astype(np.float32)
+    start, end = random.normal(size=(2, len(features), max(lengths))).astype(np.float32)
     predictions = task.decode((start, end), features, examples)
+    padded = [np.pad(side, ((0, 0), (0, 30)), constant_values=3.5) for side in (start, end)]
+    assert task.decode(tuple(padded), features, examples) == predictions  # however much padding the batch held
     for i, (text, nothing) in enumerate(predictions):
         windows = [w for w, e in enumerate(features["example"]) if e == i]
         spans = [[None] * features["first"][w] + features["offsets"][w] for w in windows]
-        expected = reference_decode(start[windows].tolist(), end[windows].tolist(), spans, examples["context"][i])
+        rows = ([side[w][: lengths[w]].tolist() for w in windows] for side in (start, end))
+        expected = reference_decode(*rows, spans, examples["context"][i])
         assert text == expected[0] and nothing == pytest.approx(expected[1], rel=1e-6, abs=1e-5)
 
 
@@ -426,13 +429,10 @@ def test_decoding_agrees_with_hugging_faces_own_code_on_frozen_logits():
     frozen = json.loads((Path(__file__).parent / "fixtures/qa_logits.json").read_text(encoding="utf-8"))
     examples = Dataset.from_dict(frozen["examples"])
     logits = np.array(frozen["start"], np.float32), np.array(frozen["end"], np.float32)
-    ids = frozen["examples"]["id"]
-    assert (
-        dict(zip(ids, get_task("squad").decode(logits, frozen["features"], examples), strict=True))
-        == frozen["predictions"]
-    )
+    ids, features = frozen["examples"]["id"], frozen["features"] | {"input_ids": logits[0]}
+    assert dict(zip(ids, get_task("squad").decode(logits, features, examples), strict=True)) == frozen["predictions"]
     task = get_task("squad_v2")
-    found = task.decode(logits, frozen["features"], examples)
+    found = task.decode(logits, features, examples)
     assert json.loads(task.lines(found, examples)[0]) == frozen["predictions_v2"]
     assert {i: odds for i, (_, odds) in zip(ids, found, strict=True)} == pytest.approx(frozen["null_odds"], abs=1e-5)
 
@@ -666,7 +666,18 @@ def test_ccg_auto_tree_by_sections(tmp_path):
         split: [w for s in task.load(split, "en", rows)["tokens"] for w in s] for split in ("train", "dev", "test")
     }
     assert words == {"train": ["Cats", "Dogs"], "dev": ["Birds"], "test": ["Fish"]}
-    assert all(rows.file(r["id"], r["config"], r["split"]) for r in rows.records), "records must find their file again"
+    assert all(rows.digest(r) == r["sha256"] for r in rows.records), "records must find their files again"
+    train = next(r for r in rows.records if r.get("files"))
+    (tmp_path / "ccgbank/data/AUTO/21/wsj_2101.auto").write_text("ID=made_up\n(<L NP NNS NNS Dogs NP>)\n")
+    assert rows.digest(train) != train["sha256"]  # not of the first file alone
+
+
+@pytest.mark.parametrize("split", ["train[:2]", "nonsense"])
+def test_splits_of_ccg_files_that_cannot_be_cut_are_refused(tmp_path, split):
+    (tmp_path / "ccgbank").mkdir()
+    (tmp_path / "ccgbank" / "train.tsv").write_text("Cats sleep\tN S\n" * 3)
+    with pytest.raises(UserError, match="--splits ccg.train"):
+        get_task("ccg").load("train", "en", Rows(tmp_path, [f"ccg.train={split}"]))
 
 
 def test_ccg_categories_not_in_train_are_neither_labels_nor_scored(tmp_path, tokenizer):

@@ -5,6 +5,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -292,6 +293,41 @@ def test_a_finished_run_is_not_done_again(finished, start, tmp_path, monkeypatch
     with pytest.raises(UserError, match="begun with other arguments.*max_eval_samples: 5 then, 4 now"):
         start("target", folder, "--max_eval_samples", "4")
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "then, now, said",
+    [
+        ({}, {"seed": 0}, "seed: 42 then, 0 now"),
+        ({"max_grad_norm": 0.0}, {}, "max_grad_norm: 0.0 then, 1.0 now"),
+        ({}, {"adam_beta1": 0.0}, "adam_beta1: 0.9 then, 0.0 now"),
+        ({}, {"lora_dropout": 0.0}, "lora_dropout: 0.1 then, 0.0 now"),
+        ({"bf16": True}, {}, "bf16: True then, False now"),
+        ({}, {"lora_dropout": 0.1}, None),
+        ({}, {"an_argument_of_a_newer_version": False}, None),
+    ],
+)
+def test_an_argument_that_is_absent_had_its_default(then, now, said, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"model": "m"} | then))
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5/trainer_state.json").touch()
+    if said is None:
+        assert run_settings.compare(tmp_path, {"model": "m"} | now) == {"model": "m"} | then
+        return
+    with pytest.raises(UserError, match=re.escape(said)):
+        run_settings.compare(tmp_path, {"model": "m"} | now)
+
+
+def test_a_new_model_is_outdated_by_its_sizes(finished, tiny_world):
+    record = Record.read(finished("mlm") / "results.json")
+    sizes = record.settings["sizes"]
+    assert sizes["num_hidden_layers"] and "sizes" in run_settings.INPUTS
+    settings = record.settings | {"data_root": str(tiny_world)}
+    assert run_settings.outdated(record, settings) is None
+    changed = settings | {"sizes": sizes | {"hidden_dropout_prob": 0.3}}
+    assert "sizes" in run_settings.outdated(record, changed)
+    record.settings.pop("sizes")  # an older version
+    assert run_settings.outdated(record, changed) is None
 
 
 def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, tmp_path):

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.rows import Rows, sha256
+from tasks.rows import Rows
 from xstilts.errors import UserError
 from xstilts.run import outputs, results
 from xstilts.run.record import FILE_NAME, Record, is_there, unique
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from xstilts.cli.arguments import ModelArguments
 
-INPUTS = ("model_finished", "data", "processes")  # keys of run.json that are not settings
+INPUTS = ("model_finished", "sizes", "data", "processes")  # keys of run.json that are not settings
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
 
 
@@ -89,8 +89,10 @@ def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments,
 
 
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
-    """Return the parent checkpoint and data hashes, by their names in run.json. If they change, a run starts over."""
-    return json.loads(as_json({"model_finished": settings.get("model_finished"), "data": unique(rows.records)}))
+    """Return the parent checkpoint, the sizes of a new model and data hashes, by their names in run.json. If they
+    change, a run starts over."""
+    model = {name: settings.get(name) for name in ("model_finished", "sizes")}
+    return json.loads(as_json(model | {"data": unique(rows.records)}))
 
 
 def as_json(settings: dict[str, Any]) -> str:
@@ -112,14 +114,15 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
     if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and path.with_name(FILE_NAME).is_file()):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         same = _compare_commits(folder, old, settings)
-        # an argument that older versions lacked, and that is not given now, is not a difference
+        # an argument that is absent had its default; one that older versions lacked is no difference if it is not
+        # given now
+        plain = _defaults() if old.keys() ^ settings.keys() else {}
         differ = sorted(
             k
             for k in (old.keys() | settings.keys()) - {*INPUTS, KEPT} - same
-            if old.get(k) != settings.get(k) and (k in old or settings[k])
+            if old.get(k, plain.get(k)) != settings.get(k, plain.get(k)) and (k in old or k in plain or settings[k])
         )
         if differ:
-            plain = _defaults()
             shown = "; ".join(
                 f"{k}: {old.get(k, plain.get(k))!r} then, {settings.get(k, plain.get(k))!r} now" for k in differ[:5]
             )
@@ -170,7 +173,8 @@ def _defaults() -> dict[str, Any]:
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:
     """Return why a result is outdated, or None.
 
-    The parent was trained again, a file of rows changed, or the checkpoint was not kept and is now asked for.
+    The parent was trained again, a file of rows or of sizes changed, or the checkpoint was not kept and is now asked
+    for.
     """
     if record.settings.get(KEPT) is False and settings.get(KEPT) is not False:
         return "its checkpoint was not kept (--keep_checkpoint false), and is now asked for"
@@ -178,11 +182,12 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
         then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
+    if record.settings.get("sizes", now := settings.get("sizes")) != now:  # older versions lack them
+        return f"the sizes in {settings['model']} have changed"
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
         for data in record.data:
-            file = rows.file(data["id"], data["config"], data["split"].partition("[")[0])
-            if file is None or sha256(file) != data.get("sha256"):
+            if (digest := rows.digest(data)) is None or digest != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
 
