@@ -59,7 +59,7 @@ define LINE_END
 
 endef
 # these goals read rows; `make report`, `make plan` and make -n do not
-READS_ROWS := $(if $(WORLD_ARGS)$(findstring n,$(firstword -$(MAKEFLAGS))),,$(filter matrix question data $(if $(MLM_ARGS),model) %/results.json,$(MAKECMDGOALS)))
+READS_ROWS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,$(filter matrix question data $(if $(MLM_ARGS),model) %/results.json,$(MAKECMDGOALS)))
 # the shell would be given the first line alone, and a recipe would be cut in two
 CUT := $(strip $(foreach v,$(sort $(PATHS) $(LISTS) INTERMEDIATE_ARGS TARGET_ARGS RETRIEVAL_ARGS DATA_ARGS WORLD_ARGS TRAIN_LANGUAGES $(ON_COMMAND_LINE)),$(if $(findstring $(LINE_END),$(value $v)),$v)))
 $(if $(CUT),$(error $(firstword $(CUT)) holds a line end. Give it in one line))

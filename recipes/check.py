@@ -176,6 +176,26 @@ def check_places(values: dict[str, str]) -> None:
             )
 
 
+def check_world(values: dict[str, str], typed: set[str], preset: str) -> None:
+    """Raise Wrong if made-up rows would take the place of rows that the user named.
+
+    A preset's WORLD_ARGS write a world to DATA_ROOT. A DATA_ROOT that is typed without them is one that is there.
+    """
+    path, root = Path(values["DATA_ROOT"]), f"DATA_ROOT={values['DATA_ROOT']}"
+    if "DATA_ROOT" not in typed or "WORLD_ARGS" in typed or (path / "world.json").is_file():
+        return
+    if not path.is_dir():
+        raise Wrong(
+            f"{root}: no such folder. Check the path, or add WORLD_ARGS='{values['WORLD_ARGS'].strip()}' to make a "
+            "miniature world there"
+        )
+    if any(path.iterdir()):
+        raise Wrong(
+            f"{root} holds other rows than a miniature world, and PRESET={preset} makes a world. Add WORLD_ARGS= to "
+            "use the rows that are there, or give another preset"
+        )
+
+
 def check_rows(values: dict[str, str]) -> None:
     """Raise Wrong for a folder of rows or lexicons that is not there."""
     for name, expected in {
@@ -234,12 +254,14 @@ def main() -> None:
     parser.add_argument("values", nargs="*")
     parser.add_argument("--command_line", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
-    parser.add_argument("--rows", action="store_true", help="the folders of rows are to be there")
+    parser.add_argument("--rows", action="store_true", help="the goal reads rows")
     given = parser.parse_args()
     try:
         values = dict(value.split("=", 1) for value in given.values)
         found = check(values, set(given.command_line), given.presets)
-        if given.rows:
+        if given.rows and values["WORLD_ARGS"].strip():
+            check_world(values, set(given.command_line), given.presets[0].stem)
+        elif given.rows:
             check_rows(values)
         print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))
     except (Wrong, UserError) as wrong:

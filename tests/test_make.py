@@ -97,7 +97,7 @@ def refused(*arguments):
     ],
 )
 def test_what_is_wrong_stops_before_the_world_is_built(arguments, told, tmp_path):
-    asked = [f"DATA_ROOT={tmp_path}/world", f"OUT={tmp_path}/runs", *arguments]
+    asked = [f"DATA_ROOT={tmp_path}/world", "WORLD_ARGS=--seed 0", f"OUT={tmp_path}/runs", *arguments]
     assert told in refused("matrix", *asked)
     assert not list(tmp_path.iterdir())
 
@@ -111,6 +111,19 @@ def test_rows_that_are_not_there_stop_it_before_anything_is_installed_or_fetched
     assert not list(tmp_path.iterdir())
     done = make("-n", "matrix", *asked)
     assert done.returncode == 0, done.stderr
+
+
+def test_made_up_rows_do_not_take_the_place_of_rows_that_were_named(tmp_path):
+    asked = ["PRESET=world", f"OUT={tmp_path}/runs", f"VENV={tmp_path}/venv"]
+    told = refused("matrix", *asked, f"DATA_ROOT={tmp_path}/rowz")
+    assert f"DATA_ROOT={tmp_path}/rowz: no such folder" in told and "WORLD_ARGS=" in told
+    (tmp_path / "rows/me__mood").mkdir(parents=True)
+    told = refused("data", *asked, f"DATA_ROOT={tmp_path}/rows")
+    assert f"DATA_ROOT={tmp_path}/rows holds other rows" in told and "WORLD_ARGS=" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows"]
+    (tmp_path / "rows/world.json").touch()
+    for more in (["report"], ["-n", "matrix"]):
+        assert "no such folder" not in make(*more, *asked, f"DATA_ROOT={tmp_path}/rowz").stderr
 
 
 def test_make_from_another_folder_says_which(tmp_path):
