@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
     rows = inputs.open_rows(data_args)
     languages = inputs.choose_languages(task, rows, data_args.languages)
     notes = unused.of_model(model_args) + unused.of_rows(data_args)
+    notes += inputs.untested(task, rows, data_args.languages)
 
     # imports torch, which takes seconds
     train(task, languages, rows, notes, parsed, rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.checks import describe
 from tasks.defaults import INTERMEDIATE
@@ -93,7 +93,11 @@ class CCG(Tagging):
         if len(paths) > 1:  # of sections, each a folder
             where = where.parent
             names = "+".join(f"{section}/*.auto" for section in dict.fromkeys(path.parent.name for path in paths))
-        record = {"id": "ccgbank", "config": str(where.relative_to(rows.folder("ccgbank"))), "split": names}
+        record: dict[str, Any] = {
+            "id": "ccgbank",
+            "config": str(where.relative_to(rows.folder("ccgbank"))),
+            "split": names,
+        }
         record |= {"sha256": sha256(*paths), "rows": len(data), "file": str(paths[0])}
         read = rows.keep(Read(data, record | ({"files": len(paths)} if len(paths) > 1 else {})))
         return Loaded(data, (read,))

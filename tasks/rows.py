@@ -154,6 +154,12 @@ class Rows:
         folder = self.folder(source)
         return sorted(p.name for p in folder.iterdir() if p.is_dir()) if self.local and folder.is_dir() else []
 
+    def splits(self, source: str, config: str) -> list[str]:
+        """Return the splits that a config of `source` has in the folder, sorted."""
+        ends = tuple(f".{suffix}" for suffix in files.SUFFIXES)
+        names = [path.name for path in (self.folder(source) / config).glob("*") if path.name.endswith(ends)]
+        return sorted({name.partition(".")[0] for name in names})
+
     def expression(self, task: str, split: str, default: str) -> str:
         """Return the source split to read for a task's split: the user's override, or the adapter's `default`."""
         self.requested.add((task, split))
@@ -261,27 +267,28 @@ class Rows:
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
+        raise self._no_rows(source, config, expression)
+
+    def _no_rows(self, source: str, config: str, expression: str) -> UserError:
+        """Return the error for rows that are in no file: where they were looked for, what is there, what to type."""
         root = self.root if self.local or self.translations is None else self.translations
         folder = root / self.folder(source).name
         wanted = ", ".join(str(folder / config / f"{b}.parquet") for b, _ in alternatives(expression))
-        have = self.configs(source)
-        near = nearest(config, have, 3)
-        raise UserError(
-            f"No rows at {wanted} (.jsonl and .jsonl.gz are read too). "
-            + (
-                f"{folder} has {', '.join(near or have[:8])}."
-                if have
-                else ""
-                if folder.is_dir()
-                else f"{folder} is absent."
-            )
-            + (
-                f" The rows are not in --translations {self.translations} either."
-                if self.local and self.translations
-                else ""
-            )
-            + " If another split has them, give --splits task.split=validation[:8000]."
-        )
+        lines = [f"No rows at {wanted} (.jsonl and .jsonl.gz are read too)."]
+        have, there = self.configs(source), sorted(path.name for path in (folder / config).glob("*"))
+        if there:
+            lines += [f"{folder / config} holds {', '.join(there[:8])}: give the file one of these names."]
+        elif have:
+            lines += [f"{folder} has {', '.join(nearest(config, have, 3) or have[:8])}."]
+        elif not folder.is_dir():
+            lines += [f"{folder} is absent."]
+        if self.local and self.translations:
+            lines += [f"The rows are not in --translations {self.translations} either."]
+        other = next((name for name in reversed(self.splits(source, config))), "train")
+        lines += [
+            f"If another split has them, cut it in two: --splits task.train={other}[:90%] task.dev={other}[90%:]."
+        ]
+        return UserError(" ".join(lines))
 
     def _load_file(
         self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]], optional: tuple[str, ...]

@@ -180,6 +180,9 @@ def test_language_figures_by_hand():
     assert bias == ((9 - 1) + (3 - 2)) / 2  # the better of the two sentences stands for language 0
     alone, bias = ranks.by_language(pooled[:, :1], within[:, :1], spoken[:, :1], own=0)
     assert set(alone) == {"map_multilingual", "map_monolingual"} and bias is None
+    # a question that one language answers has no parallel answers
+    spoken[1] = [0, 0, -1]
+    assert ranks.by_language(pooled, within, spoken, own=0)[1] == 9 - 1
 
 
 def plain_figures(queries, candidates, pool, own):
@@ -268,10 +271,13 @@ def test_the_pool_stays_whole(retrieval, tiny_world):
     assert set(pools[0].candidate_languages) == {"en", "qaa", "qab"}
 
 
-def test_a_pool_smaller_than_the_benchmarks_is_noted(retrieval, real_pools):
+def test_a_pool_smaller_than_the_benchmarks_is_noted(retrieval, real_pools, tiny_world):
     few = retrieval("--tasks", "tatoeba", "--max_eval_samples", "3", "--languages", "qaa")["tatoeba"]
     assert "qaa: only the first 3 sentences are searched (--max_eval_samples)" in few["notes"]
     whole = retrieval("--tasks", "tatoeba", "lareqa", "--max_eval_samples", "1000", folder="whole")
+    rows = len(get_task("tatoeba").load("test", "qaa", Rows(tiny_world)))
+    exact = retrieval("--tasks", "tatoeba", "--max_eval_samples", str(rows), "--languages", "qaa", folder="exact")
+    whole["exact"] = exact["tatoeba"]  # nothing was cut
     assert not any(
         "sentences" in note or "candidates are" in note for record in whole.values() for note in record["notes"]
     )
@@ -714,3 +720,22 @@ def test_one_pool_for_dev_and_test_is_embedded_once(tmp_path):
     assert calls[1:] == ["bucc qaa dev", "bucc qaa test"]
     lines = [found.files["candidates/qaa.tsv"].splitlines()[1:] for found in (one, two)]
     assert lines[0] == lines[1] and len(lines[0]) > 10
+    assert one.notes == ["qaa: the threshold was chosen on the very pairs that are scored"] and two.notes == []
+
+
+def test_a_line_of_candidates_holds_the_sentences_of_its_own_sides(tmp_path):
+    """The two sides have the same ids, and a sentence holds a tab and a line end."""
+    draw, ids = np.random.default_rng(0), [f"{row:05}" for row in range(40)]
+    vectors = {f"{side}\t{row}\nend": draw.standard_normal(8).astype(np.float32) for row in ids for side in "st"}
+    source, target = ([f"{side}\t{row}\nend" for row in ids] for side in "st")
+    pools = Pools(ids, source, ids, target, set(zip(ids, ids, strict=True)))
+    found = measure.mine(
+        get_task("bucc"),
+        {"qaa": {"dev": pools, "test": pools}},
+        lambda sentences, desc: {2: np.array([vectors[text] for text in sentences])},
+        SimpleNamespace(index=None, cache_dir=tmp_path, margin="ratio", mining="max"),
+        2,
+    )
+    for line in found.files["candidates/qaa.tsv"].splitlines()[1:]:
+        _, one, other, *sentences = line.split("\t")
+        assert sentences == [f"s {one} end", f"t {other} end"]

@@ -12,6 +12,7 @@ from datasets import load_dataset
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.rows import Rows, alternatives
+from xstilts.run import inputs
 
 NLI = [{"premise": f"a man number {i} walks", "hypothesis": f"somebody {i} moves", "label": i % 3} for i in range(6)]
 QA = [
@@ -392,3 +393,26 @@ def test_wrong_slice(folder, tmp_path):
     folder("facebook__xnli/en/validation", NLI)
     with pytest.raises(UserError, match="is not a split"):
         load(tmp_path, "xnli", splits=["xnli.train=validation[:4"])
+
+
+def test_a_language_without_test_rows_is_named(tiny_world, tmp_path):
+    root = shutil.copytree(tiny_world, tmp_path / "rows")
+    folder = root / "facebook__xnli/qaa"
+    assert inputs.untested(get_task("xnli"), Rows(root), []) == []
+    (file,) = folder.glob("test.*")
+    file.rename(folder / f"tset{file.suffix}")
+    (note,) = inputs.untested(get_task("xnli"), Rows(root), [])
+    assert "qaa (has" in note and "tset" in note and "validation" in note
+    assert inputs.untested(get_task("xnli"), Rows(root), ["en"]) == []
+
+
+def test_a_split_that_is_not_there_is_said_with_what_is(tmp_path):
+    folder = tmp_path / "nyu-mll__glue/mnli"
+    folder.mkdir(parents=True)
+    for name in ("train.jsonl", "dev.jsonl"):
+        (folder / name).write_text("{}\n")
+    with pytest.raises(UserError) as error:
+        get_task("mnli").load("dev", "en", Rows(tmp_path))
+    text = str(error.value)
+    assert f"{folder}/validation_matched.parquet" in text and f"{folder} holds dev.jsonl, train.jsonl" in text
+    assert "task.dev=train[90%:]" in text

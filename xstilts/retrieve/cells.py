@@ -145,9 +145,10 @@ def read(
         rows = inputs.open_rows(data_args)
         languages, notes = headline.reported(task, rows, data_args.languages)
         notes += of_vectors + unused.of_model(model_args) + unused.of_measurement(task, retrieval, data_args)
-        examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples)
+        examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples, notes=notes)
         pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
-        notes += pools.smaller_pools(task, examples, data_args.max_eval_samples)
+        notes += pools.smaller_pools(task, examples)
+        notes += inputs.untested(task, rows, data_args.languages)
         work.append(Cell(task, run, rows, examples, notes))
     if processes.world_size() > 1:
         PartialState().wait_for_everyone()

@@ -345,13 +345,19 @@ def mine(
     found = Measurement(headline)
     for language, pools in examples.items():
         dev = candidate_pairs(pools["dev"], embed, options, f"{task.name} {language} dev", found)
-        if pools["test"] == pools["dev"] and options.index is None:  # with --splits they may be one pool
+        one_pool = pools["test"] == pools["dev"]  # by --splits
+        if one_pool:
+            found.notes.append(f"{language}: the threshold was chosen on the very pairs that are scored")
+        if one_pool and options.index is None:
             test = dev
         else:
             test = candidate_pairs(pools["test"], embed, options, f"{task.name} {language} test", found)
         pool = pools["test"]
         found.n[language] = len(pool)
-        texts = dict(zip([*pool.source_ids, *pool.target_ids], [*pool.source, *pool.target], strict=True))
+        texts = (
+            dict(zip(pool.source_ids, pool.source, strict=True)),
+            dict(zip(pool.target_ids, pool.target, strict=True)),
+        )
         for layer in test:
             threshold, dev_f1 = dev_threshold(*dev[layer], pools["dev"].gold)
             if not dev_f1:
@@ -366,9 +372,18 @@ def mine(
     return _finish(found, task, {language: pools["test"] for language, pools in examples.items()})
 
 
-def _readable(pairs: list[tuple[str, str]], values: np.ndarray, threshold: float, texts: Mapping[str, str]) -> str:
-    """Return a line for each candidate, best first: score, ids and sentences, separated by tabs."""
-    lines = [f"{value:.6f}\t{a}\t{b}\t{texts[a]}\t{texts[b]}" for (a, b), value in zip(pairs, values, strict=True)]
+def _readable(
+    pairs: list[tuple[str, str]], values: np.ndarray, threshold: float, texts: tuple[dict[str, str], dict[str, str]]
+) -> str:
+    """Return a line for each candidate, best first: score, ids and sentences, separated by tabs.
+
+    Args:
+        texts: {id: sentence} of source and target. White space within a sentence becomes a blank.
+    """
+    lines = []
+    for pair, value in zip(pairs, values, strict=True):
+        sentences = (" ".join(side[name].split()) for side, name in zip(texts, pair, strict=True))
+        lines.append("\t".join([f"{value:.6f}", *pair, *sentences]))
     header = f"# score, ids, sentences; extracted on test: score >= {threshold:.6f} (best F1 on dev)"
     return "\n".join([header, *lines]) + "\n"
 

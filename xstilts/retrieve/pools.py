@@ -43,12 +43,14 @@ def read(
     options: RetrievalArguments,
     limit: int | None = None,
     splits: Sequence[str] = ("dev", "test"),
+    notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return every text that will be embedded: {language: examples}, in mining {language: {split: pools}}.
 
     Args:
         limit: queries of each language, the first ones; None: all. Mining is never cut: half a pool is another task.
         splits: the splits that mining reads.
+        notes: gets one on the languages whose pool `limit` cut, which makes the search easier.
 
     Raises:
         UserError: a row is broken, or a pool is smaller than the number of neighbours.
@@ -64,7 +66,11 @@ def read(
                             f"the margin score needs at least {NEIGHBOURS}."
                         )
         return found
-    found = {language: inputs.first(task.load("test", language, rows), limit) for language in languages}
+    whole = {language: task.load("test", language, rows) for language in languages}
+    found = {language: inputs.first(examples, limit) for language, examples in whole.items()}
+    cut = [language for language in languages if len(found[language]) < len(whole[language])]
+    if cut and notes is not None and not task.ranks:
+        notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
     _check_sizes(task, found, options)
     if "pairs" in task.search_options and options.pairs == "all" and len(found) < 2:
         raise UserError(
@@ -73,18 +79,9 @@ def read(
     return found
 
 
-def smaller_pools(task: Task, examples: Mapping[str, Any], limit: int | None) -> list[str]:
-    """Return notes on pools that are smaller than the benchmark's, which makes the search easier.
-
-    A pool is smaller if --max_eval_samples cut it, or if languages are missing.
-    """
+def smaller_pools(task: Task, examples: Mapping[str, Any]) -> list[str]:
+    """Return a note on a pool of all languages that lacks some of the benchmark's, which makes the search easier."""
     notes = []
-    if (
-        not task.mines
-        and not task.ranks
-        and (cut := [language for language, rows in examples.items() if len(rows) == limit])
-    ):
-        notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
     if task.ranks and task.parallel:
         spoken, reported = set(next(iter(examples.values())).candidate_languages), codes.XTREME_R[task.languages_in]
         absent = [code for code in reported if code not in spoken]

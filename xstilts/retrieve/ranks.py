@@ -60,8 +60,8 @@ def by_language(
     The settings are those of Elmahdy et al. (arXiv 2408.10536): map_multilingual (one pool of all languages),
     map_monolingual (candidates in the query's language) and map_crosslingual (candidates in one other language at a
     time, mean over these). mAP is not cut. The language bias is the highest rank of a question's parallel answers in
-    the one pool minus the lowest, averaged over questions. They do not define it for a language with several right
-    candidates; here the best candidate counts.
+    the one pool minus the lowest, averaged over the questions that several languages answer. They do not define it for
+    a language with several right candidates; here the best candidate counts.
 
     map_monolingual is left out if no candidate is in the query's language. Without any other language
     map_crosslingual is left out and the bias is None.
@@ -83,4 +83,5 @@ def by_language(
         scores["map_crosslingual"] = float(np.mean(others))
     best = np.stack([np.where(spoken == language, pooled, np.inf).min(axis=1) for language in maps], axis=1)
     spread = np.where(np.isfinite(best), best, -np.inf).max(axis=1) - best.min(axis=1)
-    return scores, float(spread.mean()) if len(maps) > 1 else None
+    parallel = np.isfinite(best).sum(axis=1) > 1
+    return scores, float(spread[parallel].mean()) if parallel.any() else None

@@ -184,6 +184,27 @@ def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = 
     return wanted
 
 
+def untested(task: Task, rows: Rows, wanted: Sequence[str]) -> list[str]:
+    """Return a note on the languages that a folder has rows of, but no test rows: they are missing in the score.
+
+    Args:
+        wanted: the languages that were asked for by name: then none is missing.
+    """
+    if wanted or not rows.local:
+        return []
+    scored = set(task.languages(rows))
+    missing = [
+        f"{language} (has {' '.join(splits)})"
+        for source in task.sources
+        if "test" in source.splits
+        for config in rows.configs(source.id)
+        if (language := source.language_of(config)) and language not in scored
+        if (splits := rows.splits(source.id, config))
+    ]
+    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+    return [f"in no score, for want of test rows: {', '.join(missing[:8])}{more}"] if missing else []
+
+
 # ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
 
 
