@@ -51,9 +51,9 @@ def main(argv: list[str]) -> None:
     check_attention(model_args.attn_implementation)
     inputs.check_target(run_args, name)
     rows = inputs.open_rows(data_args)
-    languages = inputs.choose_languages(task, rows, data_args.languages)
-    notes = unused.of_model(model_args) + unused.of_rows(data_args)
-    notes += inputs.untested(task, rows, data_args.languages)
+    notes: list[str] = []
+    languages = inputs.choose_languages(task, rows, data_args.languages, notes=notes)
+    notes += unused.of_model(model_args) + unused.of_rows(data_args)
 
     # imports torch, which takes seconds
     train(task, languages, rows, notes, parsed, rest)

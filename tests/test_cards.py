@@ -188,6 +188,7 @@ def test_a_measurement_without_weights_says_nothing_of_weights(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     found = ModelCard.load(tmp_path / "README.md")
     assert found.data.license is None and found.data.pipeline_tag is None and "```python" not in found.text
+    assert "Layer 1 (`hidden_states`), pooling mean." in found.text
 
 
 # ---- base model, title, licence -------------------------------------------------------------------------------------
@@ -205,6 +206,21 @@ def test_the_base_model_is_found_through_local_parents(tmp_path, monkeypatch):
     licence = Path("mnli/xnli/LICENSE.md").read_text()
     for link in ("FacebookAI/xlm-roberta-base", "datasets/facebook/xnli", "datasets/nyu-mll/glue"):
         assert f"https://huggingface.co/{link})" in licence
+
+
+def test_the_licence_names_rows_of_folders_too_and_those_of_the_parent(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = {key: value for key, value in HUB.items() if key != "revision"} | {"sha256": "0" * 64}
+    mnli, test = file | {"id": "nyu-mll/glue", "config": "mnli"}, file | {"split": "test"}
+    cards.write(Path("mnli"), record_of([mnli], task="mnli", dev={}), True, "me/base")
+    assert "- rows of a folder: `nyu-mll/glue`" in Path("mnli/LICENSE.md").read_text()
+    cards.write(Path("mnli/xnli"), record_of([HUB, test], SCORES, phase="target"), True, "mnli")
+    text = Path("mnli/xnli/LICENSE.md").read_text()
+    assert "datasets/facebook/xnli)" in text and text.count("- rows of a folder: ") == 1
+    assert "- rows of a folder: `nyu-mll/glue`" in text  # of the parent; the rows of a test train nothing
+    cards.write(Path("other"), record_of([file, HUB | {"split": "test"}], SCORES, phase="target"), True, "me/base")
+    text = Path("other/LICENSE.md").read_text()
+    assert "- rows of a folder: `facebook/xnli`" in text and "datasets/" not in text
 
 
 @pytest.mark.parametrize("parent", ["runs/gone/seed0", ".../model", "model", "recipes/models/xlmr-tiny.json"])

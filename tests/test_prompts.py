@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -259,3 +260,24 @@ def test_a_hub_that_does_not_answer_is_not_taken_for_a_model_without_prompts(mon
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     mode, notes = settled("me/encoder")
     assert mode == "mean" and len(notes) == 1 and "modules.json of me/encoder" in notes[0]
+
+
+def test_of_several_prompts_for_passages_the_librarys_counts(model):
+    from sentence_transformers import SentenceTransformer
+
+    (model / prompts.FILE).write_text(json.dumps({"prompts": {"passage": "p: ", "document": "d: "}}))
+    theirs = SentenceTransformer(str(model), device="cpu")
+    ours = prompts.resolve(None, None, str(model))["passage"]
+    np.testing.assert_allclose(theirs.encode([ours + "ab ba"]), theirs.encode_document(["ab ba"]), atol=1e-6)
+    for own in ({"document": "", "passage": "p: "}, {"corpus": "p: "}):
+        (model / prompts.FILE).write_text(json.dumps({"prompts": own}))
+        assert prompts.resolve(None, None, str(model))["passage"] == "p: "
+
+
+def test_lower_case_that_only_the_library_makes_is_said(model):
+    file = model / "sentence_bert_config.json"
+    assert not encoder_folder.read(str(model)).lower
+    file.write_text(json.dumps((json.loads(file.read_text()) if file.exists() else {}) | {"do_lower_case": True}))
+    found = encoder_folder.read(str(model))
+    notes = found.notes(SimpleNamespace(pooling="mean", layer="last", report_layer=None, select_on=None), 2, 128)
+    assert any("do_lower_case" in note for note in notes)

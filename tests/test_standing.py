@@ -101,6 +101,11 @@ def test_the_difference_of_an_average_says_of_how_many_tasks_it_is(tmp_path):
     assert "points to none over 1 of 2 tasks, " in of(tmp_path, "all tasks").sentence
 
 
+def test_a_matrix_that_ended_at_chance_is_not_said_to_be_unfinished(tmp_path):
+    write_record(tmp_path, "none", 0, "xnli", {"en": 33, "qaa": 33}, at_chance=True)
+    assert of(tmp_path).kind == "at chance" and "yet" not in of(tmp_path).sentence
+
+
 def test_what_is_undecided_is_shaded(tmp_path):
     lay(tmp_path, {"none": [60, 60, 60.5], "a": [70, 71, 70.2], "b": [55, 66, 61]})
     _, gaps = tables.headline_tables(mx.collect(tmp_path))

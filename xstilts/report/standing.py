@@ -36,6 +36,7 @@ SENTENCES = {
     "front ({figures}).",
     "no plain": "Not compared with {plain}: no seed has a usable score of both. {arm} has the highest score ({mean}).",
     "alone": "There is nothing to compare {arm} with. Its score is {mean}.",
+    "at chance": "No arm is ranked: every training ended at chance (†).",
     "nothing": "There is no score to rank yet.",
 }
 LABELS = {  # the same in a word or two
@@ -49,6 +50,7 @@ LABELS = {  # the same in a word or two
     "no spread": "undecided",
     "no plain": "not compared",
     "alone": "one arm",
+    "at chance": "at chance",
     "nothing": "no score",
 }
 
@@ -97,7 +99,7 @@ class Standing:
     def kind(self) -> str:
         """The kind of answer, a key of `SENTENCES`."""
         if not self.ranked:
-            return "nothing"
+            return "at chance" if self.done and not self.aside else "nothing"
         if len(self.ranked) == 1:
             return "alone"
         first = self.ranked[0]

@@ -148,7 +148,6 @@ def read(
         examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples, notes=notes)
         pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
         notes += pools.smaller_pools(task, examples)
-        notes += inputs.untested(task, rows, data_args.languages)
         work.append(Cell(task, run, rows, examples, notes))
     if processes.world_size() > 1:
         PartialState().wait_for_everyone()

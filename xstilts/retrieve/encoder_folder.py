@@ -39,6 +39,7 @@ class EncoderFolder:
         pooling: its modes, more than one if they are concatenated; () if the checkpoint is no such folder.
         layer: the pooled vectors are hidden_states[layer]; None: the last layer.
         length: the most tokens of a text; None: the model's limit.
+        lower: whether texts are lower-cased before the tokenizer gets them.
         others: modules that we do not apply.
         unknown: whether the Hub could not be asked, and the cache does not say if the checkpoint is such a folder.
         typed: whether --pooling was given.
@@ -48,6 +49,7 @@ class EncoderFolder:
     pooling: tuple[str, ...] = ()
     layer: int | None = None
     length: int | None = None
+    lower: bool = False
     others: tuple[str, ...] = ()
     unknown: bool = False
     typed: bool = False
@@ -83,6 +85,11 @@ class EncoderFolder:
             notes.append(
                 f"sentence-transformers cuts texts at {self.length} tokens for this checkpoint, here they are cut at "
                 f"{max_length}; --max_seq_length {self.length} does the same"
+            )
+        if self.lower:
+            notes.append(
+                "sentence-transformers makes texts lower-case for this checkpoint (do_lower_case), which is not done "
+                "here"
             )
         if self.others:
             notes.append(f"modules of the checkpoint that are not applied: {', '.join(self.others)}")
@@ -130,9 +137,9 @@ def read(name: str, revision: str = "main") -> EncoderFolder:
     config = file_of(name, f"{places[0]}/config.json", revision, "--pooling")
     if config is None:
         return EncoderFolder(name)
-    layer, length = _transformer(name, revision) if listed else (None, None)
+    layer, length, lower = _transformer(name, revision) if listed else (None, None, False)
     others = tuple(dict.fromkeys(kind for kind in kinds if kind not in APPLIED))
-    return EncoderFolder(name, _modes(config), layer, length, others)
+    return EncoderFolder(name, _modes(config), layer, length, lower, others)
 
 
 def file_of(name: str, file: str, revision: str, advice: str) -> Path | None:
@@ -191,11 +198,11 @@ def _modes(path: Path) -> tuple[str, ...]:
     return modes
 
 
-def _transformer(name: str, revision: str) -> tuple[int | None, int | None]:
-    """Return (the layer, the length) in the config of the library's Transformer."""
+def _transformer(name: str, revision: str) -> tuple[int | None, int | None, bool]:
+    """Return (the layer, the length, whether texts are lower-cased) in the config of the library's Transformer."""
     path = file_of(name, "sentence_bert_config.json", revision, "--pooling, --layer and --max_seq_length")
     if path is None:
-        return None, None
+        return None, None, False
     config = read_object(path, ADVICE)
     try:
         output = config["modality_config"]["text"]["method_output_name"]
@@ -205,4 +212,5 @@ def _transformer(name: str, revision: str) -> tuple[int | None, int | None]:
     return (
         output[1] if isinstance(output, list) and len(output) == 2 and isinstance(output[1], int) else None,
         length if isinstance(length, int) else None,
+        config.get("do_lower_case") is True,
     )

@@ -153,5 +153,5 @@ def export(encoder: Encoder, layer: int, folder: str, prompts: dict[str, str] | 
         usage=card.VECTORS,
     )
     write_text(Path(folder, "README.md"), text)
-    write_text(Path(folder, "LICENSE.md"), card.licence(parent, [], parents))
+    write_text(Path(folder, "LICENSE.md"), card.licence(parent, name, parents))
     logger.info("Wrote %s", folder)

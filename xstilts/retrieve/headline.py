@@ -95,7 +95,8 @@ class Headline:
             UserError: a language to leave out was named with --languages or belongs to the benchmark, or no other
                 language is left.
         """
-        languages = inputs.choose_languages(task, rows, wanted)
+        notes: list[str] = []
+        languages = inputs.choose_languages(task, rows, wanted, notes=notes)
         both = [language for language in languages if language in self.held_out]
         kept = [language for language in languages if language not in both]
         if both and (wanted or not rows.local or not kept):
@@ -103,7 +104,7 @@ class Headline:
                 f"--select_on {self.options.select_on}: {', '.join(both)} would be reported too ({task.name}). "
                 "Choose the layer on other languages, or name the languages to report with --languages."
             )
-        return kept, [f"{', '.join(both)} left out: the layer was chosen on it"] if both else []
+        return kept, notes + ([f"{', '.join(both)} left out: the layer was chosen on it"] if both else [])
 
     def choose(self, embed: Embed) -> int:
         """Return the layer. With --select_on this embeds and scores the rows it is chosen on."""

@@ -11,8 +11,9 @@ from xstilts.errors import UserError
 from xstilts.retrieve.encoder_folder import ADVICE, POOLING, EncoderFolder, file_of
 
 FILE = "config_sentence_transformers.json"
-# names of the two sides in the config of a sentence-transformers folder
-NAMES = {"query": ("query",), "passage": ("passage", "document")}
+# Names of the two sides in the config of a sentence-transformers folder, in the order of its encode_document. The
+# first that is not empty counts: the library saves an empty "document" beside a "passage".
+NAMES = {"query": ("query",), "passage": ("document", "passage", "corpus")}
 
 
 def resolve(query: str | None, passage: str | None, name: str, revision: str = "main") -> dict[str, str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("xstilts")
 # seconds without a byte from the Hub after which a call fails (the client tries an upload six times)
 HUB_TIMEOUT = 300.0
+FOLDER = "- rows of a folder: "  # in LICENSE.md, before the name that the Hub has for such rows
 EVAL_RESULTS = ".eval_results"  # the Hub's folder of scores
 CHECKPOINT = 'checkpoint = "."  # this folder'  # `push` puts the repository's name into this line
 ENCODER = """\
@@ -85,20 +86,26 @@ def write(folder: Path, record: Record, checkpoint: bool, model: str) -> None:
     parent = card_metadata.parent_of(model)
     write_text(folder / "README.md", card(record, checkpoint, parent))
     if checkpoint:
-        write_text(folder / "LICENSE.md", licence(parent, card_metadata.trained_on(record), record.parents))
+        write_text(folder / "LICENSE.md", licence(parent, model, record.parents, record))
         if entries := card_metadata.eval_entries(record):
             text = yaml_dump(eval_result_entries_to_yaml(entries))
             write_text(folder / EVAL_RESULTS / f"{record.task}.yaml", text)
 
 
-def licence(parent: Parent, datasets: Sequence[str], parents: Sequence[str]) -> str:
-    """Return LICENSE.md: whose licences hold for weights that were trained from `parent` on `datasets`.
+def licence(parent: Parent, model: str, parents: Sequence[str], record: Record | None = None) -> str:
+    """Return LICENSE.md: whose licences hold for weights.
 
     Args:
+        parent: what they were trained from.
+        model: its path, whose own LICENSE.md names the rows of folders that it was trained on.
         parents: the chain of checkpoints, for a parent that does not come from the Hub.
+        record: of the training; None: there was none.
     """
     bases = [parent.base_model] if isinstance(parent.base_model, str) else parent.base_model or []
-    data = sorted({*parent.datasets, *datasets})
+    data = sorted({*parent.datasets, *(card_metadata.trained_on(record) if record else [])})
+    folders = set(card_metadata.trained_on_files(record)) if record else set()
+    if (before := Path(model, "LICENSE.md")).is_file():
+        folders |= set(re.findall(rf"^{re.escape(FOLDER)}`(.+)`$", before.read_text(errors="replace"), re.MULTILINE))
     return "\n".join(
         [
             "# Licence\n",
@@ -107,7 +114,8 @@ def licence(parent: Parent, datasets: Sequence[str], parents: Sequence[str]) -> 
             *(f"- model: [{name}](https://huggingface.co/{name})" for name in bases),
             *([] if bases else [f"- model: `{parents[0]}`"]),
             *(f"- rows: [{name}](https://huggingface.co/datasets/{name})" for name in data),
-            *([] if data else ["- rows: those of a folder, listed in README.md"]),
+            *(f"{FOLDER}`{name}`" for name in sorted(folders)),
+            *([] if data or folders else ["- rows: those that README.md lists"]),
             "",
         ]
     )
@@ -135,6 +143,11 @@ def _score_lines(record: Record) -> list[str]:
         metrics = list(record.mean)
         lines += [
             "## Scores (0-100)\n",
+            *(
+                [f"Layer {record.layer} (`hidden_states`), pooling {record.pooling}.\n"]
+                if record.layer is not None
+                else []
+            ),
             "| language | n | " + " | ".join(metrics) + " |",
             "|---" * (len(metrics) + 2) + "|",
         ]

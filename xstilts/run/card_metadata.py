@@ -151,7 +151,17 @@ def pinned(record: Record) -> list[dict[str, Any]]:
 
 def trained_on(record: Record) -> list[str]:
     """Return the Hub ids of the rows that a run was trained on, sorted; [] for a measurement."""
-    if record.phase == "retrieval" or not (data := pinned(record)):
+    return _trained_on(record, pinned(record))
+
+
+def trained_on_files(record: Record) -> list[str]:
+    """Return the names that rows in folders have which a run was trained on, sorted."""
+    hub = pinned(record)
+    return _trained_on(record, [data for data in record.data if data not in hub])
+
+
+def _trained_on(record: Record, data: list[dict[str, Any]]) -> list[str]:
+    if record.phase == "retrieval" or not data:
         return []
     rows, used = Rows("hub", record.settings.get("splits") or ()), set()
     for task in filter(None, [*tasks_of(record), text_of(record)]):

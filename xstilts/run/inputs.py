@@ -166,8 +166,13 @@ def first(data: Dataset, n: int | None) -> Dataset:
     return data if n is None else data.select(range(min(n, len(data))))
 
 
-def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = "--languages") -> list[str]:
+def choose_languages(
+    task: Task, rows: Rows, wanted: Sequence[str], flag: str = "--languages", notes: list[str] | None = None
+) -> list[str]:
     """Return the wanted languages as our codes; if none are given, all languages of the task.
+
+    Args:
+        notes: gets one on the languages that `untested` finds.
 
     Raises:
         UserError: a wanted language has no rows.
@@ -175,6 +180,8 @@ def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = 
     from tasks import languages as codes
 
     if not wanted:
+        if notes is not None:
+            notes += untested(task, rows)
         return task.languages(rows)
     have = task.available(rows)
     wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
@@ -184,13 +191,9 @@ def choose_languages(task: Task, rows: Rows, wanted: Sequence[str], flag: str = 
     return wanted
 
 
-def untested(task: Task, rows: Rows, wanted: Sequence[str]) -> list[str]:
-    """Return a note on the languages that a folder has rows of, but no test rows: they are missing in the score.
-
-    Args:
-        wanted: the languages that were asked for by name: then none is missing.
-    """
-    if wanted or not rows.local:
+def untested(task: Task, rows: Rows) -> list[str]:
+    """Return a note on the languages that a folder has rows of, but no test rows: they are missing in the score."""
+    if not rows.local:
         return []
     scored = set(task.languages(rows))
     missing = [
