@@ -216,8 +216,7 @@ def claims_page(folder: Path) -> str:
             "arm `none` and one cell of `squad` had been measured in an earlier run of a larger size, which was not "
             "finished and is not part of this one. That an arm with fewer seeds cannot be the best one was settled "
             "when `none`, `xnli` and one seed of `squad` had been measured. The rule to drop tasks with fewer seeds "
-            "was added when BUCC had one seed and all else three, and became the rule to keep the most cells when the "
-            "other tasks had one seed. Neither changed another verdict.\n",
+            "came when BUCC had one seed, and now keeps the most cells. Neither changed another verdict.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.how + "\n",
             claims.table.markdown(),
