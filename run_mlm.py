@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     families.check_adapter(peft)
     source = get_task(text_args.text_of, data_args.benchmark) if text_args.text_of else None
     if mlm.config_name:
-        inputs.read_sizes(mlm.config_name)
+        inputs.check_sizes(mlm.config_name)
     else:
         check_checkpoint(model_args.model_name_or_path)
         check_attention(model_args.attn_implementation)
@@ -73,7 +73,6 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
     mlm, text_args, family, peft, model_args, data_args, run_args = parsed
     from tasks.text import Wikipedia
     from xstilts.cli import unused
-    from xstilts.run import inputs
     from xstilts.run.lifecycle import Run
     from xstilts.run.settings import settings_of
     from xstilts.train import families, featurizing, lora, runner, start, texts
@@ -81,9 +80,7 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
     task, name = Wikipedia(data_args.benchmark), mlm.config_name or model_args.model_name_or_path
     languages = families.text_languages(text_args, family)
     args = runner.begin(run_args, rest, task.defaults, scores=["loss"])
-    # the sizes themselves, because the file may change
-    own = {"sizes": inputs.read_sizes(mlm.config_name)} if mlm.config_name else {}
-    own |= vars(mlm) | vars(text_args) | {"text_languages": languages} | vars(data_args) | non_defaults(family, peft)
+    own = vars(mlm) | vars(text_args) | {"text_languages": languages} | vars(data_args) | non_defaults(family, peft)
     with Run.open(run_args, settings_of(args, name, model_args, **own), rows) as run:
         if run.finished:
             return

@@ -75,10 +75,9 @@ def main(argv: list[str]) -> None:
     output_dir = Path(arguments.output_dir or runs_dir / "report")
     outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
     if arguments.question:
-        from xstilts.report import contrasts
-        from xstilts.report.spec import read_spec
+        from xstilts.report import contrasts, spec
 
-        spec = read_spec(arguments.question)
+        asked = spec.read_spec(arguments.question)
     if arguments.claims:
         from xstilts.report import paper
 
@@ -91,7 +90,7 @@ def main(argv: list[str]) -> None:
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, seeds_of)
     if not is_report(output_dir):
         write_text(output_dir / "cells.csv", HEADS + "\n")  # first, because this file marks the folder as a report's
-    section = question.write(contrasts.ask(matrix, spec) if arguments.question else None, output_dir)
+    section = question.write(contrasts.ask(matrix, asked) if arguments.question else None, output_dir)
     judged = paper_table.as_frame(paper.judge(matrix, claims, margin), about, margin) if arguments.claims else None
     found = paper_table.write(judged, output_dir)
     groups = None

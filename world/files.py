@@ -136,7 +136,7 @@ def _may_write(out: Path, settings: dict, force: bool) -> bool:
     if not os.path.exists(out) or (out.is_dir() and not any(out.iterdir())):
         return True
     if not (out / STAMP).is_file():
-        raise WorldError(f"--out {out} holds other files than a world's (no {STAMP}): give another folder.")
+        raise WorldError(f"--out {out} exists and is not a world (no {STAMP}): give another folder")
     stamp = read_stamp(out)
     if force:
         _refuse_to_replace(out, settings, stamp)

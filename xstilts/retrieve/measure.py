@@ -354,10 +354,6 @@ def mine(
             test = candidate_pairs(pools["test"], embed, options, f"{task.name} {language} test", found)
         pool = pools["test"]
         found.n[language] = len(pool)
-        texts = (
-            dict(zip(pool.source_ids, pool.source, strict=True)),
-            dict(zip(pool.target_ids, pool.target, strict=True)),
-        )
         for layer in test:
             threshold, dev_f1 = dev_threshold(*dev[layer], pools["dev"].gold)
             if not dev_f1:
@@ -366,20 +362,16 @@ def mine(
                 )
             predictions = mining.pairs_above(*test[layer], threshold)
             if layer == headline:
-                found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, texts)
+                found.files[f"candidates/{language}.tsv"] = _readable(*test[layer], threshold, pool)
             scores = task.score(predictions, pool, language) | {"dev_f1": dev_f1}
             found.add(layer, language, scores, predictions, pool)
     return _finish(found, task, {language: pools["test"] for language, pools in examples.items()})
 
 
-def _readable(
-    pairs: list[tuple[str, str]], values: np.ndarray, threshold: float, texts: tuple[dict[str, str], dict[str, str]]
-) -> str:
-    """Return a line for each candidate, best first: score, ids and sentences, separated by tabs.
-
-    Args:
-        texts: {id: sentence} of source and target. White space within a sentence becomes a blank.
-    """
+def _readable(pairs: list[tuple[str, str]], values: np.ndarray, threshold: float, pool: Pools) -> str:
+    """Return a line for each candidate, best first: score, ids and sentences, separated by tabs. White space within a
+    sentence becomes a blank."""
+    texts = dict(zip(pool.source_ids, pool.source, strict=True)), dict(zip(pool.target_ids, pool.target, strict=True))
     lines = []
     for pair, value in zip(pairs, values, strict=True):
         sentences = (" ".join(side[name].split()) for side, name in zip(texts, pair, strict=True))

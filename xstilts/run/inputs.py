@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks.rows import Rows
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
@@ -100,19 +100,17 @@ def make_folder(path: str | os.PathLike) -> None:
         raise UserError(f"--output_dir {path} cannot be written: {error.strerror}.") from error
 
 
-def read_sizes(path: str) -> dict[str, Any]:
-    """Return the sizes of a model in a JSON file: no size may be negative or far too large.
+def check_sizes(path: str) -> None:
+    """Check a JSON file of a model's sizes: it must be valid JSON, without sizes that are negative or far too large.
 
     Raises:
         UserError: names the file and the size.
     """
-    sizes = read_json(path, "--config_name")
-    for name, value in sizes.items():
+    for name, value in read_json(path, "--config_name").items():
         least = 1 if any(part in name for part in ("layers", "heads", "size")) else -math.inf
         most = 1000 if "layers" in name else 1_000_000
         if isinstance(value, int | float) and not least <= value <= most:
             raise UserError(f"--config_name {path}: {name} is {short(value)}, expected {least} to {most}.")
-    return sizes
 
 
 def remove_empty() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.rows import Rows
+from xstilts.cli.user_files import read_json
 from xstilts.errors import UserError
 from xstilts.run import outputs, results
 from xstilts.run.record import FILE_NAME, Record, is_there, unique
@@ -23,8 +24,9 @@ INPUTS = ("model_finished", "sizes", "data", "processes")  # keys of run.json th
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
 
 
-def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
+def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, Any]:
     """Return what identifies the parent checkpoint in the settings: when its training finished, or the Hub's commit.
+    Of a new model these are the sizes in its file.
 
     {} for a folder without results.json. The time is only compared for equality, so clock changes do not matter.
     A revision of the Hub can move, as main does; the commit says which weights were used.
@@ -32,6 +34,8 @@ def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, str]:
     Raises:
         UserError: the checkpoint's results.json is damaged.
     """
+    if Path(model).is_file():
+        return {"sizes": read_json(str(model), "--config_name")}
     finished = {"model_finished": Record.read(Path(model, FILE_NAME)).finished} if is_there(model) else {}
     commit = _commit(model, revision)
     return (
