@@ -277,7 +277,7 @@ class Rows:
         lines = [f"No rows at {wanted} (.jsonl and .jsonl.gz are read too)."]
         have, there = self.configs(source), sorted(path.name for path in (folder / config).glob("*"))
         if there:
-            lines += [f"{folder / config} holds {', '.join(there[:8])}: give the file one of these names."]
+            lines += [f"{folder / config} holds {', '.join(there[:8])}. Rename the file, if it is one of them."]
         elif have:
             lines += [f"{folder} has {', '.join(nearest(config, have, 3) or have[:8])}."]
         elif not folder.is_dir():

@@ -70,7 +70,7 @@ def test_an_arm_above_none_behind_one_that_is_not_shown_to_be(tmp_path):
     lay(tmp_path, {"none": [60, 61, 62], "squad": [68, 62, 67], "mnli": [62.0, 63.1, 63.9]})
     one = of(tmp_path)
     assert [entry.arm for entry in one.ranked] == ["squad", "mnli", "none"] and one.ranked[1].verdict == "better"
-    assert one.kind == "gain elsewhere" and one.sentence.endswith("Shown to be above it: mnli.")
+    assert one.kind == "gain elsewhere" and one.sentence.endswith("Shown to be above none: mnli.")
     assert "No arm" not in one.sentence
 
 

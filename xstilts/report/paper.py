@@ -19,7 +19,7 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
 out on both sides, and so is a seed in which another training is at chance. Of a group, a task is left out that an arm
-has in no seed, or that has fewer seeds than others, where leaving it out keeps more cells (`_with_all_seeds`). The
+has in no seed, or that has fewer seeds than others, where leaving it out keeps more cells (`_with_most_cells`). The
 best arm is picked from those with the most seeds. The notes name what is left out. If the intermediate training itself
 stayed at chance, its cells count and the verdict warns of it.
 """
@@ -204,7 +204,7 @@ def _difference_of(
     names = " ".join(arms), " ".join(against)
     needed = against if claim.pick else (*arms, *against)
     if claim.tasks[0] in GROUPS:
-        tasks = _with_all_seeds(matrix, needed, tasks, notes)
+        tasks = _with_most_cells(matrix, needed, tasks, notes)
     tasks = _above_chance(matrix, needed, tasks, notes)
     if claim.pick:
         treated, picked = _picked(matrix, arms, tasks, notes)
@@ -223,7 +223,7 @@ def _difference_of(
     )
 
 
-def _with_all_seeds(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
+def _with_most_cells(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
     """Return the tasks that count, of those that every arm has; note the others.
 
     A task has the seeds in which every arm has it. Those tasks count that have a number of seeds or more, the number
@@ -244,7 +244,7 @@ def _with_all_seeds(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], n
         those = kept(number)
         return len(those) * len(set.intersection(*(seeds[task] for task in those))), number
 
-    left = kept(max(map(len, seeds.values()), key=lambda number: size(number))) if seeds else []
+    left = kept(max(map(len, seeds.values()), key=size)) if seeds else []
     notes += [f"without {task}: it has fewer seeds" for task in seeds if task not in left]
     return left
 

@@ -26,7 +26,7 @@ _NAMED = 4  # arms that a sentence names
 SENTENCES = {
     "wins": "{arm} is best, {figures}. Every other {ranked_arm} is shown to be lower.",
     "ahead": "{arm} is above {plain}, {figures}. Not shown to be lower: {ties}.",
-    "gain elsewhere": "{arm} is in front, {figures}; that does not show it above {plain}. Shown to be above it: "
+    "gain elsewhere": "{arm} is in front, {figures}, but not shown to be above {plain}. Shown to be above {plain}: "
     "{better}.",
     "no gain": "No arm is shown to be above {plain}. {arm} is in front, {figures}.",
     "plain wins": "{plain} is best. Every {ranked_arm} is shown to be lower; the closest is {arm}, {figures}.",
@@ -42,7 +42,7 @@ SENTENCES = {
 LABELS = {  # the same in a word or two
     "wins": "decided",
     "ahead": "decided, with ties",
-    "gain elsewhere": "decided, not for the first",
+    "gain elsewhere": "gain shown",
     "no gain": "undecided",
     "plain wins": f"{PLAIN} is best",
     "plain first": "no gain shown",

@@ -105,7 +105,11 @@ def licence(parent: Parent, model: str, parents: Sequence[str], record: Record |
     data = sorted({*parent.datasets, *(card_metadata.trained_on(record) if record else [])})
     folders = set(card_metadata.trained_on_files(record)) if record else set()
     if (before := Path(model, "LICENSE.md")).is_file():
-        folders |= set(re.findall(rf"^{re.escape(FOLDER)}`(.+)`$", before.read_text(errors="replace"), re.MULTILINE))
+        folders |= set(
+            re.findall(
+                rf"^{re.escape(FOLDER)}`(.+)`$", before.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+            )
+        )
     return "\n".join(
         [
             "# Licence\n",

@@ -155,9 +155,8 @@ def trained_on(record: Record) -> list[str]:
 
 
 def trained_on_files(record: Record) -> list[str]:
-    """Return the names that rows in folders have which a run was trained on, sorted."""
-    hub = pinned(record)
-    return _trained_on(record, [data for data in record.data if data not in hub])
+    """Return the ids of the rows of folders that a run was trained on, sorted."""
+    return _trained_on(record, [data for data in record.data if "sha256" in data])
 
 
 def _trained_on(record: Record, data: list[dict[str, Any]]) -> list[str]:

@@ -178,9 +178,10 @@ def choose_languages(
     from tasks import languages as codes
 
     if not wanted:
+        found = task.languages(rows)
         if notes is not None:
-            notes += untested(task, rows)
-        return task.languages(rows)
+            notes += untested(task, rows, found)
+        return found
     have = task.available(rows)
     wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
     for code in wanted:
@@ -189,11 +190,14 @@ def choose_languages(
     return wanted
 
 
-def untested(task: Task, rows: Rows) -> list[str]:
-    """Return a note on the languages that a folder has rows of, but no test rows: they are missing in the score."""
+def untested(task: Task, rows: Rows, scored: Sequence[str]) -> list[str]:
+    """Return a note on the languages that a folder has rows of, but no test rows: they are missing in the score.
+
+    Args:
+        scored: the languages with test rows.
+    """
     if not rows.local:
         return []
-    scored = set(task.languages(rows))
     missing = [
         f"{language} (has {' '.join(splits)})"
         for source in task.sources
@@ -203,7 +207,7 @@ def untested(task: Task, rows: Rows) -> list[str]:
         if (splits := rows.splits(source.id, config))
     ]
     more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-    return [f"in no score, for want of test rows: {', '.join(missing[:8])}{more}"] if missing else []
+    return [f"not scored, because there are no test rows: {', '.join(missing[:8])}{more}"] if missing else []
 
 
 # ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
