@@ -89,6 +89,14 @@ def get_target(name: str | None, benchmark: str = "xtreme") -> Task:
     return task
 
 
+def unused_search_options(name: str) -> set[str]:
+    """Return the arguments of run_retrieval.py that only other tasks use; none for a task of the user's own."""
+    if name not in TASKS:
+        return set()
+    some = {option for other in RETRIEVAL.split() for option in get_task(other).search_options}
+    return some - set(get_task(name).search_options)
+
+
 def list_tasks(data_root: str = "hub", splits: tuple[str, ...] | list[str] = (), benchmark: str = "xtreme") -> str:
     """Return a table of the tasks: name, form, metric, English train rows, source, languages.
 

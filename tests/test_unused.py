@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import records as saved
 
-from xstilts.cli import arguments
+import tasks
+from xstilts.cli import arguments, unused
 from xstilts.cli.arguments import (
     ArmArguments,
     ChangeArguments,
@@ -304,6 +305,19 @@ def test_what_make_gives_to_many_runs_is_noted_where_it_does_nothing(run, place,
     assert all(any(flag in note for note in notes) for flag in flags(needless)), notes
     assert not any(flag in note.partition(":")[0] for flag in flags(needed) for note in notes), notes
     assert all(note in caplog.text for note in notes) and "not read here: rte.train" in caplog.text
+
+
+OTHER_SEARCH = {"center": "language", "csls": 2, "query_side": "foreign", "pairs": "all", "margin": "distance"}
+OTHER_SEARCH |= {"mining": "forward", "index": "Flat", "candidate_text": "sentence_context"}
+
+
+@pytest.mark.parametrize("name", tasks.RETRIEVAL.split())
+def test_every_search_option_is_noted_by_the_tasks_that_do_not_use_it(name):
+    used = set(tasks.get_task(name).search_options)
+    assert used <= set(OTHER_SEARCH), "an option without a value here"
+    given = RetrievalArguments(**OTHER_SEARCH)
+    noted = " ".join(unused.of_measurement(tasks.get_task(name), given, DataArguments()))
+    assert {option for option in OTHER_SEARCH if f"--{option} " in noted} == set(OTHER_SEARCH) - used
 
 
 def test_translations_that_are_read_are_not_said_to_do_nothing():

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tasks import unused_search_options
 from xstilts.cli.arguments import ArmArguments, non_defaults
 from xstilts.errors import UserError
 
@@ -221,13 +222,8 @@ def of_translations(family: FamilyArguments, rows: Rows) -> list[str]:
 
 def of_measurement(task: Task, retrieval_args: RetrievalArguments, data_args: DataArguments) -> list[str]:
     """Notes on arguments of run_retrieval.py that have no effect on `task`."""
-    unused = {name for name in non_defaults(retrieval_args) if name not in task.search_options}
-    notes = note(
-        [name for name in ("center", "csls", "query_side", "margin", "mining") if name in unused],
-        f"not used by {task.name}",
-    )
-    if "candidate_text" in unused:
-        notes += note(["candidate_text"], f"the candidates of {task.name} have no paragraphs")
+    given = _given(retrieval_args, *sorted(unused_search_options(task.name)))
+    notes = note(given, f"not used by {task.name}")
     if data_args.max_eval_samples is not None and task.mines:
         notes += note(["max_eval_samples"], f"{task.name} always uses its full pools")
     notes += note(["max_train_samples"] if data_args.max_train_samples is not None else [], "nothing is trained")

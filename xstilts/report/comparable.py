@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import Any
 
-from tasks import RETRIEVAL, TASKS, get_task
+from tasks import TASKS, get_task, unused_search_options
 from xstilts.cli.arguments import MEASURED_LENGTH, RetrievalArguments
 from xstilts.cli.arms import PLAIN
 from xstilts.report.reading import EXACT_MATCH, F1, CellKey, cell_name, fingerprints, is_placed
@@ -49,7 +49,7 @@ def measured(record: Record, training: Record | None = None) -> dict[str, Any]:
     vectors = {"pooling": record.pooling} | {name: settings.get(name) or "" for name in PROMPTS}
     found |= {name: value for name, value in vectors.items() if value in ("", "mean") or value != trained.get(name)}
     found |= {"csls": settings["csls"]} if settings.get("csls") else {}
-    return {name: value for name, value in found.items() if name not in _without_effect(record.task)}
+    return {name: value for name, value in found.items() if name not in unused_search_options(record.task)}
 
 
 def _default_length(record: Record) -> int | None:
@@ -57,14 +57,6 @@ def _default_length(record: Record) -> int | None:
     if record.phase == "retrieval":
         return MEASURED_LENGTH
     return get_task(record.task).defaults.get("max_seq_length") if record.task in TASKS else None
-
-
-def _without_effect(task: str) -> set[str]:
-    """Return the arguments that only tasks other than this one use; none for a task of the user's own."""
-    if task not in TASKS:
-        return set()
-    some = {option for name in RETRIEVAL.split() for option in get_task(name).search_options}
-    return some - set(get_task(task).search_options)
 
 
 def keep_comparable(
