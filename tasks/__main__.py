@@ -6,9 +6,9 @@ python -m tasks --names targets
 
 import argparse
 
-from tasks import RETRIEVAL, TARGETS, TASKS, UNTESTED
+from tasks import TARGETS, TASKS
 
-KINDS = {"all": list(TASKS), "targets": TARGETS.split(), "retrieval": RETRIEVAL.split(), "untested": UNTESTED.split()}
+KINDS = {"all": list(TASKS), "targets": TARGETS.split()}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks", description="Print the names of the tasks.")

@@ -247,7 +247,7 @@ def test_what_make_asks_needs_no_package(command):
 
 @pytest.mark.parametrize(
     "kind, names",
-    [("all", list(tasks.TASKS)), ("targets", tasks.TARGETS.split()), ("retrieval", tasks.RETRIEVAL.split())],
+    [("all", list(tasks.TASKS)), ("targets", tasks.TARGETS.split())],
 )
 def test_the_registry_says_its_names(kind, names):
     done = subprocess.run([sys.executable, "-m", "tasks", "--names", kind], cwd=ROOT, capture_output=True, text=True)

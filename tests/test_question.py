@@ -400,7 +400,7 @@ def test_arms_that_are_to_have_other_seeds_are_compared_in_those_of_both(runs, a
     assert (gaps.loc[("mnli", "tatoeba"), "n"], gaps.loc[("mnli_multilingual", "tatoeba"), "n"]) == (2, 3)
     # an average over fewer seeds is not ranked with the others
     reasons = mx.averages(asked.matrix, ["tatoeba"])["reason"]
-    assert (reasons["mnli"], reasons["mnli_multilingual"]) == ("over seeds 0 1 only", "")
+    assert (reasons["mnli"], reasons["mnli_multilingual"]) == ("over seeds 0 and 1 only", "")
     apart = ask(runs, seeds=[0, 1, 2], seeds_of={"mnli": [0, 1], "mnli_multilingual": [2]}, **SMALL)
     refused(apart, "no seed is planned for both")
     (runs / "mnli_multilingual/seed1/tatoeba/results.json").unlink()
@@ -500,9 +500,9 @@ def test_hits_that_do_not_fit(runs, ask, spoil, told):
 def test_one_seed(runs, ask):
     asked = ask(runs, seeds=[0], **SMALL)
     # they are there
-    assert asked.primary.verdict == "undecided (one seed) [warning: M without seed 1 2, E without seed 1 2]"
+    assert asked.primary.verdict == "undecided (one seed) [warning: M without seeds 1 and 2, E without seeds 1 and 2]"
     text = question.answer(asked)
-    assert "One seed" in text and "95 % interval" not in text and "M without seed 1 2" in text
+    assert "One seed" in text and "95 % interval" not in text and "M without seeds 1 and 2" in text
     assert caveats(asked) == ["undecided", "one seed", "warning"]
 
 
@@ -759,7 +759,7 @@ def test_every_point_of_a_curve_is_over_the_same_seeds(runs, ask):
         by_hand = [np.mean([one[language]["accuracy"] for language in languages]) for one in score]
         assert line[0][2] == pytest.approx(by_hand)
     problems = [line for line in question.section(asked).problems if "curve" in line]
-    assert len(problems) == 2 and all("seeds 0 2" in line and "mnli seed 1." in line for line in problems)
+    assert len(problems) == 2 and all("seeds 0 and 2" in line and "mnli seed 1." in line for line in problems)
     for seed in (0, 2):  # an arm that was not run takes no seed from the others
         (runs / f"mnli/seed{seed}/tatoeba/results.json").unlink()
     (line, _) = curve.points(ask(runs, curve={"nli": ["E", "M"]})).values()

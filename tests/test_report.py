@@ -612,7 +612,7 @@ def test_each_seed_may_have_a_plain_model_of_its_own(runs):
     start_from(runs, "mnli", ["bert"])
     start_from(runs, "mnli", ["other"], seed=1)
     matrix = mx.collect(runs, tasks=["xnli"])
-    assert len(matrix.records) == 4 and "seed 1 starts from another plain model" in " ".join(matrix.problems)
+    assert len(matrix.records) == 4 and "seed 1 started from another plain model" in " ".join(matrix.problems)
 
 
 def test_a_model_of_the_hub_and_its_copy_in_a_folder_are_not_called_different(runs):

@@ -1,4 +1,4 @@
-"""The machinery of X-STILTs: arguments, runs, training, retrieval, reports. It does not depend on any task by name."""
+"""Arguments, runs, training, retrieval and reports. Names of tasks are only defaults and examples."""
 
 import os
 

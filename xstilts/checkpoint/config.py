@@ -166,3 +166,9 @@ def encoder_class(config: PretrainedConfig) -> type[PreTrainedModel]:
 
     entry: Any = MODEL_MAPPING[type(config)]
     return entry[0] if isinstance(entry, tuple) else entry  # some model types have two classes
+
+
+def check_layer(layer: int, top: int) -> None:
+    """Raise UserError if a model with `top` layers has no hidden_states[layer]."""
+    if not 0 <= layer <= top:
+        raise UserError(f"layer {layer} does not exist: this model has layers 0 (embedding output) to {top} (top).")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from xstilts.checkpoint.config import check_layer
 from xstilts.checkpoint.encoder import differ, evaluating, probe, quiet
-from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -40,10 +40,7 @@ class TruncatedEncoder:
 
     def __init__(self, encoder: PreTrainedModel, layer: int):
         self.encoder, self.layer, self.top = encoder, layer, depth(encoder)
-        if not 0 <= layer <= self.top:
-            raise UserError(
-                f"layer {layer} does not exist: the model has layers 0 (embedding output) to {self.top} (top)."
-            )
+        check_layer(layer, self.top)
         self.layers = layer_list(encoder, self.top)
         self.norms: dict[str, torch.nn.Module] = {}
         self.upper: list[torch.nn.Module] = []

@@ -51,13 +51,13 @@ class DataArguments:
     )
     benchmark: str = field(
         default="xtreme",
-        metadata={"help": "Whose list of languages --data_root hub uses.", "choices": ["xtreme", "xtreme-r"]},
+        metadata={"help": "Benchmark whose languages are read from the Hub.", "choices": ["xtreme", "xtreme-r"]},
     )
     languages: list[str] = field(
         default_factory=list, metadata={"help": "Score these only (two- or three-letter codes)."}
     )
     max_seq_length: int | None = field(
-        default=None, metadata={"help": "Tokens per feature; default: the task's, in run_retrieval.py 512."}
+        default=None, metadata={"help": f"Tokens; default: the task's, {MEASURED_LENGTH} in run_retrieval.py."}
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first N examples only."})
     max_eval_samples: int | None = field(
@@ -146,8 +146,8 @@ class ArmArguments(ChangeArguments):
     language_mode: str = field(
         default="english",
         metadata={
-            "help": "Each row in English; in one of --train_languages (multilingual; translated: never English); "
-            "its two texts in two (cross); half and half (hybrid); English that was translated and back.",
+            "help": "multilingual: each train row in one of --train_languages; translated: the same, never English; "
+            "cross: its two texts in two; hybrid: --alpha of the rows as multilingual; roundtrip: translated back.",
             "choices": ["english", "multilingual", "translated", "cross", "hybrid", "roundtrip"],
         },
     )

@@ -13,6 +13,7 @@ from typing import Any
 from tasks import TASKS, get_task, unused_search_options
 from xstilts.cli.arguments import MEASURED_LENGTH, RetrievalArguments
 from xstilts.cli.arms import PLAIN
+from xstilts.report.numbers import seeds_text
 from xstilts.report.reading import EXACT_MATCH, F1, CellKey, cell_name, fingerprints, is_placed
 from xstilts.run.record import Record
 from xstilts.run.rehearsal import STEPS
@@ -207,7 +208,7 @@ def _drop_of_other_models(task: str, records: dict[CellKey, Record], phase_2: Ph
     )
     if seeds:
         problems.append(
-            f"{task}: seed {' '.join(map(str, seeds))} starts from another plain model than the other seeds "
+            f"{task}: {seeds_text(seeds)} started from another plain model than the other seeds "
             f"({_named(usual)}), so a mean over seeds is over several models."
         )
     if unclear:

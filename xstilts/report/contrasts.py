@@ -19,6 +19,7 @@ from xstilts.report import statistics
 from xstilts.report.hits import VARIANTS, Hits, ReadOut
 from xstilts.report.layer_choice import choose_layer
 from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.numbers import seeds_text
 from xstilts.report.reading import fingerprints
 from xstilts.report.spec import ENGLISH, Spec
 from xstilts.run.record import Record
@@ -241,7 +242,7 @@ def _family(
         problems.append(
             f"{name}: the arms are not matched in phase 2 ({sizes_text}), so a difference may come from that."
         )
-    failed = [arm for arm, records in found.items() if any(map(_failed, records))]
+    failed = [arm for arm, records in found.items() if any(record.failed for record in records)]
     inside = tuple(language for language in reported if language in seen)
     return Family(name, roles, inside, tuple(language for language in reported if language not in seen), tuple(failed))
 
@@ -313,20 +314,15 @@ def _doubts(contrast: Contrast, matrix: Matrix, seeds: list[int]) -> list[str]:
     found, common = [], set(matrix.common_seeds(*contrast.arms))
     for role, arm in zip(contrast.roles, contrast.arms, strict=True):
         begun = {seed for one, seed in matrix.begun if one == arm}
-        failed = {record.seed for record in matrix.trainings_of(arm) if _failed(record)}
+        failed = {record.seed for record in matrix.trainings_of(arm) if record.failed}
         kinds = {
             "without": (common | begun.difference(matrix.seeds)) - set(seeds),
             "at chance in": failed.intersection(seeds),
         }
-        found += [f"{role} {kind} seed {' '.join(map(str, sorted(those)))}" for kind, those in kinds.items() if those]
+        found += [f"{role} {kind} {seeds_text(those)}" for kind, those in kinds.items() if those]
     if contrast.estimate.apart is not None:
         found.append(f"seed {seeds[contrast.estimate.apart]} stands apart")
     return found
-
-
-def _failed(record: Record) -> bool:
-    """Whether a training's English dev score is at chance, though its labels were not shuffled."""
-    return record.at_chance and not record.settings.get("shuffle_labels")
 
 
 def _checked(

@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from xstilts.report import plots, statistics
-from xstilts.report.cells import Cell, Table
+from xstilts.report.cells import Cell, Table, with_spread
 from xstilts.report.contrasts import UNSEEN, Family, Question, groups_of
 from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.numbers import seeds_text, shown
 
 
 def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
@@ -73,7 +74,7 @@ def lines(question: Question) -> tuple[dict[tuple[str, str], Line], list[str]]:
             if seeds != planned:
                 gaps = [f"{arm} seed {seed}" for _, arm in line for seed in planned if seed not in by_arm[arm]]
                 left_out.append(
-                    f"{name}, {what}: the curve is over seeds {' '.join(map(str, seeds)) or 'none'}, those that every "
+                    f"{name}, {what}: the curve is over {seeds_text(seeds)}, those that every "
                     f"point has. Missing: {', '.join(gaps)}."
                 )
     return found, left_out
@@ -112,7 +113,7 @@ def table(frame: pd.DataFrame) -> Table:
     numbers = sorted(set(frame["number"])) if len(frame) else []
     rows = []
     for (family, languages), line in frame.groupby(["family", "languages"], sort=False) if len(frame) else ():
-        texts = {point.number: _mean_and_sd(point.mean, point.sd) for point in line.itertuples(index=False)}
+        texts = {point.number: with_spread(shown(point.mean), point.sd) for point in line.itertuples(index=False)}
         rows.append((f"{family}, {languages}", [Cell(texts.get(number, "")) for number in numbers]))
     heads = ["languages of phase 2", *("none" if number == 0 else str(number) for number in numbers)]
     layer = f", at layer {frame['layer'].iloc[0]}" if len(frame) else ""
@@ -120,10 +121,6 @@ def table(frame: pd.DataFrame) -> Table:
         f"Retrieval against the number of languages in phase 2, equal rows and steps{layer} (mean ± sd over seeds)"
     )
     return Table(caption, heads, rows)
-
-
-def _mean_and_sd(mean: float, sd: float) -> str:
-    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f} ± {sd:.1f}"
 
 
 def plot(question: Question) -> Figure | None:

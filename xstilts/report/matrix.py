@@ -18,7 +18,7 @@ import pandas as pd
 from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
 from xstilts.report.comparable import keep_comparable, name_rehearsals
-from xstilts.report.numbers import count
+from xstilts.report.numbers import count, seeds_text
 from xstilts.report.reading import (
     CellKey,
     cell_name,
@@ -284,7 +284,7 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
         reasons = [f"without {task}: at chance" for task in tasks if task not in used]
         values, planned = {}, matrix.common_seeds(arm)
         if planned != matrix.seeds:
-            reasons.append(f"over seeds {' '.join(map(str, planned))} only")
+            reasons.append(f"over {seeds_text(planned)} only")
         for seed in planned:
             at_chance = [task for task in used if by_seed[arm, task, seed][1]]
             if at_chance:

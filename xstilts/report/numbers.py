@@ -1,4 +1,6 @@
-"""How the report writes a number."""
+"""How the report writes numbers."""
+
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -32,3 +34,9 @@ def points_of(margin: float) -> str:
 def count(n: int, thing: str) -> str:
     """Return "1 arm" or "3 arms"."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Return "seed 1", "seeds 0 and 2" or "seeds 0, 1 and 2", sorted; "no seed" if there is none."""
+    *those, last = [str(seed) for seed in sorted(seeds)] or ["no"]
+    return f"seeds {', '.join(those)} and {last}" if those else "no seed" if last == "no" else f"seed {last}"

@@ -38,6 +38,7 @@ from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.numbers import seeds_text
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")
 GROUPS = ("targets", "retrieval", "all")
@@ -272,12 +273,10 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
     doubts = []
     for arm, counted in seeds.items():
         at_chance = sorted(
-            record.seed
-            for record in matrix.trainings_of(arm)
-            if record.at_chance and record.seed in counted and not record.settings.get("shuffle_labels")
+            record.seed for record in matrix.trainings_of(arm) if record.failed and record.seed in counted
         )
         if at_chance:
-            doubts.append(f"phase 2 of {arm} is at chance in seed {' '.join(map(str, at_chance))}")
+            doubts.append(f"phase 2 of {arm} is at chance in {seeds_text(at_chance)}")
     return doubts
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from xstilts.report import contrasts as cs
 from xstilts.report import curve, statistics
-from xstilts.report.cells import DAGGER, Cell, Table
+from xstilts.report.cells import DAGGER, Cell, Table, with_spread
 from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import interval_of, p_text, signed
+from xstilts.report.numbers import interval_of, p_text, shown, signed
 
 MULTILINGUAL = "M"
 
@@ -245,10 +245,10 @@ def _score(question: Question, arm: str | None) -> Cell:
     values = scores_by_layer(question, arm, question.reported).get(question.readout.layer)
     if not values:
         return Cell(why="not run")
-    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     planned = len(question.matrix.seeds_of.get(arm, question.matrix.seeds))
     number = "" if len(values) == planned else f" (n={len(values)})"
-    return Cell(f"{np.mean(values):.1f}{spread}{number}")
+    return Cell(with_spread(shown(float(np.mean(values))), sd) + number)
 
 
 def scores_by_layer(

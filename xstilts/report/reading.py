@@ -11,6 +11,7 @@ import numpy as np
 from xstilts.errors import UserError
 from xstilts.run import results
 from xstilts.run.listing import Listing
+from xstilts.run.places import SEED_FOLDER
 from xstilts.run.record import FILE_NAME, Record, mean
 
 EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
@@ -21,7 +22,8 @@ CellKey = tuple[str, str, int]  # (arm, task, seed)
 def seeds_begun(below: Listing) -> set[tuple[str, int]]:
     """Return (arm, seed) of every folder <arm>/seed<k>."""
     found = (
-        re.fullmatch(r"([^/]+)/seed(\d+)", Path(folder).relative_to(below.root).as_posix()) for folder in below.names
+        re.fullmatch(rf"([^/]+)/{SEED_FOLDER}", Path(folder).relative_to(below.root).as_posix())
+        for folder in below.names
     )
     return {(place[1], int(place[2])) for place in found if place}
 
@@ -50,7 +52,9 @@ def read_all(
             problems.append(str(error))
             continue
         place = re.fullmatch(
-            r"([^/]+)/seed(\d+)/results\.json" if record.is_training else r"([^/]+)/seed(\d+)/[^/]+/results\.json",
+            rf"([^/]+)/{SEED_FOLDER}/results\.json"
+            if record.is_training
+            else rf"([^/]+)/{SEED_FOLDER}/[^/]+/results\.json",
             name,
         )
         if record.is_training and not place:  # phase 1 may lie anywhere

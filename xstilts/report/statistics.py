@@ -91,7 +91,7 @@ def estimate(differences: Differences, shared: bool = False, draws: int = DRAWS,
             seeds, or, with `shared`, in their number of queries.
     """
     _check(differences, shared)
-    # one query of all languages together is what may come out otherwise
+    # with shared queries the unit of sampling is a query's mean over all languages
     units = {"all languages": np.mean(list(differences.values()), axis=0)} if shared else differences
     over_queries = np.array([values.mean(axis=1) for values in differences.values()])  # (languages, seeds)
     per_seed, per_language = over_queries.mean(axis=0), over_queries.mean(axis=1)
@@ -146,7 +146,7 @@ def stands_apart(differences: Differences) -> int | None:
 
     Of the seeds, the one that lies farthest outside the interval in which the others say a new seed lies: their mean
     +- max(t(n-2) s, z e) sqrt(n / (n-1)), with s their standard deviation and e the error that the queries make in one
-    seed. Of `FALSE_ALARMS` of all sets of normal seeds one is named.
+    seed. With normal errors this names a seed in `FALSE_ALARMS` of all sets of seeds.
     """
     seeds = _by_seed(differences)
     n = len(seeds)

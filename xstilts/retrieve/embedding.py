@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xstilts.checkpoint.config import check_layer
+from xstilts.cli.arguments import MEASURED_LENGTH
 from xstilts.cli.progress import Bar
 from xstilts.errors import UserError
 from xstilts.retrieve.tokens import Tokens
@@ -54,10 +56,7 @@ def _resolve_layers(layers: str | int | Sequence[int], n_layers: int) -> list[in
             f"layer {layers!r} is unknown: give 'last', 'all' or a number between 0 and {n_layers}."
         ) from error
     for layer in numbers:
-        if not 0 <= layer <= n_layers:
-            raise UserError(
-                f"layer {layer} does not exist: this model has layers 0 (embedding output) to {n_layers} (top)."
-            )
+        check_layer(layer, n_layers)
     return numbers
 
 
@@ -138,7 +137,7 @@ class Encoder:
         layers: str | int | Sequence[int] = "last",
         pooling: str = "mean",
         include_special: bool = True,
-        max_length: int = 512,
+        max_length: int = MEASURED_LENGTH,
         dtype: str = "fp32",
         device: str | None = None,
         revision: str = "main",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xstilts.cli.arguments import MEASURED_LENGTH
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import card, card_metadata
@@ -49,7 +50,7 @@ def export_sentence_transformers(
     layer: str | int,
     pooling: str,
     out_dir: str | Path,
-    max_length: int = 512,
+    max_length: int = MEASURED_LENGTH,
     revision: str = "main",
     prompts: dict[str, str] | None = None,
 ) -> None:

@@ -43,7 +43,7 @@ def remove_torn(folder: str | os.PathLike) -> str | None:
     for path in checkpoints(folder):
         if str(path) == last:
             break
-        logger.warning("%s is incomplete; resuming from the one before, or starting over.", path)
+        logger.warning("%s is incomplete and is removed; resuming from the one before, or starting over.", path)
         shutil.rmtree(path)
     return last
 

@@ -103,7 +103,7 @@ class Run:
         folder: the output folder.
         finished: whether the folder holds the results.json of the same settings and inputs.
         begun: whether the folder holds this run's run.json. From then on a UserError writes failed.json too.
-        checked: whether no rank can be refused any more. From then on a lost rank is a cause of its own.
+        checked: whether every rank has passed its checks. From then on a lost rank is named as the cause.
         trainer: the current or last trainer; its step and output folder go into messages. None for a measurement.
     """
 

@@ -14,13 +14,14 @@ from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
 from xstilts.run.record import FILE_NAME, Record
 
+SEED_FOLDER = r"seed(0|[1-9]\d*)"  # phase 2 lies in <arm>/seed<k>
 BUILT = "model"  # the arm name of the plain model that make trains itself
 
 
 def of_folder(folder: str | Path | None) -> tuple[str | None, int | None]:
     """Return (arm, seed) from a phase 2's folder <arm>/seed<k>; (None, None) for any other folder, or None."""
     path = Path(folder or "/").absolute()
-    found = re.fullmatch(r"seed(0|[1-9]\d*)", path.name)
+    found = re.fullmatch(SEED_FOLDER, path.name)
     return (path.parent.name or None, int(found[1])) if found else (None, None)
 
 

@@ -249,6 +249,11 @@ class Record:
         return self.phase in TRAININGS
 
     @property
+    def failed(self) -> bool:
+        """Whether a training's English dev score is at chance, though its labels were not shuffled."""
+        return self.at_chance and not self.settings.get("shuffle_labels")
+
+    @property
     def is_rehearsal(self) -> bool:
         """Whether the run was a training cut short to try it, see `rehearsal.is_rehearsal`."""
         return rehearsal.is_rehearsal(self.settings, (self.measures or {}).get("steps", rehearsal.STEPS))
