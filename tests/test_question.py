@@ -1,6 +1,7 @@
 """The report of `make question`, on results and hits written by hand with effects planted in them."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -64,7 +65,7 @@ def write_training(root, arm, seed, languages, **changes):
     settings = {"text_languages": languages} if phase == "mlm" else {"seen_languages": languages}
     record = RECORD | {
         "phase": phase,
-        "task": arm,
+        "task": arm.partition("_")[0],
         "form": "some",
         "arm": arm,
         "seed": seed,
@@ -173,6 +174,23 @@ def find(asked, family, role, kind, against="E"):
 
 
 # What comes out
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"learning_rate": 1e-3}, "learning_rate in phase 2 of"),
+        ({"per_device_train_batch_size": 4}, "rows a step and device in phase 2"),
+        ({"language_mode": "multilingual", "logging_steps": 3}, None),  # what the arm is, and what changes nothing
+    ],
+)
+def test_arms_of_a_family_that_were_trained_otherwise_are_named(runs, ask, settings, named):
+    for seed in (0, 1, 2):
+        path = runs / f"mnli_multilingual/seed{seed}/results.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"settings": record["settings"] | settings}))
+    problems = " ".join(ask(runs).problems)
+    assert named in problems if named else problems == ""
 
 
 def test_planted_effects_and_the_planted_null_come_out(runs, ask):

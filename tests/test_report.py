@@ -500,7 +500,7 @@ def test_a_cell_measured_otherwise_is_compared_with_none(runs, task, changes):
         ("tatoeba", {"query_side": "english", "max_seq_length": 512, "query_prompt": "", "index": None}),
         ("tatoeba", {"margin": "distance", "candidate_text": "sentence_context", "csls": 10, "center": "language"}),
         ("tatoeba", {"layer": "last", "report_layer": 1, "cache_dir": "x", "pairs": "all"}),
-        ("xnli", {"max_seq_length": 128, "query_side": "foreign"}),
+        ("xnli", {"max_seq_length": 128, "logging_steps": 5}),
     ],
 )
 def test_a_setting_that_changes_no_score_leaves_cells_comparable(runs, task, settings):
@@ -567,6 +567,8 @@ def from_plain(runs, chain, **settings):
         # of one name, but trained at another time, or another commit
         (["t.json", ".../m"], {"model_finished": "2026-01-01"}, ["t.json", ".../m"], {"model_finished": "2026-01-02"}),
         (["xlm-r"], {"model_commit": "a"}, ["xlm-r"], {"model_commit": "b"}),
+        # two folders called m, outside the working folder: results.json has their last part alone
+        ([".../m"], {"model_weights": "a"}, [".../m"], {"model_weights": "b"}),
     ],
 )  # fmt: skip
 def test_arms_of_other_plain_models_are_not_compared(runs, plain, of_plain, other, of_other):
@@ -595,6 +597,46 @@ def test_one_plain_model_is_compared_wherever_it_lies(runs, plain, of_plain, oth
     from_plain(runs, plain, **of_plain)
     start_from(runs, "mnli", other, **of_other)
     assert mx.collect(runs).problems == [] and mx.collect(runs).missing == []
+
+
+TRAINED_ALIKE = [
+    ({"per_device_train_batch_size": 32}, {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2}),
+    ({"logging_steps": 5, "save_steps": 5, "seed": 1, "data_root": ".../rows"}, {"per_device_eval_batch_size": 4}),
+    ({"mlm_rate": 0.0, "max_train_samples": None}, {}),  # an older version lacks them
+]
+TRAINED_OTHERWISE = [
+    ("learning_rate", {"learning_rate": 1e-5}, {"learning_rate": 1e-3}),
+    ("weight_decay", {"weight_decay": 0.1}, {}),
+    ("rows a step and device", {"per_device_train_batch_size": 32}, {"per_device_train_batch_size": 8}),
+    ("mlm_rate", {"mlm_rate": 0.2}, {"mlm_rate": 0.0}),
+]
+
+
+def settings_of_seeds(runs, folder, *settings):
+    """Gives the results in `folder` of arm mnli, seeds 0 to 2, these settings; the last ones to the seeds left."""
+    for seed in range(3):
+        write_record(runs, "mnli", seed, "xnli", {"en": 86, "qaa": 76, "qab": 66})
+        write_record(runs, "none", seed, "xnli", {"en": 78, "qaa": 62, "qab": 52})
+        start_from(runs, "mnli", ["tiny"], seed=seed)
+        change(runs / f"mnli/seed{seed}" / folder / "results.json", settings=settings[min(seed, len(settings) - 1)])
+    return " ".join(mx.collect(runs, tasks=["xnli"]).problems)
+
+
+@pytest.mark.parametrize(("one", "other"), TRAINED_ALIKE)
+def test_trainings_that_are_alike_are_not_called_different(runs, one, other):
+    assert settings_of_seeds(runs, ".", one, other) == ""
+
+
+@pytest.mark.parametrize(("name", "one", "other"), TRAINED_OTHERWISE)
+def test_seeds_of_a_phase_2_that_were_trained_otherwise_are_named(runs, name, one, other):
+    problems = settings_of_seeds(runs, ".", one, other)
+    assert f"phase 2 of mnli: {name} in seed 0" in problems and problems.count("mixes two trainings") == 1
+
+
+@pytest.mark.parametrize(("name", "one", "_"), TRAINED_OTHERWISE)
+def test_targets_that_were_trained_otherwise_are_named(runs, name, one, _):
+    problems = settings_of_seeds(runs, "xnli", one, {})
+    assert f"xnli: {name} in the training of mnli/seed0/xnli" in problems
 
 
 def test_plain_models_of_one_name_in_two_folders_are_named(runs):

@@ -17,7 +17,7 @@ import pytest
 import records
 import torch
 from one_step import TASKS, one_step
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertForSequenceClassification, XLMRobertaConfig
 from transformers import XLMRobertaForSequenceClassification as SequenceClassification
 from transformers import XLMRobertaForTokenClassification as TokenClassification
@@ -330,13 +330,31 @@ def test_a_new_model_is_outdated_by_its_sizes(finished, tiny_world):
     assert run_settings.outdated(record, changed) is None
 
 
+def test_a_result_is_outdated_by_other_weights_in_the_users_folder(finished, tiny_world, tiny_model, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "results.json").unlink(missing_ok=True)
+    settings = {"model": str(model), "data_root": str(tiny_world)} | run_settings.parent(str(model))
+    record = Record.read(finished("target") / "results.json")
+    record = replace(record, settings={**record.settings, **settings})
+    assert run_settings.outdated(record, settings) is None and "model_weights" in run_settings.INPUTS
+    weights = load_file(model / "model.safetensors")
+    name = max(weights, key=lambda name: weights[name].numel())
+    save_file(weights | {name: weights[name] + 1}, model / "model.safetensors", metadata={"format": "pt"})
+    assert "weights" in run_settings.outdated(record, settings | run_settings.parent(str(model)))
+    record.settings.pop("model_weights")  # an older version
+    assert run_settings.outdated(record, settings | run_settings.parent(str(model))) is None
+
+
 def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, tmp_path):
     record = Record.read(finished("target") / "results.json")
     parent, rows = tmp_path / "parent", tmp_path / "rows"
     parent.mkdir()
     shutil.copytree(tiny_world, rows)
     settings = {"model": str(parent), "data_root": str(rows)}
-    assert run_settings.parent(str(parent)) == {} and run_settings.outdated(record, settings) is None
+    assert (
+        set(run_settings.parent(str(parent))) == {"model_weights"} and run_settings.outdated(record, settings) is None
+    )
     (parent / "results.json").write_text(json.dumps(record.to_dict() | {"finished": "2999-01-01T00:00:00+00:00"}))
     settings |= run_settings.parent(str(parent))
     # a record that does not say of when its parent was

@@ -4,14 +4,15 @@ A cell that was measured otherwise than most is taken out of the matrix, so that
 pairs it, and a line says why. What may or may not matter is a line alone.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks import TASKS, get_task, unused_search_options
-from xstilts.cli.arguments import MEASURED_LENGTH, RetrievalArguments
+from xstilts.cli.arguments import MEASURED_LENGTH, PHASE_2, DualEncoderArguments, RetrievalArguments
 from xstilts.cli.arms import PLAIN
 from xstilts.report.numbers import seeds_text
 from xstilts.report.reading import EXACT_MATCH, F1, CellKey, cell_name, fingerprints, is_placed
@@ -24,9 +25,27 @@ BESIDE = {
     *("tasks", "layer", "report_layer", "select_on", "pooling"),
     *("pairs", "center", "csls", "dtype", "cache_dir", "export_sentence_transformers"),
 }
+MARKS = ("model_commit", "model_finished", "model_weights")  # settings that tell one plain model from another
 PROMPTS = ("query_prompt", "passage_prompt")
-# settings of a target's training that change what is compared; a difference in them is a line
-TRAINED = ("learning_rate", "max_train_samples", "freeze_embeddings")
+# Settings of a training that leave its result as it is, or that are compared in another way: places, what is saved and
+# logged, which rows are read and scored, rows a device. Every other one, a new one too, is compared.
+BESIDE_TRAINING = re.compile(
+    "(data_)?seed|model(_.*)?|data_root|translations|lexicon|.*cache_dir|output_dir|splits|languages|benchmark|"
+    "seen_languages|tasks?|train_tasks|do_train|max_eval_samples|max_steps|num_train_epochs|keep_checkpoint|"
+    "(per_device_(train|eval)|eval|per_gpu.*)_batch_size|gradient_accumulation_steps|use_cpu|push_to_hub|report_to|"
+    "(logging|save|eval|hub|dataloader|ddp|fsdp|torch_compile|gradient_checkpointing|log)_.*|"
+    "torch_compile|fsdp|deepspeed|gradient_checkpointing|accelerator_config|parallelism_config|do_(eval|predict)"
+)
+# of the scripts' own arguments, which older versions may lack
+OWN_DEFAULTS = {
+    f.name: f.default if f.default_factory is MISSING else f.default_factory()
+    for kind in (*PHASE_2, DualEncoderArguments)
+    for f in fields(kind)
+}
+# own settings that are no part of an arm: the arms of a family should share them, and those of TrainingArguments
+OF_THE_ARM = ("lexicon_sha256", "steps")  # the steps are compared with the rows
+SHARED = ("freeze_embeddings", "max_seq_length")
+Key = TypeVar("Key", bound=Hashable)
 
 Phase2 = Mapping[tuple[str, int], Record]  # {(arm, seed): its training}
 
@@ -78,8 +97,8 @@ def keep_comparable(
     _name_other_training(task, here, problems)
 
 
-def _odd(values: Mapping[CellKey, Hashable]) -> tuple[Any, list[CellKey]]:
-    """Return (the most common value, the cells that have another one)."""
+def _odd(values: Mapping[Key, Hashable]) -> tuple[Any, list[Key]]:
+    """Return (the most common value, the keys, e.g. cells, that have another one)."""
     usual = Counter(values.values()).most_common(1)[0][0] if values else None
     return usual, [key for key, value in values.items() if value != usual]
 
@@ -134,8 +153,8 @@ class Start:
 
     Attributes:
         chain: its checkpoint and that one's ancestors, the oldest first, as paths or Hub ids.
-        mark: ("model_commit", its commit on the Hub) or ("model_finished", when its training ended); () if neither is
-            recorded.
+        mark: ("model_commit", its commit on the Hub), ("model_finished", when its training ended) or ("model_weights",
+            a digest of them); () if none is recorded.
     """
 
     chain: tuple[str, ...]
@@ -170,7 +189,7 @@ def _starts(records: Mapping[CellKey, Record], phase_2: Phase2) -> dict[CellKey,
         first = records[key] if key[0] == PLAIN else phase_2.get((key[0], key[2]))
         mark: tuple[str, ...] = ()
         if first and first.parents == chain and len(chain) == depth:
-            marks = [(kind, str(first.settings.get(kind) or "")) for kind in ("model_commit", "model_finished")]
+            marks = [(kind, str(first.settings.get(kind) or "")) for kind in MARKS]
             mark = next((one for one in marks if one[1]), ())
         found[key] = Start(tuple(chain[:depth]), mark)
     return found
@@ -254,20 +273,69 @@ def _name_other_precision(task: str, here: Mapping[CellKey, Record], problems: l
 
 
 def _name_other_training(task: str, here: Mapping[CellKey, Record], problems: list[str]) -> None:
-    """Name the targets that were trained for other steps than most, or with another of the settings `TRAINED`."""
+    """Name the targets that were trained with other settings than most."""
     targets = {key: record for key, record in here.items() if record.phase == "target"}
-    by_name: dict[str, dict[CellKey, Any]] = {
-        name: {key: repr(record.settings.get(name)) for key, record in targets.items()} for name in TRAINED
-    }
-    measures = {key: record.measures or {} for key, record in targets.items()}
-    by_name["steps"] = {key: found["steps"] for key, found in measures.items() if "steps" in found}
-    for name, values in by_name.items():
-        usual, odd = _odd(values)
-        if odd:
+    for name, usual, odd in other_settings(targets):
+        listed = ", ".join(f"{cell_name(key)} ({value})" for key, value in odd.items())
+        problems.append(
+            f"{task}: {name} in the training of {listed} is not that of the others ({usual}), so a difference may "
+            "come from that."
+        )
+
+
+def name_other_seeds(
+    trainings: Sequence[tuple[str, Record]], seeds_of: Mapping[str, Sequence[int]], problems: list[str]
+) -> None:
+    """Name the arms whose phase 2 had not the same settings in each of `seeds_of`, {arm: seeds}."""
+    by_arm: dict[str, dict[int, Record]] = {}
+    for path, record in trainings:
+        if is_placed(path, record) and record.seed in seeds_of.get(record.arm, ()):
+            by_arm.setdefault(record.arm, {})[record.seed] = record
+    for arm, by_seed in by_arm.items():
+        for name, usual, odd in other_settings(by_seed):
+            listed = ", ".join(f"seed {seed} ({value})" for seed, value in odd.items())
             problems.append(
-                f"{task}: {name} in the training of {_listed(odd, values)} is not that of the others ({usual}), so a "
-                "difference may come from that."
+                f"phase 2 of {arm}: {name} in {listed} is not that of the other seeds ({usual}), so a mean over seeds "
+                "mixes two trainings."
             )
+
+
+def other_settings(
+    records: Mapping[Key, Record], common: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, str, dict[Key, str]]]:
+    """Yield (setting, its most common value, {key: another value}) for each setting in which trainings differ.
+
+    Settings that leave a training as it is do not count (`BESIDE_TRAINING`). Rows a step are compared as one number,
+    and the steps that were made instead of those that were asked for.
+
+    Args:
+        common: whether a setting, by name, is to be the same in all of these.
+    """
+    found = {key: _trained_with(record) for key, record in records.items()}
+    for name in filter(common, sorted({name for settings in found.values() for name in settings})):
+        values = {key: settings.get(name, OWN_DEFAULTS.get(name, "the default")) for key, settings in found.items()}
+        if name == "steps":  # not every record has them
+            values = {key: value for key, value in values.items() if value != "the default"}
+        usual, odd = _odd({key: repr(value) for key, value in values.items()})
+        if odd:
+            yield name, str(values[next(k for k in values if k not in odd)]), {key: str(values[key]) for key in odd}
+
+
+def is_shared(setting: str) -> bool:
+    """Whether arms that differ in their rows' languages alone should have the same value of a setting of phase 2."""
+    return setting in SHARED or (setting not in OWN_DEFAULTS and setting not in OF_THE_ARM)
+
+
+def _trained_with(record: Record) -> dict[str, Any]:
+    """Return the settings of a training that can change its result; what is absent had the default."""
+    settings = record.settings
+    found = {name: value for name, value in settings.items() if not BESIDE_TRAINING.fullmatch(name)}
+    found["max_seq_length"] = settings.get("max_seq_length") or _default_length(record)
+    if isinstance(size := settings.get("per_device_train_batch_size"), int):
+        found["rows a step and device"] = size * (settings.get("gradient_accumulation_steps") or 1)
+    if (steps := (record.measures or {}).get("steps")) is not None:
+        found["steps"] = steps
+    return found
 
 
 def name_rehearsals(

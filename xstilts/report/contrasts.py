@@ -16,6 +16,7 @@ from tasks import TASKS, get_task
 from tasks.coverage import covered
 from xstilts.errors import UserError
 from xstilts.report import statistics
+from xstilts.report.comparable import is_shared, other_settings
 from xstilts.report.hits import VARIANTS, Hits, ReadOut
 from xstilts.report.layer_choice import choose_layer
 from xstilts.report.matrix import PLAIN, Matrix
@@ -241,6 +242,13 @@ def _family(
         )
         problems.append(
             f"{name}: the arms are not matched in phase 2 ({sizes_text}), so a difference may come from that."
+        )
+    every = {(arm, record.seed): record for arm in sorted(with_task(found)) for record in found[arm]}
+    for setting, usual, odd in other_settings(every, is_shared):
+        listed = ", ".join(f"{arm} seed {seed} ({value})" for (arm, seed), value in odd.items())
+        problems.append(
+            f"{name}: {setting} in phase 2 of {listed} is not that of the others ({usual}), so a difference may come "
+            "from that."
         )
     failed = [arm for arm, records in found.items() if any(record.failed for record in records)]
     inside = tuple(language for language in reported if language in seen)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from xstilts.cli.arms import PLAIN
 from xstilts.errors import UserError
-from xstilts.report.comparable import keep_comparable, name_rehearsals
+from xstilts.report.comparable import keep_comparable, name_other_seeds, name_rehearsals
 from xstilts.report.numbers import count, seeds_text
 from xstilts.report.reading import (
     CellKey,
@@ -125,9 +125,9 @@ def collect(
     records = {key: records[key] for key in grid if key in records}
     for task in tasks:
         keep_comparable(task, records, trainings, problems)
+    name_other_seeds(trainings, planned, problems)
     name_rehearsals(records, trainings, problems)
-    problems += outdated(root, records, every_training)
-    problems = [printable(problem) for problem in problems]
+    problems = [printable(problem) for problem in [*problems, *outdated(root, records, every_training)]]
     if not records:
         more = f" And {count(len(problems) - 1, 'more problem')}." if len(problems) > 1 else ""
         detail = f" {problems[0]}{more}" if problems else " Run `make matrix`, or give another --runs_dir."

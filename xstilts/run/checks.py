@@ -179,6 +179,7 @@ _SETTINGS: dict[str, Check] = {
     "model": text,
     "model_finished": text_or_null,
     "model_commit": text_or_null,
+    "model_weights": text_or_null,
     "seen_languages": sequence_or_null,
     "text_languages": sequence_or_null,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,29 +21,54 @@ if TYPE_CHECKING:
 
     from xstilts.cli.arguments import ModelArguments
 
-INPUTS = ("model_finished", "sizes", "data", "processes")  # keys of run.json that are not settings
+INPUTS = ("model_finished", "model_weights", "sizes", "data", "processes")  # keys of run.json that are not settings
+SAMPLES, SAMPLE = 64, 4096  # of a file of weights: how many, and bytes of each
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
 
 
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, Any]:
-    """Return what identifies the parent checkpoint in the settings: when its training finished, or the Hub's commit.
-    Of a new model these are the sizes in its file.
+    """Return what identifies the parent checkpoint in the settings.
 
-    {} for a folder without results.json. The time is only compared for equality, so clock changes do not matter.
-    A revision of the Hub can move, as main does; the commit says which weights were used.
+    That is when its training finished; of a folder that these scripts did not train, a digest of its weights; the
+    Hub's commit; of a new model, the sizes in its file.
+
+    The time is only compared for equality, so clock changes do not matter. A revision of the Hub can move, as main
+    does; the commit says which weights were used.
 
     Raises:
         UserError: the checkpoint's results.json is damaged.
     """
     if Path(model).is_file():
         return {"sizes": read_json(str(model), "--config_name")}
-    finished = {"model_finished": Record.read(Path(model, FILE_NAME)).finished} if is_there(model) else {}
+    folder: dict[str, Any] = {}
+    if is_there(model):
+        folder = {"model_finished": Record.read(Path(model, FILE_NAME)).finished}
+    elif Path(model).is_dir():
+        folder = {"model_weights": weights(model)}
     commit = _commit(model, revision)
     return (
-        finished
+        folder
         | ({"model_revision": revision} if revision != "main" else {})
         | ({"model_commit": commit} if commit else {})
     )
+
+
+def weights(folder: str | os.PathLike) -> str:
+    """Return a digest of a model's config.json and of its safetensors files: their sizes and evenly spread parts.
+
+    Parts are enough, as another training moves most weights; reading all of a large model would take seconds a run.
+    """
+    digest = hashlib.sha256()
+    if (config := Path(folder, "config.json")).is_file():
+        digest.update(config.read_bytes())
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"\n{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for k in range(SAMPLES):
+                file.seek(k * max(0, size - SAMPLE) // (SAMPLES - 1))
+                digest.update(file.read(SAMPLE))
+    return digest.hexdigest()[:16]
 
 
 def _commit(model: str | os.PathLike, revision: str) -> str | None:
@@ -95,7 +121,7 @@ def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments,
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
     """Return the parent checkpoint, the sizes of a new model and data hashes, by their names in run.json. If they
     change, a run starts over."""
-    model = {name: settings.get(name) for name in ("model_finished", "sizes")}
+    model = {name: settings.get(name) for name in ("model_finished", "model_weights", "sizes")}
     return json.loads(as_json(model | {"data": unique(rows.records)}))
 
 
@@ -186,6 +212,8 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
         then = record.settings.get("model_finished")  # older versions lack it
         if now != then if then is not None else now > record.finished:
             return f"{settings['model']} was trained again"
+    if (then := record.settings.get("model_weights")) and then != settings.get("model_weights", then):
+        return f"the weights in {settings['model']} have changed"
     if record.settings.get("sizes", now := settings.get("sizes")) != now:  # older versions lack them
         return f"the sizes in {settings['model']} have changed"
     if settings["data_root"] != "hub":
