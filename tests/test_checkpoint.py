@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from tasks import get_task
-from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.config import check_checkpoint, read_config
 from xstilts.checkpoint.encoder import load_encoder, position_limit
 from xstilts.checkpoint.heads import fresh_head, masked_lm
 from xstilts.checkpoint.layers import TruncatedEncoder, depth
@@ -63,6 +63,19 @@ def test_head_in_the_checkpoint_is_dropped_silently(model, tmp_path):
     assert not missing and torch.equal(
         encoder.embeddings.word_embeddings.weight, head.base_model.embeddings.word_embeddings.weight
     )
+
+
+def test_an_adapter_beside_the_model_is_refused(model):
+    """transformers would load it on top of the weights, but not one in a folder below, as LoRA arms keep it."""
+    (model / "adapter").mkdir()
+    (model / "adapter/adapter_config.json").write_text("{}")
+    every = [*ways(model), lambda: check_checkpoint(str(model)), lambda: load_tokenizer(str(model))]
+    for load in every:
+        load()
+    (model / "adapter/adapter_config.json").rename(model / "adapter_config.json")
+    for load in every:
+        with pytest.raises(UserError, match="adapter_config.json"):
+            load()
 
 
 @pytest.mark.parametrize("kind", ["evil", "xlm-roberta"])

@@ -310,6 +310,9 @@ def test_folder_that_is_not_a_checkpoint(script, refused, tiny_model, tmp_path):
     assert str(broken) in refusal_of(broken)
     (broken / "model.safetensors").unlink()
     assert "no model.safetensors" in refusal_of(broken)
+    (broken / "adapter_config.json").write_text("{}")
+    assert "adapter_config.json" in refusal_of(broken)
+    (broken / "adapter_config.json").unlink()
     if script != "run_retrieval.py":  # which finds it in the vectors
         spoilt = load(weights)
         spoilt["roberta.encoder.layer.1.output.dense.bias"][3] = float("nan")

@@ -26,6 +26,7 @@ from tests.hub_rows import fill
 from tests.hub_server import TOKEN, Hub, use
 from xstilts.checkpoint.config import read_config
 from xstilts.checkpoint.encoder import load_encoder
+from xstilts.checkpoint.heads import masked_lm
 from xstilts.checkpoint.tokenizer import load_tokenizer
 
 
@@ -340,6 +341,19 @@ def test_files_of_a_model_that_do_not_come_are_no_fault_of_the_model(
     for name in trouble:
         getattr(hub, name).clear()
     load_encoder("lab/tiny")
+
+
+def test_an_adapter_beside_a_model_on_the_hub_is_refused(hub, tiny_model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    encoder, _ = load_encoder(str(tiny_model))
+    get_peft_model(encoder, LoraConfig(r=1, target_modules=["query"])).save_pretrained(tmp_path / "both")
+    shutil.copytree(tiny_model, tmp_path / "both", dirs_exist_ok=True)
+    files = (path for path in (tmp_path / "both").iterdir() if path.is_file())
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in files}
+    for load in (load_encoder, masked_lm):
+        with pytest.raises(UserError, match="lab/tiny: .*adapter_config.json"):
+            load("lab/tiny")
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "XLMRobertaTokenizer", "BertTokenizer"])

@@ -19,10 +19,12 @@ def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a checkpoint, on the GPU if there is one. Cached: all languages share it.
 
     Raises:
-        UserError: it does not load as a seq2seq model, or has no tokenizer.
+        UserError: it does not load as a seq2seq model, has a PEFT adapter beside it, or has no tokenizer.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    from xstilts.checkpoint.encoder import check_plain
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
@@ -30,6 +32,7 @@ def load(name: str, revision: str, dtype: str) -> tuple[Any, Any]:
         model = AutoModelForSeq2SeqLM.from_pretrained(name, revision=revision, dtype=precision)
     except Exception as error:
         raise UserError(f"{name}: does not load as a seq2seq model ({first_line(error)}).") from error
+    check_plain(name, model)
     refuse_empty(tokenizer, name)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 

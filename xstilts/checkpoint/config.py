@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WORKS = (
     "Give an encoder with a masked-LM head in transformers, such as XLM-R, mBERT, mDeBERTa or mmBERT (docs/models.md)."
 )
+ADAPTER = "adapter_config.json"  # PEFT's file; where it lies beside a model, transformers loads the adapter too
 
 
 def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
@@ -27,7 +28,7 @@ def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> st
         flag: the argument that holds it, for errors.
 
     Raises:
-        UserError: no name, no such folder, or a folder without a model.
+        UserError: no name, no such folder, a folder without a model, or one with a PEFT adapter beside it.
     """
     if not name:
         raise UserError(f"{flag} is missing: give a checkpoint folder or a Hub id, e.g. FacebookAI/xlm-roberta-base.")
@@ -36,6 +37,7 @@ def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> st
         if not (path / "config.json").is_file():
             raise UserError(f"{flag} {name}: the folder has no config.json, so it is not a checkpoint.")
         check_own_code(name, _read_json(path / "config.json"))
+        check_no_adapter(name)
         files = os.listdir(path)
         if not any(file.endswith(".safetensors") for file in files):
             pickled = any(file.endswith(".bin") for file in files)
@@ -80,6 +82,23 @@ def check_own_code(name: str, config: dict) -> None:
         )
 
 
+def check_no_adapter(name: str) -> None:
+    """Raise UserError if a folder holds a PEFT adapter beside a model; one of the Hub is found when it is loaded.
+
+    Merged weights would count twice, and of an adapter on a base model only the adapter would be trained.
+    """
+    if os.path.isfile(os.path.join(name, ADAPTER)):
+        raise adapter_beside(name)
+
+
+def adapter_beside(name: str) -> UserError:
+    """Return the error of a checkpoint with a PEFT adapter beside the model."""
+    return UserError(
+        f"{name}: it holds a PEFT adapter ({ADAPTER}) beside the model, which transformers would put on top of it. "
+        "Merge the adapter and save only the merged model, or move the adapter's files to another folder."
+    )
+
+
 def not_loaded(name: str, what: str, error: Exception) -> UserError:
     """Return the error of a checkpoint that does not load: what the Hub did, or the first line of the library's."""
     if not os.path.isdir(name) and hub.is_of_the_hub(error):
@@ -96,12 +115,14 @@ def read_config(name: str, revision: str = "main", **changes: Any) -> Pretrained
         changes: fields to set, e.g. `num_labels`.
 
     Raises:
-        UserError: config.json cannot be read, the model needs its own code, or it is a decoder or encoder-decoder.
+        UserError: config.json cannot be read, the model needs its own code or has a PEFT adapter beside it, or it is a
+            decoder or encoder-decoder.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
 
     if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
         raise UserError(f"{name}: it has no config.json. Give a folder that save_pretrained wrote.")
+    check_no_adapter(name)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, **changes)
     except Exception as error:  # a field of the wrong type raises many kinds of error

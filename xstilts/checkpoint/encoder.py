@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xstilts.checkpoint.config import WORKS, encoder_class, not_loaded, read_config
+from xstilts.checkpoint.config import WORKS, adapter_beside, encoder_class, not_loaded, read_config
 from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def from_pretrained(
         options: of the class's `from_pretrained`.
 
     Raises:
-        UserError: it does not load, or see `check_weights`.
+        UserError: it does not load, or see `check_plain` and `check_weights`.
     """
     options |= attention_option(attention)
     try:
@@ -74,10 +74,17 @@ def from_pretrained(
             )
     except Exception as error:
         raise not_loaded(name, f"does not load {purpose}", error) from error
+    check_plain(name, model)
     missing = sorted(info["missing_keys"])
     check_weights(name, model, missing, info["unexpected_keys"])
     prepare_attention(name, model, attention)
     return model, missing
+
+
+def check_plain(name: str, model: PreTrainedModel) -> None:
+    """Raise UserError if transformers loaded a PEFT adapter with the model, as it does from the Hub too."""
+    if getattr(model, "peft_config", None):
+        raise adapter_beside(name)
 
 
 def attention_option(attention: str | None) -> dict[str, str]:

@@ -32,7 +32,7 @@ TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
 # What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and
 # of the tokenizer's files the cache need not know: its key has the tokens.
-MODEL_FILES = ("config.json", "*.safetensors", "*.bin", "adapter_config.json")
+MODEL_FILES = ("config.json", "*.safetensors", "*.bin")
 
 
 def _check_pooling(pooling: str) -> None:
