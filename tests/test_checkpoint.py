@@ -11,12 +11,13 @@ from transformers import AutoModel, AutoTokenizer
 
 from tasks import get_task
 from xstilts.checkpoint.config import check_checkpoint, read_config
-from xstilts.checkpoint.encoder import load_encoder, position_limit
-from xstilts.checkpoint.heads import fresh_head, masked_lm
+from xstilts.checkpoint.encoder import load_encoder, position_limit, probe
+from xstilts.checkpoint.heads import fresh_head, from_sizes, load_head, masked_lm
 from xstilts.checkpoint.layers import TruncatedEncoder, depth
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
+from xstilts.train.mixture import MixtureModel
 
 
 @pytest.fixture
@@ -76,6 +77,27 @@ def test_an_adapter_beside_the_model_is_refused(model):
     for load in every:
         with pytest.raises(UserError, match="adapter_config.json"):
             load()
+
+
+@pytest.mark.parametrize(
+    "field, value", [("output_hidden_states", True), ("output_attentions", True), ("return_dict", False)]
+)
+def test_a_config_does_not_choose_what_a_model_returns(field, value, model, tmp_path):
+    change(model, **{field: value})
+    fresh_head(get_task("xquad"), str(model)).save_pretrained(tmp_path / "head")
+    change(tmp_path / "head", **{field: value})
+    tokenizer = load_tokenizer(str(model))
+    sizes = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, field: value}
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes))
+    for outputs, loaded in [
+        ({"last_hidden_state"}, load_encoder(str(model))[0]),
+        ({"start_logits", "end_logits"}, fresh_head(get_task("xquad"), str(model))),
+        ({"start_logits", "end_logits"}, load_head(str(tmp_path / "head"), "AutoModelForQuestionAnswering")),
+        ({"logits"}, masked_lm(str(model))),
+        ({"logits"}, from_sizes(str(tmp_path / "sizes.json"), tokenizer)),
+        ({"logits"}, MixtureModel([get_task("xnli"), get_task("xquad")], str(model)).whole["xnli"]),
+    ]:
+        assert set(loaded(**probe(loaded.config))) == outputs
 
 
 @pytest.mark.parametrize("kind", ["evil", "xlm-roberta"])

@@ -2,6 +2,7 @@
 Trainer."""
 
 import json
+import shutil
 
 import pytest
 from safetensors.torch import load_file
@@ -123,6 +124,27 @@ def test_flash_attention_that_is_not_there_is_said_before_rows_are_read(
     )
     assert done.returncode == 2 and "flash-attn" in done.stderr and "--attn_implementation" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run_target.py --task xnli --languages en",
+        "run_intermediate.py --tasks mnli squad",
+        "run_intermediate.py --tasks squad_dual --per_device_train_batch_size 4",
+        "run_mlm.py --text_languages en",
+        "run_retrieval.py --tasks tatoeba --layer all",
+    ],
+)
+def test_outputs_that_a_config_asks_for_change_nothing(command, cli, tiny_model, tiny_world, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    asked = {"output_hidden_states": True, "output_attentions": True, "return_dict": False}
+    config.write_text(json.dumps(json.loads(config.read_text()) | asked))
+    where = ["--model_name_or_path", tmp_path / "model", "--data_root", tiny_world, "--output_dir", tmp_path / "out"]
+    done = cli(*command.split(), *where, *([] if "retrieval" in command else FEW))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "out").rglob("results.json"))
 
 
 # ---- heads that transformers lacks ----------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ WORKS = (
     "Give an encoder with a masked-LM head in transformers, such as XLM-R, mBERT, mDeBERTa or mmBERT (docs/models.md)."
 )
 ADAPTER = "adapter_config.json"  # PEFT's file; where it lies beside a model, transformers loads the adapter too
+# Whatever a config.json says: code that needs hidden states asks for them, and no other output or form is expected.
+OUTPUTS = {"output_hidden_states": False, "output_attentions": False, "return_dict": True}
 
 
 def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> str:
@@ -107,7 +109,7 @@ def not_loaded(name: str, what: str, error: Exception) -> UserError:
 
 
 def read_config(name: str, revision: str = "main", **changes: Any) -> PretrainedConfig:
-    """Return the config of an encoder checkpoint.
+    """Return the config of an encoder checkpoint, with `OUTPUTS`.
 
     Args:
         name: a folder or Hub id.
@@ -124,7 +126,7 @@ def read_config(name: str, revision: str = "main", **changes: Any) -> Pretrained
         raise UserError(f"{name}: it has no config.json. Give a folder that save_pretrained wrote.")
     check_no_adapter(name)
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, **changes)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, **OUTPUTS, **changes)
     except Exception as error:  # a field of the wrong type raises many kinds of error
         if os.path.isdir(name):
             check_own_code(name, _read_json(Path(name, "config.json")))

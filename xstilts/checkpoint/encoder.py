@@ -42,19 +42,27 @@ def load_encoder(
     """
     from transformers import AutoModel
 
-    options = pooling_layer(read_config(name, revision), pooler)
-    model, missing = from_pretrained(AutoModel, "as an encoder", name, revision, attention, **options)
+    config = read_config(name, revision)
+    options = pooling_layer(config, pooler)
+    model, missing = from_pretrained(AutoModel, "as an encoder", name, revision, config, attention, **options)
     check_encoder(name, model)
     return model, missing
 
 
 def from_pretrained(
-    auto_class: Any, purpose: str, name: str, revision: str, attention: str | None, **options: Any
+    auto_class: Any,
+    purpose: str,
+    name: str,
+    revision: str,
+    config: PretrainedConfig,
+    attention: str | None,
+    **options: Any,
 ) -> tuple[PreTrainedModel, list[str]]:
     """Return a checkpoint's model of a transformers Auto class, in float32, and its missing parameters, sorted.
 
     Args:
         purpose: for the error, such as "as an encoder".
+        config: of `read_config`.
         attention: transformers' `attn_implementation`; None: its default.
         options: of the class's `from_pretrained`.
 
@@ -67,6 +75,7 @@ def from_pretrained(
             model, info = auto_class.from_pretrained(
                 name,
                 revision=revision,
+                config=config,
                 dtype=torch.float32,
                 trust_remote_code=False,
                 output_loading_info=True,

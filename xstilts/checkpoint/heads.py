@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xstilts.checkpoint.config import read_config
+from xstilts.checkpoint.config import OUTPUTS, read_config
 from xstilts.checkpoint.encoder import (
     attention_option,
     check_encoder,
@@ -228,7 +228,7 @@ def load_head(folder: str, auto_class: str) -> PreTrainedModel:
     """
     config = read_config(folder)
     try:
-        return head_class(auto_class, config).from_pretrained(folder, dtype=torch.float32)
+        return head_class(auto_class, config).from_pretrained(folder, config=config, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: does not load with {auto_class} ({first_line(error)}).") from error
 
@@ -251,8 +251,9 @@ def masked_lm(
     """
     from transformers import AutoModelForMaskedLM
 
-    read_config(name, revision)
-    model, _ = from_pretrained(AutoModelForMaskedLM, "for masked language modelling", name, revision, attention)
+    config = read_config(name, revision)
+    purpose = "for masked language modelling"
+    model, _ = from_pretrained(AutoModelForMaskedLM, purpose, name, revision, config, attention)
     check_encoder(name, encoder_of(model))
     if encoder is not None:
         setattr(model, model.base_model_prefix, encoder)
@@ -271,7 +272,7 @@ def from_sizes(config_name: str, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     try:
         sizes = json.loads(Path(config_name).read_text(encoding="utf-8"))
         config = AutoConfig.for_model(
-            **sizes,
+            **(sizes | OUTPUTS),
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
