@@ -132,6 +132,24 @@ def test_fresh_head_on_the_same_encoder(transfer, tmp_path):
         assert [new.config.id2label[i] for i in range(task.num_labels)] == list(task.labels)
 
 
+@pytest.mark.parametrize("name", ["xnli", "udpos", "squad", "hellaswag"])
+@pytest.mark.parametrize(
+    "problem, labels",
+    [("multi_label_classification", 17), ("single_label_classification", 2), ("regression", 1)],
+)
+def test_no_setting_of_the_old_head_is_left(problem, labels, name, tiny_model, tmp_path):
+    """A pipeline of transformers chooses sigmoid or softmax, and names the labels, by the config."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    old = {"problem_type": problem, "id2label": {str(i): f"old{i}" for i in range(labels)}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | old | {"label2id": {"old0": 0}}))
+    given, plain = (
+        heads.fresh_head(get_task(name), str(folder)).config for folder in (tmp_path / "model", tiny_model)
+    )
+    for field in ("problem_type", "num_labels", "id2label", "label2id"):
+        assert getattr(given, field) == getattr(plain, field), field
+
+
 def test_fresh_heads_follow_the_seed(tiny_model):
     def head(seed):
         torch.manual_seed(seed)

@@ -61,10 +61,7 @@ def fresh_head(
     Raises:
         UserError: the checkpoint is not supported, or its model type has no head of the task's form.
     """
-    config = read_config(name, revision, num_labels=task.num_labels, **attention_option(attention))
-    if task.labels:
-        config.id2label = dict(enumerate(task.labels))
-        config.label2id = {label: i for i, label in enumerate(task.labels)}
+    config = head_config(task, name, revision, **attention_option(attention))
     model = head_class(task.auto_class, config)(config)
     if encoder is None:
         base = encoder_of(model)
@@ -82,6 +79,21 @@ def fresh_head(
     # these heads ignore num_items_in_batch, but the Trainer would assume that they use it
     model.accepts_loss_kwargs = False  # type: ignore[assignment]  # an attribute that torch's stubs take for a module
     return model
+
+
+def head_config(task: Task, name: str, revision: str = "main", **changes: Any) -> PretrainedConfig:
+    """Return the checkpoint's config with the labels of the task, and nothing of the head that it had before.
+
+    Args:
+        changes: of `read_config`.
+    """
+    config = read_config(name, revision, **changes)
+    # the kind of the old head's labels: a pipeline would choose sigmoid or softmax by it
+    config.problem_type = None
+    labels = task.labels or [f"LABEL_{i}" for i in range(task.num_labels)]  # transformers' names where there are none
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    return config
 
 
 def load(
@@ -122,7 +134,7 @@ def needs_pooler(task: Task, name: str, revision: str = "main") -> bool:
     """Whether the task's head on this checkpoint reads the pooler. Draws no random numbers."""
     if task.masks:
         return False
-    config = read_config(name, revision, num_labels=task.num_labels)
+    config = head_config(task, name, revision)
     with torch.device("meta"):
         return has_pooler(encoder_of(head_class(task.auto_class, config)(config)))
 
