@@ -119,6 +119,16 @@ def _from_two(**more):
     return {"max_position_embeddings": LENGTH + 2, "type_vocab_size": 1, **more}
 
 
+XLM = {
+    "emb_dim": 32,
+    "n_layers": LAYERS,
+    "n_heads": 2,
+    "pad_index": 1,
+    "bos_index": 0,
+    "eos_index": 2,
+    "unk_index": 3,
+    "mask_index": 4,
+}
 # name: (checkpoints people bring, tokenizer, its template, config class, fields)
 ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
     "xlm-roberta": ("XLM-R, multilingual-e5-large, bge-m3", sentencepiece, "roberta", "XLMRobertaConfig", _from_two()),
@@ -237,20 +247,11 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
     ),
     "roformer": ("RoFormer", wordpiece, "bert", "RoFormerConfig", {"embedding_size": 32}),
     "xlm": (
-        "XLM-17, XLM-100",
+        "XLM-17, XLM-100, with a fast tokenizer",
         wordpiece,
         "bert",
         "XLMConfig",
-        {
-            "emb_dim": 32,
-            "n_layers": LAYERS,
-            "n_heads": 2,
-            "pad_index": 1,
-            "bos_index": 0,
-            "eos_index": 2,
-            "unk_index": 3,
-            "mask_index": 4,
-        },
+        XLM,
     ),
     "convbert": ("ConvBERT", wordpiece, "bert", "ConvBertConfig", {"embedding_size": 32, "num_attention_heads": 4}),
     "fnet": ("FNet", sentencepiece, "bert", "FNetConfig", {}),
@@ -274,6 +275,13 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
         "roberta",
         "XmodConfig",
         _from_two(languages=["en_XX", "de_DE"]),
+    ),
+    "xlm with language embeddings": (
+        "xlm-mlm-xnli15-1024, xlm-mlm-enfr-1024",
+        wordpiece,
+        "bert",
+        "XLMConfig",
+        XLM | {"n_langs": 2, "use_lang_emb": True},
     ),
     "mt5": (
         "mT5, ByT5, NLLB: encoder-decoders",
@@ -503,6 +511,8 @@ So a checkpoint of a type that is not listed works too, or is refused in one lin
   head. `xstilts.checkpoint.heads.load_head(folder, "AutoModelForQuestionAnswering")` loads it again;
   `AutoModel.from_pretrained(folder)` loads the encoder as always.
 - X-MOD needs its language: set `default_language` in its config.json.
+- XLM's tokenizer on the Hub has no fast version, so it is refused. Convert it: the folder needs a tokenizer.json, and
+  `"tokenizer_class": "PreTrainedTokenizerFast"` in tokenizer_config.json.
 
 """  # noqa: E501
 

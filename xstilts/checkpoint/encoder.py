@@ -240,12 +240,17 @@ def differ(state: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def check_language(name: str, model: PreTrainedModel) -> None:
-    """Raise UserError if a model whose layers depend on the language (X-MOD) has none set."""
+    """Raise UserError if a model needs the language of its input (X-MOD, some XLM), which no script gives it."""
     config = model.config
     if hasattr(model, "set_default_language") and getattr(config, "default_language", None) is None:
         raise UserError(
             f'{name}: its layers depend on the language. Set "default_language" in config.json to one of: '
             f"{' '.join(config.languages)}."
+        )
+    if getattr(model, "lang_embeddings", None) is not None:
+        raise UserError(
+            f"{name}: it adds language embeddings to its input (use_lang_emb), and transformers would run it without "
+            f"them, because no language is given. {WORKS}"
         )
 
 
