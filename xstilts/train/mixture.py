@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import copy
 import math
 import os
@@ -12,7 +13,7 @@ from typing import Any
 import datasets
 import torch
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader
 from transformers import PreTrainedModel, TokenizersBackend, TrainingArguments
 
 from tasks.base import Task
@@ -123,7 +124,7 @@ def load(
     return model, tokenizer
 
 
-class Concatenated(Dataset):
+class Concatenated(ConcatDataset):
     """The features of all tasks, one task after another; each item names its task.
 
     Args:
@@ -132,24 +133,13 @@ class Concatenated(Dataset):
     """
 
     def __init__(self, features: Mapping[str, datasets.Dataset], columns: set[str]):
-        self.parts = [
-            (task, data.select_columns([c for c in data.column_names if c in columns]))
-            for task, data in features.items()
-        ]
-        self.starts: list[int] = []
-        start = 0
-        for _, data in self.parts:
-            self.starts.append(start)
-            start += len(data)
-        self.total = start
-
-    def __len__(self) -> int:
-        return self.total
+        parts = (data.select_columns([c for c in data.column_names if c in columns]) for data in features.values())
+        super().__init__(parts)
+        self.tasks = list(features)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        part = max(i for i, start in enumerate(self.starts) if start <= index)
-        task, data = self.parts[part]
-        return {"task": task, **data[index - self.starts[part]]}
+        task = self.tasks[bisect.bisect_right(self.cumulative_sizes, index)]
+        return {"task": task, **super().__getitem__(index)}
 
 
 class MixtureSampler:
