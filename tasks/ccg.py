@@ -175,7 +175,8 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         UserError: the file is not UTF-8, or a line has another format; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words
+        # splitlines also splits at characters inside words; utf-8-sig: a byte order mark is no part of the first word
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
     sentences = []

@@ -28,9 +28,9 @@ Scorer = Callable[[], dict[str, float]]  # {metric: 0-100}
 
 @contextlib.contextmanager
 def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
-    """Open a file of UTF-8 text. Raise UserError if it cannot be read."""
+    """Open a file of UTF-8 text, with or without a byte order mark. Raise UserError if it cannot be read."""
     try:
-        with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
             yield file
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8. Write the file as UTF-8 text.") from None

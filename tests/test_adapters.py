@@ -643,11 +643,12 @@ CCG = {
 }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # without and with a byte order mark
 @pytest.mark.parametrize("form", CCG)
-def test_ccg_forms_hold_the_same(tmp_path, form):
+def test_ccg_forms_hold_the_same(tmp_path, form, encoding):
     folder = tmp_path / "ccgbank"
     folder.mkdir()
-    (folder / "train.txt").write_text(CCG[form])
+    (folder / "train.txt").write_text(CCG[form], encoding=encoding)
     task = get_task("ccg")
     examples = task.load("train", "en", Rows(tmp_path))
     assert examples["tokens"][:] == [["Cats", "sleep", "("], ["Dogs", "a|b"]]

@@ -137,6 +137,11 @@ def test_both_layouts_are_read(folder):
     assert all(len(r["sha256"]) == 64 and r["id"] == folder.name for r in records)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "en-de.txt").write_text("the\tdie\ncat Katze\n", encoding="utf-8-sig")
+    assert read_lexicons(str(tmp_path))[0] == {"de": {"the": ["die"], "cat": ["Katze"]}}
+
+
 def test_identities_are_skipped_if_asked(folder):
     assert "name" not in read_lexicons(str(folder), ["de"], skip_identities=True)[0]["de"]
 

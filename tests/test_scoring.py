@@ -122,6 +122,19 @@ def test_each_form_scores_as_worked_out_by_hand(toy):
         assert scores[task]["avg_metric"] == pytest.approx(TOY[task][2], abs=1e-9), task
 
 
+def test_a_byte_order_mark_changes_no_score(toy):
+    """The pair of BUCC's first line would count as not found."""
+    for path in toy.rglob("test-*"):
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    scores = score(toy)
+    assert {task: scores[task]["avg_metric"] for task in set(TOY) - {"bucc2018"}} == pytest.approx(
+        {task: TOY[task][2] for task in set(TOY) - {"bucc2018"}}, abs=1e-9
+    )
+    for kind in ("labels", "predictions"):
+        file(toy, kind, "bucc2018").write_text("de-1\ten-1\n", encoding="utf-8-sig" if kind == "labels" else "utf-8")
+    assert score(toy, "xtreme")["bucc2018"]["avg_metric"] == 100
+
+
 def test_bucc(tmp_path):
     write_task(tmp_path, "bucc2018")
     figures = score(tmp_path, "xtreme")["bucc2018"]

@@ -210,7 +210,8 @@ def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
         ], read.record
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines also splits at characters inside words
+        # splitlines also splits at characters inside words; utf-8-sig: a byte order mark is no part of the first word
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid UTF-8 (byte {error.start}).") from error
     for number, line in enumerate(lines, 1):
