@@ -301,7 +301,7 @@ class BUCC(Task):
 
     def languages(self, rows: Rows) -> list[str]:
         self.refuse_hub(rows)
-        found = (re.fullmatch(r"bucc2018__(\w+)-en", p.name) for p in sorted(rows.root.iterdir()))
+        found = (re.fullmatch(r"bucc2018__(.+)-en", p.name) for p in sorted(rows.root.iterdir()))
         languages = [codes.normalize(m[1]) for m in found if m]
         if not languages:
             pairs = [config for config in rows.configs("google/xtreme") if config.startswith("bucc18.")]

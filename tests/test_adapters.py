@@ -344,6 +344,18 @@ def test_mlqa_drops_the_articles_of_the_language(load):
     assert get_task("xquad").score(["der Fluss"], examples, "de")["exact_match"] == 0
 
 
+@pytest.mark.parametrize(
+    "name, config",
+    [("xquad", "google__xquad/xquad.zh-Hant/validation"), ("mlqa", "google__xtreme/MLQA.zh-Hant.zh-Hant/test")],
+)
+def test_answers_in_a_language_with_a_subtag_are_scored(load, tmp_path, name, config):
+    examples, _ = load(name, "test", "zh-Hant", {config: [qa("大河", ["大河"], [0])]})
+    task = get_task(name)
+    assert task.languages(Rows(tmp_path)) == ["zh-Hant"]
+    assert task.score(["大河"], examples, "zh-Hant")["f1"] == 100
+    assert 0 < task.score(["河"], examples, "zh-Hant")["f1_language" if name == "xquad" else "f1"] < 100
+
+
 def v2_rows():
     return [
         qa("Ada lives in Ulm.", ["Ulm"], [13]) | {"id": "1"},

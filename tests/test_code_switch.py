@@ -142,6 +142,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
     assert read_lexicons(str(tmp_path))[0] == {"de": {"the": ["die"], "cat": ["Katze"]}}
 
 
+def test_a_language_with_a_subtag_has_a_lexicon(tmp_path):
+    (tmp_path / "en-pt-BR.txt").write_text("the\to\n")
+    assert read_lexicons(str(tmp_path))[0] == {"pt-BR": {"the": ["o"]}}
+
+
 def test_identities_are_skipped_if_asked(folder):
     assert "name" not in read_lexicons(str(folder), ["de"], skip_identities=True)[0]["de"]
 

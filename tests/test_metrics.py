@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import metrics
+from tasks import languages, metrics
 from tasks.errors import UserError
 from tasks.metrics.tagging import f1_of_seqeval_0_0_12
 
@@ -303,9 +303,21 @@ def test_qa_language_normalization_is_mlqas_where_there_is_one():
     assert qa(*rows, **settings[0]) == qa(*rows, **settings[1])
 
 
+@pytest.mark.parametrize("language", ["zh", "zh-Hant"])
+def test_qa_language_normalization_goes_by_the_letters_before_a_script(language):
+    assert qa(["大河"], [["河"]], language=language, normalization="language")["f1"] == close(200 / 3)
+
+
+def test_qa_takes_every_language_of_the_project():
+    for code in (*languages.known(), "qaa"):
+        assert qa(["river"], [["river"]], language=code)["f1"] == 100.0, code
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
+        (dict(language="pt-br"), "'pt-br' is not a language code"),
+        (dict(language="zh-Hant", normalization="mlqa"), "MLQA has no normalisation for language 'zh-Hant'"),
         (dict(language="ru", normalization="mlqa"), "MLQA has no normalisation for language 'ru'"),
         (dict(normalization="squad2"), "'squad2' is unknown. Use one of: squad, mlqa, language"),
         (dict(language="German", normalization="language"), "'German'"),

@@ -167,6 +167,11 @@ def test_an_answer_moved_by_stripped_blanks_is_found(folder, tmp_path):
     assert [a["answer_start"] for a in load(tmp_path, "squad")["answers"]] == [[8], [8]]
 
 
+def test_bucc_in_a_language_with_a_subtag(folder, tmp_path):
+    folder("bucc2018__zh-Hant-en/source/test", [])
+    assert get_task("bucc").languages(Rows(tmp_path)) == ["zh-Hant"]
+
+
 def test_bucc_pools(folder, tmp_path):
     def pools(gold):
         for part in ("source", "target"):

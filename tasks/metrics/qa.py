@@ -40,6 +40,7 @@ _MLQA_ARTICLES = {
     "hi": None,
     "zh": None,
 }
+_CODE = re.compile("([a-z]{2,3})(-[A-Z][a-z]{3}|-[A-Z]{2})?")  # language; script or region
 _HAN = re.compile("([\u4e00-\u9fa5])")  # the range MLQA's script takes for Chinese
 # Scripts without blanks between words: Han, kana, Thai. Ours, for "language".
 _UNSPACED = {
@@ -63,7 +64,8 @@ def qa(
     Args:
         predictions: an answer per question.
         references: the gold answers of each question; [] means it has none.
-        language: two- or three-letter code, used by "mlqa" and "language".
+        language: two- or three-letter code, used by "mlqa" and "language". "language" takes one with a script or a
+            region, too (zh-Hant, pt-BR), and goes by the letters before it.
         normalization: "squad", "mlqa" or "language".
         squad_v2: whether gold and predictions that normalise to nothing ("the") are scored as SQuAD 2.0's script does.
             It is what the data set says, not whether a question of these rows has no answer. Always so with references
@@ -116,14 +118,18 @@ def _tokenizer(normalization: str, language: str) -> Callable[[str], list[str]]:
             f"MLQA has no normalisation for language {language!r}, only for {' '.join(_MLQA_ARTICLES)}. "
             'Use normalization="language" for others.'
         )
-    if not re.fullmatch("[a-z]{2,3}", language):
-        raise UserError(f"language {language!r} is not a language code. Give two or three letters, such as de.")
+    code = _CODE.fullmatch(language)
+    if not code:
+        raise UserError(
+            f"language {language!r} is not a language code. Give two or three letters, such as de, with a script or a "
+            "region if need be: sr-Latn, pt-BR."
+        )
     if normalization == "squad":
         articles: re.Pattern[str] | None = _ENGLISH_ARTICLES
         characters: re.Pattern[str] | None = None
     else:
-        articles = _MLQA_ARTICLES.get(language)
-        characters = _HAN if language == "zh" else _UNSPACED.get(language)
+        articles = _MLQA_ARTICLES.get(code[1])
+        characters = _HAN if code[1] == "zh" else _UNSPACED.get(code[1])
     unicode_punctuation = normalization != "squad"
 
     def tokenize(answer: str) -> list[str]:

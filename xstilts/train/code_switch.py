@@ -161,7 +161,7 @@ def read_lexicons(
         raise UserError(f"--lexicon {folder}: no such folder.")
     found = {}
     for path in sorted(root.iterdir()):
-        match = re.fullmatch(r"en-([A-Za-z_]+)", path.name if path.is_dir() else path.stem)
+        match = re.fullmatch(r"en-([A-Za-z_-]+)", path.name if path.is_dir() else path.stem)
         if match and (path.is_dir() or path.suffix in TEXT_FILES):
             found[codes.normalize(match[1])] = path
     if not found:
