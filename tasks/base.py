@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tasks import folders
 from tasks import languages as codes
 from tasks.checks import same_numbers
 from tasks.columns import join, replace_columns
 from tasks.errors import UserError, reading
 from tasks.files import class_names
-from tasks.rows import Loaded, Rows, alternatives
+from tasks.rows import Loaded, Read, Rows, alternatives
 from tasks.source import Source
 
 if TYPE_CHECKING:
@@ -81,31 +83,9 @@ class Task:
         Raises:
             UserError: the task has no test split, or the folder has no test rows.
         """
-        if not rows.local:
-            return list(codes.languages(self.languages_in, self._benchmark())) if self.languages_in else ["en"]
-        found: dict[str, bool] = {}
-        for source in self.sources:
-            expression = rows.expression(self.name, "test", source.splits.get("test", ""))
-            for config in rows.configs(source.id):
-                language = (
-                    source.language_of(config) if "{language}" in source.config else source.config == config and "en"
-                )
-                if language and not source.inside and expression and rows.has(source.id, config, expression):
-                    found[language] = True
-            # the languages of a mixed file are only known once it is read; do so only if no other source has any
-            if not found and source.inside and expression and rows.has(source.id, source.config, expression):
-                seen = rows.peek(source.id, source.config, expression, source.revision, source.columns or self.columns)
-                with reading(self.name, seen.where):
-                    found = dict.fromkeys(map(codes.normalize, source.inside(seen.data)), True)
-        if not any(rows.expression(self.name, "test", source.splits.get("test", "")) for source in self.sources):
-            raise UserError(
-                f"{self.name}: no test rows: it is an intermediate task, scored on its English dev split "
-                f"(--splits {self.name}.test=... makes another split the test)."
-            )
-        if not found:
-            looked = ", ".join(dict.fromkeys(str(rows.folder(source.id)) for source in self.sources))
-            raise UserError(f"{self.name}: no test rows below {rows.root} (looked in {looked}).")
-        return sorted(found, key=lambda code: (code != "en", code))
+        if rows.local:
+            return folders.test_languages(self, rows)
+        return list(codes.languages(self.languages_in, self._benchmark())) if self.languages_in else ["en"]
 
     def available(self, rows: Rows) -> list[str]:
         """Return the languages that --languages may name: those of `languages`, or more if a source has more."""
@@ -157,29 +137,36 @@ class Task:
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
             return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
-        loaded, reads = [], []
-        for part in expression.split("+"):
-            url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-            read = rows.read(
-                source.id, config, part, source.revision, source.columns or self.columns, url, self.optional
-            )
-            reads.append(read)
-            data, where, size = read.data, read.where, len(read.data)
-            for note in self.notes(data):
+        found = [self._read_part(source, config, part, language, rows) for part in expression.split("+")]
+        parts = [examples for _, examples in found if examples is not None]
+        loaded = Loaded(None, tuple(read for read, _ in found))
+        if not parts:
+            raise UserError(f"{loaded.where}: no row in language {language!r}.")
+        return replace(loaded, examples=join(parts))
+
+    def _read_part(
+        self, source: Source, config: str, part: str, language: str, rows: Rows
+    ) -> tuple[Read, Dataset | None]:
+        """Return (one of the source splits that `+` joins, its examples; None if it has no row in the language)."""
+        url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
+        read = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
+        data, where = read.data, read.where
+        for note in self.notes(data):
+            read.note(note)
+        with reading(self.name, where):
+            if source.shape:
+                data = source.shape(data, language)
+                if not len(data):
+                    read.note(f"no row in language {language!r}")
+                    return read, None
+                # errors count only these rows
+                where += f" [rows in {language}]" if len(data) < len(read.data) else ""
+            examples = self.examples(data, language, where)
+            for note in self.mended(data, examples):
                 read.note(note)
-            with reading(self.name, where):
-                if source.shape:
-                    data = source.shape(data, language)
-                    if not len(data):
-                        raise UserError(f"{where}: no row in language {language!r}.")
-                    where += f" [rows in {language}]" if len(data) < size else ""  # errors count only these rows
-                    size = len(data)
-                loaded.append(self.examples(data, language, where))
-                for note in self.mended(data, loaded[-1]):
-                    read.note(note)
-            if len(loaded[-1]) < size:
-                read.note(f"{size - len(loaded[-1])} rows without gold dropped")
-        return Loaded(join(loaded), tuple(reads))
+        if len(examples) < len(data):
+            read.note(f"{len(data) - len(examples)} rows without gold dropped")
+        return read, examples
 
     def gold_values(self, examples: Examples) -> list:
         """Return gold labels that would be placeholders if all were equal; [] for forms where they may be equal."""

@@ -608,6 +608,42 @@ def test_a_row_in_no_known_language_is_refused_not_left_out(name, file, rows, tm
             read()
 
 
+@pytest.mark.parametrize(
+    "name, file, column, rows, more",
+    [
+        (
+            "xnli",
+            "google__xtreme/XNLI",
+            "text_a",
+            [in_language("en"), in_language("de")],
+            [in_language("en"), in_language("sw")],
+        ),
+        (
+            "tydiqa",
+            "google-research-datasets__tydiqa/secondary_task",
+            "id",
+            [question("english-1"), question("german-1")],
+            [question("english-2"), question("swahili-2")],
+        ),
+    ],
+)
+def test_files_of_many_languages_are_joined(name, file, column, rows, more, tmp_path):
+    """A language may be in any of them; it is refused where none has it."""
+    for split, of in (("one", rows), ("two", more)):
+        path = tmp_path / file / f"{split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in of))
+    task, there = get_task(name), Rows(tmp_path, [f"{name}.test=one+two"])
+    assert task.languages(there) == ["en", "de", "sw"]
+    assert {code: len(task.load("test", code, there)[column]) for code in ("en", "de", "sw")} == {
+        "en": 2,
+        "de": 1,
+        "sw": 1,
+    }
+    with pytest.raises(UserError, match=r"one.jsonl \+ .*two.jsonl: no row in language 'fi'"):
+        task.load("test", "fi", there)
+
+
 def test_a_row_of_one_language_says_where_it_is_counted(tmp_path):
     path = tmp_path / "google__xtreme/XNLI/test.jsonl"
     path.parent.mkdir(parents=True)
