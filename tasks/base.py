@@ -130,10 +130,10 @@ class Task:
         from tasks import get_task
 
         if self.parts:
-            parts = [get_task(part).read(split, language, rows) for part in self.parts]
+            several = [get_task(part).read(split, language, rows) for part in self.parts]
             # with a fixed seed, so that the first n examples have a fair share of every part
-            examples = join([part.examples for part in parts]).shuffle(seed=0)
-            return Loaded(examples, tuple(read for part in parts for read in part.reads))
+            examples = join([loaded.examples for loaded in several], self.optional).shuffle(seed=0)
+            return Loaded(examples, tuple(read for loaded in several for read in loaded.reads))
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
             return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
@@ -142,7 +142,12 @@ class Task:
         loaded = Loaded(None, tuple(read for read, _ in found))
         if not parts:
             raise UserError(f"{loaded.where}: no row in language {language!r}.")
-        return replace(loaded, examples=join(parts))
+        with reading(self.name, loaded.where):
+            loaded = replace(loaded, examples=join(parts, self.optional))
+        for column in self.optional:
+            if len({column in part.column_names for part in parts}) > 1:
+                loaded.note(f"column {column!r} is not read: not every part of {expression} has it")
+        return loaded
 
     def _read_part(
         self, source: Source, config: str, part: str, language: str, rows: Rows

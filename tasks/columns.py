@@ -11,16 +11,24 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def join(data: list[Dataset]) -> Dataset:
-    """Concatenate examples of one form. The first one's column types win: sources differ in integer widths."""
-    from datasets import concatenate_datasets
+def join(data: list[Dataset], optional: Iterable[str] = ()) -> Dataset:
+    """Concatenate examples of one form. The first one's column types win: sources differ in integer widths.
 
-    types = data[0].features
-    return (
-        concatenate_datasets([part if part.features == types else part.cast(types) for part in data])
-        if len(data) > 1
-        else data[0]
-    )
+    Args:
+        data: at least one.
+        optional: columns that not all of them need. One that some lack is left out, and one whose types differ
+            becomes text: an id may be 7 in one file and "a7" in the next.
+    """
+    from datasets import Features, Value, concatenate_datasets
+
+    if len(data) == 1:
+        return data[0]
+    some = {name for name in optional if any(name in part.column_names for part in data)}
+    lacking = {name for name in some if any(name not in part.column_names for part in data)}
+    data = [part.remove_columns([name for name in lacking if name in part.column_names]) for part in data]
+    types = Features(data[0].features)
+    types |= {name: Value("string") for name in some - lacking if any(p.features[name] != types[name] for p in data)}
+    return concatenate_datasets([part if part.features == types else part.cast(types) for part in data])
 
 
 def replace_columns(data: Dataset, **columns: list) -> Dataset:

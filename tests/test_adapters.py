@@ -105,7 +105,7 @@ def test_anli_takes_its_three_rounds_together(load):
 
 def test_anli_plus_is_its_parts_shuffled_with_one_label_order(load):
     files = {f"facebook__anli/plain_text/train_r{r}": [nli(r - 1)] for r in (1, 2, 3)}
-    files["nyu-mll__glue/mnli/train"] = [{**nli("neutral"), "idx": i} for i in range(40)]  # names, an extra column
+    files["nyu-mll__glue/mnli/train"] = [{**nli("neutral"), "id": i} for i in range(40)]  # names, an id in one part
     files["stanfordnlp__snli/plain_text/train"] = [nli(2)] * 40 + [nli(-1)]
     examples, records = load("anli_plus", "train", "en", files)
     assert sorted(examples["label"]) == [0] + [1] * 41 + [2] * 41

@@ -135,6 +135,28 @@ def test_splits_can_be_carved(folder, tmp_path):
     assert len(load(tmp_path, "xnli", splits=["xnli.train=validation[:50%]"])) == 3
 
 
+@pytest.mark.parametrize(
+    "ids, more, joined",
+    [
+        ((None, None), ("a", "b"), None),
+        (("a", "b"), (None, None), None),
+        ((1, 2), ("a", "b"), ["1", "2", "a", "b"]),
+        (("a", "b"), (1, 2), ["a", "b", "1", "2"]),
+        ((1, 2), (3, 4), ["1", "2", "3", "4"]),
+    ],
+)
+def test_joined_parts_may_differ_in_their_ids(folder, tmp_path, ids, more, joined):
+    """An id is optional: parts without any, or with ids of another type, end in no traceback."""
+    for name, of in (("train", ids), ("more", more)):
+        rows = [row | ({} if number is None else {"id": number}) for row, number in zip(NLI, of, strict=False)]
+        folder(f"facebook__xnli/en/{name}", rows)
+    task, rows = get_task("xnli"), Rows(tmp_path, ["xnli.train=train+more"])
+    examples = task.load("train", "en", rows)
+    assert len(examples) == 4 and task.ids(examples) == joined
+    noted = [note for record in rows.records for note in record.get("notes", [])]
+    assert bool(noted) == (joined is None) and all("'id'" in note for note in noted)
+
+
 def test_alternatives_take_the_first_present(folder, tmp_path):
     folder("facebook__xnli/en/test", NLI[:2])
     folder("facebook__xnli/de/test", NLI[:3])

@@ -241,7 +241,7 @@ def one_share_each(task: Task, by_language: dict[str, Dataset], languages: Seque
         )
     total, others = len(by_language["en"]), [by_language[code] for code in languages if code != "en"]
     english = [by_language["en"].select(range(total - sum(map(len, others))))] if "en" in languages else []
-    return join(english + others)
+    return join(english + others, task.optional)
 
 
 def compose(
@@ -269,7 +269,7 @@ def compose(
     together = {"cross": np.zeros(n, bool), "hybrid": rng.random(n) < alpha}.get(mode, np.ones(n, bool))
     drawn = [first, np.where(together, first, other)][: len(task.fields)]
     english = by_language["en"]
-    joined = join([by_language[code] for code in languages])
+    joined = join([by_language[code] for code in languages], task.optional)
     parts = [
         joined.select(which * n + np.arange(n)).select_columns(list(columns))
         for columns, which in zip(task.fields, drawn, strict=True)
