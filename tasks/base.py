@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import folders
 from tasks import languages as codes
-from tasks.checks import same_numbers
+from tasks.checks import check_ids, same_numbers
 from tasks.columns import join, replace_columns
 from tasks.errors import UserError, reading
 from tasks.files import class_names
@@ -43,6 +43,7 @@ class Task:
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # required in the source
     optional: ClassVar[tuple[str, ...]] = ()  # columns read if the source has them; others are ignored
+    unique_ids: ClassVar[bool] = False  # whether no id may come twice, because predictions are matched by it
     auto_class: ClassVar[str] = ""  # the transformers Auto class with this form's head; "" = nothing to train
     pipeline_tag: ClassVar[str] = "sentence-similarity"  # what the Hub calls the form
     title: ClassVar[str] = ""  # what people call the data set, for headings; "" = its name
@@ -144,6 +145,8 @@ class Task:
             raise UserError(f"{loaded.where}: no row in language {language!r}.")
         with reading(self.name, loaded.where):
             loaded = replace(loaded, examples=join(parts, self.optional))
+            if self.unique_ids and len(parts) > 1:  # `examples` checks one part alone
+                check_ids(loaded.examples["id"][:], loaded.where)
         for column in self.optional:
             if len({column in part.column_names for part in parts}) > 1:
                 loaded.note(f"column {column!r} is not read: not every part of {expression} has it")

@@ -64,6 +64,7 @@ print(context[offsets[start][0] : offsets[end][1]])"""
     metric = "f1"
     select = "last"  # the benchmark's QA scripts keep the last checkpoint
     columns = ("id", "context", "question", "answers")
+    unique_ids = True
     normalization: ClassVar[str] = "squad"
     no_answer: ClassVar[bool] = False  # whether a question may have no answer: both lists empty
 

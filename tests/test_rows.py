@@ -157,6 +157,16 @@ def test_joined_parts_may_differ_in_their_ids(folder, tmp_path, ids, more, joine
     assert bool(noted) == (joined is None) and all("'id'" in note for note in noted)
 
 
+def test_a_question_that_two_joined_parts_have_is_refused(folder, tmp_path):
+    """It would be scored twice, and a file of predictions has one answer for it."""
+    path = folder("google__xquad/xquad.de/validation", QA)
+    apart, overlapping = (["xquad.test=validation[:50%]+validation[" + start] for start in ("50%:]", "25%:]"))
+    assert load(tmp_path, "xquad", "test", "de", apart)["id"][:] == ["0", "1", "2", "3"]
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, "xquad", "test", "de", overlapping)
+    assert f"{path} [:50%] + {path} [25%:], row 3" in str(caught.value) and "'1' appears twice" in str(caught.value)
+
+
 def test_alternatives_take_the_first_present(folder, tmp_path):
     folder("facebook__xnli/en/test", NLI[:2])
     folder("facebook__xnli/de/test", NLI[:3])
