@@ -12,7 +12,7 @@ from tasks import folders
 from tasks import languages as codes
 from tasks.checks import check_ids, same_numbers
 from tasks.columns import join, replace_columns
-from tasks.errors import UserError, reading
+from tasks.errors import MissingRows, UserError, reading
 from tasks.files import class_names
 from tasks.rows import Loaded, Read, Rows, alternatives
 from tasks.source import Source
@@ -138,7 +138,10 @@ class Task:
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
             return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
-        found = [self._read_part(source, config, part, language, rows) for part in expression.split("+")]
+        try:
+            found = [self._read_part(source, config, part, language, rows) for part in expression.split("+")]
+        except MissingRows as error:
+            raise UserError(f"{error}{folders.advice(self, split, language, rows)}") from error
         parts = [examples for _, examples in found if examples is not None]
         loaded = Loaded(None, tuple(read for read, _ in found))
         if not parts:

@@ -25,6 +25,10 @@ class MissingColumn(UserError):
     """A required column is missing."""
 
 
+class MissingRows(UserError):
+    """No file holds a split."""
+
+
 class RowError(ValueError):
     """An error in a row, without the file's name, which `reading` adds."""
 

@@ -1,11 +1,13 @@
-"""What a folder of rows holds of a task, from the names of its folders and files."""
+"""What a folder of rows holds of a task, from the names of its folders and files, and what to type for the rest."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
 from tasks.errors import UserError, reading
+from tasks.rows import alternatives, shards
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -38,7 +40,14 @@ def test_languages(task: Task, rows: Rows) -> list[str]:
         )
     if not found:
         looked = ", ".join(dict.fromkeys(str(rows.folder(source.id)) for source in task.sources))
-        raise UserError(f"{task.name}: no test rows below {rows.root} (looked in {looked}).")
+        several = (
+            _files_to_join(task, "test", source, config, rows)
+            for source in task.sources
+            for config in rows.configs(source.id)
+            if config == source.config or source.language_of(config)
+        )
+        to_type = next(filter(None, several), "")
+        raise UserError(f"{task.name}: no test rows below {rows.root} (looked in {looked}).{to_type}")
     return sorted(found, key=lambda code: (code != "en", code))
 
 
@@ -56,3 +65,71 @@ def _languages_inside(task: Task, source: Source, rows: Rows, expression: str) -
         with reading(task.name, seen.where):
             found |= set(map(codes.normalize, source.inside(seen.data)))
     return found
+
+
+# ---- what to type for rows that are in no file ----------------------------------------------------------------------
+
+
+def advice(task: Task, split: str, language: str, rows: Rows) -> str:
+    """Return a sentence on what to type for a split that is in no file, with a blank before it; "" if there is none.
+
+    A split may come in several files, which `+` joins. Train or dev may be cut off another split, but never off one
+    that a task is tested on.
+    """
+    places = [(source, source.config_of(language)) for source in task.sources]
+    for source, config in places:
+        if sentence := _files_to_join(task, split, source, config, rows):
+            return sentence
+    if split == "test" or language != "en":
+        return ""
+    other = "dev" if split == "train" else "train"
+    for source, config in places:
+        tested = _tested(source, task, rows)
+        whole = [name for name in rows.splits(source.id, config) if not re.search(r"-\d+-of-\d+$", name)]
+        likely = rows.expression(task.name, other, source.splits.get(other, ""))
+        for name in sorted(set(whole) - tested, key=lambda name: (name != likely, name)):
+            return (
+                f" If {name} has them, cut it in two: --splits {task.name}.train={name}[:90%] "
+                f"{task.name}.dev={name}[90%:]."
+            )
+    return ""
+
+
+def _files_to_join(task: Task, split: str, source: Source, config: str, rows: Rows) -> str:
+    """Return what to type if a split of a config comes in several files, see `shards`; "" if it does not."""
+    parts = rows.expression(task.name, split, source.splits.get(split, "")).split("+")
+    found = {part: _files(part, rows.splits(source.id, config)) for part in parts if part}
+    for base, cut, files, missing in filter(None, found.values()):
+        what = f" {base} of {rows.folder(source.id) / config} is cut into files"
+        if missing:
+            return f"{what}, but {', '.join(missing)} is missing."
+        if cut:
+            return f"{what}, and {cut} is a part of them all: join {' and '.join(files)} into one file {base}."
+    typed = "+".join("+".join(of[2]) if (of := found.get(part)) else part for part in parts)
+    if not any(found.values()):
+        return ""
+    return f" The {split} split is cut into files. Give them all: --splits {task.name}.{split}={typed}."
+
+
+def _files(part: str, names: list[str]) -> tuple[str, str, list[str], list[str]] | None:
+    """Return (split, slice, its files, missing ones) of the first alternative of a part that comes in files; None if
+    none does, or if an alternative is a file itself."""
+    options = alternatives(part)
+    if any(base in names for base, _ in options):
+        return None
+    return next(((base, cut, *of) for base, cut in options if (of := shards(base, names))[0]), None)
+
+
+def _tested(source: Source, task: Task, rows: Rows) -> set[str]:
+    """Return the source splits of a config that this task, or another, is tested on, with --splits or without."""
+    from tasks import TASKS, get_task
+
+    return {
+        base
+        for one in (task, *map(get_task, TASKS))
+        for other in one.sources
+        if (other.id, other.config) == (source.id, source.config)
+        for expression in (other.splits.get("test", ""), test_expression(one, other, rows))
+        for part in filter(None, expression.split("+"))
+        for base, _ in alternatives(part)
+    }

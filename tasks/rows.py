@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import files, hub
 from tasks.columns import columns_to_read
-from tasks.errors import RowError, UserError, nearest, one_line
+from tasks.errors import MissingRows, RowError, UserError, nearest, one_line
 from tasks.reading import read_object
 
 if TYPE_CHECKING:
@@ -269,26 +269,24 @@ class Rows:
             return data, record
         raise self._no_rows(source, config, expression)
 
-    def _no_rows(self, source: str, config: str, expression: str) -> UserError:
-        """Return the error for rows that are in no file: where they were looked for, what is there, what to type."""
+    def _no_rows(self, source: str, config: str, expression: str) -> MissingRows:
+        """Return the error for rows that are in no file: where they were looked for, and what is there."""
         root = self.root if self.local or self.translations is None else self.translations
         folder = root / self.folder(source).name
         wanted = ", ".join(str(folder / config / f"{b}.parquet") for b, _ in alternatives(expression))
         lines = [f"No rows at {wanted} (.jsonl and .jsonl.gz are read too)."]
         have, there = self.configs(source), sorted(path.name for path in (folder / config).glob("*"))
         if there:
-            lines += [f"{folder / config} holds {', '.join(there[:8])}. Rename the file, if it is one of them."]
+            lines += [f"{folder / config} holds {', '.join(there[:8])}."]
+            if not any(shards(base, self.splits(source, config))[0] for base, _ in alternatives(expression)):
+                lines += ["Rename the file, if it is one of them."]
         elif have:
             lines += [f"{folder} has {', '.join(nearest(config, have, 3) or have[:8])}."]
         elif not folder.is_dir():
             lines += [f"{folder} is absent."]
         if self.local and self.translations:
             lines += [f"The rows are not in --translations {self.translations} either."]
-        other = next((name for name in reversed(self.splits(source, config))), "train")
-        lines += [
-            f"If another split has them, cut it in two: --splits task.train={other}[:90%] task.dev={other}[90%:]."
-        ]
-        return UserError(" ".join(lines))
+        return MissingRows(" ".join(lines))
 
     def _load_file(
         self, path: Path, columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]], optional: tuple[str, ...]
@@ -370,3 +368,19 @@ def alternatives(expression: str) -> list[tuple[str, str]]:
             )
         found.append((match[1], match[2] or ""))
     return found
+
+
+def shards(split: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return (the files that a split is cut into, those that are missing), as the Hub names them, without suffix.
+
+    ``train-00000-of-00002`` and ``train-00001-of-00002`` are the train split. Both are empty if there is no such name,
+    or if names differ in the number of files.
+    """
+    matches = [re.fullmatch(rf"{re.escape(split)}-(\d+)-of-(\d+)", name) for name in sorted(names)]
+    found = [match for match in matches if match]
+    if len({match[2] for match in found}) != 1:
+        return [], []
+    have, digits, number = {match[0] for match in found}, len(found[0][1]), found[0][2]
+    every = [f"{split}-{at:0{digits}d}-of-{number}" for at in range(int(number))]
+    missing = [name for name in every if name not in have] if len(have) < int(number) else []
+    return [match[0] for match in found], missing

@@ -4,6 +4,7 @@ named."""
 import gzip
 import hashlib
 import json
+import re
 import shutil
 
 import pytest
@@ -405,8 +406,79 @@ def test_damaged_parquet(folder, tmp_path):
 def test_absent_rows_say_what_is_there(folder, tmp_path):
     folder("facebook__xnli/de/test", NLI)
     message = failing(tmp_path, "xnli", "train")
-    assert "facebook__xnli/en/train.parquet" in message and "--splits" in message and "de" in message
+    assert "facebook__xnli/en/train.parquet" in message and "de" in message
     assert "is absent" in failing(tmp_path, "squad", "train")
+
+
+def typed(message):
+    """What --splits an error says to type."""
+    return [word.rstrip(".") for word in message.split() if re.match(r"\w+\.(train|dev|test)=", word)]
+
+
+SHARDS = ["-00000-of-00002", "-00001-of-00002"]
+
+
+@pytest.mark.parametrize(
+    "task, split, files, splits, expected",
+    [
+        # a split in several files: all of them, joined
+        ("xnli", "train", ["train" + s for s in SHARDS], (), "xnli.train=" + "+".join("train" + s for s in SHARDS)),
+        ("xnli", "train", ["train-00000-of-00001"], (), "xnli.train=train-00000-of-00001"),
+        ("xnli", "train", ["train-1-of-2", "train-2-of-2"], (), "xnli.train=train-1-of-2+train-2-of-2"),
+        ("xnli", "test", ["test" + s for s in SHARDS], (), "xnli.test=" + "+".join("test" + s for s in SHARDS)),
+        (
+            "xnli",
+            "train",
+            ["more", *("train" + s for s in SHARDS)],
+            ["xnli.train=more+train"],
+            "xnli.train=more+" + "+".join("train" + s for s in SHARDS),
+        ),
+        # one of them is not there, or a slice is asked for: nothing to type
+        ("xnli", "train", ["train-00000-of-00002"], (), ""),
+        ("xnli", "train", ["train" + s for s in SHARDS], ["xnli.train=train[:90%]"], ""),
+        # train and dev may be cut off each other, never off the test split, nor a file of several
+        ("xnli", "dev", ["train", "test"], (), "xnli.train=train[:90%] xnli.dev=train[90%:]"),
+        ("xnli", "train", ["test", "validation"], (), "xnli.train=validation[:90%] xnli.dev=validation[90%:]"),
+        ("xnli", "train", ["test"], (), ""),
+        ("xnli", "train", ["test", "validation"], ["xnli.test=validation"], ""),
+        ("xnli", "dev", ["train" + s for s in SHARDS], (), ""),
+        ("xnli", "test", ["train", "validation"], (), ""),
+        ("copa", "train", ["validation"], (), ""),  # English XCOPA is tested on it
+    ],
+)
+def test_what_to_type_for_a_split_that_is_not_there(folder, tmp_path, task, split, files, splits, expected):
+    where = {"xnli": "facebook__xnli/en", "copa": "aps__super_glue/copa"}[task]
+    for name in files:
+        folder(f"{where}/{name}", NLI)
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, task, split, splits=splits)
+    message = str(caught.value)
+    assert typed(message) == expected.split()
+    assert ("Rename" in message) == ("-of-" not in "".join(files) or split == "dev")
+    if files == ["train-00000-of-00002"]:
+        assert "train-00001-of-00002 is missing" in message
+    if expected and ":" not in expected:
+        assert len(load(tmp_path, task, split, splits=[expected])) == len(NLI) * expected.count("-of-") + len(
+            NLI * ("more" in expected)
+        )
+
+
+def test_test_splits_in_several_files_are_found_wherever_they_lie(folder, tmp_path):
+    for name in SHARDS:
+        folder(f"google__xtreme/PAN-X.sw/validation{name}", POS)  # of another task
+        folder(f"unimelb-nlp__wikiann/de/test{name}", POS)
+    expected = ["panx.test=" + "+".join("test" + name for name in SHARDS)]
+    with pytest.raises(UserError) as caught:
+        get_task("panx").languages(Rows(tmp_path))
+    assert typed(str(caught.value)) == typed(failing(tmp_path, "panx", "test", "de")) == expected
+    assert get_task("panx").languages(Rows(tmp_path, expected)) == ["de"]
+    assert typed(failing(tmp_path, "xnli", "test", "de")) == []
+
+
+def test_another_language_that_is_not_there_is_not_cut(folder, tmp_path):
+    """--splits would cut the English rows, too."""
+    folder("facebook__xnli/de/validation", NLI)
+    assert typed(failing(tmp_path, "xnli", "train", "de")) == []
 
 
 def test_split_that_the_task_lacks(tmp_path):
@@ -454,4 +526,4 @@ def test_a_split_that_is_not_there_is_said_with_what_is(tmp_path):
         get_task("mnli").load("dev", "en", Rows(tmp_path))
     text = str(error.value)
     assert f"{folder}/validation_matched.parquet" in text and f"{folder} holds dev.jsonl, train.jsonl" in text
-    assert "task.dev=train[90%:]" in text
+    assert typed(text) == ["mnli.train=train[:90%]", "mnli.dev=train[90%:]"]
