@@ -143,9 +143,14 @@ def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()
     return f"{value!r}{meant} is not a label; expected one of {', '.join(names)}{numbers}."
 
 
+def is_placeholder(gold: list) -> bool:
+    """Whether so many gold labels are all equal that no score is computed from them."""
+    return len(gold) >= PLACEHOLDER and len(set(gold)) == 1
+
+
 def check_placeholder(gold: list, where: str) -> None:
     """Raise if all gold labels are equal: some copies hide the gold of a test set behind one class."""
-    if len(gold) >= PLACEHOLDER and len(set(gold)) == 1:
+    if is_placeholder(gold):
         raise UserError(
             f"{where}: all {len(gold)} gold labels are {gold[0]}, a placeholder; this split cannot be scored."
         )

@@ -542,6 +542,37 @@ def test_the_same_gold_throughout_is_a_placeholder_before_anything_is_trained(na
         featurizing.load_scored(get_task(name), split, "en", Rows(tmp_path), None)
 
 
+@one_of_each
+def test_rows_sorted_by_label_are_not_cut_to_those_of_one_label(name, split, tmp_path):
+    """The metric refused them after the training. Fewer rows of one label are scored, as those of a small file are."""
+    labels, gold_of_a_row = FORMS[name, split][3], 2 if (name, split) in TAGS else 1
+    write(
+        tmp_path, name, split, rows_of(name, split, [0] * checks.PLACEHOLDER + [1, 1], lambda number: labels[number])
+    )
+
+    def scored(limit):
+        return len(featurizing.load_scored(get_task(name), split, "en", Rows(tmp_path), limit))
+
+    most = checks.PLACEHOLDER // gold_of_a_row
+    assert scored(None) == most + 2 // gold_of_a_row and scored(most + 1) == most + 1 and scored(most - 1) == most - 1
+    with pytest.raises(UserError, match=f"--max_eval_samples {most}: .*{FORMS[name, split][0]}.*sorted by label"):
+        scored(most)
+
+
+def test_questions_without_an_answer_are_not_cut_to_those_alone(tmp_path):
+    """SQuAD 2.0 sorted by whether a question has an answer."""
+    path = tmp_path / "rajpurkar__squad_v2/squad_v2/validation.jsonl"
+    path.parent.mkdir(parents=True)
+    most = checks.PLACEHOLDER
+    rows = [question(str(i)) | {"answers": {"text": [], "answer_start": []}} for i in range(most)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, question("answered")]))
+    task = get_task("squad_v2")
+    with pytest.raises(UserError, match=f"--max_eval_samples {most}: .*validation.jsonl"):
+        featurizing.load_scored(task, "dev", "en", Rows(tmp_path), most)
+    examples = featurizing.load_scored(task, "dev", "en", Rows(tmp_path), most - 1)
+    assert task.score(task.gold(examples), examples, "en")["best_f1"] == 100
+
+
 def test_a_placeholder_stops_a_run_before_it_trains(cli, tiny_model, tiny_world, tmp_path):
     """The metric found it after the training."""
     shutil.copytree(tiny_world / "facebook__xnli", tmp_path / "rows" / "facebook__xnli")

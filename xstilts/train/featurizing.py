@@ -15,7 +15,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, TokenizersBackend
 
 from tasks.base import Task
-from tasks.checks import check_placeholder
+from tasks.checks import check_placeholder, is_placeholder
 from tasks.fingerprint import fingerprint
 from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
@@ -194,11 +194,19 @@ def load_scored(task: Task, split: str, language: str, rows: Rows, limit: int | 
     """Return the first `limit` examples of a split that will be scored.
 
     Raises:
-        UserError: as `task.load`; or the gold labels are placeholders (found here, before training).
+        UserError: as `task.load`; or the gold labels are placeholders, or those of the first `limit` examples are all
+            equal. Both are found here, before training, and not by the metric after it.
     """
     loaded = task.read(split, language, rows)
     check_placeholder(task.gold_values(loaded.examples), loaded.where)
-    return inputs.first(loaded.examples, limit)
+    examples = inputs.first(loaded.examples, limit)
+    if is_placeholder(gold := task.gold_values(examples)):
+        raise UserError(
+            f"--max_eval_samples {limit}: the gold labels of the first {limit} rows of {loaded.where} are all "
+            f"{gold[0]}, because the rows are sorted by label. These rows alone cannot be scored. Shuffle the file, "
+            "or leave --max_eval_samples out."
+        )
+    return examples
 
 
 def max_length(
