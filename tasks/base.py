@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,6 +92,10 @@ class Task:
         """Return the languages that --languages may name: those of `languages`, or more if a source has more."""
         return self.languages(rows)
 
+    def unread(self, rows: Rows, scored: Sequence[str]) -> list[str]:
+        """Return what a folder names as test rows of a language but is not read, with the reason, see `folders`."""
+        return folders.unread(self, rows, scored)
+
     def _benchmark(self) -> str:
         """The benchmark that defines the languages: the chosen one if it has the task, else another that does."""
         names = [self.benchmark, *codes.BENCHMARKS]
@@ -139,7 +143,7 @@ class Task:
             return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
         source, config, expression = self.locate(split, language, rows)
         try:
-            found = [self._read_part(source, config, part, language, rows) for part in expression.split("+")]
+            found = [self._part(source, config, part, language, rows) for part in expression.split("+")]
         except MissingRows as error:
             raise UserError(f"{error}{folders.advice(self, split, language, rows)}") from error
         parts = [examples for _, examples in found if examples is not None]
@@ -155,9 +159,7 @@ class Task:
                 loaded.note(f"column {column!r} is not read: not every part of {expression} has it")
         return loaded
 
-    def _read_part(
-        self, source: Source, config: str, part: str, language: str, rows: Rows
-    ) -> tuple[Read, Dataset | None]:
+    def _part(self, source: Source, config: str, part: str, language: str, rows: Rows) -> tuple[Read, Dataset | None]:
         """Return (one of the source splits that `+` joins, its examples; None if it has no row in the language)."""
         url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
         read = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
@@ -170,8 +172,7 @@ class Task:
                 if not len(data):
                     read.note(f"no row in language {language!r}")
                     return read, None
-                # errors count only these rows
-                where += f" [rows in {language}]" if len(data) < len(read.data) else ""
+                where += f" [rows in {language}]" if len(data) < len(read.data) else ""  # errors count only these
             examples = self.examples(data, language, where)
             for note in self.mended(data, examples):
                 read.note(note)

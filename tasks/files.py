@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import logging
@@ -68,6 +69,12 @@ def column_names(path: Path) -> list[str]:
     Raises:
         UserError: the file cannot be read.
     """
+    stat = path.stat()
+    return list(_column_names(path, stat.st_mtime_ns, stat.st_size))
+
+
+@functools.lru_cache(maxsize=4)  # reading the names of JSON Lines takes as long as reading the rows
+def _column_names(path: Path, changed: int, size: int) -> list[str]:
     if path.suffix == ".parquet":
         import pyarrow as pa
         from pyarrow import parquet

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tasks import languages as codes
 from tasks.errors import UserError, reading
-from tasks.rows import alternatives, shards
+from tasks.rows import ROUND_TRIP, alternatives, shards
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -46,8 +48,10 @@ def test_languages(task: Task, rows: Rows) -> list[str]:
             for config in rows.configs(source.id)
             if config == source.config or source.language_of(config)
         )
-        to_type = next(filter(None, several), "")
-        raise UserError(f"{task.name}: no test rows below {rows.root} (looked in {looked}).{to_type}")
+        more = next(filter(None, several), "")
+        if not more and (names := unread(task, rows, [])):
+            more = f" Not read: {', '.join(names[:3])}."
+        raise UserError(f"{task.name}: no test rows below {rows.root} (looked in {looked}).{more}")
     return sorted(found, key=lambda code: (code != "en", code))
 
 
@@ -65,6 +69,51 @@ def _languages_inside(task: Task, source: Source, rows: Rows, expression: str) -
         with reading(task.name, seen.where):
             found |= set(map(codes.normalize, source.inside(seen.data)))
     return found
+
+
+# ---- what is not read -----------------------------------------------------------------------------------------------
+
+# a folder of this name is meant as a language: de, deu, zh-CN, eng_Latn, es-419
+_LIKE_A_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,4})*")
+
+
+def unread(task: Task, rows: Rows, scored: Sequence[str]) -> list[str]:
+    """Return the configs of a folder that hold test rows and are named as for a language, but are not read, and why.
+
+    Args:
+        scored: the languages with test rows.
+    """
+    found = []
+    for source in task.sources:
+        expression = test_expression(task, source, rows)
+        for config in rows.configs(source.id) if expression else ():
+            name, language = source.language_in(config), source.language_of(config)
+            if not name or config.endswith(ROUND_TRIP) or language in scored:
+                continue
+            # where the name is all of the config, another config may fit: xnli's all_languages
+            fits = name != config or _LIKE_A_CODE.fullmatch(name) or language_like(name)
+            if fits and rows.has(source.id, config, expression):
+                why = f"{task.name} has no such language" if language else what_is(name, source.config_of)
+                found.append(f"{rows.folder(source.id).name}/{config} ({why})")
+    return found
+
+
+def language_like(name: str) -> str | None:
+    """Return the language that a name stands for, in whatever case and with whatever script or region; else None."""
+    for spelling in (name, name.lower(), re.split("[-_]", name)[0].lower()):
+        with contextlib.suppress(UserError):
+            return codes.normalize(spelling)
+    return None
+
+
+def what_is(name: str, named: Callable[[str], str]) -> str:
+    """Return why a name is not read: what its language is called here, or that it is unknown.
+
+    Args:
+        named: our code for a language -> its name in the source.
+    """
+    language = language_like(name)
+    return f"{language} is called {named(language)} here" if language else "an unknown language"
 
 
 # ---- what to type for rows that are in no file ----------------------------------------------------------------------

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tasks import language_columns
 from tasks import languages as codes
 from tasks.base import Task
 from tasks.checks import check_ids, check_text
-from tasks.errors import RowError, UserError
+from tasks.errors import UserError
 from tasks.fingerprint import fingerprint
 from tasks.rows import Loaded
 from tasks.source import XTREME_REVISION, Source
@@ -136,44 +137,6 @@ class Tatoeba(Task):
 
 # ---- one sentence in many languages ---------------------------------------------------------------------------------
 
-_COLUMN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")  # as in FLORES; a column `id` is not Indonesian
-
-
-def _by_language(names: Iterable[str]) -> dict[str, str]:
-    """{our code: column} of the columns that are named after a known language."""
-    found: dict[str, str] = {}
-    for name in names:
-        if not (_COLUMN.fullmatch(name) or codes.is_private_use(name)):
-            continue
-        try:
-            language = codes.normalize(name)
-        except UserError:
-            continue  # an unknown language; to use it, add it to tasks/languages.py
-        if language in found:
-            raise RowError(
-                f"columns {found[language]!r} and {name!r} are both {codes.ud_name(language)} ({language}). Remove "
-                "one."
-            )
-        found[language] = name
-    return found
-
-
-def _language_columns(names: list[str]) -> tuple[str, ...]:
-    columns = _by_language(names)
-    if "en" not in columns:
-        raise RowError(f"no column is English ('eng_Latn'); it has {', '.join(names)}.")
-    return tuple(columns.values())
-
-
-def _two_columns(data: Dataset, language: str) -> Dataset:
-    columns = _by_language(data.column_names)
-    if language not in columns:
-        raise RowError(
-            f"no column is {codes.ud_name(language)} ({codes.flores_code(language)!r}); it has "
-            f"{', '.join(data.column_names)}."
-        )
-    return data.select_columns([columns[language], columns["en"]])
-
 
 class ParallelText(Tatoeba):
     """Rows of one sentence in many languages, one column each: English with every other, or any two languages.
@@ -190,6 +153,10 @@ class ParallelText(Tatoeba):
 
     def available(self, rows: Rows) -> list[str]:
         return self.languages(rows)
+
+    def unread(self, rows: Rows, scored: Sequence[str]) -> list[str]:
+        """Return the columns that are named as for a language but are not read."""
+        return [name for source in self.sources for name in language_columns.unread(self, source, rows)]
 
     def notes(self, data: Dataset) -> list[str]:
         return []
@@ -214,8 +181,8 @@ def one_file(source: str, split: str, revision: str | None = None) -> tuple[Sour
             "default",
             {"test": split},
             revision,
-            columns=_language_columns,
-            shape=_two_columns,
+            columns=language_columns.named,
+            shape=language_columns.with_english,
             inside=lambda data: data.column_names,
         ),
     )

@@ -59,12 +59,17 @@ class Source:
             return language == "en"
         return local or not self.only or language in self.only
 
-    def language_of(self, config: str) -> str | None:
-        """Return the language of a config; None if it is not a config of this source."""
+    def language_in(self, config: str) -> str | None:
+        """Return what stands for the language in a config's name; None if it does not fit this source's names."""
         first, *rest = map(re.escape, self.config.split("{language}"))
         match = re.fullmatch(first + "(.+)" + r"\1".join(rest), config) if rest else None
+        return match[1] if match else None
+
+    def language_of(self, config: str) -> str | None:
+        """Return the language of a config; None if it is not a config of this source."""
+        name = self.language_in(config)
         try:
-            language = codes.normalize(match[1]) if match else None
+            language = codes.normalize(name) if name else None
         except UserError:
             return None
         return language if language and self.config_of(language) == config else None

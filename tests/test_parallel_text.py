@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from xstilts.report import contrasts, statistics
 from xstilts.retrieve import measure, nway
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.vectors import normalize
+from xstilts.run import inputs
 
 PATH = "mteb__NTREXBitextMining/default/test.jsonl"
 
@@ -55,6 +57,20 @@ def test_a_column_is_a_language(rows):
     assert task.languages(there) == ["fa", "qaa", "zh-Hant"]
     assert task.load("test", "zh-Hant", there).to_dict() == {"source": ["甲", "乙"], "target": ["a", "b"]}
     assert there.records[-1]["rows"] == 2
+
+
+def test_columns_of_a_language_that_are_not_read_are_named(rows):
+    names = ["eng_Latn", "deu_Latn", "cmn_Hans", "ekk_Latn", "fra", "por-BR", "id", "row_id", "text", "qaa"]
+    task, there = rows({name: ["a", "b"] for name in names})
+    notes: list[str] = []
+    assert inputs.choose_languages(task, there, [], notes=notes) == ["de", "qaa"]
+    (note,) = notes
+    assert re.findall(r"column (\S+) \((.*?)\)", note) == [
+        ("cmn_Hans", "zh is called zho_Hans here"),
+        ("ekk_Latn", "an unknown language"),
+        ("fra", "fr is called fra_Latn here"),
+        ("por-BR", "pt-BR cannot be a column"),
+    ]
 
 
 def test_a_file_of_many_languages_is_read_once_unless_it_changes(rows, tmp_path, monkeypatch):

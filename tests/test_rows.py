@@ -517,6 +517,69 @@ def test_a_language_without_test_rows_is_named(tiny_world, tmp_path):
     assert len(notes) == 1  # nothing is missing in what was asked for by name
 
 
+@pytest.mark.parametrize(
+    "task, there, scored, noted",
+    [
+        (
+            "xnli",
+            [
+                f"facebook__xnli/{code}/test"
+                for code in ("en", "de", "deu", "amh", "zh-CN", "DE", "xx", "all_languages")
+            ],
+            ["en", "de"],
+            {"deu": "de is called de", "amh": "am is called am", "zh-CN": "zh is", "DE": "de is", "xx": "unknown"},
+        ),
+        # without test rows, or of no language: nothing is missing
+        (
+            "xnli",
+            ["facebook__xnli/en/test", "facebook__xnli/deu/train", "facebook__xnli/en.roundtrip/test"],
+            ["en"],
+            {},
+        ),
+        (
+            "tatoeba",
+            [f"mteb__tatoeba-bitext-mining/{pair}/test" for pair in ("cmn-eng", "zho-eng", "fas-eng", "deu-fra")],
+            ["zh"],
+            {"zho-eng": "zh is called cmn-eng", "fas-eng": "fa is called pes-eng"},
+        ),
+        (
+            "udpos",
+            [f"google__xtreme/{name}/test" for name in ("udpos.German", "udpos.fr", "udpos.Gothic", "PAN-X.fra")],
+            ["de"],
+            {"udpos.fr": "fr is called udpos.French", "udpos.Gothic": "unknown"},
+        ),
+        # one config is read for every language, another is for training
+        (
+            "mewslix",
+            [f"izhx__mewsli-x/{name}/test" for name in ("de", "cs", "candidate_entities", "wikipedia_pairs")],
+            ["de"],
+            {"cs": "mewslix has no such language"},
+        ),
+    ],
+)
+def test_folders_of_a_language_that_are_not_read_are_named(folder, tmp_path, task, there, scored, noted):
+    """The mean was over fewer languages without a word."""
+    for path in there:
+        folder(path, NLI)
+    rows, notes = Rows(tmp_path), []
+    assert inputs.choose_languages(get_task(task), rows, [], notes=notes) == scored
+    (note,) = notes or [""]
+    source = there[0].partition("/")[0]
+    named = dict(re.findall(rf"{source}/(\S+) \((.*?)\)", note))
+    assert named.keys() == noted.keys() and all(why in named[name] for name, why in noted.items()), note
+
+
+def test_a_language_that_was_asked_for_is_said_to_have_another_name(folder, tmp_path):
+    folder("facebook__xnli/amh/test", NLI)
+    with pytest.raises(UserError, match=r"no test rows below .*facebook__xnli/amh \(am is called am here\)"):
+        get_task("xnli").languages(Rows(tmp_path))
+    folder("facebook__xnli/en/test", NLI)
+    with pytest.raises(
+        UserError, match=r"--languages am: .* it has en\. .*facebook__xnli/amh \(am is called am here\)"
+    ):
+        inputs.choose_languages(get_task("xnli"), Rows(tmp_path), ["am"])
+
+
 def test_a_split_that_is_not_there_is_said_with_what_is(tmp_path):
     folder = tmp_path / "nyu-mll__glue/mnli"
     folder.mkdir(parents=True)

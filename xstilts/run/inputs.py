@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.folders import test_expression
 from tasks.rows import Rows
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
 from xstilts.cli.user_files import read_json
@@ -186,12 +187,18 @@ def choose_languages(
     wanted = list(dict.fromkeys(codes.normalize(code) for code in wanted))
     for code in wanted:
         if code not in have:
-            raise UserError(f"{flag} {code}: {task.name} has no test rows in this language; it has {' '.join(have)}.")
+            unread = task.unread(rows, have) if rows.local else []
+            raise UserError(
+                f"{flag} {code}: {task.name} has no test rows in this language; it has {' '.join(have)}."
+                + (f" Not read: {first_of(unread)}." if unread else "")
+            )
     return wanted
 
 
 def untested(task: Task, rows: Rows, scored: Sequence[str]) -> list[str]:
-    """Return a note on the languages that a folder has rows of, but no test rows: they are missing in the score.
+    """Return notes on what is missing in the score of a folder's rows.
+
+    They are languages that it has rows of, but no test rows, and folders or columns of a language that are not read.
 
     Args:
         scored: the languages with test rows.
@@ -201,13 +208,20 @@ def untested(task: Task, rows: Rows, scored: Sequence[str]) -> list[str]:
     missing = [
         f"{language} (has {' '.join(splits)})"
         for source in task.sources
-        if "test" in source.splits
+        if (test := test_expression(task, source, rows))
         for config in rows.configs(source.id)
         if (language := source.language_of(config)) and language not in scored
-        if (splits := rows.splits(source.id, config))
+        if (splits := rows.splits(source.id, config)) and not rows.has(source.id, config, test)
     ]
-    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-    return [f"not scored, because there are no test rows: {', '.join(missing[:8])}{more}"] if missing else []
+    notes = [f"not scored, because there are no test rows: {first_of(missing)}"] if missing else []
+    if unread := task.unread(rows, scored):
+        notes.append(f"not scored: {first_of(unread)}. Rename what is to be read; tasks/languages.py has the names")
+    return notes
+
+
+def first_of(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names in one line, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # ---- how run_retrieval.py measures ----------------------------------------------------------------------------------
