@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import sys
 import tarfile
 import time
 from pathlib import Path
 
 from xstilts.run.hits import HITS
+from xstilts.run.places import SEED_FOLDER
 from xstilts.run.record import FILE_NAME
 
 FILE = "runs.tar.xz"
 READ = (FILE_NAME, HITS)  # what a report reads of a run
 
 
-def pack(runs: Path, folder: Path) -> None:
+def pack(report: Path, folder: Path) -> None:
     """Pack what a report reads of its runs, and nothing else: no weights, no predictions, which hold text of the rows.
 
-    A phase 2 that nothing was measured of is left out: its weights would be missing, and make would take it for done.
+    Arms and seeds that the report does not show are left out, so that the tables come out again as they were kept; so
+    is a phase 2 that nothing was measured of: its weights would be missing, and make would take it for done.
     Two packings of the same files are equal byte for byte, so that git stores the file again only if a run changed.
     """
+    runs = report.parent
+    with (report / "cells.csv").open(encoding="utf-8", newline="") as file:
+        shown = {f"{row['arm']}/seed{row['seed']}" for row in csv.DictReader(file)}
     bare = {path for path in runs.glob(f"*/seed*/{FILE_NAME}") if not any(path.parent.glob(f"*/{FILE_NAME}"))}
-    files = sorted(path for path in runs.rglob("*") if path.name in READ and path.is_file() and path not in bare)
+    found = (path for path in runs.rglob("*") if path.name in READ and path.is_file() and path not in bare)
+    seed = re.compile(rf"[^/]+/{SEED_FOLDER}(?=/)")
+    places = {path: seed.match(path.relative_to(runs).as_posix()) for path in found}
+    files = sorted(path for path, place in places.items() if place is None or place[0] in shown)
 
     def place(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime = entry.uid = entry.gid = 0

@@ -380,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
     if given.what == "keep":
         keep(given.report, ROOT / "docs/results" / given.name, given.machine, given.note)
         if given.runs:
-            kept_runs.pack(given.report.parent, ROOT / "docs/results" / given.name)
+            kept_runs.pack(given.report, ROOT / "docs/results" / given.name)
         return 0
     if given.what == "unpack":
         kept_runs.unpack(ROOT / "docs/results" / given.name, given.out)

@@ -165,6 +165,8 @@ def test_the_tables_of_docs_come_from_the_runs_beside_them(name, tmp_path):
     if "groups.csv" in made:
         asked += ["--coverage", pd.read_csv(folder / "groups.csv")["coverage"].iloc[0]]
     kept_runs.unpack(folder, tmp_path / "runs")
+    arms = {path.parent.name for path in (tmp_path / "runs").glob("*/seed*")}
+    assert arms == set(map(str, matrix.index)), "runs of an arm that the tables do not show"
     run_report.main(["--runs_dir", str(tmp_path / "runs"), *asked])
     for name in made:
         assert (tmp_path / "runs/report" / name).read_bytes() == (folder / name).read_bytes(), name
