@@ -1,6 +1,7 @@
 """docs/results: the pages, docs/claims.md, README's answers and picture equal the kept csv files."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -122,12 +123,17 @@ def test_kept_runs_give_the_kept_tables_again(place, runs, tmp_path):  # noqa: F
     (runs / "squad/seed0/model.safetensors").write_bytes(b"weights")
     (runs / "bare/seed0").mkdir(parents=True)
     (runs / "bare/seed0/results.json").write_text("a phase 2 without cells")
-    kept_runs.pack(runs, folder)
+    shutil.copytree(runs / "squad/seed0", runs / "later/seed0")  # an arm that the report does not show
+    kept_runs.pack(runs / "report", folder)
     first = (folder / kept_runs.FILE).read_bytes()
-    kept_runs.pack(runs, folder)
+    kept_runs.pack(runs / "report", folder)
     assert (folder / kept_runs.FILE).read_bytes() == first
     assert kept.main(["unpack", "--name", "some", "--out", str(out)]) == 0
-    assert not (out / "bare").exists() and (out / "squad/seed0/xnli/results.json").is_file()
+    assert (
+        not (out / "bare").exists()
+        and not (out / "later").exists()
+        and (out / "squad/seed0/xnli/results.json").is_file()
+    )
     unpacked = [path for path in out.rglob("*") if path.is_file()]
     assert {path.name for path in unpacked} <= set(kept_runs.READ)
     assert len({path.stat().st_mtime_ns for path in unpacked}) == 1  # make would run a cell again that is the older
@@ -137,7 +143,7 @@ def test_kept_runs_give_the_kept_tables_again(place, runs, tmp_path):  # noqa: F
 
 
 def test_unpacking_never_overwrites_a_run(place, runs, tmp_path):  # noqa: F811
-    kept_runs.pack(runs, place / "docs/results/some")
+    kept_runs.pack(runs / "report", place / "docs/results/some")
     there = tmp_path / "out" / "none/seed0/xnli/results.json"
     there.parent.mkdir(parents=True)
     there.write_text("mine")
