@@ -54,6 +54,8 @@ own_seeds = $(if $(or $(call typed,SEEDS_$1),$(if $(call typed,SEEDS),,yes)),$(S
 PATHS := OUT MODEL DATA_ROOT TRANSLATIONS LEXICON QUESTION CLAIMS VENV PY
 LISTS := ARMS TARGETS RETRIEVAL SEEDS COVERAGE $(foreach a,$(ARMS),$(if $(call own_seeds,$a),SEEDS_$a)) DEFAULT_JOBS MLM_ARGS WORLD_ARGS MODEL_FROM_PACKAGE HUB $(foreach v,THREADS MODEL_THREADS,$(if $(call typed,$v),$v))
 ON_COMMAND_LINE := $(foreach v,$(filter-out -%,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $v))),$v))
+# of the environment, which holds names of other programs too, only what is checked
+TYPED := $(sort $(ON_COMMAND_LINE) $(foreach v,$(PATHS) $(LISTS),$(if $(call typed,$v),$v)))
 define LINE_END
 
 
@@ -65,7 +67,7 @@ CUT := $(strip $(foreach v,$(sort $(PATHS) $(LISTS) INTERMEDIATE_ARGS TARGET_ARG
 $(if $(CUT),$(error $(firstword $(CUT)) holds a line end. Give it in one line))
 CHECK := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
-  --command_line $(foreach v,$(ON_COMMAND_LINE),$(call quoted,$v)) \
+  --typed $(foreach v,$(TYPED),$(call quoted,$v)) \
   --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) $(if $(READS_ROWS),--rows) 2>/dev/null || \
   echo 'recipes/check.py did not run with PYTHON=$(PYTHON): give PYTHON=, Python 3.11 or newer')
 ifneq ($(firstword $(CHECK)),checked)

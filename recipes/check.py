@@ -1,6 +1,6 @@
 """Check a `make` command before anything is built.
 
-    check.py NAME=VALUE ... --command_line NAME ... --presets FILE ...
+    check.py NAME=VALUE ... --typed NAME ... --presets FILE ...
 
 The Makefile calls it. It prints one line on what is wrong, or "checked" and, for each arm, NAME|SCRIPT|WORD|...: the
 script that trains the arm, and its arguments.
@@ -176,6 +176,16 @@ def check_places(values: dict[str, str]) -> None:
             )
 
 
+def nothing_in(folder: Path) -> str:
+    """Return what to say of a folder in which nothing can be read, such as a disk that is not mounted; else ""."""
+    try:
+        return "" if any(folder.iterdir()) else "an empty folder"
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such folder"
+    except OSError as error:
+        return str(error.strerror)
+
+
 def check_world(values: dict[str, str], typed: set[str], preset: str) -> None:
     """Raise Wrong if made-up rows would take the place of rows that the user named.
 
@@ -184,28 +194,27 @@ def check_world(values: dict[str, str], typed: set[str], preset: str) -> None:
     path, root = Path(values["DATA_ROOT"]), f"DATA_ROOT={values['DATA_ROOT']}"
     if "DATA_ROOT" not in typed or "WORLD_ARGS" in typed or (path / "world.json").is_file():
         return
-    if not path.is_dir():
+    if problem := nothing_in(path):
         raise Wrong(
-            f"{root}: no such folder. Check the path, or add WORLD_ARGS='{values['WORLD_ARGS'].strip()}' to make a "
+            f"{root}: {problem}. Check the path, or add WORLD_ARGS='{values['WORLD_ARGS'].strip()}' to make a "
             "miniature world there"
         )
-    if any(path.iterdir()):
-        raise Wrong(
-            f"{root} holds other rows than a miniature world, and PRESET={preset} makes a world. Add WORLD_ARGS= to "
-            "use the rows that are there, or give another preset"
-        )
+    raise Wrong(
+        f"{root} holds other rows than a miniature world, and PRESET={preset} makes a world. Add WORLD_ARGS= to use "
+        "the rows that are there, or give another preset"
+    )
 
 
 def check_rows(values: dict[str, str]) -> None:
-    """Raise Wrong for a folder of rows or lexicons that is not there."""
+    """Raise Wrong for a folder of rows or lexicons that is not there, or is empty."""
     for name, expected in {
         "DATA_ROOT": "hub or a folder of rows (docs/rows.md)",
         "TRANSLATIONS": "a folder of translated rows",
         "LEXICON": "a folder of lexicons",
     }.items():
         path = values[name]
-        if path and (name, path) != ("DATA_ROOT", "hub") and not Path(path).is_dir():
-            raise Wrong(f"{name}={path}: no such folder. Set {name} to {expected}")
+        if path and (name, path) != ("DATA_ROOT", "hub") and (problem := nothing_in(Path(path))):
+            raise Wrong(f"{name}={path}: {problem}. Set {name} to {expected}")
 
 
 def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
@@ -213,7 +222,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
 
     Args:
         values: {variable: its value}.
-        typed: names on make's command line.
+        typed: names on make's command line, and those of the Makefile's variables that the environment sets.
         presets: files of variables that make has read.
     """
     in_presets = [
@@ -252,15 +261,15 @@ def main() -> None:
     """Print what make reads: `checked` and the arms, or what is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("values", nargs="*")
-    parser.add_argument("--command_line", nargs="*", default=[])
+    parser.add_argument("--typed", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
     parser.add_argument("--rows", action="store_true", help="the goal reads rows")
     given = parser.parse_args()
     try:
         values = dict(value.split("=", 1) for value in given.values)
-        found = check(values, set(given.command_line), given.presets)
+        found = check(values, set(given.typed), given.presets)
         if given.rows and values["WORLD_ARGS"].strip():
-            check_world(values, set(given.command_line), given.presets[0].stem)
+            check_world(values, set(given.typed), given.presets[0].stem)
         elif given.rows:
             check_rows(values)
         print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))

@@ -25,9 +25,9 @@ def content(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def refused(*arguments):
+def refused(*arguments, **environment):
     """The one line with which make refuses, having printed and built nothing."""
-    done = make(*arguments)
+    done = make(*arguments, **environment)
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     return line
@@ -111,13 +111,20 @@ def test_rows_that_are_not_there_stop_it_before_anything_is_installed_or_fetched
     assert not list(tmp_path.iterdir())
     done = make("-n", "matrix", *asked)
     assert done.returncode == 0, done.stderr
+    (tmp_path / "none").mkdir()  # as a disk that is not mounted
+    assert f"{name}={tmp_path}/none: an empty folder" in refused("matrix", *asked)
 
 
 def test_made_up_rows_do_not_take_the_place_of_rows_that_were_named(tmp_path):
     asked = ["PRESET=world", f"OUT={tmp_path}/runs", f"VENV={tmp_path}/venv"]
     told = refused("matrix", *asked, f"DATA_ROOT={tmp_path}/rowz")
     assert f"DATA_ROOT={tmp_path}/rowz: no such folder" in told and "WORLD_ARGS=" in told
-    (tmp_path / "rows/me__mood").mkdir(parents=True)
+    assert f"DATA_ROOT={tmp_path}/rowz: no such folder" in refused("data", *asked, DATA_ROOT=f"{tmp_path}/rowz")
+    (tmp_path / "rows").mkdir()
+    assert f"DATA_ROOT={tmp_path}/rows: an empty folder" in refused("data", *asked, f"DATA_ROOT={tmp_path}/rows")
+    # a world that is asked for in the environment is made; `true` stands for Python
+    assert make("data", *asked, "PY=true", f"DATA_ROOT={tmp_path}/rowz", WORLD_ARGS="--seed 0").returncode == 0
+    (tmp_path / "rows/me__mood").mkdir()
     told = refused("data", *asked, f"DATA_ROOT={tmp_path}/rows")
     assert f"DATA_ROOT={tmp_path}/rows holds other rows" in told and "WORLD_ARGS=" in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows"]
