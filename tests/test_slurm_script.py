@@ -88,3 +88,9 @@ def test_without_a_limit_there_is_one_array(submit):
 def test_a_limit_that_is_no_number_is_refused(submit):
     code, stderr, jobs = submit("ARMS=none", "AT_ONCE=many")
     assert code == 2 and "AT_ONCE=many" in stderr and not jobs
+
+
+@pytest.mark.parametrize("words", [["-p", "gpu"], ["--time", "12:00:00"], ["-J", "clean"], ["--exclusive", "test"]])
+def test_a_word_that_make_would_take_for_a_goal_is_refused(words, submit):
+    code, stderr, jobs = submit("ARMS=none", *words)
+    assert code == 2 and stderr.startswith(f"{words[1]}: ") and stderr.count("\n") == 1 and not jobs
