@@ -34,6 +34,7 @@ OF_SCRIPTS = {
     "OUTPUT_DIR": "OUT",
     "RUNS_DIR": "OUT",
 }
+OF_ONE = ("ARGS", "FAMILY", "SEEDS")  # ARGS_squad and the like are of one arm or task
 LAST_SEED = 2**32 - 1
 
 
@@ -54,7 +55,7 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
     bases = [arms.PLAIN, *arms.bases(), *TASKS]
     for name in asked:
         kind, _, of = name.partition("_")
-        if name in own | MAKES_OWN or name.startswith("-") or (kind in ("ARGS", "FAMILY", "SEEDS") and of in bases):
+        if name in own | MAKES_OWN or name.startswith("-") or (kind in OF_ONE and of in bases):
             continue
         if kind in ("ARGS", "SEEDS") and of.split("+")[0] in bases:
             try:
@@ -62,10 +63,20 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
                 continue
             except UserError as error:
                 raise Wrong(f"{name}=: {error}") from error
-        near = nearest(
-            name, [f"{kind}_{base}" for base in bases] if kind in ("ARGS", "FAMILY", "SEEDS") and of else own
-        )
+        near = nearest(name, [f"{kind}_{base}" for base in bases] if kind in OF_ONE and of else own)
         raise Wrong(f"{name}= is not a variable of this Makefile.{near} `make help` lists them.")
+
+
+def offered(preset: str) -> list[str]:
+    """Return the variables that a preset sets for the Makefile, each of which it is to read.
+
+    One that the preset reads itself, $(NAME), or exports to programs is its own matter, unless it is set with ?= as
+    what a user may give, or its name is that of an arm's arguments.
+    """
+    text = preset.replace("\\\n", " ")
+    own = set(re.findall(r"(?:\$[({](?:call +)?|^ *export +)([\w+.-]+)", text, re.M))
+    found = re.findall(r"^ *(?:(?:override|private) +)*(\w[\w+.-]*?) *(\?|:{1,3}|\+|!)?=", text, re.M)
+    return [name for name, sign in found if name not in own or sign == "?" or name.split("_")[0] in OF_ONE]
 
 
 def check_path(name: str, path: str) -> None:
@@ -225,9 +236,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
         typed: names on make's command line, and those of the Makefile's variables that the environment sets.
         presets: files of variables that make has read.
     """
-    in_presets = [
-        name for path in presets for name in re.findall(r"^ *([\w+]+) \?=", path.read_text(encoding="utf-8"), re.M)
-    ]
+    in_presets = [name for path in presets for name in offered(path.read_text(encoding="utf-8"))]
     check_names([*sorted(typed), *in_presets], Path("Makefile").read_text(encoding="utf-8"))
     for name in PATHS:
         check_path(name, values[name])

@@ -170,10 +170,22 @@ def test_clean_does_not_take_a_path_apart(tmp_path):
     assert done.returncode == 2 and (tmp_path / "my").is_dir() and (tmp_path / "runs").is_dir()
 
 
-def test_a_preset_may_not_offer_a_variable_that_nobody_reads(tmp_path):
-    (tmp_path / "mine.mk").write_text("ARM ?= none\nLANGUAGES := en de\n")
-    with pytest.raises(check.Wrong, match="ARM= is not a variable of this Makefile. Did you mean ARMS"):
+@pytest.mark.parametrize("sign", ["?=", "=", ":=", "::=", "+=", "!="])
+@pytest.mark.parametrize("line", ["ARM {} none", "  override ARM {}none", "ARGS_xnil {} $(ARGS_xnil)"])
+def test_a_preset_may_not_set_a_variable_that_nobody_reads(sign, line, tmp_path):
+    (tmp_path / "mine.mk").write_text(line.format(sign) + "\n")
+    name, near = ("ARM", "ARMS") if "ARM " in line else ("ARGS_xnil", "ARGS_xnli")
+    with pytest.raises(check.Wrong, match=f"{name}= is not a variable of this Makefile. Did you mean {near}"):
         check.check({}, set(), [tmp_path / "mine.mk"])
+
+
+def test_a_preset_may_have_variables_of_its_own():
+    """Set and read by it, or for programs; the rest of a line that goes on, comments and recipes set nothing."""
+    lines = ["LANGUAGES := en de", "RATE = 1", "few = --max_steps $1", "ARMS += mnli"]
+    lines += ["ARGS_mnli+lora+=--learning_rate ${RATE} $(call few,9)", "ARMS ?= none", "export HF_HOME := /cache"]
+    lines += ["export HF_TOKEN", "HF_TOKEN = x", "# ARM = none", ".DEFAULT_GOAL := matrix"]
+    lines += ["DATA_ARGS ?= --languages $(LANGUAGES) \\", "  X=1", "mine: ARM = x", "\tARM=x echo", "ifeq ($(A),x=y)"]
+    assert check.offered("\n".join(lines)) == ["ARMS", "ARGS_mnli+lora", "ARMS", "DATA_ARGS"]
 
 
 def test_a_world_of_other_options_is_not_taken_for_the_one_asked_for(tiny_world, tmp_path):
