@@ -76,6 +76,7 @@ endif
 # of each arm: its script, and what that is given (--tasks TASK, --config FILE ...)
 $(foreach w,$(filter-out checked,$(CHECK)),$(eval RECIPE_$(firstword $(subst |, ,$w)) := $(wordlist 2,99,$(subst |, ,$w))))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
+$(if $(filter question,$(MAKECMDGOALS)),$(if $(strip $(TARGETS) $(RETRIEVAL)),,$(error TARGETS and RETRIEVAL are empty, so nothing is measured that could answer the question. Give one of them)))
 override OUT := $(patsubst %/,%,$(OUT))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
@@ -210,7 +211,14 @@ SEEDS_OF := $(strip $(foreach a,$(ARMS),$(if $(call own_seeds,$a),$a=$(subst $(b
 # never the list of runs: of ten thousand a command line cannot hold it
 GRID = --runs_dir $(OUT) --arms $(ARMS) --tasks $(TARGETS) $(RETRIEVAL) --seeds $(SEEDS) $(if $(SEEDS_OF),--seeds_of $(SEEDS_OF))
 PLANS_MODEL = $(if $(filter %/results.json,$(START)),--model)
-REPORT = $(PY) run_report.py $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS)) $(addprefix --coverage ,$(COVERAGE))
+ASKED = $(GRID) $(addprefix --question ,$(QUESTION)) $(addprefix --claims ,$(CLAIMS)) $(addprefix --coverage ,$(COVERAGE))
+REPORT = $(PY) run_report.py $(ASKED)
+# file times do not tell what a report was asked for. run_report.py notes it in .asked, if no cell is missing; a report of something else,
+# or without a file that is named below, is made again
+SHOWN := $(addprefix $(OUT)/report/,matrix.md $(if $(QUESTION),question.md))
+ifneq ($(strip $(ASKED)) $(SHOWN),$(strip $(shell cat $(OUT)/report/.asked 2>/dev/null)) $(wildcard $(SHOWN)))
+  .PHONY: $(PAGE)
+endif
 
 BUILT :=
 $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)

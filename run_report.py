@@ -19,8 +19,6 @@ from xstilts.cli.parsing import parse
 from xstilts.errors import UserError
 from xstilts.run.endings import command
 
-HEADS = "arm,task,form,seed,language"  # how cells.csv begins
-
 
 @dataclass
 class ReportArguments:
@@ -62,18 +60,17 @@ def main(argv: list[str]) -> None:
         raise UserError("--runs_dir is missing: give the folder with <arm>/seed<k>/<task>/results.json.")
 
     from xstilts.run import outputs
-    from xstilts.run.files import write_text
     from xstilts.run.results import check_runs_dir
 
     check_runs_dir(arguments.runs_dir)  # before the imports that take a second
     from xstilts.plan import read_seeds_of
-    from xstilts.report import paper_table, question
+    from xstilts.report import folder, paper_table, question
     from xstilts.report.matrix import collect
     from xstilts.report.page import write_report
 
     runs_dir = Path(arguments.runs_dir)
     output_dir = Path(arguments.output_dir or runs_dir / "report")
-    outputs.refuse_foreign(output_dir, ["cells.csv"] if is_report(output_dir) else [])
+    outputs.refuse_foreign(output_dir, ["cells.csv"] if folder.is_report(output_dir) else [])
     if arguments.question:
         from xstilts.report import contrasts, spec
 
@@ -88,31 +85,26 @@ def main(argv: list[str]) -> None:
         coverage.check(arguments.coverage)
     seeds_of = read_seeds_of(arguments.seeds_of, arguments.arms or None)
     matrix = collect(runs_dir, arguments.arms, arguments.tasks, arguments.seeds, seeds_of)
-    if not is_report(output_dir):
-        write_text(output_dir / "cells.csv", HEADS + "\n")  # first, because this file marks the folder as a report's
-    section = question.write(contrasts.ask(matrix, asked) if arguments.question else None, output_dir)
+    answered = contrasts.ask(matrix, asked) if arguments.question else None
     judged = paper_table.as_frame(paper.judge(matrix, claims, margin), about, margin) if arguments.claims else None
-    found = paper_table.write(judged, output_dir)
     groups = None
     if arguments.coverage:
         from xstilts.report import language_groups
 
         groups = language_groups.as_frame(matrix, arguments.coverage)
+    folder.begin(output_dir)  # nothing is written or removed before
+    section = question.write(answered, output_dir)
+    found = paper_table.write(judged, output_dir)
     title = arguments.title or f"Intermediate-task training: {runs_dir.resolve().name}"
     print(write_report(matrix, output_dir, title, section, found, groups))
+    folder.finish(output_dir, argv, matrix.missing)
     if section:
         print(f"{section.answer}\n\n{section.tables['verdicts'].markdown()}")
     if matrix.missing:
         print(f"Missing cells: {len(matrix.missing)}. The page lists them.")
     for problem in matrix.problems:
         print(f"Problem: {problem}")
-    print(f"Report: {output_dir / 'index.html'}")
-
-
-def is_report(folder: Path) -> bool:
-    """Whether `folder` is that of a report, by the first line of its cells.csv."""
-    cells = folder / "cells.csv"
-    return cells.is_file() and cells.read_bytes()[: len(HEADS)] == HEADS.encode()
+    print(f"Report: {output_dir / folder.PAGE}")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ MATRICES = {
 SCRIPTS = tuple(path.name for path in ROOT.glob("run_*.py"))
 # What a finished file may differ in: when, how long, and where
 VARYING = {"seconds", "finished", "command", "versions", "model_finished"}
-TIMED = {"README.md", "run.json", "index.html", "training_args.bin", "world.json"}
+TIMED = {"README.md", "run.json", "index.html", ".asked", "training_args.bin", "world.json"}
 
 
 def matrix(folder: Path, processes: int) -> list[str]:

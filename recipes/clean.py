@@ -31,7 +31,7 @@ RUN_FILES = (
 )
 RUN_FOLDERS = r"checkpoint-[\w-]+|predictions|candidates|adapter|\d+_[A-Z]\w*|\.eval_results|\.vectors-\w{8}"
 REPORT_FILES = (
-    r"cells\.csv|matrix\.(csv|md|tex)|groups\.csv|index\.html|question\.(csv|md)|curve\.csv|claims\.(csv|md)|"
+    r"cells\.csv|\.asked|matrix\.(csv|md|tex)|groups\.csv|index\.html|question\.(csv|md)|curve\.csv|claims\.(csv|md)|"
     r"(question-)?(forest|differences|layers|languages)\.png"
 )
 SHOWN = 20  # names of files that stay

@@ -528,9 +528,52 @@ def test_a_world_is_not_written_to_the_hub(goal):
 
 
 def test_a_report_is_cleaned_by_what_it_begins_with():
-    import run_report
+    from xstilts.report.folder import HEADS
 
-    assert run_report.HEADS.startswith(load_recipe("clean").REPORT)
+    assert HEADS.startswith(load_recipe("clean").REPORT)
+
+
+# ---- the report is that of the matrix that is asked for -------------------------------------------------------------
+
+
+STUB = """#!/bin/sh
+shift
+cd $2/report || exit
+echo "$*" > .asked
+touch matrix.md index.html
+case "$*" in *--question*) touch question.md;; esac
+"""
+
+
+def test_a_report_of_something_else_is_made_again(tmp_path):
+    """Arms, seeds and lists are no files, and a question may be older than the page. The stub is run_report.py."""
+    out, stub, question = tmp_path / "runs", tmp_path / "python", tmp_path / "question.yaml"
+    lay(tmp_path, question.name)
+    lay(out, *(f"{a}/seed{s}/{c}results.json" for a in ("none", "mnli") for s in (0, 1) for c in ("", "xnli/")))
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1, 1))
+    (out / "report").mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    asked = [f"PY={stub}", "PRESET=world", "MODEL=m", "MLM_ARGS=", f"OUT={out}", "WORLD_ARGS=", f"DATA_ROOT={ROOT}"]
+    asked += ["TARGETS=xnli", "RETRIEVAL=", "SEEDS=0 1", "ARMS=none mnli", "PRELOAD="]
+
+    def made(*more):
+        """Whether the report was made."""
+        done = make("question" if f"QUESTION={question}" in more else "matrix", *asked, *more)
+        assert done.returncode == 0 and ("Done: " in done.stdout) != ("Nothing to do: " in done.stdout), done.stderr
+        return "Done: " in done.stdout
+
+    assert make("report", *asked, "ARMS=none").returncode == 0
+    for more in ([], ["ARMS=none"], ["SEEDS=1"], ["SEEDS_mnli=1"], ["COVERAGE=xlmr"], [f"QUESTION={question}"]):
+        assert made(*more) and not made(*more), more
+    (out / "report/question.md").unlink()
+    assert made(f"QUESTION={question}") and (out / "report/question.md").is_file()
+
+
+def test_a_question_about_nothing_is_refused(tmp_path):
+    line = refused("question", f"OUT={tmp_path}", "MODEL=m", "MLM_ARGS=", "RETRIEVAL=")
+    assert line.count("RETRIEVAL") == 1
 
 
 # ---- a results.json that is no file ---------------------------------------------------------------------------------

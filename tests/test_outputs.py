@@ -140,13 +140,29 @@ def test_a_report_refuses_it(kind, mine, cli, tmp_path):
 
 def test_a_report_takes_its_own_folder(cli, tmp_path):
     records.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
-    import run_report
+    from xstilts.report.folder import HEADS
 
-    assert long_table(collect(tmp_path)).to_csv(index=False).startswith(run_report.HEADS)
+    assert long_table(collect(tmp_path)).to_csv(index=False).startswith(HEADS)
     for _ in range(2):
         assert cli("run_report.py", "--runs_dir", tmp_path).returncode == 0
         (tmp_path / "report" / "notes.txt").write_text("mine")
     assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
+
+
+def test_a_report_says_what_it_was_asked_for_if_it_is_whole(cli, tmp_path):
+    """Half a report leaves no page, which make would take for that of the new tables."""
+    records.write(tmp_path / "none/seed0/xnli/results.json", RECORD)
+    note, page = tmp_path / "report/.asked", tmp_path / "report/index.html"
+    asked = ["--runs_dir", str(tmp_path), "--arms", "none", "--seeds", "0"]
+    assert cli("run_report.py", *asked, "--tasks", "xnli").returncode == 0 and page.is_file()
+    assert note.read_text().split() == [*asked, "--tasks", "xnli"]
+    assert cli("run_report.py", *asked, "--tasks", "xnli", "udpos").returncode == 0 and page.is_file()
+    assert not note.exists()  # a cell is missing, and may come with an older file time
+    assert cli("run_report.py", *asked, "--tasks", "xnli").returncode == 0 and note.is_file()
+    (tmp_path / "report/matrix.md").unlink()
+    (tmp_path / "report/matrix.md").mkdir()  # as a full disk: the file cannot be written
+    assert cli("run_report.py", *asked).returncode == 2
+    assert not page.exists() and not note.exists() and (tmp_path / "report/cells.csv").is_file()
 
 
 @pytest.mark.parametrize("kind", KINDS)

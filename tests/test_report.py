@@ -272,7 +272,7 @@ def test_page_stands_alone(runs):
 
 def test_files_are_the_same_every_time_and_old_pictures_go(runs):
     folder = report(runs)
-    names = ["matrix.md", "matrix.tex", "matrix.csv", "cells.csv", "index.html"]
+    names = [".asked", "matrix.md", "matrix.tex", "matrix.csv", "cells.csv", "index.html"]
     first = {name: (folder / name).read_bytes() for name in names}
     (folder / "layers.png").touch()  # of an earlier version
     for name in ("question.csv", "question.md", "question-forest.png", "curve.csv", "claims.csv", "claims.md"):

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from xstilts.report import charts, frames, language_groups, notes, standing, tables
 from xstilts.report.cells import DAGGER, DOUBLE
+from xstilts.report.folder import PAGE
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count
 from xstilts.report.old_files import remove
@@ -65,7 +66,7 @@ def write_report(
         remove(out / "groups.csv")
     else:
         write_text(out / "groups.csv", groups.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "index.html", html_page(matrix, title, files, question, claims, groups))
+    write_text(out / PAGE, html_page(matrix, title, files, question, claims, groups))
     lines = [f"{line}\n" for line in (*answers(matrix), *notes.seed_notes(matrix))]
     return "\n".join(lines + [table.markdown() for table in headline])
 
