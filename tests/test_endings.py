@@ -312,6 +312,14 @@ def test_bug_prints_one_line_above_its_traceback(run_script, tmp_path):
     assert done.returncode == 1 and rest.startswith("Traceback")
 
 
+@pytest.mark.parametrize("words", [["run_report.py", "--help"], ["-m", "xstilts.plan", "--help"]])
+def test_a_python_without_docstrings_is_refused(words, run_script):
+    """transformers cannot be imported then."""
+    done = run_script("-OO", *words)
+    assert done.returncode == 2 and "PYTHONOPTIMIZE" in done.stderr and done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
 def test_interrupt_names_the_checkpoint_to_resume_from(train, tmp_path, monkeypatch):
     plain = trainers.CheckedTrainer.training_step
 

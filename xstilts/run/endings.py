@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from xstilts.errors import UserError
 from xstilts.run import causes, inputs, processes
 from xstilts.run.lifecycle import Marks, fail_unopened, this_process, unopened
 
@@ -78,6 +79,7 @@ def command(main: Callable[[list[str]], None]) -> None:
     """
     try:
         with one_line():
+            refuse_without_docstrings()
             main(sys.argv[1:])
             processes.leave()
     finally:
@@ -90,12 +92,21 @@ def tool(main: Callable[[], int | None]) -> NoReturn:
     An error that the user can fix, such as a missing package, is one line on stderr. A tool has no run to report on.
     """
     try:
+        refuse_without_docstrings()
         sys.exit(main())
     except (Exception, KeyboardInterrupt) as error:
         if (cause := causes.cause_of(error)) is None:
             raise
         print(f"error: {shorten(causes.sentence(cause))}", file=sys.stderr)
         sys.exit(130 if isinstance(error, KeyboardInterrupt) else 2)
+
+
+def refuse_without_docstrings() -> None:
+    """Raise UserError under `python -OO`: transformers reads docstrings when it is imported, and --help shows ours."""
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "python -OO (PYTHONOPTIMIZE=2) leaves out docstrings, which transformers reads. Start Python without it."
+        )
 
 
 @contextlib.contextmanager
