@@ -66,8 +66,14 @@ def test_damaged_prompts_are_refused(config, message, model):
         prompts.resolve(None, None, str(model))
 
 
-def test_a_prompt_outside_the_mean_is_refused(model):
-    (model / "1_Pooling/config.json").write_text(json.dumps({"include_prompt": False}))
+@pytest.mark.parametrize("folder", ["1_Pooling", "pool"])
+def test_a_prompt_outside_the_mean_is_refused(folder, model):
+    """The pooling lies where modules.json says."""
+    if folder != "1_Pooling":
+        (model / "1_Pooling").rename(model / folder)
+        modules = (model / "modules.json").read_text()
+        (model / "modules.json").write_text(modules.replace("1_Pooling", folder))
+    (model / folder / "config.json").write_text(json.dumps({"include_prompt": False}))
     with pytest.raises(UserError, match="include_prompt"):
         prompts.resolve(None, None, str(model))
     assert prompts.resolve("", "", str(model)) == {"query": "", "passage": ""}

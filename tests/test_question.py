@@ -767,6 +767,23 @@ def test_the_curve_is_the_score_against_the_number_of_languages(runs, ask, cover
     assert not (runs / "report/curve.csv").exists()  # a question without a curve leaves no old one
 
 
+def test_two_arms_with_equally_many_languages_are_no_curve(runs, ask):
+    """One would hide the other in the table."""
+    for seed in (0, 1, 2):
+        path = runs / f"mnli_shuffled/seed{seed}/results.json"
+        record = json.loads(path.read_text())
+        settings = record["settings"] | {
+            "seen_languages": json.loads((runs / f"mnli_multilingual/seed{seed}/results.json").read_text())[
+                "settings"
+            ]["seen_languages"]
+        }
+        path.write_text(json.dumps(record | {"settings": settings}))
+    asked = ask(runs, curve={"nli": ["E", "M", "shuffled"]})
+    assert curve.points(asked) == {}
+    problems = " ".join(question.section(asked).problems)
+    assert "mnli_multilingual, mnli_shuffled have equally many languages" in problems
+
+
 def test_every_point_of_a_curve_is_over_the_same_seeds(runs, ask):
     (runs / "mnli/seed1/tatoeba/results.json").unlink()
     asked = ask(runs, curve={"nli": ["E", "M"]})

@@ -66,6 +66,12 @@ def lines(question: Question) -> tuple[dict[tuple[str, str], Line], list[str]]:
         for what, languages in sets_of(question, families[name]).items():
             by_arm = {arm: scores(question, arm, languages, planned) for _, arm in arms}
             line = [(number, arm) for number, arm in arms if number is not None and by_arm[arm]]
+            numbers = [number for number, _ in line]
+            if twice := [arm for number, arm in line if numbers.count(number) > 1]:
+                left_out.append(
+                    f"{name}, {what}: {', '.join(twice)} have equally many languages, so there is no curve."
+                )
+                continue
             seeds = [seed for seed in planned if all(seed in by_arm[arm] for _, arm in line)]
             if len(line) < 2:
                 continue

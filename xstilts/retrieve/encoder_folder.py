@@ -127,14 +127,12 @@ def read(name: str, revision: str = "main") -> EncoderFolder:
     """
     listed = file_of(name, "modules.json", revision, "--pooling")
     modules = [] if listed is None else _modules(listed)
-    kinds = [module["type"].rpartition(".")[2] for module in modules]
-    if listed is None:
-        places = [POOLING] if os.path.isdir(name) else []
-    else:
-        places = [module["path"] for module, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
-    if not places:
-        return EncoderFolder(name, unknown=listed is None and _is_unknown(name, "modules.json", revision))
-    config = file_of(name, f"{places[0]}/config.json", revision, "--pooling")
+    kinds = [_kind(module) for module in modules]
+    if listed is not None and "Pooling" not in kinds:
+        return EncoderFolder(name)
+    config = pooling_config(name, revision, "--pooling")
+    if listed is None and config is None:
+        return EncoderFolder(name, unknown=_is_unknown(name, "modules.json", revision))
     if config is None:
         return EncoderFolder(name)
     layer, length, lower = _transformer(name, revision) if listed else (None, None, False)
@@ -176,6 +174,25 @@ def _is_unknown(name: str, file: str, revision: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     return not os.path.isdir(name) and try_to_load_from_cache(name, file, revision=revision) is None
+
+
+def pooling_config(name: str, revision: str, advice: str) -> Path | None:
+    """Return the config file of a checkpoint's pooling, in the folder that modules.json names; None without one.
+
+    Args:
+        advice: as in `file_of`.
+    """
+    listed = file_of(name, "modules.json", revision, advice)
+    if listed is not None:
+        folder = next((module["path"] for module in _modules(listed) if _kind(module) == "Pooling"), None)
+    else:
+        folder = POOLING if os.path.isdir(name) else None
+    return None if folder is None else file_of(name, f"{folder}/config.json", revision, advice)
+
+
+def _kind(module: dict[str, Any]) -> str:
+    """Return the class of a module, whatever version of the library wrote its full name."""
+    return module["type"].rpartition(".")[2]
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import shlex
 from tasks.reading import read_object
 from xstilts.cli.arguments import DualEncoderArguments, MeasurementArguments
 from xstilts.errors import UserError
-from xstilts.retrieve.encoder_folder import ADVICE, POOLING, EncoderFolder, file_of
+from xstilts.retrieve.encoder_folder import ADVICE, EncoderFolder, file_of, pooling_config
 
 FILE = "config_sentence_transformers.json"
 # Names of the two sides in the config of a sentence-transformers folder, in the order of its encode_document. The
@@ -48,7 +48,7 @@ def stored(name: str, revision: str = "main") -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise UserError(f"{path}: prompts is {str(found)[:80]!r}, expected {{name: text}}.")
     prompts = {side: next((found[key] for key in keys if found.get(key)), "") for side, keys in NAMES.items()}
-    pooling = file_of(name, f"{POOLING}/config.json", revision, flags)
+    pooling = pooling_config(name, revision, flags)
     if any(prompts.values()) and pooling and read_object(pooling, ADVICE).get("include_prompt") is False:
         raise UserError(
             f"{name}: its pooling leaves the prompt out of the mean (include_prompt: false), which is not supported. "
