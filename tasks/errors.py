@@ -96,6 +96,16 @@ def full_disk(error: BaseException | None) -> str | None:
     return None
 
 
+def file_for_folder(error: BaseException) -> str | None:
+    """Return that a file is in the place of the cache's folder, and what to type, if an error says so; else None."""
+    if not isinstance(error, NotADirectoryError | FileExistsError):
+        return None
+    return (
+        f"the cache cannot be written to {error.filename} ({error.strerror}): HF_HOME, HF_HUB_CACHE or "
+        "HF_DATASETS_CACHE is a file, or is in one. Set it to a folder."
+    )
+
+
 def not_installed(package: str) -> str:
     """Return that a package is missing and what to type, without a full stop."""
     if importlib.util.find_spec("transformers") is None:  # another Python than the project's

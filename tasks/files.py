@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.columns import columns_to_read
-from tasks.errors import UserError, full_disk, one_line
+from tasks.errors import UserError, file_for_folder, full_disk, one_line
 from tasks.json_lines import chunks, read_json_lines
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load(path: Path, digest: str, columns: tuple[str, ...], optional: tuple[str,
                 f"{path} cannot be read into the cache of rows ({message}). Free disk space, or set HF_HOME to "
                 "another folder."
             ) from error
-        raise UserError(f"{path}: {one_line(error)}") from error
+        raise UserError(file_for_folder(error) or f"{path}: {one_line(error)}") from error
 
 
 def column_names(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.errors import UserError, one_line
+from tasks.errors import UserError, file_for_folder, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder
@@ -159,10 +159,9 @@ def _pause(error: BaseException, failures: int) -> int | None:
     After a timeout there is one more: huggingface_hub may have tried several times by then.
     """
     from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import httpx
 
-    answer = next((e.response for e in causes(error) if isinstance(e, HfHubHTTPError)), None)
+    answer = answer_of(error)
     if answer is not None and answer.status_code == 429:
         asked = seconds_to_wait(answer.headers)
         return asked if failures <= PATIENCE and asked <= LONGEST_WAIT else None
@@ -213,6 +212,13 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def answer_of(error: BaseException) -> httpx.Response | None:
+    """Return the answer with which the Hub refused a request; None if it did not answer."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return next((cause.response for cause in causes(error) if isinstance(cause, HfHubHTTPError)), None)
+
+
 def is_of_the_hub(error: BaseException) -> bool:
     """Whether the Hub refused, did not answer, or may not be asked (HF_HUB_OFFLINE=1): no fault of the files."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -242,6 +248,8 @@ def advice(error: BaseException, repo: str, kind: str = "dataset") -> str:
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo}"
     offline = constants.is_offline_mode() and kind == "model"  # transformers does not say so
     for cause in causes(error):
+        if in_place := file_for_folder(cause):
+            return in_place
         if isinstance(cause, OfflineModeIsEnabled) or offline:
             return (
                 "HF_HUB_OFFLINE=1 is set, and the cache does not have it. Run the same command once with a network "

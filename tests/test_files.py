@@ -123,6 +123,18 @@ def test_cache_folder_that_looks_like_an_address_is_refused(tmp_path, monkeypatc
     refused(tmp_path, "a::b", "HF_HOME")
 
 
+def test_a_cache_folder_that_is_a_file_is_not_taken_for_a_fault_of_the_rows(tmp_path, monkeypatch):
+    import datasets
+
+    (tmp_path / "cache").write_text("mine")
+    write(tmp_path / f"{XNLI}.jsonl", NLI)
+    for place in ("cache", "cache/datasets"):
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / place)
+        with pytest.raises(UserError, match="HF_HOME") as caught:
+            load(tmp_path, "xnli")
+        assert f"{XNLI}.jsonl" not in str(caught.value) and str(tmp_path / "cache") in str(caught.value)
+
+
 def test_two_files_of_one_split_are_refused(tmp_path):
     write(tmp_path / f"{XNLI}.jsonl", NLI)
     write(tmp_path / f"{XNLI}.parquet", NLI[:2])

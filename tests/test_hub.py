@@ -373,6 +373,13 @@ def test_a_model_that_the_cache_lacks_says_that_it_may_not_be_fetched(hub, monke
         read_config("lab/tiny")
 
 
+@pytest.mark.parametrize("error", [NotADirectoryError, FileExistsError])
+def test_a_cache_that_is_a_file_is_no_fault_of_the_network(error):
+    for kind in ("dataset", "model"):
+        told = hub_rows.advice(error(1, "Not a directory", "/a/token"), "lab/tiny", kind)
+        assert "HF_HOME" in told and "/a/token" in told and "network" not in told
+
+
 # ---- make check-hub -------------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,7 @@ def test_a_finished_folder_is_pushed_without_its_checkpoints(hub, run, folder):
     [
         ("/api/repos/create", 401, "hf auth login"),
         ("/api/repos/create", 403, "403 Forbidden"),
+        ("/api/repos/create", 403, "hf auth login"),
         ("/api/repos/create", 429, "429 Too Many"),
         ("/commit/main", 500, "was not pushed"),
     ],
@@ -100,7 +101,7 @@ def test_a_refusal_is_one_line_without_the_token_and_loses_nothing(hub, run, fol
 
 
 @pytest.mark.parametrize(
-    "part, said", [("/api/repos/create", "timed out (log in"), ("/preupload/", "was not pushed to me/arm: ")]
+    "part, said", [("/api/repos/create", "--push_to_hub me/arm: "), ("/preupload/", "was not pushed to me/arm: ")]
 )
 def test_silent_hub_times_out(hub, run, folder, part, said):
     hub.silent = part
@@ -110,6 +111,14 @@ def test_silent_hub_times_out(hub, run, folder, part, said):
         folder,
     )
     assert done.returncode == 1 and said in done.stderr and "timed out" in done.stderr
+    assert "log in" not in done.stderr.lower()
+
+
+@pytest.mark.parametrize("given", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_a_hub_that_is_not_reached_asks_for_no_log_in(given, run, folder):
+    done = run("-c", PUSH, folder, **given)
+    assert done.returncode == 1 and "error: --push_to_hub me/arm: " in done.stderr
+    assert "log in" not in done.stderr.lower()
 
 
 def test_our_client_differs_from_the_library_s_in_its_timeout_alone(hub, run_script):

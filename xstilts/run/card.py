@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
-from tasks.hub import client
+from tasks.hub import answer_of, client
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError, first_line
@@ -215,9 +215,9 @@ def check_push(run_args: RunArguments) -> None:
         )
         run_args.hub_model_id = repository.repo_id
     except Exception as error:
-        raise UserError(
-            f"--push_to_hub {run_args.hub_model_id}: {first_line(error)} (log in with `hf auth login`)"
-        ) from error
+        answer = answer_of(error)
+        log_in = f" {privacy.LOG_IN}" if answer is not None and answer.status_code in (401, 403) else ""
+        raise UserError(f"--push_to_hub {run_args.hub_model_id}: {first_line(error).rstrip('.')}.{log_in}") from error
 
 
 def push(repo: str, folder: Path, inside: str | None = None, base_model: str | None = None) -> None:
