@@ -32,7 +32,7 @@ def pack(report: Path, folder: Path) -> None:
     found = (path for path in runs.rglob("*") if path.name in READ and path.is_file() and path not in bare)
     seed = re.compile(rf"[^/]+/{SEED_FOLDER}(?=/)")
     places = {path: seed.match(path.relative_to(runs).as_posix()) for path in found}
-    files = sorted(path for path, place in places.items() if place is None or place[0] in shown)
+    files = sorted(path for path, of in places.items() if of is None or of[0] in shown)
 
     def place(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime = entry.uid = entry.gid = 0

@@ -275,10 +275,9 @@ def _name_other_precision(task: str, here: Mapping[CellKey, Record], problems: l
 def _name_other_training(task: str, here: Mapping[CellKey, Record], problems: list[str]) -> None:
     """Name the targets that were trained with other settings than most."""
     targets = {key: record for key, record in here.items() if record.phase == "target"}
-    for name, usual, odd in other_settings(targets):
-        listed = ", ".join(f"{cell_name(key)} ({value})" for key, value in odd.items())
+    for name, usual, others in other_settings(targets, cell_name):
         problems.append(
-            f"{task}: {name} in the training of {listed} is not that of the others ({usual}), so a difference may "
+            f"{task}: {name} in the training of {others} is not that of the others ({usual}), so a difference may "
             "come from that."
         )
 
@@ -292,23 +291,23 @@ def name_other_seeds(
         if is_placed(path, record) and record.seed in seeds_of.get(record.arm, ()):
             by_arm.setdefault(record.arm, {})[record.seed] = record
     for arm, by_seed in by_arm.items():
-        for name, usual, odd in other_settings(by_seed):
-            listed = ", ".join(f"seed {seed} ({value})" for seed, value in odd.items())
+        for name, usual, others in other_settings(by_seed, "seed {}".format):
             problems.append(
-                f"phase 2 of {arm}: {name} in {listed} is not that of the other seeds ({usual}), so a mean over seeds "
+                f"phase 2 of {arm}: {name} in {others} is not that of the other seeds ({usual}), so a mean over seeds "
                 "mixes two trainings."
             )
 
 
 def other_settings(
-    records: Mapping[Key, Record], common: Callable[[str], bool] = lambda name: True
-) -> Iterator[tuple[str, str, dict[Key, str]]]:
-    """Yield (setting, its most common value, {key: another value}) for each setting in which trainings differ.
+    records: Mapping[Key, Record], named: Callable[[Key], str], common: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (setting, its most common value, the others by name, with theirs) where trainings differ.
 
     Settings that leave a training as it is do not count (`BESIDE_TRAINING`). Rows a step are compared as one number,
     and the steps that were made instead of those that were asked for.
 
     Args:
+        named: the name of a key.
         common: whether a setting, by name, is to be the same in all of these.
     """
     found = {key: _trained_with(record) for key, record in records.items()}
@@ -318,7 +317,8 @@ def other_settings(
             values = {key: value for key, value in values.items() if value != "the default"}
         usual, odd = _odd({key: repr(value) for key, value in values.items()})
         if odd:
-            yield name, str(values[next(k for k in values if k not in odd)]), {key: str(values[key]) for key in odd}
+            others = ", ".join(f"{named(key)} ({values[key]})" for key in odd)
+            yield name, str(values[next(key for key in values if key not in odd)]), others
 
 
 def is_shared(setting: str) -> bool:

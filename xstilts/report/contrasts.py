@@ -244,10 +244,9 @@ def _family(
             f"{name}: the arms are not matched in phase 2 ({sizes_text}), so a difference may come from that."
         )
     every = {(arm, record.seed): record for arm in sorted(with_task(found)) for record in found[arm]}
-    for setting, usual, odd in other_settings(every, is_shared):
-        listed = ", ".join(f"{arm} seed {seed} ({value})" for (arm, seed), value in odd.items())
+    for setting, usual, others in other_settings(every, lambda key: f"{key[0]} seed {key[1]}", is_shared):
         problems.append(
-            f"{name}: {setting} in phase 2 of {listed} is not that of the others ({usual}), so a difference may come "
+            f"{name}: {setting} in phase 2 of {others} is not that of the others ({usual}), so a difference may come "
             "from that."
         )
     failed = [arm for arm, records in found.items() if any(record.failed for record in records)]

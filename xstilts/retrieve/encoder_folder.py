@@ -126,15 +126,10 @@ def read(name: str, revision: str = "main") -> EncoderFolder:
         UserError: one of its files cannot be read.
     """
     listed = file_of(name, "modules.json", revision, "--pooling")
-    modules = [] if listed is None else _modules(listed)
-    kinds = [_kind(module) for module in modules]
-    if listed is not None and "Pooling" not in kinds:
-        return EncoderFolder(name)
     config = pooling_config(name, revision, "--pooling")
-    if listed is None and config is None:
-        return EncoderFolder(name, unknown=_is_unknown(name, "modules.json", revision))
     if config is None:
-        return EncoderFolder(name)
+        return EncoderFolder(name, unknown=listed is None and _is_unknown(name, "modules.json", revision))
+    kinds = [] if listed is None else [_kind(module) for module in _modules(listed)]
     layer, length, lower = _transformer(name, revision) if listed else (None, None, False)
     others = tuple(dict.fromkeys(kind for kind in kinds if kind not in APPLIED))
     return EncoderFolder(name, _modes(config), layer, length, lower, others)
