@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     task = get_target(target.task, data_args.benchmark)
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation)
-    inputs.check_target(run_args, name)
+    inputs.check_target(task, run_args, name)
     rows = inputs.open_rows(data_args)
     notes: list[str] = []
     languages = inputs.choose_languages(task, rows, data_args.languages, notes=notes)

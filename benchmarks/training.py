@@ -342,9 +342,7 @@ def main() -> None:
 
     command = commands.add_parser("tasks", parents=[common, training])
     command.add_argument("--model", required=True)
-    command.add_argument(
-        "--splits", nargs="*", default=[], help="as the scripts' argument, e.g. xnli.train=validation"
-    )
+    command.add_argument("--splits", nargs="*", default=[], help="as the scripts' argument, e.g. xnli.train=test")
     command.add_argument("--tasks", nargs="+", default=["xnli", "squad", "udpos"])
     command.add_argument("--rows", type=int, default=2000)
     command.add_argument("--batch_size", type=int, help="default: the task's")

@@ -42,7 +42,7 @@ class FirstRows(Rows):
         from datasets import Dataset, load_dataset
 
         if url:
-            return hub.load_file(url, expression), {"split": expression, "revision": revision}
+            return hub.load_file(url, expression), {"split": expression, "first": 0, "revision": revision}
         try:
             commit = hub.client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
             hub.check_access(source, commit)
@@ -56,7 +56,7 @@ class FirstRows(Rows):
             rows = Dataset.from_list(list(islice(data, FIRST)), features=data.features)
         except Exception as error:
             raise UserError(hub.advice(error, source)) from error
-        return rows, {"split": expression, "revision": commit}
+        return rows, {"split": expression, "first": 0, "revision": commit}
 
 
 def language_of(task: Task, source: Source) -> str:

@@ -13,8 +13,10 @@ from tasks import languages as codes
 from tasks.checks import check_ids, same_numbers
 from tasks.columns import join, replace_columns
 from tasks.errors import MissingRows, UserError, reading
+from tasks.expressions import alternatives
 from tasks.files import class_names
-from tasks.rows import Loaded, Read, Rows, alternatives
+from tasks.overlap import Use
+from tasks.rows import Loaded, Read, Rows
 from tasks.source import Source
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Task:
 
     name: ClassVar[str]
     form: ClassVar[str]
-    sources: tuple[Source, ...]
+    sources: tuple[Source, ...] = ()
     metric: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]  # required in the source
     optional: ClassVar[tuple[str, ...]] = ()  # columns read if the source has them; others are ignored
@@ -62,8 +64,7 @@ class Task:
     parts: ClassVar[tuple[str, ...]] = ()  # tasks whose rows together are this one's
     # groups of columns that are always in the same language, in the order of the input
     fields: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    # Hub ids whose rows contain sentences of this test, so they must not be trained on
-    same_sentences: ClassVar[tuple[str, ...]] = ()
+    same_sentences: ClassVar[tuple[str, ...]] = ()  # ids (or id/config) of rows with this test's sentences
     parallel: ClassVar[bool] = False  # whether the test has the same queries in every language
     # train rows in other languages: "parallel" (translations), "native" (their own), "" (none)
     other_languages: ClassVar[str] = ""
@@ -141,9 +142,9 @@ class Task:
             return Loaded(examples, tuple(read for loaded in several for read in loaded.reads))
         if self.train_from and split != "test" and not rows.expression(self.name, split, ""):
             return get_task(self.train_from[-1], self.benchmark).read(split, language, rows)
-        source, config, expression = self.locate(split, language, rows)
+        (source, config, expression), use = self.locate(split, language, rows), Use(self.name, split, language)
         try:
-            found = [self._part(source, config, part, language, rows) for part in expression.split("+")]
+            found = [self._part(source, config, part, use, rows) for part in expression.split("+")]
         except MissingRows as error:
             raise UserError(f"{error}{folders.advice(self, split, language, rows)}") from error
         parts = [examples for _, examples in found if examples is not None]
@@ -159,10 +160,11 @@ class Task:
                 loaded.note(f"column {column!r} is not read: not every part of {expression} has it")
         return loaded
 
-    def _part(self, source: Source, config: str, part: str, language: str, rows: Rows) -> tuple[Read, Dataset | None]:
+    def _part(self, source: Source, config: str, part: str, use: Use, rows: Rows) -> tuple[Read, Dataset | None]:
         """Return (one of the source splits that `+` joins, its examples; None if it has no row in the language)."""
+        language, columns = use.language, source.columns or self.columns
         url = source.files.get(part, "").format(revision=source.revision, language=source.code(language))
-        read = rows.read(source.id, config, part, source.revision, source.columns or self.columns, url, self.optional)
+        read = rows.read(source.id, config, part, source.revision, columns, url, self.optional, use)
         data, where = read.data, read.where
         for note in self.notes(data):
             read.note(note)

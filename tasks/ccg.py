@@ -11,6 +11,7 @@ from tasks.checks import describe
 from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
 from tasks.files import class_names
+from tasks.overlap import Use
 from tasks.rows import Loaded, Read, sha256
 from tasks.tagging import Tagging, check_words
 
@@ -78,9 +79,9 @@ class CCG(Tagging):
 
     def _read(self, split: str, rows: Rows) -> Loaded:
         """The rows of a split, with the names of the categories as tags."""
-        expression = rows.expression(self.name, split, self.splits[split])
+        expression, use = rows.expression(self.name, split, self.splits[split]), Use(self.name, split, "en")
         if rows.has("ccgbank", "default", expression):
-            read = rows.read("ccgbank", "default", expression, None, self.columns)
+            read = rows.read("ccgbank", "default", expression, None, self.columns, use=use)
             return Loaded(columns_of(rows_of(read.data, read.where)), (read,))
         if (self.name, split) in rows.overrides:
             raise UserError(
@@ -98,8 +99,8 @@ class CCG(Tagging):
             "config": str(where.relative_to(rows.folder("ccgbank"))),
             "split": names,
         }
-        record |= {"sha256": sha256(*paths), "rows": len(data), "file": str(paths[0])}
-        read = rows.keep(Read(data, record | ({"files": len(paths)} if len(paths) > 1 else {})))
+        record |= {"first": 0, "sha256": sha256(*paths), "rows": len(data), "file": str(paths[0])}
+        read = rows.keep(Read(data, record | ({"files": len(paths)} if len(paths) > 1 else {})), use)
         return Loaded(data, (read,))
 
     def _files(self, split: str, rows: Rows) -> list[Path]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tasks import languages as codes
 from tasks.errors import UserError, reading
-from tasks.rows import ROUND_TRIP, alternatives, shards
+from tasks.expressions import alternatives, shards
+from tasks.rows import ROUND_TRIP
 
 if TYPE_CHECKING:
     from tasks.base import Task

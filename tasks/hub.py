@@ -26,7 +26,7 @@ CONVERTED = "refs/convert/parquet"  # the branch on which the Hub itself convert
 _T = TypeVar("_T")
 
 
-def load(source: str, config: str, split: str, revision: str | None, cut: str = "") -> tuple[Dataset, str]:
+def load(source: str, config: str, split: str, revision: str | None) -> tuple[Dataset, str]:
     """Return the rows of one split of a dataset repository, and the commit that they are from.
 
     The datasets library falls back to any cached commit when a download fails. Here only the commit that was asked
@@ -35,27 +35,26 @@ def load(source: str, config: str, split: str, revision: str | None, cut: str = 
     Args:
         source: the Hub id.
         revision: a commit or branch; None: what `main` is now. Offline: the commit cached for the branch.
-        cut: a slice in the Hub's syntax, such as ``[:100]``.
 
     Raises:
         UserError: the Hub refuses or does not answer, or has no such config or split; says what to type.
     """
-    name = f"{source} (config {config}, split {split}{cut}, revision {revision or 'main'})"
+    name = f"{source} (config {config}, split {split}, revision {revision or 'main'})"
     try:
-        return _patiently(lambda: _load(source, config, split, revision, cut), f"{source} (config {config})")
+        return _patiently(lambda: _load(source, config, split, revision), f"{source} (config {config})")
     except Exception as error:
         raise UserError(f"Could not load {name} from the Hub: {advice(error, source)}") from error
 
 
-def _load(source: str, config: str, split: str, revision: str | None, cut: str) -> tuple[Dataset, str]:
+def _load(source: str, config: str, split: str, revision: str | None) -> tuple[Dataset, str]:
     commit = client().resolve_revision(source, repo_type="dataset", revision=revision).resolved
     if revision == CONVERTED:
-        return _load_converted(source, config, split, commit, cut), commit
+        return _load_converted(source, config, split, commit), commit
     builder = cached(source, config, commit) or _download(source, config, commit)
-    return builder.as_dataset(split=split + cut), commit
+    return builder.as_dataset(split=split), commit
 
 
-def load_file(url: str, split: str, cut: str = "") -> Dataset:
+def load_file(url: str, split: str) -> Dataset:
     """Return the rows of a CSV or JSON file on the web. It is downloaded once: a URL names a commit.
 
     In JSON the rows are the objects below "data", as in SQuAD's files.
@@ -69,7 +68,7 @@ def load_file(url: str, split: str, cut: str = "") -> Dataset:
     try:
         path = DownloadManager(download_config=DownloadConfig(use_etag=False, max_retries=ATTEMPTS)).download(url)
         options = {"field": "data"} if kind == "json" else {}
-        return load_dataset(kind, data_files={split: path}, split=split + cut, **options)
+        return load_dataset(kind, data_files={split: path}, split=split, **options)
     except Exception as error:
         raise UserError(
             f"Could not load {url}: {one_line(error)} Without a network give --data_root FOLDER."
@@ -178,7 +177,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> int:
     return int(after) if after.isdigit() else int(window[1]) if window else 60
 
 
-def _load_converted(source: str, config: str, split: str, commit: str, cut: str) -> Dataset:
+def _load_converted(source: str, config: str, split: str, commit: str) -> Dataset:
     """Return rows of the Hub's own conversion to parquet: ``<config>/<split>/0000.parquet``, without a README."""
     from datasets import load_dataset
     from huggingface_hub import snapshot_download
@@ -188,7 +187,7 @@ def _load_converted(source: str, config: str, split: str, commit: str, cut: str)
     files = sorted(map(str, folder.glob(pattern)))
     if not files:
         raise ValueError(f"the branch {CONVERTED} has no {pattern}.")
-    return load_dataset("parquet", data_files={split: files}, split=split + cut)
+    return load_dataset("parquet", data_files={split: files}, split=split)
 
 
 def check_access(source: str, commit: str) -> None:

@@ -14,6 +14,7 @@ from tasks.base import Task
 from tasks.checks import check_ids, check_text, map_rows
 from tasks.errors import UserError, did_you_mean, reading
 from tasks.fingerprint import fingerprint
+from tasks.overlap import Use
 from tasks.rows import Loaded
 from tasks.source import Source
 
@@ -171,9 +172,12 @@ class XquadDual(SquadDual):
                 f"{self.name}: XQuAD is a test set. To train on a part of it, give "
                 "--splits xquad_dual.train=validation[:800] xquad_dual.dev=validation[800:]."
             )
-        squad = SQuAD(self.benchmark)
-        squad.sources = tuple(replace(source, splits={split: expression}) for source in XQuAD.sources)
-        return squad
+
+        class Questions(SQuAD):
+            name = self.name  # its --splits, and what results.json says that the rows are for
+            sources = tuple(replace(source, splits={split: expression}) for source in XQuAD.sources)
+
+        return Questions(self.benchmark)
 
 
 class PositivePairs(Pairs):
@@ -244,7 +248,8 @@ class MewslixDual(Pairs):
         if language != "en":
             raise UserError(f"{self.name} has only English pairs.")
         source, config, expression = self.locate(split, language, rows)
-        read = rows.read(source.id, config, expression, source.revision, self.columns)
+        use = Use(self.name, split, language)
+        read = rows.read(source.id, config, expression, source.revision, self.columns, use=use)
         return Loaded(read.data, (read,))
 
     def pairs(self, examples: Dataset, where: str) -> Dataset:

@@ -13,6 +13,7 @@ from tasks import languages as codes
 from tasks.base import Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError, reading
+from tasks.overlap import Use
 from tasks.rows import Loaded, Read
 from tasks.sentences import with_paragraph
 from tasks.source import Source
@@ -144,6 +145,7 @@ class LAReQA(Ranking):
     title = "LAReQA"
     metric = f"map@{K}"
     languages_in = "lareqa"
+    same_sentences = ("google/xquad", "google/xtreme/XQuAD.")
     parallel = True  # a question has right candidates in every language
     search_options = (*Ranking.search_options, "candidate_text")
     sources = (
@@ -193,7 +195,9 @@ class LAReQA(Ranking):
         # in GitHub's files paragraphs are nested in articles; in a folder a row is a paragraph
         columns = self.columns if rows.local else ("paragraphs",)
         try:
-            read = rows.read(source.id, config, expression, source.revision, columns, url)
+            read = rows.read(
+                source.id, config, expression, source.revision, columns, url, use=Use(self.name, split, language)
+            )
         except MissingColumn as error:
             raise UserError(
                 f"{error} (google-research-datasets/xquad_r on the Hub lacks the sentence breaks. Use "
@@ -290,7 +294,9 @@ class MewsliX(Ranking):
 
     def read(self, split: str, language: str, rows: Rows) -> Loaded:
         source, config, expression = self.locate(split, language, rows)
-        read, ids, queries, gold = rows.read(source.id, config, expression, source.revision, self.columns), [], [], []
+        use = Use(self.name, split, language)
+        read = rows.read(source.id, config, expression, source.revision, self.columns, use=use)
+        ids, queries, gold = [], [], []
         described, *candidates, known = self._candidates(rows)
         with reading(self.name, read.where):
             for row, (context, mentions) in enumerate(

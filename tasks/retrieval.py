@@ -13,6 +13,7 @@ from tasks.base import Task
 from tasks.checks import check_ids, check_text
 from tasks.errors import UserError
 from tasks.fingerprint import fingerprint
+from tasks.overlap import Use
 from tasks.rows import Loaded
 from tasks.source import XTREME_REVISION, Source
 from tasks.submitted import compute, read_matches
@@ -289,7 +290,7 @@ class BUCC(Task):
             ("target", ("id", "text")),
             ("gold", ("source_id", "target_id")),
         ):
-            read = reads[part] = rows.read(source, part, expression, None, columns)
+            read = reads[part] = rows.read(source, part, expression, None, columns, use=Use("bucc", split, language))
             check_text(read.data, columns, read.where)
             parts[part] = [read.data[c][:] for c in columns]
         for part in ("source", "target"):

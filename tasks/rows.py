@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import files, hub
+from tasks import files, hub, overlap
 from tasks.columns import columns_to_read
-from tasks.errors import MissingRows, RowError, UserError, nearest, one_line
+from tasks.errors import MissingRows, RowError, UserError, nearest
+from tasks.expressions import alternatives, shards, take_slice
 from tasks.reading import read_object
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Read:
 
     Attributes:
         data: the rows, in the source's columns.
-        record: the provenance, as results.json has it: id, config, split, revision or sha256, file, rows, notes.
+        record: the provenance, as results.json has it: id, config, split, revision or sha256, file, first (the number
+            of the first row, from 0), rows, used_as (`tasks.overlap.Use`), notes.
     """
 
     data: Dataset
@@ -63,6 +65,10 @@ class Loaded:
 
     examples: Any  # a Dataset in the form's columns, or pools; see tasks.base.Examples
     reads: tuple[Read, ...]
+
+    def __post_init__(self) -> None:
+        """Raise UserError if two of the reads, which --splits joins by a +, hold the same rows."""
+        overlap.refuse_repeats([read.record for read in self.reads])
 
     @property
     def where(self) -> str:
@@ -210,6 +216,7 @@ class Rows:
         columns: Columns,
         url: str = "",
         optional: tuple[str, ...] = (),
+        use: overlap.Use | None = None,
     ) -> Read:
         """Return the rows of one split, and add their provenance to the records.
 
@@ -221,14 +228,22 @@ class Rows:
             columns: the required columns, or a function that picks them from all column names.
             url: read instead of a Hub id that the library cannot load.
             optional: columns read if present. All others are ignored.
+            use: what the rows are for; None: they are neither trained on nor scored, such as a lexicon.
 
         Raises:
-            UserError: no such file, an unreadable file, a missing column, or no rows.
+            UserError: no such file, an unreadable file, a missing column, or no rows; or see `keep`.
         """
-        return self.keep(self.peek(source, config, expression, revision, columns, url, optional))
+        return self.keep(self.peek(source, config, expression, revision, columns, url, optional), use)
 
-    def keep(self, read: Read) -> Read:
-        """Add the provenance of a read to the records."""
+    def keep(self, read: Read, use: overlap.Use | None) -> Read:
+        """Add the provenance of a read to the records.
+
+        Raises:
+            UserError: rows would be both trained on and scored.
+        """
+        if use:
+            read.record["used_as"] = [str(use)]
+            overlap.refuse(self.records, read.record)
         self.records.append(read.record)
         return read
 
@@ -262,8 +277,8 @@ class Rows:
             if path is None:
                 continue
             data, digest = self._load_file(path, columns, optional)
-            record = {"split": base + cut, "sha256": digest, "file": str(path)}
-            data = take_slice(data, cut, path)
+            data, first = take_slice(data, cut, path)
+            record = {"split": base + cut, "first": first, "sha256": digest, "file": str(path)}
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
@@ -307,10 +322,11 @@ class Rows:
         if (known := self._loaded.get(key := (source, config, base + cut, revision, url))) is not None:
             return known[0], dict(known[1])
         if url:
-            data, commit = hub.load_file(url, base, cut), revision
+            data, commit = hub.load_file(url, base), revision
         else:
-            data, commit = hub.load(source, config, base, revision, cut)
-        record = {"split": base + cut, "revision": commit} | ({"url": url} if url else {})
+            data, commit = hub.load(source, config, base, revision)
+        data, first = take_slice(data, cut, f"{source} ({config}, {base})")
+        record = {"split": base + cut, "first": first, "revision": commit} | ({"url": url} if url else {})
         self._loaded[key] = data, record
         return data, dict(record)
 
@@ -321,17 +337,6 @@ def picked(columns: Callable[[list[str]], tuple[str, ...]], names: list[str], wh
         return columns(names)
     except RowError as error:
         raise UserError(f"{where}: {error}") from error
-
-
-def take_slice(data: Dataset, cut: str, path: Path) -> Dataset:
-    """Return the rows of a slice in the Hub's syntax: "[:8000]", "[80%:]"; "" for all rows."""
-    from datasets import ReadInstruction
-
-    try:
-        (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"{path}: {cut} is not a valid slice of its {len(data)} rows ({one_line(error)}).") from error
-    return data.select(range(part.from_, part.to) if part.from_ < part.to else []) if cut else data
 
 
 def translation_note(path: Path) -> Path:
@@ -351,36 +356,3 @@ def translator(path: Path) -> str:
     if not isinstance(model, str):
         raise UserError(f"{note} does not name the model{advice}")
     return model
-
-
-def alternatives(expression: str) -> list[tuple[str, str]]:
-    """Return the alternatives of an expression: ``"a[:80],b"`` -> ``[("a", "[:80]"), ("b", "")]``.
-
-    Raises:
-        UserError: a part is not a split.
-    """
-    found = []
-    for part in expression.split(","):
-        match = re.fullmatch(r"\s*([\w.\-]+)(\[[^\]]*\])?\s*", part)
-        if not match:
-            raise UserError(
-                f"{expression!r} is not a split. Give one like validation, validation[:8000] or validation[80%:]."
-            )
-        found.append((match[1], match[2] or ""))
-    return found
-
-
-def shards(split: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return (the files that a split is cut into, those that are missing), as the Hub names them, without suffix.
-
-    ``train-00000-of-00002`` and ``train-00001-of-00002`` are the train split. Both are empty if there is no such name,
-    or if names differ in the number of files.
-    """
-    matches = [re.fullmatch(rf"{re.escape(split)}-(\d+)-of-(\d+)", name) for name in sorted(names)]
-    found = [match for match in matches if match]
-    if len({match[2] for match in found}) != 1:
-        return [], []
-    have, digits, number = {match[0] for match in found}, len(found[0][1]), found[0][2]
-    every = [f"{split}-{at:0{digits}d}-of-{number}" for at in range(int(number))]
-    missing = [name for name in every if name not in have] if len(have) < int(number) else []
-    return [match[0] for match in found], missing

@@ -15,7 +15,7 @@ from tasks.sentences import sentence_at, sentence_spans
 from xstilts.cli.arguments import DualEncoderArguments, FamilyArguments
 from xstilts.train import alias
 
-PARALLEL = ["xquad_dual.train=validation", "xquad_dual.dev=validation"]
+PARALLEL = ["xquad_dual.train=validation[:6]", "xquad_dual.dev=validation[6:]"]
 
 
 # ---- sentences ------------------------------------------------------------------------------------------------------
@@ -653,7 +653,7 @@ def test_hybrid_batches_of_two_tasks_with_the_cached_loss(train):
         "hybrid",
         "--splits",
         *PARALLEL,
-        "xnli.train=validation",
+        "xnli.train=test",
         "--per_device_train_batch_size",
         2,
         "--cached_loss_mini_batch",
@@ -822,7 +822,7 @@ def test_a_batch_of_one_pair_is_refused(cli, tiny_model, tiny_world, tmp_path):
 
 def test_the_old_command_warns_and_trains_the_same(cli, train, tiny_model, tiny_world, tmp_path, caplog):
     mixed = ["xquad_dual", "xnli_dual"]
-    same = ["--train_languages", "en", "qaa", "--splits", *PARALLEL, "xnli.train=validation"]
+    same = ["--train_languages", "en", "qaa", "--splits", *PARALLEL, "xnli.train=test"]
     same += ["--per_device_train_batch_size", 2]
     done, new = train("--tasks", *mixed, "--language_mode", "multilingual", *same)
     assert done.returncode == 0, done.stderr

@@ -91,7 +91,9 @@ def test_formats_hold_the_same_rows(folder, tmp_path, suffix):
         "config": "en",
         "split": "train",
         "file": str(path),
+        "first": 0,
         "rows": 6,
+        "used_as": ["xnli.train en"],
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
 
@@ -165,7 +167,16 @@ def test_a_question_that_two_joined_parts_have_is_refused(folder, tmp_path):
     assert load(tmp_path, "xquad", "test", "de", apart)["id"][:] == ["0", "1", "2", "3"]
     with pytest.raises(UserError) as caught:
         load(tmp_path, "xquad", "test", "de", overlapping)
-    assert f"{path} [:50%] + {path} [25%:], row 3" in str(caught.value) and "'1' appears twice" in str(caught.value)
+    assert "xquad.test has 1 rows of google/xquad (xquad.de, validation[:50%] and validation[25%:])" in str(
+        caught.value
+    )
+    # in two files, no row of the file tells that the questions are the same
+    folder("google__xquad/xquad.de/more", [QA[1] | {"title": "another"}])
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, "xquad", "test", "de", ["xquad.test=validation+more"])
+    assert f"{path} + {path.with_stem('more')}, row 5" in str(caught.value) and "'1' appears twice" in str(
+        caught.value
+    )
 
 
 def test_alternatives_take_the_first_present(folder, tmp_path):
@@ -448,8 +459,8 @@ SHARDS = ["-00000-of-00002", "-00001-of-00002"]
 )
 def test_what_to_type_for_a_split_that_is_not_there(folder, tmp_path, task, split, files, splits, expected):
     where = {"xnli": "facebook__xnli/en", "copa": "aps__super_glue/copa"}[task]
-    for name in files:
-        folder(f"{where}/{name}", NLI)
+    for number, name in enumerate(files):
+        folder(f"{where}/{name}", [row | {"premise": f"{number} {row['premise']}"} for row in NLI])
     with pytest.raises(UserError) as caught:
         load(tmp_path, task, split, splits=splits)
     message = str(caught.value)

@@ -131,6 +131,17 @@ def test_arms_with_different_seeds_are_ranked_by_the_seeds_they_share_with_none(
     assert of(tmp_path / "two").ranked[0].arm == "none"
 
 
+def test_an_arm_that_shares_no_seed_with_none_is_not_in_front(tmp_path):
+    """Seed 3 may be a high one for every arm."""
+    lay(tmp_path, {"none": [60, 61, 62], "a": [61, 63, 64], "b": [None, None, None, 90]})
+    one = of(tmp_path)
+    assert [entry.arm for entry in one.ranked] == ["a", "none"] and one.sentence.endswith("Not ranked: b.")
+    assert [(entry.arm, entry.aside) for entry in one.aside] == [("b", "no seed of none")]
+    table, _ = tables.headline_tables(mx.collect(tmp_path))
+    assert not dict(table.rows)["b"][0].bold and dict(table.rows)["b"][0].text.startswith("90.0")
+    assert [row.kind for row in charts.forest(one).rows] == ["better", "plain", "aside"]
+
+
 def best(root):
     return standing.best_per_task(mx.collect(root))["xnli"]
 

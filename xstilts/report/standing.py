@@ -64,7 +64,7 @@ class Entry:
         p: Holm-adjusted; `verdict` goes by it.
         ties: the arm is in front, or the test does not tell it apart from the arm in front.
         untested: there is no such test, because both share one seed at most, or differ alike in every seed.
-        aside: why the arm is not ranked: its average is over fewer tasks.
+        aside: why the arm is not ranked: its average is over fewer tasks, or it alone shares no seed with `none`.
         part: the same for the difference, because `none` may have fewer tasks, too.
     """
 
@@ -84,7 +84,7 @@ class Entry:
 @dataclass(frozen=True)
 class Standing:
     """The arms of one task or average: `ranked` from the one in front down (`_level`), `aside` those not ranked,
-    because they lack a task, `unscored` those that have no usable score."""
+    see `Entry.aside`, `unscored` those that have no usable score."""
 
     name: str
     measure: str
@@ -239,7 +239,7 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
             used, sides = complete_part([ours, plain])
             entry = _against_plain(replace(entry, part=_part(used, tasks)), sides)
         entries.append(entry)
-    entries = _with_verdicts(entries)
+    entries = _with_verdicts(_without_common_seeds(entries))
     ranked = [entry for entry in entries if not entry.aside]
     plain_mean = next((entry.mean for entry in ranked if entry.arm == PLAIN), None)
     ranked = sorted(ranked, key=lambda entry: -_level(entry, plain_mean))
@@ -254,6 +254,15 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
         done=sum((arm, task, seed) in matrix.records for arm, task, seed in _planned(matrix, tasks)),
         planned=len(_planned(matrix, tasks)),
     )
+
+
+def _without_common_seeds(entries: Sequence[Entry]) -> list[Entry]:
+    """Put arms aside that share no seed with `none`, if others do: their seeds may all be high ones."""
+    if all(entry.difference is None for entry in entries):
+        return list(entries)
+    why = f"no seed of {PLAIN}"
+    alone = [entry.difference is None and entry.arm != PLAIN and not entry.aside for entry in entries]
+    return [replace(entry, aside=why) if one else entry for entry, one in zip(entries, alone, strict=True)]
 
 
 def _level(entry: Entry, plain_mean: float | None) -> float:

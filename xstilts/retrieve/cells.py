@@ -24,7 +24,7 @@ from xstilts.cli.arguments import (
 )
 from xstilts.errors import UserError
 from xstilts.retrieve import measure, pools
-from xstilts.run import consistency, inputs, processes
+from xstilts.run import consistency, inputs, leakage, processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.settings import parent
 
@@ -148,6 +148,7 @@ def read(
         examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples, notes=notes)
         pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
         notes += pools.smaller_pools(task, examples)
+        notes += leakage.check_rows(rows, str(encoder.checkpoint))  # before hours, not only in `Run.begin`
         work.append(Cell(task, run, rows, examples, notes))
     if processes.world_size() > 1:
         PartialState().wait_for_everyone()

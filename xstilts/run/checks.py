@@ -172,6 +172,8 @@ def data(value: Any, key: str) -> None:
         row_count(entry["rows"], f"{key}[{i}].rows", 0)
         for name in ("id", "config", "split", "revision", "sha256", "url", "translated_by"):
             text(entry.get(name) or "", f"{key}[{i}].{name}")
+        row_count(entry.get("first", 0), f"{key}[{i}].first", 0)
+        texts(entry.get("used_as", []), f"{key}[{i}].used_as")
 
 
 # settings that the report and later runs read; the others are only displayed

@@ -17,8 +17,7 @@ from xstilts.cli.arguments import DataArguments, MeasurementArguments, Retrieval
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
 from xstilts.errors import UserError, did_you_mean
-from xstilts.run import outputs, places, processes
-from xstilts.run.record import FILE_NAME, is_there
+from xstilts.run import leakage, outputs, places, processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,12 +38,13 @@ def check_training(run: RunArguments) -> None:
     check_run(run)
 
 
-def check_target(run: MeasurementArguments, model: str) -> None:
+def check_target(task: Task, run: MeasurementArguments, model: str) -> None:
     """Fill in arm and seed of a target run that starts from `model`, and check and create its folder.
 
     Raises:
-        UserError: see `places.settle_measurement` and `check_run`.
+        UserError: see `leakage.check_sentences`, `places.settle_measurement` and `check_run`.
     """
+    leakage.check_sentences(task, model)
     places.settle_measurement(run, model, run.output_dir)
     check_run(run)
 
@@ -251,10 +251,11 @@ def check_cells(tasks: Sequence[Task], model: str, run: MeasurementArguments, da
     """Fill in arm and seed of a measurement of `model`; check its folders, a task each, and that its rows are there.
 
     Raises:
-        UserError: see `check_leakage`, `places.settle_measurement`, `check_run`, `open_rows` and `choose_languages`.
+        UserError: see `leakage.check_sentences`, `places.settle_measurement`, `check_run`, `open_rows` and
+            `choose_languages`.
     """
     for task in tasks:
-        check_leakage(task, model)
+        leakage.check_sentences(task, model)
     folders = [Path(run.output_dir, task.name) if run.output_dir else None for task in tasks]
     for folder in folders or [None]:
         places.settle_measurement(run, model, folder)
@@ -319,30 +320,6 @@ def _tasks_with(option: str) -> list[str]:
     from tasks import RETRIEVAL, get_task
 
     return [name for name in RETRIEVAL.split() if option in get_task(name).search_options]
-
-
-def check_leakage(task: Task, model: str) -> None:
-    """Raise if a checkpoint was trained on the sentences of a task, according to the results.json of its chain.
-
-    Raises:
-        UserError: names the checkpoint and the rows.
-    """
-    from xstilts.run import results
-    from xstilts.run.record import Record
-
-    while task.same_sentences and model and is_there(model):
-        record = Record.read(Path(model, FILE_NAME))
-        if rows := [data["id"] for data in record.data if data["id"] in task.same_sentences]:
-            raise UserError(
-                f"{task.name}: {model} was trained on {rows[0]}, whose sentences are among those that are searched. "
-                "Measure it on another task, such as ntrex."
-            )
-        began = Path(model, results.RUN_FILE)  # has the parent's full path; results.json does not
-        model = (
-            str(results.read_note(began, outputs.UNKNOWN_SETTINGS).get("model") or "")
-            if began.is_file()
-            else record.model
-        )
 
 
 def selection(select_on: str, benchmark: str) -> tuple[Task, list[str]]:

@@ -29,7 +29,7 @@ from xstilts.cli import unused
 from xstilts.cli.arguments import STARTED, RunArguments
 from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
-from xstilts.run import card, causes, checkpoints, outputs, processes, results
+from xstilts.run import card, causes, checkpoints, leakage, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.files import write_text
 from xstilts.run.lock import FolderLock
@@ -112,7 +112,7 @@ class Run:
         self.folder = Path(args.output_dir)
         self.finished = self.begun = self.checked = False
         self.trainer: Any = None
-        self._args, self._settings, self._rows, self._trains = args, settings, rows, trains
+        self._args, self._settings, self._rows, self._trains = args, settings, rows or Rows(), trains
         self._lock = FolderLock(self.folder)
         self._earlier = failure_mark(self.folder)
         self._started = time.monotonic()
@@ -206,16 +206,18 @@ class Run:
             )
         return checkpoints.last_checkpoint(self.folder)
 
-    def begin(self, notes: Sequence[str] = ()) -> None:
+    def begin(self, notes: list[str] | None = None) -> None:
         """Write run.json; remove an earlier results.json and failed.json. All ranks call this together.
 
         Args:
-            notes: the notes of results.json so far, to log.
+            notes: those of results.json so far; gets those of `leakage.check_rows`. They are logged.
 
         Raises:
-            UserError: see `checkpoint`; or run.json cannot be written.
+            UserError: see `leakage.check_rows` and `checkpoint`; or run.json cannot be written.
         """
-        unused.log(notes, self._rows or Rows())
+        if notes is not None:  # a measurement has done so before it loads the model
+            notes += leakage.check_rows(self._rows, str(self._settings["model"]))
+            unused.log(notes, self._rows)
         begun = self._settings
         if self._trains:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
@@ -230,7 +232,7 @@ class Run:
             logger.info("Resuming from %s", checkpoint)
 
     def _inputs(self) -> dict[str, Any]:
-        return kept.inputs(self._settings, self._rows or Rows())
+        return kept.inputs(self._settings, self._rows)
 
     # ---- end --------------------------------------------------------------------------------------------------------
 
@@ -244,10 +246,9 @@ class Run:
         Raises:
             UserError: see `Record.new`.
         """
-        data = self._rows.records if self._rows else []
         settings = self._settings | values.pop("settings", {})
         seconds = time.monotonic() - self._started
-        return Record.new(self._args, settings=settings, seconds=seconds, **({"data": data} | values))
+        return Record.new(self._args, settings=settings, seconds=seconds, **({"data": self._rows.records} | values))
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp); remove checkpoints; push with --push_to_hub.

@@ -347,8 +347,13 @@ def is_there(folder: str | os.PathLike) -> bool:
 
 
 def unique(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the data records without repeats and local paths."""
-    kept = {(r["id"], r["config"], r["split"]): {k: v for k, v in r.items() if k != "file"} for r in data}
+    """Return the data records without repeats and local paths. What repeats were used for is joined."""
+    kept: dict[tuple[str, ...], dict[str, Any]] = {}
+    for entry in data:
+        key = entry["id"], entry["config"], entry["split"]
+        used = [*kept.get(key, {}).get("used_as", ()), *entry.get("used_as", ())]
+        kept[key] = {name: value for name, value in entry.items() if name != "file"}
+        kept[key] |= {"used_as": list(dict.fromkeys(used))} if used else {}
     return list(kept.values())
 
 

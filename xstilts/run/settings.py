@@ -120,9 +120,13 @@ def settings_of(args: TrainingArguments, model: str, model_args: ModelArguments,
 
 def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
     """Return the parent checkpoint, the sizes of a new model and data hashes, by their names in run.json. If they
-    change, a run starts over."""
+    change, a run starts over. What rows are used for follows from the settings."""
     model = {name: settings.get(name) for name in ("model_finished", "model_weights", "sizes")}
-    return json.loads(as_json(model | {"data": unique(rows.records)}))
+    data = [
+        {name: value for name, value in entry.items() if name not in ("first", "used_as")}
+        for entry in unique(rows.records)
+    ]
+    return json.loads(as_json(model | {"data": data}))
 
 
 def as_json(settings: dict[str, Any]) -> str:

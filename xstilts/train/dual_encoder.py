@@ -138,7 +138,6 @@ def train(
         model = _build_model(plan)
         pairs, dev, notes = _read_pairs(plan, rows)
         trainer = _trainer(plan, model, pairs)
-        unused.log(notes, rows)
 
         # ---- train --------------------------------------------------------------------------------------------------
         def dev_scores() -> dict[str, dict[str, float]]:
@@ -146,7 +145,7 @@ def train(
             return {task.name: accuracy(model, task, dev[task.name], nearest, batch_size) for task in tasks}
 
         before = dev_scores()
-        run.begin()
+        run.begin(notes)
         runner.train(trainer, run, run.checkpoint)
 
         # ---- score on English dev, save, finish ---------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""Rows that are trained on are not scored: in one run, and after a checkpoint that was trained on them."""
+
+import json
+import shutil
+
+import pytest
+import records
+
+from tasks import get_task, overlap
+from tasks.errors import UserError
+from tasks.pairs import get_pairs
+from tasks.rows import Rows
+from xstilts.run import leakage
+
+NLI = [{"premise": f"a man number {i} walks", "hypothesis": f"somebody {i} moves", "label": i % 3} for i in range(10)]
+WORDS = [{"tokens": ["cats", f"number{i}"], "ner_tags": [0, 1 + i % 2], "langs": ["x", "x"]} for i in range(10)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """XNLI's test rows in English and German, PAN-X's in both, and an English copy of XNLI's under another name."""
+    for config in ("en", "de"):
+        for where, rows in (
+            (f"facebook__xnli/{config}/test", NLI),
+            (f"google__xtreme/PAN-X.{config}/test", WORDS),
+        ):
+            path = tmp_path / f"{where}.jsonl"
+            path.parent.mkdir(parents=True)
+            path.write_text("".join(json.dumps(row | {"at": config}) + "\n" for row in rows))
+    shutil.copy(tmp_path / "facebook__xnli/en/test.jsonl", tmp_path / "facebook__xnli/en/copy.jsonl")
+    return tmp_path
+
+
+def read(folder, splits, *loads, of="xnli"):
+    rows = Rows(folder, [f"{of}.{split}" for split in splits])
+    for split, language in loads:
+        get_task(of).load(split, language, rows)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "splits, scored, shared",
+    [
+        (["train=test[:60%]", "dev=test[40%:]"], ("dev", "en"), 2),
+        (["train=test[:7]", "test=test[50%:]"], ("test", "en"), 2),
+        (["train=test", "test=test[9:]"], ("test", "en"), 1),
+        (["train=test[-3:]"], ("test", "de"), 3),  # XNLI's languages are translations, row by row
+        (["train=test[:4]+test[6:]", "test=test[5:7]"], ("test", "de"), 1),
+        (["train=copy", "test=test[:5]"], ("test", "en"), 5),
+        (["train=copy", "test=test[:5]"], ("test", "de"), 0),  # of a file of another name nothing is known
+        (["train=test[:50%]", "dev=test[50%:]"], ("dev", "en"), 0),
+        (["train=test[:4]", "test=test[4:]"], ("test", "de"), 0),
+    ],
+)
+@pytest.mark.parametrize("first", ["train", "scored"])
+def test_no_row_is_trained_on_and_scored(folder, splits, scored, shared, first):
+    order = [("train", "en"), scored][:: 1 if first == "train" else -1]
+    if not shared:
+        read(folder, splits, *order)
+        return
+    with pytest.raises(UserError) as caught:
+        read(folder, splits, *order)
+    told = str(caught.value)
+    assert f"xnli.train and xnli.{scored[0]} share {shared} rows of facebook/xnli" in told
+    # what it says to type is accepted
+    typed = [
+        word.strip(".").removeprefix("xnli.") for word in told.split() if word.startswith("xnli.") and "=" in word
+    ]
+    read(folder, typed, *order)
+
+
+def test_languages_that_are_no_translations_share_nothing(folder):
+    splits = ["train=test"]
+    read(folder, splits, ("train", "en"), ("test", "de"), of="panx")
+    with pytest.raises(UserError, match=r"panx.train and panx.test share 10 rows of google/xtreme \(PAN-X.en, test\)"):
+        read(folder, splits, ("train", "en"), ("test", "en"), of="panx")
+
+
+def test_tasks_that_share_a_hub_id_share_no_rows():
+    """google/xtreme has many data sets, whose splits are all called the same."""
+
+    def record(config, use):
+        place = {"id": "google/xtreme", "config": config, "split": "validation", "revision": "0"}
+        return place | {"first": 0, "rows": 9, "used_as": [use]}
+
+    def common(one, other):
+        return [found.rows for found in overlap.shared([one], [other], ("train", ("test",)))]
+
+    questions = record("XQuAD.en", "xquad_dual.train en")
+    assert common(questions, record("MLQA.en.en", "mlqa.test en")) == []
+    assert common(questions, record("XQuAD.de", "xquad.test de")) == [9]
+    assert common({k: v for k, v in questions.items() if k != "used_as"}, record("XQuAD.de", "xquad.test de")) == []
+
+
+def test_a_part_that_is_joined_to_itself_is_refused(folder):
+    with pytest.raises(
+        UserError, match=r"xnli.test has 2 rows of facebook/xnli \(en, test\[:6\] and test\[4:\]\) twice"
+    ):
+        read(folder, ["test=test[:6]+test[4:]"], ("test", "en"))
+    with pytest.raises(UserError, match="xnli.train has 10 rows"):
+        read(folder, ["train=test+copy"], ("train", "en"))
+
+
+def checkpoint(folder, rows, parent="m"):
+    """A checkpoint's results.json, trained on what `rows` has read."""
+    folder.mkdir()
+    records.write(folder / "results.json", records.small("intermediate", model=str(parent), data=rows.records))
+    return folder
+
+
+def test_a_checkpoint_that_was_trained_on_test_rows_is_not_scored_on_them(folder):
+    one = checkpoint(folder / "one", read(folder, ["train=test[:6]"], ("train", "en")))
+    two = checkpoint(folder / "two", read(folder, ["train=test[:6]"], ("train", "en"), of="panx"), parent=one)
+    with pytest.raises(
+        UserError, match=rf"xnli: {one} was trained on 2 of the rows .* \(de, test\[:6\] and test\[4:\]\)"
+    ):
+        leakage.check_rows(read(folder, ["test=test[4:]"], ("test", "de")), str(two))
+    assert leakage.check_rows(read(folder, ["test=test[6:]"], ("test", "de")), str(two)) == []
+    assert leakage.check_rows(read(folder, ["train=test[:6]"], ("train", "en")), str(two)) == []
+    assert leakage.check_rows(read(folder, [], ("test", "de")), "a/hub-id") == []
+
+
+def test_dev_rows_that_were_trained_on_or_are_test_rows_are_noted(folder):
+    one = checkpoint(folder / "one", read(folder, ["train=test[:6]"], ("train", "en")))
+    rows = read(folder, ["dev=test[4:8]", "test=test[6:]"], ("dev", "en"), ("test", "en"), ("test", "de"))
+    where = "facebook/xnli (en, test"
+    assert leakage.check_rows(rows, str(one)) == [f"xnli: 2 dev rows are test rows too: {where}[4:8] and test[6:])"]
+    rows = read(folder, ["dev=test[4:8]"], ("dev", "en"))
+    assert leakage.check_rows(rows, str(one)) == [
+        f"xnli: {one} was trained on 2 of the dev rows, in {where}[:6] and test[4:8])"
+    ]
+
+
+def test_the_default_splits_of_the_world_share_nothing(tiny_world):
+    """Nor do those of TyDiQA, XCOPA and XQuAD, whose dev and test are known to overlap, give a note."""
+    from tasks import TASKS
+
+    for name in TASKS:
+        task, rows = get_task(name), Rows(tiny_world)
+        if not task.auto_class or not any("test" in source.splits for source in task.sources):
+            continue
+        for split in ("train", "dev"):
+            if name != "belebele":  # has no train rows of its own
+                task.load(split, "en", rows)
+        for language in task.languages(rows):
+            task.load("test", language, rows)
+        assert leakage.check_rows(rows, "m") == [], name
+
+
+def test_what_lareqa_searches_is_not_trained_on(folder, tmp_path):
+    question = {
+        "id": "1",
+        "title": "t",
+        "context": "Ada has 3 cats.",
+        "question": "how many?",
+        "answers": {"text": ["3"], "answer_start": [8]},
+    }
+    path = folder / "google__xquad/xquad.en/validation.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(question))
+    rows, task = Rows(folder, ["xquad_dual.train=validation"]), get_task("lareqa")
+    get_pairs("xquad_dual").load("train", "en", rows)
+    assert rows.records[0]["used_as"] == ["xquad_dual.train en"]
+    with pytest.raises(UserError, match=r"lareqa: .*one was trained on google/xquad \(xquad.en\)"):
+        leakage.check_sentences(task, str(checkpoint(folder / "one", rows)))
+    rows = Rows(folder)
+    get_task("xquad").load("test", "en", rows)
+    leakage.check_sentences(task, str(checkpoint(folder / "two", rows)))
+
+
+@pytest.mark.parametrize(
+    "script, task", [("run_target.py", ["--task", "xnli"]), ("run_retrieval.py", ["--tasks", "tatoeba"])]
+)
+def test_the_scripts_refuse_it_before_work_starts(script, task, cli, tiny_model, tiny_world, tmp_path):
+    model, rows = tmp_path / "runs/arm/seed0", Rows(tiny_world)
+    shutil.copytree(tiny_model, model)
+    language = get_task(task[1]).languages(rows)[-1]
+    get_task(task[1]).load("test", language, rows)
+    trained = [record | {"used_as": [f"{task[1]}.train {language}"]} for record in rows.records]
+    records.write(model / "results.json", records.small("intermediate", arm="arm", data=trained))
+    out = model / (task[1] if script == "run_target.py" else "")
+    done = cli(script, *task, "--model_name_or_path", model, "--data_root", tiny_world, "--output_dir", out)
+    assert done.returncode == 2 and f"was trained on {trained[0]['rows']} of the rows" in done.stderr
+    assert not list((model / task[1]).glob("*.json"))
