@@ -73,8 +73,8 @@ CHECK := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quote
 ifneq ($(firstword $(CHECK)),checked)
   $(error $(or $(CHECK),recipes/check.py did not run))
 endif
-# of each arm: its script, and what that is given (--tasks TASK, --config FILE ...)
-$(foreach w,$(filter-out checked,$(CHECK)),$(eval RECIPE_$(firstword $(subst |, ,$w)) := $(wordlist 2,99,$(subst |, ,$w))))
+# RECIPE_<arm>: its script, and what that is given (--tasks TASK, --config FILE ...); MEASURED: tasks that can be measured
+$(foreach w,$(filter-out checked,$(CHECK)),$(eval $(firstword $(subst |, ,$w)) := $(wordlist 2,99,$(subst |, ,$w))))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(strip $(TARGETS) $(RETRIEVAL)),,$(error TARGETS and RETRIEVAL are empty, so nothing is measured that could answer the question. Give one of them)))
 override OUT := $(patsubst %/,%,$(OUT))
@@ -164,8 +164,8 @@ endif
 seeds = $(or $(call own_seeds,$1),$(SEEDS))
 once = $(if $1,$(firstword $1) $(call once,$(filter-out $(firstword $1),$1)))
 family = $(firstword $(subst +, ,$1))
-# a name that is an arm and a target (xnli): ARGS_xnli counts for the target, FAMILY_xnli for the arm
-own_args = $(if $(filter $1,$(TARGETS) $(RETRIEVAL)),,$(ARGS_$1))
+# a task that can be a target (xnli): ARGS_xnli counts for the target, whether it is among TARGETS or not, FAMILY_xnli for the arm
+own_args = $(if $(filter $1,$(MEASURED)),,$(ARGS_$1))
 LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $(addprefix --translations ,$(TRANSLATIONS)) $(addprefix --lexicon ,$(LEXICON))
 folder = $(OUT)/$1/seed$2
 checkpoint = $(if $(filter none,$1),$(CHECKPOINT),$(call folder,$1,$2))

@@ -2,8 +2,8 @@
 
     check.py NAME=VALUE ... --typed NAME ... --presets FILE ...
 
-The Makefile calls it. It prints one line on what is wrong, or "checked" and, for each arm, NAME|SCRIPT|WORD|...: the
-script that trains the arm, and its arguments.
+The Makefile calls it. It prints one line on what is wrong, or "checked" and variables, NAME|WORD|...: RECIPE_<arm>,
+the script that trains an arm and its arguments, and MEASURED, all tasks that can be targets or retrieval tasks.
 
 Needs no package, because it runs before there is an environment.
 """
@@ -67,6 +67,21 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
         raise Wrong(f"{name}= is not a variable of this Makefile.{near} `make help` lists them.")
 
 
+def check_used(asked: Iterable[str], values: dict[str, str]) -> None:
+    """Raise for arguments or seeds of an arm or task that is not in the matrix: they would change nothing."""
+    trained = values["ARMS"].split()
+    for name in asked:
+        kind, _, of = name.partition("_")
+        if not of or kind not in OF_ONE:
+            continue
+        if kind == "ARGS" and of in measured():
+            if of not in values["TARGETS"].split() + values["RETRIEVAL"].split():
+                hint = f" Arguments of the arm {of} are FAMILY_{of}." if of in trained else ""
+                raise Wrong(f"{name}= changes nothing: {of} is not among TARGETS and RETRIEVAL.{hint}")
+        elif of not in ([arm.split("+")[0] for arm in trained] if kind == "FAMILY" else trained):
+            raise Wrong(f"{name}= changes nothing: no arm of ARMS is {'of ' if kind == 'FAMILY' else ''}{of}.")
+
+
 def offered(preset: str) -> list[str]:
     """Return the variables that a preset sets for the Makefile, each of which it is to read.
 
@@ -88,6 +103,11 @@ def check_path(name: str, path: str) -> None:
             f"{name}='{' '.join(path.split())}': a path here must not hold {found}. Give another, or a link with a "
             "plain name"
         )
+
+
+def measured() -> list[str]:
+    """Return the names of all tasks that can be targets or retrieval tasks."""
+    return [name for name in TASKS if name not in UNTESTED.split()]
 
 
 def check_arms(names: list[str]) -> dict[str, arms.Arm]:
@@ -120,7 +140,7 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
             better = " ".join(values[name].replace(",", " ").split())
             raise Wrong(f'{name}={values[name]}: put blanks between names, not commas: {name}="{better}"')
     retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
-    trained = [name for name in TASKS if name not in retrieval + untested]
+    trained = [name for name in measured() if name not in retrieval]
     found = check_arms(words["ARMS"])
     for name, ours in (("TARGETS", trained), ("RETRIEVAL", retrieval)):
         for word in words[name]:
@@ -247,6 +267,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
     if not re.fullmatch(r"[\w.-]*", values.get("HUB", "")):
         raise Wrong(f"HUB={values['HUB']}: expected one name, yours on the Hub or an organisation's.")
     found = check_lists(values)
+    check_used(sorted(typed), values)
     for name in ("THREADS", "MODEL_THREADS", "DEFAULT_JOBS"):
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
@@ -281,7 +302,8 @@ def main() -> None:
             check_world(values, set(given.typed), given.presets[0].stem)
         elif given.rows:
             check_rows(values)
-        print("checked", *("|".join([name, arm.script, *arm.words]) for name, arm in found.items()))
+        recipes = ([f"RECIPE_{name}", arm.script, *arm.words] for name, arm in found.items())
+        print("checked", *map("|".join, [*recipes, ["MEASURED", *measured()]]))
     except (Wrong, UserError) as wrong:
         print(str(wrong).rstrip("."))  # make puts one after it
 

@@ -289,6 +289,40 @@ def test_arguments_of_a_name_that_is_an_arm_and_a_target_count_once():
     assert "--seed 5" in runs["runs/never/xnli/seed0"] and "--max_steps 8" in runs["runs/never/squad/seed0"]
 
 
+def test_arguments_of_a_target_are_never_those_of_an_arm():
+    """Where the target was not among TARGETS they were: another training, under the same name."""
+    asked = ["MODEL=m", "DATA_ROOT=hub", "OUT=runs/never", "PRESET=human", "ARMS=xnli", "RETRIEVAL=", "SEEDS=0"]
+
+    def trained(targets):
+        plan = make("-n", "matrix", *asked, f"TARGETS={targets}").stdout.replace("\\\n", " ")
+        return [line for line in plan.splitlines() if "run_intermediate.py" in line]
+
+    assert trained("xnli") == trained("udpos") and "--max_steps 200" not in trained("udpos")[0]
+
+
+@pytest.mark.parametrize(
+    "typed, told",
+    [
+        (
+            "ARGS_xnli=--max_steps 7",
+            "not among TARGETS and RETRIEVAL. Arguments of the arm xnli are FAMILY_xnli",
+        ),
+        ("ARGS_pawsx=--max_steps 7", "pawsx is not among TARGETS and RETRIEVAL."),
+        ("ARGS_mnli=--max_steps 7", "no arm of ARMS is mnli"),
+        ("FAMILY_mnli=--max_steps 7", "no arm of ARMS is of mnli"),
+        ("SEEDS_xnli+mlm=4", "no arm of ARMS is xnli+mlm"),
+        ("FAMILY_squad=--max_steps 7", ""),
+        ("ARGS_squad+mlm=--max_steps 7", ""),
+        ("ARGS_udpos=--max_steps 7", ""),
+    ],
+)
+def test_arguments_of_what_is_not_in_the_matrix_are_refused(typed, told):
+    asked = ["MODEL=m", "OUT=runs/never", "ARMS=xnli squad+mlm", "TARGETS=udpos", "RETRIEVAL=", "SEEDS=0"]
+    done = make("-n", "matrix", *asked, typed)
+    assert (done.returncode != 0) == bool(told) and told in done.stderr
+    assert not told or f"{typed.split('=')[0]}= changes nothing" in done.stderr
+
+
 def test_hub_id_as_output_folder_is_refused():
     plan = make("-n", "matrix", "MODEL=FacebookAI/xlm-roberta-base", f"OUT={ROOT}/runs/never").stdout
     assert "run_mlm.py" not in plan and "--output_dir FacebookAI" not in plan
