@@ -48,7 +48,16 @@ FEW = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --save_s
 STEPS = 999
 # {processes: the matrix, and how many runs it has: the model, the arms, the cells, the report}
 MATRICES = {
-    1: (["ARMS=none squad squad_dual", "TARGETS=udpos", "RETRIEVAL=tatoeba"], 1 + 2 + 3 * 2 + 1),
+    1: (
+        [
+            "ARMS=none squad squad_dual",
+            "TARGETS=udpos",
+            "RETRIEVAL=tatoeba",
+            "ARGS_squad_dual=--layer 1",
+            "ARGS_tatoeba=",
+        ],
+        1 + 2 + 3 * 2 + 1,
+    ),
     2: (["ARMS=none squad", "TARGETS=udpos", "RETRIEVAL="], 1 + 1 + 2 + 1),
 }
 SCRIPTS = tuple(path.name for path in ROOT.glob("run_*.py"))
@@ -73,9 +82,7 @@ def matrix(folder: Path, processes: int) -> list[str]:
         "SEEDS=0",
         "DEFAULT_JOBS=1",
         "THREADS=1",
-        "ARGS_squad_dual=--layer 1",
         "ARGS_udpos=",
-        "ARGS_tatoeba=",
         f"MLM_ARGS=--config_name {sizes} --vocab_size 300 --max_steps {STEPS} {FEW}",
         f"INTERMEDIATE_ARGS={FEW} --max_steps {STEPS} --max_train_samples 60 --max_eval_samples 8",
         f"TARGET_ARGS={FEW} --max_steps {STEPS} --max_train_samples 30 --max_eval_samples 8 --eval_strategy steps "

@@ -58,4 +58,4 @@ def take_slice(data: Dataset, cut: str, where: str | Path) -> tuple[Dataset, int
         (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})
     except (ValueError, AssertionError) as error:
         raise UserError(f"{where}: {cut} is not a valid slice of its {len(data)} rows ({one_line(error)}).") from error
-    return data.select(range(part.from_, max(part.from_, part.to))) if cut else data, part.from_
+    return data.select(range(part.from_, part.to) if part.from_ < part.to else []) if cut else data, part.from_

@@ -180,6 +180,13 @@ def test_a_lexicon_that_cannot_be_used_is_refused(folder, make, languages, messa
         read_lexicons(str(folder), languages, skip_identities=True)
 
 
+def test_two_lexicons_of_a_language_are_refused(tmp_path):
+    for name in ("en-de.txt", "en-deu.txt"):
+        (tmp_path / name).write_text("the\tdie\n")
+    with pytest.raises(UserError, match=r"en-de.txt and en-deu.txt are both lexicons of de"):
+        read_lexicons(str(tmp_path))
+
+
 def test_a_folder_without_lexicons_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         read_lexicons(str(tmp_path / "none"))

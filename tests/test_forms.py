@@ -152,7 +152,7 @@ def moods(tmp_path, monkeypatch):
         folder = tmp_path / "rows" / "me__mood" / language
         folder.mkdir(parents=True)
         for split in ("train", "validation", "test"):
-            rows = [{"text": f"it is {'not ' * (i % 2)}good {i}", "label": i % 2} for i in range(16)]
+            rows = [{"text": f"it is {'not ' * (i % 2)}good {split} {i}", "label": i % 2} for i in range(16)]
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path / "rows"
 
@@ -218,7 +218,7 @@ def test_a_placeholder_names_all_files_its_gold_is_from(tmp_path):
     folder = tmp_path / "facebook__anli" / "plain_text"
     folder.mkdir(parents=True)
     for part in (1, 2, 3):
-        row = {"premise": "a", "hypothesis": "b", "label": 0}
+        row = {"premise": f"a {part}", "hypothesis": "b", "label": 0}
         (folder / f"dev_r{part}.jsonl").write_text((json.dumps(row) + "\n") * 100)
     with pytest.raises(UserError, match=r"dev_r1\.jsonl.*dev_r2\.jsonl.*dev_r3\.jsonl: all 300 gold labels"):
         load_scored(get_task("anli"), "dev", "en", Rows(tmp_path), None)

@@ -306,7 +306,7 @@ def small(preloaded, tiny_model, tiny_world, tmp_path):
     """make's variables of a matrix with one target, whose runs are forks of this process."""
     few = "--max_seq_length 64 --per_device_train_batch_size 4 --bf16 False --max_eval_samples 8"
     asked = ["PRESET=world", f"OUT={tmp_path}", f"MODEL={tiny_model}", f"DATA_ROOT={tiny_world}", "WORLD_ARGS="]
-    asked += ["MLM_ARGS=", "TARGETS=udpos", "RETRIEVAL=", "SEEDS=0", "ARGS_squad=--learning_rate nan"]
+    asked += ["MLM_ARGS=", "TARGETS=udpos", "RETRIEVAL=", "SEEDS=0", "INTERMEDIATE_ARGS=--learning_rate nan"]
     return [*asked, f"TARGET_ARGS={few}", "ARGS_udpos=--max_steps 40 --save_strategy steps --save_steps 5"]
 
 

@@ -163,7 +163,8 @@ def read_lexicons(
     for path in sorted(root.iterdir()):
         match = re.fullmatch(r"en-([A-Za-z_-]+)", path.name if path.is_dir() else path.stem)
         if match and (path.is_dir() or path.suffix in TEXT_FILES):
-            found[codes.normalize(match[1])] = path
+            if (other := found.setdefault(codes.normalize(match[1]), path)) != path:
+                raise UserError(f"{other} and {path.name} are both lexicons of {codes.normalize(match[1])}. Keep one.")
     if not found:
         raise UserError(
             f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
