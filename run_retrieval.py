@@ -81,7 +81,7 @@ def measure(tasks: list[Task], own: EncoderFolder, prompts: dict[str, str], pars
         if processes.is_first():
             card.check_push(run_args)
         if opened or retrieval.export_sentence_transformers:
-            encoder = cells.load_encoder(retrieval, model_args, data_args)
+            encoder = cells.encoder_to_measure(retrieval, model_args, data_args)
             headline = Headline(retrieval, data_args, encoder.layers)
             work = cells.read(opened, headline, retrieval, model_args, data_args, encoder, own)
 

@@ -316,7 +316,7 @@ def test_the_code_of_a_card_runs(name, tiny_model, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     record = record_of([FILE], phase="mlm" if name == "mlm" else "intermediate", task=name, dev={})
     assert run_code(cards.card(record, True, card_metadata.parent_of("me/base")), tmp_path).strip()
-    head = card_metadata.head_of(record)
+    head = card_metadata.task_of_head(record)
     assert head.auto_class == (Wikipedia() if name == "mlm" else get_task(name)).auto_class
 
 

@@ -387,7 +387,7 @@ def test_message_is_not_printed_behind_a_progress_bar(capsys, monkeypatch):
     from tqdm import tqdm
 
     monkeypatch.setattr(sys, "argv", ["run_target.py"])
-    with pytest.raises(SystemExit), endings.one_line():
+    with pytest.raises(SystemExit), endings.ends_in_one_line():
         bar = tqdm(total=10, file=sys.stderr)
         bar.update(3)
         raise UserError("no such rows")

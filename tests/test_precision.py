@@ -140,7 +140,9 @@ def test_processes_that_choose_otherwise_are_refused(units, tiny_model, monkeypa
     units()
     monkeypatch.setattr(cells.processes, "broadcast", lambda value: "bf16")
     with pytest.raises(UserError, match="chose fp32 in this process and bf16 in process 0"):
-        cells.load_encoder(RetrievalArguments(), ModelArguments(model_name_or_path=str(tiny_model)), DataArguments())
+        cells.encoder_to_measure(
+            RetrievalArguments(), ModelArguments(model_name_or_path=str(tiny_model)), DataArguments()
+        )
 
 
 def test_a_report_says_that_precisions_differ(tmp_path):

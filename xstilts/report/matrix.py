@@ -24,7 +24,7 @@ from xstilts.report.reading import (
     cell_name,
     cell_row,
     is_placed,
-    outdated,
+    outdated_lines,
     printable,
     read_all,
     seeds_begun,
@@ -127,7 +127,7 @@ def collect(
         keep_comparable(task, records, trainings, problems)
     name_other_seeds(trainings, planned, problems)
     name_rehearsals(records, trainings, problems)
-    problems = [printable(problem) for problem in [*problems, *outdated(root, records, every_training)]]
+    problems = [printable(problem) for problem in [*problems, *outdated_lines(root, records, every_training)]]
     if not records:
         more = f" And {count(len(problems) - 1, 'more problem')}." if len(problems) > 1 else ""
         detail = f" {problems[0]}{more}" if problems else " Run `make matrix`, or give another --runs_dir."

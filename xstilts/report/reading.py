@@ -73,7 +73,7 @@ def read_all(
     return trainings, claims
 
 
-def outdated(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
+def outdated_lines(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:
     """Return a line for each result whose checkpoint was trained again since; make, which goes by time, may miss
     it."""
     finished = {os.path.realpath((root / name).parent): record.finished for name, record in trainings}

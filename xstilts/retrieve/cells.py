@@ -71,7 +71,7 @@ def settings_of(
     return settings | {f"{side}_prompt": text for side, text in prompts.items() if text}
 
 
-def load_encoder(retrieval: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments) -> Encoder:
+def encoder_to_measure(retrieval: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments) -> Encoder:
     """Return the encoder to measure. All ranks call this together.
 
     Raises:

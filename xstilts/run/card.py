@@ -127,7 +127,7 @@ def licence(parent: Parent, model: str, parents: Sequence[str], record: Record |
 
 def usage(record: Record) -> str:
     """Return Python code that loads a checkpoint from its own folder and uses it once."""
-    head = card_metadata.head_of(record)
+    head = card_metadata.task_of_head(record)
     if head is None and card_metadata.library(record) == "sentence-transformers":
         return VECTORS
     name, lines = (head.auto_class, head.usage) if head else ("AutoModel", ENCODER)

@@ -288,7 +288,7 @@ def library(record: Record) -> str:
     return "transformers" if not tasks or any(task.auto_class for task in tasks) else "sentence-transformers"
 
 
-def head_of(record: Record) -> Task | None:
+def task_of_head(record: Record) -> Task | None:
     """Return the task whose head is saved with the encoder; None of a mixture, and of pairs."""
     from tasks.text import Wikipedia  # here, as it imports numpy
 
@@ -300,6 +300,6 @@ def head_of(record: Record) -> Task | None:
 
 def pipeline_tag(record: Record) -> str:
     """Return what the Hub calls the task of a checkpoint."""
-    if head := head_of(record):
+    if head := task_of_head(record):
         return head.pipeline_tag
     return "feature-extraction" if library(record) == "transformers" else tasks_of(record)[0].pipeline_tag

@@ -73,12 +73,12 @@ def _endings() -> _Endings:
 
 
 def command(main: Callable[[list[str]], None]) -> None:
-    """Run a script's main. An error ends it with one line, see `one_line`.
+    """Run a script's main. An error ends it with one line, see `ends_in_one_line`.
 
     Output folders that it created and wrote nothing to are removed.
     """
     try:
-        with one_line():
+        with ends_in_one_line():
             refuse_without_docstrings()
             main(sys.argv[1:])
             processes.leave()
@@ -110,7 +110,7 @@ def refuse_without_docstrings() -> None:
 
 
 @contextlib.contextmanager
-def one_line() -> Iterator[None]:
+def ends_in_one_line() -> Iterator[None]:
     """Print one line on stderr if an error or signal ends the block, and exit.
 
     Exit codes: 2 for an error that the user can fix, 1 for a bug (with traceback), 130 for Ctrl-C, 128 + n for

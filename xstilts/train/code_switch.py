@@ -159,7 +159,7 @@ def read_lexicons(
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"--lexicon {folder}: no such folder.")
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
         match = re.fullmatch(r"en-([A-Za-z_-]+)", path.name if path.is_dir() else path.stem)
         if match and (path.is_dir() or path.suffix in TEXT_FILES):

@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainingArguments
 
 from tasks.pairs import Pairs
-from xstilts.checkpoint.encoder import load_encoder as load_checked
-from xstilts.checkpoint.encoder import load_without_pooler
+from xstilts.checkpoint.encoder import load_encoder, load_without_pooler
 from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.errors import UserError
@@ -34,9 +33,9 @@ from xstilts.train.progress import show_progress
 Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def load_encoder(name: str, revision: str = "main", attention: str | None = None) -> PreTrainedModel:
+def encoder_with_pooler(name: str, revision: str = "main", attention: str | None = None) -> PreTrainedModel:
     """Return a checkpoint's encoder in float32. A pooler, if the checkpoint has one, is kept and not trained."""
-    encoder, missing = load_checked(name, revision, pooler=True, attention=attention)
+    encoder, missing = load_encoder(name, revision, pooler=True, attention=attention)
     if getattr(encoder, "pooler", None) is not None:
         if missing:
             encoder.pooler = None  # type: ignore[assignment]  # torch allows None for a module; drawn at random, so not worth keeping
@@ -90,7 +89,7 @@ def build(
     Raises:
         UserError: the checkpoint does not load as an encoder, or lacks encoder weights.
     """
-    encoder = load_encoder(name, revision, attention)
+    encoder = encoder_with_pooler(name, revision, attention)
     where: dict[str, Any] = {"revision": revision}
     transformer = Transformer(name, model_kwargs=where, processor_kwargs=where, config_kwargs=where)
     transformer.model = encoder
@@ -160,7 +159,7 @@ class PairTrainer(CheckpointLoading, trainers.CheckedTrainer, SentenceTransforme
     def load_checkpoint(self, folder: str) -> None:
         """Load the encoder's weights. The library would add a random pooler to a checkpoint without one, and fail."""
         with self.upper.restored():
-            encoder_of(self.model).load_state_dict(load_encoder(folder).state_dict())
+            encoder_of(self.model).load_state_dict(encoder_with_pooler(folder).state_dict())
 
     def write(self, folder: str, in_training: bool) -> None:
         """Save in the layout of both libraries, without a card."""
