@@ -69,14 +69,16 @@ def check_names(asked: Iterable[str], makefile: str) -> None:
 
 def check_used(asked: Iterable[str], values: dict[str, str]) -> None:
     """Raise for arguments or seeds of an arm or task that is not in the matrix: they would change nothing."""
-    trained = values["ARMS"].split()
+    named = values["ARMS"].split()
     for name in asked:
         kind, _, of = name.partition("_")
+        trained = [arm for arm in named if kind == "SEEDS" or arm != arms.PLAIN]
         if not of or kind not in OF_ONE:
             continue
         if kind == "ARGS" and of in measured():
             if of not in values["TARGETS"].split() + values["RETRIEVAL"].split():
-                hint = f" Arguments of the arm {of} are FAMILY_{of}." if of in trained else ""
+                arm = next((arm for arm in trained if arm.split("+")[0] == of), "")
+                hint = f" Arguments of the arm {arm} are FAMILY_{of}." if arm else ""
                 raise Wrong(f"{name}= changes nothing: {of} is not among TARGETS and RETRIEVAL.{hint}")
         elif of not in ([arm.split("+")[0] for arm in trained] if kind == "FAMILY" else trained):
             raise Wrong(f"{name}= changes nothing: no arm of ARMS is {'of ' if kind == 'FAMILY' else ''}{of}.")

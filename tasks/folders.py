@@ -174,9 +174,12 @@ def _tested(source: Source, task: Task, rows: Rows) -> set[str]:
     """Return the source splits of a config that this task, or another, is tested on, with --splits or without."""
     from tasks import TASKS, get_task
 
-    return {
+    tasks = [task, *map(get_task, TASKS)]
+    start = f"{source.id}/{source.config}/"
+    same = {name.removeprefix(start) for one in tasks for name in one.same_sentences if name.startswith(start)}
+    return same | {
         base
-        for one in (task, *map(get_task, TASKS))
+        for one in tasks
         for other in one.sources
         if (other.id, other.config) == (source.id, source.config)
         for expression in (other.splits.get("test", ""), test_expression(one, other, rows))

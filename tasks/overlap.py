@@ -11,6 +11,7 @@ from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.base import Task
+    from tasks.source import Source
 
 
 class Use(NamedTuple):
@@ -43,35 +44,36 @@ class Shared:
 
     Attributes:
         one, other: what the reads are for.
-        rows: how many rows they share.
-        where: Hub id and config of the rows, and the splits of both reads.
-        split: the later split, without its slice.
+        rows: how many rows they share; at most so many, where a file's rows are in several languages.
+        where: Hub id, config and split of both reads.
     """
 
     one: Use
     other: Use
     rows: int
     where: str
-    split: str
+
+    @property
+    def count(self) -> str:
+        """The number of rows in words: "1 row", "3 rows"."""
+        return f"{self.rows} row{'s' * (self.rows != 1)}"
 
 
 def shared(
     earlier: Iterable[Mapping[str, Any]], later: Sequence[Mapping[str, Any]], splits: tuple[str, Sequence[str]]
 ) -> Iterator[Shared]:
-    """Yield what reads share with other reads.
+    """Yield what reads share with other reads, in the same language or in translation.
 
     Args:
         earlier, later: data records. Those without `used_as` or `first`, as older versions wrote them, share nothing.
-        splits: what the earlier reads must be for (train, dev or test), and what the later ones may be for.
+        splits: the split of the earlier reads (train, dev or test), and those of the later ones.
     """
     there = [(use, record) for record in later for use in uses(record) if use.split in splits[1]]
     for record in earlier:
         for one in uses(record):
             for other, found in there if one.split == splits[0] else ():
-                if _same_rows(one, record, other, found) and (rows := _common(record, found)):
-                    split = " and ".join(dict.fromkeys([record["split"], found["split"]]))
-                    where = f"{found['id']} ({found['config']}, {split})"
-                    yield Shared(one, other, rows, where, _base(found)[1])
+                if rows := _common(one, record, other, found):
+                    yield Shared(one, other, rows, _where(record, found))
 
 
 def uses(record: Mapping[str, Any]) -> list[Use]:
@@ -91,11 +93,11 @@ def refuse(records: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> N
     """
     scored = ("dev", "test")
     for found in (*shared(records, [record], ("train", scored)), *shared([record], records, ("train", scored))):
-        train, test = (f"{use.task}.{use.split}" for use in (found.one, found.other))
+        task, other = found.one.task, found.other
         raise UserError(
-            f"{train} and {test} share {found.rows} rows of {found.where}. Rows that are trained on must not be "
-            "scored. Give each a part of its own, such as "
-            f"--splits {train}={found.split}[:90%] {test}={found.split}[90%:]."
+            f"{task}.train and {other.task}.{other.split} share {found.count} of {found.where}. Rows that are trained "
+            f"on must not be scored. Give each rows of its own with --splits, such as {task}.train=SPLIT[:80%], "
+            f"{other.task}.dev=SPLIT[80%:90%] and {other.task}.test=SPLIT[90%:]."
         )
 
 
@@ -114,45 +116,45 @@ def refuse_repeats(records: Sequence[Mapping[str, Any]]) -> None:
                 if found.one != found.other:  # LAReQA reads all languages for one, and they are translations
                     continue
                 raise UserError(
-                    f"{use.task}.{use.split} has {found.rows} rows of {found.where} twice. Let each "
-                    "part begin where the one before ends."
+                    f"{use.task}.{use.split} has {found.count} twice, of {found.where}. Leave one part out, or let it "
+                    "begin where the other ends."
                 )
 
 
-def _same_rows(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any]) -> bool:
-    """Whether rows of the same number are the same in two records, or translations of each other."""
-    of_one_split = _base(record) == _base(found)
-    if one.language != other.language:
-        configs = {one.language: record["config"], other.language: found["config"]}
-        return of_one_split and any(_translations(task, record["id"], configs) for task in (one.task, other.task))
-    same_file = record.get("sha256") is not None and record.get("sha256") == found.get("sha256")
-    return same_file or (of_one_split and record["config"] == found["config"])
+def _where(record: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return Hub id, config and split of two records, each once: "facebook/xnli (en, test[:60%] and test[40%:])"."""
+    if (record["id"], record["config"]) == (found["id"], found["config"]):
+        splits = " and ".join(dict.fromkeys([record["split"], found["split"]]))
+        return f"{found['id']} ({found['config']}, {splits})"
+    return " and ".join(f"{one['id']} ({one['config']}, {one['split']})" for one in (record, found))
 
 
-def _base(record: Mapping[str, Any]) -> tuple[str, str]:
-    return record["id"], record["split"].partition("[")[0]
+def _common(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any]) -> int:
+    """Return how many rows two records share. Rows of the same number are the same, or translations of each other."""
+    same_language = one.language == other.language
+    by_number = max(0, min(_end(record), _end(found)) - max(record["first"], found["first"]))
+    if same_language and record.get("sha256") is not None and record.get("sha256") == found.get("sha256"):
+        return by_number
+    if record["split"].partition("[")[0] != found["split"].partition("[")[0]:
+        return 0
+    for task in filter(None, map(adapter, (one.task, other.task))):
+        ours, theirs = _source(task, record, one.language), _source(task, found, other.language)
+        if ours and theirs and (same_language or task.parallel or task.other_languages == "parallel"):
+            # in a file whose rows are each in one language, translations have other numbers
+            mixed = any(source.inside and not source.nested for source in (ours, theirs))
+            return min(record["rows"], found["rows"]) if mixed and not same_language else by_number
+    same_place = (record["id"], record["config"]) == (found["id"], found["config"])
+    return by_number if same_place and same_language else 0
 
 
-def _common(record: Mapping[str, Any], found: Mapping[str, Any]) -> int:
-    ends = (one["first"] + one["rows"] for one in (record, found))
-    return max(0, min(ends) - max(record["first"], found["first"]))
+def _end(record: Mapping[str, Any]) -> int:
+    return record["first"] + record["rows"]
 
 
-def _translations(name: str, source: str, configs: Mapping[str, str]) -> bool:
-    """Whether configs of a Hub id hold the same rows of a task in several languages.
-
-    Args:
-        configs: {language: config}.
-    """
-    task = adapter(name)
-    return (
-        task is not None
-        and (task.parallel or task.other_languages == "parallel")
-        and any(
-            one.id == source and all(one.config_of(language) == config for language, config in configs.items())
-            for one in task.sources
-        )
-    )
+def _source(task: Task, record: Mapping[str, Any], language: str) -> Source | None:
+    """Return the source of a task that a data record in this language is of; None if it is of none."""
+    place = record["id"], record["config"]
+    return next((one for one in task.sources if (one.id, one.config_of(language)) == place), None)
 
 
 @functools.cache

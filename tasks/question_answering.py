@@ -108,6 +108,10 @@ class SQuADv2(Span):
         return super().lines(self._cut_at_0(predictions), examples)
 
 
+# XQuAD's and LAReQA's questions are from here
+SQUAD_DEV = ("rajpurkar/squad/plain_text/validation", "rajpurkar/squad_v2/squad_v2/validation")
+
+
 class XQuAD(Span):
     """XQuAD (Artetxe et al. 2020): test only, from SQuAD's dev paragraphs; trained on SQuAD v1.1."""
 
@@ -116,6 +120,7 @@ class XQuAD(Span):
     dev_in_test = "XQuAD's questions are from SQuAD's dev"
     train_rows = 87599
     languages_in = "xquad"
+    same_sentences = SQUAD_DEV
     other_languages = "parallel"  # if --splits uses its rows for training
     train_from = ("squad",)
     # google/xquad first: google/xtreme strips contexts without moving the offsets

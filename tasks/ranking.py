@@ -14,6 +14,7 @@ from tasks.base import Task
 from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError, reading
 from tasks.overlap import Use
+from tasks.question_answering import SQUAD_DEV
 from tasks.rows import Loaded, Read
 from tasks.sentences import with_paragraph
 from tasks.source import Source
@@ -145,7 +146,7 @@ class LAReQA(Ranking):
     title = "LAReQA"
     metric = f"map@{K}"
     languages_in = "lareqa"
-    same_sentences = ("google/xquad", "google/xtreme/XQuAD.")
+    same_sentences = (*SQUAD_DEV, "google/xquad/xquad.", "google/xtreme/XQuAD.")
     parallel = True  # a question has right candidates in every language
     search_options = (*Ranking.search_options, "candidate_text")
     sources = (

@@ -287,6 +287,7 @@ class XNLI(SentencePair):
             "b8dd5d7af51114dbda02c0e3f6133f332186418e",
             shape=_nested_rows,
             inside=_nested_languages,
+            nested=True,
         ),
     )
     defaults = TARGET

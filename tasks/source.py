@@ -30,6 +30,7 @@ class Source:
             column names.
         shape: (rows, language) -> the rows of that language in the task's columns, for a source that needs it.
         inside: rows -> the language codes in them, for a config with several languages.
+        nested: whether each row of such a config is in all of its languages, not in one.
         only: the languages that the Hub has (empty: all of the task's); a folder may have others.
         files: split -> URL with ``{revision}`` and ``{language}``, for an id that the Hub library cannot load.
         folders_only: whether the Hub's copy cannot be read, so that only folders have rows of this id.
@@ -43,6 +44,7 @@ class Source:
     columns: tuple[str, ...] | Callable[[list[str]], tuple[str, ...]] = ()
     shape: Callable[[Dataset, str], Dataset] | None = None
     inside: Callable[[Dataset], Iterable[str]] | None = None
+    nested: bool = False
     only: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     folders_only: bool = False

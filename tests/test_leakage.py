@@ -60,13 +60,11 @@ def test_no_row_is_trained_on_and_scored(folder, splits, scored, shared, first):
         return
     with pytest.raises(UserError) as caught:
         read(folder, splits, *order)
-    told = str(caught.value)
-    assert f"xnli.train and xnli.{scored[0]} share {shared} rows of facebook/xnli" in told
-    # what it says to type is accepted
-    typed = [
-        word.strip(".").removeprefix("xnli.") for word in told.split() if word.startswith("xnli.") and "=" in word
-    ]
-    read(folder, typed, *order)
+    told, rows = str(caught.value), "1 row" if shared == 1 else f"{shared} rows"
+    assert f"xnli.train and xnli.{scored[0]} share {rows} of facebook/xnli" in told
+    # what it says to type, of one split, is accepted
+    typed = [word.strip(".,") for word in told.split() if word.startswith("xnli.") and "=" in word]
+    read(folder, [word.removeprefix("xnli.").replace("SPLIT", "test") for word in typed], *order)
 
 
 def test_languages_that_are_no_translations_share_nothing(folder):
@@ -94,7 +92,7 @@ def test_tasks_that_share_a_hub_id_share_no_rows():
 
 def test_a_part_that_is_joined_to_itself_is_refused(folder):
     with pytest.raises(
-        UserError, match=r"xnli.test has 2 rows of facebook/xnli \(en, test\[:6\] and test\[4:\]\) twice"
+        UserError, match=r"xnli.test has 2 rows twice, of facebook/xnli \(en, test\[:6\] and test\[4:\]\)"
     ):
         read(folder, ["test=test[:6]+test[4:]"], ("test", "en"))
     with pytest.raises(UserError, match="xnli.train has 10 rows"):
@@ -112,7 +110,7 @@ def test_a_checkpoint_that_was_trained_on_test_rows_is_not_scored_on_them(folder
     one = checkpoint(folder / "one", read(folder, ["train=test[:6]"], ("train", "en")))
     two = checkpoint(folder / "two", read(folder, ["train=test[:6]"], ("train", "en"), of="panx"), parent=one)
     with pytest.raises(
-        UserError, match=rf"xnli: {one} was trained on 2 of the rows .* \(de, test\[:6\] and test\[4:\]\)"
+        UserError, match=rf"xnli: 2 rows of test were trained on by {one}: .*en, test\[:6\].*de, test\[4:\]"
     ):
         leakage.check_rows(read(folder, ["test=test[4:]"], ("test", "de")), str(two))
     assert leakage.check_rows(read(folder, ["test=test[6:]"], ("test", "de")), str(two)) == []
@@ -124,10 +122,10 @@ def test_dev_rows_that_were_trained_on_or_are_test_rows_are_noted(folder):
     one = checkpoint(folder / "one", read(folder, ["train=test[:6]"], ("train", "en")))
     rows = read(folder, ["dev=test[4:8]", "test=test[6:]"], ("dev", "en"), ("test", "en"), ("test", "de"))
     where = "facebook/xnli (en, test"
-    assert leakage.check_rows(rows, str(one)) == [f"xnli: 2 dev rows are test rows too: {where}[4:8] and test[6:])"]
+    assert leakage.check_rows(rows, "m") == [f"xnli: 2 rows of dev in test too: {where}[4:8] and test[6:])"]
     rows = read(folder, ["dev=test[4:8]"], ("dev", "en"))
     assert leakage.check_rows(rows, str(one)) == [
-        f"xnli: {one} was trained on 2 of the dev rows, in {where}[:6] and test[4:8])"
+        f"xnli: 2 rows of dev were trained on by {one}: {where}[:6] and test[4:8])"
     ]
 
 
@@ -161,7 +159,7 @@ def test_what_lareqa_searches_is_not_trained_on(folder, tmp_path):
     rows, task = Rows(folder, ["xquad_dual.train=validation"]), get_task("lareqa")
     get_pairs("xquad_dual").load("train", "en", rows)
     assert rows.records[0]["used_as"] == ["xquad_dual.train en"]
-    with pytest.raises(UserError, match=r"lareqa: .*one was trained on google/xquad \(xquad.en\)"):
+    with pytest.raises(UserError, match=r"lareqa: .*one was trained on google/xquad \(xquad.en, validation\)"):
         leakage.check_sentences(task, str(checkpoint(folder / "one", rows)))
     rows = Rows(folder)
     get_task("xquad").load("test", "en", rows)
@@ -180,5 +178,89 @@ def test_the_scripts_refuse_it_before_work_starts(script, task, cli, tiny_model,
     records.write(model / "results.json", records.small("intermediate", arm="arm", data=trained))
     out = model / (task[1] if script == "run_target.py" else "")
     done = cli(script, *task, "--model_name_or_path", model, "--data_root", tiny_world, "--output_dir", out)
-    assert done.returncode == 2 and f"was trained on {trained[0]['rows']} of the rows" in done.stderr
+    assert done.returncode == 2 and f"{trained[0]['rows']} rows of test were trained on by {model}" in done.stderr
     assert not list((model / task[1]).glob("*.json"))
+
+
+# ---- rows of other places -------------------------------------------------------------------------------------------
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+QUESTIONS = [
+    {
+        "id": str(number),
+        "title": "t",
+        "context": f"Ada has {number} cats.",
+        "question": "how many?",
+        "answers": {"text": [str(number)], "answer_start": [8]},
+    }
+    for number in range(4)
+]
+
+
+def test_translations_may_come_from_another_hub_id_of_the_task(tmp_path):
+    write(tmp_path / "google__xquad/xquad.en/validation.jsonl", QUESTIONS)
+    write(tmp_path / "google__xtreme/XQuAD.de/validation.jsonl", QUESTIONS[::-1])
+    splits = ["train=validation[:3]", "dev=validation[3:]"]
+    with pytest.raises(UserError, match=r"share 3 rows of google/xquad .* and google/xtreme \(XQuAD.de, validation\)"):
+        read(tmp_path, splits, ("train", "en"), ("test", "de"), of="xquad")
+
+
+def test_in_a_file_sorted_by_language_translations_have_other_numbers(tmp_path):
+    rows = [
+        {"language": code, "sentence1": f"{row['premise']} {code}", "sentence2": code, "gold_label": "neutral"}
+        for code in ("en", "de")
+        for row in NLI
+    ]
+    write(tmp_path / "google__xtreme/XNLI/validation.jsonl", rows)
+    splits = ["train=validation[:50%]", "test=validation[50%:]"]
+    with pytest.raises(UserError, match="xnli.train and xnli.test share 10 rows"):
+        read(tmp_path, splits, ("train", "en"), ("test", "de"))
+    splits = ["train=validation[:4]", "dev=validation[4:10]"]
+    read(tmp_path, splits, ("train", "en"), ("dev", "en"))
+
+
+def test_xquad_is_not_scored_after_squads_dev(tmp_path):
+    """XQuAD's questions are from there: of rows with other ids and in other files, no number tells."""
+    write(tmp_path / "rajpurkar__squad/plain_text/validation.jsonl", QUESTIONS)
+    write(tmp_path / "google__xquad/xquad.de/validation.jsonl", QUESTIONS[:2])
+    rows = Rows(tmp_path, ["squad.train=validation[:3]", "squad.dev=validation[3:]"])
+    for split in ("train", "dev"):
+        get_task("xquad").load(split, "en", rows)
+    leakage.check_rows(rows, "m")
+    trained = checkpoint(tmp_path / "trained", rows)
+    for name in ("xquad", "lareqa"):
+        with pytest.raises(UserError, match=rf"{name}: .*trained on rajpurkar/squad \(plain_text, validation\[:3\]\)"):
+            leakage.check_sentences(get_task(name), str(trained))
+    get_task("xquad").load("test", "de", rows)
+    with pytest.raises(UserError, match=r"xquad: rajpurkar/squad \(plain_text, validation\[:3\]\) is trained on"):
+        leakage.check_rows(rows, "m")
+    # nor is it said to cut that split
+    with pytest.raises(UserError) as caught:
+        get_task("squad").load("train", "en", Rows(tmp_path))
+    assert "--splits" not in str(caught.value)
+
+
+def test_a_record_that_does_not_say_what_rows_were_for(tmp_path):
+    """A target xquad of an earlier version was trained on SQuAD, and scored on XQuAD."""
+    (tmp_path / "old").mkdir()
+    data = [{"id": "google/xquad", "config": "xquad.en", "split": "validation", "rows": 3, "revision": "0"}]
+    records.write(tmp_path / "old/results.json", records.small(task="xquad", form="span", data=data))
+    leakage.check_sentences(get_task("lareqa"), str(tmp_path / "old"))
+    assert leakage.check_rows(Rows(tmp_path), str(tmp_path / "old")) == []
+
+
+def test_a_parent_that_is_gone_is_noted(folder):
+    one = checkpoint(folder / "one", Rows(folder))
+    two = checkpoint(folder / "two", Rows(folder), parent=one)
+    values = records.small("intermediate", model=str(two), parents=["m", str(one), str(two)])
+    (folder / "three").mkdir()
+    records.write(folder / "three/results.json", values)
+    assert leakage.check_rows(Rows(folder), str(folder / "three")) == []
+    shutil.rmtree(two)
+    (note,) = leakage.check_rows(Rows(folder), str(folder / "three"))
+    assert note == f"it is not known what {two} was trained on: its results.json is not there"

@@ -311,13 +311,15 @@ def test_arguments_of_a_target_are_never_those_of_an_arm():
         ("ARGS_mnli=--max_steps 7", "no arm of ARMS is mnli"),
         ("FAMILY_mnli=--max_steps 7", "no arm of ARMS is of mnli"),
         ("SEEDS_xnli+mlm=4", "no arm of ARMS is xnli+mlm"),
+        ("ARGS_none=--max_steps 7", "no arm of ARMS is none"),
+        ("SEEDS_none=4", ""),
         ("FAMILY_squad=--max_steps 7", ""),
         ("ARGS_squad+mlm=--max_steps 7", ""),
         ("ARGS_udpos=--max_steps 7", ""),
     ],
 )
 def test_arguments_of_what_is_not_in_the_matrix_are_refused(typed, told):
-    asked = ["MODEL=m", "OUT=runs/never", "ARMS=xnli squad+mlm", "TARGETS=udpos", "RETRIEVAL=", "SEEDS=0"]
+    asked = ["MODEL=m", "OUT=runs/never", "ARMS=none xnli squad+mlm", "TARGETS=udpos", "RETRIEVAL=", "SEEDS=0"]
     done = make("-n", "matrix", *asked, typed)
     assert (done.returncode != 0) == bool(told) and told in done.stderr
     assert not told or f"{typed.split('=')[0]}= changes nothing" in done.stderr

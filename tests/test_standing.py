@@ -136,10 +136,18 @@ def test_an_arm_that_shares_no_seed_with_none_is_not_in_front(tmp_path):
     lay(tmp_path, {"none": [60, 61, 62], "a": [61, 63, 64], "b": [None, None, None, 90]})
     one = of(tmp_path)
     assert [entry.arm for entry in one.ranked] == ["a", "none"] and one.sentence.endswith("Not ranked: b.")
-    assert [(entry.arm, entry.aside) for entry in one.aside] == [("b", "no seed of none")]
+    assert [(entry.arm, entry.aside) for entry in one.aside] == [("b", "shares no seed with none")]
     table, _ = tables.headline_tables(mx.collect(tmp_path))
     assert not dict(table.rows)["b"][0].bold and dict(table.rows)["b"][0].text.startswith("90.0")
     assert [row.kind for row in charts.forest(one).rows] == ["better", "plain", "aside"]
+
+
+def test_an_arm_is_put_aside_only_for_others_that_are_ranked(tmp_path):
+    """None and a have one task, so they are not ranked, and b is."""
+    lay(tmp_path, {"none": [60, 61], "a": [61, 63], "b": [None, None, None, 90]})
+    lay(tmp_path, {"b": [None, None, None, 80]}, "panx")
+    average = of(tmp_path, "all tasks", arms=["none", "a", "b"])
+    assert [entry.arm for entry in average.ranked] == ["b"] and {entry.arm for entry in average.aside} == {"none", "a"}
 
 
 def best(root):

@@ -257,10 +257,10 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
 
 
 def _without_common_seeds(entries: Sequence[Entry]) -> list[Entry]:
-    """Put arms aside that share no seed with `none`, if others do: their seeds may all be high ones."""
-    if all(entry.difference is None for entry in entries):
+    """Put arms aside that share no seed with `none`, if others that are ranked do: their seeds may be high ones."""
+    if all(entry.difference is None for entry in entries if not entry.aside):
         return list(entries)
-    why = f"no seed of {PLAIN}"
+    why = f"shares no seed with {PLAIN}"
     alone = [entry.difference is None and entry.arm != PLAIN and not entry.aside for entry in entries]
     return [replace(entry, aside=why) if one else entry for entry, one in zip(entries, alone, strict=True)]
 

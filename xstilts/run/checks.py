@@ -170,7 +170,9 @@ def data(value: Any, key: str) -> None:
         if missing:
             raise UserError(f"{key}[{i}] lacks {', '.join(missing)}.")
         row_count(entry["rows"], f"{key}[{i}].rows", 0)
-        for name in ("id", "config", "split", "revision", "sha256", "url", "translated_by"):
+        for name in ("id", "config", "split"):
+            text(entry[name], f"{key}[{i}].{name}")
+        for name in ("revision", "sha256", "url", "translated_by"):
             text(entry.get(name) or "", f"{key}[{i}].{name}")
         row_count(entry.get("first", 0), f"{key}[{i}].first", 0)
         texts(entry.get("used_as", []), f"{key}[{i}].used_as")

@@ -346,6 +346,13 @@ def is_there(folder: str | os.PathLike) -> bool:
     return os.path.lexists(Path(folder, FILE_NAME))
 
 
+def rows_of(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return which rows data records are of, without what they were read for, for a comparison with other records."""
+    return [
+        {name: value for name, value in entry.items() if name not in ("file", "first", "used_as")} for entry in data
+    ]
+
+
 def unique(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the data records without repeats and local paths. What repeats were used for is joined."""
     kept: dict[tuple[str, ...], dict[str, Any]] = {}
