@@ -167,9 +167,8 @@ def test_a_question_that_two_joined_parts_have_is_refused(folder, tmp_path):
     assert load(tmp_path, "xquad", "test", "de", apart)["id"][:] == ["0", "1", "2", "3"]
     with pytest.raises(UserError) as caught:
         load(tmp_path, "xquad", "test", "de", overlapping)
-    assert "xquad.test has 1 rows of google/xquad (xquad.de, validation[:50%] and validation[25%:])" in str(
-        caught.value
-    )
+    parts = "validation[:50%] and validation[25%:]"
+    assert f"xquad.test has 1 row twice, of google/xquad (xquad.de, {parts})" in str(caught.value)
     # in two files, no row of the file tells that the questions are the same
     folder("google__xquad/xquad.de/more", [QA[1] | {"title": "another"}])
     with pytest.raises(UserError) as caught:
