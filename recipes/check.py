@@ -1,6 +1,6 @@
 """Check a `make` command before anything is built.
 
-    check.py NAME=VALUE ... --typed NAME ... --presets FILE ...
+    check.py NAME=VALUE ... --typed NAME ... --empty NAME ... --presets FILE ...
 
 The Makefile calls it. It prints one line on what is wrong, or "checked" and variables, NAME|WORD|...: RECIPE_<arm>,
 the script that trains an arm and its arguments, and MEASURED, all tasks that can be targets or retrieval tasks.
@@ -250,12 +250,13 @@ def check_rows(values: dict[str, str]) -> None:
             raise Wrong(f"{name}={path}: {problem}. Set {name} to {expected}")
 
 
-def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
+def check(values: dict[str, str], typed: set[str], empty: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
     """Return {name: the arm} of ARMS, without arm none. Raise Wrong for the first error.
 
     Args:
         values: {variable: its value}.
         typed: names on make's command line, and those of the Makefile's variables that the environment sets.
+        empty: those of make's command line that have no value: they take back what a preset gives.
         presets: files of variables that make has read.
     """
     in_presets = [name for path in presets for name in offered(path.read_text(encoding="utf-8"))]
@@ -269,7 +270,7 @@ def check(values: dict[str, str], typed: set[str], presets: list[Path]) -> dict[
     if not re.fullmatch(r"[\w.-]*", values.get("HUB", "")):
         raise Wrong(f"HUB={values['HUB']}: expected one name, yours on the Hub or an organisation's.")
     found = check_lists(values)
-    check_used(sorted(typed), values)
+    check_used(sorted(typed - empty), values)
     for name in ("THREADS", "MODEL_THREADS", "DEFAULT_JOBS"):
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
@@ -294,12 +295,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("values", nargs="*")
     parser.add_argument("--typed", nargs="*", default=[])
+    parser.add_argument("--empty", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
     parser.add_argument("--rows", action="store_true", help="the goal reads rows")
     given = parser.parse_args()
     try:
         values = dict(value.split("=", 1) for value in given.values)
-        found = check(values, set(given.typed), given.presets)
+        found = check(values, set(given.typed), set(given.empty), given.presets)
         if given.rows and values["WORLD_ARGS"].strip():
             check_world(values, set(given.typed), given.presets[0].stem)
         elif given.rows:

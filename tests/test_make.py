@@ -313,6 +313,7 @@ def test_arguments_of_a_target_are_never_those_of_an_arm():
         ("SEEDS_xnli+mlm=4", "no arm of ARMS is xnli+mlm"),
         ("ARGS_none=--max_steps 7", "no arm of ARMS is none"),
         ("SEEDS_none=4", ""),
+        ("ARGS_pawsx=", ""),  # takes back what a preset gives
         ("FAMILY_squad=--max_steps 7", ""),
         ("ARGS_squad+mlm=--max_steps 7", ""),
         ("ARGS_udpos=--max_steps 7", ""),

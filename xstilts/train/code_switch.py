@@ -156,20 +156,7 @@ def read_lexicons(
     Raises:
         UserError: the folder is missing, has no lexicon or not one of `languages`, or a lexicon has no usable entry.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"--lexicon {folder}: no such folder.")
-    found: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
-        match = re.fullmatch(r"en-([A-Za-z_-]+)", path.name if path.is_dir() else path.stem)
-        if match and (path.is_dir() or path.suffix in TEXT_FILES):
-            if (other := found.setdefault(codes.normalize(match[1]), path)) != path:
-                raise UserError(f"{other} and {path.name} are both lexicons of {codes.normalize(match[1])}. Keep one.")
-    if not found:
-        raise UserError(
-            f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
-            "en-de/train.parquet (.jsonl, .jsonl.gz) with columns source and target."
-        )
+    found = _lexicons_in(folder)
     chosen = [code for code in map(codes.normalize, languages) if code != "en"] or list(found)
     for code in chosen:
         if code not in found:
@@ -198,6 +185,25 @@ def read_lexicons(
             )
         lexicons[code] = lexicon
     return lexicons, records
+
+
+def _lexicons_in(folder: str) -> dict[str, Path]:
+    """Return {language: the file or folder of its lexicon}."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"--lexicon {folder}: no such folder.")
+    found: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        match = re.fullmatch(r"en-([A-Za-z_-]+)", path.name if path.is_dir() else path.stem)
+        if match and (path.is_dir() or path.suffix in TEXT_FILES):
+            if (other := found.setdefault(code := codes.normalize(match[1]), path)) != path:
+                raise UserError(f"{other} and {path.name} are both lexicons of {code}. Keep one of them.")
+    if not found:
+        raise UserError(
+            f"--lexicon {folder}: no lexicon in it. Expected en-de.txt with lines `source TAB target`, or "
+            "en-de/train.parquet (.jsonl, .jsonl.gz) with columns source and target."
+        )
+    return found
 
 
 def _read(path: Path) -> tuple[list[tuple[str, str]], dict]:
