@@ -250,13 +250,13 @@ def check_rows(values: dict[str, str]) -> None:
             raise Wrong(f"{name}={path}: {problem}. Set {name} to {expected}")
 
 
-def check(values: dict[str, str], typed: set[str], empty: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
+def check(values: dict[str, str], typed: set[str], cleared: set[str], presets: list[Path]) -> dict[str, arms.Arm]:
     """Return {name: the arm} of ARMS, without arm none. Raise Wrong for the first error.
 
     Args:
         values: {variable: its value}.
         typed: names on make's command line, and those of the Makefile's variables that the environment sets.
-        empty: those of make's command line that have no value: they take back what a preset gives.
+        cleared: those of make's command line that have no value: they take back what a preset gives.
         presets: files of variables that make has read.
     """
     in_presets = [name for path in presets for name in offered(path.read_text(encoding="utf-8"))]
@@ -270,7 +270,7 @@ def check(values: dict[str, str], typed: set[str], empty: set[str], presets: lis
     if not re.fullmatch(r"[\w.-]*", values.get("HUB", "")):
         raise Wrong(f"HUB={values['HUB']}: expected one name, yours on the Hub or an organisation's.")
     found = check_lists(values)
-    check_used(sorted(typed - empty), values)
+    check_used(sorted(typed - cleared), values)
     for name in ("THREADS", "MODEL_THREADS", "DEFAULT_JOBS"):
         if (given := values.get(name)) and not (is_whole(given) and int(given)):
             raise Wrong(f"{name}={given}: give a whole number, 1 or more.")
