@@ -176,7 +176,7 @@ def test_a_preset_may_not_set_a_variable_that_nobody_reads(sign, line, tmp_path)
     (tmp_path / "mine.mk").write_text(line.format(sign) + "\n")
     name, near = ("ARM", "ARMS") if "ARM " in line else ("ARGS_xnil", "ARGS_xnli")
     with pytest.raises(check.Wrong, match=f"{name}= is not a variable of this Makefile. Did you mean {near}"):
-        check.check({}, set(), [tmp_path / "mine.mk"])
+        check.check({}, set(), set(), [tmp_path / "mine.mk"])
 
 
 def test_a_preset_may_have_variables_of_its_own():
