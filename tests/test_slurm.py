@@ -97,7 +97,7 @@ def variables(tiny_model, tiny_world):
             "RETRIEVAL=",
             "SEEDS=0",
             "ARGS_udpos=--languages en qaa",
-            "ARGS_squad=--unheard_of 1",
+            *(["ARGS_squad=--unheard_of 1"] if "squad" in arms.split() else []),
             f"INTERMEDIATE_ARGS={few}",
             f"TARGET_ARGS={few}",
         ]
