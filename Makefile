@@ -68,7 +68,7 @@ $(if $(CUT),$(error $(firstword $(CUT)) holds a line end. Give it in one line))
 CHECK := $(shell $(PYTHON) -I recipes/check.py $(foreach v,$(PATHS),$(call quoted,$v=$(if $(call typed,$v),$(value $v),$($v)))) \
   $(foreach v,$(LISTS),$(call quoted,$v=$($v))) \
   --typed $(foreach v,$(TYPED),$(call quoted,$v)) \
-  --empty $(foreach v,$(ON_COMMAND_LINE),$(if $(strip $(value $v)),,$(call quoted,$v))) \
+  --cleared $(foreach v,$(ON_COMMAND_LINE),$(if $(strip $(value $v)),,$(call quoted,$v))) \
   --presets $(filter recipes/presets/%,$(MAKEFILE_LIST)) $(if $(READS_ROWS),--rows) 2>/dev/null || \
   echo 'recipes/check.py did not run with PYTHON=$(PYTHON): give PYTHON=, Python 3.11 or newer')
 ifneq ($(firstword $(CHECK)),checked)

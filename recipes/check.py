@@ -1,6 +1,6 @@
 """Check a `make` command before anything is built.
 
-    check.py NAME=VALUE ... --typed NAME ... --empty NAME ... --presets FILE ...
+    check.py NAME=VALUE ... --typed NAME ... --cleared NAME ... --presets FILE ...
 
 The Makefile calls it. It prints one line on what is wrong, or "checked" and variables, NAME|WORD|...: RECIPE_<arm>,
 the script that trains an arm and its arguments, and MEASURED, all tasks that can be targets or retrieval tasks.
@@ -72,9 +72,9 @@ def check_used(asked: Iterable[str], values: dict[str, str]) -> None:
     named = values["ARMS"].split()
     for name in asked:
         kind, _, of = name.partition("_")
-        trained = [arm for arm in named if kind == "SEEDS" or arm != arms.PLAIN]
         if not of or kind not in OF_ONE:
             continue
+        trained = [arm for arm in named if kind == "SEEDS" or arm != arms.PLAIN]
         if kind == "ARGS" and of in measured():
             if of not in values["TARGETS"].split() + values["RETRIEVAL"].split():
                 arm = next((arm for arm in trained if arm.split("+")[0] == of), "")
@@ -295,13 +295,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("values", nargs="*")
     parser.add_argument("--typed", nargs="*", default=[])
-    parser.add_argument("--empty", nargs="*", default=[])
+    parser.add_argument("--cleared", nargs="*", default=[])
     parser.add_argument("--presets", nargs="*", type=Path, default=[])
     parser.add_argument("--rows", action="store_true", help="the goal reads rows")
     given = parser.parse_args()
     try:
         values = dict(value.split("=", 1) for value in given.values)
-        found = check(values, set(given.typed), set(given.empty), given.presets)
+        found = check(values, set(given.typed), set(given.cleared), given.presets)
         if given.rows and values["WORLD_ARGS"].strip():
             check_world(values, set(given.typed), given.presets[0].stem)
         elif given.rows:

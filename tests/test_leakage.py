@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import records
+from test_rows import QA
 
 from tasks import get_task, overlap
 from tasks.errors import UserError
@@ -145,17 +146,8 @@ def test_the_default_splits_of_the_world_share_nothing(tiny_world):
         assert leakage.check_rows(rows, "m") == [], name
 
 
-def test_what_lareqa_searches_is_not_trained_on(folder, tmp_path):
-    question = {
-        "id": "1",
-        "title": "t",
-        "context": "Ada has 3 cats.",
-        "question": "how many?",
-        "answers": {"text": ["3"], "answer_start": [8]},
-    }
-    path = folder / "google__xquad/xquad.en/validation.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(question))
+def test_what_lareqa_searches_is_not_trained_on(folder):
+    write(folder / "google__xquad/xquad.en/validation.jsonl", QA[3:])
     rows, task = Rows(folder, ["xquad_dual.train=validation"]), get_task("lareqa")
     get_pairs("xquad_dual").load("train", "en", rows)
     assert rows.records[0]["used_as"] == ["xquad_dual.train en"]
@@ -190,21 +182,9 @@ def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-QUESTIONS = [
-    {
-        "id": str(number),
-        "title": "t",
-        "context": f"Ada has {number} cats.",
-        "question": "how many?",
-        "answers": {"text": [str(number)], "answer_start": [8]},
-    }
-    for number in range(4)
-]
-
-
 def test_translations_may_come_from_another_hub_id_of_the_task(tmp_path):
-    write(tmp_path / "google__xquad/xquad.en/validation.jsonl", QUESTIONS)
-    write(tmp_path / "google__xtreme/XQuAD.de/validation.jsonl", QUESTIONS[::-1])
+    write(tmp_path / "google__xquad/xquad.en/validation.jsonl", QA)
+    write(tmp_path / "google__xtreme/XQuAD.de/validation.jsonl", QA[::-1])
     splits = ["train=validation[:3]", "dev=validation[3:]"]
     with pytest.raises(UserError, match=r"share 3 rows of google/xquad .* and google/xtreme \(XQuAD.de, validation\)"):
         read(tmp_path, splits, ("train", "en"), ("test", "de"), of="xquad")
@@ -226,8 +206,8 @@ def test_in_a_file_sorted_by_language_translations_have_other_numbers(tmp_path):
 
 def test_xquad_is_not_scored_after_squads_dev(tmp_path):
     """XQuAD's questions are from there: of rows with other ids and in other files, no number tells."""
-    write(tmp_path / "rajpurkar__squad/plain_text/validation.jsonl", QUESTIONS)
-    write(tmp_path / "google__xquad/xquad.de/validation.jsonl", QUESTIONS[:2])
+    write(tmp_path / "rajpurkar__squad/plain_text/validation.jsonl", QA)
+    write(tmp_path / "google__xquad/xquad.de/validation.jsonl", QA[:2])
     rows = Rows(tmp_path, ["squad.train=validation[:3]", "squad.dev=validation[3:]"])
     for split in ("train", "dev"):
         get_task("xquad").load(split, "en", rows)

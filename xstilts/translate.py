@@ -31,7 +31,7 @@ from xstilts.cli.unused import refuse_unused
 from xstilts.errors import UserError, first_line
 from xstilts.marked_text import Parts, joined, sentences
 from xstilts.run.endings import command
-from xstilts.run.record import rows_of
+from xstilts.run.record import without_uses
 from xstilts.seq2seq import COUNTS, Translator, named_languages
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def main(argv: list[str]) -> None:
     places = {code: place(task, code, bool(options.roundtrip), rows) for code in targets}
     english = task.load("train", "en", rows)
     english = english.select(range(min(len(english), options.max_samples or len(english))))
-    source = rows_of(rows.records)
+    source = without_uses(rows.records)
     translator = functools.partial(
         Translator,
         revision=options.model_revision,

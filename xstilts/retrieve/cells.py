@@ -148,7 +148,7 @@ def read(
         examples = pools.read(task, rows, languages, retrieval, data_args.max_eval_samples, notes=notes)
         pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
         notes += pools.smaller_pools(task, examples)
-        notes += leakage.check_rows(rows, str(encoder.checkpoint))  # before hours, not only in `Run.begin`
+        notes += leakage.check_rows(rows, str(encoder.checkpoint))
         work.append(Cell(task, run, rows, examples, notes))
     if processes.world_size() > 1:
         PartialState().wait_for_everyone()

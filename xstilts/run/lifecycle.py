@@ -215,7 +215,7 @@ class Run:
         Raises:
             UserError: see `leakage.check_rows` and `checkpoint`; or run.json cannot be written.
         """
-        if notes is not None:  # a measurement has done so before it loads the model
+        if notes is not None:  # a measurement has done so before it embeds
             notes += leakage.check_rows(self._rows, str(self._settings["model"]))
             unused.log(notes, self._rows)
         begun = self._settings

@@ -346,11 +346,10 @@ def is_there(folder: str | os.PathLike) -> bool:
     return os.path.lexists(Path(folder, FILE_NAME))
 
 
-def rows_of(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return which rows data records are of, without what they were read for, for a comparison with other records."""
-    return [
-        {name: value for name, value in entry.items() if name not in ("file", "first", "used_as")} for entry in data
-    ]
+def without_uses(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return data records without what their rows were read for, to compare them with those of earlier versions."""
+    left_out = ("file", "first", "used_as")
+    return [{name: value for name, value in entry.items() if name not in left_out} for entry in data]
 
 
 def unique(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

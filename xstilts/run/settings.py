@@ -14,7 +14,7 @@ from tasks.rows import Rows
 from xstilts.cli.user_files import read_json
 from xstilts.errors import UserError
 from xstilts.run import outputs, results
-from xstilts.run.record import FILE_NAME, Record, is_there, rows_of, unique
+from xstilts.run.record import FILE_NAME, Record, is_there, unique, without_uses
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -122,7 +122,7 @@ def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
     """Return the parent checkpoint, the sizes of a new model and data hashes, by their names in run.json. If they
     change, a run starts over. What rows are used for follows from the settings."""
     model = {name: settings.get(name) for name in ("model_finished", "model_weights", "sizes")}
-    return json.loads(as_json(model | {"data": rows_of(unique(rows.records))}))
+    return json.loads(as_json(model | {"data": without_uses(unique(rows.records))}))
 
 
 def as_json(settings: dict[str, Any]) -> str:
