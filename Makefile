@@ -131,7 +131,7 @@ endif
 # ---- rows and the model the arms start from --------------------------------------------------------------------------
 ROWS :=#   files that show that rows are there,
 START :=#  that the model is built,
-GIVEN :=#  and, of one that is given, when it was trained
+GIVEN :=#  and, of one that is given, when it was trained or copied
 ifneq ($(WORLD_ARGS),)
   ROWS := $(DATA_ROOT)/world.json $(addsuffix /world.json,$(TRANSLATIONS))
 # a world that is there is not taken for another that is asked for; a DATA_ROOT given without WORLD_ARGS asks for none
@@ -149,7 +149,7 @@ endif
 # a MODEL that is given is read and never written: what is built here goes below OUT
 CHECKPOINT := $(or $(MODEL),$(OUT)/model)
 ifneq ($(MODEL),)
-  GIVEN := $(wildcard $(MODEL)/results.json)
+  GIVEN := $(or $(wildcard $(MODEL)/results.json),$(wildcard $(MODEL)/config.json $(MODEL)/*.safetensors))
 else ifneq ($(MLM_ARGS),)
   START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
@@ -171,28 +171,29 @@ LANGUAGE_ARGS := $(if $(TRAIN_LANGUAGES),--train_languages $(TRAIN_LANGUAGES)) $
 folder = $(OUT)/$1/seed$2
 checkpoint = $(if $(filter none,$1),$(CHECKPOINT),$(call folder,$1,$2))
 # arm none takes MODEL as the plain model, whatever it was trained on before
-place = --arm $1 --seed $2 $(if $(filter none,$1),--plain_model)
+place = --model_name_or_path $(call checkpoint,$1,$2) --arm $1 --seed $2 $(if $(filter none,$1),--plain_model)
 phase2 = $(if $(filter none,$1),,$(call folder,$1,$2)/results.json)
 stamp = $(or $(call phase2,$1,$2),$(START) $(GIVEN) $(ROWS))
+
+# arguments that the runs of a kind share
+arm_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) $(FAMILY_$(call family,$1)) $(call own_args,$1)
+target_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$1)
+retrieval_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$1)
 
 define arm_rule
 $(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) $(filter recipes/%.yaml,$(RECIPE_$1)) | $(INSTALLED)
 	$$(BEFORE)
-	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --data_root $(DATA_ROOT) \
-	  --arm $1 --seed $2 --output_dir $$(@D) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) \
-	  $(FAMILY_$(call family,$1)) $(call own_args,$1)
+	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --arm $1 --seed $2 --output_dir $$(@D) $(call arm_args,$1)
 endef
 define target_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(BEFORE)
-	$$(GO) run_target.py --task $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
-	  $(call place,$1,$2) --output_dir $$(@D) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$3)
+	$$(GO) run_target.py --task $3 $(call place,$1,$2) --output_dir $$(@D) $(call target_args,$3)
 endef
 define retrieval_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(BEFORE)
-	$$(GO) run_retrieval.py --tasks $3 --model_name_or_path $(call checkpoint,$1,$2) --data_root $(DATA_ROOT) \
-	  $(call place,$1,$2) --output_dir $(call folder,$1,$2) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$3)
+	$$(GO) run_retrieval.py --tasks $3 $(call place,$1,$2) --output_dir $(call folder,$1,$2) $(call retrieval_args,$3)
 endef
 $(foreach a,$(filter-out none,$(ARMS)),$(foreach s,$(call seeds,$a),$(eval $(call arm_rule,$a,$s))))
 $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
@@ -237,7 +238,23 @@ $(PAGE): $(CELLS) $(PHASE2) $(QUESTION) $(CLAIMS) run_report.py | $(INSTALLED)
 # With -k what can be done is done, and then, if anything failed, the report says what and why.
 PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) recipes/preload.py --for)
 KEEPS_GOING := $(findstring k,$(FLAGS))
-ifneq (,$(if $(INNER),,$(PRELOADS)$(KEEPS_GOING)))
+BELOW := $(if $(INNER),,$(PRELOADS)$(KEEPS_GOING))
+
+# A finished run that would have other arguments now is started before all unfinished ones: its script says that there is nothing to do,
+# or which argument differs. With -k the others do not wait for it.
+COMMANDS = $(foreach a,$(filter-out none,$(ARMS)),$(call quoted,$a=$(RECIPE_$a) $(call arm_args,$a))) \
+  $(foreach t,$(TARGETS),$(call quoted,/$t=run_target.py --task $t $(call target_args,$t))) \
+  $(foreach t,$(RETRIEVAL),$(call quoted,/$t=run_retrieval.py --tasks $t $(call retrieval_args,$t)))
+GOALS := $(filter %/results.json,$(MAKECMDGOALS)) $(if $(BELOW),,$(filter matrix question,$(MAKECMDGOALS)))
+FINISHED := $(if $(strip $(GOALS)),$(wildcard $(PHASE2) $(CELLS)))
+ifneq (,$(FINISHED))
+  CHANGED := $(filter $(FINISHED),$(shell $(PYTHON) -I recipes/changed.py $(OUT) --runs $(COMMANDS) $(if $(MODEL),--model $(MODEL)) \
+    --only $(if $(filter matrix question,$(GOALS)),,$(GOALS))))
+  .PHONY: $(CHANGED)
+  $(if $(CHANGED),$(if $(findstring k,$(FLAGS)),,$(eval $(filter-out $(FINISHED),$(PHASE2) $(CELLS)): | $(CHANGED))))
+endif
+
+ifneq (,$(BELOW))
 matrix: | $(if $(PRELOADS),$(INSTALLED))
 	@$(PRELOADS) $(MAKE) --no-print-directory matrix INNER=yes PRESET=$(PRESET) THREADS=$(THREADS) MODEL_THREADS=$(MODEL_THREADS) $(if $(KEEPS_GOING),|| { code=$$?; $(if $(strip $(CELLS)),$(REPORT);) exit $$code; })
 else ifeq ($(strip $(CELLS)),)

@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from xstilts.run.environment import command_line
 from xstilts.run.record import TRAININGS, Record, completed
 
 
@@ -38,6 +42,22 @@ def write(path: str | os.PathLike, result: Mapping[str, Any]) -> dict[str, Any]:
     record = Record.from_dict(completed(result, path), path)
     record.write(path)
     return json.loads(record.to_json())
+
+
+def write_all(printed: str) -> list[Path]:
+    """Write the results.json of every run that `make -n matrix` printed, as the run would; return their paths."""
+    found = []
+    for script, given in re.findall(r"\brun_(target|retrieval|intermediate|mlm)\.py (.*)", printed):
+        words = shlex.split(given)
+        values = {flag: words[words.index(flag) + 1] for flag in ("--output_dir", "--arm", "--model_name_or_path")}
+        task = words[words.index("--tasks" if "--tasks" in words else "--task") + 1]
+        folder = Path(values["--output_dir"], task if script == "retrieval" else "")
+        command = command_line([f"run_{script}.py", *words])
+        about = {"arm": values["--arm"], "task": task, "model": values["--model_name_or_path"]}
+        about |= {"layer": 1, "pooling": "mean"} if script == "retrieval" else {}
+        write(folder / "results.json", small(script, command=command, **about))
+        found.append(folder / "results.json")
+    return found
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

@@ -179,6 +179,7 @@ import os, sys
 from tests import records
 from xstilts.run.endings import command
 from xstilts.errors import UserError
+from xstilts.run.environment import command_line
 
 def main(argv):
     given = dict(zip(argv, argv[1:]))
@@ -187,6 +188,7 @@ def main(argv):
         raise UserError(f"{arm} {task} cannot be done.")
     phase = "target" if task else "intermediate"
     own = {"scores": {"en": {"f1": 50}}} if task else {}
+    own["command"] = command_line(argv)
     record = records.small(phase, task=task or arm, form="tagging", arm=arm, metric="f1", **own)
     records.write(f"{given['--output_dir']}/results.json", record)
 

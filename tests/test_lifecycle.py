@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,13 @@ def test_from_its_beginning_to_its_end(start, tmp_path):
         assert run.finished
 
 
-def test_a_measurement_keeps_its_settings_alone(start, tmp_path):
+def test_a_measurement_keeps_its_settings_and_its_command(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_retrieval.py", "--data_root", "/srv/jo/rows"])
     with start(trains=False) as run:
         run.begin()
-        assert json.loads((tmp_path / "run" / "run.json").read_text()) == SETTINGS and run.checkpoint is None
+        begun = json.loads((tmp_path / "run" / "run.json").read_text())
+        assert begun == SETTINGS | {"command": "python run_retrieval.py --data_root /srv/jo/rows"}
+        assert run.checkpoint is None
 
 
 def test_a_finished_run_of_other_settings_is_refused(start):

@@ -586,14 +586,14 @@ def test_a_report_of_something_else_is_made_again(tmp_path):
     """Arms, seeds and lists are no files, and a question may be older than the page. The stub is run_report.py."""
     out, stub, question = tmp_path / "runs", tmp_path / "python", tmp_path / "question.yaml"
     lay(tmp_path, question.name)
-    lay(out, *(f"{a}/seed{s}/{c}results.json" for a in ("none", "mnli") for s in (0, 1) for c in ("", "xnli/")))
-    for path in tmp_path.rglob("*"):
-        os.utime(path, (1, 1))
-    (out / "report").mkdir()
     stub.write_text(STUB)
     stub.chmod(0o755)
     asked = [f"PY={stub}", "PRESET=world", "MODEL=m", "MLM_ARGS=", f"OUT={out}", "WORLD_ARGS=", f"DATA_ROOT={ROOT}"]
     asked += ["TARGETS=xnli", "RETRIEVAL=", "SEEDS=0 1", "ARMS=none mnli", "PRELOAD="]
+    assert len(records.write_all(make("-n", "matrix", *asked).stdout)) == 6
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1, 1))
+    (out / "report").mkdir()
 
     def made(*more):
         """Whether the report was made."""
@@ -620,8 +620,7 @@ def test_a_question_about_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize("place", ["none/seed0/xnli", "mnli/seed0"])
 def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_model, tiny_world):
     asked = ["MODEL=m", f"OUT={tmp_path}", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=", "WORLD_ARGS=", "SEEDS=0"]
-    for done in ("none/seed0/xnli", "mnli/seed0", "mnli/seed0/xnli"):
-        records.write(tmp_path / done / "results.json", records.small(arm=done.split("/")[0]))
+    assert len(records.write_all(make("-n", "matrix", *asked).stdout)) == 3
     assert "run_target" not in (plan := make("-n", "matrix", *asked).stdout) and "run_intermediate" not in plan
     stamp = tmp_path / place / "results.json"
     stamp.unlink()
@@ -630,6 +629,69 @@ def test_result_that_is_not_a_file_is_not_done(kind, place, tmp_path, cli, tiny_
     name, task = ("run_target.py", "--task=xnli") if "xnli" in place else ("run_intermediate.py", "--tasks=mnli")
     done = cli(name, task, "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", stamp.parent)
     assert done.returncode == 2 and f"{stamp} is not a file" in done.stderr  # before the training, which it would cost
+
+
+# ---- other arguments than a finished run had ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def matrix(tmp_path, tiny_model, tiny_world, preloaded):
+    """`matrix(variable, ..., goal="matrix")`: make, with a matrix as small as can be."""
+    few = "--max_steps 1 --max_seq_length 32 --per_device_train_batch_size 2 --max_eval_samples 4 --bf16 False"
+    shutil.copytree(tiny_model, tmp_path / "model")
+    shutil.copytree(tiny_world, tmp_path / "rows")
+    asked = ["PRESET=rows", f"MODEL={tmp_path}/model", f"DATA_ROOT={tmp_path}/rows", f"OUT={tmp_path}/runs", "SEEDS=0"]
+    asked += ["ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=tatoeba", f"TARGET_ARGS={few}", f"INTERMEDIATE_ARGS={few}"]
+    asked += ["RETRIEVAL_ARGS=--layer 1 --max_eval_samples 4", "DATA_ARGS="]
+
+    def run(*more, goal="matrix"):
+        return make(goal, *asked, *more)
+
+    return run
+
+
+def test_other_arguments_for_finished_runs_are_refused_before_any_other_run(matrix, tmp_path, tiny_world):
+    def changed(*more, goal="matrix"):
+        done = matrix("SEEDS=0 1", *more, goal=goal)
+        assert done.returncode == 2 and content(tmp_path / "runs") == before, done.stdout + done.stderr
+        return done.stderr
+
+    def starts(*more):
+        return re.findall(r"^.*--output_dir (\S+)", matrix("-n", *more).stdout, re.M)
+
+    assert matrix().returncode == 0
+    before = content(tmp_path / "runs")
+    assert "Nothing to do: all 4 cells are done." in matrix().stdout and not starts()
+    args = "--max_seq_length 32 --per_device_train_batch_size 2 --max_eval_samples 4 --bf16 False"
+    assert "max_steps: 1 then, 2 now" in changed(f"TARGET_ARGS=--max_steps 2 {args}")
+    stamp = f"{tmp_path}/runs/mnli/seed0/xnli/results.json"
+    assert "max_steps: 1 then, 2 now" in changed(f"TARGET_ARGS=--max_steps 2 {args}", goal=stamp)
+    assert "max_steps: 1 then, 3 now" in changed(f"FAMILY_mnli=--max_steps 3 {args}")
+    assert "layer: '1' then, '2' now" in changed("ARGS_tatoeba=--layer 2")
+    # paths of the same last part, which is all that results.json has
+    shutil.copytree(tmp_path / "model", tmp_path / "other/model")
+    shutil.copytree(tiny_world, tmp_path / "other/rows")
+    assert f"model: '{tmp_path}/model' then, '{tmp_path}/other/model' now" in changed(f"MODEL={tmp_path}/other/model")
+    assert f"/rows' then, '{tmp_path}/other/rows' now" in changed(f"DATA_ROOT={tmp_path}/other/rows")
+    # without -k the new seed waits for the finished ones, with it it does not
+    left = {f"{tmp_path}/runs/{place}" for place in ("none/seed0", "mnli/seed0", "mnli/seed1", "none/seed1")}
+    assert set(starts("ARGS_tatoeba=--layer 2", "SEEDS=0 1", "TARGETS=")) == left
+    # what changes no setting: the scripts say so, and make goes on
+    done = matrix("ARGS_xnli=--disable_tqdm True")
+    assert done.returncode == 0 and done.stderr.count("nothing to do") == 2, done.stderr
+
+
+def test_other_weights_in_the_given_model_train_finished_runs_again(matrix, tmp_path):
+    assert matrix("ARMS=none", "TARGETS=").returncode == 0
+    assert "Nothing to do" in matrix("ARMS=none", "TARGETS=").stdout
+    from safetensors.torch import load_file, save_file
+
+    weights = tmp_path / "model/model.safetensors"
+    later = weights.stat().st_mtime + 1000
+    os.utime(weights, (later, later))  # as of a copy
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    done = matrix("ARMS=none", "TARGETS=")
+    assert f"the weights in {tmp_path}/model have changed" in done.stdout + done.stderr and done.returncode == 0
 
 
 # ---- ten thousand runs ----------------------------------------------------------------------------------------------

@@ -30,14 +30,16 @@ def _version(library: str) -> str | None:
         return None
 
 
-def command_line(argv: list[str] | None = None) -> str:
+def command_line(argv: list[str] | None = None, whole_paths: bool = False) -> str:
     """Return the current command, quoted for a shell, without access tokens and local paths (`privacy`).
 
     Args:
         argv: the words of the command; default: `sys.argv`.
+        whole_paths: keep local paths, for a file that is not shared.
     """
     argv = list(sys.argv if argv is None else argv)
     script = os.path.relpath(argv[0]) if argv else ""
     # a script outside the working folder is given by its file name alone, without paths of this machine
     words = ["python", os.path.basename(script) if script.startswith("..") else script]
-    return shlex.join(words + privacy.public(privacy.hide_words(argv[1:])))
+    given = privacy.hide_words(argv[1:])
+    return shlex.join(words + (given if whole_paths else privacy.public(given)))

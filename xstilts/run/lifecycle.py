@@ -31,6 +31,7 @@ from xstilts.cli.privacy import with_underscores
 from xstilts.errors import UserError
 from xstilts.run import card, causes, checkpoints, leakage, outputs, processes, results
 from xstilts.run import settings as kept
+from xstilts.run.environment import command_line
 from xstilts.run.files import write_text
 from xstilts.run.lock import FolderLock
 from xstilts.run.record import FILE_NAME, Record
@@ -218,7 +219,7 @@ class Run:
         if notes is not None:  # a measurement has done so before it embeds
             notes += leakage.check_rows(self._rows, str(self._settings["model"]))
             unused.log(notes, self._rows)
-        begun = self._settings
+        begun = self._settings | {"command": command_line(whole_paths=True)}
         if self._trains:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
         checkpoint = self.checkpoint

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from xstilts.cli.arguments import ModelArguments
 
-INPUTS = ("model_finished", "model_weights", "sizes", "data", "processes")  # keys of run.json that are not settings
+# keys of run.json that are not settings
+BESIDE = ("model_finished", "model_weights", "sizes", "data", "processes", "command")
 SAMPLES, SAMPLE = 64, 4096  # of a file of weights: how many, and bytes of each
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
 
@@ -149,7 +150,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         plain = _defaults() if old.keys() ^ settings.keys() else {}
         differ = sorted(
             k
-            for k in (old.keys() | settings.keys()) - {*INPUTS, KEPT} - same
+            for k in (old.keys() | settings.keys()) - {*BESIDE, KEPT} - same
             if old.get(k, plain.get(k)) != settings.get(k, plain.get(k)) and (k in old or k in plain or settings[k])
         )
         if differ:
