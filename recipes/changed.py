@@ -1,15 +1,16 @@
-"""Print the finished runs of a matrix that were started with other arguments than make gives them now.
+"""Print the finished runs of a matrix that had other arguments than make gives them now, or have newer inputs.
 
     changed.py OUT --runs KIND=COMMAND ... [--model MODEL] [--only RESULTS_JSON ...]
 
 KIND is <arm> for phase 2 of an arm, /<task> for a task's cells of every arm. The Makefile starts the runs that are
-printed, though they are finished. Here words are compared; the script compares what they mean: it refuses other
-settings, and has nothing to do if there are none.
+printed, though they are finished. Here words and file times are compared; the script compares what they mean: it
+refuses other settings, runs again if rows or weights have changed, and else has nothing to do.
 
 Needs no package, because it runs before there is an environment.
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -36,10 +37,12 @@ class Command:
 
     Attributes:
         model: the checkpoint that runs without a phase 2 start from; "" if the matrix makes it.
+        paths: the files and folders among its arguments.
     """
 
     text: str
     model: str
+    paths: tuple[str, ...]
 
     def is_of(self, command: str, from_model: bool) -> bool:
         """Whether a run's whole command has the same arguments, but for those that are the run's own."""
@@ -57,9 +60,23 @@ def commands(given: str, model: str) -> dict[bool, Command]:
     except ValueError:  # an open quote: the shell says so when the run starts
         words = []
     shared = privacy.hide_words(words)
-    whole = Command(shlex.join(shared), shlex.quote(model) if model else "")
-    short = Command(shlex.join(privacy.public(shared)), shlex.quote(privacy.public(model)) if model else "")
+    paths = tuple(word for word in words if os.path.exists(word))
+    whole = Command(shlex.join(shared), shlex.quote(model) if model else "", paths)
+    short = Command(shlex.join(privacy.public(shared)), shlex.quote(privacy.public(model)) if model else "", paths)
     return {True: whole, False: short}
+
+
+@functools.cache
+def files_of(model: str) -> tuple[str, ...]:
+    """Return the files of a checkpoint's folder, without those below, which may be other runs; () if it is none."""
+    return tuple(entry.path for entry in os.scandir(model) if entry.is_file()) if os.path.isdir(model) else ()
+
+
+@functools.cache
+def newest(path: str) -> float:
+    """Return the time of the last change of a file, or of any file below a folder."""
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names] or [path]
+    return max((os.stat(file).st_mtime for file in files if os.path.exists(file)), default=0)
 
 
 def command_of(folder: Path) -> tuple[str, bool]:
@@ -101,7 +118,9 @@ def main() -> None:
         for path in finished(given.out, kind, given.only):
             command, whole = command_of(path.parent)
             from_model = not kind.startswith("/") or path.parents[2].name == PLAIN
-            if not expected[whole].is_of(command, from_model):
+            now = expected[whole]
+            inputs = (*now.paths, *(files_of(given.model) if from_model else ()))
+            if not now.is_of(command, from_model) or max(map(newest, inputs), default=0) > path.stat().st_mtime:
                 print(path)
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow.parquet
 import pytest
 import records
 from conftest import ROOT, load_recipe
@@ -681,17 +682,27 @@ def test_other_arguments_for_finished_runs_are_refused_before_any_other_run(matr
     assert done.returncode == 0 and done.stderr.count("nothing to do") == 2, done.stderr
 
 
-def test_other_weights_in_the_given_model_train_finished_runs_again(matrix, tmp_path):
-    assert matrix("ARMS=none", "TARGETS=").returncode == 0
-    assert "Nothing to do" in matrix("ARMS=none", "TARGETS=").stdout
+def test_newer_inputs_of_finished_runs_are_looked_at(matrix, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    weights = tmp_path / "model/model.safetensors"
-    later = weights.stat().st_mtime + 1000
-    os.utime(weights, (later, later))  # as of a copy
+    def again(*paths):
+        """What a matrix says after a change of these files."""
+        for path in paths:
+            later = (tmp_path / "runs/none/seed0/tatoeba/results.json").stat().st_mtime + 100
+            os.utime(path, (later, later))
+        done = matrix("ARMS=none", "TARGETS=")
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    weights, (rows, *_) = tmp_path / "model/model.safetensors", sorted(tmp_path.glob("rows/*/*/*.parquet"))
+    assert "Wrote" in again() and "Nothing to do: all" in again()
+    assert "is finished; nothing to do" in again(weights, rows)
     save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
-    done = matrix("ARMS=none", "TARGETS=")
-    assert f"the weights in {tmp_path}/model have changed" in done.stdout + done.stderr and done.returncode == 0
+    assert f"the weights in {tmp_path}/model have changed" in again(weights)
+    rows = next(tmp_path.glob("rows/*atoeba*/*/*.parquet"))
+    table = pyarrow.parquet.read_table(rows)
+    pyarrow.parquet.write_table(table.slice(1), rows)
+    assert "have changed; running it again" in again(rows)
 
 
 # ---- ten thousand runs ----------------------------------------------------------------------------------------------
