@@ -1,10 +1,15 @@
 """docs/results: the pages, docs/claims.md, README's answers and picture equal the kept csv files."""
 
 import json
+import os
+import re
+import shlex
 import shutil
 
 import pandas as pd
 import pytest
+from conftest import ROOT
+from test_chain import make
 
 from benchmarks import kept_runs
 from benchmarks import results as kept
@@ -176,3 +181,21 @@ def test_the_tables_of_docs_come_from_the_runs_beside_them(name, tmp_path):
     run_report.main(["--runs_dir", str(tmp_path / "runs"), *asked])
     for name in made:
         assert (tmp_path / "runs/report" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_the_commands_of_the_human_preset_are_those_of_its_kept_runs(tmp_path):
+    """None is left to run, and none that is kept had other arguments."""
+    out, preset = tmp_path / "runs", (ROOT / "recipes/presets/human.mk").read_text(encoding="utf-8")
+    (out / "model").mkdir(parents=True)
+    (out / "model/.unpacked").touch()
+    os.utime(out / "model/.unpacked", (0, 0))
+    kept_runs.unpack(ROOT / "docs/results/human", out)
+    planned = set()
+    commands = re.findall(r"^#   make matrix (PRESET=human.*)", preset, re.M)
+    for command in commands:
+        asked = [*shlex.split(command), f"OUT={out}", f"DATA_ROOT={tmp_path}/data"]
+        done = make("-n", "matrix", *asked)
+        assert done.returncode == 0 and "--output_dir" not in done.stdout, done.stdout + done.stderr
+        planned |= set(make("runs", *asked).stdout.split())
+    kept = {str(path) for path in out.rglob("results.json")}
+    assert len(commands) > 3 and kept == planned
