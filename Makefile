@@ -78,7 +78,9 @@ endif
 $(foreach w,$(filter-out checked,$(CHECK)),$(eval $(firstword $(subst |, ,$w)) := $(wordlist 2,99,$(subst |, ,$w))))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(strip $(TARGETS) $(RETRIEVAL)),,$(error TARGETS and RETRIEVAL are empty, so nothing is measured that could answer the question. Give one of them)))
-override OUT := $(patsubst %/,%,$(OUT))
+# what completion of a shell adds; results.json would have it
+bare = $(if $(filter %/,$1),$(call bare,$(patsubst %/,%,$1)),$1)
+$(foreach v,OUT MODEL DATA_ROOT TRANSLATIONS LEXICON,$(eval override $v := $(call bare,$($v))))
 
 # ---- `make matrix` alone uses as many jobs as the preset says; -jN on the command line wins -----------------------------
 MAKEFLAGS += $(if $(DEFAULT_JOBS),$(if $(INNER),,-j$(DEFAULT_JOBS)))
@@ -134,7 +136,7 @@ START :=#  and that the model is built
 ifneq ($(WORLD_ARGS),)
   ROWS := $(DATA_ROOT)/world.json $(addsuffix /world.json,$(TRANSLATIONS))
 # a world that is there is not taken for another that is asked for; a DATA_ROOT given without WORLD_ARGS asks for none
-ASKED := $(if $(call typed,DATA_ROOT),$(call typed,WORLD_ARGS),yes)
+ASKED := $(if $(filter DATA_ROOT,$(TYPED)),$(filter WORLD_ARGS,$(TYPED)),yes)
 $(DATA_ROOT)/world.json: | $(INSTALLED) $(if $(ASKED),$(if $(wildcard $(DATA_ROOT)/world.json),same_world))
 	$(PY) -m world --out $(DATA_ROOT) $(WORLD_ARGS)
 same_world: | $(INSTALLED)
@@ -147,12 +149,13 @@ endif
 
 # a MODEL that is given is read and never written: what is built here goes below OUT
 CHECKPOINT := $(or $(MODEL),$(OUT)/model)
+mlm_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(MLM_ARGS)
 ifeq ($(MODEL),)
 ifneq ($(MLM_ARGS),)
   START := $(OUT)/model/results.json
 $(START): $(ROWS) | $(INSTALLED)
 	$(BEFORE)
-	$(GO_ALONE) run_mlm.py --data_root $(DATA_ROOT) --output_dir $(@D) --arm model $(DATA_ARGS) $(MLM_ARGS)
+	$(GO_ALONE) run_mlm.py --arm model --output_dir $(@D) $(mlm_args)
 else
   START := $(OUT)/model/.unpacked
 $(START): | $(INSTALLED)
@@ -174,7 +177,7 @@ place = --model_name_or_path $(call checkpoint,$1,$2) --arm $1 --seed $2 $(if $(
 phase2 = $(if $(filter none,$1),,$(call folder,$1,$2)/results.json)
 stamp = $(or $(call phase2,$1,$2),$(START) $(ROWS))
 
-# arguments that the runs of a kind share
+# arguments that the runs of a kind share. Rules name them with $$, so that they are expanded once: $$HOME of a user is the shell's $HOME
 arm_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(INTERMEDIATE_ARGS) $(LANGUAGE_ARGS) $(FAMILY_$(call family,$1)) $(call own_args,$1)
 target_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(TARGET_ARGS) $(ARGS_$1)
 retrieval_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_$1)
@@ -182,17 +185,17 @@ retrieval_args = --data_root $(DATA_ROOT) $(DATA_ARGS) $(RETRIEVAL_ARGS) $(ARGS_
 define arm_rule
 $(call folder,$1,$2)/results.json: $(START) $(ROWS) $(filter recipes/%.yaml,$(RECIPE_$1)) | $(INSTALLED)
 	$$(BEFORE)
-	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --arm $1 --seed $2 --output_dir $$(@D) $(call arm_args,$1)
+	$$(GO) $(RECIPE_$1) --model_name_or_path $(CHECKPOINT) --arm $1 --seed $2 --output_dir $$(@D) $$(call arm_args,$1)
 endef
 define target_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(BEFORE)
-	$$(GO) run_target.py --task $3 $(call place,$1,$2) --output_dir $$(@D) $(call target_args,$3)
+	$$(GO) run_target.py --task $3 $(call place,$1,$2) --output_dir $$(@D) $$(call target_args,$3)
 endef
 define retrieval_rule
 $(call folder,$1,$2)/$3/results.json: $(call stamp,$1,$2) | $(INSTALLED)
 	$$(BEFORE)
-	$$(GO) run_retrieval.py --tasks $3 $(call place,$1,$2) --output_dir $(call folder,$1,$2) $(call retrieval_args,$3)
+	$$(GO) run_retrieval.py --tasks $3 $(call place,$1,$2) --output_dir $(call folder,$1,$2) $$(call retrieval_args,$3)
 endef
 $(foreach a,$(filter-out none,$(ARMS)),$(foreach s,$(call seeds,$a),$(eval $(call arm_rule,$a,$s))))
 $(foreach a,$(ARMS),$(foreach s,$(call seeds,$a),$(foreach t,$(TARGETS),$(eval $(call target_rule,$a,$s,$t)))))
@@ -239,18 +242,27 @@ PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) r
 KEEPS_GOING := $(findstring k,$(FLAGS))
 BELOW := $(if $(INNER),,$(PRELOADS)$(KEEPS_GOING))
 
-# A finished run that would have other arguments now, or has newer inputs (MODEL, a folder of rows), is started before all unfinished ones:
-# its script says that there is nothing to do, or what differs. With -k the others do not wait for it.
-COMMANDS = $(foreach a,$(filter-out none,$(ARMS)),$(call quoted,$a=$(RECIPE_$a) $(call arm_args,$a))) \
-  $(foreach t,$(TARGETS),$(call quoted,/$t=run_target.py --task $t $(call target_args,$t))) \
-  $(foreach t,$(RETRIEVAL),$(call quoted,/$t=run_retrieval.py --tasks $t $(call retrieval_args,$t)))
+# A finished run that would have other arguments now, or has newer inputs (MODEL, rows), is started before all unfinished ones: its script says
+# that there is nothing to do, or what differs.
+COMMANDS = $(foreach a,$(filter-out none,$(ARMS)),$(call quoted,$a/seed*/results.json=$(RECIPE_$a) $(call arm_args,$a))) \
+  $(foreach t,$(TARGETS),$(call quoted,*/seed*/$t/results.json=run_target.py --task $t $(call target_args,$t))) \
+  $(foreach t,$(RETRIEVAL),$(call quoted,*/seed*/$t/results.json=run_retrieval.py --tasks $t $(call retrieval_args,$t))) \
+  $(if $(PLANS_MODEL),$(call quoted,model/results.json=run_mlm.py $(mlm_args)))
 GOALS := $(filter %/results.json,$(MAKECMDGOALS)) $(if $(BELOW),,$(filter matrix question,$(MAKECMDGOALS)))
-FINISHED := $(if $(strip $(GOALS)),$(wildcard $(PHASE2) $(CELLS)))
+FINISHED := $(if $(strip $(GOALS)),$(wildcard $(if $(PLANS_MODEL),$(START)) $(PHASE2) $(CELLS)))
 ifneq (,$(FINISHED))
-  CHANGED := $(filter $(FINISHED),$(shell $(PYTHON) -I recipes/changed.py $(OUT) --runs $(COMMANDS) $(if $(MODEL),--model $(MODEL)) \
-    --only $(if $(filter matrix question,$(GOALS)),,$(GOALS))))
-  .PHONY: $(CHANGED)
-  $(if $(CHANGED),$(if $(findstring k,$(FLAGS)),,$(eval $(filter-out $(FINISHED),$(PHASE2) $(CELLS)): | $(CHANGED))))
+  LOOKED := $(shell $(PYTHON) -I recipes/changed.py $(OUT) --runs $(COMMANDS) \
+    $(if $(MODEL),--model $(MODEL),$(if $(PLANS_MODEL),,--package $(MODEL_FROM_PACKAGE))) \
+    $(if $(filter matrix question,$(GOALS))$(word 100,$(GOALS)),,--only $(GOALS)))
+  $(if $(filter looked,$(lastword $(LOOKED))),,$(error $(or $(filter-out $(FINISHED),$(LOOKED)),recipes/changed.py did not run)))
+  CHANGED := $(filter $(FINISHED),$(LOOKED))
+  UNFINISHED := $(filter-out $(FINISHED),$(PHASE2) $(CELLS))
+  .PHONY: $(CHANGED) looked_at
+  # a changed cell waits for its own phase 2, if that is to be trained
+  looked_at: $(filter-out $(addsuffix %,$(dir $(filter $(PHASE2),$(UNFINISHED)))),$(CHANGED))
+  $(if $(CHANGED),$(eval $(UNFINISHED): | looked_at)\
+    $(if $(wildcard $(START)),,$(if $(START),$(error $(START) is not there, and finished runs had other arguments or older inputs than now: \
+    $(firstword $(CHANGED)). Give the same, or another OUT))))
 endif
 
 ifneq (,$(BELOW))

@@ -211,12 +211,9 @@ def claims_page(folder: Path) -> str:
             BY_COMMAND,
             "# The paper's claims, and what these runs say\n",
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
-            "`recipes/claims/x-stilts.yaml`. The claims were written before the runs. What counts when cells are "
-            "missing or at chance, that `all` has to beat each of three, and the claim `mixture` were settled when "
-            "arm `none` and one cell of `squad` had been measured in an earlier run of a larger size, which was not "
-            "finished and is not part of this one. That an arm with fewer seeds cannot be the best one was settled "
-            "when `none`, `xnli` and one seed of `squad` had been measured. The rule to drop tasks with fewer seeds "
-            "came when BUCC had one seed, and now keeps the most cells. Neither changed another verdict.\n",
+            "`recipes/claims/x-stilts.yaml`, written before the runs. Comments there say which rules were settled "
+            "later. The last of them, that only seeds above chance count when tasks with few seeds are dropped, decides the "
+            "verdict of the mixture, which was undecided, and no other.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.how + "\n",
             claims.table.markdown(),

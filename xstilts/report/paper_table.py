@@ -24,7 +24,8 @@ COLUMNS = (
 HOW_TO_READ = (
     "A difference is the mean over the tasks named, paired over seeds, with the 95 % paired t-interval over seeds. "
     "The test rows are taken as given. A task is left out if an arm is at chance in it with every seed, and of "
-    "several tasks those that an arm did not measure or whose few seeds would cost more cells than they add. "
+    "several tasks those that an arm did not measure, or whose few seeds above chance would cost more cells than they "
+    "add. "
     "A claim that something is "
     "higher repeats if the interval lies above 0 and contradicts if it lies below. A claim that "
     "something is not higher contradicts if the interval lies above 0 and repeats if it ends below {margin}. Some "

@@ -155,10 +155,9 @@ class Run:
         return run
 
     def _is_finished(self) -> bool:
-        """Return whether results.json exists, with the same settings, rows and parent; if so, touch it.
+        """Return whether results.json has the same settings, rows and parent.
 
-        make compares times and would start the run again and again. A file that was written after this process
-        started is new enough.
+        If so, touch it (unless it is newer than this process) and note the command: make looks at both.
         """
         stamp = self.folder / FILE_NAME
         outputs.refuse_occupied(self.folder)
@@ -172,6 +171,7 @@ class Run:
             return False
         if stamp.stat().st_mtime < STARTED:
             stamp.touch()
+        kept.note_command(self.folder)
         checkpoints.clean(self.folder)  # left by a kill just before the end
         logger.info(kept.nothing_to_do(self.folder, self._settings, self._trains))
         return True

@@ -14,6 +14,8 @@ from tasks.rows import Rows
 from xstilts.cli.user_files import read_json
 from xstilts.errors import UserError
 from xstilts.run import outputs, results
+from xstilts.run.environment import command_line
+from xstilts.run.files import write_text
 from xstilts.run.record import FILE_NAME, Record, is_there, unique, without_uses
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 # keys of run.json that are not settings
 BESIDE = ("model_finished", "model_weights", "sizes", "data", "processes", "command")
+PATHS = ("model", "data_root", "translations", "lexicon")  # settings that can be paths
 SAMPLES, SAMPLE = 64, 4096  # of a file of weights: how many, and bytes of each
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
 
@@ -151,7 +154,8 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         differ = sorted(
             k
             for k in (old.keys() | settings.keys()) - {*BESIDE, KEPT} - same
-            if old.get(k, plain.get(k)) != settings.get(k, plain.get(k)) and (k in old or k in plain or settings[k])
+            if not _same(k, old.get(k, plain.get(k)), settings.get(k, plain.get(k)))
+            and (k in old or k in plain or settings[k])
         )
         if differ:
             shown = "; ".join(
@@ -162,6 +166,13 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
                 "the folder."
             )
     return old
+
+
+def _same(key: str, old: Any, new: Any) -> bool:
+    """Whether two values of a setting are the same. A path may be spelled in two ways."""
+    if key in PATHS and isinstance(old, str) and isinstance(new, str) and os.path.exists(new):
+        return os.path.realpath(old) == os.path.realpath(new)
+    return bool(old == new)
 
 
 def _compare_commits(folder: str | os.PathLike, old: dict[str, Any], settings: dict[str, Any]) -> set[str]:
@@ -223,6 +234,16 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
             if (digest := rows.digest(data)) is None or digest != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
+
+
+def note_command(folder: Path) -> None:
+    """Write the command of this process into the run.json of a finished run, which has nothing to do.
+
+    Make then does not start it again for words that change nothing (`recipes/changed.py`).
+    """
+    path, command = folder / results.RUN_FILE, command_line(whole_paths=True)
+    if path.is_file() and (begun := results.read_note(path, outputs.UNKNOWN_SETTINGS)).get("command") != command:
+        write_text(path, as_json(begun | {"command": command}))
 
 
 def nothing_to_do(folder: Path, settings: dict[str, Any], trains: bool) -> str:
