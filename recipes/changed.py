@@ -11,6 +11,7 @@ Needs no package, because it runs before there is an environment.
 """
 
 import argparse
+import contextlib
 import functools
 import glob
 import json
@@ -99,9 +100,20 @@ def command_of(folder: Path) -> tuple[str, bool]:
 
 
 def changed_at(path: str) -> float:
-    """Return when a file was last written, or put where it is: a copy or a link may have an old time."""
-    times = [os.lstat(path), *([os.stat(path)] if os.path.exists(path) else [])]
-    return max(max(time.st_mtime, time.st_ctime) for time in times)
+    """Return when a file was last written, or put where it is: a copy or a link may have an old time. 0 if unknown."""
+    found = 0.0
+    for look_at in (os.lstat, os.stat):
+        with contextlib.suppress(OSError):  # a link to nothing, or a file that has just been removed
+            found = max(found, look_at(path).st_mtime, look_at(path).st_ctime)
+    return found
+
+
+def entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what is in a folder; [] if it cannot be read, as lost+found of a disk."""
+    try:
+        return list(os.scandir(folder))
+    except OSError:
+        return []
 
 
 @functools.cache
@@ -110,10 +122,10 @@ def newest(path: str, leave: str) -> float:
     found, folders, seen = changed_at(path), [path] if os.path.isdir(path) else [], {os.path.realpath(leave)}
     while folders:
         folder = folders.pop()
-        if (real := os.path.realpath(folder)) in seen:
-            continue
-        seen.add(real)
-        for entry in os.scandir(folder):
+        seen.add(os.path.realpath(folder))
+        for entry in entries(folder):
+            if entry.is_dir() and os.path.realpath(entry.path) in seen:  # a link to a folder above, or `leave`
+                continue
             found = max(found, changed_at(entry.path))
             folders += [entry.path] if entry.is_dir() else []
     return found
@@ -122,7 +134,7 @@ def newest(path: str, leave: str) -> float:
 @functools.cache
 def weights_at(model: str) -> float:
     """Return the time of the last change of a checkpoint's own files: folders below may be other runs. 0 if none."""
-    files = [entry.path for entry in os.scandir(model) if entry.is_file()] if os.path.isdir(model) else []
+    files = [entry.path for entry in entries(model) if entry.is_file()]
     return max((changed_at(path) for path in (*files, *([model] if os.path.islink(model) else []))), default=0)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import records
 import yaml
 from conftest import ROOT
 from test_chain import make
@@ -211,9 +212,6 @@ def test_make_needs_no_file_of_a_combination(tmp_path):
 )
 def test_an_arm_is_trained_again_when_a_file_of_its_name_changes(file, again, tmp_path):
     trained = ["squad_dual+cross", "squad+mlm+lora", "squad"]
-    for arm in trained:
-        (tmp_path / arm / "seed0").mkdir(parents=True)
-        (tmp_path / arm / "seed0" / "results.json").touch()
     asked = [
         "-n",
         "matrix",
@@ -225,6 +223,7 @@ def test_an_arm_is_trained_again_when_a_file_of_its_name_changes(file, again, tm
         "SEEDS=0",
         f"ARMS={' '.join(trained)}",
     ]
+    assert len(records.write_all(make(*asked).stdout)) == 3
     assert re.findall(r"--arm (\S+)", make(*asked).stdout) == []
     assert re.findall(r"--arm (\S+)", make(*asked, "-W", f"recipes/{file}.yaml").stdout) == again
 
