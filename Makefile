@@ -248,12 +248,12 @@ COMMANDS = $(foreach a,$(filter-out none,$(ARMS)),$(call quoted,$a/seed*/results
   $(foreach t,$(TARGETS),$(call quoted,*/seed*/$t/results.json=run_target.py --task $t $(call target_args,$t))) \
   $(foreach t,$(RETRIEVAL),$(call quoted,*/seed*/$t/results.json=run_retrieval.py --tasks $t $(call retrieval_args,$t))) \
   $(if $(PLANS_MODEL),$(call quoted,model/results.json=run_mlm.py $(mlm_args)))
-GOALS := $(filter %/results.json,$(MAKECMDGOALS)) $(if $(BELOW),,$(filter matrix question,$(MAKECMDGOALS)))
+GOALS := $(filter %/results.json,$(MAKECMDGOALS)) $(filter model,$(MAKECMDGOALS)) $(if $(BELOW),,$(filter matrix question,$(MAKECMDGOALS)))
 FINISHED := $(if $(strip $(GOALS)),$(wildcard $(if $(PLANS_MODEL),$(START)) $(PHASE2) $(CELLS)))
 ifneq (,$(FINISHED))
   LOOKED := $(shell $(PYTHON) -I recipes/changed.py $(OUT) --runs $(COMMANDS) \
     $(if $(MODEL),--model $(MODEL),$(if $(PLANS_MODEL),,--package $(MODEL_FROM_PACKAGE))) \
-    $(if $(filter matrix question,$(GOALS))$(word 100,$(GOALS)),,--only $(GOALS)))
+    $(if $(filter matrix question,$(GOALS))$(word 100,$(GOALS)),,--only $(filter-out model,$(GOALS)) $(START)))
   $(if $(filter looked,$(lastword $(LOOKED))),,$(error $(or $(filter-out $(FINISHED),$(LOOKED)),recipes/changed.py did not run)))
   CHANGED := $(filter $(FINISHED),$(LOOKED))
   UNFINISHED := $(filter-out $(FINISHED),$(PHASE2) $(CELLS))

@@ -30,8 +30,9 @@ from xstilts.cli import privacy
 from xstilts.cli.arms import PLAIN
 
 RESULT = "results.json"
-# what differs between the runs of a kind; the model is compared for runs without a phase 2
-OWN = re.compile(r" --(?:plain_model|(?:arm|seed|output_dir|model_name_or_path)[ =]\S+)")
+# what the Makefile gives a single run, before what a user gives; the model is compared for runs without a phase 2
+OWN = ("--plain_model", r"--arm[ =]\S+", r"--output_dir[ =]\S+", r"--seed[ =]\S+", r"--model_name_or_path[ =]\S+")
+OF_MODEL = OWN[:3]  # of the run that trains OUT/model
 MODEL = re.compile(r" --model_name_or_path[ =](\S+)")
 
 
@@ -46,26 +47,40 @@ class Command:
     text: str
     model: str
 
-    def is_of(self, command: str, starts: bool) -> bool:
+    def is_of(self, command: str, own: Sequence[str], starts: bool) -> bool:
         """Whether a run's whole command has the same arguments, but for those that are the run's own.
 
         Args:
+            own: patterns of those.
             starts: whether the run has no phase 2, so that its model counts.
         """
-        if without_own(command.partition(" ")[2]) != self.text:  # after "python"
-            return False
-        models = MODEL.findall(command)[:1]
-        return not starts or (models == [self.model] if self.model else models[0].endswith("/model"))
+        text = from_script(command.partition(" ")[2])  # after "python"
+        for pattern in own:
+            text = re.sub(f" {pattern}(?= |$)", "", text, count=1)
+        if text != self.text or not starts:
+            return text == self.text
+        model = "".join(shlex.split("".join(MODEL.findall(command)[:1])))
+        return model == self.model if self.model else model.endswith("/model")
 
 
-def without_own(command: str) -> str:
-    """Return a command, from its script on, without the script's folder and what differs between runs of a kind."""
+def from_script(command: str) -> str:
+    """Return a command without the folder of its script."""
     script, _, arguments = command.partition(" ")
-    return OWN.sub("", f"{os.path.basename(script)} {arguments}")
+    return f"{os.path.basename(script)} {arguments}".rstrip()
 
 
 def words_of(command: str) -> list[str]:
-    """Return the words of a command as the shell of make's recipes makes them: $HOME, ~, *.yaml and comments count."""
+    """Return the words of a command as the shell of make's recipes makes them: $HOME, ~, *.yaml and comments count.
+
+    Raises:
+        ValueError: it is more than one command, or has a quote that is not closed.
+    """
+    try:
+        tokens = list(shlex.shlex(command, punctuation_chars="<>|;&"))
+    except ValueError as error:
+        raise ValueError(f"{command}: {error}") from error
+    if found := [token for token in tokens if set(token) <= set("<>|;&")]:
+        raise ValueError(f"{command}: {found[0]} is no argument. Put it in quotes, or leave it out")
     done = subprocess.run(["/bin/bash", "-c", f"printf '%s\\0' {command}"], stdout=subprocess.PIPE, text=True)
     return done.stdout.split("\0")[:-1]
 
@@ -75,7 +90,7 @@ def commands(words: Sequence[str], model: str) -> dict[bool, Command]:
     whole = privacy.hide_words(words)
     short = privacy.public(whole), privacy.public(model)
     return {
-        kept: Command(without_own(shlex.join(texts)), shlex.quote(start) if start else "")
+        kept: Command(from_script(shlex.join(texts)), start)
         for kept, (texts, start) in {True: (whole, model), False: short}.items()
     }
 
@@ -124,17 +139,19 @@ def newest(path: str, leave: str) -> float:
         folder = folders.pop()
         seen.add(os.path.realpath(folder))
         for entry in entries(folder):
-            if entry.is_dir() and os.path.realpath(entry.path) in seen:  # a link to a folder above, or `leave`
+            if (
+                os.path.isdir(entry.path) and os.path.realpath(entry.path) in seen
+            ):  # a link to a folder above, or `leave`
                 continue
             found = max(found, changed_at(entry.path))
-            folders += [entry.path] if entry.is_dir() else []
+            folders += [entry.path] if os.path.isdir(entry.path) else []
     return found
 
 
 @functools.cache
 def weights_at(model: str) -> float:
     """Return the time of the last change of a checkpoint's own files: folders below may be other runs. 0 if none."""
-    files = [entry.path for entry in entries(model) if entry.is_file()]
+    files = [entry.path for entry in entries(model) if os.path.isfile(entry.path)]
     return max((changed_at(path) for path in (*files, *([model] if os.path.islink(model) else []))), default=0)
 
 
@@ -168,7 +185,8 @@ def look(given: argparse.Namespace) -> None:
             arm, *cell, _ = path[len(given.out) + 1 :].split("/")
             starts = len(cell) == 1 or (arm == PLAIN and bool(cell))  # not the model itself, which starts from nothing
             latest = max(inputs, weights_at(given.model) if starts else 0)
-            if not command or not expected[whole].is_of(command, starts) or latest > os.stat(path).st_mtime:
+            own = OWN if cell else OF_MODEL
+            if not command or not expected[whole].is_of(command, own, starts) or latest > os.stat(path).st_mtime:
                 print(path)
 
 
@@ -185,8 +203,12 @@ def main() -> None:
     if given.package and note.is_file() and given.package not in note.read_text(encoding="utf-8"):
         print(f"{note.parent} was made from another package than {given.package}. Give that one, or another OUT")
         return
-    look(given)
-    print("looked")
+    try:
+        look(given)
+    except ValueError as error:
+        print(error)
+    else:
+        print("looked")
 
 
 if __name__ == "__main__":

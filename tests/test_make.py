@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import records
 from conftest import ROOT, load_recipe
+from safetensors.torch import load_file, save_file
 from test_chain import make
 
 import run_target
@@ -673,6 +674,8 @@ def test_other_arguments_for_finished_runs_are_refused_before_any_other_run(matr
     # paths of the same last part, which is all that results.json has
     shutil.copytree(tmp_path / "model", tmp_path / "other/model")
     shutil.copytree(tiny_world, tmp_path / "other/rows")
+    weights = tmp_path / "other/model/model.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     assert f"model: '{tmp_path}/model' then, '{tmp_path}/other/model' now" in changed(f"MODEL={tmp_path}/other/model")
     assert f"/rows' then, '{tmp_path}/other/rows' now" in changed(f"DATA_ROOT={tmp_path}/other/rows")
     ended = matrix("-k", "SEEDS=0 1", "ARGS_tatoeba=--layer 2")
@@ -686,9 +689,21 @@ def test_other_arguments_for_finished_runs_are_refused_before_any_other_run(matr
     assert "Nothing to do: all" in matrix("ARGS_xnli=--disable_tqdm True").stdout  # the command is noted
 
 
-def test_newer_inputs_of_finished_runs_are_looked_at(matrix, tmp_path):
-    from safetensors.torch import load_file, save_file
+def test_a_matrix_that_was_moved_or_copied_has_nothing_to_do(matrix, tmp_path):
+    """Every file is newer then, and the paths of its own checkpoints are others."""
+    assert matrix("RETRIEVAL=").returncode == 0
+    (tmp_path / "runs/none/seed0/xnli/run.json").unlink()  # as in a kept report
+    (tmp_path / "runs").rename(tmp_path / "old")
+    (tmp_path / "rows/.new").touch()
+    done = matrix("RETRIEVAL=", f"OUT={tmp_path}/old")
+    assert done.returncode == 0 and done.stderr.count("nothing to do") == 3, done.stderr
+    # what only results.json says is compared too
+    args = "--max_steps 1 --max_seq_length 32 --per_device_train_batch_size 2 --max_eval_samples 3 --bf16 False"
+    done = matrix("RETRIEVAL=", f"OUT={tmp_path}/old", "ARMS=none", f"TARGET_ARGS={args}")
+    assert done.returncode == 2 and "max_eval_samples: 4 then, 3 now" in done.stderr
 
+
+def test_newer_inputs_of_finished_runs_are_looked_at(matrix, tmp_path):
     def again(*paths):
         """What a matrix says after a change of these files."""
         for path in paths:
@@ -764,6 +779,7 @@ def test_words_are_compared_as_the_shell_makes_them(words, done, tmp_path):
     asked = f"ARGS_xnli={words.format(root=tmp_path)}"
     shutil.rmtree(tmp_path / "runs")
     assert len(done(asked, write=True)) == 5 and done(asked) == [] and done() == CELL
+    assert done(asked.replace("--seed 3", "--seed 4")) == (CELL if "--seed" in words else [])
 
 
 def test_a_changed_input_counts_whatever_its_time(done, tmp_path):
@@ -795,6 +811,8 @@ def test_a_changed_input_counts_whatever_its_time(done, tmp_path):
     assert "mnli/seed0" in found and "none/seed0/xnli" in found
     lay(tmp_path, "m/other/run/results.json")
     assert looked() == []
+    (tmp_path / "rows/loop").symlink_to("loop")
+    assert len(looked()) == 5
 
 
 def test_another_model_of_the_matrix_itself_is_refused(tmp_path):
@@ -804,7 +822,10 @@ def test_another_model_of_the_matrix_itself_is_refused(tmp_path):
     lay(tmp_path, "rows/x/test.tsv")
     assert len(records.write_all(make("-n", "matrix", *world).stdout)) == 2
     assert "--output_dir" not in make("-n", "matrix", *world).stdout
-    assert "run_mlm" in make("-n", "matrix", *world, "MLM_ARGS=--max_steps 4").stdout
+    for goal in ("matrix", "model", f"{out}/none/seed0/xnli/results.json", f"{out}/none/seed1/xnli/results.json"):
+        two = [*world, "SEEDS=0 1"]
+        assert "run_mlm" in make("-n", goal, *two, "MLM_ARGS=--max_steps 4").stdout, goal
+        assert "run_mlm" not in make("-n", goal, *two).stdout, goal
     (out / "model/results.json").unlink()
     (line,) = make("-n", "matrix", *world, "ARGS_xnli=--max_steps 3").stderr.splitlines()
     assert f"{out}/model/results.json is not there" in line and f"{out}/none/seed0/xnli/results.json" in line
@@ -816,6 +837,9 @@ def test_another_model_of_the_matrix_itself_is_refused(tmp_path):
 
 
 def test_a_check_that_cannot_be_made_is_no_silence(done, tmp_path):
+    for words in ("--x 1 > log", "--x 1 | tee log", "--x 1; ls", "--x 'a"):
+        ended = make("-n", "matrix", f"OUT={tmp_path}/runs", "MODEL=m", "ARMS=none", "SEEDS=0", f"ARGS_xnli={words}")
+        assert ended.returncode == 2 and re.search("is no argument|No closing quotation", ended.stderr), words
     long = [f"{name}_ARGS=--x {'x' * 70_000}" for name in ("TARGET", "RETRIEVAL")]
     ended = make("-n", "matrix", f"OUT={tmp_path}/runs", "MODEL=m", "ARMS=none", "SEEDS=0", "WORLD_ARGS=", *long)
     assert ended.returncode == 2 and "recipes/changed.py did not run" in ended.stderr

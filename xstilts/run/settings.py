@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.rows import Rows
+from xstilts.cli.privacy import public
 from xstilts.cli.user_files import read_json
 from xstilts.errors import UserError
 from xstilts.run import outputs, results
@@ -135,7 +136,7 @@ def as_json(settings: dict[str, Any]) -> str:
 
 
 def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Compare a run's settings with those in its folder's run.json.
+    """Compare a run's settings with those in its folder's run.json, or in the results.json of a kept report.
 
     Returns:
         The contents of run.json; None if the folder holds neither checkpoints nor a result.
@@ -144,28 +145,58 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         UserError: the settings differ (shows up to five), or run.json cannot be read.
     """
     path, old = Path(folder, results.RUN_FILE), None
+    finished = path.with_name(FILE_NAME).is_file()
     # a run of several stages has an empty folder of checkpoints before its first step
-    if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and path.with_name(FILE_NAME).is_file()):
+    if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and finished):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
-        same = _compare_commits(folder, old, settings)
-        # an argument that is absent had its default; one that older versions lacked is no difference if it is not
-        # given now
-        plain = _defaults() if old.keys() ^ settings.keys() else {}
-        differ = sorted(
-            k
-            for k in (old.keys() | settings.keys()) - {*BESIDE, KEPT} - same
-            if not _same(k, old.get(k, plain.get(k)), settings.get(k, plain.get(k)))
-            and (k in old or k in plain or settings[k])
-        )
-        if differ:
-            shown = "; ".join(
-                f"{k}: {old.get(k, plain.get(k))!r} then, {settings.get(k, plain.get(k))!r} now" for k in differ[:5]
-            )
-            raise UserError(
-                f"{folder} was begun with other arguments ({shown}). Give the same, another --output_dir, or delete "
-                "the folder."
-            )
+        _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished))
+    elif finished:  # as `benchmarks/results.py unpack` leaves it: paths are shortened, and settings were added later
+        then, now = Record.read(path.with_name(FILE_NAME)).settings, public(json.loads(as_json(settings)))
+        later = then.keys() - now.keys() - _defaults().keys()
+        _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | later)
     return old
+
+
+def _refuse_other(folder: str | os.PathLike, old: dict[str, Any], now: dict[str, Any], same: set[str]) -> None:
+    """Raise if settings differ. An argument that is absent had its default; one that older versions lacked is no
+    difference if it is not given now.
+
+    Args:
+        same: the settings that are not to be compared.
+    """
+    plain = _defaults() if old.keys() ^ now.keys() else {}
+    differ = sorted(
+        k
+        for k in (old.keys() | now.keys()) - {*BESIDE, KEPT} - same
+        if not _same(k, old.get(k, plain.get(k)), now.get(k, plain.get(k))) and (k in old or k in plain or now[k])
+    )
+    if differ:
+        shown = "; ".join(
+            f"{k}: {old.get(k, plain.get(k))!r} then, {now.get(k, plain.get(k))!r} now" for k in differ[:5]
+        )
+        raise UserError(
+            f"{folder} was begun with other arguments ({shown}). Give the same, another --output_dir, or delete "
+            "the folder."
+        )
+
+
+def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[str, Any], finished: bool) -> set[str]:
+    """Return the settings that are not to be compared.
+
+    A model that was moved is known by when its training finished, or by its weights. Whether a machine has bf16 is no
+    matter for a result that the same command made.
+
+    Raises:
+        UserError: the model has another commit now; says which to give.
+    """
+    same = _compare_commits(folder, old, settings)
+    known = [key for key in ("model_finished", "model_weights") if old.get(key) and old[key] == settings.get(key)]
+    if known and Path(old["model"]).name == Path(settings["model"]).name:
+        same |= {"model"}
+    command = old.get("command", "")
+    if finished and command == command_line(whole_paths=True) and "--config" not in command:
+        same |= {"bf16"}
+    return same
 
 
 def _same(key: str, old: Any, new: Any) -> bool:
