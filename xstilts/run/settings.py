@@ -151,10 +151,16 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished))
     elif finished:  # as `benchmarks/results.py unpack` leaves it: paths are shortened, and settings were added later
-        then, now = Record.read(path.with_name(FILE_NAME)).settings, public(json.loads(as_json(settings)))
+        then, now = _by_name(Record.read(path.with_name(FILE_NAME)).settings), _by_name(settings)
         later = then.keys() - now.keys() - _defaults().keys()
         _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | later)
     return old
+
+
+def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as results.json has them, with the last part of a path alone: the rest may have been hidden."""
+    names = {key: Path(value).name for key in PATHS if isinstance(value := settings.get(key), str)}
+    return public(json.loads(as_json(settings))) | names
 
 
 def _refuse_other(folder: str | os.PathLike, old: dict[str, Any], now: dict[str, Any], same: set[str]) -> None:
