@@ -831,8 +831,9 @@ def test_the_old_command_warns_and_trains_the_same(cli, train, tiny_model, tiny_
     done = cli("run_retrieval.py", *old, "--model_name_or_path", tiny_model, "--data_root", tiny_world)
     assert done.returncode == 0, done.stderr
     assert "run_intermediate.py --tasks xquad_dual xnli_dual --language_mode multilingual" in caplog.text
-    for name in ("model.safetensors", "run.json"):
-        assert (new / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    assert (new / "model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
+    begun = [json.loads((folder / "run.json").read_text()) for folder in (new, tmp_path / "out")]
+    assert begun[0].pop("command") != begun[1].pop("command") and begun[0] == begun[1]
     one, other = (json.loads((folder / "results.json").read_text()) for folder in (new, tmp_path / "out"))
     assert {key for key in one if one[key] != other[key]} <= {"command", "seconds", "finished"}
     # what the new command began, the old one finds finished, and the other way round

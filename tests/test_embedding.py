@@ -300,7 +300,7 @@ def test_two_processes_give_the_vectors_and_results_of_one(checkpoint, tiny_worl
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1] and len([file for file in files[0] if file.suffix == ".npy"]) == 4 * 6
     for file in files[0]:
-        if file.name == "results.json":
+        if file.name in ("results.json", "run.json"):
             first, second = (json.loads((folder / file).read_text()) for folder in (one, two))
             own = {"command", "seconds", "finished"}
             assert {k: v for k, v in first.items() if k not in own} == {

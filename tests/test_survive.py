@@ -139,7 +139,7 @@ def test_of_two_processes_that_train_together_both_learn_that_another_run_has_fi
         assert time.monotonic() < end
         time.sleep(0.02)
     time.sleep(0.4)
-    records.write(tmp_path / "results.json", RECORD)
+    records.write(tmp_path / "results.json", RECORD | {"settings": {"model": "m", "data_root": "hub"}})
     holder.kill()
     for child in children:
         os.waitpid(child, 0)

@@ -339,7 +339,7 @@ def test_an_argument_that_is_absent_had_its_default(then, now, said, tmp_path):
 def test_a_new_model_is_outdated_by_its_sizes(finished, tiny_world):
     record = Record.read(finished("mlm") / "results.json")
     sizes = record.settings["sizes"]
-    assert sizes["num_hidden_layers"] and "sizes" in run_settings.INPUTS
+    assert sizes["num_hidden_layers"] and "sizes" in run_settings.BESIDE
     settings = record.settings | {"data_root": str(tiny_world)}
     assert run_settings.outdated(record, settings) is None
     changed = settings | {"sizes": sizes | {"hidden_dropout_prob": 0.3}}
@@ -355,7 +355,7 @@ def test_a_result_is_outdated_by_other_weights_in_the_users_folder(finished, tin
     settings = {"model": str(model), "data_root": str(tiny_world)} | run_settings.parent(str(model))
     record = Record.read(finished("target") / "results.json")
     record = replace(record, settings={**record.settings, **settings})
-    assert run_settings.outdated(record, settings) is None and "model_weights" in run_settings.INPUTS
+    assert run_settings.outdated(record, settings) is None and "model_weights" in run_settings.BESIDE
     weights = load_file(model / "model.safetensors")
     name = max(weights, key=lambda name: weights[name].numel())
     save_file(weights | {name: weights[name] + 1}, model / "model.safetensors", metadata={"format": "pt"})
