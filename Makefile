@@ -78,7 +78,7 @@ endif
 $(foreach w,$(filter-out checked,$(CHECK)),$(eval $(firstword $(subst |, ,$w)) := $(wordlist 2,99,$(subst |, ,$w))))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(QUESTION),,$(error PRESET=$(PRESET) asks no question: give PRESET=question, or QUESTION=recipes/question/...)))
 $(if $(filter question,$(MAKECMDGOALS)),$(if $(strip $(TARGETS) $(RETRIEVAL)),,$(error TARGETS and RETRIEVAL are empty, so nothing is measured that could answer the question. Give one of them)))
-# what completion of a shell adds; results.json would have it
+# a shell's completion ends a folder with a slash; results.json would keep it
 bare = $(if $(filter %/,$1),$(call bare,$(patsubst %/,%,$1)),$1)
 $(foreach v,OUT MODEL DATA_ROOT TRANSLATIONS LEXICON,$(eval override $v := $(call bare,$($v))))
 
@@ -242,13 +242,13 @@ PRELOADS := $(if $(OWN_START)$(XSTILTS_PRELOAD)$(findstring n,$(FLAGS)),,$(PY) r
 KEEPS_GOING := $(findstring k,$(FLAGS))
 BELOW := $(if $(INNER),,$(PRELOADS)$(KEEPS_GOING))
 
-# A finished run that would have other arguments now, or has newer inputs (MODEL, rows), is started before all unfinished ones: its script says
-# that there is nothing to do, or what differs.
+# A finished run whose arguments would be others now, or whose inputs (MODEL, rows) are newer, is started before all unfinished ones. Its
+# script says what differs, or that there is nothing to do.
 COMMANDS = $(foreach a,$(filter-out none,$(ARMS)),$(call quoted,$a/seed*/results.json=$(RECIPE_$a) $(call arm_args,$a))) \
   $(foreach t,$(TARGETS),$(call quoted,*/seed*/$t/results.json=run_target.py --task $t $(call target_args,$t))) \
   $(foreach t,$(RETRIEVAL),$(call quoted,*/seed*/$t/results.json=run_retrieval.py --tasks $t $(call retrieval_args,$t))) \
   $(if $(PLANS_MODEL),$(call quoted,model/results.json=run_mlm.py $(mlm_args)))
-GOALS := $(filter %/results.json,$(MAKECMDGOALS)) $(filter model,$(MAKECMDGOALS)) $(if $(BELOW),,$(filter matrix question,$(MAKECMDGOALS)))
+GOALS := $(filter model %/results.json,$(MAKECMDGOALS)) $(if $(BELOW),,$(filter matrix question,$(MAKECMDGOALS)))
 FINISHED := $(if $(strip $(GOALS)),$(wildcard $(if $(PLANS_MODEL),$(START)) $(PHASE2) $(CELLS)))
 ifneq (,$(FINISHED))
   LOOKED := $(shell $(PYTHON) -I recipes/changed.py $(OUT) --runs $(COMMANDS) \

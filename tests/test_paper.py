@@ -126,6 +126,10 @@ def test_a_cell_measured_otherwise_is_in_no_claim(runs, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"query_side": "foreign"}}))
     found = judged(runs, tmp_path, a=("squad", "none", "retrieval", "higher"))["a"]
     assert list(found.differences[0].by_seed) == [0]
+    for path in runs.glob("squad/seed*/tatoeba/results.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"query_side": "foreign"}}))
+    found = judged(runs, tmp_path, a=("squad", "none", "retrieval", "higher"))["a"]
+    assert not found.differences and found.verdict.words == "not run"
 
 
 def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_path):
