@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import folders
 from tasks import languages as codes
+from tasks.chance import clears
 from tasks.checks import check_ids, same_numbers
 from tasks.columns import join, replace_columns
 from tasks.errors import MissingRows, UserError, reading
@@ -355,10 +355,10 @@ class Task:
         """Return the scores of the best constant prediction, {metric: 0-100}."""
         return self.score(self.constant(examples), examples, language)
 
-    def at_chance(self, score: float, chance: float, n: int) -> bool:
-        """Whether a score is at most two standard errors (of a proportion over n examples) above chance."""
-        p = min(max(chance / 100, 0.0), 1.0)
-        return score <= chance + 200 * math.sqrt(p * (1 - p) / n)
+    def at_chance(self, scores: Mapping[str, float], chance: Mapping[str, float], n: int) -> list[str]:
+        """Return the metrics that do not clear chance. One is enough to doubt a training: a tagger below the most
+        frequent tag may still beat that tag's F1 of 0."""
+        return [metric for metric, level in chance.items() if not clears(scores[metric], level, n)]
 
     # ---- files of predictions --------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from tasks import offsets, squad_json
 from tasks.base import Task
+from tasks.chance import clears
 from tasks.checks import at_row, check_ids, check_text
 from tasks.columns import replace_columns
 from tasks.errors import RowError, UserError
@@ -26,6 +27,7 @@ from tasks.squad_json import texts_and_starts
 from tasks.submitted import compute, read_entries
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from datasets import Dataset
@@ -67,6 +69,13 @@ print(context[offsets[start][0] : offsets[end][1]])"""
     unique_ids = True
     normalization: ClassVar[str] = "squad"
     no_answer: ClassVar[bool] = False  # whether a question may have no answer: both lists empty
+
+    def at_chance(self, scores: Mapping[str, float], chance: Mapping[str, float], n: int) -> list[str]:
+        """As for other tasks, but of the mean of exact match and F1, the benchmark's score: answers that are seldom
+        exact may be half right. With no-answer questions, of both at the best threshold."""
+        pair = [name for name in (*self.official_metrics, "best_exact_match", "best_f1") if name in chance]
+        levels = (float(np.mean([values[name] for name in pair])) for values in (scores, chance))
+        return [] if clears(*levels, n) else pair
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, ("id", "context", "question"), where)

@@ -385,6 +385,28 @@ def test_squad_v2_cuts_at_zero_and_at_the_best_threshold(load):
     assert task.chance(examples)["best_f1"] == 50
 
 
+@pytest.mark.parametrize(
+    "name, exact, f1, failed",
+    [
+        ("squad", 2.5, 16.6, False),  # seldom exact, often half right
+        ("squad", 2.5, 11.0, True),
+        ("squad_v2", 45.0, 52.0, True),
+        ("squad_v2", 60.0, 80.0, False),
+    ],
+)
+def test_answers_are_at_chance_by_the_mean_of_exact_match_and_f1(name, exact, f1, failed):
+    prefix, level = ("best_", 50.0) if name == "squad_v2" else ("", 2.5)
+    names = [f"{prefix}exact_match", f"{prefix}f1"]
+    scores = {"exact_match": 0.0, "f1": 0.0, **dict(zip(names, (exact, f1), strict=True))}
+    assert get_task(name).at_chance(scores, dict.fromkeys(names, level), 40) == (names if failed else [])
+
+
+def test_a_tagger_is_at_chance_by_its_accuracy_alone():
+    chance = {"f1": 0.0, "accuracy": 80.0}
+    assert get_task("panx").at_chance({"f1": 3.0, "accuracy": 81.0}, chance, 60) == ["accuracy"]
+    assert get_task("panx").at_chance({"f1": 30.0, "accuracy": 95.0}, chance, 60) == []
+
+
 def reference_decode(start, end, offsets, contexts, n_best=20, longest=30):
     """The published procedure, word for word slow: per window all pairs of the best starts and ends, then the best of
     all.

@@ -325,7 +325,7 @@ def _warn_at_chance(plan: Plan, dev: dict[str, Dataset], scores: dict, chance: d
         task.name
         for task in plan.tasks
         if not plan.dual.shuffle_labels
-        and task.at_chance(scores[task.name][key], chance[task.name][key], len(dev[task.name]))
+        and task.at_chance(scores[task.name], {key: chance[task.name][key]}, len(dev[task.name]))
     ]
     for task in at_chance:
         runner.warn_at_chance(task, key, scores[task][key], chance[task][key], rehearsal)

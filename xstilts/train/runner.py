@@ -175,14 +175,13 @@ def compare_with_chance(
         rehearsal: whether the training was cut short to try it. The warning is then a plain sentence.
 
     Returns:
-        (scores 0-100, scores of guessing 0-100, whether a score is at chance).
+        (scores 0-100, scores of guessing 0-100, whether the training is at chance).
     """
     assert trainer.dev is not None
     features = trainer.dev[1]
     scores = task.score(task.decode(trainer.logits(features), features, dev), dev, "en")
     chance = task.chance(dev)
-    # one metric at chance is enough: a tagger below the most frequent tag may still beat that tag's F1 of 0
-    at_chance = [m for m in chance if not shuffled and task.at_chance(scores[m], chance[m], len(dev))]
+    at_chance = [] if shuffled else task.at_chance(scores, chance, len(dev))
     for metric in at_chance:
         warn_at_chance(task.name, metric, scores[metric], chance[metric], rehearsal)
     return scores, chance, bool(at_chance)
