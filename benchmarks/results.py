@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import costs, kept_runs  # noqa: E402
 from xstilts.errors import UserError  # noqa: E402
 from xstilts.report import curve, language_groups, paper_table  # noqa: E402
-from xstilts.report.cells import Cell, Table  # noqa: E402
+from xstilts.report.cells import DAGGER, Cell, Table, score_cell  # noqa: E402
 from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
@@ -143,24 +143,21 @@ def question_table(found: pd.DataFrame) -> Table:
 
 
 def matrix_table(found: pd.DataFrame) -> Table:
-    """One row an arm: each task's score and sd over seeds."""
+    """One row an arm: each task's score and sd over seeds, marked where trainings are at chance."""
     tasks = [name.removesuffix(".score_sd") for name in found.columns if name.endswith(".score_sd")]
     rows = []
     for arm, row in found.iterrows():
         cells = []
         for task in tasks:
-            score, sd = row[f"{task}.score"], row[f"{task}.score_sd"]
-            cells.append(
-                Cell(
-                    ""
-                    if pd.isna(score)
-                    else f"{score:.1f}"
-                    + ("" if pd.isna(sd) else f" ± {sd:.1f}")
-                    + (f" ({int(row[f'{task}.n'])})" if pd.notna(row[f"{task}.n"]) else "")
-                )
-            )
+            mean, sd, n, chance = (row[f"{task}.{what}"] for what in ("score", "score_sd", "n", "chance"))
+            cell = score_cell({"mean": mean, "sd": sd, "chance": "" if pd.isna(chance) else chance})
+            cell.text += f" ({int(n)})" if cell.text and pd.notna(n) else ""
+            cells.append(cell)
         rows.append((str(arm), cells))
-    return Table("Score of each task, mean over languages ± sd over seeds (number of seeds)", ["arm", *tasks], rows)
+    caption = "Score of each task, mean over languages ± sd over seeds (number of seeds)"
+    if any(cell.at_chance for _, cells in rows for cell in cells):
+        caption += f"; {DAGGER}: English dev is at chance in every seed, or in some, which are then left out"
+    return Table(caption, ["arm", *tasks], rows)
 
 
 def provenance(origin: dict) -> str:
@@ -228,12 +225,16 @@ def answer(folder: Path) -> str:
         return f"Not computed yet: {first['why']}.\n"
     seeds = f"{first['seeds']:.0f} seed" + "s" * int(first["seeds"] > 1)
     alone = others[(others["contrast"] == "E-none") & (others["layer"] == first["layer"])].iloc[0]
+    beside = (
+        f"What `{first['against']}` alone changes was not computed: {alone['why']}.\n"
+        if pd.isna(alone["difference"])
+        else f"Without phase 2 it is {alone['score_against']:.1f}: `{first['against']}` alone changes it by "
+        f"{difference(alone)}, verdict *{alone['verdict']}*.\n"
+    )
     return (
         f"In {len(str(first['languages']).split())} languages that phase 2 had not seen, retrieval is "
         f"{first['score']:.1f} after `{first['arm']}` and {first['score_against']:.1f} after `{first['against']}`: "
-        f"{difference(first)} points ({seeds}), verdict *{first['verdict']}*. "
-        f"Without phase 2 it is {alone['score_against']:.1f}, so `{first['against']}` alone changes it by "
-        f"{difference(alone)}.\n"
+        f"{difference(first)} points ({seeds}), verdict *{first['verdict']}*. " + beside
     )
 
 
@@ -244,16 +245,17 @@ def answers(folders: dict[str, Path]) -> str:
     for name, folder in folders.items():
         first, others = _contrasts(folder)
         for number, (_, row) in enumerate(pd.concat([first.to_frame().T, others]).iterrows()):
+            found = pd.notna(row["difference"])
             rows.append(
                 (
                     "" if number else f"[{name}](docs/results/{folder.name}.md)",
                     [
                         Cell(f"`{row['arm']}` − `{row['against']}`"),
                         Cell(str(row["layer"])),
-                        Cell(f"{row['score']:.1f} − {row['score_against']:.1f}"),
-                        Cell(difference(row), bold=bool(row["primary"])),
-                        Cell(f"{row['seeds']:.0f}"),
-                        Cell("" if pd.isna(row["verdict"]) else str(row["verdict"])),
+                        Cell(f"{row['score']:.1f} − {row['score_against']:.1f}" if found else ""),
+                        Cell(difference(row), bold=found and bool(row["primary"])),
+                        Cell(f"{row['seeds']:.0f}" if found else ""),
+                        Cell(str(row["verdict"] if pd.notna(row["verdict"]) else "" if found else row["why"])),
                     ],
                 )
             )

@@ -13,7 +13,8 @@ import run_report
 from tests.test_report import write_record, write_retrieval
 from xstilts.errors import UserError
 from xstilts.report import matrix as mx
-from xstilts.report import paper
+from xstilts.report import paper, statistics
+from xstilts.report.numbers import interval_of, signed
 
 CLAIMS = Path(run_report.__file__).parent / "recipes/claims"
 SQUAD = {"xnli": (62, 63, 62.5), "udpos": (71, 72, 71)}  # scores by seed
@@ -145,7 +146,7 @@ def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_p
         b=("squad", "none", "[panx]", "higher"),
     )
     assert after["a"].differences == before.differences and after["a"].verdict == before.verdict
-    fewer = "without panx: it has fewer seeds above chance"
+    fewer = "without panx: fewer seeds above chance: squad, none"
     assert set(after["a"].notes) == {fewer, "without tydiqa: not measured: squad"}
     assert list(after["b"].differences[0].by_seed) == [0]
 
@@ -158,7 +159,13 @@ def test_a_task_that_is_learned_in_one_seed_takes_no_seeds_from_the_others(runs,
             write_record(runs, arm, seed, "panx", {"en": 50, "de": 40}, dev=50, at_chance=failed)
     after = judged(runs, tmp_path, a=("squad", "none", "targets", "higher"))["a"]
     assert after.differences == before.differences and len(after.differences[0].by_seed) == 3
-    assert after.notes == ("without panx: it has fewer seeds above chance",)
+    assert after.notes[0] == "without panx: fewer seeds above chance: squad"
+    # what it hides is said: with panx, whose difference is 0, a third of the gain is gone
+    gains = [value * 2 / 3 for value in before.differences[0].by_seed.values()]
+    low, high = statistics.t_interval(gains)
+    figures = f"{signed(np.mean(gains))} [{interval_of((low, high))}] (panx udpos xnli, seeds 0, 1 and 2)"
+    assert after.notes[1:] == (f"counting trainings at chance: squad less none {figures}",)
+    assert after.verdict.endswith("[warning: squad is at chance in panx in seeds 0 and 2]")
 
 
 @pytest.mark.parametrize("arms", [["hellaswag"], ["none", "squad"]])

@@ -540,7 +540,7 @@ def test_one_seed(runs, ask):
         ({"fixed_layer": 9}, "9 was not measured; there are 0, 1, 2"),
         ({"margin": 0}, "margin is '0', expected points above 0"),
         ({"fixed_layer": "last"}, "expected a layer's number"),
-        ({"task": "bucc"}, "no results of bucc"),
+        ({"task": "ntrex"}, "no results of ntrex"),
     ],
 )
 def test_questions_that_make_no_sense(runs, ask, changes, told):
@@ -689,6 +689,9 @@ def test_broken_question_file(tmp_path):
         with pytest.raises(UserError, match="odd.yaml") as error:
             read_spec(tmp_path / "odd.yaml")
         assert len(str(error.value)) < 500
+    (tmp_path / "odd.yaml").write_text("task: bucc\nfamilies: {a: {E: x, M: y}}\nprimary: {family: a, role: M}\n")
+    with pytest.raises(UserError, match="task is bucc"):
+        read_spec(tmp_path / "odd.yaml")
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(UserError, match="a pipe or a device"):
         read_spec(tmp_path / "pipe.yaml")

@@ -163,6 +163,9 @@ def test_a_sure_but_small_difference_is_equivalent_and_the_margin_decides():
     assert judge(small) == "equivalent within 1 point"
     assert judge(small, margin=0.1) == "M better"
     assert judge(small, margin=2.5) == "equivalent within 2.5 points"
+    few = {language: values[:3] for language, values in small.items()}
+    assert statistics.estimate(few, draws=500).within(1.0)
+    assert judge(few) == "M better (by less than 1 point)" and judge(few).kind == "better"
 
 
 def test_equivalence_takes_enough_seeds_and_none_that_is_doubtful():

@@ -20,14 +20,15 @@ Scores are those of the matrix (`Matrix.cells`). Differences are paired over see
 t-interval over seeds, which takes the test rows as given. A task in which an arm is at chance with every seed is left
 out on both sides, and so is a seed in which another training is at chance. Of a group, a task is left out that an arm
 has in no seed, or above chance in fewer than others, where leaving it out keeps more cells (`_with_most_cells`). The
-best arm is picked from those with the most seeds. The notes name what is left out. If the intermediate training itself
-stayed at chance, its cells count and the verdict warns of it.
+best arm is picked from those with the most seeds. The notes name what is left out, and give the difference with the
+trainings at chance in it: leaving out those that failed flatters an arm. The verdict warns of an arm that failed in
+some seeds, and of an intermediate training at chance, whose cells count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from xstilts.cli.words import short
 from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.matrix import PLAIN, Matrix
-from xstilts.report.numbers import seeds_text
+from xstilts.report.numbers import interval_of, seeds_text, signed
 
 EXPECTED = ("higher", "not higher", "each higher", "not each higher")
 GROUPS = ("targets", "retrieval", "all")
@@ -69,6 +70,11 @@ class Difference:
     tasks: tuple[str, ...]
     by_seed: dict[int, float]  # {seed: points}
     counted: tuple[str, ...]  # the arms on both sides whose scores are in it; of a claim that picks, the picked
+
+    @property
+    def cells(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """(Tasks, seeds)."""
+        return self.tasks, tuple(self.by_seed)
 
     @property
     def mean(self) -> float:
@@ -159,14 +165,19 @@ def _judge_claim(matrix: Matrix, claim: Claim, margin: float) -> Judgement:
     pairs = [((arm,), (other,)) for arm in claim.arms for other in claim.against]
     sides = pairs if "each" in claim.expect else [(claim.arms, claim.against)]
     differences = []
+    whole = replace(matrix, cells=matrix.cells.assign(at_chance=False))
     for arms, against in sides:
         there = tuple(arm for arm in arms if arm in run)
         enough = there if claim.pick else there == arms  # the best may be one of fewer
         if tasks and enough and run.issuperset(against):
             if found := _difference_of(matrix, claim, there, against, tasks, notes):
                 differences.append(found)
+                every = _difference_of(whole, claim, there, against, tasks, [])
+                notes += [_with_failed(every)] if every and every.cells != found.cells else []
     words = _verdict(claim, differences, len(sides), margin) if differences else NOT_RUN
-    verdict = statistics.Verdict(words, words, _untrained(matrix, differences))
+    # the best arm is picked by a mean that includes seeds at chance
+    doubts = _untrained(matrix, differences) + ([] if claim.pick else _failed(matrix, tasks, differences))
+    verdict = statistics.Verdict(words, words, doubts)
     return Judgement(claim, tuple(differences), verdict, tuple(dict.fromkeys(notes)))
 
 
@@ -247,7 +258,11 @@ def _with_most_cells(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], 
         return len(those) * len(set.intersection(*(seeds[task] for task in those))), number
 
     left = kept(max(map(len, seeds.values()), key=size)) if seeds else []
-    notes += [f"without {task}: it has fewer seeds above chance" for task in seeds if task not in left]
+    for task in (task for task in seeds if task not in left):
+        few = [
+            arm for arm in dict.fromkeys(arms) if len(learned[arm, task]) == min(len(learned[a, task]) for a in arms)
+        ]
+        notes.append(f"without {task}: fewer seeds above chance: {', '.join(few)}")
     return left
 
 
@@ -279,6 +294,26 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
         if at_chance:
             doubts.append(f"phase 2 of {arm} is at chance in {seeds_text(at_chance)}")
     return doubts
+
+
+def _failed(matrix: Matrix, tasks: Sequence[str], differences: Iterable[Difference]) -> list[str]:
+    """Return a doubt for each arm that is at chance in a task in some of its seeds."""
+    arms = dict.fromkeys(arm for one in differences for arm in one.counted)
+    cells = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["task"].isin(tasks)]
+    doubts = []
+    for (arm, task), group in cells.groupby(["arm", "task"], sort=False):
+        at_chance = group.loc[group["at_chance"].astype(bool), "seed"]
+        if 0 < len(at_chance) < len(group):
+            doubts.append(f"{arm} is at chance in {task} in {seeds_text(sorted(at_chance))}")
+    return doubts
+
+
+def _with_failed(found: Difference) -> str:
+    """Return a note of the difference that counts trainings at chance, too."""
+    span = f" [{interval_of(span)}]" if (span := found.interval()) else ""
+    side = f"{found.arms} less {found.against}"
+    where = f"{' '.join(found.tasks)}, {seeds_text(list(found.by_seed))}"
+    return f"counting trainings at chance: {side} {signed(found.mean)}{span} ({where})"
 
 
 def _means(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: list[str]) -> dict[int, float]:

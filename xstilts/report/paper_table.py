@@ -25,13 +25,13 @@ HOW_TO_READ = (
     "A difference is the mean over the tasks named, paired over seeds, with the 95 % paired t-interval over seeds. "
     "The test rows are taken as given. A task is left out if an arm is at chance in it with every seed, and of "
     "several tasks those that an arm did not measure, or whose few seeds above chance would cost more cells than they "
-    "add. "
-    "A claim that something is "
-    "higher repeats if the interval lies above 0 and contradicts if it lies below. A claim that "
-    "something is not higher contradicts if the interval lies above 0 and repeats if it ends below {margin}. Some "
-    "claims are about several arms one by one: all must be higher. One that is shown not to be higher settles the "
-    "opposite; its interval is Bonferroni-corrected. Undecided means neither, and does not prove "
-    "equality. One seed decides nothing. A warning names an intermediate training that did not work."
+    "add. A claim that something is higher repeats if the interval lies above 0 and contradicts if it lies below. A "
+    "claim that something is not higher contradicts if the interval lies above 0 and repeats if it ends below "
+    "{margin}. Some claims are about several arms one by one: all must be higher, and one that is shown not to be "
+    "higher settles the opposite. For that a wider interval than the one shown is needed (Bonferroni, over the arms). "
+    "Undecided means neither, and does not prove equality. One seed decides nothing. A warning names trainings at "
+    "chance. An intermediate training's cells count all the same. Those of a target are left out, which flatters the "
+    "arm that failed; the notes give the difference with them."
 )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks import TASKS, get_task
 from tasks.coverage import COVERAGE
 from xstilts.cli import user_files
 from xstilts.cli.arms import known_or_near
@@ -68,6 +69,11 @@ def read_spec(path: str | Path) -> Spec:
     for key, (fits, expected) in _SHAPES.items():
         if values.get(key) is not None and not fits(values[key]):
             raise UserError(f"--question {path}: {key} is {reprlib.repr(values[key])}, expected {expected}.")
+    if (task := values.get("task")) in TASKS and get_task(task).form == "mining":
+        raise UserError(
+            f"--question {path}: task is {task}, whose F1 is no mean over queries. Expected a retrieval task with a "
+            "score for each query, such as tatoeba."
+        )
     families, primary = values["families"], values["primary"]
     if primary["role"] == ENGLISH or primary["role"] not in families.get(primary["family"], {}):
         have = "; ".join(

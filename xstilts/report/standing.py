@@ -1,11 +1,13 @@
 """Who is ahead in each task and average, by how much, and how sure that is: the first thing the report says.
 
 Arms are paired over seeds with `none` and with the arm in front. Intervals are paired t-intervals over seeds
-(`statistics.t_interval`): for new seeds, with the test rows taken as given. p-values are Holm-adjusted among the arms
-of one task or average. With one seed, or where all seeds differ alike, there is no p-value and so no verdict.
+(`statistics.t_interval`): for new seeds, with the test rows taken as given. Holm's method adjusts the p-values against
+`none` among the arms of one task or average, and those against the arm in front among all pairs of arms, because the
+scores choose which arm that is. With one seed, or where all seeds differ alike, there is no p-value and so no verdict.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,9 +19,9 @@ from xstilts.report import statistics
 from xstilts.report.cells import measure
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, interval_of, p_text, signed
+from xstilts.report.parts import Seeds, complete_part, ranked_tasks
 
 BETTER, WORSE, UNDECIDED, ONE_SEED = "better", "worse", "undecided", "one seed"
-Seeds = Mapping[int, float]  # {seed: score}
 _NAMED = 4  # arms that a sentence names
 
 # The sentence for each kind of answer.
@@ -64,8 +66,9 @@ class Entry:
         p: Holm-adjusted; `verdict` goes by it.
         ties: the arm is in front, or the test does not tell it apart from the arm in front.
         untested: there is no such test, because both share one seed at most, or differ alike in every seed.
-        aside: why the arm is not ranked: its average is over fewer tasks, or it alone shares no seed with `none`.
-        part: the same for the difference, because `none` may have fewer tasks, too.
+        aside: why the arm is not ranked: its average is over fewer tasks, or it shares too few seeds with `none`
+            (`_without_common_seeds`).
+        over: what its average is over, if not over all tasks; `part` what the difference is over.
     """
 
     arm: str
@@ -78,13 +81,15 @@ class Entry:
     ties: bool = False
     untested: bool = False
     aside: str = ""
+    over: str = ""
     part: str = ""
 
 
 @dataclass(frozen=True)
 class Standing:
     """The arms of one task or average: `ranked` from the one in front down (`_level`), `aside` those not ranked,
-    see `Entry.aside`, `unscored` those that have no usable score."""
+    see `Entry.aside`, `unscored` those that have no usable score. `tasks` are those that an average ranks by, see
+    `parts.ranked_tasks`; `failed` says of how many trainings of a ranked arm are at chance, and so in no figure."""
 
     name: str
     measure: str
@@ -92,6 +97,9 @@ class Standing:
     ranked: tuple[Entry, ...]
     aside: tuple[Entry, ...]
     unscored: tuple[str, ...]
+    tasks: tuple[str, ...]
+    all_tasks: int
+    failed: tuple[str, ...]
     done: int  # cells that are there, of `planned`
     planned: int
 
@@ -99,7 +107,7 @@ class Standing:
     def kind(self) -> str:
         """The kind of answer, a key of `SENTENCES`."""
         if not self.ranked:
-            return "at chance" if self.done and not self.aside else "nothing"
+            return "at chance" if self.done else "nothing"
         if len(self.ranked) == 1:
             return "alone"
         first = self.ranked[0]
@@ -145,6 +153,9 @@ class Standing:
             better=_listed([entry.arm for entry in self.ranked if entry.verdict == BETTER]),
             ranked_arm="ranked arm" if unranked else "arm",
         )
+        if self.ranked and len(self.tasks) < self.all_tasks:
+            text += f" No arm has usable scores of all {self.all_tasks} tasks; over {', '.join(self.tasks)}."
+        text += f" Not counted, because at chance: {_listed(self.failed)}." if self.failed else ""
         return text + (f" Not ranked: {_listed(unranked)}." if unranked else "")
 
 
@@ -206,11 +217,14 @@ def _best(by_arm: Mapping[str, Seeds]) -> str | None:
     """Return the arm with the highest mean over seeds, the first of equals; None without arms.
 
     An arm with fewer seeds than others is not chosen because these are high ones: arms are ranked by their difference
-    to `none` over the seeds that both have (`_level`). Without `none`, only arms with the most seeds are candidates.
+    to `none` over the seeds that both have (`_level`), and one such seed is not enough where others have more. Without
+    `none`, only arms with the most seeds are candidates.
     """
     if plain := by_arm.get(PLAIN):
         gaps = {arm: _gaps(seeds, plain) for arm, seeds in by_arm.items()}
-        levels = {arm: round(float(gap.mean()), 9) for arm, gap in gaps.items() if len(gap)}
+        enough = min(2, max((len(gap) for arm, gap in gaps.items() if arm != PLAIN), default=0))
+        there = {arm: gap for arm, gap in gaps.items() if len(gap) and (arm == PLAIN or len(gap) >= enough)}
+        levels = {arm: round(float(gap.mean()), 9) for arm, gap in there.items()}
     else:
         most = max(map(len, by_arm.values()), default=0)
         levels = {arm: float(np.mean(list(seeds.values()))) for arm, seeds in by_arm.items() if len(seeds) == most}
@@ -226,24 +240,28 @@ def _usable(matrix: Matrix) -> dict[tuple[str, str], dict[int, float]]:
     return found
 
 
-def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], is_average: bool) -> Standing:
+def _standing(matrix: Matrix, usable: Mapping, name: str, every: Sequence[str], is_average: bool) -> Standing:
     entries, scores = [], {}
+    tasks = ranked_tasks(matrix.arms, usable, every)
     plain = [usable.get((PLAIN, task), {}) for task in tasks]
     for arm in matrix.arms:
         ours = [usable.get((arm, task), {}) for task in tasks]
         used, (scores[arm],) = complete_part([ours])
         if not used:
             continue
-        entry = Entry(arm, float(np.mean(list(scores[arm].values()))), len(scores[arm]), aside=_part(used, tasks))
+        aside = _part(used, tasks)
+        mean = float(np.mean(list(scores[arm].values())))
+        entry = Entry(arm, mean, len(scores[arm]), aside=aside, over=_part(used, every))
         if arm != PLAIN:
             used, sides = complete_part([ours, plain])
-            entry = _against_plain(replace(entry, part=_part(used, tasks)), sides)
+            entry = _against_plain(replace(entry, part=_part(used, every)), sides)
         entries.append(entry)
     entries = _with_verdicts(_without_common_seeds(entries))
     ranked = [entry for entry in entries if not entry.aside]
     plain_mean = next((entry.mean for entry in ranked if entry.arm == PLAIN), None)
     ranked = sorted(ranked, key=lambda entry: -_level(entry, plain_mean))
     ranked = _with_ties(ranked, scores)
+    planned = [(arm, task, seed) for arm in matrix.arms for task in every for seed in matrix.seeds_of[arm]]
     return Standing(
         name=name,
         measure="mean over tasks" if is_average else measure(matrix, name),
@@ -251,18 +269,34 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, tasks: Sequence[str], 
         ranked=tuple(ranked),
         aside=tuple(sorted((entry for entry in entries if entry.aside), key=lambda entry: -entry.mean)),
         unscored=tuple(arm for arm in matrix.arms if not scores[arm]),
-        done=sum((arm, task, seed) in matrix.records for arm, task, seed in _planned(matrix, tasks)),
-        planned=len(_planned(matrix, tasks)),
+        tasks=tuple(tasks),
+        all_tasks=len(every),
+        failed=_failed(matrix, [entry.arm for entry in ranked], tasks),
+        done=sum(key in matrix.records for key in planned),
+        planned=len(planned),
+    )
+
+
+def _failed(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return "arm 2 of 5" for each of these arms that has trainings at chance."""
+    cells = matrix.cells[matrix.cells["task"].isin(tasks)]
+    by_arm = cells.groupby("arm")["at_chance"].agg(["sum", "size"])
+    return tuple(
+        f"{arm} {row['sum']} of {row['size']}" for arm, row in by_arm.iterrows() if arm in arms and row["sum"]
     )
 
 
 def _without_common_seeds(entries: Sequence[Entry]) -> list[Entry]:
-    """Put arms aside that share no seed with `none`, if others that are ranked do: their seeds may be high ones."""
-    if all(entry.difference is None for entry in entries if not entry.aside):
-        return list(entries)
-    why = f"shares no seed with {PLAIN}"
-    alone = [entry.difference is None and entry.arm != PLAIN and not entry.aside for entry in entries]
-    return [replace(entry, aside=why) if one else entry for entry, one in zip(entries, alone, strict=True)]
+    """Put arms aside that share no seed with `none`, or one, if others that are ranked share more: it may be a high
+    one."""
+    shared = {entry.arm: 0 if entry.difference is None else entry.seeds for entry in entries if entry.arm != PLAIN}
+    most = max((shared[entry.arm] for entry in entries if entry.arm != PLAIN and not entry.aside), default=0)
+    out = []
+    for entry in entries:
+        if entry.arm != PLAIN and not entry.aside and shared[entry.arm] < min(2, most):
+            entry = replace(entry, aside=f"shares {'one' if shared[entry.arm] else 'no'} seed with {PLAIN}")
+        out.append(entry)
+    return out
 
 
 def _level(entry: Entry, plain_mean: float | None) -> float:
@@ -277,31 +311,6 @@ def _level(entry: Entry, plain_mean: float | None) -> float:
 
 def _part(used: Sequence[int], tasks: Sequence[str]) -> str:
     return f"over {len(used)} of {len(tasks)} tasks" if len(used) < len(tasks) else ""
-
-
-def _planned(matrix: Matrix, tasks: Sequence[str]) -> list[tuple[str, str, int]]:
-    return [(arm, task, seed) for arm in matrix.arms for task in tasks for seed in matrix.seeds_of[arm]]
-
-
-def complete_part(sides: Sequence[Sequence[Seeds]]) -> tuple[list[int], list[dict[int, float]]]:
-    """Return (places of the tasks used, {seed: mean over these tasks} of each side): the part without gaps.
-
-    The tasks are those of the seed that has the most of them on every side (the lowest of equals); the seeds are all
-    that have these tasks on every side.
-
-    Args:
-        sides: of each arm, the {seed: score} of each task; the same tasks in each.
-    """
-    places = range(len(sides[0]))
-    having = {
-        seed: [place for place in places if all(seed in side[place] for side in sides)]
-        for seed in sorted({seed for task in sides[0] for seed in task})
-    }
-    tasks = max(having.values(), key=len, default=[])
-    if not tasks:
-        return [], [{} for _ in sides]
-    seeds = [seed for seed, there in having.items() if set(tasks) <= set(there)]
-    return tasks, [{seed: float(np.mean([side[place][seed] for place in tasks])) for seed in seeds} for side in sides]
 
 
 def _against_plain(entry: Entry, sides: Sequence[Seeds]) -> Entry:
@@ -349,9 +358,10 @@ def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Ent
     if not ranked:
         return []
     first, others = ranked[0], ranked[1:]
-    gaps = [_gaps(scores[first.arm], scores[entry.arm]) for entry in others]
+    # all pairs, those of the arm in front before the others
+    gaps = [_gaps(scores[a.arm], scores[b.arm]) for a, b in itertools.combinations(ranked, 2)]
     out = [replace(first, ties=bool(others))]
-    for entry, gap, p in zip(others, gaps, _adjusted(list(map(_p, gaps))), strict=True):
+    for entry, gap, p in zip(others, gaps, _adjusted(list(map(_p, gaps))), strict=False):
         alike = round(entry.mean, 1) == round(first.mean, 1)
         # over the seeds of both, the arm in front may be the lower one
         tie = alike if p is None else p > 1 - statistics.LEVEL or gap.mean() < 0

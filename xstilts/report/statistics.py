@@ -312,12 +312,13 @@ def verdict(
     names: tuple[str, str] = ("M", "E"),
     doubts: Sequence[str] = (),
 ) -> Verdict:
-    """Return one of "M better", "E better", "equivalent within 1 point", "undecided", "undecided (one seed)",
-    "undecided (within 1 point in 3 seeds)"; then, if there are `doubts`, "[warning: these]".
+    """Return one of "M better", "E better", "M better (by less than 1 point)", "equivalent within 1 point",
+    "undecided", "undecided (one seed)", "undecided (within 1 point in 3 seeds)"; then, if there are `doubts`,
+    "[warning: these]".
 
     A verdict holds only if `interval` (and with it the t-interval) and the bootstrap's both say so. Equivalence takes
     `ENOUGH_SEEDS` seeds and no doubts. A difference that is surely not 0 but surely within the margin is called
-    equivalent, or undecided.
+    equivalent, or in fewer seeds better by less than the margin.
 
     Args:
         p: the p-value to go by, adjusted if the contrast is one of several.
@@ -328,12 +329,14 @@ def verdict(
     points = points_of(margin)
     if found.n_seeds == 1:
         return Verdict("one seed", "undecided (one seed)", doubts)
-    if found.within(margin):
-        if found.n_seeds >= ENOUGH_SEEDS and not doubts:
-            return Verdict("equivalent", f"equivalent within {points}")
-        return Verdict("within", f"undecided (within {points} in {found.n_seeds} seeds)", doubts)
+    small = found.within(margin)
+    if small and found.n_seeds >= ENOUGH_SEEDS and not doubts:
+        return Verdict("equivalent", f"equivalent within {points}")
     if found.excludes_zero and p is not None and p <= 1 - LEVEL:
-        return Verdict("better", f"{names[0] if found.difference > 0 else names[1]} better", doubts)
+        words = f"{names[0] if found.difference > 0 else names[1]} better"
+        return Verdict("better", words + (f" (by less than {points})" if small else ""), doubts)
+    if small:
+        return Verdict("within", f"undecided (within {points} in {found.n_seeds} seeds)", doubts)
     return Verdict("undecided", "undecided", doubts)
 
 

@@ -59,8 +59,8 @@ def _average_scores(matrix: Matrix, name: str, table: pd.DataFrame) -> dict[str,
     column = {arm: cells.average_cell(table.loc[arm], "mean", "sd") for arm in matrix.arms}
     for arm, entry in standing.of_name(matrix, name, is_average=True).items():
         if column[arm].value is None:
-            column[arm] = Cell(shown(entry.mean) + DOUBLE, value=entry.mean, why=_over(entry.aside, entry))
-        column[arm].bold = entry.ties and not column[arm].text.endswith(DOUBLE)
+            column[arm] = Cell(shown(entry.mean) + DOUBLE, value=entry.mean, why=_over(entry.over, entry))
+        column[arm].bold = entry.ties and not entry.aside
     return column
 
 
