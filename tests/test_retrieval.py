@@ -460,6 +460,41 @@ def test_arguments_that_would_do_nothing(arguments, told, refused, no_embedding)
     assert told in refused(*arguments)
 
 
+@pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa"])
+def test_layer_0_of_the_first_token_is_left_out(task, retrieval):
+    """There <s> has the same vector in every text, which centring turns into zeros."""
+    arguments = ("--tasks", task, "--layer", "all", "--center", "language", "--languages", "qab")
+    found = retrieval(*arguments, "--pooling", "cls")[task]
+    assert list(found["layers"]) == ["1", "2"] and found["layer"] == 2
+    assert [note for note in found["notes"] if note.startswith("layer 0 left out: ")]
+    assert list(retrieval(*arguments, folder="mean")[task]["layers"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [(["--layer", "0"], "--layer 0: "), (["--layer", "all", "--report_layer", "0"], "--report_layer 0: ")],
+)
+def test_layer_0_of_the_first_token_is_refused(layers, told, refused, no_embedding, tmp_path):
+    """In a measurement and in an export."""
+    for what in (["--tasks", "tatoeba"], ["--tasks", "tatoeba", "--export_sentence_transformers", tmp_path / "st"]):
+        assert told in refused(*what, *layers, "--pooling", "cls") and not (tmp_path / "st").exists()
+
+
+def test_layer_0_of_a_first_token_that_is_a_word_is_measured(tiny_model, tmp_path):
+    from tokenizers.processors import TemplateProcessing
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    assert Encoder.load(tmp_path / "model", layers="all", pooling="cls").starts_alike
+    assert not Encoder.load(tmp_path / "model", layers="all", pooling="mean").starts_alike
+    encoder = Encoder.load(tmp_path / "model", layers="all", pooling="cls")
+    encoder.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 2)]
+    )
+    assert not encoder.starts_alike
+    first, second = encoder.embed(["one two", "two one"])[0]
+    assert not np.array_equal(first, second)
+
+
 # ---- special tokens -------------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ class Headline:
         self.held_out: list[str] = []
         self.layer: int = layers[-1] if options.report_layer is None else options.report_layer
         if self.layer not in layers:
-            raise UserError(f"--report_layer {self.layer}: the model has layers {layers[0]} to {layers[-1]}.")
+            raise UserError(f"--report_layer {self.layer}: layers {layers[0]} to {layers[-1]} are measured.")
         if options.select_on is None:
             return
         self.task, words = inputs.selection(options.select_on, data_args.benchmark)
