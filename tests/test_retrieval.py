@@ -365,6 +365,21 @@ def test_layer_chosen_on_a_dev_split(retrieval):
         )
 
 
+@pytest.mark.parametrize("selection", ["tatoeba:qaa", "bucc:dev"])
+def test_the_rows_a_layer_is_chosen_on_may_be_too_few_for_the_index(selection, retrieval, tiny_world, tmp_path):
+    """They are searched exactly, as a small dev pool is; results.json says so, and the choice is that without."""
+    root = broken(tiny_world, tmp_path / "rows", "mteb__tatoeba-bitext-mining/qab-eng/test", lambda rows: rows * 26)
+    chosen = ("--tasks", "tatoeba", "--languages", "qab", "--layer", "all", "--select_on", selection)
+    plain = retrieval(*chosen, root=root)["tatoeba"]
+    index = ("--index", "IVF1,Flat", "--cache_dir", tmp_path / "cache")
+    found = retrieval(*chosen, *index, folder="indexed", root=root)["tatoeba"]
+    assert found["layer"] == plain["layer"] and "recall@1 qab plain" in found["measures"]
+    notes = [note for note in found["notes"] if "searched exactly" in note]
+    assert [note for note in found["notes"] if note not in notes] == plain["notes"]
+    where = [note.partition(": searched")[0] for note in notes]
+    assert where == (["--select_on tatoeba:qaa"] if selection == "tatoeba:qaa" else ["bucc qaa dev", "bucc qab dev"])
+
+
 def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, tmp_path):
     from sentence_transformers import SentenceTransformer
 

@@ -190,6 +190,7 @@ def measure_cell(
     measured = measure.measure(task, cell.examples, embed, retrieval, layer)
     measured.write(cell.run.folder, task)
     scores = measured.layers[layer]
+    notes = headline.notes + cell.notes + measured.notes + ([encoder.dtype_note] if encoder.dtype_note else [])
     record = cell.run.record(
         phase="retrieval",
         task=task.name,
@@ -204,7 +205,7 @@ def measure_cell(
         layers=measured.layers if len(encoder.layers) > 1 else None,
         data=cell.rows.records + headline.records,
         measures=measured.measured() if measured.measures else None,
-        notes=headline.notes + cell.notes + measured.notes + ([encoder.dtype_note] if encoder.dtype_note else []),
+        notes=list(dict.fromkeys(notes)),  # the pools that the layer was chosen on may be measured, too
         settings={"dtype": encoder.dtype},  # what "auto" chose
     )
     for language, by_metric in scores.items():
