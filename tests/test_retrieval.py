@@ -572,6 +572,12 @@ def from_the_end(rows):
     span.update(start=span["start"] - length, end=span["end"] - length)
 
 
+def a_sentence_of_blanks(rows):
+    length = len(rows[1]["context"])
+    rows[1]["context"] += "  "
+    rows[1]["sentence_breaks"].append([length, length + 2])
+
+
 BAD_ROWS = [
     (
         "tatoeba",
@@ -580,6 +586,8 @@ BAD_ROWS = [
         "row 2, column 'sentence2'",
     ),
     ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[3].update(id=rows[0]["id"]), "row 4, column 'id'"),
+    ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[2].update(text=" "), "row 3, column 'text'"),
+    ("bucc", "bucc2018__qab-en/source/validation", lambda rows: rows[4].update(text=""), "row 5, column 'text'"),
     (
         "bucc",
         "bucc2018__qab-en/gold/test",
@@ -595,6 +603,8 @@ BAD_ROWS = [
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][-1].__setitem__(1, 10**6), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"].append([0, 3]), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=None), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=" "), "row 2, column 'qas'"),
+    ("lareqa", "lareqa__xquad-r/qab/test", a_sentence_of_blanks, "row 2, column 'sentence_breaks'"),
     (
         "lareqa",
         "lareqa__xquad-r/qab/test",
@@ -612,6 +622,12 @@ BAD_ROWS = [
         "izhx__mewsli-x/candidate_entities/test",
         lambda rows: rows[1].update(entity_id="Q1"),
         "row 2, column 'entity_id': 'Q1'",
+    ),
+    (
+        "mewslix",
+        "izhx__mewsli-x/candidate_entities/test",
+        lambda rows: rows[2].update(description=" ", title=""),
+        "row 3, column 'description'",
     ),
     (
         "mewslix",
@@ -635,6 +651,23 @@ def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
     first = ["tatoeba"] if task != "tatoeba" else ["lareqa"]
     message = refused("--tasks", *first, task, root=broken(tiny_world, tmp_path / "rows", file, change))
     assert told in message, message
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_sentence_without_a_token_names_its_task_and_language(cached, refused, tiny_model, tiny_world, tmp_path):
+    """Only the tokenizer knows that it drops every character of a sentence."""
+    from tokenizers.normalizers import Replace
+    from transformers import AutoTokenizer
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.backend_tokenizer.normalizer = Replace("\u200b", "")
+    tokenizer.save_pretrained(tmp_path / "model")
+    file = "mteb__tatoeba-bitext-mining/qab-eng/test"
+    root = broken(tiny_world, tmp_path / "rows", file, lambda rows: rows[1].update(sentence1="\u200b"))
+    cache = ["--cache_dir", tmp_path / "cache"] if cached else []
+    message = refused("--tasks", "tatoeba", "--no_include_special", *cache, model=tmp_path / "model", root=root)
+    assert "tatoeba qab: the sentence " in message and repr("\u200b") in message
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,10 @@ def embedder(encoder: Encoder, cache_dir: str | None, prompts: Mapping[str, str]
     """
 
     def embed(sentences: Sequence[str], desc: str) -> Vectors:
-        if cache_dir is None:
-            return encoder.embed(sentences, desc=desc)
-        return cached_embed(encoder, sentences, cache_dir, desc=desc)
+        with error_context(desc):
+            if cache_dir is None:
+                return encoder.embed(sentences, desc=desc)
+            return cached_embed(encoder, sentences, cache_dir, desc=desc)
 
     return Prompted(embed, dict(prompts or {}))
 

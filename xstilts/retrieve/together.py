@@ -21,6 +21,7 @@ from xstilts.retrieve import measure
 from xstilts.retrieve.cache import fill_cache
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.headline import Headline
+from xstilts.retrieve.pools import error_context
 from xstilts.run import processes
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def embed_all(
     for task, examples in work:
         measure.measure(task, examples, plan, options)
     for sentences, desc in calls:
-        fill_cache(encoder, sentences, cache_dir, desc)
+        with error_context(desc):
+            fill_cache(encoder, sentences, cache_dir, desc)
     processes.leave()
 
 
