@@ -405,6 +405,56 @@ def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, 
     )
 
 
+def test_a_measurement_with_an_export_can_be_repeated(cli, tiny_model, tiny_world, tmp_path, caplog):
+    """A finished one has nothing to do. What is missing of one that was killed is done: the export, or the cell."""
+    caplog.set_level("INFO")
+    out, exported = tmp_path / "out", tmp_path / "encoder"
+    command = ["run_retrieval.py", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--layer", "all"]
+    command += ["--tasks", "tatoeba", "--select_on", "tatoeba:qaa", "--languages", "qab", "--output_dir", out]
+    command += ["--export_sentence_transformers", exported]
+
+    def repeat(*more):
+        caplog.clear()
+        done = cli(*command, *more)
+        files = {path: path.stat().st_mtime_ns for path in exported.rglob("*") if path.is_file()}
+        return done, files, caplog.text.count("nothing to do")
+
+    done, files, _ = repeat()
+    assert done.returncode == 0 and exported / "export.json" in files, done.stderr
+    assert str(tmp_path) not in (exported / "export.json").read_text()
+    done, again, finished = repeat()
+    assert done.returncode == 0 and again == files and finished == 2, done.stderr
+    (out / "tatoeba/results.json").unlink()
+    done, again, finished = repeat()
+    assert done.returncode == 0 and again == files and finished == 1 and (out / "tatoeba/results.json").is_file()
+    shutil.rmtree(exported)
+    done, again, finished = repeat()
+    assert done.returncode == 0 and set(again) == set(files) and finished == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda folder, model: ["--layer", "1"], "layer: 'last' then, '1' now"),
+        (lambda folder, model: ["--pooling", "cls"], "pooling: 'mean' then, 'cls' now"),
+        (lambda folder, model: (folder / "README.md").write_text("mine") and [], None),
+        (lambda folder, model: (folder / "modules.json").write_text("[]") and [], "modules.json is not as"),
+        (lambda folder, model: (folder / "model.safetensors").unlink() or [], "model.safetensors is not as"),
+        (lambda folder, model: (folder / "export.json").write_text("{") and [], "export.json"),
+        (lambda folder, model: (folder / "export.json").unlink() or [], "exists and is not empty"),
+        (lambda folder, model: (model / "config.json").open("a").write("\n") and [], "model_weights: "),
+    ],
+)
+def test_only_the_same_export_is_kept(change, told, cli, tiny_model, tmp_path):
+    model, folder = tmp_path / "model", tmp_path / "encoder"
+    shutil.copytree(tiny_model, model)
+    command = ["run_retrieval.py", "--model_name_or_path", model, "--export_sentence_transformers", folder]
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    done = cli(*command, *change(folder, model))
+    assert done.returncode == (2 if told else 0) and (told or "") in done.stderr, done.stderr
+
+
 ALL = ["--tasks", "tatoeba", "--layer", "all"]
 
 

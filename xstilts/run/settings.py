@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,13 +152,13 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished))
     elif finished:  # as `benchmarks/results.py unpack` leaves it: paths are shortened, and settings were added later
-        then, now = _by_name(Record.read(path.with_name(FILE_NAME)).settings), _by_name(settings)
+        then, now = by_name(Record.read(path.with_name(FILE_NAME)).settings), by_name(settings)
         later = then.keys() - now.keys() - _defaults().keys()
         _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | later)
     return old
 
 
-def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
+def by_name(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings as results.json has them, with the last part of a path alone: the rest may have been hidden."""
     names = {key: Path(value).name for key in PATHS if isinstance(value := settings.get(key), str)}
     return public(json.loads(as_json(settings))) | names
@@ -265,9 +266,18 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
         return f"the weights in {settings['model']} have changed"
     if record.settings.get("sizes", now := settings.get("sizes")) != now:  # older versions lack them
         return f"the sizes in {settings['model']} have changed"
+    return changed_rows(settings, record.data)
+
+
+def changed_rows(settings: dict[str, Any], read: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return that rows in a folder have changed, or None.
+
+    Args:
+        read: the data records of what was read then.
+    """
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
-        for data in record.data:
+        for data in read:
             if (digest := rows.digest(data)) is None or digest != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
