@@ -588,6 +588,37 @@ def test_special_tokens_that_must_count(arguments, told, refused, no_embedding):
     assert told in refused("--no_include_special", *arguments)
 
 
+# ---- a finished measurement -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def again(cli, tiny_model, tiny_world, tmp_path, caplog):
+    """`again("--tasks", ...)`: the script once more in the folder of `retrieval` -> (error, finished cells)."""
+    caplog.set_level("INFO")
+
+    def run(*arguments):
+        caplog.clear()
+        where = ["--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "out"]
+        done = cli("run_retrieval.py", *where, *arguments)
+        return done.stderr * done.returncode, caplog.text.count("is finished; nothing to do")
+
+    return run
+
+
+@pytest.mark.parametrize(("typed", "chosen"), [("auto", "fp32"), ("auto", "bf16"), ("bf16", "bf16")])
+def test_a_result_without_run_json_has_the_precision_that_was_chosen(typed, chosen, retrieval, again, tmp_path):
+    """As a downloaded or unpacked result, which another machine may have made."""
+    found = retrieval("--tasks", "tatoeba", "--dtype", typed)["tatoeba"]
+    folder = tmp_path / "out/tatoeba"
+    (folder / "run.json").unlink()
+    settings = found["settings"] | {"dtype": chosen}
+    (folder / "results.json").write_text(json.dumps(found | {"settings": settings}))
+    assert again("--tasks", "tatoeba", "--dtype", typed) == again("--tasks", "tatoeba") == ("", 1)
+    error, _ = again("--tasks", "tatoeba", "--dtype", {"fp32": "bf16", "bf16": "fp32"}[chosen])
+    assert f"dtype: '{chosen}' then" in error
+    assert "query_side: 'english' then" in again("--tasks", "tatoeba", "--query_side", "foreign")[0]
+
+
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 

@@ -152,9 +152,12 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished))
     elif finished:  # as `benchmarks/results.py unpack` leaves it: paths are shortened, and settings were added later
-        then, now = by_name(Record.read(path.with_name(FILE_NAME)).settings), by_name(settings)
-        later = then.keys() - now.keys() - _defaults().keys()
-        _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | later)
+        record, now = Record.read(path.with_name(FILE_NAME)), by_name(settings)
+        then = by_name(record.settings) | {"command": record.command}
+        same = then.keys() - now.keys() - _defaults().keys()
+        if now.get("dtype") == "auto":  # results.json has what it chose
+            same |= {"dtype"}
+        _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | same)
     return old
 
 
@@ -201,7 +204,7 @@ def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[
     if known and Path(old["model"]).name == Path(settings["model"]).name:
         same |= {"model"}
     command = old.get("command", "")
-    if finished and command == command_line(whole_paths=True) and "--config" not in command:
+    if finished and command in (command_line(whole_paths=True), command_line()) and "--config" not in command:
         same |= {"bf16"}
     return same
 
