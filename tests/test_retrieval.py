@@ -619,6 +619,25 @@ def test_a_result_without_run_json_has_the_precision_that_was_chosen(typed, chos
     assert "query_side: 'english' then" in again("--tasks", "tatoeba", "--query_side", "foreign")[0]
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_has_no_effect_on_a_task_does_not_count_in_its_finished_cell(noted, retrieval, again, tmp_path):
+    """An option of one task may be added with the task; the cells of the others stay."""
+    retrieval("--tasks", "tatoeba", "bucc")
+    for note in tmp_path.glob("out/*/run.json") if not noted else ():
+        note.unlink()
+    error, finished = again("--tasks", "tatoeba", "bucc", "lareqa", "--candidate_text", "sentence_context")
+    assert (error, finished) == ("", 2) and (tmp_path / "out/lareqa/results.json").is_file()
+    for task, arguments in {
+        "bucc": ["--center", "language", "--csls", "2", "--query_side", "foreign", "--max_eval_samples", "3"],
+        "tatoeba": ["--margin", "distance", "--mining", "forward", "--max_train_samples", "3"],
+        "lareqa": ["--candidate_text", "sentence_context", "--benchmark", "xtreme-r"],
+    }.items():
+        assert again("--tasks", task, *arguments) == ("", 1), task
+    assert "margin: 'ratio' then, 'distance' now" in again("--tasks", "bucc", "--margin", "distance")[0]
+    assert "max_eval_samples: None then, 3 now" in again("--tasks", "tatoeba", "--max_eval_samples", "3")[0]
+    assert "candidate_text: 'sentence_context' then, 'sentence' now" in again("--tasks", "lareqa")[0]
+
+
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 

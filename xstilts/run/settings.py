@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import TASKS, get_task
 from tasks.rows import Rows
+from xstilts.cli import unused
 from xstilts.cli.privacy import public
 from xstilts.cli.user_files import read_json
 from xstilts.errors import UserError
@@ -194,7 +196,7 @@ def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[
     """Return the settings that are not to be compared.
 
     A model that was moved is known by when its training finished, or by its weights. Whether a machine has bf16 is no
-    matter for a result that the same command made.
+    matter for a result that the same command made, nor is an argument without effect on a finished measurement.
 
     Raises:
         UserError: the model has another commit now; says which to give.
@@ -206,7 +208,14 @@ def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[
     command = old.get("command", "")
     if finished and command in (command_line(whole_paths=True), command_line()) and "--config" not in command:
         same |= {"bf16"}
-    return same
+    return same | (_without_effect(Record.read(Path(folder, FILE_NAME)), settings) if finished else set())
+
+
+def _without_effect(record: Record, settings: dict[str, Any]) -> set[str]:
+    """Return the arguments of a measurement that have no effect on its task: others of the command may use them."""
+    if record.phase != "retrieval" or record.task not in TASKS:
+        return set()
+    return set(unused.without_effect(get_task(record.task), settings["data_root"]))
 
 
 def _same(key: str, old: Any, new: Any) -> bool:
