@@ -638,6 +638,31 @@ def test_what_has_no_effect_on_a_task_does_not_count_in_its_finished_cell(noted,
     assert "candidate_text: 'sentence_context' then, 'sentence' now" in again("--tasks", "lareqa")[0]
 
 
+@pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa", "ntrex"])
+def test_a_measurement_begins_without_the_files_of_an_earlier_one(task, retrieval, again, tmp_path, monkeypatch):
+    """With results.json gone its folder may be measured with other arguments: nothing of the earlier ones is left."""
+    pairs = ["--pairs", "all"] * (task == "ntrex")
+    retrieval("--tasks", task, *pairs)
+    folder = tmp_path / "out" / task
+    (folder / "results.json").unlink()
+    (folder / "predictions/mine.tsv").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/de.tsv").touch()
+    if not (folder / "candidates").exists():
+        (folder / "candidates").symlink_to(tmp_path / "elsewhere")
+    written = {path for path in folder.rglob("*") if path.is_file()} - {*folder.glob("candidates/de.tsv")}
+    assert [path for path in written if "qaa" in path.name or task == "ntrex"]
+
+    def stop(*_):
+        raise UserError("stopped here")
+
+    monkeypatch.setattr(measure, "measure", stop)
+    assert "stopped here" in again("--tasks", task, "--languages", "qab")[0]
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left - {"candidates/de.tsv", "failed.json"} == {"README.md", "run.json", "predictions/mine.tsv"}
+    assert (tmp_path / "elsewhere/de.tsv").exists()
+
+
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 
