@@ -54,8 +54,7 @@ def main(argv: list[str]) -> None:
     name = check_checkpoint(model_args.model_name_or_path)
     check_attention(model_args.attn_implementation, head=False)
     inputs.check_cells(tasks, name, run_args, data_args)
-    if retrieval.export_sentence_transformers:
-        export.check_new_folder(retrieval.export_sentence_transformers)
+    export.check_new_folder(retrieval.export_sentence_transformers)
 
     own = encoder_folder.settle(retrieval, name, model_args.model_revision)
     texts = prompts.resolve(dual.query_prompt, dual.passage_prompt, name, model_args.model_revision)
@@ -66,8 +65,7 @@ def main(argv: list[str]) -> None:
 def measure(tasks: list[Task], own: EncoderFolder, prompts: dict[str, str], parsed: list[Any]) -> None:
     """Write each task's results.json into its own folder; export the sentence encoder, if asked for."""
     retrieval, _, _, model_args, data_args, run_args = parsed
-    from xstilts.retrieve import cells, together
-    from xstilts.retrieve.export import export
+    from xstilts.retrieve import cells, export, together
     from xstilts.retrieve.headline import Headline
     from xstilts.retrieve.measure import embedder
     from xstilts.run import card, processes
@@ -77,10 +75,11 @@ def measure(tasks: list[Task], own: EncoderFolder, prompts: dict[str, str], pars
     runner.prepare(run_args)
     runner.logger.info("World size: %d", processes.world_size())
     settings = cells.settings_of(retrieval, model_args, data_args, prompts)
+    folder = export.to_write(retrieval.export_sentence_transformers, settings)
     with cells.open_runs(tasks, settings, run_args) as opened, ExitStack() as stack:
         if processes.is_first():
             card.check_push(run_args)
-        if opened or retrieval.export_sentence_transformers:
+        if opened or folder:
             encoder = cells.encoder_to_measure(retrieval, model_args, data_args)
             headline = Headline(retrieval, data_args, encoder.layers)
             work = cells.read(opened, headline, retrieval, model_args, data_args, encoder, own)
@@ -94,8 +93,8 @@ def measure(tasks: list[Task], own: EncoderFolder, prompts: dict[str, str], pars
                 return
             embed = embedder(encoder, cache_dir, prompts)
             layer = headline.choose(embed)
-            if folder := retrieval.export_sentence_transformers:
-                export(encoder, layer, folder, prompts)
+            if folder:
+                export.export(encoder, layer, folder, prompts, settings, headline.records)
             for cell in work:
                 cells.measure_cell(cell, embed, layer, encoder, headline, retrieval)
     if processes.is_first():

@@ -181,6 +181,15 @@ def check_text(data: Dataset, columns: tuple[str, ...], where: str) -> None:
             raise UserError(f"{where}, row {row}, column {column!r}: empty (null), expected text.")
 
 
+def check_sentences(data: Dataset, columns: tuple[str, ...], where: str) -> None:
+    """Raise UserError if a text is empty or only white space."""
+    for column in columns:
+        if blank := [row for row, text in enumerate(data[column][:], 1) if not text.strip()]:
+            raise UserError(
+                f"{where}, row {blank[0]}, column {column!r}: expected a sentence, found only white space."
+            )
+
+
 def describe(value: Any) -> str:
     """Return a value and its type for an error message: "5 (a number)"."""
     return (

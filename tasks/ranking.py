@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks import languages as codes
 from tasks.base import Task
-from tasks.checks import at_row, check_ids, check_placeholder, check_text, describe, whole_number
+from tasks.checks import at_row, check_ids, check_placeholder, check_sentences, check_text, describe, whole_number
 from tasks.errors import MissingColumn, RowError, UserError, reading
 from tasks.overlap import Use
 from tasks.question_answering import SQUAD_DEV
@@ -252,6 +252,8 @@ def _sentence_places(context: str, breaks: list) -> list[tuple[int, int]]:
                 f"column 'sentence_breaks': a sentence from {start} to {end}; expected ascending places from "
                 f"{before} to {len(context)}."
             )
+        if not context[start:end].strip():
+            raise RowError(f"column 'sentence_breaks': from {start} to {end} the context is only white space.")
         before = end
     return places
 
@@ -267,6 +269,8 @@ def _answer_start(question: dict, context: str, known: Container[str]) -> tuple[
         raise RowError(
             f"column 'qas': the id is {describe(name)}, the question {describe(question['question'])}; expected text."
         )
+    if not question["question"].strip():
+        raise RowError(f"column 'qas': expected a question, found only white space for the id {name!r}.")
     if name in known:
         raise RowError(f"column 'qas': the question id {name!r} appears twice.")
     if not answers or not answers[0]["text"]:
@@ -330,6 +334,7 @@ class MewsliX(Ranking):
         source, columns = self.sources[0], ("entity_id", "description", "title", "description_language")
         read = rows.read(source.id, "candidate_entities", "test", source.revision, columns)
         check_text(read.data, columns, read.where)
+        check_sentences(read.data, ("description",), read.where)  # titles are not embedded
         values = [read.data[column][:] for column in columns]
         check_ids(values[0], read.where, "entity_id")
         return read, *values, frozenset(values[0])
@@ -353,7 +358,7 @@ def marked_query(context: dict, span: dict) -> str:
         whole_number(span["start"], "a mention's start"),
         whole_number(span["end"], "a mention's end"),
     )
-    if start < 0 or not span["text"] or text[start:end] != span["text"]:
+    if start < 0 or not span["text"].strip() or text[start:end] != span["text"]:
         raise RowError(f"column 'mentions': {span['text']!r} is not at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
     first, last = next(

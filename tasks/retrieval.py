@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tasks import language_columns
 from tasks import languages as codes
 from tasks.base import Task
-from tasks.checks import check_ids, check_text
+from tasks.checks import check_ids, check_sentences, check_text
 from tasks.errors import UserError
 from tasks.fingerprint import fingerprint
 from tasks.overlap import Use
@@ -216,15 +216,6 @@ class FLORES(ParallelText):
     sources = one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
 
 
-def check_sentences(data: Dataset, columns: tuple[str, ...], where: str) -> None:
-    """Raise UserError if a text is only white space."""
-    for column in columns:
-        if blank := [row for row, text in enumerate(data[column][:], 1) if not text.strip()]:
-            raise UserError(
-                f"{where}, row {blank[0]}, column {column!r}: expected a sentence, found only white space."
-            )
-
-
 def count_line_ends(data: Dataset, columns: tuple[str, ...]) -> int:
     """Return the number of texts that end with a line break."""
     return sum(text is not None and text.endswith(("\r", "\n")) for column in columns for text in data[column][:])
@@ -292,6 +283,8 @@ class BUCC(Task):
         ):
             read = reads[part] = rows.read(source, part, expression, None, columns, use=Use("bucc", split, language))
             check_text(read.data, columns, read.where)
+            if part != "gold":
+                check_sentences(read.data, ("text",), read.where)
             parts[part] = [read.data[c][:] for c in columns]
         for part in ("source", "target"):
             ids = parts[part][0]

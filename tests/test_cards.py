@@ -170,6 +170,17 @@ def test_numbers_are_rounded():
     assert "last_loss: 0.693\n" in text and "50.1234" not in text and "learning_rate: `0.3`" in text
 
 
+@pytest.mark.parametrize("phase", ["retrieval", "target"])
+def test_measures_are_headed_for_what_they_are(phase):
+    """A measurement trains nothing; its measures are such as the recall of an index."""
+    more = {"layer": 2, "pooling": "mean"} if phase == "retrieval" else {}
+    record = record_of(TEST, SCORES, phase, measures={"recall@1 de plain": 0.5}, **more)
+    text = cards.card(record, phase == "target", card_metadata.parent_of("me/base"))
+    section = next(part for part in text.split("\n## ") if "recall@1 de plain: 0.5" in part)
+    assert section.startswith("Training\n") == (phase == "target")
+    assert section.startswith("Other measures\n") == ("## Training" not in text)
+
+
 def test_eval_results_lie_beside_the_card(tmp_path):
     cards.write(tmp_path, record_of(TEST, SCORES, phase="target"), True, "me/base")
     (path,) = (tmp_path / ".eval_results").iterdir()

@@ -15,6 +15,7 @@ from xstilts.errors import UserError
 from xstilts.run import endings, lifecycle, processes, results
 from xstilts.run.lifecycle import Run, Stopped, fail_unopened, folders_of, this_process, unopened
 from xstilts.run.lock import LOCK, FolderLock
+from xstilts.run.outputs import clear_weights
 from xstilts.run.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +79,30 @@ def test_from_its_beginning_to_its_end(start, tmp_path):
         assert FolderLock(folder).acquire(patience=0)
     with start() as run:
         assert run.finished
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_nothing_of_an_earlier_training_stays_beside_the_result(keeps, start, tmp_path):
+    """Predictions go when a run begins. Weights go when one ends that keeps none: until then they are the last."""
+    folder = tmp_path / "run"
+    with start() as run:
+        run.begin()
+    predictions = {f"predictions/{name}" for name in ("xnli/test-de.tsv", "xquad/test-de.json", "xcopa/test-et.jsonl")}
+    weights = {"model.safetensors", "model-00001-of-00002.safetensors", "LICENSE.md", ".eval_results/xnli.yaml"}
+    mine = {"predictions/xnli/notes.tsv", "my.safetensors", "candidates/best.txt"}
+    for name in predictions | weights | mine:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+    def there():
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {LOCK}
+
+    with start(settings={"languages": ["fr"]}) as run:
+        run.begin()
+        assert there() == weights | mine | {"run.json"} and not (folder / "predictions/xquad").exists()
+        run.finish(record(run), checkpoint=keeps)
+    clear_weights(folder, str(folder))  # a model that was given is never removed
+    assert there() - {"README.md", "run.json", "results.json"} == mine | (weights if keeps else set())
 
 
 def test_a_measurement_keeps_its_settings_and_its_command(start, tmp_path, monkeypatch):
@@ -219,7 +244,7 @@ def test_nothing_else_writes_those_files_or_holds_the_lock():
                 found.setdefault(what, set()).add(name)
     assert found == {
         "failed.json": {"results.py", "lifecycle.py"},
-        "lock": {"lock.py", "lifecycle.py"},
+        "lock": {"lock.py", "lifecycle.py", "temporary.py"},  # temporary.py: of folders of its own
         "results.json": {"lifecycle.py"},
         "run.json": {"lifecycle.py"},
     }

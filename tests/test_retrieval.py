@@ -365,6 +365,21 @@ def test_layer_chosen_on_a_dev_split(retrieval):
         )
 
 
+@pytest.mark.parametrize("selection", ["tatoeba:qaa", "bucc:dev"])
+def test_the_rows_a_layer_is_chosen_on_may_be_too_few_for_the_index(selection, retrieval, tiny_world, tmp_path):
+    """They are searched exactly, as a small dev pool is; results.json says so, and the choice is that without."""
+    root = broken(tiny_world, tmp_path / "rows", "mteb__tatoeba-bitext-mining/qab-eng/test", lambda rows: rows * 26)
+    chosen = ("--tasks", "tatoeba", "--languages", "qab", "--layer", "all", "--select_on", selection)
+    plain = retrieval(*chosen, root=root)["tatoeba"]
+    index = ("--index", "IVF1,Flat", "--cache_dir", tmp_path / "cache")
+    found = retrieval(*chosen, *index, folder="indexed", root=root)["tatoeba"]
+    assert found["layer"] == plain["layer"] and "recall@1 qab plain" in found["measures"]
+    notes = [note for note in found["notes"] if "searched exactly" in note]
+    assert [note for note in found["notes"] if note not in notes] == plain["notes"]
+    where = [note.partition(": searched")[0] for note in notes]
+    assert where == (["--select_on tatoeba:qaa"] if selection == "tatoeba:qaa" else ["bucc qaa dev", "bucc qab dev"])
+
+
 def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, tmp_path):
     from sentence_transformers import SentenceTransformer
 
@@ -388,6 +403,56 @@ def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, 
     np.testing.assert_allclose(
         vectors, Encoder.load(tiny_model, layers=layer).embed(["one sentence", "another"])[layer], atol=1e-5
     )
+
+
+def test_a_measurement_with_an_export_can_be_repeated(cli, tiny_model, tiny_world, tmp_path, caplog):
+    """A finished one has nothing to do. What is missing of one that was killed is done: the export, or the cell."""
+    caplog.set_level("INFO")
+    out, exported = tmp_path / "out", tmp_path / "encoder"
+    command = ["run_retrieval.py", "--model_name_or_path", tiny_model, "--data_root", tiny_world, "--layer", "all"]
+    command += ["--tasks", "tatoeba", "--select_on", "tatoeba:qaa", "--languages", "qab", "--output_dir", out]
+    command += ["--export_sentence_transformers", exported]
+
+    def repeat(*more):
+        caplog.clear()
+        done = cli(*command, *more)
+        files = {path: path.stat().st_mtime_ns for path in exported.rglob("*") if path.is_file()}
+        return done, files, caplog.text.count("nothing to do")
+
+    done, files, _ = repeat()
+    assert done.returncode == 0 and exported / "export.json" in files, done.stderr
+    assert str(tmp_path) not in (exported / "export.json").read_text()
+    done, again, finished = repeat()
+    assert done.returncode == 0 and again == files and finished == 2, done.stderr
+    (out / "tatoeba/results.json").unlink()
+    done, again, finished = repeat()
+    assert done.returncode == 0 and again == files and finished == 1 and (out / "tatoeba/results.json").is_file()
+    shutil.rmtree(exported)
+    done, again, finished = repeat()
+    assert done.returncode == 0 and set(again) == set(files) and finished == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda folder, model: ["--layer", "1"], "layer: 'last' then, '1' now"),
+        (lambda folder, model: ["--pooling", "cls"], "pooling: 'mean' then, 'cls' now"),
+        (lambda folder, model: (folder / "README.md").write_text("mine") and [], None),
+        (lambda folder, model: (folder / "modules.json").write_text("[]") and [], "modules.json is not as"),
+        (lambda folder, model: (folder / "model.safetensors").unlink() or [], "model.safetensors is not as"),
+        (lambda folder, model: (folder / "export.json").write_text("{") and [], "export.json"),
+        (lambda folder, model: (folder / "export.json").unlink() or [], "exists and is not empty"),
+        (lambda folder, model: (model / "config.json").open("a").write("\n") and [], "model_weights: "),
+    ],
+)
+def test_only_the_same_export_is_kept(change, told, cli, tiny_model, tmp_path):
+    model, folder = tmp_path / "model", tmp_path / "encoder"
+    shutil.copytree(tiny_model, model)
+    command = ["run_retrieval.py", "--model_name_or_path", model, "--export_sentence_transformers", folder]
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    done = cli(*command, *change(folder, model))
+    assert done.returncode == (2 if told else 0) and (told or "") in done.stderr, done.stderr
 
 
 ALL = ["--tasks", "tatoeba", "--layer", "all"]
@@ -460,6 +525,41 @@ def test_arguments_that_would_do_nothing(arguments, told, refused, no_embedding)
     assert told in refused(*arguments)
 
 
+@pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa"])
+def test_layer_0_of_the_first_token_is_left_out(task, retrieval):
+    """There <s> has the same vector in every text, which centring turns into zeros."""
+    arguments = ("--tasks", task, "--layer", "all", "--center", "language", "--languages", "qab")
+    found = retrieval(*arguments, "--pooling", "cls")[task]
+    assert list(found["layers"]) == ["1", "2"] and found["layer"] == 2
+    assert [note for note in found["notes"] if note.startswith("layer 0 left out: ")]
+    assert list(retrieval(*arguments, folder="mean")[task]["layers"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [(["--layer", "0"], "--layer 0: "), (["--layer", "all", "--report_layer", "0"], "--report_layer 0: ")],
+)
+def test_layer_0_of_the_first_token_is_refused(layers, told, refused, no_embedding, tmp_path):
+    """In a measurement and in an export."""
+    for what in (["--tasks", "tatoeba"], ["--tasks", "tatoeba", "--export_sentence_transformers", tmp_path / "st"]):
+        assert told in refused(*what, *layers, "--pooling", "cls") and not (tmp_path / "st").exists()
+
+
+def test_layer_0_of_a_first_token_that_is_a_word_is_measured(tiny_model, tmp_path):
+    from tokenizers.processors import TemplateProcessing
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    assert Encoder.load(tmp_path / "model", layers="all", pooling="cls").starts_alike
+    assert not Encoder.load(tmp_path / "model", layers="all", pooling="mean").starts_alike
+    encoder = Encoder.load(tmp_path / "model", layers="all", pooling="cls")
+    encoder.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 2)]
+    )
+    assert not encoder.starts_alike
+    first, second = encoder.embed(["one two", "two one"])[0]
+    assert not np.array_equal(first, second)
+
+
 # ---- special tokens -------------------------------------------------------------------------------------------------
 
 
@@ -486,6 +586,81 @@ def test_mean_without_special_tokens(retrieval, tiny_model, tiny_world):
 )
 def test_special_tokens_that_must_count(arguments, told, refused, no_embedding):
     assert told in refused("--no_include_special", *arguments)
+
+
+# ---- a finished measurement -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def again(cli, tiny_model, tiny_world, tmp_path, caplog):
+    """`again("--tasks", ...)`: the script once more in the folder of `retrieval` -> (error, finished cells)."""
+    caplog.set_level("INFO")
+
+    def run(*arguments):
+        caplog.clear()
+        where = ["--model_name_or_path", tiny_model, "--data_root", tiny_world, "--output_dir", tmp_path / "out"]
+        done = cli("run_retrieval.py", *where, *arguments)
+        return done.stderr * done.returncode, caplog.text.count("is finished; nothing to do")
+
+    return run
+
+
+@pytest.mark.parametrize(("typed", "chosen"), [("auto", "fp32"), ("auto", "bf16"), ("bf16", "bf16")])
+def test_a_result_without_run_json_has_the_precision_that_was_chosen(typed, chosen, retrieval, again, tmp_path):
+    """As a downloaded or unpacked result, which another machine may have made."""
+    found = retrieval("--tasks", "tatoeba", "--dtype", typed)["tatoeba"]
+    folder = tmp_path / "out/tatoeba"
+    (folder / "run.json").unlink()
+    settings = found["settings"] | {"dtype": chosen}
+    (folder / "results.json").write_text(json.dumps(found | {"settings": settings}))
+    assert again("--tasks", "tatoeba", "--dtype", typed) == again("--tasks", "tatoeba") == ("", 1)
+    error, _ = again("--tasks", "tatoeba", "--dtype", {"fp32": "bf16", "bf16": "fp32"}[chosen])
+    assert f"dtype: '{chosen}' then" in error
+    assert "query_side: 'english' then" in again("--tasks", "tatoeba", "--query_side", "foreign")[0]
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_has_no_effect_on_a_task_does_not_count_in_its_finished_cell(noted, retrieval, again, tmp_path):
+    """An option of one task may be added with the task; the cells of the others stay."""
+    retrieval("--tasks", "tatoeba", "bucc")
+    for note in tmp_path.glob("out/*/run.json") if not noted else ():
+        note.unlink()
+    error, finished = again("--tasks", "tatoeba", "bucc", "lareqa", "--candidate_text", "sentence_context")
+    assert (error, finished) == ("", 2) and (tmp_path / "out/lareqa/results.json").is_file()
+    for task, arguments in {
+        "bucc": ["--center", "language", "--csls", "2", "--query_side", "foreign", "--max_eval_samples", "3"],
+        "tatoeba": ["--margin", "distance", "--mining", "forward", "--max_train_samples", "3"],
+        "lareqa": ["--candidate_text", "sentence_context", "--benchmark", "xtreme-r"],
+    }.items():
+        assert again("--tasks", task, *arguments) == ("", 1), task
+    assert "margin: 'ratio' then, 'distance' now" in again("--tasks", "bucc", "--margin", "distance")[0]
+    assert "max_eval_samples: None then, 3 now" in again("--tasks", "tatoeba", "--max_eval_samples", "3")[0]
+    assert "candidate_text: 'sentence_context' then, 'sentence' now" in again("--tasks", "lareqa")[0]
+
+
+@pytest.mark.parametrize("task", ["tatoeba", "bucc", "lareqa", "ntrex"])
+def test_a_measurement_begins_without_the_files_of_an_earlier_one(task, retrieval, again, tmp_path, monkeypatch):
+    """With results.json gone its folder may be measured with other arguments: nothing of the earlier ones is left."""
+    pairs = ["--pairs", "all"] * (task == "ntrex")
+    retrieval("--tasks", task, *pairs)
+    folder = tmp_path / "out" / task
+    (folder / "results.json").unlink()
+    (folder / "predictions/mine.tsv").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/de.tsv").touch()
+    if not (folder / "candidates").exists():
+        (folder / "candidates").symlink_to(tmp_path / "elsewhere")
+    written = {path for path in folder.rglob("*") if path.is_file()} - {*folder.glob("candidates/de.tsv")}
+    assert [path for path in written if "qaa" in path.name or task == "ntrex"]
+
+    def stop(*_):
+        raise UserError("stopped here")
+
+    monkeypatch.setattr(measure, "measure", stop)
+    assert "stopped here" in again("--tasks", task, "--languages", "qab")[0]
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left - {"candidates/de.tsv", "failed.json"} == {"README.md", "run.json", "predictions/mine.tsv"}
+    assert (tmp_path / "elsewhere/de.tsv").exists()
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
@@ -522,6 +697,12 @@ def from_the_end(rows):
     span.update(start=span["start"] - length, end=span["end"] - length)
 
 
+def a_sentence_of_blanks(rows):
+    length = len(rows[1]["context"])
+    rows[1]["context"] += "  "
+    rows[1]["sentence_breaks"].append([length, length + 2])
+
+
 BAD_ROWS = [
     (
         "tatoeba",
@@ -530,6 +711,8 @@ BAD_ROWS = [
         "row 2, column 'sentence2'",
     ),
     ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[3].update(id=rows[0]["id"]), "row 4, column 'id'"),
+    ("bucc", "bucc2018__qab-en/target/test", lambda rows: rows[2].update(text=" "), "row 3, column 'text'"),
+    ("bucc", "bucc2018__qab-en/source/validation", lambda rows: rows[4].update(text=""), "row 5, column 'text'"),
     (
         "bucc",
         "bucc2018__qab-en/gold/test",
@@ -545,6 +728,8 @@ BAD_ROWS = [
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"][-1].__setitem__(1, 10**6), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["sentence_breaks"].append([0, 3]), "row 2"),
     ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=None), "row 2"),
+    ("lareqa", "lareqa__xquad-r/qab/test", lambda rows: rows[1]["qas"][0].update(question=" "), "row 2, column 'qas'"),
+    ("lareqa", "lareqa__xquad-r/qab/test", a_sentence_of_blanks, "row 2, column 'sentence_breaks'"),
     (
         "lareqa",
         "lareqa__xquad-r/qab/test",
@@ -562,6 +747,12 @@ BAD_ROWS = [
         "izhx__mewsli-x/candidate_entities/test",
         lambda rows: rows[1].update(entity_id="Q1"),
         "row 2, column 'entity_id': 'Q1'",
+    ),
+    (
+        "mewslix",
+        "izhx__mewsli-x/candidate_entities/test",
+        lambda rows: rows[2].update(description=" ", title=""),
+        "row 3, column 'description'",
     ),
     (
         "mewslix",
@@ -585,6 +776,23 @@ def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
     first = ["tatoeba"] if task != "tatoeba" else ["lareqa"]
     message = refused("--tasks", *first, task, root=broken(tiny_world, tmp_path / "rows", file, change))
     assert told in message, message
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_sentence_without_a_token_names_its_task_and_language(cached, refused, tiny_model, tiny_world, tmp_path):
+    """Only the tokenizer knows that it drops every character of a sentence."""
+    from tokenizers.normalizers import Replace
+    from transformers import AutoTokenizer
+
+    shutil.copytree(tiny_model, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.backend_tokenizer.normalizer = Replace("\u200b", "")
+    tokenizer.save_pretrained(tmp_path / "model")
+    file = "mteb__tatoeba-bitext-mining/qab-eng/test"
+    root = broken(tiny_world, tmp_path / "rows", file, lambda rows: rows[1].update(sentence1="\u200b"))
+    cache = ["--cache_dir", tmp_path / "cache"] if cached else []
+    message = refused("--tasks", "tatoeba", "--no_include_special", *cache, model=tmp_path / "model", root=root)
+    assert "tatoeba qab: the sentence " in message and repr("\u200b") in message
 
 
 @pytest.mark.parametrize(

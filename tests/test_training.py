@@ -28,9 +28,11 @@ from tasks.rows import Rows
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.cli.arguments import RunArguments
+from xstilts.cli.privacy import public
 from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.run import settings as run_settings
+from xstilts.run.environment import command_line
 from xstilts.run.record import Record
 from xstilts.train import featurizing, mixture, runner, trainers
 from xstilts.train.training_arguments import training_arguments
@@ -334,6 +336,19 @@ def test_an_argument_that_is_absent_had_its_default(then, now, said, tmp_path):
         return
     with pytest.raises(UserError, match=re.escape(said)):
         run_settings.compare(tmp_path, {"model": "m"} | now)
+
+
+@pytest.mark.parametrize("there", ["/data/rows", "rows"])
+def test_a_result_alone_may_come_from_a_machine_with_another_precision(there, tmp_path, monkeypatch):
+    """As long as the same command made it; of a path it has the last part alone."""
+    monkeypatch.setattr(sys, "argv", ["run_target.py", "--data_root", there])
+    settings = {"model": "m", "data_root": there}
+    result = records.small(settings=public(settings | {"bf16": True}), command=command_line())
+    records.write(tmp_path / "results.json", result)
+    assert run_settings.compare(tmp_path, settings) is None
+    monkeypatch.setattr(sys, "argv", ["run_target.py", "--data_root", there, "--bf16", "False"])
+    with pytest.raises(UserError, match="bf16: True then, False now"):
+        run_settings.compare(tmp_path, settings)
 
 
 def test_a_new_model_is_outdated_by_its_sizes(finished, tiny_world):

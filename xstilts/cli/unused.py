@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
 
 logger = logging.getLogger("xstilts")
+OF_A_FOLDER = "it names languages of the Hub; of a folder the languages are those that are there"
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------
@@ -166,11 +167,7 @@ def of_model(model_args: ModelArguments, peft: PeftArguments | None = None) -> l
 def of_rows(data_args: DataArguments) -> list[str]:
     """Notes on --benchmark with a folder of rows."""
     unused = "benchmark" in non_defaults(data_args) and data_args.data_root != "hub"
-    return (
-        note(["benchmark"], "it names languages of the Hub; of a folder the languages are those that are there")
-        if unused
-        else []
-    )
+    return note(["benchmark"], OF_A_FOLDER) if unused else []
 
 
 def of_family(family: FamilyArguments, arm: ChangeArguments, tasks: list[Task]) -> list[str]:
@@ -220,14 +217,22 @@ def of_translations(family: FamilyArguments, rows: Rows) -> list[str]:
     return [] if used else note(_given(family, "translations"), "--data_root has all rows that are read")
 
 
+def without_effect(task: Task, data_root: str) -> dict[str, str]:
+    """Return {argument of run_retrieval.py that has no effect on `task`: why}."""
+    found = dict.fromkeys(sorted(unused_search_options(task.name)), f"not used by {task.name}")
+    if task.mines:
+        found["max_eval_samples"] = f"{task.name} always uses its full pools"
+    found["max_train_samples"] = "nothing is trained"
+    return found | ({} if data_root == "hub" else {"benchmark": OF_A_FOLDER})
+
+
 def of_measurement(task: Task, retrieval_args: RetrievalArguments, data_args: DataArguments) -> list[str]:
     """Notes on arguments of run_retrieval.py that have no effect on `task`."""
-    given = _given(retrieval_args, *sorted(unused_search_options(task.name)))
-    notes = note(given, f"not used by {task.name}")
-    if data_args.max_eval_samples is not None and task.mines:
-        notes += note(["max_eval_samples"], f"{task.name} always uses its full pools")
-    notes += note(["max_train_samples"] if data_args.max_train_samples is not None else [], "nothing is trained")
-    return notes + of_rows(data_args)
+    given = {*non_defaults(retrieval_args), *non_defaults(data_args)}
+    by_reason: dict[str, list[str]] = {}
+    for name, why in without_effect(task, data_args.data_root).items():
+        by_reason.setdefault(why, []).extend([name] if name in given else [])
+    return [text for why, names in by_reason.items() for text in note(names, why)]
 
 
 def _given(arguments: DataclassInstance, *names: str) -> list[str]:

@@ -6,10 +6,9 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.tokens import Tokens
 from xstilts.run import processes
+from xstilts.run.temporary import temporary_folder
 
 logger = logging.getLogger("xstilts")
 
@@ -44,7 +44,7 @@ def cached_embed(
     found = {layer: vectors for layer, key in keys.items() if (vectors := _read_cache(folder, key, shape)) is not None}
     if len(found) == len(keys):
         return found
-    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
+    with temporary_folder(folder, "part-") as part:
         computed = encoder.embed_tokens(tokens, back, desc=desc, folder=part)
         _keep(part, folder, {layer: key for layer, key in keys.items() if layer not in found})
     return computed
@@ -65,14 +65,11 @@ def fill_cache(encoder: Encoder, sentences: Sequence[str], cache_dir: str | Path
     )
     if not missing:
         return
-    part = str(processes.broadcast(tempfile.mkdtemp(dir=folder, prefix="part-") if first else None))
-    try:
+    with temporary_folder(folder, "part-") if first else nullcontext() as own:
+        part = str(processes.broadcast(own))
         encoder.embed_together(tokens, back, desc, part)
         if first:
             _keep(part, folder, missing)
-    finally:
-        if first:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _cache_folder(cache_dir: str | Path) -> Path:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xstilts.retrieve.headline import Headline
 
 logger = logging.getLogger("xstilts")
+UNIFORM = "with --pooling cls every text has the same vector in layer 0, that of the first token before any layer"
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,13 @@ def settings_of(
 
 
 def encoder_to_measure(retrieval: RetrievalArguments, model_args: ModelArguments, data_args: DataArguments) -> Encoder:
-    """Return the encoder to measure. All ranks call this together.
+    """Return the encoder to measure. Layer 0 is left out where it has one vector for all texts.
+
+    All ranks call this together.
 
     Raises:
-        UserError: see `Encoder.load`; or --dtype auto chose another precision here than on rank 0.
+        UserError: see `Encoder.load`; only layer 0, or the headline layer, would be left out; or --dtype auto chose
+            another precision here than on rank 0.
     """
     from xstilts.retrieve.embedding import Encoder
 
@@ -88,6 +92,11 @@ def encoder_to_measure(retrieval: RetrievalArguments, model_args: ModelArguments
         dtype=retrieval.dtype,
         **model_args.loading,
     )
+    if 0 in encoder.layers and encoder.starts_alike:
+        if encoder.layers == [0] or retrieval.report_layer == 0:
+            flag = "--layer" if encoder.layers == [0] else "--report_layer"
+            raise UserError(f"{flag} 0: {UNIFORM}. Give {flag} 1 or higher, or --pooling mean.")
+        encoder.layers = encoder.layers[1:]
     if encoder.dtype != (first := processes.broadcast(encoder.dtype)):
         raise UserError(
             f"--dtype auto chose {encoder.dtype} in this process and {first} in process 0, because their machines "
@@ -138,6 +147,8 @@ def read(
     """
     work = []
     of_vectors = own.notes(retrieval, encoder.layers[-1], encoder.max_length)
+    if retrieval.layer == "all" and 0 not in encoder.layers:
+        of_vectors.append(f"layer 0 left out: {UNIFORM}")
     if not opened and processes.is_first():  # an export alone
         for text in of_vectors:
             logger.info(text)
@@ -179,6 +190,7 @@ def measure_cell(
     measured = measure.measure(task, cell.examples, embed, retrieval, layer)
     measured.write(cell.run.folder, task)
     scores = measured.layers[layer]
+    notes = headline.notes + cell.notes + measured.notes + ([encoder.dtype_note] if encoder.dtype_note else [])
     record = cell.run.record(
         phase="retrieval",
         task=task.name,
@@ -193,7 +205,7 @@ def measure_cell(
         layers=measured.layers if len(encoder.layers) > 1 else None,
         data=cell.rows.records + headline.records,
         measures=measured.measured() if measured.measures else None,
-        notes=headline.notes + cell.notes + measured.notes + ([encoder.dtype_note] if encoder.dtype_note else []),
+        notes=list(dict.fromkeys(notes)),  # the pools that the layer was chosen on may be measured, too
         settings={"dtype": encoder.dtype},  # what "auto" chose
     )
     for language, by_metric in scores.items():

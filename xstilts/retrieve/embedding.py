@@ -203,6 +203,12 @@ class Encoder:
                 digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         return digest.hexdigest()
 
+    @cached_property
+    def starts_alike(self) -> bool:
+        """Whether pooling takes the same special token of every text. Its vector in layer 0 is then the same, too."""
+        encoded = self.tokenizer("a", return_special_tokens_mask=True)
+        return self.pooling == "cls" and bool(encoded["special_tokens_mask"][0])
+
     def embed(self, sentences: Sequence[str], desc: str = "embed") -> dict[int, np.ndarray]:
         """Return {layer: (n, dim) float32} of every requested layer from one pass, unnormalised, in the given order.
 

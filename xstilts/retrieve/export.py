@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from xstilts.cli.arguments import MEASURED_LENGTH
+from tasks.reading import read_object
+from tasks.rows import sha256
+from xstilts.cli.arguments import MEASURED_LENGTH, DataArguments, RetrievalArguments
+from xstilts.cli.privacy import public
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import card, card_metadata
+from xstilts.run import settings as kept
 from xstilts.run.files import folder_beside, obey_umask, write_text
 from xstilts.run.record import chain
 
@@ -37,12 +44,60 @@ the scores of the checkpoint itself before relying on them.
 """
 
 
-def check_new_folder(folder: str | Path) -> Path:
-    """Return the path. Raise UserError if it exists and is not an empty folder."""
+NOTE = "export.json"  # what an export was made with, and digests of its files
+# Settings of a measurement that leave an export as it is: always, and where the layer is not chosen on rows
+BESIDE = {"center", "csls", "pairs", "candidate_text", "languages", "max_train_samples"}
+OF_ROWS = {f.name for kind in (RetrievalArguments, DataArguments) for f in dataclasses.fields(kind)} - {
+    *("layer", "report_layer", "select_on", "pooling", "max_seq_length")
+}
+
+
+def check_new_folder(folder: str | Path | None) -> None:
+    """Raise UserError if `folder` exists, is not an empty folder, and holds no export of ours (see `to_write`)."""
+    if folder is None or Path(folder, NOTE).is_file():
+        return
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
-    return path
+
+
+def to_write(folder: str | None, settings: Mapping[str, Any]) -> str | None:
+    """Return the folder to export to; None if there is none, or if it holds the same export.
+
+    Args:
+        settings: those of a measurement, as `cells.settings_of` returns them.
+
+    Raises:
+        UserError: the folder holds something else: an export with other settings or of other rows, or a file of it
+            has changed.
+    """
+    check_new_folder(folder)
+    if folder is None or not Path(folder, NOTE).is_file():
+        return folder
+    advice = "Give another folder, or remove it."
+    found = read_object(Path(folder, NOTE), f", so what {folder} holds is unknown. {advice}")
+    then, now = found.get("settings", {}), _own(settings)
+    if differ := [f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in now | then if then.get(k) != now.get(k)]:
+        raise UserError(f"{folder} was exported with other arguments ({'; '.join(differ[:5])}). {advice}")
+    if reason := kept.changed_rows(dict(settings), found.get("data", [])):
+        raise UserError(f"{folder} was exported before: {reason} since. {advice}")
+    files, here = found.get("files", {}), _digests(Path(folder))
+    if other := next((name for name in files if files[name] != here.get(name)), None):
+        raise UserError(f"{Path(folder, other)} is not as it was exported. {advice}")
+    logger.info("%s is exported; nothing to do.", folder)
+    return None
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an export depends on, paths by their last part."""
+    beside = BESIDE if settings["select_on"] else BESIDE | OF_ROWS
+    return kept.by_name({name: value for name, value in settings.items() if name not in beside})
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return {path: SHA-256} of an export's files. Its card may be edited."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256(path) for path in files if path.name not in (NOTE, "README.md")}
 
 
 def export_sentence_transformers(
@@ -67,7 +122,22 @@ def export_sentence_transformers(
         UserError: `out_dir` exists and is not empty or cannot be written, the layer does not exist, or
             sentence-transformers computes other vectors for this model.
     """
-    out = check_new_folder(out_dir)
+    _export(checkpoint, layer, pooling, out_dir, max_length, revision, prompts, lambda folder: None)
+
+
+def _export(
+    checkpoint: str | Path,
+    layer: str | int,
+    pooling: str,
+    out_dir: str | Path,
+    max_length: int,
+    revision: str,
+    prompts: dict[str, str] | None,
+    finish: Callable[[Path], None],
+) -> None:
+    """`export_sentence_transformers`; `finish` adds files to the folder before it gets its name."""
+    check_new_folder(out_dir)
+    out = Path(out_dir)
     encoder = Encoder.load(
         checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision
     )
@@ -84,6 +154,7 @@ def export_sentence_transformers(
                 f"{checkpoint}: a {kind} model cannot be exported: sentence-transformers computes other vectors."
             )
         obey_umask(*temporary.glob("whole/*.safetensors"))
+        finish(temporary / "whole")
         if out.exists():
             out.rmdir()
         os.replace(temporary / "whole", out)
@@ -124,8 +195,19 @@ def _encode(folder: Path, sentences: list[str]) -> np.ndarray:
         return SentenceTransformer(str(folder), device="cpu").encode(sentences, show_progress_bar=False)
 
 
-def export(encoder: Encoder, layer: int, folder: str, prompts: dict[str, str] | None = None) -> None:
+def export(
+    encoder: Encoder,
+    layer: int,
+    folder: str,
+    prompts: dict[str, str],
+    settings: Mapping[str, Any],
+    data: Sequence[Mapping[str, Any]],
+) -> None:
     """Write an encoder, cut after a layer, as a folder that SentenceTransformer loads, with its prompts and a card.
+
+    Args:
+        settings: as for `to_write`.
+        data: records of the rows that the layer was chosen on.
 
     Raises:
         UserError: see `export_sentence_transformers`; or the encoder's checkpoint is none.
@@ -133,7 +215,6 @@ def export(encoder: Encoder, layer: int, folder: str, prompts: dict[str, str] | 
     from huggingface_hub import ModelCardData
 
     name, length = str(encoder.checkpoint), encoder.max_length
-    export_sentence_transformers(name, layer, encoder.pooling, folder, length, encoder.revision, prompts)
     parent, parents = card_metadata.parent_of(name), chain(name)
     front = ModelCardData(
         library_name="sentence-transformers",
@@ -153,6 +234,12 @@ def export(encoder: Encoder, layer: int, folder: str, prompts: dict[str, str] | 
         chain=" -> ".join(f"`{part}`" for part in parents),
         usage=card.VECTORS,
     )
-    write_text(Path(folder, "README.md"), text)
-    write_text(Path(folder, "LICENSE.md"), card.licence(parent, name, parents))
+
+    def finish(whole: Path) -> None:
+        write_text(whole / "README.md", text)
+        write_text(whole / "LICENSE.md", card.licence(parent, name, parents))
+        note = {"settings": _own(settings), "data": public(data), "files": _digests(whole)}
+        write_text(whole / NOTE, kept.as_json(note))
+
+    _export(name, layer, encoder.pooling, folder, length, encoder.revision, prompts, finish)
     logger.info("Wrote %s", folder)

@@ -77,7 +77,7 @@ class Headline:
         self.held_out: list[str] = []
         self.layer: int = layers[-1] if options.report_layer is None else options.report_layer
         if self.layer not in layers:
-            raise UserError(f"--report_layer {self.layer}: the model has layers {layers[0]} to {layers[-1]}.")
+            raise UserError(f"--report_layer {self.layer}: layers {layers[0]} to {layers[-1]} are measured.")
         if options.select_on is None:
             return
         self.task, words = inputs.selection(options.select_on, data_args.benchmark)
@@ -85,6 +85,9 @@ class Headline:
         languages = inputs.choose_languages(self.task, rows, words, "--select_on")
         self.held_out = [] if self.mined else languages
         self.options = replace(options, center="none", csls=None, pairs="english")
+        if options.index is not None and not self.mined:  # dev pools can be large; a language has a thousand sentences
+            self.options = replace(self.options, index=None, nprobe=None, index_candidates=None)
+            self.notes.append(f"--select_on {options.select_on}: searched exactly, without --index")
         self.examples = pools.read(self.task, rows, languages, self.options, data_args.max_eval_samples, ("dev",))
         self.records = rows.records
 
@@ -112,16 +115,18 @@ class Headline:
             return self.layer
         task, languages = self.task, list(self.examples)
         curve: dict[int, dict[str, dict[str, float]]] = {}
+        found = Measurement()
         if self.mined:
             for language, pools in self.examples.items():
                 for layer, mined in measure.candidate_pairs(
-                    pools["dev"], embed, self.options, f"{task.name} {language} dev", Measurement()
+                    pools["dev"], embed, self.options, f"{task.name} {language} dev", found
                 ).items():
                     curve.setdefault(layer, {})[language] = {
                         task.metric: measure.dev_threshold(*mined, pools["dev"].gold)[1]
                     }
         else:
             curve = measure.measure(task, self.examples, embed, self.options).layers
+        self.notes += found.notes
         self.layer, mean = best_layer(curve, languages, task.metric)
         self.notes.append(
             f"layer {self.layer} chosen on {task.name} {' '.join(languages)}{' dev' * self.mined}: mean {task.metric} "

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.measurement import Measurement
 from xstilts.retrieve.pools import NEIGHBOURS, error_context, index_of
 from xstilts.retrieve.vectors import center, normalize
+from xstilts.run.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -52,9 +52,10 @@ def embedder(encoder: Encoder, cache_dir: str | None, prompts: Mapping[str, str]
     """
 
     def embed(sentences: Sequence[str], desc: str) -> Vectors:
-        if cache_dir is None:
-            return encoder.embed(sentences, desc=desc)
-        return cached_embed(encoder, sentences, cache_dir, desc=desc)
+        with error_context(desc):
+            if cache_dir is None:
+                return encoder.embed(sentences, desc=desc)
+            return cached_embed(encoder, sentences, cache_dir, desc=desc)
 
     return Prompted(embed, dict(prompts or {}))
 
@@ -92,7 +93,7 @@ def _unit(options: RetrievalArguments, *sides: np.ndarray) -> Iterator[list[np.n
     if options.index is None:
         yield [normalize(side) for side in sides]
         return
-    with tempfile.TemporaryDirectory(dir=options.cache_dir, prefix="unit-") as folder:
+    with temporary_folder(str(options.cache_dir), "unit-") as folder:
         yield [normalize(side, Path(folder, f"{number}.npy")) for number, side in enumerate(sides)]
 
 

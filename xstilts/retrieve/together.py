@@ -6,8 +6,6 @@ The ranks wait for each other only while they embed, and each embeds an equal sh
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,9 @@ from xstilts.retrieve import measure
 from xstilts.retrieve.cache import fill_cache
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.headline import Headline
+from xstilts.retrieve.pools import error_context
 from xstilts.run import processes
+from xstilts.run.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -52,13 +52,8 @@ def shared_cache(cache_dir: str | None, output_dir: str | None) -> Iterator[str 
     if cache_dir or processes.world_size() == 1:
         yield cache_dir
         return
-    first = processes.is_first()
-    folder: str | None = processes.broadcast(tempfile.mkdtemp(prefix=".vectors-", dir=output_dir) if first else None)
-    try:
-        yield folder
-    finally:
-        if first and folder:
-            shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder(str(output_dir), ".vectors-") if processes.is_first() else contextlib.nullcontext() as own:
+        yield str(processes.broadcast(own))
 
 
 def embed_all(
@@ -85,7 +80,8 @@ def embed_all(
     for task, examples in work:
         measure.measure(task, examples, plan, options)
     for sentences, desc in calls:
-        fill_cache(encoder, sentences, cache_dir, desc)
+        with error_context(desc):
+            fill_cache(encoder, sentences, cache_dir, desc)
     processes.leave()
 
 

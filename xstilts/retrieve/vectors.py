@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xstilts.errors import UserError
+from xstilts.run.temporary import others
 
 ROWS_AT_ONCE = 2**16  # vectors held in memory at once
 
@@ -27,9 +28,10 @@ def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.memmap:
     """
     needed, free = 4 * math.prod(shape) * count, shutil.disk_usage(path.parent).free
     if needed > free:
+        beside = others(path.parent)
         raise UserError(
             f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another "
-            "folder."
+            "folder." + (f" Beside it is what other runs have not removed: {beside}." if beside else "")
         )
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     if hasattr(os, "posix_fallocate"):

@@ -173,7 +173,12 @@ def _score_lines(record: Record) -> list[str]:
     if record.at_chance:
         lines += [f"**The English dev score is at chance level: {at_chance_means(record.is_rehearsal)}.**\n"]
     if record.measures:
-        lines += ["## Training\n", *(f"- {name}: {round(value, 3):,}" for name, value in record.measures.items()), ""]
+        heading = "Other measures" if record.phase == "retrieval" else "Training"
+        lines += [
+            f"## {heading}\n",
+            *(f"- {name}: {round(value, 3):,}" for name, value in record.measures.items()),
+            "",
+        ]
     return lines
 
 

@@ -1,13 +1,13 @@
 """Write files and folders completely or not at all."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from xstilts.errors import UserError
+from xstilts.run.temporary import temporary_folder
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -47,15 +47,13 @@ def folder_beside(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: it cannot be created.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}).") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(temporary_folder(folder.parent, f".{folder.name}."))
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written ({error.strerror}).") from error
         yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def obey_umask(*paths: str | os.PathLike) -> None:

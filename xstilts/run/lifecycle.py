@@ -208,7 +208,7 @@ class Run:
         return checkpoints.last_checkpoint(self.folder)
 
     def begin(self, notes: list[str] | None = None) -> None:
-        """Write run.json; remove an earlier results.json and failed.json. All ranks call this together.
+        """Write run.json; remove what an earlier run wrote with its result. All ranks call this together.
 
         Args:
             notes: those of results.json so far; gets those of `leakage.check_rows`. They are logged.
@@ -224,8 +224,7 @@ class Run:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
         checkpoint = self.checkpoint
         if processes.is_first():
-            for name in (FILE_NAME, results.FAILED):
-                (self.folder / name).unlink(missing_ok=True)
+            outputs.clear(self.folder, outputs.WITH_RESULT)
             write_text(self.folder / results.RUN_FILE, kept.as_json(begun))
         self.begun = self.checked = True
         self._started = time.monotonic()
@@ -263,6 +262,8 @@ class Run:
             UserError: a file cannot be written; or the Hub refuses the push (the run is finished nevertheless).
         """
         if processes.is_first():
+            if self._trains and not checkpoint:
+                outputs.clear_weights(self.folder, str(self._settings["model"]))
             card.write(self.folder, record, checkpoint, str(self._settings["model"]))
             record.write(self.folder / FILE_NAME)
             self.finished = True
@@ -280,9 +281,8 @@ class Run:
 
     def fail(self, cause: str) -> None:
         """Write failed.json, unless the run is finished or another process of it has written the file."""
-        if self.finished or (self.folder / FILE_NAME).exists():
-            return
-        if failure_mark(self.folder) not in (None, self._earlier):
+        marked = failure_mark(self.folder) not in (None, self._earlier)
+        if self.finished or marked or (self.folder / FILE_NAME).exists():
             return
         try:
             results.write_failure(self.folder, cause, self._last_good())

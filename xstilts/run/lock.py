@@ -81,6 +81,19 @@ class FolderLock:
                 self._lock_file().unlink(missing_ok=True)
                 return True
 
+    def acquire_if_left(self) -> bool:
+        """Lock the folder if a process of this host had locked it and was killed. Return whether it is locked now."""
+        from filelock import Timeout
+
+        # a process writes its name while it holds the lock, so a folder that is just being locked has none
+        if f" on {platform.node()} " not in self._holder():
+            return False
+        try:
+            self._lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            return False
+        return True
+
     def release(self) -> None:
         """Release the lock and remove its file. Do nothing if the lock is not held."""
         if self._lock.is_locked:

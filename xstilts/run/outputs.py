@@ -1,16 +1,48 @@
-"""Check an output folder: it must be new, empty, or written by the same script."""
+"""Check an output folder: it must be new, empty, or written by the same script. Remove what an earlier run wrote."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from xstilts.errors import UserError
 from xstilts.run import results
+from xstilts.run.hits import HITS
 from xstilts.run.record import FILE_NAME
 
 UNKNOWN_SETTINGS = "so the settings of the folder are unknown. Delete the folder, or give another --output_dir."
+
+# what a run writes with its result, as patterns below its folder; its card is always written anew
+WITH_RESULT = (
+    *(FILE_NAME, results.FAILED, HITS, "pairs.tsv", "candidates/*.tsv"),
+    *(f"predictions/*/test-*.{ending}" for ending in ("tsv", "json", "jsonl")),
+)
+WITH_WEIGHTS = (
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *("LICENSE.md", ".eval_results/*.yaml"),
+)
+
+
+def clear(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove the files of these patterns below a run's folder, and folders that are empty then. Follow no link.
+
+    What another run has left would otherwise be taken for a part of this one's result.
+    """
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        inside = [parent for parent in path.parents if folder in parent.parents]
+        if not any(parent.is_symlink() for parent in inside):
+            path.unlink(missing_ok=True)
+            for parent in inside:
+                with contextlib.suppress(OSError):  # not empty
+                    parent.rmdir()
+
+
+def clear_weights(folder: Path, model: str) -> None:
+    """Remove the weights that an earlier run has left in a run's folder, unless they are the model it started from."""
+    if not os.path.exists(model) or not os.path.samefile(model, folder):
+        clear(folder, WITH_WEIGHTS)
 
 
 def refuse_occupied(folder: str | Path) -> None:

@@ -7,10 +7,13 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import TASKS, get_task
 from tasks.rows import Rows
+from xstilts.cli import unused
 from xstilts.cli.privacy import public
 from xstilts.cli.user_files import read_json
 from xstilts.errors import UserError
@@ -151,13 +154,16 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
         _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished))
     elif finished:  # as `benchmarks/results.py unpack` leaves it: paths are shortened, and settings were added later
-        then, now = _by_name(Record.read(path.with_name(FILE_NAME)).settings), _by_name(settings)
-        later = then.keys() - now.keys() - _defaults().keys()
-        _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | later)
+        record, now = Record.read(path.with_name(FILE_NAME)), by_name(settings)
+        then = by_name(record.settings) | {"command": record.command}
+        same = then.keys() - now.keys() - _defaults().keys()
+        if now.get("dtype") == "auto":  # results.json has what it chose
+            same |= {"dtype"}
+        _refuse_other(folder, then, now, _same_anyway(folder, then, now, finished) | same)
     return old
 
 
-def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
+def by_name(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings as results.json has them, with the last part of a path alone: the rest may have been hidden."""
     names = {key: Path(value).name for key in PATHS if isinstance(value := settings.get(key), str)}
     return public(json.loads(as_json(settings))) | names
@@ -190,7 +196,7 @@ def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[
     """Return the settings that are not to be compared.
 
     A model that was moved is known by when its training finished, or by its weights. Whether a machine has bf16 is no
-    matter for a result that the same command made.
+    matter for a result that the same command made, nor is an argument without effect on a finished measurement.
 
     Raises:
         UserError: the model has another commit now; says which to give.
@@ -200,9 +206,16 @@ def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[
     if known and Path(old["model"]).name == Path(settings["model"]).name:
         same |= {"model"}
     command = old.get("command", "")
-    if finished and command == command_line(whole_paths=True) and "--config" not in command:
+    if finished and command in (command_line(whole_paths=True), command_line()) and "--config" not in command:
         same |= {"bf16"}
-    return same
+    return same | (_without_effect(Record.read(Path(folder, FILE_NAME)), settings) if finished else set())
+
+
+def _without_effect(record: Record, settings: dict[str, Any]) -> set[str]:
+    """Return the arguments of a measurement that have no effect on its task: others of the command may use them."""
+    if record.phase != "retrieval" or record.task not in TASKS:
+        return set()
+    return set(unused.without_effect(get_task(record.task), settings["data_root"]))
 
 
 def _same(key: str, old: Any, new: Any) -> bool:
@@ -265,9 +278,18 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
         return f"the weights in {settings['model']} have changed"
     if record.settings.get("sizes", now := settings.get("sizes")) != now:  # older versions lack them
         return f"the sizes in {settings['model']} have changed"
+    return changed_rows(settings, record.data)
+
+
+def changed_rows(settings: dict[str, Any], read: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return that rows in a folder have changed, or None.
+
+    Args:
+        read: the data records of what was read then.
+    """
     if settings["data_root"] != "hub":
         rows = Rows(settings["data_root"], translations=settings.get("translations"))
-        for data in record.data:
+        for data in read:
             if (digest := rows.digest(data)) is None or digest != data.get("sha256"):
                 return f"the rows of {data['id']} ({data['config']}, {data['split']}) have changed"
     return None
