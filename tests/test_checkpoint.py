@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from tasks import get_task
+from tests.architectures import build
 from xstilts.checkpoint.config import check_checkpoint, read_config
 from xstilts.checkpoint.encoder import load_encoder, position_limit, probe
 from xstilts.checkpoint.heads import fresh_head, from_sizes, load_head, masked_lm
@@ -54,6 +55,28 @@ def test_more_layers_in_the_config_than_in_the_weights_is_refused(model):
     for load in ways(model):
         with pytest.raises(UserError, match=r"missing from the checkpoint, e.g. \S*encoder.layer.2"):
             load()
+
+
+@pytest.mark.parametrize(
+    "field, value, kept", [("relative_attention", False, "rel_embeddings"), ("conv_kernel_size", 0, "conv")]
+)
+def test_a_part_that_the_config_switches_off_is_refused(field, value, kept, tmp_path):
+    build("deberta-v2", tmp_path, conv_kernel_size=3)
+    load_encoder(str(tmp_path))
+    change(tmp_path, **{field: value})
+    with pytest.raises(UserError, match=rf"config.json does not describe, e.g. \S*encoder.*{kept}|encoder.LayerNorm"):
+        load_encoder(str(tmp_path))
+
+
+def test_a_second_table_does_not_replace_the_embeddings(tmp_path):
+    """ViDeBERTa's checkpoints hold `_weight` alone, and transformers would start the embeddings at random."""
+    build("deberta-v2", tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    table = "deberta.embeddings.word_embeddings."
+    weights[f"{table}_weight"] = weights.pop(f"{table}weight")
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 encoder weights are missing.*e.g. embeddings.word_embeddings.weight"):
+        load_encoder(str(tmp_path))
 
 
 def test_head_in_the_checkpoint_is_dropped_silently(model, tmp_path):
