@@ -14,6 +14,7 @@ import transformers
 from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, TokenizersBackend
 
+from tasks import get_task
 from tasks.base import Task
 from tasks.checks import check_placeholder, is_placeholder
 from tasks.fingerprint import fingerprint
@@ -169,6 +170,17 @@ def read_train(
     train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
     features = featurize(task, train, tokenizer, max_length, True, f"{task.name} train")
     return features, read_scored(task, "dev", "en", rows, tokenizer, max_length, data_args)
+
+
+def read_before(
+    task: Task, rows: Rows, tokenizer: TokenizersBackend, max_length: int, data_args: DataArguments
+) -> dict[str, tuple[Dataset, tuple[Dataset, Dataset]]]:
+    """Return {task: `read_train`} of the stages before a task: all but the last of its `train_from`.
+
+    Raises:
+        UserError: see `read_train`.
+    """
+    return {name: read_train(get_task(name), rows, tokenizer, max_length, data_args) for name in task.train_from[:-1]}
 
 
 def read_scored(
