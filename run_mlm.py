@@ -87,7 +87,7 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
         found, more = texts.read_texts(task, source, family, languages, rows, data_args, run_args.seed)
         held_out = texts.read_held_out(task, source, languages, rows, data_args)
         notes += more + (unused.of_translations(family, rows) if source else [])
-        model, tokenizer = start.masked_lm(mlm.config_name, mlm.vocab_size, model_args, found, run)
+        model, tokenizer = start.masked_lm(mlm.config_name, mlm.vocab_size, model_args, found, run, notes)
         model = lora.wrap(model, peft)
         length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
         with args.main_process_first(desc="features"):

@@ -89,6 +89,28 @@ def test_head_in_the_checkpoint_is_dropped_silently(model, tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["xlm-roberta", "deberta-v2", "longformer", "luke"])
+def test_a_new_masked_lm_head_is_noted_and_comes_from_the_seed(name, tmp_path):
+    """transformers leaves the biases of Longformer's and LUKE's heads as they lay in memory."""
+    build(name, tmp_path / "whole")
+    notes = []
+    whole = masked_lm(str(tmp_path / "whole"), notes=notes)
+    assert notes == []
+    whole.base_model.save_pretrained(tmp_path / "encoder")
+    heads = []
+    for spoil in (1e30, -1e30):
+        torch.empty(10**5).fill_(spoil)  # what the next tensors may find
+        torch.manual_seed(0)
+        model = masked_lm(str(tmp_path / "encoder"), notes=notes)
+        heads.append({key: value for key, value in model.state_dict().items() if key.endswith("bias")})
+        assert not any(value.any() for key, value in heads[-1].items() if not key.startswith(model.base_model_prefix))
+        heads[-1] = model.state_dict()
+    assert all(torch.equal(value, heads[1][key]) for key, value in heads[0].items())
+    new = len({key for key in heads[0] if not key.startswith(model.base_model_prefix)})
+    assert len(notes) == 2 and notes[0] == notes[1] and type(model).__name__ in notes[0]
+    assert 3 < int(notes[0].split("lacks ")[1].split()[0]) <= new
+
+
 def test_an_adapter_beside_the_model_is_refused(model):
     """transformers would load it on top of the weights, but not one in a folder below, as LoRA arms keep it."""
     (model / "adapter").mkdir()

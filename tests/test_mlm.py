@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
+from xstilts.checkpoint.encoder import load_encoder
 from xstilts.cli.arguments import ModelArguments, PeftArguments
 from xstilts.train import featurizing, lora, mixture, start, trainers
 
@@ -133,6 +134,22 @@ def test_texts_with_a_word_are_found_in_any_order():
     features = Dataset.from_dict({"input_ids": [[0, 2], [0, 7, 2], [], [0, 0, 2], [8]]}).select([4, 3, 2, 1, 0])
     assert featurizing.has_words(features, [0, 2]).tolist() == [True, False, False, True, False]
     assert featurizing.has_words(features.select([]), [0, 2]).tolist() == []
+
+
+@pytest.mark.parametrize("script", ["run_mlm.py", "run_intermediate.py"])
+@pytest.mark.parametrize("head", [True, False])
+def test_a_new_head_is_noted(script, head, cli, tiny_model, tiny_world, tmp_path):
+    more = [] if script == "run_mlm.py" else ["--tasks", "mnli", "--mlm_rate", 0.5, "--max_eval_samples", 8]
+    shutil.copytree(tiny_model, tmp_path / "model")
+    if not head:
+        load_encoder(str(tiny_model))[0].save_pretrained(tmp_path / "model")
+    where = ("--model_name_or_path", tmp_path / "model", "--data_root", tiny_world, "--output_dir", tmp_path / "out")
+    done = cli(script, *where, "--text_languages", "en", "--max_train_samples", 20, *more, *FEW, "--max_steps", 2)
+    assert done.returncode == 0, done.stderr
+    notes = json.loads((tmp_path / "out/results.json").read_text())["notes"]
+    assert [note.split(":")[-1].strip() for note in notes if "XLMRobertaForMaskedLM" in note] == (
+        [] if head else ["a new head is trained"]
+    )
 
 
 def test_a_tokenizer_that_cannot_mask_is_refused(cli, tiny_model, tiny_world, tmp_path):

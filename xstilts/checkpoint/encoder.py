@@ -90,9 +90,24 @@ def from_pretrained(
         raise not_loaded(name, f"does not load {purpose}", error) from error
     check_plain(name, model)
     missing = sorted(info["missing_keys"])
+    start_biases(model, missing)
     check_weights(name, model, missing, info["unexpected_keys"])
     prepare_attention(name, model, attention)
     return model, missing
+
+
+def start_biases(model: PreTrainedModel, missing: Iterable[str]) -> None:
+    """Set the biases that a checkpoint lacks to zero, as they are in a new model.
+
+    transformers leaves those of some heads as they lay in memory, whatever the seed: Longformer's lm_head.bias.
+
+    Args:
+        missing: keys, from `output_loading_info`.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for key in missing:
+        if key.rpartition(".")[2] == "bias" and key in parameters:
+            torch.nn.init.zeros_(parameters[key])
 
 
 def check_plain(name: str, model: PreTrainedModel) -> None:
