@@ -92,4 +92,6 @@ print([tokenizer.decode(piece) for piece in scores[0].topk(5).indices])"""
         max_length: int,
         train: bool,
     ) -> dict[str, list]:
-        return {**tokenizer(batch["text"], truncation=True, max_length=max_length), "example": indices}
+        windows = tokenizer(batch["text"], truncation=True, max_length=max_length, return_overflowing_tokens=True)
+        texts = windows.pop("overflow_to_sample_mapping")
+        return {**windows, "example": [indices[i] for i in texts]}

@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
+from tasks.text import Wikipedia
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.cli.arguments import ModelArguments, PeftArguments
 from xstilts.train import featurizing, lora, mixture, start, trainers
@@ -104,6 +105,44 @@ def test_texts_that_are_too_few_are_refused_before_the_training(texts, told, mlm
         and "Traceback" not in done.stderr
         and record is None
     )
+
+
+def test_a_long_text_is_read_whole_and_a_short_one_as_before(tokenizer):
+    texts = [SENTENCE, " ".join(str(i) for i in range(40)), "cat"]
+    features = Wikipedia().featurize({"text": texts}, [5, 6, 7], tokenizer, 16, True)
+    plain = tokenizer(texts, truncation=True, max_length=16)
+    assert set(features) == {*plain, "example"}
+    assert features["example"] == sorted(features["example"]) and features["example"].count(6) > 2
+    for i, text in enumerate(texts):
+        pairs = zip(features["input_ids"], features["example"], strict=True)
+        rows = [row for row, example in pairs if example == 5 + i]
+        assert rows[0] == plain["input_ids"][i] and all(len(row) <= 16 for row in rows)
+        assert sum((row[1:-1] for row in rows), []) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+LONG = " ".join([SENTENCE] * 20)
+
+
+def test_windows_of_long_articles_are_counted(mlm, tokenizer):
+    texts = [SENTENCE, LONG] * 20
+    done, record = mlm({"en": texts}, "--max_train_samples", 30, "--per_device_train_batch_size", 2)
+    assert done.returncode == 0, done.stderr
+    windows = -(-len(tokenizer(LONG, add_special_tokens=False)["input_ids"]) // 46)
+    rows = 15 + 15 * windows
+    assert windows > 2 and record["measures"]["rows"] == rows and record["data"][0]["rows"] == 40
+    assert [f"wikipedia, en: 15 of 30 texts are longer than 48 tokens: cut into windows, {rows} with the others"] == [
+        note for note in record["notes"] if "held out" not in note
+    ]
+    assert "held out, en: 1 of 1" in remarks(record)
+
+
+def test_rows_that_are_matched_across_languages_are_one_feature_each(tokenizer):
+    texts = {"rows": Dataset.from_dict({"text": [SENTENCE, LONG, "cat"]})}
+    whole, _ = featurizing.text_features(Wikipedia(), texts, tokenizer, 48, True, True)
+    first, (note,) = featurizing.text_features(Wikipedia(), texts, tokenizer, 48, True, False)
+    assert len(whole) > 3 and first["example"][:] == [0, 1, 2] and "1 of 3 texts" in note
+    plain = tokenizer([SENTENCE, LONG, "cat"], truncation=True, max_length=48)["input_ids"]
+    assert first["input_ids"][:] == plain
 
 
 def test_at_least_one_token_a_batch_is_masked_and_any_of_them(tokenizer):

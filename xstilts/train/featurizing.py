@@ -111,14 +111,16 @@ def through_cache(data: Dataset, function: Callable, **options: Any) -> Dataset:
 
 
 def text_features(
-    task: Task, texts: dict[str, Dataset], tokenizer: TokenizersBackend, max_length: int, train: bool
+    task: Task, texts: dict[str, Dataset], tokenizer: TokenizersBackend, max_length: int, train: bool, whole: bool
 ) -> tuple[Dataset, list[str]]:
     """Return (features of texts in several languages, one language after the other; notes for results.json).
 
-    Texts without a token to mask are left out, with a note.
+    A text that is longer than a feature becomes several windows, or its first one alone. Features without a token to
+    mask are left out. Notes count both.
 
     Args:
         texts: {language: examples}.
+        whole: whether to keep all windows. Rows that are matched across languages are one feature each.
 
     Raises:
         UserError: no text of a language has a token to mask, or the tokenizer has no mask token.
@@ -127,9 +129,18 @@ def text_features(
         raise UserError(
             "The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling."
         )
-    parts, notes, name = [], [], f"{task.name}{'' if train else ', held out'}"
+    parts: list[Dataset] = []
+    notes: list[str] = []
+    name = f"{task.name if whole else 'text of rows'}{'' if train else ', held out'}"
     for code, examples in texts.items():
         features = featurize(task, examples, tokenizer, max_length, train, code)
+        numbers = features.with_format("numpy")["example"][:]
+        _, first, windows = np.unique(numbers, return_index=True, return_counts=True)
+        if len(first) < len(features):
+            cut = f"{(windows > 1).sum()} of {len(examples)} texts are longer than {max_length} tokens"
+            what = f"cut into windows, {len(features)} with the others" if whole else "cut there"
+            notes.append(f"{name}, {code}: {cut}: {what}")
+            features = features if whole else features.select(first)
         kept = np.flatnonzero(has_words(features, tokenizer.all_special_ids))
         if not len(kept):
             raise UserError(

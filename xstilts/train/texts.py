@@ -71,7 +71,7 @@ def read_features(
     """Return (features of the train texts beside tasks, notes for results.json); see `read_texts`."""
     languages = text_languages(text_args, family)
     train, notes = read_texts(text, source, family, languages, rows, data_args, seed)
-    features, left_out = featurizing.text_features(text, train, tokenizer, max_length, True)
+    features, left_out = featurizing.text_features(text, train, tokenizer, max_length, True, source is None)
     return features, notes + left_out
 
 
