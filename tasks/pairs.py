@@ -55,7 +55,7 @@ class Pairs(Task):
             pairs = self.pairs(loaded.examples, loaded.where)
         if not len(pairs):
             raise UserError(f"{self.name}: the {split} split of {language} ({loaded.where}) holds no pair.")
-        return replace(loaded, examples=pairs)
+        return replace(loaded, examples=pairs, sizes=())
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         """Return the examples that become pairs: those of the task `of`."""

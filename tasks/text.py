@@ -78,7 +78,7 @@ print([tokenizer.decode(piece) for piece in scores[0].topk(5).indices])"""
             )
         held_out = min(1000, max(1, len(data) // 100))
         kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))
-        return replace(loaded, examples=data.select(kept))
+        return replace(loaded, examples=data.select(kept), sizes=())
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)

@@ -178,7 +178,8 @@ def read_train(
     Raises:
         UserError: see `load_scored` and `featurize`.
     """
-    train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
+    loaded = task.read("train", "en", rows)
+    train = inputs.first(loaded.examples, data_args.max_train_samples, loaded.parts)
     features = featurize(task, train, tokenizer, max_length, True, f"{task.name} train")
     return features, read_scored(task, "dev", "en", rows, tokenizer, max_length, data_args)
 
@@ -222,7 +223,7 @@ def load_scored(task: Task, split: str, language: str, rows: Rows, limit: int | 
     """
     loaded = task.read(split, language, rows)
     check_placeholder(task.gold_values(loaded.examples), loaded.where)
-    examples = inputs.first(loaded.examples, limit)
+    examples = inputs.first(loaded.examples, limit, loaded.parts)
     if is_placeholder(gold := task.gold_values(examples)):
         raise UserError(
             f"--max_eval_samples {limit}: the gold labels of the first {limit} rows of {loaded.where} are all "

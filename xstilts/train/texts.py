@@ -52,7 +52,8 @@ def read_held_out(
     """
     limit = data_args.max_eval_samples
     if source:
-        return {"en": _texts(source, inputs.first(source.load("dev", "en", rows), limit))}
+        dev = source.read("dev", "en", rows)
+        return {"en": _texts(source, inputs.first(dev.examples, limit, dev.parts))}
     languages = languages or wikipedia.languages(rows)
     return {code: inputs.first(wikipedia.load("dev", code, rows), limit) for code in languages}
 
