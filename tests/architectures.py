@@ -529,6 +529,9 @@ The code has no list of model names. It finds out what a model can do from its c
 So a checkpoint of a type that is not listed works too, or is refused in one line.
 
 - Code in a checkpoint (`auto_map`) never runs, and no flag allows it. If transformers itself has the model type, its code is used.
+- A folder's weights must be safetensors; for a folder with `pytorch_model.bin` the error has the line that converts it and keeps every tensor. Of a
+  Hub id without safetensors transformers reads `pytorch_model.bin` with torch's `weights_only`, which runs no code. It also
+  asks the Hub in the background to convert the repository, unless the Hub is offline or `DISABLE_SAFETENSORS_CONVERSION=1` is set.
 - If transformers has no question-answering or multiple-choice head for a type, we build one on the type's token- or sequence-classification
   head. `xstilts.checkpoint.heads.load_head(folder, "AutoModelForQuestionAnswering")` loads it again;
   `AutoModel.from_pretrained(folder)` loads the encoder as always.

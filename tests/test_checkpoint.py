@@ -1,6 +1,7 @@
 """Any encoder is a valid checkpoint; anything else is refused in one line. Architectures: tests/test_models.py."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,37 @@ def test_a_new_masked_lm_head_is_noted_and_comes_from_the_seed(name, tmp_path):
     new = len({key for key in heads[0] if not key.startswith(model.base_model_prefix)})
     assert len(notes) == 2 and notes[0] == notes[1] and type(model).__name__ in notes[0]
     assert 3 < int(notes[0].split("lacks ")[1].split()[0]) <= new
+
+
+@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("flag", ["--model_name_or_path", "--back_model"])
+def test_pickled_weights_are_refused_with_the_line_that_converts_them(files, flag, model, tiny_model, monkeypatch):
+    """The line keeps the masked-LM head, the pooler and tied weights, of one file or of several."""
+    folder = model.rename(model.with_name("it's a model"))
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    (folder / "training_args.bin").touch()
+    with pytest.raises(UserError) as caught:
+        check_checkpoint(str(folder), flag)
+    assert str(caught.value) == f"{flag} {folder}: the folder has no model.safetensors."
+    table = weights["roberta.embeddings.word_embeddings.weight"]
+    more = {"lm_head.decoder.weight": table, "roberta.pooler.dense.weight": torch.eye(len(table[0])).T}
+    for number, part in enumerate([weights | more] if files == 1 else [weights, more]):
+        torch.save(part, folder / f"pytorch_model{'' if files == 1 else f'-0000{number + 1}-of-00002'}.bin")
+    with pytest.raises(UserError) as caught:
+        check_checkpoint(str(folder), flag)
+    said = str(caught.value)
+    assert said.startswith(f"{flag} {folder}: ") and "\n" not in said
+    python, option, code, typed = shlex.split(said[said.index("python -c") :])
+    assert (python, option, typed) == ("python", "-c", str(folder))
+    monkeypatch.setattr("sys.argv", [python, typed])
+    exec(code, {})
+    assert check_checkpoint(str(folder), flag) == str(folder)
+    found = load_file(folder / "model.safetensors")
+    assert found.keys() == (weights | more).keys() and all(torch.equal(found[key], weights[key]) for key in weights)
+    notes = []
+    masked_lm(str(folder), notes=notes)
+    assert notes == []
 
 
 def test_an_adapter_beside_the_model_is_refused(model):
