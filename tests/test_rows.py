@@ -12,10 +12,12 @@ from datasets import load_dataset
 
 from tasks import get_task
 from tasks.errors import UserError
+from tasks.pairs import get_pairs
 from tasks.rows import Rows, alternatives
 from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.run import inputs
 from xstilts.train import featurizing, multilingual
+from xstilts.train.pair_batches import PairRows
 from xstilts.xtreme import submission
 
 NLI = [{"premise": f"a man number {i} walks", "hypothesis": f"somebody {i} moves", "label": i % 3} for i in range(6)]
@@ -215,6 +217,20 @@ def test_matched_languages_take_the_same_share(joined):
         get_task("xnli"), FamilyArguments(), ArmArguments(language_mode="english"), rows, 3, 0, {}
     )
     assert english.examples["text_a"][:] == ["a 0", "a 1", "b 0"]
+
+
+def test_pairs_of_a_dual_encoder_are_a_fair_share_too(joined):
+    """Of the entailed rows, a 0, a 3 and b 0."""
+    rows = joined("a+b")
+    rows.overrides["xnli", "train"] = "b+a"
+    loaded = get_pairs("xnli_dual").read("train", "en", rows)
+    assert loaded.examples["query"][:] == ["b 0", "a 0", "a 3"] and loaded.sizes == (1, 2)
+    pairs = PairRows({"xnli_dual": {"en": loaded.examples}}, limit=2, joined={"xnli_dual": loaded.parts})
+    assert [pairs.data[row]["query"] for row in pairs.queries["xnli_dual"][0].tolist()] == ["b 0", "a 0"]
+    rows.overrides["xnli", "train"] = "a+b"
+    loaded = get_pairs("xnli_dual").read("train", "en", rows)
+    pairs = PairRows({"xnli_dual": {"en": loaded.examples}}, limit=2, joined={"xnli_dual": loaded.parts})
+    assert [pairs.data[row]["query"] for row in pairs.queries["xnli_dual"][0].tolist()] == ["a 0", "b 0"]
 
 
 def test_a_question_that_two_joined_parts_have_is_refused(folder, tmp_path):
