@@ -78,7 +78,7 @@ def train(
     with Run.open(run_args, settings_of(args, name, model_args, **own), rows) as run:
         if run.finished:
             return
-        model, tokenizer = mixture.load(tasks, text, rows, model_args)
+        model, tokenizer = mixture.load(tasks, text, rows, model_args, notes)
         model = lora.wrap(model, peft)
         longest = max(task.defaults["max_seq_length"] for task in tasks)
         length = featurizing.max_length(data_args, longest, tokenizer, model.config)

@@ -87,13 +87,13 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
         found, more = texts.read_texts(task, source, family, languages, rows, data_args, run_args.seed)
         held_out = texts.read_held_out(task, source, languages, rows, data_args)
         notes += more + (unused.of_translations(family, rows) if source else [])
-        model, tokenizer = start.masked_lm(mlm.config_name, mlm.vocab_size, model_args, found, run)
+        model, tokenizer = start.masked_lm(mlm.config_name, mlm.vocab_size, model_args, found, run, notes)
         model = lora.wrap(model, peft)
         length = featurizing.max_length(data_args, task.defaults["max_seq_length"], tokenizer, model.config)
         with args.main_process_first(desc="features"):
-            features, left_out = featurizing.text_features(task, found, tokenizer, length, True)
-            dev, dev_left_out = featurizing.text_features(task, held_out, tokenizer, length, False)
-
+            features, cut = featurizing.text_features(task, found, tokenizer, length, True, source is None)
+            dev, dev_cut = featurizing.text_features(task, held_out, tokenizer, length, False, source is None)
+        notes += cut + dev_cut
         run.begin(notes)
         trainer = runner.mlm_trainer(model, args, tokenizer, features, dev, text_args.mlm_probability)
         runner.train(trainer, run, run.checkpoint)
@@ -108,7 +108,7 @@ def train(source: Task | None, rows: Rows, notes: list[str], parsed: list[Any], 
             form=task.form,
             model=name,
             metric=task.metric,
-            notes=notes + left_out + dev_left_out,
+            notes=notes,
             measures=runner.measures(trainer, len(features))
             | {"held_out_loss": loss, "perplexity": math.exp(min(loss, 700))},
         )

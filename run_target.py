@@ -83,9 +83,10 @@ def train(task: Task, languages: list[str], rows: Rows, notes: list[str], parsed
                 language: featurizing.read_scored(task, "test", language, rows, tokenizer, length, data_args)
                 for language in languages
             }
+            before = featurizing.read_before(task, rows, tokenizer, length, data_args)
 
         run.begin(notes)
-        stages.train_before(run, task, model, args, rows, tokenizer, length, data_args, model_args)
+        stages.train_before(run, task, model, args, tokenizer, before, model_args)
         trainer = runner.task_trainer(task, model, args, tokenizer, dev, features)
         runner.train(trainer, run, run.checkpoint)
 

@@ -148,7 +148,7 @@ class Task:
         except MissingRows as error:
             raise UserError(f"{error}{folders.advice(self, split, language, rows)}") from error
         parts = [examples for _, examples in found if examples is not None]
-        loaded = Loaded(None, tuple(read for read, _ in found))
+        loaded = Loaded(None, tuple(read for read, _ in found), tuple(len(data or ()) for _, data in found))
         if not parts:
             raise UserError(f"{loaded.where}: no row in language {language!r}.")
         with reading(self.name, loaded.where):

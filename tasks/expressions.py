@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
 
@@ -44,6 +45,27 @@ def shards(split: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
     every = [f"{split}-{at:0{digits}d}-of-{number}" for at in range(int(number))]
     missing = [name for name in every if name not in have] if len(have) < int(number) else []
     return [match[0] for match in found], missing
+
+
+def whole_split(split: str) -> str:
+    """Return the split that rows are of: without a slice, and of a file that a split is cut into the split."""
+    return re.sub(r"-\d+-of-\d+$", "", split.partition("[")[0])
+
+
+def fair_share(parts: np.ndarray, n: int) -> np.ndarray:
+    """Return which n rows to take, in order: the first of each part, as many as the part has of all rows.
+
+    Args:
+        parts: the number of each row's part.
+    """
+    import numpy as np
+
+    sizes = np.bincount(parts)
+    exact = n * sizes / len(parts)
+    shares = np.floor(exact).astype(int)
+    shares[np.argsort(shares - exact, kind="stable")[: n - shares.sum()]] += 1
+    taken = [np.flatnonzero(parts == part)[:share] for part, share in enumerate(shares)]
+    return np.sort(np.concatenate(taken))
 
 
 def take_slice(data: Dataset, cut: str, where: str | Path) -> tuple[Dataset, int]:

@@ -50,12 +50,16 @@ class Pairs(Task):
         Raises:
             UserError: the rows are missing or invalid, or there is no pair.
         """
+        import numpy as np
+
         loaded = self.source_rows(split, language, rows)
         with reading(self.name, loaded.where):
             pairs = self.pairs(loaded.examples, loaded.where)
         if not len(pairs):
             raise UserError(f"{self.name}: the {split} split of {language} ({loaded.where}) holds no pair.")
-        return replace(loaded, examples=pairs)
+        numbers = self.row_numbers(pairs, loaded.examples)
+        sizes = np.diff(np.searchsorted(numbers, np.cumsum(loaded.sizes)), prepend=0) if numbers is not None else ()
+        return replace(loaded, examples=pairs, sizes=tuple(map(int, sizes)))
 
     def source_rows(self, split: str, language: str, rows: Rows) -> Loaded:
         """Return the examples that become pairs: those of the task `of`."""
@@ -77,6 +81,10 @@ class Pairs(Task):
     def pairs(self, examples: Dataset, where: str) -> Dataset:
         """Convert examples of `source_rows` to columns query, passage, id. Each adapter implements this."""
         raise NotImplementedError
+
+    def row_numbers(self, pairs: Dataset, examples: Dataset) -> list[int] | None:
+        """Return the number of the row that each pair is from, in order; None where `pairs` leaves out some."""
+        return list(range(len(pairs))) if len(pairs) == len(examples) else None
 
     def candidates(self, examples: Dataset) -> list[str]:
         """Return the distinct passages, in order of appearance: the candidates of every query."""
@@ -195,6 +203,9 @@ class PositivePairs(Pairs):
         data = examples.select(numbers).select_columns(["text_a", "text_b"])
         data = data.rename_columns({"text_a": "query", "text_b": "passage"})
         return data.add_column("id", [str(i) for i in numbers])
+
+    def row_numbers(self, pairs: Dataset, examples: Dataset) -> list[int]:
+        return [int(number) for number in pairs["id"][:]]
 
 
 class NLIDual(PositivePairs):

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tasks import files, hub, overlap
 from tasks.columns import columns_to_read
 from tasks.errors import MissingRows, RowError, UserError, nearest
-from tasks.expressions import alternatives, shards, take_slice
+from tasks.expressions import alternatives, shards, take_slice, whole_split
 from tasks.reading import read_object
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
 # names, or a function that picks them from all column names
@@ -61,10 +62,16 @@ class Read:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The examples of a split and language, and the reads they come from (at least one)."""
+    """The examples of a split and language, and the reads they come from (at least one).
 
-    examples: Any  # a Dataset in the form's columns, or pools; see tasks.base.Examples
+    Attributes:
+        examples: a Dataset in the form's columns, or pools; see `tasks.base.Examples`.
+        sizes: how many of the examples each read gave, in order; () where this is not known.
+    """
+
+    examples: Any
     reads: tuple[Read, ...]
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UserError if two of the reads, which --splits joins by a +, hold the same rows."""
@@ -78,6 +85,14 @@ class Loaded:
     def note(self, text: str) -> None:
         """Add a remark on the examples to the last record."""
         self.reads[-1].note(text)
+
+    @property
+    def parts(self) -> np.ndarray | None:
+        """The number of each example's part, of several splits that --splits joins; None for one split."""
+        import numpy as np
+
+        splits = {whole_split(read.record["split"]) for read in self.reads}
+        return np.repeat(np.arange(len(self.sizes)), self.sizes) if self.sizes and len(splits) > 1 else None
 
 
 class Rows:

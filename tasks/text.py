@@ -78,7 +78,7 @@ print([tokenizer.decode(piece) for piece in scores[0].topk(5).indices])"""
             )
         held_out = min(1000, max(1, len(data) // 100))
         kept = range(len(data) - held_out) if split == "train" else range(len(data) - held_out, len(data))
-        return replace(loaded, examples=data.select(kept))
+        return replace(loaded, examples=data.select(kept), sizes=())
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)
@@ -92,4 +92,6 @@ print([tokenizer.decode(piece) for piece in scores[0].topk(5).indices])"""
         max_length: int,
         train: bool,
     ) -> dict[str, list]:
-        return {**tokenizer(batch["text"], truncation=True, max_length=max_length), "example": indices}
+        windows = tokenizer(batch["text"], truncation=True, max_length=max_length, return_overflowing_tokens=True)
+        texts = windows.pop("overflow_to_sample_mapping")
+        return {**windows, "example": [indices[i] for i in texts]}

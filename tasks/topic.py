@@ -67,7 +67,9 @@ class SIB200(Sentence):
         loaded = super().read(split, language, rows)
         loaded.note("in the order of a hash of index_id: the published test file is sorted by topic")
         keys = [hashlib.sha256(number.encode()).digest() for number in self.ids(loaded.examples) or ()]
-        return replace(loaded, examples=loaded.examples.select(sorted(range(len(keys)), key=keys.__getitem__)))
+        return replace(
+            loaded, examples=loaded.examples.select(sorted(range(len(keys)), key=keys.__getitem__)), sizes=()
+        )
 
     def to_rows(self, examples: Dataset) -> Dataset:
         return super().to_rows(examples).rename_column("id", "index_id")

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
@@ -314,8 +315,25 @@ ARCHITECTURES: dict[str, tuple[str, Callable, str, str, dict]] = {
 }
 
 
+def beside(name: str, prefix: str) -> dict[str, torch.Tensor]:
+    """What published checkpoints of an architecture hold beside the weights that transformers loads.
+
+    Old versions of transformers saved the positions and frequencies of every encoder. The rest is the next-sentence
+    head of bert-base-multilingual-cased, and the second tables and the heads of microsoft/mdeberta-v3-base.
+    """
+    extra = {
+        "embeddings.position_ids": torch.arange(LENGTH)[None],
+        "embeddings.token_type_ids": torch.zeros(1, LENGTH),
+        "layers.0.attn.rotary_emb.inv_freq": torch.ones(8),
+    }
+    if name == "deberta-v2":
+        extra |= {f"embeddings.{table}_embeddings._weight": torch.ones(9, 32) for table in ("word", "position")}
+    heads = [f"{head}.dense.weight" for head in ("cls.seq_relationship", "lm_predictions.lm_head", "mask_predictions")]
+    return {f"{prefix}.{key}": value for key, value in extra.items()} | {key: torch.ones(2, 32) for key in heads}
+
+
 def build(name: str, folder: Path, **more) -> None:
-    """Write the tiny checkpoint of an architecture; `more` are other fields of its config."""
+    """Write the tiny checkpoint of an architecture, with what is `beside`; `more` are other fields of its config."""
     _, tokenizer, template, kind, fields = ARCHITECTURES[name]
     fields = fields | more
     longest = fields.get("max_position_embeddings", LENGTH)
@@ -323,7 +341,11 @@ def build(name: str, folder: Path, **more) -> None:
     config = _sizes(getattr(hf, kind), made, **fields)
     torch.manual_seed(0)
     auto = hf.AutoModelForMaskedLM if type(config) in hf.MODEL_FOR_MASKED_LM_MAPPING else hf.AutoModel
-    auto.from_config(config).save_pretrained(folder)
+    model = auto.from_config(config)
+    model.save_pretrained(folder)
+    file = folder / "model.safetensors"
+    weights = load_file(file) | beside(name, model.base_model_prefix)
+    save_file({key: value.clone() for key, value in weights.items()}, file, metadata={"format": "pt"})
     made.save_pretrained(folder)
 
 
@@ -497,8 +519,8 @@ def outcome(name: str, scratch: Path) -> dict[str, str]:
 
 HEAD = """# Which encoders work
 
-Written by `python -m tests.architectures --write`. A test builds each architecture tiny, with random weights, runs each step, and compares
-the outcome with this page. A step is *ok* if it runs forward and backward with finite losses and a saved head loads again with equal
+Written by `python -m tests.architectures --write`. A test builds each architecture tiny, with random weights and with what published checkpoints
+hold beside them (`position_ids`, mDeBERTa-v3's second tables and heads), runs each step, and compares the outcome with this page. A step is *ok* if it runs forward and backward with finite losses and a saved head loads again with equal
 weights. For vectors, they must equal `hidden_states[k]` of transformers' own model, one sentence at a time, for every k. For
 `--attn_implementation padding_free`, all gradients must equal those of eager attention on a CPU; a GPU refuses it for models with dropout of
 attention weights, such as XLM-R and BERT ([scaling.md](scaling.md)).
@@ -507,6 +529,9 @@ The code has no list of model names. It finds out what a model can do from its c
 So a checkpoint of a type that is not listed works too, or is refused in one line.
 
 - Code in a checkpoint (`auto_map`) never runs, and no flag allows it. If transformers itself has the model type, its code is used.
+- A folder's weights must be safetensors; for a folder with `pytorch_model.bin` the error has the line that converts it and keeps every tensor. Of a
+  Hub id without safetensors transformers reads `pytorch_model.bin` with torch's `weights_only`, which runs no code. It also
+  asks the Hub in the background to convert the repository, unless the Hub is offline or `DISABLE_SAFETENSORS_CONVERSION=1` is set.
 - If transformers has no question-answering or multiple-choice head for a type, we build one on the type's token- or sequence-classification
   head. `xstilts.checkpoint.heads.load_head(folder, "AutoModelForQuestionAnswering")` loads it again;
   `AutoModel.from_pretrained(folder)` loads the encoder as always.

@@ -1,6 +1,7 @@
 """Any encoder is a valid checkpoint; anything else is refused in one line. Architectures: tests/test_models.py."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from tasks import get_task
+from tests.architectures import build
 from xstilts.checkpoint.config import check_checkpoint, read_config
 from xstilts.checkpoint.encoder import load_encoder, position_limit, probe
 from xstilts.checkpoint.heads import fresh_head, from_sizes, load_head, masked_lm
@@ -56,6 +58,28 @@ def test_more_layers_in_the_config_than_in_the_weights_is_refused(model):
             load()
 
 
+@pytest.mark.parametrize(
+    "field, value, kept", [("relative_attention", False, "rel_embeddings"), ("conv_kernel_size", 0, "conv")]
+)
+def test_a_part_that_the_config_switches_off_is_refused(field, value, kept, tmp_path):
+    build("deberta-v2", tmp_path, conv_kernel_size=3)
+    load_encoder(str(tmp_path))
+    change(tmp_path, **{field: value})
+    with pytest.raises(UserError, match=rf"config.json does not describe, e.g. \S*encoder.*{kept}|encoder.LayerNorm"):
+        load_encoder(str(tmp_path))
+
+
+def test_a_second_table_does_not_replace_the_embeddings(tmp_path):
+    """ViDeBERTa's checkpoints hold `_weight` alone, and transformers would start the embeddings at random."""
+    build("deberta-v2", tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    table = "deberta.embeddings.word_embeddings."
+    weights[f"{table}_weight"] = weights.pop(f"{table}weight")
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 encoder weights are missing.*e.g. embeddings.word_embeddings.weight"):
+        load_encoder(str(tmp_path))
+
+
 def test_head_in_the_checkpoint_is_dropped_silently(model, tmp_path):
     head = fresh_head(get_task("xnli"), str(model))
     head.save_pretrained(tmp_path / "with_head")
@@ -64,6 +88,59 @@ def test_head_in_the_checkpoint_is_dropped_silently(model, tmp_path):
     assert not missing and torch.equal(
         encoder.embeddings.word_embeddings.weight, head.base_model.embeddings.word_embeddings.weight
     )
+
+
+@pytest.mark.parametrize("name", ["xlm-roberta", "deberta-v2", "longformer", "luke"])
+def test_a_new_masked_lm_head_is_noted_and_comes_from_the_seed(name, tmp_path):
+    """transformers leaves the biases of Longformer's and LUKE's heads as they lay in memory."""
+    build(name, tmp_path / "whole")
+    notes = []
+    whole = masked_lm(str(tmp_path / "whole"), notes=notes)
+    assert notes == []
+    whole.base_model.save_pretrained(tmp_path / "encoder")
+    heads = []
+    for spoil in (1e30, -1e30):
+        torch.empty(10**5).fill_(spoil)  # what the next tensors may find
+        torch.manual_seed(0)
+        model = masked_lm(str(tmp_path / "encoder"), notes=notes)
+        heads.append({key: value for key, value in model.state_dict().items() if key.endswith("bias")})
+        assert not any(value.any() for key, value in heads[-1].items() if not key.startswith(model.base_model_prefix))
+        heads[-1] = model.state_dict()
+    assert all(torch.equal(value, heads[1][key]) for key, value in heads[0].items())
+    new = len({key for key in heads[0] if not key.startswith(model.base_model_prefix)})
+    assert len(notes) == 2 and notes[0] == notes[1] and type(model).__name__ in notes[0]
+    assert 3 < int(notes[0].split("lacks ")[1].split()[0]) <= new
+
+
+@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("flag", ["--model_name_or_path", "--back_model"])
+def test_pickled_weights_are_refused_with_the_line_that_converts_them(files, flag, model, tiny_model, monkeypatch):
+    """The line keeps the masked-LM head, the pooler and tied weights, of one file or of several."""
+    folder = model.rename(model.with_name("it's a model"))
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    (folder / "training_args.bin").touch()
+    with pytest.raises(UserError) as caught:
+        check_checkpoint(str(folder), flag)
+    assert str(caught.value) == f"{flag} {folder}: the folder has no model.safetensors."
+    table = weights["roberta.embeddings.word_embeddings.weight"]
+    more = {"lm_head.decoder.weight": table, "roberta.pooler.dense.weight": torch.eye(len(table[0])).T}
+    for number, part in enumerate([weights | more] if files == 1 else [weights, more]):
+        torch.save(part, folder / f"pytorch_model{'' if files == 1 else f'-0000{number + 1}-of-00002'}.bin")
+    with pytest.raises(UserError) as caught:
+        check_checkpoint(str(folder), flag)
+    said = str(caught.value)
+    assert said.startswith(f"{flag} {folder}: ") and "\n" not in said
+    python, option, code, typed = shlex.split(said[said.index("python -c") :])
+    assert (python, option, typed) == ("python", "-c", str(folder))
+    monkeypatch.setattr("sys.argv", [python, typed])
+    exec(code, {})
+    assert check_checkpoint(str(folder), flag) == str(folder)
+    found = load_file(folder / "model.safetensors")
+    assert found.keys() == (weights | more).keys() and all(torch.equal(found[key], weights[key]) for key in weights)
+    notes = []
+    masked_lm(str(folder), notes=notes)
+    assert notes == []
 
 
 def test_an_adapter_beside_the_model_is_refused(model):

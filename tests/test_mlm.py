@@ -13,6 +13,8 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
+from tasks.text import Wikipedia
+from xstilts.checkpoint.encoder import load_encoder
 from xstilts.cli.arguments import ModelArguments, PeftArguments
 from xstilts.train import featurizing, lora, mixture, start, trainers
 
@@ -105,6 +107,44 @@ def test_texts_that_are_too_few_are_refused_before_the_training(texts, told, mlm
     )
 
 
+def test_a_long_text_is_read_whole_and_a_short_one_as_before(tokenizer):
+    texts = [SENTENCE, " ".join(str(i) for i in range(40)), "cat"]
+    features = Wikipedia().featurize({"text": texts}, [5, 6, 7], tokenizer, 16, True)
+    plain = tokenizer(texts, truncation=True, max_length=16)
+    assert set(features) == {*plain, "example"}
+    assert features["example"] == sorted(features["example"]) and features["example"].count(6) > 2
+    for i, text in enumerate(texts):
+        pairs = zip(features["input_ids"], features["example"], strict=True)
+        rows = [row for row, example in pairs if example == 5 + i]
+        assert rows[0] == plain["input_ids"][i] and all(len(row) <= 16 for row in rows)
+        assert sum((row[1:-1] for row in rows), []) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+LONG = " ".join([SENTENCE] * 20)
+
+
+def test_windows_of_long_articles_are_counted(mlm, tokenizer):
+    texts = [SENTENCE, LONG] * 20
+    done, record = mlm({"en": texts}, "--max_train_samples", 30, "--per_device_train_batch_size", 2)
+    assert done.returncode == 0, done.stderr
+    windows = -(-len(tokenizer(LONG, add_special_tokens=False)["input_ids"]) // 46)
+    rows = 15 + 15 * windows
+    assert windows > 2 and record["measures"]["rows"] == rows and record["data"][0]["rows"] == 40
+    assert [f"wikipedia, en: 15 of 30 texts are longer than 48 tokens: cut into windows, {rows} with the others"] == [
+        note for note in record["notes"] if "held out" not in note
+    ]
+    assert "held out, en: 1 of 1" in remarks(record)
+
+
+def test_rows_that_are_matched_across_languages_are_one_feature_each(tokenizer):
+    texts = {"rows": Dataset.from_dict({"text": [SENTENCE, LONG, "cat"]})}
+    whole, _ = featurizing.text_features(Wikipedia(), texts, tokenizer, 48, True, True)
+    first, (note,) = featurizing.text_features(Wikipedia(), texts, tokenizer, 48, True, False)
+    assert len(whole) > 3 and first["example"][:] == [0, 1, 2] and "1 of 3 texts" in note
+    plain = tokenizer([SENTENCE, LONG, "cat"], truncation=True, max_length=48)["input_ids"]
+    assert first["input_ids"][:] == plain
+
+
 def test_at_least_one_token_a_batch_is_masked_and_any_of_them(tokenizer):
     mask = trainers.Masking(tokenizer, 1e-9, 0)
     seen = set()
@@ -133,6 +173,22 @@ def test_texts_with_a_word_are_found_in_any_order():
     features = Dataset.from_dict({"input_ids": [[0, 2], [0, 7, 2], [], [0, 0, 2], [8]]}).select([4, 3, 2, 1, 0])
     assert featurizing.has_words(features, [0, 2]).tolist() == [True, False, False, True, False]
     assert featurizing.has_words(features.select([]), [0, 2]).tolist() == []
+
+
+@pytest.mark.parametrize("script", ["run_mlm.py", "run_intermediate.py"])
+@pytest.mark.parametrize("head", [True, False])
+def test_a_new_head_is_noted(script, head, cli, tiny_model, tiny_world, tmp_path):
+    more = [] if script == "run_mlm.py" else ["--tasks", "mnli", "--mlm_rate", 0.5, "--max_eval_samples", 8]
+    shutil.copytree(tiny_model, tmp_path / "model")
+    if not head:
+        load_encoder(str(tiny_model))[0].save_pretrained(tmp_path / "model")
+    where = ("--model_name_or_path", tmp_path / "model", "--data_root", tiny_world, "--output_dir", tmp_path / "out")
+    done = cli(script, *where, "--text_languages", "en", "--max_train_samples", 20, *more, *FEW, "--max_steps", 2)
+    assert done.returncode == 0, done.stderr
+    notes = json.loads((tmp_path / "out/results.json").read_text())["notes"]
+    assert [note.split(":")[-1].strip() for note in notes if "XLMRobertaForMaskedLM" in note] == (
+        [] if head else ["a new head is trained"]
+    )
 
 
 def test_a_tokenizer_that_cannot_mask_is_refused(cli, tiny_model, tiny_world, tmp_path):

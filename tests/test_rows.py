@@ -12,8 +12,13 @@ from datasets import load_dataset
 
 from tasks import get_task
 from tasks.errors import UserError
+from tasks.pairs import get_pairs
 from tasks.rows import Rows, alternatives
+from xstilts.cli.arguments import ArmArguments, FamilyArguments
 from xstilts.run import inputs
+from xstilts.train import featurizing, multilingual
+from xstilts.train.pair_batches import PairRows
+from xstilts.xtreme import submission
 
 NLI = [{"premise": f"a man number {i} walks", "hypothesis": f"somebody {i} moves", "label": i % 3} for i in range(6)]
 QA = [
@@ -158,6 +163,74 @@ def test_joined_parts_may_differ_in_their_ids(folder, tmp_path, ids, more, joine
     assert len(examples) == 4 and task.ids(examples) == joined
     noted = [note for record in rows.records for note in record.get("notes", [])]
     assert bool(noted) == (joined is None) and all("'id'" in note for note in noted)
+
+
+TWO_PARTS = [{"premise": f"{part} {i}", "hypothesis": "x", "label": i % 3} for part in "ab" for i in range(6)][:9]
+
+
+@pytest.fixture
+def joined(folder, tmp_path):
+    """XNLI in two languages, whose splits are joined of a (6 rows) and b (3), or of two files of one split."""
+    for language in ("en", "de"):
+        for name, rows in (("a", TWO_PARTS[:6]), ("b", TWO_PARTS[6:])):
+            for file in (name, f"c-0000{'ab'.index(name)}-of-00002"):
+                folder(f"facebook__xnli/{language}/{file}", [row | {"hypothesis": language} for row in rows])
+    return lambda expression: Rows(tmp_path, [f"xnli.test={expression}"])
+
+
+@pytest.mark.parametrize(
+    "expression, n, taken",
+    [
+        ("a+b", 3, ["a 0", "a 1", "b 0"]),
+        ("a+b", 5, ["a 0", "a 1", "a 2", "b 0", "b 1"]),  # 3.3 and 1.7
+        ("a+b", 1, ["a 0"]),
+        ("b+a[2:]", 2, ["b 0", "a 2"]),
+        ("a+b", 9, None),
+        ("a+b", 100, None),
+        ("a+b", None, None),
+        ("a", 3, ["a 0", "a 1", "a 2"]),
+        # files of one split, and slices of one, are in the order that the split has on the Hub
+        ("c-00000-of-00002+c-00001-of-00002", 7, [*(f"a {i}" for i in range(6)), "b 0"]),
+        ("a[:2]+a[4:]", 3, ["a 0", "a 1", "a 4"]),
+    ],
+)
+def test_the_first_rows_are_a_fair_share_of_each_joined_split(expression, n, taken, joined, tmp_path):
+    """ANLI's rounds stand one behind the other: the first 1,000 rows were all of the first."""
+    rows = joined(expression)
+    whole = get_task("xnli").load("test", "de", rows)["text_a"][:]
+    scored = featurizing.load_scored(get_task("xnli"), "test", "de", rows, n)
+    assert scored["text_a"][:] == (whole if taken is None else taken)
+    submission.gold(rows, tmp_path / "labels", ["xnli"], "xtreme", n)
+    (labels,) = (tmp_path / "labels").rglob("test-de.tsv")
+    names = [get_task("xnli").labels[label] for label in scored["label"][:]]
+    assert labels.read_text().splitlines() == names
+
+
+def test_matched_languages_take_the_same_share(joined):
+    rows = joined("a+b")
+    rows.overrides["xnli", "train"] = "a+b"
+    found, _ = multilingual.parallel(get_task("xnli"), ["en", "de"], False, rows, 3)
+    assert {code: data["text_a"][:] for code, data in found.items()} == dict.fromkeys(
+        ["en", "de"], ["a 0", "a 1", "b 0"]
+    )
+    english = multilingual.load(
+        get_task("xnli"), FamilyArguments(), ArmArguments(language_mode="english"), rows, 3, 0, {}
+    )
+    assert english.examples["text_a"][:] == ["a 0", "a 1", "b 0"]
+
+
+def test_pairs_of_a_dual_encoder_are_a_fair_share_too(joined):
+    """Of the entailed rows, a 0, a 3 and b 0."""
+    rows = joined("a+b")
+    rows.overrides["xnli", "train"] = "b+a"
+    loaded = get_pairs("xnli_dual").read("train", "en", rows)
+    assert loaded.examples["query"][:] == ["b 0", "a 0", "a 3"] and loaded.sizes == (1, 2)
+    pairs = PairRows({"xnli_dual": {"en": loaded.examples}}, limit=2, joined={"xnli_dual": loaded.parts})
+    assert [pairs.data[row]["query"] for row in pairs.queries["xnli_dual"][0].tolist()] == ["b 0", "a 0"]
+    rows.overrides["xnli", "train"] = "a+b"
+    loaded = get_pairs("xnli_dual").read("train", "en", rows)
+    pairs = PairRows({"xnli_dual": {"en": loaded.examples}}, limit=2, joined={"xnli_dual": loaded.parts})
+    assert [pairs.data[row]["query"] for row in pairs.queries["xnli_dual"][0].tolist()] == ["a 0", "b 0"]
 
 
 def test_a_question_that_two_joined_parts_have_is_refused(folder, tmp_path):

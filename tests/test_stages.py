@@ -2,12 +2,15 @@
 twice."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from tasks import get_task
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.cli.arguments import ModelArguments, RunArguments
 
@@ -41,7 +44,15 @@ def setting(tiny_world, tiny_model, tokenizer, tmp_path):
     model = heads.fresh_head(task, str(tiny_model))
     data_args = SimpleNamespace(max_train_samples=None, max_eval_samples=8)
     model_args = ModelArguments(model_name_or_path=str(tiny_model))
-    return task, model, args, Rows(tiny_world), tokenizer, 64, data_args, model_args
+    rows = Rows(tiny_world)
+    return task, model, args, rows, tokenizer, (rows, tokenizer, 64, data_args), model_args
+
+
+def train_before(task, model, args, rows, tokenizer, inputs, model_args):
+    from xstilts.train import featurizing, stages
+
+    before = featurizing.read_before(task, *inputs)
+    stages.train_before(SimpleNamespace(), task, model, args, tokenizer, before, model_args)
 
 
 def weights(model):
@@ -63,11 +74,9 @@ def trained(monkeypatch):
 
 
 def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting, trained):
-    from xstilts.train import stages
-
     _, model, _, rows, *_ = setting
     before = weights(model)
-    stages.train_before(SimpleNamespace(), *setting)
+    train_before(*setting)
     assert [trainer.task.name for trainer in trained] == ["siqa"]
     after = weights(model)
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"]), (
@@ -75,41 +84,32 @@ def test_the_first_stage_is_handed_on_with_its_head_and_not_repeated(setting, tr
     )
     assert {r["id"] for r in rows.records} == {"lighteval/siqa"}
     model.load_state_dict(before)
-    stages.train_before(SimpleNamespace(), *setting)
+    train_before(*setting)
     assert len(trained) == 1 and same(weights(model), after)
 
 
 def test_a_task_of_one_stage_is_left_alone(setting, trained):
-    from xstilts.train import stages
-
     _, model, args, rows, *more = setting
     before = weights(model)
-    stages.train_before(SimpleNamespace(), get_task("tydiqa"), model, args, rows, *more)
+    train_before(get_task("tydiqa"), model, args, rows, *more)
     assert same(weights(model), before) and not rows.records and not trained
 
 
-def test_the_script_trains_both_and_leaves_no_stage_behind(cli, tiny_world, tiny_model, tmp_path):
+@pytest.fixture
+def start(cli, tiny_model, tmp_path):
+    """`start(world)` runs XCOPA for two steps a stage, into tmp_path/xcopa."""
+
+    def run(world):
+        out = ("--data_root", world, "--output_dir", tmp_path / "xcopa", "--languages", "en", "qaa")
+        size = ("--max_steps", 2, "--per_device_train_batch_size", 4, "--max_seq_length", 64)
+        return cli("run_target.py", "--task", "xcopa", "--model_name_or_path", tiny_model, *out, *size)
+
+    return run
+
+
+def test_the_script_trains_both_and_leaves_no_stage_behind(start, tiny_world, tmp_path):
     out = tmp_path / "xcopa"
-    done = cli(
-        "run_target.py",
-        "--task",
-        "xcopa",
-        "--model_name_or_path",
-        tiny_model,
-        "--data_root",
-        tiny_world,
-        "--output_dir",
-        out,
-        "--max_steps",
-        2,
-        "--per_device_train_batch_size",
-        4,
-        "--max_seq_length",
-        64,
-        "--languages",
-        "en",
-        "qaa",
-    )
+    done = start(tiny_world)
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "results.json").read_text())
     assert {(d["id"], d["split"]) for d in record["data"]} >= {
@@ -117,6 +117,36 @@ def test_the_script_trains_both_and_leaves_no_stage_behind(cli, tiny_world, tiny
         ("aps/super_glue", "train"),
     }
     assert set(record["scores"]) == {"en", "qaa"} and not list(out.glob("checkpoint-*"))
+
+
+def test_rows_of_the_first_stage_decide_whether_a_run_resumes(start, tiny_world, tmp_path, trained, monkeypatch):
+    """They are read before the run begins: a missing file ends it there, and a corrected one starts it over."""
+    from xstilts.train import runner
+
+    out, world = tmp_path / "xcopa", tmp_path / "world"
+    shutil.copytree(tiny_world, world)
+    (siqa,) = (world / "lighteval__siqa").rglob("train.parquet")
+    siqa.rename(tmp_path / "kept")
+    refused = start(world)
+    assert refused.returncode == 2 and "lighteval__siqa" in refused.stderr and not (out / "run.json").exists()
+
+    (tmp_path / "kept").rename(siqa)
+    train = runner.train
+
+    def first_stage(trainer, *more):
+        if trainer.task.name == "xcopa":
+            raise UserError("stopped here")
+        train(trainer, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train", first_stage)
+        assert start(world).returncode == 2
+    begun = json.loads((out / "run.json").read_text())
+    assert ("lighteval/siqa", "train") in {(data["id"], data["split"]) for data in begun["data"]}
+    trained.clear()
+    pq.write_table(pq.read_table(siqa).slice(1), siqa)
+    assert start(world).returncode == 0
+    assert [trainer.task.name for trainer in trained] == ["siqa", "xcopa"]
 
 
 def test_finished_stage_is_named_when_the_next_one_stops(tmp_path):

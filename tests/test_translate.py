@@ -282,17 +282,44 @@ def test_marks_must_come_back_whole(text, found):
 def test_language_codes_of_a_model():
     from transformers import NllbTokenizer
 
-    tokenizer = NllbTokenizer(vocab={w: i for i, w in enumerate([*SPECIAL, "▁a"])}, merges=[])
+    # "en" and "de" are ordinary pieces, as in the real vocabulary
+    pieces = [*SPECIAL, "▁a", "e", "n", "d", "en", "de"]
+    tokenizer = NllbTokenizer(vocab={w: i for i, w in enumerate(pieces)}, merges=[("e", "n"), ("d", "e")])
     assert seq2seq.language_options(tokenizer, "en", "de", ["en=eng_Latn", "de=deu_Latn"]) == (
         "eng_Latn",
         {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("deu_Latn")},
     )
-    with pytest.raises(UserError, match="the model does not know de as 'de'; give its code"):
-        seq2seq.language_options(tokenizer, "en", "de", ["en=eng_Latn"])
+    for given in ([], ["de=de"], ["de=deu"], ["de=<unk>"], ["de=</s>"]):
+        with pytest.raises(UserError, match="the model does not know de as '.*'; give its code, e.g. de=deu_Latn"):
+            seq2seq.language_options(tokenizer, "en", "de", ["en=eng_Latn", *given])
+    with pytest.raises(UserError, match="the model does not know en as 'en'"):
+        seq2seq.language_options(tokenizer, "en", "de", ["de=deu_Latn"])
     with pytest.raises(UserError, match="expected ours=theirs"):
         seq2seq.language_options(tokenizer, "en", "de", ["eng_Latn"])
     with pytest.raises(UserError, match="no languages to choose from"):
         seq2seq.language_options(object(), "en", "de", ["en=eng_Latn"])
+
+
+@pytest.mark.parametrize("name, theirs", [("MBart50Tokenizer", "de_DE"), ("MBartTokenizer", "de_DE")])
+def test_language_codes_of_mbart(name, theirs, tmp_path):
+    import transformers
+
+    getattr(transformers, name)().save_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    _, options = seq2seq.language_options(tokenizer, "en", "de", ["en=en_XX", f"de={theirs}"])
+    assert tokenizer.decode(options["forced_bos_token_id"]) == theirs
+
+
+def test_a_model_with_its_own_map_of_languages():
+    """M2M100's `get_lang_id` takes the code, and raises KeyError for one that it does not know."""
+
+    class Tokenizer:
+        src_lang = "en"
+        get_lang_id = {"en": 7, "de": 8}.__getitem__
+
+    assert seq2seq.language_options(Tokenizer(), "en", "de", []) == ("en", {"forced_bos_token_id": 8})
+    with pytest.raises(UserError, match="the model does not know sw as 'sw'"):
+        seq2seq.language_options(Tokenizer(), "en", "sw", [])
 
 
 @pytest.mark.parametrize(

@@ -136,16 +136,25 @@ def language_options(tokenizer: Any, source: str, target: str, given: list[str])
     ids = {}
     for code in (source, target):
         name = names.get(code, code)
-        try:  # M2M100 writes its codes as __de__
-            ids[code] = (
-                tokenizer.get_lang_id(name)
-                if hasattr(tokenizer, "get_lang_id")
-                else tokenizer.convert_tokens_to_ids(name)
-            )
-        except KeyError:
-            ids[code] = None
-        if ids[code] in (None, tokenizer.unk_token_id):
+        found = language_id(tokenizer, name)
+        if found is None:
             raise UserError(
                 f"--language_codes: the model does not know {code} as {name!r}; give its code, e.g. {code}=deu_Latn."
             )
+        ids[code] = found
     return names.get(source, source), {"forced_bos_token_id": ids[target]}
+
+
+def language_id(tokenizer: Any, name: str) -> int | None:
+    """Return the id of the token that names a language; None if the tokenizer has no such token.
+
+    Neither an ordinary piece of its vocabulary, such as "de" in NLLB, nor a token such as </s> is one: the translation
+    would begin with it.
+    """
+    if hasattr(tokenizer, "get_lang_id"):  # M2M100 writes its codes as __de__
+        try:
+            return tokenizer.get_lang_id(name)
+        except KeyError:
+            return None
+    named = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens} - set(tokenizer.special_tokens_map.values())
+    return tokenizer.convert_tokens_to_ids(name) if name in named else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,8 @@ def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> st
             raise UserError(f"{flag} {name}: the folder has no config.json, so it is not a checkpoint.")
         check_own_code(name, _read_json(path / "config.json"))
         check_no_adapter(name)
-        files = os.listdir(path)
-        if not any(file.endswith(".safetensors") for file in files):
-            pickled = any(file.endswith(".bin") for file in files)
-            hint = " Pickled weights (.bin) are not supported: convert them to safetensors." if pickled else ""
+        if not any(path.glob("*.safetensors")):
+            hint = f" {convert(name)}" if any(path.glob("pytorch_model*.bin")) else ""
             raise UserError(f"{flag} {name}: the folder has no model.safetensors.{hint}")
     elif (
         name.startswith((".", "/", "~"))
@@ -53,6 +52,17 @@ def check_checkpoint(name: str | None, flag: str = "--model_name_or_path") -> st
     ):
         raise UserError(f"{flag} {name}: no such folder.")
     return name
+
+
+def convert(folder: str) -> str:
+    """Return what to type where a folder has pickled weights: they are not read, and this keeps every tensor."""
+    code = (
+        "import pathlib, sys, torch; from safetensors.torch import save_file; folder = pathlib.Path(sys.argv[1]); "
+        "save_file({key: weight.contiguous().clone() for file in folder.glob('pytorch_model*.bin') for key, weight in "
+        "torch.load(file, map_location='cpu', weights_only=True).items()}, folder / 'model.safetensors', "
+        "{'format': 'pt'})"
+    )
+    return f'Pickled weights (.bin) of a folder are not read. Convert them: python -c "{code}" {shlex.quote(folder)}'
 
 
 def _read_json(path: Path) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # rounding in a float32 state, relative to its largest value; measured with random weights in 24 layers: 1e-5
 NOISE = 1e-4
 UNLIMITED = 10**6  # tokens, for a model without a limit
+# What published checkpoints hold beside their encoder's weights, and no config.json describes: computed numbers, which
+# old versions of transformers saved, and the table that DeBERTa-v3 trained on top of its generator's, whose sum
+# `weight` holds.
+UNUSED = re.compile(r"(^|[._])(position_ids|token_type_ids|inv_freq)$|_embeddings\._weight$")
 
 
 # ---- loading --------------------------------------------------------------------------------------------------------
@@ -85,9 +90,24 @@ def from_pretrained(
         raise not_loaded(name, f"does not load {purpose}", error) from error
     check_plain(name, model)
     missing = sorted(info["missing_keys"])
+    start_biases(model, missing)
     check_weights(name, model, missing, info["unexpected_keys"])
     prepare_attention(name, model, attention)
     return model, missing
+
+
+def start_biases(model: PreTrainedModel, missing: Iterable[str]) -> None:
+    """Set the biases that a checkpoint lacks to zero, as they are in a new model.
+
+    transformers leaves those of some heads as they lay in memory, whatever the seed: Longformer's lm_head.bias.
+
+    Args:
+        missing: keys, from `output_loading_info`.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for key in missing:
+        if key.rpartition(".")[2] == "bias" and key in parameters:
+            torch.nn.init.zeros_(parameters[key])
 
 
 def check_plain(name: str, model: PreTrainedModel) -> None:
@@ -161,8 +181,8 @@ def quiet() -> Iterator[None]:
 def check_weights(name: str, model: PreTrainedModel, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Raise UserError unless the checkpoint holds exactly the model's encoder weights, all of them finite.
 
-    The pooler is not checked. A missing weight would be random. An unexpected one means that config.json describes
-    another encoder, e.g. one with fewer layers.
+    The pooler is not checked. A missing weight would be random. An unexpected one, unless it is `UNUSED`, means that
+    config.json describes another encoder, e.g. one with fewer layers.
 
     Args:
         name: the checkpoint, for the message.
@@ -187,7 +207,7 @@ def check_weights(name: str, model: PreTrainedModel, missing: Iterable[str], une
         raise UserError(f"{name}: {len(absent)} encoder weights are missing from the checkpoint, e.g. {absent[0]}.")
     # the keys of a bare encoder have no prefix; with a head they have one, and the head's keys are not the encoder's
     extra = sorted(key for key in unexpected if key.startswith(prefix) or key.split(".")[0] in parts)
-    extra = [key for key in extra if "pooler" not in key.split(".")]
+    extra = [key for key in extra if "pooler" not in key.split(".") and not UNUSED.search(key)]
     if extra:
         raise UserError(
             f"{name}: the checkpoint holds {len(extra)} encoder weights that config.json does not describe, e.g. "

@@ -35,9 +35,13 @@ else:
     Family = object
 
 
-def head_of(task: Task, name: str, revision: str = "main", encoder: PreTrainedModel | None = None) -> PreTrainedModel:
-    """Return the task's model: `masked_lm` for masked language modelling, else `fresh_head`."""
-    return masked_lm(name, revision, encoder) if task.masks else fresh_head(task, name, revision, encoder)
+def head_of(
+    task: Task, name: str, revision: str, encoder: PreTrainedModel, notes: list[str] | None = None
+) -> PreTrainedModel:
+    """Return the task's model on an encoder: `masked_lm` for masked language modelling, else `fresh_head`."""
+    if task.masks:
+        return masked_lm(name, revision, encoder, notes=notes)
+    return fresh_head(task, name, revision, encoder)
 
 
 def fresh_head(
@@ -249,14 +253,21 @@ def load_head(folder: str, auto_class: str) -> PreTrainedModel:
 
 
 def masked_lm(
-    name: str, revision: str = "main", encoder: PreTrainedModel | None = None, attention: str | None = None
+    name: str,
+    revision: str = "main",
+    encoder: PreTrainedModel | None = None,
+    attention: str | None = None,
+    notes: list[str] | None = None,
 ) -> PreTrainedModel:
     """Return the checkpoint with its masked-LM head, or with a new one, tied to the embeddings, if it has none.
+
+    A new head draws from torch's global generator.
 
     Args:
         name, revision: the checkpoint.
         encoder: used instead of the checkpoint's own.
         attention: transformers' `attn_implementation`; None: its default.
+        notes: gets one if the head is new.
 
     Raises:
         UserError: it does not load, or its encoder is not supported.
@@ -265,8 +276,14 @@ def masked_lm(
 
     config = read_config(name, revision)
     purpose = "for masked language modelling"
-    model, _ = from_pretrained(AutoModelForMaskedLM, purpose, name, revision, config, attention)
+    model, missing = from_pretrained(AutoModelForMaskedLM, purpose, name, revision, config, attention)
     check_encoder(name, encoder_of(model))
+    new = [key for key in missing if not key.startswith(f"{model.base_model_prefix}.")]
+    if new and notes is not None:
+        notes.append(
+            f"masked LM: the checkpoint lacks {len(new)} weights of {type(model).__name__}'s head, e.g. {new[0]}: a "
+            "new head is trained"
+        )
     if encoder is not None:
         setattr(model, model.base_model_prefix, encoder)
         model.tie_weights()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.expressions import fair_share
 from tasks.folders import test_expression
 from tasks.rows import Rows
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
@@ -20,6 +21,7 @@ from xstilts.errors import UserError, did_you_mean
 from xstilts.run import leakage, outputs, places, processes
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
     from tasks.base import Task
@@ -157,12 +159,17 @@ def open_rows(data_args: DataArguments, translations: str | None = None) -> Rows
     return rows
 
 
-def first(data: Dataset, n: int | None) -> Dataset:
+def first(data: Dataset, n: int | None, parts: np.ndarray | None = None) -> Dataset:
     """Return the first n examples, all if None.
 
     For examples, never for features: a missing window of an example would count as a wrong answer.
+
+    Args:
+        parts: `Loaded.parts` of the examples, to take a fair share of each part.
     """
-    return data if n is None else data.select(range(min(n, len(data))))
+    if n is None or parts is None or n >= len(data):
+        return data if n is None else data.select(range(min(n, len(data))))
+    return data.select(fair_share(parts, n))
 
 
 def choose_languages(

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from transformers import TrainingArguments
@@ -275,8 +276,12 @@ def _read_pairs(plan: Plan, rows: Rows) -> tuple[PairRows, dict[str, Dataset], l
         )
     with plan.args.main_process_first(desc="pairs"):
         by_task: dict[str, dict[str, Dataset]] = {}
+        joined: dict[str, np.ndarray] = {}
         for task in plan.tasks:
-            by_language = {code: task.load("train", code, rows) for code in plan.languages}
+            loaded = {code: task.read("train", code, rows) for code in plan.languages}
+            by_language = {code: of.examples for code, of in loaded.items()}
+            if (parts := next(iter(loaded.values())).parts) is not None:
+                joined[task.name] = parts
             if family.match_roundtrip:
                 by_language[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
             if dual.code_switch:
@@ -286,8 +291,10 @@ def _read_pairs(plan: Plan, rows: Rows) -> tuple[PairRows, dict[str, Dataset], l
                 notes += [f"{task.name} {side}: {count}" for side, count in switched.items()]
             by_task[task.name] = by_language
         limit = data_args.max_eval_samples
-        dev = {task.name: inputs.first(task.load("dev", "en", rows), limit) for task in plan.tasks}
-        pairs = PairRows(by_task, plan.drawn, data_args.max_train_samples, seed if dual.shuffle_labels else None)
+        scored = {task.name: task.read("dev", "en", rows) for task in plan.tasks}
+        dev = {name: inputs.first(of.examples, limit, of.parts) for name, of in scored.items()}
+        shuffle = seed if dual.shuffle_labels else None
+        pairs = PairRows(by_task, plan.drawn, data_args.max_train_samples, shuffle, joined)
     notes += [
         f"{name}: pairs left out, which not every language has: {counts(missing)}"
         for name, missing in pairs.lacking.items()

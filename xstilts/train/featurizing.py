@@ -14,6 +14,7 @@ import transformers
 from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, TokenizersBackend
 
+from tasks import get_task
 from tasks.base import Task
 from tasks.checks import check_placeholder, is_placeholder
 from tasks.fingerprint import fingerprint
@@ -110,14 +111,16 @@ def through_cache(data: Dataset, function: Callable, **options: Any) -> Dataset:
 
 
 def text_features(
-    task: Task, texts: dict[str, Dataset], tokenizer: TokenizersBackend, max_length: int, train: bool
+    task: Task, texts: dict[str, Dataset], tokenizer: TokenizersBackend, max_length: int, train: bool, whole: bool
 ) -> tuple[Dataset, list[str]]:
     """Return (features of texts in several languages, one language after the other; notes for results.json).
 
-    Texts without a token to mask are left out, with a note.
+    A text that is longer than a feature becomes several windows, or its first one alone. Features without a token to
+    mask are left out. Notes count both.
 
     Args:
         texts: {language: examples}.
+        whole: whether to keep all windows. Rows that are matched across languages are one feature each.
 
     Raises:
         UserError: no text of a language has a token to mask, or the tokenizer has no mask token.
@@ -126,9 +129,18 @@ def text_features(
         raise UserError(
             "The checkpoint's tokenizer has no mask token, so it cannot be trained by masked language modelling."
         )
-    parts, notes, name = [], [], f"{task.name}{'' if train else ', held out'}"
+    parts: list[Dataset] = []
+    notes: list[str] = []
+    name = f"{task.name if whole else 'text of rows'}{'' if train else ', held out'}"
     for code, examples in texts.items():
         features = featurize(task, examples, tokenizer, max_length, train, code)
+        numbers = features.with_format("numpy")["example"][:]
+        _, first, windows = np.unique(numbers, return_index=True, return_counts=True)
+        if len(first) < len(features):
+            cut = f"{(windows > 1).sum()} of {len(examples)} texts are longer than {max_length} tokens"
+            what = f"cut into windows, {len(features)} with the others" if whole else "cut there"
+            notes.append(f"{name}, {code}: {cut}: {what}")
+            features = features if whole else features.select(first)
         kept = np.flatnonzero(has_words(features, tokenizer.all_special_ids))
         if not len(kept):
             raise UserError(
@@ -166,9 +178,21 @@ def read_train(
     Raises:
         UserError: see `load_scored` and `featurize`.
     """
-    train = inputs.first(task.load("train", "en", rows), data_args.max_train_samples)
+    loaded = task.read("train", "en", rows)
+    train = inputs.first(loaded.examples, data_args.max_train_samples, loaded.parts)
     features = featurize(task, train, tokenizer, max_length, True, f"{task.name} train")
     return features, read_scored(task, "dev", "en", rows, tokenizer, max_length, data_args)
+
+
+def read_before(
+    task: Task, rows: Rows, tokenizer: TokenizersBackend, max_length: int, data_args: DataArguments
+) -> dict[str, tuple[Dataset, tuple[Dataset, Dataset]]]:
+    """Return {task: `read_train`} of the stages before a task: all but the last of its `train_from`.
+
+    Raises:
+        UserError: see `read_train`.
+    """
+    return {name: read_train(get_task(name), rows, tokenizer, max_length, data_args) for name in task.train_from[:-1]}
 
 
 def read_scored(
@@ -199,7 +223,7 @@ def load_scored(task: Task, split: str, language: str, rows: Rows, limit: int | 
     """
     loaded = task.read(split, language, rows)
     check_placeholder(task.gold_values(loaded.examples), loaded.where)
-    examples = inputs.first(loaded.examples, limit)
+    examples = inputs.first(loaded.examples, limit, loaded.parts)
     if is_placeholder(gold := task.gold_values(examples)):
         raise UserError(
             f"--max_eval_samples {limit}: the gold labels of the first {limit} rows of {loaded.where} are all "

@@ -48,6 +48,9 @@ class MixtureModel(PreTrainedModel):
     The encoder keeps its model type's attribute name (`roberta`, `bert`), so that every checkpoint loads with
     `AutoModel.from_pretrained`. The heads are below `heads.<task>`.
 
+    Args:
+        notes: gets what `heads.masked_lm` notes.
+
     Attributes:
         whole: {task: the task's model}; these models share the encoder.
     """
@@ -57,12 +60,19 @@ class MixtureModel(PreTrainedModel):
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
 
-    def __init__(self, tasks: Sequence[Task], name: str, revision: str = "main", attention: str | None = None):
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        name: str,
+        revision: str = "main",
+        attention: str | None = None,
+        notes: list[str] | None = None,
+    ):
         super().__init__(read_config(name, revision))
         encoder, _ = load_encoder(
             name, revision, pooler=any(needs_pooler(task, name, revision) for task in tasks), attention=attention
         )
-        whole = {task.name: head_of(task, name, revision, encoder) for task in tasks}
+        whole = {task.name: head_of(task, name, revision, encoder, notes) for task in tasks}
         self.base_model_prefix = next(iter(whole.values())).base_model_prefix
         setattr(self, self.base_model_prefix, encoder)
         own = {t: {n: m for n, m in model.named_children() if m is not encoder} for t, model in whole.items()}
@@ -101,13 +111,14 @@ def begin(tasks: Sequence[Task], text: Task | None, run_args: RunArguments, rest
 
 
 def load(
-    tasks: Sequence[Task], text: Task | None, rows: Rows, model_args: ModelArguments
+    tasks: Sequence[Task], text: Task | None, rows: Rows, model_args: ModelArguments, notes: list[str] | None = None
 ) -> tuple[PreTrainedModel, TokenizersBackend]:
     """Return (a checkpoint with the head of the one task, or a `MixtureModel` of several; its tokenizer).
 
     Args:
         text: masked LM alongside, or None.
         rows: tasks whose labels are in their rows read them here.
+        notes: gets what `heads.masked_lm` notes.
 
     Raises:
         UserError: see `heads.load`; or the tokenizer has no mask token, which `text` needs.
@@ -118,7 +129,7 @@ def load(
     tokenizer = load_tokenizer(name, model_args.model_revision, mask=bool(text))
     for task in tasks:
         task.prepare(rows)
-    model = MixtureModel([*tasks, text] if text else tasks, name, **model_args.loading)
+    model = MixtureModel([*tasks, text] if text else tasks, name, **model_args.loading, notes=notes)
     if frozen:
         heads.freeze_embeddings(model)
     return model, tokenizer

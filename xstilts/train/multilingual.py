@@ -90,7 +90,8 @@ def load(
     elif arm.language_mode != "english" and alone:
         raise UserError(f"--language_mode {arm.language_mode}: {task.name} has English train rows only.")
     else:
-        by_language = {"en": inputs.first(task.load("train", "en", rows), limit)}
+        loaded = task.read("train", "en", rows)
+        by_language = {"en": inputs.first(loaded.examples, limit, loaded.parts)}
         notes += [f"{task.name}: English rows only, there are no others"] if arm.language_mode != "english" else []
     english = by_language["en"]
     if len(by_language) == 1 or arm.language_mode == "english":
@@ -124,7 +125,8 @@ def parallel(
     Raises:
         UserError: a language has no rows; no id occurs in all; numbers of rows differ; too many labels differ.
     """
-    found = {code: task.load("train", code, rows) for code in dict.fromkeys(["en", *languages])}
+    loaded = {code: task.read("train", code, rows) for code in dict.fromkeys(["en", *languages])}
+    parts, found = loaded["en"].parts, {code: of.examples for code, of in loaded.items()}
     if with_roundtrip:
         found[ROUND_TRIP] = task.load("train", "en", rows.roundtrip())
     ids = {code: task.ids(data) for code, data in found.items()}
@@ -148,6 +150,7 @@ def parallel(
         if lacking
         else []
     )
+    parts = None if parts is None else parts[places[0]]
     # not every language need have the same columns
     columns = [c for c in found["en"].column_names if all(c in data.column_names for data in found.values())]
     found = {
@@ -169,7 +172,8 @@ def parallel(
                 f"English: {counts(differ)}"
             )
             found = {code: data.select(np.flatnonzero(same)) for code, data in found.items()}
-    return {code: inputs.first(data, limit) for code, data in found.items()}, notes
+            parts = None if parts is None else parts[same]
+    return {code: inputs.first(data, limit, parts) for code, data in found.items()}, notes
 
 
 def align(name: str, ids: dict[str, Sequence[str]]) -> tuple[np.ndarray, dict[str, int]]:
@@ -213,8 +217,9 @@ def native(task: Task, languages: Sequence[str], rows: Rows, limit: int | None) 
     Raises:
         UserError: a language has fewer rows than its share.
     """
-    english = inputs.first(task.load("train", "en", rows), limit)
-    found = {code: task.load("train", code, rows) for code in languages if code != "en"}
+    loaded = {code: task.read("train", code, rows) for code in dict.fromkeys(["en", *languages])}
+    english = inputs.first(loaded["en"].examples, limit, loaded["en"].parts)
+    found = {code: of.examples for code, of in loaded.items() if code != "en"}
     shares = {
         code: len(english) // len(languages) + (i < len(english) % len(languages)) for i, code in enumerate(languages)
     }
@@ -225,7 +230,9 @@ def native(task: Task, languages: Sequence[str], rows: Rows, limit: int | None) 
             f"there are only {counts(short)}. Give every arm of the family --max_train_samples "
             f"{min(short.values()) * len(languages)} or less, or leave the language out."
         )
-    return {"en": english} | {code: inputs.first(data, shares[code]) for code, data in found.items()}
+    return {"en": english} | {
+        code: inputs.first(data, shares[code], loaded[code].parts) for code, data in found.items()
+    }
 
 
 def one_share_each(task: Task, by_language: dict[str, Dataset], languages: Sequence[str], mode: str) -> Dataset:

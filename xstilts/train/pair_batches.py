@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
 
+from tasks.expressions import fair_share
 from xstilts.errors import UserError
 from xstilts.train.multilingual import align, draws
 
@@ -22,6 +23,7 @@ class PairRows(torch.utils.data.Dataset):
             first language decides which pairs may share a batch.
         limit: the largest number of pairs of a task; the first ones are kept.
         shuffle: seed to shuffle the passages with, in the same way in every language; None: no shuffling.
+        joined: for tasks of several joined splits `Loaded.parts` of the first language: `limit` keeps a fair share.
 
     Attributes:
         data: all rows, one language after another; columns query and passage.
@@ -40,6 +42,7 @@ class PairRows(torch.utils.data.Dataset):
         drawn: Sequence[str] | None = None,
         limit: int | None = None,
         shuffle: int | None = None,
+        joined: Mapping[str, np.ndarray] | None = None,
     ):
         self.queries: dict[str, np.ndarray] = {}
         self.passages: dict[str, np.ndarray] = {}
@@ -49,6 +52,8 @@ class PairRows(torch.utils.data.Dataset):
         start = 0
         for task, by_language in parts.items():
             places, self.lacking[task] = align(task, {language: data["id"] for language, data in by_language.items()})
+            if joined and task in joined and limit is not None and limit < places.shape[1]:
+                places = places[:, fair_share(joined[task][places[0]], limit)]
             places = places[:, :limit]
             english = next(iter(by_language.values())).select(places[0])
             texts = [np.unique(english[side][:], return_inverse=True)[1] for side in ("query", "passage")]

@@ -16,7 +16,12 @@ from xstilts.train.tokenizer import train_tokenizer
 
 
 def masked_lm(
-    config_name: str | None, vocab_size: int, model_args: ModelArguments, texts: Mapping[str, Dataset], run: Run
+    config_name: str | None,
+    vocab_size: int,
+    model_args: ModelArguments,
+    texts: Mapping[str, Dataset],
+    run: Run,
+    notes: list[str] | None = None,
 ) -> tuple[PreTrainedModel, TokenizersBackend]:
     """Return (the checkpoint to continue, its tokenizer); with --config_name new ones, the tokenizer from the texts.
 
@@ -24,6 +29,7 @@ def masked_lm(
         config_name: --config_name, a model's sizes.
         vocab_size: pieces of a new tokenizer. A resumed run keeps the one in its checkpoint.
         texts: {language: train texts}.
+        notes: gets what `heads.masked_lm` notes.
 
     Raises:
         UserError: the checkpoint or the config does not load, or the tokenizer has no mask token.
@@ -35,7 +41,7 @@ def masked_lm(
     else:
         name = str(model_args.model_name_or_path)
         tokenizer = load_tokenizer(name, model_args.model_revision, mask=True)
-        model = heads.masked_lm(name, **model_args.loading)
+        model = heads.masked_lm(name, **model_args.loading, notes=notes)
     # read by Trainer, and not of an adapter around the model; the loss is `trainers.token_mean`
     model.accepts_loss_kwargs = False  # type: ignore[assignment]  # an attribute that torch's stubs take for a module
     if model_args.freeze_embeddings:

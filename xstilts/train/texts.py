@@ -52,7 +52,8 @@ def read_held_out(
     """
     limit = data_args.max_eval_samples
     if source:
-        return {"en": _texts(source, inputs.first(source.load("dev", "en", rows), limit))}
+        dev = source.read("dev", "en", rows)
+        return {"en": _texts(source, inputs.first(dev.examples, limit, dev.parts))}
     languages = languages or wikipedia.languages(rows)
     return {code: inputs.first(wikipedia.load("dev", code, rows), limit) for code in languages}
 
@@ -71,7 +72,7 @@ def read_features(
     """Return (features of the train texts beside tasks, notes for results.json); see `read_texts`."""
     languages = text_languages(text_args, family)
     train, notes = read_texts(text, source, family, languages, rows, data_args, seed)
-    features, left_out = featurizing.text_features(text, train, tokenizer, max_length, True)
+    features, left_out = featurizing.text_features(text, train, tokenizer, max_length, True, source is None)
     return features, notes + left_out
 
 

@@ -30,7 +30,7 @@ from tasks.rows import sha256
 from xstilts.cli import privacy
 from xstilts.cli.words import parse_tool
 from xstilts.errors import UserError
-from xstilts.run import predictions
+from xstilts.run import inputs, predictions
 from xstilts.run.endings import tool
 from xstilts.run.files import write_text
 from xstilts.run.record import Record
@@ -216,9 +216,10 @@ def gold(
                     raise
                 continue
             for language in languages:
-                examples = task.load("test", language, rows)
+                loaded = task.read("test", language, rows)
+                examples = loaded.examples
                 if max_eval_samples is not None and not task.mines:
-                    examples = examples.select(range(min(max_eval_samples, len(examples))))
+                    examples = inputs.first(examples, max_eval_samples, loaded.parts)
                 predictions.write_lines(folder, task, language, task.gold_lines(examples))
                 written.setdefault(name, {})[language] = len(examples)
         if not written:
@@ -295,9 +296,8 @@ def _write(arguments: argparse.Namespace) -> None:
 
 def _gold(arguments: argparse.Namespace) -> None:
     from xstilts.cli.arguments import DataArguments
-    from xstilts.run.inputs import open_rows
 
-    rows = open_rows(DataArguments(data_root=arguments.data_root, splits=arguments.splits))
+    rows = inputs.open_rows(DataArguments(data_root=arguments.data_root, splits=arguments.splits))
     for task, languages in gold(
         rows, arguments.output, arguments.tasks, arguments.benchmark, arguments.max_eval_samples
     ).items():
