@@ -74,8 +74,8 @@ print(context[offsets[start][0] : offsets[end][1]])"""
         """As for other tasks, but of the mean of exact match and F1, the benchmark's score: answers that are seldom
         exact may be half right. With no-answer questions, of both at the best threshold."""
         pair = [name for name in (*self.official_metrics, "best_exact_match", "best_f1") if name in chance]
-        levels = (float(np.mean([values[name] for name in pair])) for values in (scores, chance))
-        return [] if clears(*levels, n) else pair
+        score, level = (float(np.mean([values[name] for name in pair])) for values in (scores, chance))
+        return [] if clears(score, level, n) else pair
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, ("id", "context", "question"), where)
