@@ -750,12 +750,6 @@ BAD_ROWS = [
     ),
     (
         "mewslix",
-        "izhx__mewsli-x/candidate_entities/test",
-        lambda rows: rows[2].update(description=" ", title=""),
-        "row 3, column 'description'",
-    ),
-    (
-        "mewslix",
         "izhx__mewsli-x/qab/test",
         lambda rows: rows[0]["mentions"][0].update(entity_id="Q999"),
         "'Q999', which is not a candidate",
@@ -776,6 +770,15 @@ def test_rows_of_every_language_and_task_are_read_before_a_sentence_is_embedded(
     first = ["tatoeba"] if task != "tatoeba" else ["lareqa"]
     message = refused("--tasks", *first, task, root=broken(tiny_world, tmp_path / "rows", file, change))
     assert told in message, message
+
+
+def test_candidates_without_a_description_are_counted(tiny_world, tmp_path):
+    file = "izhx__mewsli-x/candidate_entities/test"
+    root = broken(tiny_world, tmp_path / "rows", file, lambda rows: rows[2].update(description=" "))
+    loaded = get_task("mewslix").read("test", "qab", Rows(root))
+    assert [read.record["notes"] for read in loaded.reads if "notes" in read.record] == [
+        ["blank descriptions of candidates: 1"]
+    ]
 
 
 @pytest.mark.parametrize("cached", [False, True])
