@@ -14,7 +14,8 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.pairs import get_pairs
 from tasks.rows import Rows, alternatives
-from xstilts.cli.arguments import ArmArguments, FamilyArguments
+from xstilts.cli.arguments import ArmArguments, FamilyArguments, RetrievalArguments
+from xstilts.retrieve import pools
 from xstilts.run import inputs
 from xstilts.train import featurizing, multilingual
 from xstilts.train.pair_batches import PairRows
@@ -231,6 +232,15 @@ def test_pairs_of_a_dual_encoder_are_a_fair_share_too(joined):
     loaded = get_pairs("xnli_dual").read("train", "en", rows)
     pairs = PairRows({"xnli_dual": {"en": loaded.examples}}, limit=2, joined={"xnli_dual": loaded.parts})
     assert [pairs.data[row]["query"] for row in pairs.queries["xnli_dual"][0].tolist()] == ["a 0", "b 0"]
+
+
+def test_queries_are_a_fair_share_of_each_joined_split(folder, tmp_path):
+    for name, numbers in (("a", range(6)), ("b", range(6, 9))):
+        rows = [{"sentence1": f"{name} {i}", "sentence2": f"{name} {i} too"} for i in numbers]
+        folder(f"mteb__tatoeba-bitext-mining/deu-eng/{name}", rows)
+    rows = Rows(tmp_path, ["tatoeba.test=a+b"])
+    found = pools.read(get_task("tatoeba"), rows, ["de"], RetrievalArguments(), 3)
+    assert get_task("tatoeba").sides(found["de"])[0] == ["a 0", "a 1", "b 6"]
 
 
 def test_a_question_that_two_joined_parts_have_is_refused(folder, tmp_path):

@@ -48,7 +48,7 @@ def read(
     """Return every text that will be embedded: {language: examples}, in mining {language: {split: pools}}.
 
     Args:
-        limit: queries of each language, the first ones; None: all. Mining is never cut: half a pool is another task.
+        limit: queries of each language, see `inputs.first`; None: all. Mining is never cut: half a pool is another task.
         splits: the splits that mining reads.
         notes: gets one on the languages whose pool `limit` cut, which makes the search easier.
 
@@ -66,9 +66,9 @@ def read(
                             f"the margin score needs at least {NEIGHBOURS}."
                         )
         return found
-    whole = {language: task.load("test", language, rows) for language in languages}
-    found = {language: inputs.first(examples, limit) for language, examples in whole.items()}
-    cut = [language for language in languages if len(found[language]) < len(whole[language])]
+    whole = {language: task.read("test", language, rows) for language in languages}
+    found = {language: inputs.first(loaded.examples, limit, loaded.parts) for language, loaded in whole.items()}
+    cut = [language for language in languages if len(found[language]) < len(whole[language].examples)]
     if cut and notes is not None and not task.ranks:
         notes.append(f"{', '.join(cut)}: only the first {limit} sentences are searched (--max_eval_samples)")
     _check_sizes(task, found, options)
