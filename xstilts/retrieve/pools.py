@@ -48,7 +48,8 @@ def read(
     """Return every text that will be embedded: {language: examples}, in mining {language: {split: pools}}.
 
     Args:
-        limit: queries of each language, see `inputs.first`; None: all. Mining is never cut: half a pool is another task.
+        limit: queries of each language, see `inputs.first`; None: all. Mining is never cut: half a pool is another
+            task.
         splits: the splits that mining reads.
         notes: gets one on the languages whose pool `limit` cut, which makes the search easier.
 
