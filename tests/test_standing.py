@@ -78,8 +78,8 @@ def test_a_sentence_says_how_many_trainings_are_at_chance(tmp_path):
     for seed in (3, 4):
         write_record(tmp_path, "squad", seed, "xnli", {"en": 33, "qaa": 33}, at_chance=True)
     one = of(tmp_path)
-    assert one.ranked[0].arm == "squad" and one.failed == ("squad 2 of 5",)
-    assert one.sentence.endswith("Not counted, because at chance: squad 2 of 5.")
+    assert one.ranked[0].arm == "squad" and one.failed == ("2 of 5 trainings of squad",)
+    assert one.sentence.endswith("Not counted, because at chance: 2 of 5 trainings of squad.")
 
 
 def test_an_average_that_no_arm_has_whole_ranks_by_the_tasks_of_none(tmp_path):

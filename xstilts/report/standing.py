@@ -278,12 +278,11 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, every: Sequence[str], 
 
 
 def _failed(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
-    """Return "arm 2 of 5" for each of these arms that has trainings at chance."""
+    """Return "2 of 5 trainings of squad" for each of these arms that has trainings at chance."""
     cells = matrix.cells[matrix.cells["task"].isin(tasks)]
     by_arm = cells.groupby("arm")["at_chance"].agg(["sum", "size"])
-    return tuple(
-        f"{arm} {row['sum']} of {row['size']}" for arm, row in by_arm.iterrows() if arm in arms and row["sum"]
-    )
+    rows = [(arm, by_arm.loc[arm]) for arm in arms]
+    return tuple(f"{row['sum']} of {count(row['size'], 'training')} of {arm}" for arm, row in rows if row["sum"])
 
 
 def _without_common_seeds(entries: Sequence[Entry]) -> list[Entry]:
