@@ -69,7 +69,7 @@ def read_spec(path: str | Path) -> Spec:
     for key, (fits, expected) in _SHAPES.items():
         if values.get(key) is not None and not fits(values[key]):
             raise UserError(f"--question {path}: {key} is {reprlib.repr(values[key])}, expected {expected}.")
-    if (task := values.get("task")) in TASKS and get_task(task).form == "mining":
+    if (task := values.get("task")) in TASKS and get_task(task).mines:
         raise UserError(
             f"--question {path}: task is {task}, whose F1 is no mean over queries. Expected a retrieval task with a "
             "score for each query, such as tatoeba."
