@@ -124,12 +124,11 @@ def judged(n_seeds: int, failure: tuple[float, float], gain: float, options: arg
         found = statistics.estimate(differences, draws=500, seed=replicate)
         doubts = [] if found.apart is None else [f"seed {found.apart} stands apart"]
         verdict = statistics.verdict(found, found.p, doubts=doubts)
-        said = verdict.partition(" [")[0]
         counts["covered"] += _holds(found.interval, truth)
         counts["within"] += found.within(statistics.MARGIN)
-        counts["equivalent"] += said.startswith("equivalent")
-        counts["better"] += said.endswith("better")
-        counts["wrong better"] += said.endswith("better") and (truth <= 0) == said.startswith("M")
+        counts["equivalent"] += verdict.kind == "equivalent"
+        counts["better"] += verdict.kind == "better"
+        counts["wrong better"] += verdict.kind == "better" and (truth <= 0) == verdict.startswith("M")
         counts["warned"] += "warning" in verdict
     return {name: 100 * count / options.bootstraps for name, count in counts.items()}
 

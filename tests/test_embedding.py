@@ -513,6 +513,7 @@ def test_export_for_sentence_transformers(checkpoint, layer, pooling, tmp_path):
     assert AutoModel.from_pretrained(out).config.num_hidden_layers == kept
     assert not (out / "README.md").exists()  # `export` writes the card
     assert [path.name for path in out.parent.iterdir()] == ["exported"]  # nothing half-written beside it
+    (out / "export.json").touch()  # as run_retrieval.py leaves it
     with pytest.raises(UserError, match="exists and is not empty"):
         export_sentence_transformers(checkpoint, layer, pooling, out)
     with pytest.raises(UserError, match="has one layer"):

@@ -1,6 +1,7 @@
 """Temporary folders of killed processes are removed by the next process, and nothing else is."""
 
 import os
+import platform
 import shutil
 import signal
 from types import SimpleNamespace
@@ -31,12 +32,15 @@ def left_by_a_killed_process(parent, prefix):
 
 
 def foreign(parent, prefix):
-    """Folders that are not known to be a killed process's: without a lock, of another host, of no name."""
+    """Folders that are not known to be a killed process's: without a lock, of another host, of no name, and of a
+    killed run, which can go on."""
     for name, holder in {"mine": None, "far": "process 7 on elsewhere (since 2020)\n", "new": ""}.items():
         (parent / f"{prefix}{name}").mkdir()
         if holder is not None:
             (parent / f"{prefix}{name}/.lock").write_text(holder)
-    return {f"{prefix}{name}" for name in ("mine", "far", "new")}
+    (parent / f"{prefix}run/checkpoint-5").mkdir(parents=True)
+    (parent / f"{prefix}run/.lock").write_text(f"process 4194305 on {platform.node()} (since 2020)\n")
+    return {f"{prefix}{name}" for name in ("mine", "far", "new", "run")}
 
 
 def test_only_what_a_killed_process_has_left_is_removed(tmp_path):

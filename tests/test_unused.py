@@ -321,6 +321,16 @@ def test_every_search_option_is_noted_by_the_tasks_that_do_not_use_it(name):
     assert {option for option in OTHER_SEARCH if f"--{option} " in noted} == set(OTHER_SEARCH) - used
 
 
+def test_what_the_layer_is_chosen_by_is_not_said_to_do_nothing():
+    """BUCC takes its whole pools, and the rows that --select_on names do not."""
+    bucc, data = tasks.get_task("bucc"), DataArguments(max_eval_samples=5)
+    given = {"layer": "all", "query_side": "foreign", "pairs": "all"}
+    assert len(unused.of_measurement(bucc, RetrievalArguments(**given), data)) == 2
+    (left,) = unused.of_measurement(bucc, RetrievalArguments(**given, select_on="tatoeba:de"), data)
+    assert "--pairs" in left and "query_side" not in left
+    assert unused.without_effect(bucc, "hub", "tatoeba:de").keys() == unused.BESIDE_SELECTION
+
+
 def test_translations_that_are_read_are_not_said_to_do_nothing():
     from types import SimpleNamespace
 

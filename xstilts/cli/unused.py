@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
 
 logger = logging.getLogger("xstilts")
+BESIDE_SELECTION = {"center", "csls", "pairs", "max_train_samples"}  # never used to choose a layer
 OF_A_FOLDER = "it names languages of the Hub; of a folder the languages are those that are there"
 
 
@@ -217,20 +218,24 @@ def of_translations(family: FamilyArguments, rows: Rows) -> list[str]:
     return [] if used else note(_given(family, "translations"), "--data_root has all rows that are read")
 
 
-def without_effect(task: Task, data_root: str) -> dict[str, str]:
-    """Return {argument of run_retrieval.py that has no effect on `task`: why}."""
+def without_effect(task: Task, data_root: str, select_on: str | None = None) -> dict[str, str]:
+    """Return {argument of run_retrieval.py that has no effect on `task`: why}.
+
+    With --select_on the rows that choose the layer are searched, too, and by them an argument may have one.
+    """
     found = dict.fromkeys(sorted(unused_search_options(task.name)), f"not used by {task.name}")
     if task.mines:
         found["max_eval_samples"] = f"{task.name} always uses its full pools"
     found["max_train_samples"] = "nothing is trained"
-    return found | ({} if data_root == "hub" else {"benchmark": OF_A_FOLDER})
+    found |= {} if data_root == "hub" else {"benchmark": OF_A_FOLDER}
+    return {name: why for name, why in found.items() if select_on is None or name in BESIDE_SELECTION}
 
 
 def of_measurement(task: Task, retrieval_args: RetrievalArguments, data_args: DataArguments) -> list[str]:
     """Notes on arguments of run_retrieval.py that have no effect on `task`."""
     given = {*non_defaults(retrieval_args), *non_defaults(data_args)}
     by_reason: dict[str, list[str]] = {}
-    for name, why in without_effect(task, data_args.data_root).items():
+    for name, why in without_effect(task, data_args.data_root, retrieval_args.select_on).items():
         by_reason.setdefault(why, []).extend([name] if name in given else [])
     return [text for why, names in by_reason.items() for text in note(names, why)]
 

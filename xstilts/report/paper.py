@@ -298,14 +298,15 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
 
 def _failed(matrix: Matrix, tasks: Sequence[str], differences: Iterable[Difference]) -> list[str]:
     """Return a doubt for each arm that is at chance in a task in some of its seeds."""
-    arms = dict.fromkeys(arm for one in differences for arm in one.counted)
-    cells = matrix.cells[matrix.cells["arm"].isin(arms) & matrix.cells["task"].isin(tasks)]
     doubts = []
-    for (arm, task), group in cells.groupby(["arm", "task"], sort=False):
-        at_chance = group.loc[group["at_chance"].astype(bool), "seed"]
-        if 0 < len(at_chance) < len(group):
-            doubts.append(f"{arm} is at chance in {task} in {seeds_text(sorted(at_chance))}")
-    return doubts
+    for one in differences:
+        measured = [task for task in tasks if all(matrix.seeds_with(arm, task) for arm in one.counted)]
+        cells = matrix.cells[matrix.cells["arm"].isin(one.counted) & matrix.cells["task"].isin(measured)]
+        for (arm, task), group in cells.groupby(["arm", "task"], sort=False):
+            at_chance = group.loc[group["at_chance"].astype(bool), "seed"]
+            if 0 < len(at_chance) < len(group):
+                doubts.append(f"{arm} is at chance in {task} in {seeds_text(sorted(at_chance))}")
+    return list(dict.fromkeys(doubts))
 
 
 def _with_failed(found: Difference) -> str:

@@ -54,9 +54,11 @@ OF_ROWS = {f.name for kind in (RetrievalArguments, DataArguments) for f in datac
 
 def check_new_folder(folder: str | Path | None) -> None:
     """Raise UserError if `folder` exists, is not an empty folder, and holds no export of ours (see `to_write`)."""
-    if folder is None or Path(folder, NOTE).is_file():
-        return
-    path = Path(folder)
+    if folder is not None and not Path(folder, NOTE).is_file():
+        _refuse_occupied(Path(folder))
+
+
+def _refuse_occupied(path: Path) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not empty: give another folder, or remove it.")
 
@@ -136,8 +138,8 @@ def _export(
     finish: Callable[[Path], None],
 ) -> None:
     """`export_sentence_transformers`; `finish` adds files to the folder before it gets its name."""
-    check_new_folder(out_dir)
     out = Path(out_dir)
+    _refuse_occupied(out)
     encoder = Encoder.load(
         checkpoint, layers=layer, pooling=pooling, max_length=max_length, device="cpu", revision=revision
     )

@@ -31,7 +31,7 @@ def new_array(path: Path, shape: tuple[int, int], count: int = 1) -> np.memmap:
         beside = others(path.parent)
         raise UserError(
             f"{path.parent} has {free / 1e6:,.3f} MB free, the vectors need {needed / 1e6:,.3f} MB: give another "
-            "folder." + (f" Beside it is what other runs have not removed: {beside}." if beside else "")
+            "folder." + (f" Beside it are folders of other runs, at work or killed: {beside}." if beside else "")
         )
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     if hasattr(os, "posix_fallocate"):

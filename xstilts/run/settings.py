@@ -215,7 +215,7 @@ def _without_effect(record: Record, settings: dict[str, Any]) -> set[str]:
     """Return the arguments of a measurement that have no effect on its task: others of the command may use them."""
     if record.phase != "retrieval" or record.task not in TASKS:
         return set()
-    return set(unused.without_effect(get_task(record.task), settings["data_root"]))
+    return set(unused.without_effect(get_task(record.task), settings["data_root"], settings.get("select_on")))
 
 
 def _same(key: str, old: Any, new: Any) -> bool:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from xstilts.run.lock import FolderLock
 
 logger = logging.getLogger("xstilts")
+MARK = ".temporary"  # a run's folder may have such a name, and a lock, too
 
 
-@contextmanager
+@contextlib.contextmanager
 def temporary_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
     """Yield a new folder in `parent`, locked, and remove it at the end, with those that killed processes have left.
 
-    Only folders are removed whose lock a process of this host has held and no longer holds: another host's lock may
-    not show here.
+    Only folders with our mark are removed whose lock a process of this host has held and no longer holds: another
+    host's lock may not show here.
 
     Raises:
         OSError: it cannot be created.
@@ -28,7 +29,7 @@ def temporary_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
     """
     for path in Path(parent).glob(f"{glob.escape(prefix)}*"):
         left = FolderLock(path)
-        if left.acquire_if_left():
+        if (path / MARK).is_file() and left.acquire_if_left():
             logger.warning("%s was left by a process that was killed (%s); removing it.", path, _size(path))
             shutil.rmtree(path, ignore_errors=True)
             left.release()
@@ -36,6 +37,7 @@ def temporary_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
     lock = FolderLock(folder)
     try:
         lock.acquire()
+        (folder / MARK).touch()
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,4 +52,7 @@ def others(folder: Path) -> str:
 
 
 def _size(folder: Path) -> str:
-    return f"{sum(path.lstat().st_size for path in folder.rglob('*')) / 1e6:,.3f} MB"
+    size = 0
+    with contextlib.suppress(OSError):  # its process may be at work
+        size = sum(path.lstat().st_size for path in folder.rglob("*"))
+    return f"{size / 1e6:,.3f} MB"
