@@ -210,7 +210,7 @@ def claims_page(folder: Path) -> str:
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
             "`recipes/claims/x-stilts.yaml`, written before the runs. Comments there say which rules, and which "
             "claim, were settled later. The rule that only seeds above chance count when tasks with few seeds "
-            "are dropped, decides the verdict of the mixture, which was undecided, and no other.\n",
+            "are dropped decides the verdict of the mixture, which was undecided, and no other.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.how + "\n",
             claims.table.markdown(),
