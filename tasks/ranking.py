@@ -359,7 +359,9 @@ def marked_query(context: dict, span: dict) -> str:
         whole_number(span["start"], "a mention's start"),
         whole_number(span["end"], "a mention's end"),
     )
-    if start < 0 or not span["text"].strip() or text[start:end] != span["text"]:
+    if not span["text"].strip():
+        raise RowError("column 'mentions': expected the text of a mention, found only white space.")
+    if start < 0 or text[start:end] != span["text"]:
         raise RowError(f"column 'mentions': {span['text']!r} is not at character {start} of the context.")
     sentences = context.get("sentence_spans") or [{"start": 0, "end": len(text)}]
     first, last = next(

@@ -759,6 +759,12 @@ BAD_ROWS = [
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1]["mentions"][0].update(example_id=[]), "row 2"),
     ("mewslix", "izhx__mewsli-x/qab/test", lambda rows: rows[1].update(mentions=[None]), "row 2"),
     ("mewslix", "izhx__mewsli-x/qab/test", from_the_end, "is not at character -"),
+    (
+        "mewslix",
+        "izhx__mewsli-x/qab/test",
+        lambda rows: rows[1]["mentions"][0]["mention_span"].update(text=" "),
+        "row 2, column 'mentions': expected the text",
+    ),
 ]
 
 

@@ -259,9 +259,8 @@ def _with_most_cells(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], 
 
     left = kept(max(map(len, seeds.values()), key=size)) if seeds else []
     for task in (task for task in seeds if task not in left):
-        few = [
-            arm for arm in dict.fromkeys(arms) if len(learned[arm, task]) == min(len(learned[a, task]) for a in arms)
-        ]
+        number = {arm: len(learned[arm, task]) for arm in arms}
+        few = [arm for arm in number if number[arm] == min(number.values())]
         notes.append(f"without {task}: fewer seeds above chance: {', '.join(few)}")
     return left
 

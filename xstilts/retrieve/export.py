@@ -15,6 +15,7 @@ from tasks.reading import read_object
 from tasks.rows import sha256
 from xstilts.cli.arguments import MEASURED_LENGTH, DataArguments, RetrievalArguments
 from xstilts.cli.privacy import public
+from xstilts.cli.unused import BESIDE_SELECTION
 from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import card, card_metadata
@@ -46,7 +47,7 @@ the scores of the checkpoint itself before relying on them.
 
 NOTE = "export.json"  # what an export was made with, and digests of its files
 # Settings of a measurement that leave an export as it is: always, and where the layer is not chosen on rows
-BESIDE = {"center", "csls", "pairs", "candidate_text", "languages", "max_train_samples"}
+BESIDE = BESIDE_SELECTION | {"candidate_text", "languages"}
 OF_ROWS = {f.name for kind in (RetrievalArguments, DataArguments) for f in dataclasses.fields(kind)} - {
     *("layer", "report_layer", "select_on", "pooling", "max_seq_length")
 }
