@@ -76,9 +76,9 @@ def main(argv: list[str]) -> None:
 
         asked = spec.read_spec(arguments.question)
     if arguments.claims:
-        from xstilts.report import paper
+        from xstilts.report import claims_file, paper
 
-        claims, about, margin = paper.read_claims(arguments.claims)
+        claims, about, margin = claims_file.read_claims(arguments.claims)
     if arguments.coverage:
         from tasks import coverage
 

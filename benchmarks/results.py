@@ -212,8 +212,7 @@ def claims_page(folder: Path) -> str:
             "claim, were settled later. The rule that only seeds above chance count when tasks with few seeds "
             "are dropped decides the verdict of the mixture, which was undecided, and no other.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
-            claims.how + "\n",
-            claims.table.markdown(),
+            claims.markdown(),
         ]
     )
 

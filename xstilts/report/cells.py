@@ -44,6 +44,7 @@ class Table:
         groups: (head, number of columns) of the heads above the heads.
         names: {head: its long form, such as a language's name}.
         foot: the number of rows at the end that are not sorted.
+        text: whether the columns hold text, which stands to the left.
     """
 
     caption: str
@@ -52,10 +53,11 @@ class Table:
     groups: list[tuple[str, int]] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     foot: int = 0
+    text: bool = False
 
     def markdown(self) -> str:
         """Return the caption and a Markdown table, numbers to the right."""
-        lines = [self.heads, ["---"] + ["---:"] * (len(self.heads) - 1)]
+        lines = [self.heads, ["---"] + ["---" if self.text else "---:"] * (len(self.heads) - 1)]
         for name, cells in self.rows:
             lines.append([name] + [f"**{cell.text}**" if cell.bold and cell.text else cell.text for cell in cells])
         lines = [[" ".join(word.replace("|", "\\|").split("\n")) for word in line] for line in lines]

@@ -195,4 +195,4 @@ def training_table(matrix: Matrix) -> Table | None:
         row_cells.append(Cell(cells.mark(dev or DASH, record.at_chance), at_chance=record.at_chance))
         rows.append((path.removesuffix("/results.json"), [*row_cells, Cell(f"{record.seconds:,.0f}")]))
     heads = ["folder", "task", "seed", "trained from", "English dev, perplexity", "seconds"]
-    return Table("Training before the target", heads, rows) if rows else None
+    return Table("Training before the target", heads, rows, text=True) if rows else None
