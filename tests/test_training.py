@@ -315,6 +315,25 @@ def test_a_finished_run_is_not_done_again(finished, start, tmp_path, monkeypatch
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_splits_of_tasks_that_a_run_does_not_read_are_no_other_arguments(
+    finished, start, tmp_path, monkeypatch, caplog
+):
+    """A matrix gives --splits to all its runs, and may need them for one more task when some are finished."""
+    folder = shutil.copytree(finished("target"), tmp_path / "run")
+    monkeypatch.setattr(runner, "train", lambda *a: pytest.fail("it trained"))
+    with caplog.at_level("INFO"):
+        start("target", folder, "--splits", "udpos.test=validation")
+    assert "is finished; nothing to do" in caplog.text
+    with pytest.raises(UserError, match=r"begun with other arguments.*splits: .* then, .*xquad.test=validation"):
+        start("target", folder, "--splits", "udpos.test=validation", "xquad.test=validation")
+    (folder / "results.json").unlink()  # a training that was stopped
+    shutil.copytree(folder, folder / "checkpoint-1")
+    with pytest.raises(UserError, match=r"begun with other arguments.*splits: .* then, .*xquad.test=validation"):
+        start("target", folder, "--splits", "udpos.test=validation", "xquad.test=validation")
+    with pytest.raises(pytest.fail.Exception, match="it trained"):
+        start("target", folder, "--splits", "udpos.test=validation")
+
+
 @pytest.mark.parametrize(
     "then, now, said",
     [

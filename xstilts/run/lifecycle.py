@@ -195,7 +195,7 @@ class Run:
         """
         if not self._trains:
             return None
-        old, now, here = kept.compare(self.folder, self._settings), self._inputs(), processes.world_size()
+        old, now, here = kept.compare(self.folder, self._settings, self._rows), self._inputs(), processes.world_size()
         if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions lack the keys
             if processes.is_first():
                 logger.warning("%s: its parent model or rows have changed since it began; starting over.", self.folder)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import TASKS, get_task
+from tasks import TASKS, get_task, overlap
 from tasks.rows import Rows
 from xstilts.cli import unused
 from xstilts.cli.privacy import public
@@ -138,8 +138,11 @@ def as_json(settings: dict[str, Any]) -> str:
     return json.dumps(settings, indent=1, sort_keys=True, default=str)
 
 
-def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, Any] | None:
+def compare(folder: str | os.PathLike, settings: dict[str, Any], rows: Rows | None = None) -> dict[str, Any] | None:
     """Compare a run's settings with those in its folder's run.json, or in the results.json of a kept report.
+
+    Args:
+        rows: what an unfinished run has read; of a finished one its results.json says it.
 
     Returns:
         The contents of run.json; None if the folder holds neither checkpoints nor a result.
@@ -152,7 +155,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any]) -> dict[str, An
     # a run of several stages has an empty folder of checkpoints before its first step
     if any(path.parent.glob("checkpoint-*/*")) or (path.is_file() and finished):
         old = results.read_note(path, outputs.UNKNOWN_SETTINGS)
-        _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished))
+        _refuse_other(folder, old, settings, _same_anyway(folder, old, settings, finished, rows))
     elif finished:  # as `benchmarks/results.py unpack` leaves it: paths are shortened, and settings were added later
         record, now = Record.read(path.with_name(FILE_NAME)), by_name(settings)
         then = by_name(record.settings) | {"command": record.command}
@@ -192,11 +195,18 @@ def _refuse_other(folder: str | os.PathLike, old: dict[str, Any], now: dict[str,
         )
 
 
-def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[str, Any], finished: bool) -> set[str]:
+def _same_anyway(
+    folder: str | os.PathLike,
+    old: dict[str, Any],
+    settings: dict[str, Any],
+    finished: bool,
+    rows: Rows | None = None,
+) -> set[str]:
     """Return the settings that are not to be compared.
 
     A model that was moved is known by when its training finished, or by its weights. Whether a machine has bf16 is no
-    matter for a result that the same command made, nor is an argument without effect on a finished measurement.
+    matter for a result that the same command made, nor is an argument without effect on a finished measurement. Of
+    --splits, those of tasks whose rows the run does not read are for other runs of the command.
 
     Raises:
         UserError: the model has another commit now; says which to give.
@@ -208,7 +218,21 @@ def _same_anyway(folder: str | os.PathLike, old: dict[str, Any], settings: dict[
     command = old.get("command", "")
     if finished and command in (command_line(whole_paths=True), command_line()) and "--config" not in command:
         same |= {"bf16"}
+    requested = {task for task, _ in rows.requested} if rows else set()
+    read = _tasks_read(Record.read(Path(folder, FILE_NAME))) if finished else requested
+    if read and _splits_of(read, old) == _splits_of(read, settings):
+        same |= {"splits"}
     return same | (_without_effect(Record.read(Path(folder, FILE_NAME)), settings) if finished else set())
+
+
+def _tasks_read(record: Record) -> set[str]:
+    """Return the tasks whose rows a finished run read; empty if older versions did not note all of them."""
+    used = [overlap.uses(entry) for entry in record.data]
+    return {use.task for uses in used for use in uses} | set(record.task.split("+")) if all(used) else set()
+
+
+def _splits_of(tasks: set[str], settings: Mapping[str, Any]) -> set[str]:
+    return {text for text in settings.get("splits") or () if text.partition(".")[0] in tasks}
 
 
 def _without_effect(record: Record, settings: dict[str, Any]) -> set[str]:
