@@ -224,11 +224,12 @@ def answer(folder: Path) -> str:
         return f"Not computed yet: {first['why']}.\n"
     seeds = f"{first['seeds']:.0f} seed" + "s" * int(first["seeds"] > 1)
     alone = others[(others["contrast"] == "E-none") & (others["layer"] == first["layer"])].iloc[0]
+    p = "" if pd.isna(alone["p_judged"]) else f", p {p_text(alone['p_judged'])} (Holm-corrected)"
     beside = (
         f"What `{first['against']}` alone changes was not computed: {alone['why']}.\n"
         if pd.isna(alone["difference"])
         else f"Without phase 2 it is {alone['score_against']:.1f}: `{first['against']}` alone changes it by "
-        f"{difference(alone)}, verdict *{alone['verdict']}*.\n"
+        f"{difference(alone)}{p}, verdict *{alone['verdict']}*.\n"
     )
     return (
         f"In {len(str(first['languages']).split())} languages that phase 2 had not seen, retrieval is "
