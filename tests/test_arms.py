@@ -784,6 +784,18 @@ def test_lora_run_is_a_plain_checkpoint_and_resumes(train, tmp_path, tiny_model,
     assert (record["measures"], record["dev"]) == (other["measures"], other["dev"])
     _, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
+    # another training in its folder leaves no adapter, and no heads of a mixture, beside its own weights
+    (tmp_path / "whole/results.json").unlink()
+    for name in ("adapter/mine.txt", "heads.safetensors"):
+        (tmp_path / "whole" / name).touch()
+    with monkeypatch.context() as patch:
+        calls[:] = [1, 1]
+        patch.setattr(trainers.TaskTrainer, "training_step", stopping)
+        assert train("xnli+translated", out="whole")[0].returncode != 0
+    assert (tmp_path / "whole/adapter/adapter_model.safetensors").is_file(), "until then they are the last"
+    assert train("xnli+translated", out="whole")[0].returncode == 0
+    assert [path.name for path in (tmp_path / "whole/adapter").iterdir()] == ["mine.txt"]
+    assert not (tmp_path / "whole/heads.safetensors").exists()
 
 
 @pytest.mark.parametrize(

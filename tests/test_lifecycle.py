@@ -83,15 +83,13 @@ def test_from_its_beginning_to_its_end(start, tmp_path):
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_nothing_of_an_earlier_training_stays_beside_the_result(keeps, start, tmp_path):
-    """Predictions, an adapter and a mixture's heads go when a run begins. Weights go when one ends that keeps none:
-    until then they are the last."""
+    """Predictions go when a run begins. Weights go when one ends that keeps none: until then they are the last."""
     folder = tmp_path / "run"
     with start() as run:
         run.begin()
     predictions = {f"predictions/{name}" for name in ("xnli/test-de.tsv", "xquad/test-de.json", "xcopa/test-et.jsonl")}
-    predictions |= {"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "heads.safetensors"}
     weights = {"model.safetensors", "model-00001-of-00002.safetensors", "LICENSE.md", ".eval_results/xnli.yaml"}
-    mine = {"predictions/xnli/notes.tsv", "my.safetensors", "candidates/best.txt", "adapter/mine.txt"}
+    mine = {"predictions/xnli/notes.tsv", "my.safetensors", "candidates/best.txt"}
     for name in predictions | weights | mine:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()

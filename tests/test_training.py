@@ -334,6 +334,53 @@ def test_splits_of_tasks_that_a_run_does_not_read_are_no_other_arguments(
         start("target", folder, "--splits", "udpos.test=validation")
 
 
+TEXT_OF_XQUAD = ["--text_of", "xquad", "--text_languages", "en"]  # whose train rows are SQuAD's
+READ = {  # script and arguments, --splits that it reads, --splits that it does not
+    "phase 2": ("run_intermediate.py", ["--tasks", "xnli"], ["xnli.train=validation"], "xnli.test=validation"),
+    "masked LM": ("run_mlm.py", TEXT_OF_XQUAD, ["xquad.train=validation[:8]"], "xquad.test=validation[:8]"),
+    "mixture": (
+        "run_intermediate.py",
+        ["--tasks", "csqa", "--mlm_rate", "0.5", *TEXT_OF_XQUAD],
+        ["xquad.train=validation[:8]", "csqa.train=validation"],
+        "squad_v2.train=validation",
+    ),
+    "retrieval": (
+        "run_retrieval.py",
+        ["--tasks", "mewslix", "--select_on", "tatoeba:qab", "--layer", "all", "--languages", "qaa"],
+        ["mewslix.test=validation", "tatoeba.test=train"],
+        "ntrex.test=train",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_finished_run_knows_which_splits_it_has_read(kind, cli, tiny_model, tiny_world, tmp_path):
+    script, words, read, other = READ[kind]
+    words = [
+        script,
+        *words,
+        "--model_name_or_path",
+        tiny_model,
+        "--data_root",
+        tiny_world,
+        "--output_dir",
+        tmp_path / "o",
+    ]
+    if kind != "retrieval":
+        words += ["--max_steps", "1", "--max_train_samples", "8", "--per_device_train_batch_size", "4", "--use_cpu"]
+    words += ["--max_eval_samples", "8"]
+    assert cli(*words).returncode == 0
+    (stamp,) = (tmp_path / "o").rglob("results.json")
+    before = stamp.read_bytes()
+    assert cli(*words, "--splits", other).returncode == 0 and stamp.read_bytes() == before
+    for changed in read:
+        done = cli(*words, "--splits", other, changed)
+        assert done.returncode == 2 and "begun with other arguments (splits: " in done.stderr, done.stderr
+    run = stamp.with_name("run.json")  # of an earlier version: nothing is known
+    run.write_text(json.dumps({k: v for k, v in json.loads(run.read_text()).items() if k != "requested"}))
+    assert cli(*words, "--splits", other).returncode == 2 and stamp.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "then, now, said",
     [

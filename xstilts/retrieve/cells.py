@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from accelerate import PartialState
 
 from tasks.base import Task
-from tasks.rows import Rows
 from xstilts.cli import logs, unused
 from xstilts.cli.arguments import (
     MEASURED_LENGTH,
@@ -42,14 +41,13 @@ class Cell:
     """A task to measure.
 
     Attributes:
-        rows: where `examples` were read from.
+        run: its `rows` are those that `examples` were read from.
         examples: as `pools.read` returns them.
         notes: sentences for results.json.
     """
 
     task: Task
     run: Run
-    rows: Rows
     examples: Mapping[str, Any]
     notes: list[str]
 
@@ -160,7 +158,9 @@ def read(
         pools.check_index(task, examples, retrieval, encoder.model.config.hidden_size)
         notes += pools.smaller_pools(task, examples)
         notes += leakage.check_rows(rows, str(encoder.checkpoint))
-        work.append(Cell(task, run, rows, examples, notes))
+        rows.requested |= headline.requested
+        run.rows = rows
+        work.append(Cell(task, run, examples, notes))
     if processes.world_size() > 1:
         PartialState().wait_for_everyone()
     for cell in work:
@@ -185,7 +185,7 @@ def measure_cell(
         UserError: a search fails, or a file cannot be written.
     """
     task = cell.task
-    unused.log(cell.notes, cell.rows)
+    unused.log(cell.notes, cell.run.rows)
     cell.run.begin()
     measured = measure.measure(task, cell.examples, embed, retrieval, layer)
     measured.write(cell.run.folder, task)
@@ -203,7 +203,7 @@ def measure_cell(
         layer=layer,
         pooling=retrieval.pooling,
         layers=measured.layers if len(encoder.layers) > 1 else None,
-        data=cell.rows.records + headline.records,
+        data=cell.run.rows.records + headline.records,
         measures=measured.measured() if measured.measures else None,
         notes=list(dict.fromkeys(notes)),  # the pools that the layer was chosen on may be measured, too
         settings={"dtype": encoder.dtype},  # what "auto" chose

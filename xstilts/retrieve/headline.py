@@ -63,6 +63,7 @@ class Headline:
     Attributes:
         notes: how the layer was chosen, for results.json.
         records: provenance of the rows it was chosen on.
+        requested: their (task, split) pairs.
         held_out: the languages it was chosen on.
 
     Raises:
@@ -74,6 +75,7 @@ class Headline:
         self.options = options
         self.notes: list[str] = []
         self.records: list[dict[str, Any]] = []
+        self.requested: set[tuple[str, str]] = set()
         self.held_out: list[str] = []
         self.layer: int = layers[-1] if options.report_layer is None else options.report_layer
         if self.layer not in layers:
@@ -89,7 +91,7 @@ class Headline:
             self.options = replace(self.options, index=None, nprobe=None, index_candidates=None)
             self.notes.append(f"--select_on {options.select_on}: searched exactly, without --index")
         self.examples = pools.read(self.task, rows, languages, self.options, data_args.max_eval_samples, ("dev",))
-        self.records = rows.records
+        self.records, self.requested = rows.records, rows.requested
 
     def reported(self, task: Task, rows: Rows, wanted: list[str]) -> tuple[list[str], list[str]]:
         """Return (the task's languages without those the layer is chosen on, notes on the languages left out).

@@ -105,6 +105,7 @@ class Run:
         finished: whether the folder holds the results.json of the same settings and inputs.
         begun: whether the folder holds this run's run.json. From then on a UserError writes failed.json too.
         checked: whether every rank has passed its checks. From then on a lost rank is named as the cause.
+        rows: the rows that it reads; a measurement gives them before `begin`.
         trainer: the current or last trainer; its step and output folder go into messages. None for a measurement.
     """
 
@@ -113,7 +114,7 @@ class Run:
         self.folder = Path(args.output_dir)
         self.finished = self.begun = self.checked = False
         self.trainer: Any = None
-        self._args, self._settings, self._rows, self._trains = args, settings, rows or Rows(), trains
+        self._args, self._settings, self.rows, self._trains = args, settings, rows or Rows(), trains
         self._lock = FolderLock(self.folder)
         self._earlier = failure_mark(self.folder)
         self._started = time.monotonic()
@@ -155,10 +156,8 @@ class Run:
         return run
 
     def _is_finished(self) -> bool:
-        """Return whether results.json has the same settings, rows and parent.
-
-        If so, touch it (unless it is newer than this process) and note the command: make looks at both.
-        """
+        """Return whether results.json has the same settings, rows and parent. If so, touch it (unless it is newer than
+        this process) and note the command: make looks at both."""
         stamp = self.folder / FILE_NAME
         outputs.refuse_occupied(self.folder)
         if not stamp.is_file():
@@ -171,7 +170,7 @@ class Run:
             return False
         if stamp.stat().st_mtime < STARTED:
             stamp.touch()
-        kept.note_command(self.folder)
+        kept.note(self.folder, command=command_line(whole_paths=True))
         checkpoints.clean(self.folder)  # left by a kill just before the end
         logger.info(kept.nothing_to_do(self.folder, self._settings, self._trains))
         return True
@@ -195,7 +194,7 @@ class Run:
         """
         if not self._trains:
             return None
-        old, now, here = kept.compare(self.folder, self._settings, self._rows), self._inputs(), processes.world_size()
+        old, now, here = kept.compare(self.folder, self._settings, self.rows), self._inputs(), processes.world_size()
         if old and any(old.get(key, now[key]) != now[key] for key in now):  # older versions lack the keys
             if processes.is_first():
                 logger.warning("%s: its parent model or rows have changed since it began; starting over.", self.folder)
@@ -217,8 +216,8 @@ class Run:
             UserError: see `leakage.check_rows` and `checkpoint`; or run.json cannot be written.
         """
         if notes is not None:  # a measurement has done so before it embeds
-            notes += leakage.check_rows(self._rows, str(self._settings["model"]))
-            unused.log(notes, self._rows)
+            notes += leakage.check_rows(self.rows, str(self._settings["model"]))
+            unused.log(notes, self.rows)
         begun = self._settings | {"command": command_line(whole_paths=True)}
         if self._trains:
             begun = begun | self._inputs() | {"processes": processes.world_size()}
@@ -232,7 +231,7 @@ class Run:
             logger.info("Resuming from %s", checkpoint)
 
     def _inputs(self) -> dict[str, Any]:
-        return kept.inputs(self._settings, self._rows)
+        return kept.inputs(self._settings, self.rows)
 
     # ---- end --------------------------------------------------------------------------------------------------------
 
@@ -248,7 +247,7 @@ class Run:
         """
         settings = self._settings | values.pop("settings", {})
         seconds = time.monotonic() - self._started
-        return Record.new(self._args, settings=settings, seconds=seconds, **({"data": self._rows.records} | values))
+        return Record.new(self._args, settings=settings, seconds=seconds, **({"data": self.rows.records} | values))
 
     def finish(self, record: Record, checkpoint: bool) -> None:
         """Write the card, then results.json (make's stamp); remove checkpoints; push with --push_to_hub.
@@ -265,6 +264,7 @@ class Run:
             if self._trains and not checkpoint:
                 outputs.clear_weights(self.folder, str(self._settings["model"]))
             card.write(self.folder, record, checkpoint, str(self._settings["model"]))
+            kept.note(self.folder, requested=kept.splits_read(self.rows.requested))
             record.write(self.folder / FILE_NAME)
             self.finished = True
             checkpoints.clean(self.folder)

@@ -18,7 +18,11 @@ UNKNOWN_SETTINGS = "so the settings of the folder are unknown. Delete the folder
 WITH_RESULT = (
     *(FILE_NAME, results.FAILED, HITS, "pairs.tsv", "candidates/*.tsv"),
     *(f"predictions/*/test-*.{ending}" for ending in ("tsv", "json", "jsonl")),
-    *("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "heads.safetensors"),  # beside the weights
+)
+# what only some trainings write beside their weights
+BESIDE_WEIGHTS = (
+    *("adapter/adapter_config.json", "adapter/adapter_model.safetensors"),
+    *("heads.safetensors", "heads.safetensors.tmp"),
 )
 WITH_WEIGHTS = (
     *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),

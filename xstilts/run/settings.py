@@ -7,11 +7,11 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import TASKS, get_task, overlap
+from tasks import TASKS, get_task
 from tasks.rows import Rows
 from xstilts.cli import unused
 from xstilts.cli.privacy import public
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xstilts.cli.arguments import ModelArguments
 
 # keys of run.json that are not settings
-BESIDE = ("model_finished", "model_weights", "sizes", "data", "processes", "command")
+BESIDE = ("model_finished", "model_weights", "sizes", "data", "processes", "command", "requested")
 PATHS = ("model", "data_root", "translations", "lexicon")  # settings that can be paths
 SAMPLES, SAMPLE = 64, 4096  # of a file of weights: how many, and bytes of each
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
@@ -142,7 +142,7 @@ def compare(folder: str | os.PathLike, settings: dict[str, Any], rows: Rows | No
     """Compare a run's settings with those in its folder's run.json, or in the results.json of a kept report.
 
     Args:
-        rows: what an unfinished run has read; of a finished one its results.json says it.
+        rows: what an unfinished run has read, all of it. A finished one has noted it in run.json.
 
     Returns:
         The contents of run.json; None if the folder holds neither checkpoints nor a result.
@@ -206,7 +206,7 @@ def _same_anyway(
 
     A model that was moved is known by when its training finished, or by its weights. Whether a machine has bf16 is no
     matter for a result that the same command made, nor is an argument without effect on a finished measurement. Of
-    --splits, those of tasks whose rows the run does not read are for other runs of the command.
+    --splits, those that the run does not read are for other runs of the command.
 
     Raises:
         UserError: the model has another commit now; says which to give.
@@ -218,21 +218,21 @@ def _same_anyway(
     command = old.get("command", "")
     if finished and command in (command_line(whole_paths=True), command_line()) and "--config" not in command:
         same |= {"bf16"}
-    requested = {task for task, _ in rows.requested} if rows else set()
-    read = _tasks_read(Record.read(Path(folder, FILE_NAME))) if finished else requested
-    if read and _splits_of(read, old) == _splits_of(read, settings):
+    read = old.get("requested") if finished else splits_read(rows.requested) if rows else None
+    if read and _same_splits(old, settings, read):
         same |= {"splits"}
     return same | (_without_effect(Record.read(Path(folder, FILE_NAME)), settings) if finished else set())
 
 
-def _tasks_read(record: Record) -> set[str]:
-    """Return the tasks whose rows a finished run read; empty if older versions did not note all of them."""
-    used = [overlap.uses(entry) for entry in record.data]
-    return {use.task for uses in used for use in uses} | set(record.task.split("+")) if all(used) else set()
+def splits_read(requested: Iterable[tuple[str, str]]) -> list[str]:
+    """Return what --splits could name of the (task, split) pairs that a run has read: ["xnli.dev", "xnli.train"]."""
+    return sorted(f"{task}.{split}" for task, split in requested)
 
 
-def _splits_of(tasks: set[str], settings: Mapping[str, Any]) -> set[str]:
-    return {text for text in settings.get("splits") or () if text.partition(".")[0] in tasks}
+def _same_splits(old: Mapping[str, Any], now: Mapping[str, Any], read: Collection[str]) -> bool:
+    """Whether --splits are the same for what the run reads (`splits_read`)."""
+    then, there = ({one for one in found.get("splits") or () if one.partition("=")[0] in read} for found in (old, now))
+    return then == there
 
 
 def _without_effect(record: Record, settings: dict[str, Any]) -> set[str]:
@@ -319,14 +319,14 @@ def changed_rows(settings: dict[str, Any], read: Sequence[Mapping[str, Any]]) ->
     return None
 
 
-def note_command(folder: Path) -> None:
-    """Write the command of this process into the run.json of a finished run, which has nothing to do.
+def note(folder: Path, **values: Any) -> None:
+    """Write values that are not settings (`BESIDE`) into a run's run.json, if it has one.
 
-    Make then does not start it again for words that change nothing (`recipes/changed.py`).
+    The command, so that make does not start a finished run again for words that change nothing (`recipes/changed.py`).
     """
-    path, command = folder / results.RUN_FILE, command_line(whole_paths=True)
-    if path.is_file() and (begun := results.read_note(path, outputs.UNKNOWN_SETTINGS)).get("command") != command:
-        write_text(path, as_json(begun | {"command": command}))
+    path = folder / results.RUN_FILE
+    if path.is_file() and (begun := results.read_note(path, outputs.UNKNOWN_SETTINGS)) != begun | values:
+        write_text(path, as_json(begun | values))
 
 
 def nothing_to_do(folder: Path, settings: dict[str, Any], trains: bool) -> str:

@@ -17,7 +17,7 @@ from tasks.base import Task
 from xstilts.cli import logs
 from xstilts.cli.arguments import RunArguments
 from xstilts.errors import UserError
-from xstilts.run import processes
+from xstilts.run import outputs, processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.predictions import write_lines
 from xstilts.run.rehearsal import at_chance_means
@@ -106,6 +106,8 @@ def mlm_trainer(
 def train(trainer: Trainer, run: Run, checkpoint: str | None) -> None:
     """Train, and leave the last or best weights in the model.
 
+    What an earlier training has left beside its weights is removed at the end, when those are about to be replaced.
+
     Args:
         run: its error message names the trainer's step and checkpoint.
         checkpoint: the checkpoint to resume from, or None.
@@ -115,6 +117,8 @@ def train(trainer: Trainer, run: Run, checkpoint: str | None) -> None:
     """
     run.trainer = trainer
     _train(trainer, checkpoint)
+    if processes.is_first():
+        outputs.clear(run.folder, outputs.BESIDE_WEIGHTS)
 
 
 def _train(trainer: Any, checkpoint: str | None) -> None:  # a TaskTrainer or a PairTrainer
