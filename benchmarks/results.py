@@ -202,15 +202,15 @@ def page(folder: Path) -> str:
 
 def claims_page(folder: Path) -> str:
     """docs/claims.md, of the report that has claims."""
-    claims = paper_table.section(pd.read_csv(folder / "claims.csv"))
+    claims = paper_table.section(paper_table.read(folder / "claims.csv"))
     return "\n".join(
         [
             BY_COMMAND,
             "# The paper's claims, and what these runs say\n",
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
             "`recipes/claims/x-stilts.yaml`, written before the runs. Comments there say which rules, and which "
-            "claim, were settled later. The rule that only seeds above chance count when tasks with few seeds "
-            "are dropped decides the verdict of the mixture, which was undecided, and no other.\n",
+            "claim, were settled later. One rule of those decides a verdict: of tasks with few seeds, only seeds "
+            "above chance count. The verdict of the mixture was *undecided* before it, and is *repeats* with it.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.markdown(),
         ]

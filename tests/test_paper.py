@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from scipy import stats
 import run_report
 from tests.test_report import write_record, write_retrieval
 from xstilts.errors import UserError
-from xstilts.report import claims_file, paper, statistics
+from xstilts.report import claims_file, paper, paper_table, statistics
 from xstilts.report import matrix as mx
 from xstilts.report.numbers import interval_of, signed
 
@@ -117,7 +118,7 @@ def test_what_was_not_run_or_is_at_chance_is_left_out_and_said(runs, tmp_path):
     assert list(found["a"].differences[0].by_seed) == [0, 2]
     assert "seed 1" in notes_of(found["a"])[0] and "squad xnli" in notes_of(found["a"])[0]
     assert (
-        found["b"].verdict == found["d"].verdict == "not run"
+        found["b"].verdict == found["d"].verdict == "no result"
         and "qqp" in notes_of(found["b"])[0]
         and "mlqa" in notes_of(found["d"])[0]
     )
@@ -139,7 +140,7 @@ def test_a_cell_measured_otherwise_is_in_no_claim(runs, tmp_path):
     for path in runs.glob("squad/seed*/tatoeba/results.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"query_side": "foreign"}}))
     found = judged(runs, tmp_path, a=("squad", "none", "retrieval", "higher"))["a"]
-    assert not found.found and found.verdict == "not run"
+    assert not found.found and found.verdict == "no result"
 
 
 def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_path):
@@ -172,7 +173,7 @@ def test_a_task_that_is_learned_in_one_seed_takes_no_seeds_from_the_others(runs,
     # what it hides is said: with panx, whose difference is 0, a third of the gain is gone
     gains = [value * 2 / 3 for value in before.differences[0].by_seed.values()]
     low, high = statistics.t_interval(gains)
-    figures = f"{signed(np.mean(gains))} [{interval_of((low, high))}] (panx udpos xnli, seeds 0, 1 and 2)"
+    figures = f"{signed(np.mean(gains))} [{interval_of((low, high))}] (panx, udpos, xnli; seeds 0, 1 and 2)"
     assert notes_of(after)[1:] == [f"counting trainings at chance: {figures}"]
     assert after.warnings == ("squad is at chance in panx in seeds 0 and 2",)
 
@@ -186,6 +187,19 @@ def test_a_seed_that_has_begun_takes_no_task_from_a_claim(runs, tmp_path, arms):
     assert figures_of(after) == figures_of(before)
 
 
+def test_an_arm_at_chance_with_every_seed_has_no_result_and_what_it_hides_is_said(runs, tmp_path):
+    for seed in range(3):
+        write_record(runs, "squad", seed, "xnli", {"en": 33, "de": 33}, at_chance=True, dev=33)
+    found = judged(runs, tmp_path, a=("squad", "none", "[xnli]", "higher"))["a"]
+    low, high = statistics.t_interval([33 - score for score in PLAIN["xnli"]])
+    assert found.verdict == "no result" and notes_of(found) == [
+        "without xnli: at chance in arm squad",
+        "no task is left",
+        f"counting trainings at chance: {signed(33 - np.mean(PLAIN['xnli']))} [{interval_of((low, high))}] "
+        "(xnli; seeds 0, 1 and 2)",
+    ]
+
+
 def test_seeds_that_differ_alike_decide_nothing(tmp_path):
     for arm, score in {"none": 60, "squad": 65}.items():
         for seed in range(3):
@@ -193,6 +207,7 @@ def test_seeds_that_differ_alike_decide_nothing(tmp_path):
     found = judged(tmp_path / "runs", tmp_path, a=("squad", "none", "[xnli]", "higher"))["a"]
     (one,) = found.differences
     assert (one.mean, one.interval(), found.verdict) == (5, None, "undecided")
+    assert one.notes == ("no interval: every seed gives the same difference",)
 
 
 def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_path):
@@ -213,7 +228,7 @@ def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_pa
     assert any("pawsx" in note and "none" in note for note in notes_of(found["a"]))
     assert set(found["b"].differences[0].tasks) == {"udpos", "xnli", "pawsx"}
     assert found["c"].differences[0].tasks == ("udpos", "xnli")
-    assert found["d"].verdict == "not run" and not found["d"].found
+    assert found["d"].verdict == "no result" and not found["d"].found
 
 
 def test_the_best_arm_is_picked_for_every_task_or_not_at_all(runs, tmp_path):
@@ -226,7 +241,7 @@ def test_the_best_arm_is_picked_for_every_task_or_not_at_all(runs, tmp_path):
     for seed in range(3):
         write_record(runs, "none", seed, "panx", {"en": 50, "de": 50}, dev=50)
     found = judged(runs, tmp_path, a=wanted)["a"]
-    assert found.verdict == "not run" and any("panx" in note for note in notes_of(found))
+    assert found.verdict == "no result" and any("panx" in note for note in notes_of(found))
 
 
 def test_an_arm_with_fewer_seeds_than_another_is_not_picked(runs, tmp_path):
@@ -259,7 +274,7 @@ def test_a_claim_about_each_arm_says_what_those_that_were_run_say(runs, tmp_path
     )
     verdicts = {name: one.verdict for name, one in found.items()}
     assert verdicts == {
-        **{"a": "undecided", "b": "contradicts", "c": "undecided", "d": "repeats", "e": "not run"},
+        **{"a": "undecided", "b": "contradicts", "c": "undecided", "d": "repeats", "e": "no result"},
         **{"f": "undecided", "g": "undecided"},
     }
     assert all(any("qqp" in note for note in notes_of(one)) for one in found.values())
@@ -316,14 +331,53 @@ def test_the_report_writes_the_claims(runs, tmp_path):
     )
 
 
+def test_the_page_made_of_the_csv_is_that_of_the_report(runs, tmp_path):
+    """Also where pandas would take a text for a number or for nothing, and for two claims in the same words."""
+    text = "about: nobody\nclaims:\n"
+    for name, paper_says, arms, why in (
+        ("NA", "'+8.4'", "[squad]", "first"),
+        ("other", "n/a", "[qqp]", "|\n      one\n      two"),
+        ("2020", "'1'", "[squad, hellaswag]", "third"),
+    ):
+        text += f"  {name}:\n    claim: the same\n    paper: {paper_says}\n    arms: {arms}\n    tasks: targets\n"
+        text += f"    against: [none, qqp]\n    expect: each higher\n    why: {why}\n"
+    (tmp_path / "claims.yaml").write_text(text)
+    for seed in (1, 2):
+        shutil.rmtree(runs / f"none/seed{seed}")
+    run_report.main(["--runs_dir", str(runs), "--claims", str(tmp_path / "claims.yaml")])
+    page = (runs / "report/claims.md").read_text()
+    assert paper_table.markdown(paper_table.read(runs / "report/claims.csv")) == page
+    first, second, third = re.findall(r"(?m)^\| the same .*", page)
+    assert "| +8.4 " in first and "| n/a " in second and "| 1 " in third and re.search(r"\| 0 +\|$", first)
+    assert page.count("| no result ") == 5 and page.count("- one two\n") == 1
+    assert "- first\n" in page and "- third\n" in page and "- squad less qqp: not measured: qqp\n" in page
+
+
+@pytest.mark.parametrize(
+    "arms, against, pick, shown",
+    [
+        ("squad", "none", "", "squad"),
+        ("squad, hellaswag", "none", "", "mean of squad, hellaswag"),
+        ("squad, hellaswag", "none", "dev", "best of squad, hellaswag"),
+        ("none", "squad, hellaswag", "", "none less mean of squad, hellaswag"),
+    ],
+)
+def test_the_table_says_what_is_subtracted_from_what(arms, against, pick, shown, runs, tmp_path):
+    path = asked(tmp_path, a=(arms, against, "targets", "higher", *filter(None, [pick])))
+    run_report.main(["--runs_dir", str(runs), "--claims", str(path)])
+    assert f"| {shown} |" in re.sub(" +", " ", (runs / "report/claims.md").read_text())
+
+
 @pytest.mark.parametrize(
     "text, told",
     [
         ("claims: {}", "about"),
+        ("about: x\nclaims: {}", "one entry a claim"),
+        ("about: x\nclaims: {a: {claim: b, paper: c, arms: [my arm], expect: higher, tasks: all}}", "without blanks"),
         ("about: x\nclaims: {a: {claim: b}}", "paper, arms, expect, tasks missing"),
         ("about: x\nclams: {}", "clams.*claims"),
         ("about: x\nzzz: {}", "zzz.*about margin claims"),
-        ("about: x\nmargin: -1\nclaims: {}", "margin"),
+        ("about: x\nmargin: -1\nclaims: {a: b}", "margin"),
         ("about: x\nclaims: {a: b}", "a: expected"),
         ("about: x\nclaims: {a: {claim: b, paper: c, arms: [d], expect: lower, tasks: all}}", "lower"),
         ("about: x\nclaims: {a: {claim: b, paper: c, arms: d, expect: higher, tasks: all}}", "arms"),

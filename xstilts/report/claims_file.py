@@ -59,7 +59,7 @@ def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
     for key in values:
         if key not in known:
             raise UserError(f"--claims {path}: the key {short(key)!r} is unknown.{known_or_near(key, known)}")
-    if not isinstance(values.get("about"), str) or not isinstance(values.get("claims"), dict):
+    if not isinstance(values.get("about"), str) or not isinstance(values.get("claims"), dict) or not values["claims"]:
         raise UserError(
             f"--claims {path}: expected `about: whose claims` and `claims:` with one entry a claim, see "
             "recipes/claims."
@@ -87,12 +87,15 @@ def _claim(path: str | Path, name: str, entry: object) -> Claim:
     for key in ("claim", "paper", "expect", "pick", "why"):
         if not isinstance(values.get(key, ""), str):
             raise UserError(f"--claims {path}: {name}: {key} is {values[key]!r}, expected text.")
+        if key in values:
+            values[key] = " ".join(values[key].split())  # a line of a table
     for key in ("arms", "against", "tasks"):
         given = values.get(key, [PLAIN])
-        is_list = isinstance(given, list) and given and all(isinstance(one, str) for one in given)
+        names = given if isinstance(given, list) else []
+        is_list = bool(names) and all(isinstance(one, str) and len(one.split()) == 1 for one in names)
         if not is_list and not (key == "tasks" and given in GROUPS):
             raise UserError(
-                f"--claims {path}: {name}: {key} is {given!r}, expected a list of names"
+                f"--claims {path}: {name}: {key} is {given!r}, expected a list of names without blanks"
                 + (f", or one of {', '.join(GROUPS)}." if key == "tasks" else ".")
             )
         values[key] = tuple(given) if isinstance(given, list) else (given,)

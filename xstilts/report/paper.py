@@ -22,7 +22,7 @@ from xstilts.report.claims_file import GROUPS, Claim
 from xstilts.report.matrix import Matrix
 from xstilts.report.numbers import interval_of, seeds_text, signed
 
-REPEATS, CONTRADICTS, UNDECIDED, NOT_RUN = "repeats", "contradicts", "undecided", "not run"
+REPEATS, CONTRADICTS, UNDECIDED, NO_RESULT = "repeats", "contradicts", "undecided", "no result"
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,13 @@ def _judge_claim(matrix: Matrix, claim: Claim, margin: float) -> Judgement:
     differences = []
     for arms, against in sides:
         one, every = (_difference_of(scores, claim, arms, against) for scores in (matrix, whole))
-        if one.by_seed and every.by_seed and every.cells != one.cells:
-            one = replace(one, notes=(*one.notes, _with_failed(every)))
+        more = [_with_failed(every)] if every.by_seed and every.cells != one.cells else []
+        if len(one.by_seed) > 1 and not one.interval():
+            more.append("no interval: every seed gives the same difference")
+        one = replace(one, notes=(*one.notes, *more))
         differences.append(one)
     found = [one for one in differences if one.by_seed]
-    verdict = _verdict(claim, found, len(sides), margin) if found else NOT_RUN
+    verdict = _verdict(claim, found, len(sides), margin) if found else NO_RESULT
     # the best arm is picked by a mean that includes seeds at chance
     warnings = _untrained(matrix, found) + ([] if claim.pick else _failed(matrix, _tasks(matrix, claim), found))
     return Judgement(claim, tuple(differences), verdict, tuple(warnings))
@@ -235,7 +237,7 @@ def _failed(matrix: Matrix, tasks: Sequence[str], differences: Iterable[Differen
 def _with_failed(found: Difference) -> str:
     """Return a note of the difference that counts trainings at chance, too."""
     span = f" [{interval_of(span)}]" if (span := found.interval()) else ""
-    where = f"{' '.join(found.tasks)}, {seeds_text(list(found.by_seed))}"
+    where = f"{', '.join(found.tasks)}; {seeds_text(list(found.by_seed))}"
     return f"counting trainings at chance: {signed(found.mean)}{span} ({where})"
 
 

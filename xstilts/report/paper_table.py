@@ -13,29 +13,30 @@ from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN
 from xstilts.report.numbers import interval_of, points_of, signed
 from xstilts.report.old_files import remove
-from xstilts.report.paper import Judgement
+from xstilts.report.paper import NO_RESULT, Judgement
 from xstilts.run.files import write_text
 
-# `tasks` as the claim names them, `measured` those that the difference is of
+# `tasks` as the claim names them, `measured` those that the difference is of; unknown numbers are NaN, texts ""
 COLUMNS = (
-    *("about", "margin", "claim", "text", "paper", "expect", "arms", "against", "tasks", "measured"),
+    *("about", "margin", "claim", "text", "paper", "expect", "pick", "arms", "against", "tasks", "measured"),
     *("difference", "low", "high", "seeds", "by_seed", "verdict", "warnings", "why", "notes"),
 )
+NUMBERS = ("margin", "difference", "low", "high")
 BETWEEN = "; "  # the notes, and the warnings, of a line of claims.csv
+WARNED = "An exclamation mark (!) after a verdict: some trainings were at chance; the notes name them."
 HOW_TO_READ = (
     "A difference is the mean over the tasks named, in points, paired over seeds. Its interval is the 95 % paired "
     "t-interval over seeds. The test rows are taken as given.",
     "A claim that something is higher repeats if the interval lies above 0, and contradicts if it lies below.",
     "A claim that something is not higher repeats if the interval ends below {margin}, and contradicts if it lies "
     "above 0.",
-    "Some claims are about several arms one by one: all must be higher. One that is shown not to be higher settles "
-    "the opposite, by a wider interval than the one shown (Bonferroni, over the arms).",
+    "Some claims are about several arms one by one: all must be higher. If one is shown not to be higher, the "
+    "opposite holds. That takes a wider interval than the one shown (Bonferroni, over the arms).",
     "Undecided means neither, and does not prove equality. One seed decides nothing.",
-    "A task in which an arm is at chance with every seed is left out. Of several tasks so are those that an arm did "
-    "not measure, or whose few seeds above chance would cost more cells than they add.",
-    "!: a warning of trainings at chance; the notes name them. The cells of an intermediate training at chance count "
-    "all the same. Those of a target at chance are left out, which flatters the arm that failed; the notes give the "
-    "difference with them.",
+    "A task in which an arm is at chance with every seed is left out. If a claim is about several tasks, one is also "
+    "left out if an arm was not measured on it, or is above chance in so few seeds that the others would lose more.",
+    "The cells of an intermediate training at chance count all the same. Those of a target at chance are left out, "
+    "which flatters the arm that failed; the notes give the difference with them.",
 )
 
 
@@ -44,13 +45,14 @@ class ClaimsSection(NamedTuple):
 
     table: Table
     how: list[str]  # to read it
-    notes: dict[str, list[str]]  # {claim: why it may differ, warnings, what was left out}
+    notes: list[tuple[str, list[str]]]  # (claim, why it may differ, warnings, what was left out)
+    warned: str = WARNED
 
     def markdown(self) -> str:
         """Return how to read the table, the table, and its notes."""
-        parts = [_list(self.how), self.table.markdown(), "## Notes\n"]
-        parts += [f"**{claim}**\n\n{_list(lines)}" for claim, lines in self.notes.items()]
-        return "\n".join(parts)
+        parts = [_list([*self.how, self.warned]), self.table.markdown()]
+        parts += ["## Notes\n"] if self.notes else []
+        return "\n".join(parts + [f"**{claim}**\n\n{_list(lines)}" for claim, lines in self.notes])
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -70,49 +72,48 @@ def table(claims: pd.DataFrame, about: str) -> Table:
     rows = []
     for _, those in claims.groupby("claim", sort=False):
         for number, (_, row) in enumerate(those.iterrows()):
-            mark = " !" if pd.notna(row["warnings"]) else ""
-            found = pd.notna(row["difference"])
-            cells = [
-                Cell("" if number else f"{row['verdict']}{mark}", bold=True),
-                Cell("" if number else row["paper"]),
-                Cell(_sides(row)),
-                Cell(_figures(row) if found else "not run"),
-                Cell(f"{row['measured']}" if found else ""),
-                Cell(str(row["seeds"]) if found else ""),
-            ]
-            rows.append(("" if number else row["text"], cells))
+            text, verdict, paper = row["text"], row["verdict"] + " !" * bool(row["warnings"]), row["paper"]
+            if number:
+                text = verdict = paper = ""
+            cells = [Cell(verdict, bold=True), Cell(paper), Cell(_sides(row)), Cell(_figures(row))]
+            rows.append((text, [*cells, Cell(row["measured"]), Cell(row["seeds"])]))
     heads = ["claim", "verdict", "the paper", "arms", "difference [95 % interval]", "tasks", "seeds"]
     return Table(f"The claims of {about}", heads, rows, text=True)
 
 
-def notes(claims: pd.DataFrame) -> dict[str, list[str]]:
-    """Return {claim: why it may differ, warnings, what its differences leave out}, of the claims that have notes."""
-    lines = {}
+def notes(claims: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return (claim, [why it may differ, warnings, what its differences leave out]) of the claims that have notes."""
+    found = []
     for _, those in claims.groupby("claim", sort=False):
         first = those.iloc[0]
-        found = [first["why"]] if pd.notna(first["why"]) else []
-        found += [f"! {one}" for one in _parts(first["warnings"])]
+        lines = [first["why"]] if first["why"] else []
+        lines += [f"! {one}" for one in first["warnings"].split(BETWEEN) if one]
         for _, row in those.iterrows():
             side = f"{_sides(row)}: " if len(those) > 1 else ""
-            found += [f"{side}{note}" for note in _parts(row["notes"])]
-        if found:
-            lines[first["text"]] = found
-    return lines
-
-
-def _parts(cell: object) -> list[str]:
-    """Return the notes or warnings of a cell of claims.csv, which may be NaN."""
-    return cell.split(BETWEEN) if isinstance(cell, str) else []
+            lines += [f"{side}{note}" for note in row["notes"].split(BETWEEN) if note]
+        if lines:
+            found.append((first["text"], lines))
+    return found
 
 
 def _sides(row: pd.Series) -> str:
-    return ", ".join(row["arms"].split()) + ("" if row["against"] == PLAIN else f" less {row['against']}")
+    """Return the arms of a difference: "squad", "mean of squad, xnli less hellaswag"."""
+    arms, against = (row[side].split() for side in ("arms", "against"))
+    of = "" if len(arms) == 1 else "best of " if row["pick"] else "mean of "
+    other = f" less {'mean of ' * (len(against) > 1)}{', '.join(against)}" if against != [PLAIN] else ""
+    return f"{of}{', '.join(arms)}{other}"
 
 
 def _figures(row: pd.Series) -> str:
     """Return a difference with its interval."""
     span = "" if pd.isna(row["low"]) else f" [{interval_of((row['low'], row['high']))}]"
-    return signed(row["difference"]) + span
+    return NO_RESULT if pd.isna(row["difference"]) else signed(row["difference"]) + span
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Return `as_frame` of a claims.csv: no text is taken for a number or for nothing."""
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in NUMBERS})
 
 
 def write(claims: pd.DataFrame | None, output_dir: str | Path) -> ClaimsSection | None:
@@ -140,31 +141,16 @@ def as_frame(judgements: Sequence[Judgement], about: str, margin: float) -> pd.D
     """Return one row for each difference, unrounded: what claims.csv holds."""
     rows = []
     for one in judgements:
-        base = {
-            "about": about,
-            "margin": margin,
-            "claim": one.claim.name,
-            "text": one.claim.claim,
-            "paper": one.claim.paper,
-            "expect": one.claim.expect,
-            "tasks": " ".join(one.claim.tasks),
-            "verdict": one.verdict,
-            "warnings": BETWEEN.join(one.warnings) or np.nan,
-            "why": one.claim.why or np.nan,
-        }
+        claim = one.claim
+        base = {"about": about, "margin": margin, "claim": claim.name, "text": claim.claim, "paper": claim.paper}
+        base |= {"expect": claim.expect, "pick": claim.pick or "", "tasks": " ".join(claim.tasks), "why": claim.why}
+        base |= {"verdict": one.verdict, "warnings": BETWEEN.join(one.warnings)}
         for found in one.differences:
             low, high = found.interval() or (np.nan, np.nan)
-            row = {"arms": found.arms, "against": found.against, "notes": BETWEEN.join(found.notes) or np.nan}
-            if found.by_seed:
-                row |= {
-                    "measured": " ".join(found.tasks),
-                    "difference": found.mean,
-                    "low": low,
-                    "high": high,
-                    "seeds": " ".join(map(str, found.by_seed)),
-                    "by_seed": " ".join(f"{value:.6f}" for value in found.by_seed.values()),
-                }
-            rows.append(base | row)
+            own = {"arms": found.arms, "against": found.against, "notes": BETWEEN.join(found.notes)}
+            own |= {"measured": " ".join(found.tasks), "seeds": " ".join(map(str, found.by_seed))}
+            own |= {"by_seed": " ".join(f"{value:.6f}" for value in found.by_seed.values())}
+            rows.append(base | own | {"difference": found.mean, "low": low, "high": high})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
