@@ -118,7 +118,7 @@ def train(trainer: Trainer, run: Run, checkpoint: str | None) -> None:
     run.trainer = trainer
     _train(trainer, checkpoint)
     if processes.is_first():
-        outputs.clear(run.folder, outputs.BESIDE_WEIGHTS)
+        outputs.clear(Path(str(trainer.args.output_dir)), outputs.BESIDE_WEIGHTS)  # of a stage, its own folder
 
 
 def _train(trainer: Any, checkpoint: str | None) -> None:  # a TaskTrainer or a PairTrainer
