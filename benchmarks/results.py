@@ -210,7 +210,7 @@ def claims_page(folder: Path) -> str:
             "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
             "`recipes/claims/x-stilts.yaml`, written before the runs. Comments there say which rules, and which "
             "claim, were settled later. One rule of those decides a verdict: of tasks with few seeds, only seeds "
-            "above chance count. The verdict of the mixture was *undecided* before it, and is *repeats* with it.\n",
+            "above chance count. With it the claim about `xnli+multilingual+mlm` is *repeats*; it was *undecided*.\n",
             provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
             claims.markdown(),
         ]

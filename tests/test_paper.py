@@ -173,7 +173,7 @@ def test_a_task_that_is_learned_in_one_seed_takes_no_seeds_from_the_others(runs,
     # what it hides is said: with panx, whose difference is 0, a third of the gain is gone
     gains = [value * 2 / 3 for value in before.differences[0].by_seed.values()]
     low, high = statistics.t_interval(gains)
-    figures = f"{signed(np.mean(gains))} [{interval_of((low, high))}] (panx, udpos, xnli; seeds 0, 1 and 2)"
+    figures = f"{signed(np.mean(gains))} [{interval_of((low, high))}] (tasks panx, udpos, xnli, seeds 0, 1 and 2)"
     assert notes_of(after)[1:] == [f"counting trainings at chance: {figures}"]
     assert after.warnings == ("squad is at chance in panx in seeds 0 and 2",)
 
@@ -196,7 +196,7 @@ def test_an_arm_at_chance_with_every_seed_has_no_result_and_what_it_hides_is_sai
         "without xnli: at chance in arm squad",
         "no task is left",
         f"counting trainings at chance: {signed(33 - np.mean(PLAIN['xnli']))} [{interval_of((low, high))}] "
-        "(xnli; seeds 0, 1 and 2)",
+        "(tasks xnli, seeds 0, 1 and 2)",
     ]
 
 
@@ -350,6 +350,7 @@ def test_the_page_made_of_the_csv_is_that_of_the_report(runs, tmp_path):
     first, second, third = re.findall(r"(?m)^\| the same .*", page)
     assert "| +8.4 " in first and "| n/a " in second and "| 1 " in third and re.search(r"\| 0 +\|$", first)
     assert page.count("| no result ") == 5 and page.count("- one two\n") == 1
+    assert all(line.count("(") == line.count(")") for line in page.splitlines())  # no note is cut in two
     assert "- first\n" in page and "- third\n" in page and "- squad less qqp: not measured: qqp\n" in page
 
 

@@ -1,6 +1,6 @@
 """A miniature world: invented languages over one shared set of meanings, written as rows in the Hub's own columns.
 
-It is a rehearsal for the experiment, not evidence about human languages. `docs/world.md` describes it;
+It is a demonstration of the experiment, not evidence about human languages. `docs/world.md` describes it;
 `python -m world --out data/world --seed 0` writes it. Nothing imports this package: it only writes files.
 
     lexicon.py    the English words, class by class, and how words of the other languages are made up

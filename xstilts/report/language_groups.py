@@ -88,7 +88,7 @@ def _rows(matrix: Matrix, task: str, metrics: Sequence[str], languages: Sequence
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
-    """Return a table for each task and metric: a row for each arm, a column for each group that has languages.
+    """Return a table for each task and metric: a row for each arm with scores, a column for each group of languages.
 
     Args:
         frame: what `as_frame` returned, or groups.csv read back.
@@ -101,6 +101,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
         rows = [
             (arm, [_cell(part[part["group"] == group]) for group in heads])
             for arm, part in those.groupby("arm", sort=False)
+            if part["score"].notna().any()
         ]
         caption = (
             f"{task}, {metric} by languages that a phase 2 trained on (seen) and that pretraining covers (list: "

@@ -237,7 +237,7 @@ def _failed(matrix: Matrix, tasks: Sequence[str], differences: Iterable[Differen
 def _with_failed(found: Difference) -> str:
     """Return a note of the difference that counts trainings at chance, too."""
     span = f" [{interval_of(span)}]" if (span := found.interval()) else ""
-    where = f"{', '.join(found.tasks)}; {seeds_text(list(found.by_seed))}"
+    where = f"tasks {', '.join(found.tasks)}, {seeds_text(list(found.by_seed))}"
     return f"counting trainings at chance: {signed(found.mean)}{span} ({where})"
 
 
