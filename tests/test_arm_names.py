@@ -55,7 +55,8 @@ def named():
         found = [line.split() for line in re.findall(r"ARMS=\"([\w+ ]*)\"", text)] + [
             re.findall(r"`([a-z]\w*(?:\+[a-z]\w*)+)`", text)
         ]
-        yield from ((path.name, arm) for names in found for arm in names)
+        # scitail: the task that a reader of add-a-task.md adds
+        yield from ((path.name, arm) for names in found for arm in names if arm != "scitail")
 
 
 def test_every_arm_that_is_named_is_one(parsed_by):
