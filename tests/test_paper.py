@@ -60,6 +60,10 @@ def notes_of(judgement):
     return [note for one in judgement.differences for note in one.notes]
 
 
+def found_of(judgement):
+    return [one for one in judgement.differences if one.by_seed]
+
+
 def figures_of(judgement):
     return [(one.arms, one.tasks, one.by_seed) for one in judgement.differences]
 
@@ -140,7 +144,7 @@ def test_a_cell_measured_otherwise_is_in_no_claim(runs, tmp_path):
     for path in runs.glob("squad/seed*/tatoeba/results.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"query_side": "foreign"}}))
     found = judged(runs, tmp_path, a=("squad", "none", "retrieval", "higher"))["a"]
-    assert not found.found and found.verdict == "no result"
+    assert not found_of(found) and found.verdict == "no result"
 
 
 def test_a_task_more_in_few_seeds_or_arms_takes_nothing_from_a_claim(runs, tmp_path):
@@ -228,7 +232,7 @@ def test_a_task_at_chance_with_every_seed_is_left_out_on_both_sides(runs, tmp_pa
     assert any("pawsx" in note and "none" in note for note in notes_of(found["a"]))
     assert set(found["b"].differences[0].tasks) == {"udpos", "xnli", "pawsx"}
     assert found["c"].differences[0].tasks == ("udpos", "xnli")
-    assert found["d"].verdict == "no result" and not found["d"].found
+    assert found["d"].verdict == "no result" and not found_of(found["d"])
 
 
 def test_the_best_arm_is_picked_for_every_task_or_not_at_all(runs, tmp_path):
@@ -278,7 +282,7 @@ def test_a_claim_about_each_arm_says_what_those_that_were_run_say(runs, tmp_path
         **{"f": "undecided", "g": "undecided"},
     }
     assert all(any("qqp" in note for note in notes_of(one)) for one in found.values())
-    assert [(one.arms, one.against) for one in found["g"].found] == [("squad", "none"), ("squad", "hellaswag")]
+    assert [(one.arms, one.against) for one in found_of(found["g"])] == [("squad", "none"), ("squad", "hellaswag")]
 
 
 def test_one_of_many_arms_is_below_only_by_an_interval_for_their_number(runs, tmp_path):

@@ -71,11 +71,6 @@ class Judgement:
     verdict: str
     warnings: tuple[str, ...] = ()
 
-    @property
-    def found(self) -> tuple[Difference, ...]:
-        """The differences that have seeds."""
-        return tuple(one for one in self.differences if one.by_seed)
-
 
 @dataclass
 class _Notes:

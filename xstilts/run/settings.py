@@ -322,7 +322,8 @@ def changed_rows(settings: dict[str, Any], read: Sequence[Mapping[str, Any]]) ->
 def note(folder: Path, **values: Any) -> None:
     """Write values that are not settings (`BESIDE`) into a run's run.json, if it has one.
 
-    The command, so that make does not start a finished run again for words that change nothing (`recipes/changed.py`).
+    The command is noted so that make does not start a finished run again for words that change nothing
+    (`recipes/changed.py`).
     """
     path = folder / results.RUN_FILE
     if path.is_file() and (begun := results.read_note(path, outputs.UNKNOWN_SETTINGS)) != begun | values:
