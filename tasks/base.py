@@ -64,7 +64,7 @@ class Task:
     parts: ClassVar[tuple[str, ...]] = ()  # tasks whose rows together are this one's
     # groups of columns that are always in the same language, in the order of the input
     fields: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    same_sentences: ClassVar[tuple[str, ...]] = ()  # rows with its sentences: id, id/config, id/config/split
+    same_sentences: ClassVar[tuple[str, ...]] = ()  # rows with its sentences: id, id/config, id/config/split; * is any
     parallel: ClassVar[bool] = False  # whether the test has the same queries in every language
     # train rows in other languages: "parallel" (translations), "native" (their own), "" (none)
     other_languages: ClassVar[str] = ""

@@ -55,9 +55,15 @@ class Pairs(Task):
         loaded = self.source_rows(split, language, rows)
         with reading(self.name, loaded.where):
             pairs = self.pairs(loaded.examples, loaded.where)
+        numbers = self.row_numbers(pairs, loaded.examples)
+        # an empty text says nothing of its partner, and as a negative it is in many batches
+        texts = zip(*self.sides(pairs), strict=True)
+        whole = [row for row, (query, passage) in enumerate(texts) if query.strip() and passage.strip()]
+        if len(whole) < len(pairs):
+            loaded.note(f"{len(pairs) - len(whole)} pairs with an empty text left out")
+            pairs, numbers = pairs.select(whole), numbers and [numbers[row] for row in whole]
         if not len(pairs):
             raise UserError(f"{self.name}: the {split} split of {language} ({loaded.where}) holds no pair.")
-        numbers = self.row_numbers(pairs, loaded.examples)
         sizes = np.diff(np.searchsorted(numbers, np.cumsum(loaded.sizes)), prepend=0) if numbers is not None else ()
         return replace(loaded, examples=pairs, sizes=tuple(map(int, sizes)))
 

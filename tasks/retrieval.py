@@ -212,7 +212,7 @@ class FLORES(ParallelText):
     name = "flores"
     title = "FLORES-200"
     languages_in = "flores"
-    same_sentences = ("Davlan/sib200",)
+    same_sentences = ("Davlan/sib200", "facebook/belebele/*/test")
     sources = one_file("mteb/FloresBitextMining", "devtest", "2144d16cc15edd22d4a9237d12bff5f31f5c07fc")
 
 

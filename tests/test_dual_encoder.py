@@ -141,6 +141,30 @@ def test_positive_pairs_are_those_with_the_label_and_parallel_across_languages(t
     assert english[0]["query"] == source[int(english[0]["id"])]["text_a"] != foreign[0]["query"]
 
 
+def test_pairs_with_an_empty_text_are_left_out_and_counted(tmp_path):
+    """Quora has some."""
+    lines = [("How?", "How so?", 1), (" ", "Why?", 1), ("Who?", "Where?", 0), ("", "", 0), ("When?", "", 1)]
+    questions = [(*pair, number) for number, pair in enumerate([*lines, ("Which?", "Which one?", 1)])]
+    write(tmp_path / "nyu-mll__glue/qqp/train.jsonl", questions)
+    rows = Rows(tmp_path, ["qqp.train=train[:3]+train[3:]"])
+    loaded = get_pairs("qqp_dual").read("train", "en", rows)
+    assert loaded.examples.to_list() == [
+        {"query": "How?", "passage": "How so?", "id": "0"},
+        {"query": "Which?", "passage": "Which one?", "id": "5"},
+    ]
+    assert loaded.sizes == (1, 1) and "2 pairs with an empty text left out" in rows.records[-1]["notes"]
+    write(tmp_path / "nyu-mll__glue/qqp/train.jsonl", questions[1:2])
+    with pytest.raises(UserError, match="holds no pair"):
+        get_pairs("qqp_dual").load("train", "en", Rows(tmp_path))
+
+
+def write(path, questions):
+    """Write rows in the columns of GLUE's QQP."""
+    names = ("question1", "question2", "label", "idx")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in questions))
+
+
 def test_the_right_passage_scores_100_and_equal_passages_are_one():
     task = get_pairs("nli_dual")
     examples = Dataset.from_dict({"query": ["a", "b", "c"], "passage": ["x", "y", "x"], "id": ["0", "1", "2"]})

@@ -225,6 +225,21 @@ def test_xquad_is_not_scored_after_squads_dev(tmp_path):
     assert "--splits" not in str(caught.value)
 
 
+@pytest.mark.parametrize("split, refused", [("test", True), ("train", False)])
+def test_flores_is_not_scored_after_belebeles_passages(split, refused, tmp_path):
+    """They are of FLORES. Its train rows, which a user adds, are of other collections."""
+    columns = get_task("belebele").columns
+    row = dict(zip(columns, ("A cat. It sat.", "Who sat?", "a cat", "a dog", "a man", "nobody", "1"), strict=True))
+    write(tmp_path / f"facebook__belebele/deu_Latn/{split}.jsonl", [row] * 4)
+    rows = Rows(tmp_path, [f"belebele.train={split}"])
+    get_task("belebele").load("train", "de", rows)
+    trained = str(checkpoint(tmp_path / "trained", rows))
+    if not refused:
+        return leakage.check_sentences(get_task("flores"), trained)
+    with pytest.raises(UserError, match=r"flores: .* was trained on facebook/belebele \(deu_Latn, test\)"):
+        leakage.check_sentences(get_task("flores"), trained)
+
+
 def test_a_record_that_does_not_say_what_rows_were_for(tmp_path):
     """A target xquad of an earlier version was trained on SQuAD, and scored on XQuAD."""
     (tmp_path / "old").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def _trained_on(data: Mapping[str, Any], same: Sequence[str]) -> bool:
     if "used_as" not in data:
         return data["id"] in same
     place = f"{data['id']}/{data['config']}/{data['split'].partition('[')[0]}/"
-    named = any(place.startswith(one if one.endswith(".") else f"{one}/") for one in same)
+    named = any(fnmatchcase(place, f"{one}*" if one.endswith(".") else f"{one}/*") for one in same)
     return named and any(use.split == "train" for use in overlap.uses(data))
 
 
