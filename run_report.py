@@ -15,8 +15,8 @@ whether a phase 2 trained on them and whether that list of pretraining names the
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.errors import UserError
 from xstilts.cli.parsing import parse
-from xstilts.errors import UserError
 from xstilts.run.endings import command
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs, kept_runs  # noqa: E402
-from xstilts.errors import UserError  # noqa: E402
+from tasks.errors import UserError  # noqa: E402
 from xstilts.report import curve, language_groups, paper_table  # noqa: E402
 from xstilts.report.cells import DAGGER, Cell, Table, score_cell  # noqa: E402
 from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402

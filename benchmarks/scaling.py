@@ -122,7 +122,7 @@ def run_of(words: list[str], rows: dict[str, Rows], shape: Shape) -> Run:
     Raises:
         UserError: it says neither steps nor how many rows there are.
     """
-    from xstilts.errors import UserError
+    from tasks.errors import UserError
 
     given = settings_of(words)
     names, folder, parent = names_of(given), given["output_dir"], given.get("model_name_or_path")
@@ -302,7 +302,7 @@ def main() -> None:
         help="count rows and tokens in the folder of rows, with the tokenizer of --model",
     )
     args = parser.parse_args()
-    from xstilts.errors import UserError
+    from tasks.errors import UserError
 
     try:
         lines, shape = commands(args.variables), shape_of(args.model)

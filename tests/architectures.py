@@ -501,7 +501,7 @@ def steps(folder: str, scratch: Path) -> dict[str, Callable[[], None]]:
 
 def outcome(name: str, scratch: Path) -> dict[str, str]:
     """{column: "ok" or the words it was refused with} of an architecture; any other error is raised."""
-    from xstilts.errors import UserError
+    from tasks.errors import UserError
 
     folder = scratch / "model"
     build(name, folder)

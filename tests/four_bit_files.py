@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.errors import UserError
 from xstilts import dequantise, four_bit, xlmr_tokenizer
-from xstilts.errors import UserError
 
 SMALL = four_bit.Sizes(hidden=32, layers=2, heads=2, inner=64, vocabulary=20, positions=16, token_types=2)
 PIECES = [

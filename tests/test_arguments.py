@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import UserError
 from xstilts.cli import arguments
 from xstilts.cli.arguments import DataArguments, RunArguments
 from xstilts.cli.parsing import parse
-from xstilts.errors import UserError
 
 ROOT = Path(arguments.__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes" / "arms").glob("*.yaml"))

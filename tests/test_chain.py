@@ -178,7 +178,7 @@ STUB = """
 import os, sys
 from tests import records
 from xstilts.run.endings import command
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run.environment import command_line
 
 def main(argv):

@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from tasks import get_task
+from tasks.errors import UserError
 from tests.architectures import build
 from xstilts.checkpoint.config import check_checkpoint, read_config
 from xstilts.checkpoint.encoder import load_encoder, position_limit, probe
 from xstilts.checkpoint.heads import fresh_head, from_sizes, load_head, masked_lm
 from xstilts.checkpoint.layers import TruncatedEncoder, depth
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.train.mixture import MixtureModel
 

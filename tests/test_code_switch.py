@@ -7,7 +7,7 @@ import random
 import pytest
 from datasets import Dataset
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.train.code_switch import Counts, read_lexicons, sides, switch, switch_columns
 
 GERMAN = {"the": ["die"], "cat": ["Katze"], "don't": ["nicht"], "house": ["Haus", "Gebäude"]}

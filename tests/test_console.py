@@ -7,9 +7,9 @@ import pytest
 import records
 from conftest import ROOT
 
+from tasks.errors import UserError
 from xstilts.cli import arms, logs, parsing, progress, words
 from xstilts.cli.arguments import RetrievalArguments
-from xstilts.errors import UserError
 from xstilts.run.record import Record, completed
 from xstilts.run.rehearsal import is_rehearsal
 from xstilts.run.summary import summary

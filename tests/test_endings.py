@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.errors import full_disk
+from tasks.errors import UserError, full_disk
 from xstilts.cli.arguments import RunArguments
-from xstilts.errors import UserError
 from xstilts.run import causes, checkpoints, endings, lifecycle, results
 from xstilts.run.files import write_text
 from xstilts.run.record import FILE_NAME

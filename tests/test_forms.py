@@ -10,13 +10,13 @@ from conftest import ROOT
 import tasks
 from tasks import get_task
 from tasks.base import Task
+from tasks.errors import UserError
 from tasks.languages import BENCHMARKS
 from tasks.pairs import PAIRS
 from tasks.rows import Rows
 from tasks.source import Source
 from tasks.submitted import read_entries
 from tasks.text import Wikipedia
-from xstilts.errors import UserError
 from xstilts.xtreme import scoring, submission
 
 # ---- nothing dispatches on a form's name ----------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tasks.errors import UserError
 from tasks.retrieval import BUCC, Pools
-from xstilts.errors import UserError
 from xstilts.retrieve import index, measure, mining, neighbours
 from xstilts.retrieve.index import Index
 from xstilts.retrieve.vectors import normalize

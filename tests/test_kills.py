@@ -14,8 +14,8 @@ import records
 import transformers.trainer
 from safetensors.torch import load_file
 
+from tasks.errors import UserError
 from world.files import WorldError, write
-from xstilts.errors import UserError
 from xstilts.run import checkpoints
 from xstilts.run.lifecycle import Run
 from xstilts.train import runner, trainers

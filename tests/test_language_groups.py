@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 import run_report
+from tasks.errors import UserError
 from tests.test_report import write_record
-from xstilts.errors import UserError
 from xstilts.report import contrasts, matrix
 
 # de and tt are seen by a phase 2; XLM-R's list has neither tt nor bo

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.cli.arguments import RunArguments
-from xstilts.errors import UserError
 from xstilts.run import endings, lifecycle, processes, results
 from xstilts.run.lifecycle import Run, Stopped, fail_unopened, folders_of, this_process, unopened
 from xstilts.run.lock import LOCK, FolderLock

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tasks import get_task
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.config import check_checkpoint
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.cli import arguments, parsing
-from xstilts.errors import UserError
 from xstilts.report import spec
 from xstilts.report.matrix import collect
 from xstilts.retrieve.embedding import Encoder

@@ -18,11 +18,11 @@ from test_malformed import FORMS, VALUES, cases, damage, judged, sources, spoil
 
 from tasks import get_task
 from tasks import languages as codes
+from tasks.errors import UserError
 from tasks.pairs import get_pairs
 from tasks.rows import Rows
 from tasks.tagging import UPOS
 from tasks.text import Wikipedia
-from xstilts.errors import UserError
 from xstilts.train.code_switch import read_lexicons
 
 NLI = ("entailment", "neutral", "contradiction")

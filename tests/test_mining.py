@@ -9,7 +9,7 @@ from operator import mul
 import numpy as np
 import pytest
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve import exact, mining, neighbours, product, short
 from xstilts.retrieve.mining import best_threshold, deduplicate, id_pairs, mine, pairs_above
 from xstilts.retrieve.neighbours import bidirectional_knn, knn, nearest

@@ -10,8 +10,8 @@ import pytest
 import records
 from conftest import ROOT
 
+from tasks.errors import UserError
 from world.files import WorldError, translate, write
-from xstilts.errors import UserError
 from xstilts.report.frames import long_table
 from xstilts.report.matrix import collect
 from xstilts.run import results

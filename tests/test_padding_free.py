@@ -11,12 +11,12 @@ from torch._subclasses import FakeTensorMode
 from torch.nn.attention.varlen import varlen_attn
 
 from tasks import get_task
+from tasks.errors import UserError
 from tests import architectures
 from xstilts.checkpoint import heads, padding_free
 from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.padding_free import Layout
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.errors import UserError
 from xstilts.train import host_facts, mixture
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]])

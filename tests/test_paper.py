@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 import run_report
+from tasks.errors import UserError
 from tests.test_report import write_record, write_retrieval
-from xstilts.errors import UserError
 from xstilts.report import claims_file, paper, paper_table, statistics
 from xstilts.report import matrix as mx
 from xstilts.report.numbers import interval_of, signed

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import records
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.report.matrix import collect
 from xstilts.run import places
 

@@ -3,8 +3,8 @@
 import pytest
 import records
 
+from tasks.errors import UserError
 from xstilts import plan
-from xstilts.errors import UserError
 
 RECORD = records.small()
 

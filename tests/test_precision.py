@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.errors import UserError
 from tests import records
 from xstilts.checkpoint import encoder as encoders
 from xstilts.checkpoint import precision
-from xstilts.errors import UserError
 from xstilts.report.matrix import collect
 from xstilts.retrieve import cells
 from xstilts.retrieve.embedding import Encoder

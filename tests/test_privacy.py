@@ -6,10 +6,10 @@ import os
 import pytest
 import records
 
+from tasks.errors import UserError
 from xstilts.cli import privacy, words
 from xstilts.cli.arguments import DataArguments, RunArguments
 from xstilts.cli.parsing import parse
-from xstilts.errors import UserError
 from xstilts.run import card, results
 from xstilts.run.environment import command_line
 

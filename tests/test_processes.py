@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run import endings, processes
 from xstilts.train import batching, mixture
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tasks.errors import UserError
 from xstilts.cli.arguments import RetrievalArguments
-from xstilts.errors import UserError
 from xstilts.retrieve import encoder_folder, prompts
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.measure import embedder, prompted

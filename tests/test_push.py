@@ -15,7 +15,7 @@ import sys
 from types import SimpleNamespace
 from pathlib import Path
 from xstilts.run import card
-from xstilts.errors import UserError
+from tasks.errors import UserError
 run = SimpleNamespace(push_to_hub=True, hub_model_id="me/arm", hub_private_repo=False, output_dir=sys.argv[1])
 try:
     card.check_push(run)

@@ -17,8 +17,8 @@ import records
 import yaml
 
 from tasks import coverage
+from tasks.errors import UserError
 from xstilts.cli.arms import read_arm
-from xstilts.errors import UserError
 from xstilts.report import charts, curve, question, question_plots, question_tables, statistics
 from xstilts.report import contrasts as cs
 from xstilts.report import matrix as mx

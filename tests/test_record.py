@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run.record import PHASES, Record
 
 RECORDS = Path(__file__).parent / "records"  # written by runs of the miniature world before there was a Record

@@ -17,8 +17,8 @@ import records
 from PIL import Image
 
 import run_report
+from tasks.errors import UserError
 from xstilts.cli.arguments import RetrievalArguments
-from xstilts.errors import UserError
 from xstilts.report import charts, comparable, frames, notes, page
 from xstilts.report import matrix as mx
 from xstilts.run.record import Record

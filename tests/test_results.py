@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import records
 
+from tasks.errors import UserError
 from tasks.rows import sha256
-from xstilts.errors import UserError
 from xstilts.run import consistency, results
 from xstilts.run.environment import command_line
 from xstilts.run.record import SCHEMA

@@ -13,10 +13,10 @@ from datasets import Dataset
 
 from tasks import get_task
 from tasks import languages as codes
+from tasks.errors import UserError
 from tasks.ranking import Pool
 from tasks.retrieval import Pools
 from tasks.rows import Rows
-from xstilts.errors import UserError
 from xstilts.retrieve import measure, ranks
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.headline import Headline, best_layer

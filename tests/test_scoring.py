@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import UserError
 from tasks.languages import XTREME_R
-from xstilts.errors import UserError
 from xstilts.xtreme import scoring, submission
 
 ROOT = Path(submission.__file__).parents[2]

@@ -13,9 +13,9 @@ import pytest
 import records as saved
 
 from tasks import reading
+from tasks.errors import UserError
 from tasks.rows import translator
 from xstilts import plan, push
-from xstilts.errors import UserError
 from xstilts.report import contrasts as cs
 from xstilts.report import frames, page, question
 from xstilts.report import matrix as mx

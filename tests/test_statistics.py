@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.report import statistics
 
 

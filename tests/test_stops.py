@@ -8,10 +8,10 @@ from one_step import TASKS, one_step
 from stops import stops
 
 from tasks import get_task
+from tasks.errors import UserError
 from tests import architectures
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.errors import UserError
 from xstilts.train import host_facts, trainers
 from xstilts.train.trainers import CheckedTrainer, Masking, TaskTrainer
 

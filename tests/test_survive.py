@@ -17,7 +17,7 @@ import records
 import torch
 from safetensors.torch import load_file
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.report.matrix import collect
 from xstilts.run import results
 from xstilts.run.checkpoints import is_whole, last_checkpoint

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tasks.errors import UserError
 from xstilts.cli.arguments import RetrievalArguments
-from xstilts.errors import UserError
 from xstilts.retrieve import measure, together
 from xstilts.retrieve.cache import cached_embed
 from xstilts.retrieve.embedding import Encoder

@@ -23,13 +23,13 @@ from transformers import XLMRobertaForSequenceClassification as SequenceClassifi
 from transformers import XLMRobertaForTokenClassification as TokenClassification
 
 from tasks import get_task
+from tasks.errors import UserError
 from tasks.fingerprint import rows_key
 from tasks.rows import Rows
 from xstilts.checkpoint import heads
 from xstilts.checkpoint.tokenizer import load_tokenizer
 from xstilts.cli.arguments import RunArguments
 from xstilts.cli.privacy import public
-from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.run import settings as run_settings
 from xstilts.run.environment import command_line

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
+from tasks.errors import UserError, first_line
 from xstilts.cli.arguments import ModelArguments, RunArguments
-from xstilts.errors import UserError, first_line
 from xstilts.run.settings import as_json, compare, settings_of
 from xstilts.train import dual_encoder, mixture, pair_trainer
 from xstilts.train.training_arguments import NEEDS, OURS, REFUSED, training_arguments

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from tasks.errors import UserError
 from xstilts.cli.user_files import LARGEST, read_json, read_yaml
-from xstilts.errors import UserError
 
 
 @pytest.fixture

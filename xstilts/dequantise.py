@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.errors import UserError, first_line, full_disk
 from tasks.rows import sha256
 from xstilts.cli.words import parse_tool
-from xstilts.errors import UserError, first_line, full_disk
 from xstilts.run.endings import tool
 from xstilts.run.files import folder_beside, obey_umask
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 
 MAGIC, VERSION, BLOCK = b"E5S1", 1, 32
 F32, FOUR_BIT = 0, 1

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks import RETRIEVAL, TASKS
+from tasks.errors import UserError
 from xstilts.cli.arms import PLAIN
 from xstilts.cli.logs import duration
 from xstilts.cli.words import parse_tool
-from xstilts.errors import UserError
 from xstilts.run.endings import tool
 from xstilts.run.lock import LOCK
 from xstilts.run.record import FILE_NAME, Record, is_there

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.errors import UserError, first_line
 from xstilts import plan
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
 from xstilts.cli.words import parse_tool
-from xstilts.errors import UserError, first_line
 from xstilts.run import card
 from xstilts.run.card_metadata import TAG
 from xstilts.run.endings import tool

@@ -6,8 +6,8 @@ import functools
 from typing import Any
 
 from tasks import languages as codes
+from tasks.errors import UserError, first_line
 from xstilts.checkpoint.tokenizer import refuse_empty
-from xstilts.errors import UserError, first_line
 
 LENGTH = 512  # maximum input in tokens, if the tokenizer has no lower limit
 # counted sentences: the translation was stopped before its end; the input was too long and was cut

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
+from tasks.errors import UserError, first_line
 from xstilts.cli import logs
 from xstilts.cli.parsing import parse
 from xstilts.cli.unused import refuse_unused
-from xstilts.errors import UserError, first_line
 from xstilts.marked_text import Parts, joined, sentences
 from xstilts.run.endings import command
 from xstilts.run.record import without_uses

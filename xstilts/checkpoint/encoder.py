@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tasks.errors import UserError, first_line
 from xstilts.checkpoint.config import WORKS, adapter_beside, encoder_class, not_loaded, read_config
-from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tasks.errors import UserError, first_line
 from xstilts.checkpoint.config import OUTPUTS, read_config
 from xstilts.checkpoint.encoder import (
     attention_option,
@@ -19,7 +20,6 @@ from xstilts.checkpoint.encoder import (
     prepare_attention,
 )
 from xstilts.checkpoint.tokenizer import load_tokenizer
-from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,8 +20,8 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from tasks.errors import UserError, first_line
 from xstilts.checkpoint.encoder import NOISE, check_language, evaluating, first_position, position_limit, probe, quiet
-from xstilts.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

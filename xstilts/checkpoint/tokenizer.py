@@ -6,8 +6,8 @@ import inspect
 import logging
 from typing import TYPE_CHECKING
 
+from tasks.errors import UserError
 from xstilts.checkpoint.config import encoder_class, not_loaded, read_config
-from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer

@@ -11,12 +11,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from tasks.errors import UserError, did_you_mean
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import name_of, with_underscores
 from xstilts.cli.ranges import check_numbers
 from xstilts.cli.repeated import join_repeated
 from xstilts.cli.words import RaisingParser, check_rest, check_words, short, training_lists, yaml_words
-from xstilts.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from transformers.hf_argparser import HfArgumentParser

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
 HIDDEN = "<hidden>"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from tasks.errors import UserError
 from xstilts.cli.words import check_finite
-from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

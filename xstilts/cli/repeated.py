@@ -6,8 +6,8 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 
+from tasks.errors import UserError
 from xstilts.cli.privacy import name_of
-from xstilts.errors import UserError
 
 logger = logging.getLogger("xstilts")
 # Lists of KEY=VALUE add up: make joins those of DATA_ARGS and ARGS_<task>. Whatever reads them refuses a key that is

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tasks import unused_search_options
+from tasks.errors import UserError
 from xstilts.cli.arguments import ArmArguments, non_defaults
-from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

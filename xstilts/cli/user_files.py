@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xstilts.errors import UserError, first_line
+from tasks.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import yaml

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tasks.errors import UserError, nearest, not_installed
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import refuse_secrets
 from xstilts.cli.repeated import join_repeated
-from xstilts.errors import UserError, nearest, not_installed
 
 JSON_FILES = ("fsdp_config", "deepspeed")  # fields of TrainingArguments that name a file, or hold JSON
 # {argument of run_retrieval.py --do_train: that of run_intermediate.py}; to be removed with `xstilts.train.alias`

@@ -22,10 +22,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.errors import UserError
 from xstilts.cli import user_files
 from xstilts.cli.arms import known_or_near
 from xstilts.cli.words import short
-from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.matrix import PLAIN
 

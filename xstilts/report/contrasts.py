@@ -14,7 +14,7 @@ import pandas as pd
 
 from tasks import TASKS, get_task
 from tasks.coverage import covered
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.comparable import is_shared, other_settings
 from xstilts.report.hits import VARIANTS, Hits, ReadOut

@@ -6,8 +6,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.errors import UserError, first_line
 from tasks.reading import open_file
-from xstilts.errors import UserError, first_line
 from xstilts.report.matrix import Matrix
 from xstilts.run.hits import COLUMNS, HITS
 

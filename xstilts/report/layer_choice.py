@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.report.matrix import PLAIN
 from xstilts.report.spec import ENGLISH, Spec
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.errors import UserError
 from xstilts.cli.arms import PLAIN
-from xstilts.errors import UserError
 from xstilts.report.comparable import keep_comparable, name_other_seeds, name_rehearsals
 from xstilts.report.numbers import count, seeds_text
 from xstilts.report.reading import (

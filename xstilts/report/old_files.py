@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 
 
 def remove(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run import results
 from xstilts.run.listing import Listing
 from xstilts.run.places import SEED_FOLDER

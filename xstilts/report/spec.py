@@ -20,10 +20,10 @@ from typing import Any
 
 from tasks import TASKS, get_task
 from tasks.coverage import COVERAGE
+from tasks.errors import UserError
 from xstilts.cli import user_files
 from xstilts.cli.arms import known_or_near
 from xstilts.cli.words import short
-from xstilts.errors import UserError
 from xstilts.report import statistics
 from xstilts.report.matrix import PLAIN
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.report.numbers import points_of
 
 LEVEL = 0.95

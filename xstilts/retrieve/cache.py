@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.retrieve.tokens import Tokens
 from xstilts.run import processes

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate import PartialState
 
 from tasks.base import Task
+from tasks.errors import UserError
 from xstilts.cli import logs, unused
 from xstilts.cli.arguments import (
     MEASURED_LENGTH,
@@ -21,7 +22,6 @@ from xstilts.cli.arguments import (
     ModelArguments,
     RetrievalArguments,
 )
-from xstilts.errors import UserError
 from xstilts.retrieve import measure, pools
 from xstilts.run import consistency, inputs, leakage, processes
 from xstilts.run.lifecycle import Run

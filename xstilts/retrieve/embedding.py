@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.errors import UserError
 from xstilts.checkpoint.config import check_layer
 from xstilts.cli.arguments import MEASURED_LENGTH
 from xstilts.cli.progress import Bar
-from xstilts.errors import UserError
 from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
 

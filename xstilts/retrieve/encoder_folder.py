@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tasks.errors import UserError
 from tasks.reading import read_json, read_object
 from xstilts.cli.arguments import RetrievalArguments
-from xstilts.errors import UserError
 
 ADVICE = ": delete it, or correct it"
 POOLING = "1_Pooling"  # where the library saves it

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tasks.errors import UserError
 from tasks.reading import read_object
 from tasks.rows import sha256
 from xstilts.cli.arguments import MEASURED_LENGTH, DataArguments, RetrievalArguments
 from xstilts.cli.privacy import public
 from xstilts.cli.unused import BESIDE_SELECTION
-from xstilts.errors import UserError
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import card, card_metadata
 from xstilts.run import settings as kept

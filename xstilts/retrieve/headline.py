@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve import measure, pools
 from xstilts.retrieve.measurement import Measurement
 from xstilts.run import inputs

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.errors import UserError, first_line
 from xstilts.cli.progress import Bar
-from xstilts.errors import UserError, first_line
 from xstilts.retrieve import neighbours
 from xstilts.retrieve.exact import exact_scores
 

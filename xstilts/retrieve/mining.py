@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve.neighbours import Knn, bidirectional_knn
 
 MARGINS = ("ratio", "distance", "absolute")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve import short
 from xstilts.retrieve.exact import plain_knn
 from xstilts.retrieve.product import best_device, fastest_engine, walk

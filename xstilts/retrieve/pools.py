@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve.index import Index
 from xstilts.run import inputs
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 
+from tasks.errors import UserError
 from tasks.reading import read_object
 from xstilts.cli.arguments import DualEncoderArguments, MeasurementArguments
-from xstilts.errors import UserError
 from xstilts.retrieve.encoder_folder import ADVICE, EncoderFolder, file_of, pooling_config
 
 FILE = "config_sentence_transformers.json"

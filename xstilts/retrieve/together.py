@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.retrieve import measure
 from xstilts.retrieve.cache import fill_cache
 from xstilts.retrieve.embedding import Encoder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run.temporary import others
 
 ROWS_AT_ONCE = 2**16  # vectors held in memory at once

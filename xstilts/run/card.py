@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
+from tasks.errors import UserError, first_line
 from tasks.hub import answer_of, client
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
-from xstilts.errors import UserError, first_line
 from xstilts.run import card_metadata, results
 from xstilts.run.card_metadata import Parent
 from xstilts.run.files import write_text

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import get_task
 from tasks.base import Task
+from tasks.errors import UserError, first_line
 from tasks.languages import is_private_use
 from tasks.rows import Rows
 from xstilts.cli import privacy
-from xstilts.errors import UserError, first_line
 from xstilts.run.record import Record
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from xstilts.errors import UserError, first_line, full_disk, not_installed
+from tasks.errors import UserError, first_line, full_disk, not_installed
 from xstilts.run import processes
 
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 from tasks import TASKS
+from tasks.errors import UserError
 from tasks.reading import open_file, parse_json
-from xstilts.errors import UserError
 from xstilts.run import processes, results
 
 logger = logging.getLogger("xstilts")

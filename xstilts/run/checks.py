@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 
 Check = Callable[[Any, str], None]
 LARGEST = 2**63 - 1  # of a whole number: tables keep them in 64 bits

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run.checks import short, shown
 
 if TYPE_CHECKING:

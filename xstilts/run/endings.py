@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run import causes, inputs, processes
 from xstilts.run.lifecycle import Marks, fail_unopened, this_process, unopened
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run.temporary import temporary_folder
 
 

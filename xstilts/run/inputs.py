@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.errors import UserError, did_you_mean
 from tasks.expressions import fair_share
 from tasks.folders import test_expression
 from tasks.rows import Rows
 from xstilts.cli.arguments import DataArguments, MeasurementArguments, RetrievalArguments, RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import short
-from xstilts.errors import UserError, did_you_mean
 from xstilts.run import leakage, outputs, places, processes
 
 if TYPE_CHECKING:

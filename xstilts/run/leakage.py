@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import overlap
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run import outputs, results
 from xstilts.run.record import FILE_NAME, Record, is_there
 

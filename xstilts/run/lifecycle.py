@@ -24,11 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.cli import unused
 from xstilts.cli.arguments import STARTED, RunArguments
 from xstilts.cli.privacy import with_underscores
-from xstilts.errors import UserError
 from xstilts.run import card, causes, checkpoints, leakage, outputs, processes, results
 from xstilts.run import settings as kept
 from xstilts.run.environment import command_line

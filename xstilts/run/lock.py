@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 
 logger = logging.getLogger("xstilts")
 LOCK = ".lock"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run import results
 from xstilts.run.hits import HITS
 from xstilts.run.record import FILE_NAME

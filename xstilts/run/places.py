@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tasks.errors import UserError
 from xstilts.cli.arguments import MeasurementArguments, RunArguments
 from xstilts.cli.arms import PLAIN
-from xstilts.errors import UserError
 from xstilts.run.record import FILE_NAME, Record
 
 SEED_FOLDER = r"seed(0|[1-9]\d*)"  # phase 2 lies in <arm>/seed<k>

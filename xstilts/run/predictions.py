@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.base import Task
-from xstilts.errors import UserError
+from tasks.errors import UserError
 from xstilts.run.files import write_text
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import TypeVar
 
-from xstilts.errors import UserError, first_line
+from tasks.errors import UserError, first_line
 
 T = TypeVar("T")
 

@@ -22,11 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.errors import UserError
 from tasks.languages import normalize
 from tasks.reading import read_object
 from xstilts.cli import privacy
 from xstilts.cli.arguments import RunArguments
-from xstilts.errors import UserError
 from xstilts.run import checks, consistency, rehearsal
 from xstilts.run.checks import Check, naming, short
 from xstilts.run.consistency import mean

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.errors import UserError
 from tasks.reading import read_object
 from xstilts.cli import privacy
-from xstilts.errors import UserError
 from xstilts.run.files import write_text
 from xstilts.run.listing import Listing, look
 from xstilts.run.record import FILE_NAME, is_there

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import TASKS, get_task
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.cli import unused
 from xstilts.cli.privacy import public
 from xstilts.cli.user_files import read_json
-from xstilts.errors import UserError
 from xstilts.run import outputs, results
 from xstilts.run.environment import command_line
 from xstilts.run.files import write_text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from tasks.errors import UserError
 from xstilts.checkpoint.config import check_attention, check_checkpoint
 from xstilts.cli.arguments import (
     DataArguments,
@@ -14,7 +15,6 @@ from xstilts.cli.arguments import (
     RetrievalArguments,
 )
 from xstilts.cli.unused import refuse_unused
-from xstilts.errors import UserError
 from xstilts.run import inputs, processes
 from xstilts.train import code_switch
 from xstilts.train.families import BATCHES, family_languages, trained_tasks

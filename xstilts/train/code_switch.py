@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 from tasks import languages as codes
 from tasks.checks import check_text
+from tasks.errors import UserError, did_you_mean
 from tasks.fingerprint import rows_key
 from tasks.rows import Rows, sha256
 from xstilts.cli.arguments import ChangeArguments, non_defaults
-from xstilts.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset

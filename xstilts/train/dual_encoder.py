@@ -16,6 +16,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from transformers import TrainingArguments
 
+from tasks.errors import UserError
 from tasks.pairs import Pairs, get_pairs
 from tasks.rows import Rows
 from xstilts.checkpoint import heads
@@ -32,7 +33,6 @@ from xstilts.cli.arguments import (
     VectorArguments,
     non_defaults,
 )
-from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.run.lifecycle import Run
 from xstilts.run.record import Record

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tasks import TASKS, get_task
 from tasks import languages as codes
 from tasks.base import Task
+from tasks.errors import UserError, did_you_mean
 from tasks.pairs import PAIRS, Pairs, get_pairs
 from xstilts.cli.arguments import (
     ArmArguments,
@@ -22,7 +23,6 @@ from xstilts.cli.arguments import (
     VectorArguments,
 )
 from xstilts.cli.unused import refuse_unused
-from xstilts.errors import UserError, did_you_mean
 from xstilts.train import code_switch
 
 # {--language_mode: the languages of a dual encoder's batches, as settings name them}

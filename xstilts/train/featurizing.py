@@ -17,13 +17,13 @@ from transformers import PretrainedConfig, TokenizersBackend
 from tasks import get_task
 from tasks.base import Task
 from tasks.checks import check_placeholder, is_placeholder
+from tasks.errors import UserError, first_line, full_disk, is_panic
 from tasks.fingerprint import fingerprint
 from tasks.rows import Rows
 from xstilts.checkpoint.encoder import check_vocabulary, length_limit
 from xstilts.checkpoint.tokenizer import clean_tokenizer
 from xstilts.cli import logs
 from xstilts.cli.arguments import DataArguments
-from xstilts.errors import UserError, first_line, full_disk, is_panic
 from xstilts.run import inputs
 
 logger = logging.getLogger("xstilts")

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Trainer
 
+from tasks.errors import UserError
 from xstilts.cli import privacy
 from xstilts.cli.arguments import PeftArguments
-from xstilts.errors import UserError
 from xstilts.run.files import obey_umask
 
 FOLDER = "adapter"

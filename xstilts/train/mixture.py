@@ -17,6 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from transformers import PreTrainedModel, TokenizersBackend, TrainingArguments
 
 from tasks.base import Task
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.checkpoint import heads, padding_free
 from xstilts.checkpoint.config import read_config
@@ -24,7 +25,6 @@ from xstilts.checkpoint.encoder import load_encoder
 from xstilts.checkpoint.heads import head_of, needs_pooler
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.cli.arguments import ArmArguments, MixtureArguments, ModelArguments, RunArguments
-from xstilts.errors import UserError
 from xstilts.run.files import obey_umask
 from xstilts.run.lifecycle import Run
 from xstilts.train import runner

@@ -19,9 +19,9 @@ from transformers import TokenizersBackend
 
 from tasks.base import Task
 from tasks.columns import join
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments
-from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.train import code_switch, featurizing
 from xstilts.train.families import family_languages

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
 
+from tasks.errors import UserError
 from tasks.expressions import fair_share
-from xstilts.errors import UserError
 from xstilts.train.multilingual import align, draws
 
 

@@ -18,11 +18,11 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainingArguments
 
+from tasks.errors import UserError
 from tasks.pairs import Pairs
 from xstilts.checkpoint.encoder import load_encoder, load_without_pooler
 from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
-from xstilts.errors import UserError
 from xstilts.train import trainers
 from xstilts.train.batching import loader_options
 from xstilts.train.library_internals import CheckpointLoading

@@ -14,9 +14,9 @@ from datasets import Dataset
 from transformers import TokenizersBackend, Trainer, TrainingArguments
 
 from tasks.base import Task
+from tasks.errors import UserError
 from xstilts.cli import logs
 from xstilts.cli.arguments import RunArguments
-from xstilts.errors import UserError
 from xstilts.run import outputs, processes
 from xstilts.run.lifecycle import Run
 from xstilts.run.predictions import write_lines

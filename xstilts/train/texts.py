@@ -8,9 +8,9 @@ from datasets import Dataset
 from transformers import TokenizersBackend
 
 from tasks.base import Task
+from tasks.errors import UserError
 from tasks.rows import Rows
 from xstilts.cli.arguments import ArmArguments, DataArguments, FamilyArguments, TextArguments
-from xstilts.errors import UserError
 from xstilts.run import inputs
 from xstilts.train import featurizing, multilingual
 from xstilts.train.families import family_languages, text_languages

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tasks.errors import UserError
 from xstilts.checkpoint.tokenizer import in_xlmr_form
-from xstilts.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -30,11 +30,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.training_args import OptimizerNames
 
 from tasks.base import Task
+from tasks.errors import UserError
 from xstilts.checkpoint import padding_free
 from xstilts.checkpoint.encoder import all_finite
 from xstilts.checkpoint.layers import layer_classes
 from xstilts.checkpoint.tokenizer import clean_tokenizer
-from xstilts.errors import UserError
 from xstilts.run import checkpoints
 from xstilts.run.files import obey_umask
 from xstilts.train import batching, host_facts

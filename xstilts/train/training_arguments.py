@@ -16,11 +16,11 @@ import torch
 from accelerate import PartialState
 from transformers import TrainingArguments
 
+from tasks.errors import UserError, first_line
 from xstilts.checkpoint.precision import has_bf16
 from xstilts.cli.arguments import RunArguments
 from xstilts.cli.user_files import read_json
 from xstilts.cli.words import JSON_FILES, check_training_numbers, fail, shown, unknown
-from xstilts.errors import UserError, first_line
 from xstilts.run import processes
 from xstilts.train import trackers
 from xstilts.train.library_internals import use_one_gpu

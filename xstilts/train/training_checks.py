@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, SchedulerType, Trainer, Training
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.training_args import OptimizerNames
 
-from xstilts.errors import UserError, first_line
+from tasks.errors import UserError, first_line
 from xstilts.run import processes
 from xstilts.train.batching import loader_options
 

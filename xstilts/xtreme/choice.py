@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+from tasks.errors import UserError
 from xstilts.cli.arms import PLAIN, known_or_near
-from xstilts.errors import UserError
 from xstilts.run.record import Record
 
 if TYPE_CHECKING:

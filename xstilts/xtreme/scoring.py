@@ -16,9 +16,9 @@ from typing import Any
 from tasks import get_task
 from tasks.base import Task
 from tasks.benchmarks import GROUPS, OUR_GROUPS
+from tasks.errors import UserError
 from tasks.languages import BENCHMARKS, languages, normalize
 from tasks.submitted import Scorer, Submitted
-from xstilts.errors import UserError
 
 
 def score(

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import TASKS, get_task
 from tasks.base import Task
+from tasks.errors import UserError
 from tasks.languages import BENCHMARKS
 from tasks.rows import sha256
 from xstilts.cli import privacy
 from xstilts.cli.words import parse_tool
-from xstilts.errors import UserError
 from xstilts.run import inputs, predictions
 from xstilts.run.endings import tool
 from xstilts.run.files import write_text
