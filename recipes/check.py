@@ -109,7 +109,7 @@ def check_path(name: str, path: str) -> None:
 
 def measured() -> list[str]:
     """Return the names of all tasks that can be targets or retrieval tasks."""
-    return [name for name in TASKS if name not in UNTESTED.split()]
+    return [name for name in TASKS if name not in UNTESTED]
 
 
 def check_arms(names: list[str]) -> dict[str, arms.Arm]:
@@ -141,16 +141,15 @@ def check_lists(values: dict[str, str]) -> dict[str, arms.Arm]:
         if "," in values[name]:
             better = " ".join(values[name].replace(",", " ").split())
             raise Wrong(f'{name}={values[name]}: put blanks between names, not commas: {name}="{better}"')
-    retrieval, untested = RETRIEVAL.split(), UNTESTED.split()
-    trained = [name for name in measured() if name not in retrieval]
+    trained = [name for name in measured() if name not in RETRIEVAL]
     found = check_arms(words["ARMS"])
-    for name, ours in (("TARGETS", trained), ("RETRIEVAL", retrieval)):
+    for name, ours in (("TARGETS", trained), ("RETRIEVAL", RETRIEVAL)):
         for word in words[name]:
             if word in ours:
                 continue
-            if name == "TARGETS" and word in retrieval:
+            if name == "TARGETS" and word in RETRIEVAL:
                 raise Wrong(f"TARGETS: {word} is measured without training. Give RETRIEVAL={word}.")
-            if name == "TARGETS" and word in untested:
+            if name == "TARGETS" and word in UNTESTED:
                 raise Wrong(f"TARGETS: {word} has no test rows. ARMS={word} trains on it.")
             if name == "RETRIEVAL" and word in trained:
                 raise Wrong(f"RETRIEVAL: {word} needs training. Give TARGETS={word}.")

@@ -47,18 +47,41 @@ TASKS = {
     "mewslix": "tasks.ranking:MewsliX",
 }
 # `make matrix TARGETS=all`: every target task of the two benchmarks that has a head
-TARGETS = "xnli pawsx udpos panx xquad mlqa tydiqa xcopa"
+TARGETS = ("xnli", "pawsx", "udpos", "panx", "xquad", "mlqa", "tydiqa", "xcopa")
 # the tasks that make accepts in RETRIEVAL, and those it accepts only in ARMS: tasks without test rows
-RETRIEVAL = "tatoeba bucc ntrex flores lareqa mewslix"
-UNTESTED = "mnli snli anli anli_plus qqp rte squad squad_v2 hellaswag cosmosqa csqa siqa copa"
+RETRIEVAL = ("tatoeba", "bucc", "ntrex", "flores", "lareqa", "mewslix")
+UNTESTED = (
+    "mnli",
+    "snli",
+    "anli",
+    "anli_plus",
+    "qqp",
+    "rte",
+    "squad",
+    "squad_v2",
+    "hellaswag",
+    "cosmosqa",
+    "csqa",
+    "siqa",
+    "copa",
+)
 # the pairs that phase 2 trains a dual encoder on (tasks/pairs.py); make accepts them in ARMS
-PAIRS = "squad_dual lareqa_dual xquad_dual nli_dual xnli_dual qqp_dual paws_dual mewslix_dual"
+PAIR_NAMES = (
+    "squad_dual",
+    "lareqa_dual",
+    "xquad_dual",
+    "nli_dual",
+    "xnli_dual",
+    "qqp_dual",
+    "paws_dual",
+    "mewslix_dual",
+)
 # What an arm can do with the train rows of tasks and pairs (xstilts/cli/arms.py). The adapters say the same, but make
 # needs it before an environment exists. Train rows in other languages: translations, or a language's own.
-PARALLEL = "squad xnli pawsx xquad sib200 squad_dual lareqa_dual xquad_dual xnli_dual"
-NATIVE = "udpos panx tydiqa"
-ONE_TEXT = "ccg udpos panx sib200"
-TAGGED = "ccg udpos panx"
+PARALLEL = ("squad", "xnli", "pawsx", "xquad", "sib200", "squad_dual", "lareqa_dual", "xquad_dual", "xnli_dual")
+NATIVE = ("udpos", "panx", "tydiqa")
+ONE_TEXT = ("ccg", "udpos", "panx", "sib200")
+TAGGED = ("ccg", "udpos", "panx")
 
 
 def get_task(name: str, benchmark: str = "xtreme") -> Task:
@@ -81,7 +104,7 @@ def get_target(name: str | None, benchmark: str = "xtreme") -> Task:
     """
     if not name:
         raise UserError("--task is missing; see --list_tasks.")
-    if name in PAIRS.split():
+    if name in PAIR_NAMES:
         raise UserError(f"--task {name} is not a target task; train on it with run_intermediate.py --tasks {name}.")
     task = get_task(name, benchmark)
     if not task.auto_class:
@@ -93,7 +116,7 @@ def unused_search_options(name: str) -> set[str]:
     """Return the arguments of run_retrieval.py that only other tasks use; none for a task of the user's own."""
     if name not in TASKS:
         return set()
-    some = {option for other in RETRIEVAL.split() for option in get_task(other).search_options}
+    some = {option for other in RETRIEVAL for option in get_task(other).search_options}
     return some - set(get_task(name).search_options)
 
 

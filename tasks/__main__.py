@@ -8,7 +8,7 @@ import argparse
 
 from tasks import TARGETS, TASKS
 
-KINDS = {"all": list(TASKS), "targets": TARGETS.split()}
+KINDS = {"all": list(TASKS), "targets": list(TARGETS)}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks", description="Print the names of the tasks.")

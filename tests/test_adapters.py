@@ -77,7 +77,7 @@ def qa(context, text, start, count=itertools.count()):  # noqa: B008 - ids that 
 
 def test_targets_are_the_trained_tasks_of_the_benchmarks():
     reported = {name for tasks in BENCHMARKS.values() for name in tasks}
-    assert TARGETS.split() == [n for n in TASKS if get_task(n).auto_class and get_task(n).languages_in in reported]
+    assert list(TARGETS) == [n for n in TASKS if get_task(n).auto_class and get_task(n).languages_in in reported]
 
 
 # ---- sentence pairs -------------------------------------------------------------------------------------------------
@@ -1002,5 +1002,5 @@ def test_the_wide_tasks_are_no_part_of_a_submission(tmp_path, tiny_world):
     from xstilts.xtreme import submission
 
     wide = {"ntrex", "flores", "sib200", "belebele"}
-    assert not wide & set(TARGETS.split()) and not wide & set(submission.gold(Rows(tiny_world), tmp_path / "gold"))
+    assert not wide & set(TARGETS) and not wide & set(submission.gold(Rows(tiny_world), tmp_path / "gold"))
     assert set(submission.gold(Rows(tiny_world), tmp_path / "named", ["sib200"])) == {"sib200"}

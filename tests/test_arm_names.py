@@ -247,7 +247,7 @@ def test_what_make_asks_needs_no_package(command):
 
 @pytest.mark.parametrize(
     "kind, names",
-    [("all", list(tasks.TASKS)), ("targets", tasks.TARGETS.split())],
+    [("all", list(tasks.TASKS)), ("targets", list(tasks.TARGETS))],
 )
 def test_the_registry_says_its_names(kind, names):
     done = subprocess.run([sys.executable, "-m", "tasks", "--names", kind], cwd=ROOT, capture_output=True, text=True)
@@ -256,12 +256,12 @@ def test_the_registry_says_its_names(kind, names):
 
 def test_lists_for_make_equal_the_classes():
     able = {name: get_task(name) for name in tasks.TASKS if get_task(name).auto_class}
-    assert tasks.PAIRS.split() == list(PAIRS)
+    assert tasks.PAIR_NAMES == tuple(PAIRS)
     both = able | {name: cls() for name, cls in PAIRS.items()}
     for kind, names in (("parallel", tasks.PARALLEL), ("native", tasks.NATIVE)):
-        assert set(names.split()) == {name for name, task in both.items() if task.other_languages == kind}
-    assert set(tasks.ONE_TEXT.split()) == {name for name, task in able.items() if len(task.fields) < 2}
-    assert set(tasks.TAGGED.split()) == {name for name, task in able.items() if task.form == "tagging"}
+        assert set(names) == {name for name, task in both.items() if task.other_languages == kind}
+    assert set(tasks.ONE_TEXT) == {name for name, task in able.items() if len(task.fields) < 2}
+    assert set(tasks.TAGGED) == {name for name, task in able.items() if task.form == "tagging"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -312,7 +312,7 @@ OTHER_SEARCH = {"center": "language", "csls": 2, "query_side": "foreign", "pairs
 OTHER_SEARCH |= {"mining": "forward", "index": "Flat", "candidate_text": "sentence_context"}
 
 
-@pytest.mark.parametrize("name", tasks.RETRIEVAL.split())
+@pytest.mark.parametrize("name", tasks.RETRIEVAL)
 def test_every_search_option_is_noted_by_the_tasks_that_do_not_use_it(name):
     used = set(tasks.get_task(name).search_options)
     assert used <= set(OTHER_SEARCH), "an option without a value here"

@@ -135,8 +135,8 @@ def weight(kind: str) -> float:
     if kind.startswith("phase 2: "):
         similar = [WORLD[f"phase 2: {task}"] for task in TASKS if f"phase 2: {task}" in WORLD]
     else:
-        is_retrieval = kind in RETRIEVAL.split()
-        similar = [WORLD[task] for task in TASKS if task in WORLD and (task in RETRIEVAL.split()) == is_retrieval]
+        is_retrieval = kind in RETRIEVAL
+        similar = [WORLD[task] for task in TASKS if task in WORLD and (task in RETRIEVAL) == is_retrieval]
     return sum(similar) / len(similar)
 
 

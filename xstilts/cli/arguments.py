@@ -198,9 +198,7 @@ class PeftArguments:
 class RetrievalArguments:
     """How run_retrieval.py measures."""
 
-    tasks: list[str] = field(
-        default_factory=list, metadata={"help": f"One or more of {', '.join(RETRIEVAL.split())}."}
-    )
+    tasks: list[str] = field(default_factory=list, metadata={"help": f"One or more of {', '.join(RETRIEVAL)}."})
     layer: str = field(default="last", metadata={"help": "k (hidden_states[k], 0 = embeddings), 'all' or 'last'."})
     report_layer: int | None = field(
         default=None,

@@ -11,31 +11,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import NATIVE, ONE_TEXT, PAIRS, PARALLEL, RETRIEVAL, TAGGED, TASKS
+from tasks import NATIVE, ONE_TEXT, PAIR_NAMES, PARALLEL, RETRIEVAL, TAGGED, TASKS
 from tasks.errors import UserError, did_you_mean
 from xstilts.cli.user_files import read_text
 
 ARMS, MODIFIERS = Path("recipes/arms"), Path("recipes/modifiers")
 PLAIN = "none"  # the arm without phase 2
 SCRIPT = "run_intermediate.py"  # for a base without the key `script`
-OF_TEXT = {f"mlm_{task}": task for task in TASKS if task not in f"{RETRIEVAL} {TAGGED}".split()}
+OF_TEXT = {f"mlm_{task}": task for task in TASKS if task not in (*RETRIEVAL, *TAGGED)}
 ABOUT = ("description", "needs", "script")  # keys of a recipe that are not arguments
 LINE = re.compile(r"( *)([\w.-]+): *(.*?) *")
 
 # what a modifier may need of a task or its train rows (its key `needs`): (whether a task has it, the error if not)
 NEEDS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "head": (lambda task: task not in PAIRS.split(), "trains a dual encoder, which has no head"),
-    "pairs": (lambda task: task in PAIRS.split(), "trains a head, not a dual encoder"),
+    "head": (lambda task: task not in PAIR_NAMES, "trains a dual encoder, which has no head"),
+    "pairs": (lambda task: task in PAIR_NAMES, "trains a head, not a dual encoder"),
     "languages": (
-        lambda task: task in f"{PARALLEL} {NATIVE}".split(),
+        lambda task: task in (*PARALLEL, *NATIVE),
         "has English train rows only (PARALLEL and NATIVE in tasks/__init__.py)",
     ),
     "translations": (
-        lambda task: task in PARALLEL.split(),
+        lambda task: task in PARALLEL,
         "has no English train rows in translation (PARALLEL in tasks/__init__.py)",
     ),
-    "two_texts": (lambda task: task not in ONE_TEXT.split(), "has one text a row, which cannot be in two languages"),
-    "words": (lambda task: task not in TAGGED.split(), "has a tag for each word, so words cannot be replaced"),
+    "two_texts": (lambda task: task not in ONE_TEXT, "has one text a row, which cannot be in two languages"),
+    "words": (lambda task: task not in TAGGED, "has a tag for each word, so words cannot be replaced"),
 }
 
 
@@ -138,8 +138,8 @@ def bases() -> list[str]:
         raise UserError(
             f"{ARMS}/{wrong[0]}.yaml: a base cannot have this name. Modifiers (after a +) belong in {MODIFIERS}."
         )
-    trained = [task for task in TASKS if task not in RETRIEVAL.split()]
-    return list(dict.fromkeys([*files, *trained, *PAIRS.split(), *OF_TEXT]))
+    trained = [task for task in TASKS if task not in RETRIEVAL]
+    return list(dict.fromkeys([*files, *trained, *PAIR_NAMES, *OF_TEXT]))
 
 
 def modifiers() -> list[str]:
@@ -171,7 +171,7 @@ def read_arm(name: str) -> Arm:
     prefix = f"{name}: " if more else ""
     if base == PLAIN:
         raise UserError(f"{prefix}{PLAIN} trains nothing.")
-    if base in RETRIEVAL.split() and base not in known:
+    if base in RETRIEVAL and base not in known:
         raise UserError(f"{prefix}{base} is measured without training. Give RETRIEVAL={base}.")
     if base not in known:
         raise UserError(f"{prefix}{base} is unknown.{known_or_near(base, [PLAIN, *known], SEE_HELP)}")

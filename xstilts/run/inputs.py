@@ -240,11 +240,11 @@ def measured_tasks(retrieval: RetrievalArguments, benchmark: str) -> list[Task]:
     Raises:
         UserError: a task is unknown or needs training, or arguments do not go together (`check_retrieval`).
     """
-    from tasks import PAIRS, RETRIEVAL, get_task
+    from tasks import PAIR_NAMES, RETRIEVAL, get_task
 
     if not retrieval.tasks and not retrieval.export_sentence_transformers:
-        raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL.split())}.")
-    if pairs := [name for name in retrieval.tasks if name in PAIRS.split()]:
+        raise UserError(f"--tasks is missing. Give one or more of {', '.join(RETRIEVAL)}.")
+    if pairs := [name for name in retrieval.tasks if name in PAIR_NAMES]:
         raise UserError(f"--tasks {pairs[0]} needs training; use run_intermediate.py --tasks {pairs[0]}.")
     tasks = [get_task(name, benchmark) for name in sorted(set(retrieval.tasks))]
     for task in tasks:
@@ -326,7 +326,7 @@ def _tasks_with(option: str) -> list[str]:
     """Return the names of the retrieval tasks that use an argument of run_retrieval.py, see `Task.search_options`."""
     from tasks import RETRIEVAL, get_task
 
-    return [name for name in RETRIEVAL.split() if option in get_task(name).search_options]
+    return [name for name in RETRIEVAL if option in get_task(name).search_options]
 
 
 def selection(select_on: str, benchmark: str) -> tuple[Task, list[str]]:
