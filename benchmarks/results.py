@@ -30,11 +30,10 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import costs, kept_runs  # noqa: E402
+from benchmarks import costs, kept_runs, result_pages  # noqa: E402
 from tasks.errors import UserError  # noqa: E402
-from xstilts.report import curve, language_groups, paper_table  # noqa: E402
-from xstilts.report.cells import DAGGER, Cell, Table, score_cell  # noqa: E402
-from xstilts.report.numbers import interval_of, p_text, signed  # noqa: E402
+from xstilts.report.cells import Cell, Table  # noqa: E402
+from xstilts.report.numbers import p_text  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
 KEPT = ("matrix.csv", "question.csv", "curve.csv", "claims.csv", "groups.csv")
@@ -44,7 +43,6 @@ ANSWERS = re.compile(r"(<!-- printed by: benchmarks/results.py of ([^>]+) -->\n)
 COSTS = re.compile(r"(<!-- (costs|matrix costs) -->\n).*?(<!-- end of costs -->)", re.S)
 PICTURE = re.compile(r"\(docs/img/(\S+)\.svg\)")
 REACH = 22  # points: the picture ends here, and an arrow says that an interval goes on
-BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
 
 
 # ---- what is kept ---------------------------------------------------------------------------------------------------
@@ -106,117 +104,6 @@ def machine() -> str:
 # ---- pages ----------------------------------------------------------------------------------------------------------
 
 
-def span(row: pd.Series, low: str = "interval_low", high: str = "interval_high") -> str:
-    return "" if pd.isna(row[low]) else f" [{interval_of((row[low], row[high]))}]"
-
-
-def difference(row: pd.Series) -> str:
-    return "" if pd.isna(row["difference"]) else signed(row["difference"]) + span(row)
-
-
-def question_table(found: pd.DataFrame) -> Table:
-    """The contrasts at the layer reported that were computed, with their verdicts; its caption counts the others."""
-    heads = ["contrast", "on", "languages", "score", "against", "difference [95 % interval]", "p", "seeds", "verdict"]
-    judged, rows = found[found["verdict"].notna()], []
-    computed = judged[judged["difference"].notna()]
-    for _, row in computed.iterrows():
-        numbers = [f"{row[name]:.1f}" if pd.notna(row[name]) else "" for name in ("score", "score_against")]
-        p = p_text(None if pd.isna(row["p_judged"]) else row["p_judged"])
-        seeds = "" if pd.isna(row["seeds"]) else str(int(row["seeds"]))
-        texts = [
-            row["on"],
-            str(len(str(row["languages"]).split())),
-            *numbers,
-            difference(row),
-            p,
-            seeds,
-            row["verdict"],
-        ]
-        rows.append(
-            (
-                f"{row['family']}: {row['contrast']}" + (" (primary)" if row["primary"] else ""),
-                [Cell(str(text), bold=bool(row["primary"])) for text in texts],
-            )
-        )
-    left = f" ({len(judged) - len(computed)} more were not computed)" if len(computed) < len(judged) else ""
-    return Table(f"Differences in points at layer {int(judged['layer'].iloc[0])}{left}", heads, rows)
-
-
-def matrix_table(found: pd.DataFrame) -> Table:
-    """One row an arm: each task's score and sd over seeds, marked where trainings are at chance."""
-    tasks = [name.removesuffix(".score_sd") for name in found.columns if name.endswith(".score_sd")]
-    rows = []
-    for arm, row in found.iterrows():
-        cells = []
-        for task in tasks:
-            mean, sd, n, chance = (row[f"{task}.{what}"] for what in ("score", "score_sd", "n", "chance"))
-            cell = score_cell({"mean": mean, "sd": sd, "chance": "" if pd.isna(chance) else chance})
-            cell.text += f" ({int(n)})" if cell.text and pd.notna(n) else ""
-            cells.append(cell)
-        rows.append((str(arm), cells))
-    caption = "Score of each task, mean over languages ± sd over seeds (number of seeds)"
-    if any(cell.at_chance for _, cells in rows for cell in cells):
-        caption += f"; {DAGGER}: English dev is at chance in every seed, or in some, which are then left out"
-    return Table(caption, ["arm", *tasks], rows)
-
-
-def provenance(origin: dict) -> str:
-    versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin["versions"].items())
-    seeds = " ".join(map(str, origin["seeds"]))
-    return (
-        f"{origin['cells']} cells, seeds {seeds}, finished {origin['finished']}; reported at commit "
-        f"{origin['commit']}, {versions}; {origin['machine']}. Started from "
-        f"{', '.join(f'`{name}`' for name in sorted(set(map(checkpoint_name, origin['models']))))}."
-        + (f" **{origin['note']}**" if origin.get("note") else "")
-        + "\n"
-    )
-
-
-def checkpoint_name(path: str) -> str:
-    """Return the end of a checkpoint's path that tells which it is: the arm as well, where the folder is a seed's.
-
-    Args:
-        path: of a checkpoint, or of several that were trained one from the other: A > B.
-    """
-    ends = [Path(one).parts for one in path.split(" > ")]
-    return " > ".join("/".join(parts[-2:] if re.fullmatch(r"seed\d+", parts[-1]) else parts[-1:]) for parts in ends)
-
-
-def page(folder: Path) -> str:
-    """The page of one kept report."""
-    parts = [
-        BY_COMMAND,
-        f"# {folder.name}\n",
-        provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
-        "Terms: [glossary](../glossary.md). Intervals and verdicts: [statistics](../statistics.md).\n",
-    ]
-    if (folder / "question.csv").is_file():
-        parts.append(question_table(pd.read_csv(folder / "question.csv", keep_default_na=True)).markdown())
-    if (folder / "curve.csv").is_file():
-        parts.append(curve.table(pd.read_csv(folder / "curve.csv")).markdown())
-    parts.append(matrix_table(pd.read_csv(folder / "matrix.csv", index_col="arm", keep_default_na=True)).markdown())
-    if (folder / "groups.csv").is_file():
-        parts += [one.markdown() for one in language_groups.tables(pd.read_csv(folder / "groups.csv"))]
-    return "\n".join(parts)
-
-
-def claims_page(folder: Path) -> str:
-    """docs/claims.md, of the report that has claims."""
-    claims = paper_table.section(paper_table.read(folder / "claims.csv"))
-    return "\n".join(
-        [
-            BY_COMMAND,
-            "# The paper's claims, and what these runs say\n",
-            "The paper is Phang et al. 2020 (arXiv 2005.13013). What it says stands in "
-            "`recipes/claims/x-stilts.yaml`, written before the runs. Comments there say which rules, and which "
-            "claim, were settled later. One rule of those decides a verdict: of tasks with few seeds, only seeds "
-            "above chance count. With it the claim about `xnli+multilingual+mlm` is *repeats*; it was *undecided*.\n",
-            provenance(json.loads((folder / "origin.json").read_text(encoding="utf-8"))),
-            claims.markdown(),
-        ]
-    )
-
-
 def answer(folder: Path) -> str:
     """Two sentences: the primary contrast, and what English alone does beside no phase 2."""
     first, others = _contrasts(folder)
@@ -229,12 +116,12 @@ def answer(folder: Path) -> str:
         f"What `{first['against']}` alone changes was not computed: {alone['why']}.\n"
         if pd.isna(alone["difference"])
         else f"Without phase 2 it is {alone['score_against']:.1f}: `{first['against']}` alone changes it by "
-        f"{difference(alone)}{p}, verdict *{alone['verdict']}*.\n"
+        f"{result_pages.difference(alone)}{p}, verdict *{alone['verdict']}*.\n"
     )
     return (
         f"In {len(str(first['languages']).split())} languages that phase 2 had not seen, retrieval is "
         f"{first['score']:.1f} after `{first['arm']}` and {first['score_against']:.1f} after `{first['against']}`: "
-        f"{difference(first)} points ({seeds}), verdict *{first['verdict']}*. " + beside
+        f"{result_pages.difference(first)} points ({seeds}), verdict *{first['verdict']}*. " + beside
     )
 
 
@@ -253,7 +140,7 @@ def answers(folders: dict[str, Path]) -> str:
                         Cell(f"`{row['arm']}` − `{row['against']}`"),
                         Cell(str(row["layer"])),
                         Cell(f"{row['score']:.1f} − {row['score_against']:.1f}" if found else ""),
-                        Cell(difference(row), bold=found and bool(row["primary"])),
+                        Cell(result_pages.difference(row), bold=found and bool(row["primary"])),
                         Cell(f"{row['seeds']:.0f}" if found else ""),
                         Cell(str(row["verdict"] if pd.notna(row["verdict"]) else "" if found else row["why"])),
                     ],
@@ -306,7 +193,7 @@ def draw(found: pd.DataFrame) -> str:
         if abs(row["difference"]) <= REACH:
             axes.plot(row["difference"], y, "D" if row["primary"] else "o", color=colour)
         weight = "bold" if row["primary"] else "normal"
-        text = f"{difference(row)}, {str(row['verdict']).partition(' [')[0]}"
+        text = f"{result_pages.difference(row)}, {str(row['verdict']).partition(' [')[0]}"
         axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, weight=weight)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(
@@ -339,13 +226,13 @@ def cost_pages() -> dict[Path, str]:
 def pages() -> dict[Path, str]:
     """{file: what should stand in it}."""
     folders = sorted(path.parent for path in (ROOT / "docs/results").glob("*/origin.json"))
-    made = {ROOT / f"docs/results/{folder.name}.md": page(folder) for folder in folders}
+    made = {ROOT / f"docs/results/{folder.name}.md": result_pages.page(folder) for folder in folders}
     with_claims = [folder for folder in folders if (folder / "claims.csv").is_file()]
     if len(with_claims) > 1:
         names = " and ".join(folder.name for folder in with_claims)
         sys.exit(f"docs/results: {names} hold claims.csv, and docs/claims.md has room for one. Remove all but one.")
     if with_claims:
-        made[ROOT / "docs/claims.md"] = claims_page(with_claims[0])
+        made[ROOT / "docs/claims.md"] = result_pages.claims_page(with_claims[0])
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     for name in PICTURE.findall(text):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from xstilts.report.matrix import PLAIN, Matrix
+from xstilts.report.matrix import PLAIN, Matrix, rows_over_seeds
 from xstilts.report.numbers import count, shown, signed
+from xstilts.report.reading import EM_F1
 from xstilts.run.record import Record
 
 DAGGER, DOUBLE, DASH = "†", "‡", "–"
@@ -158,8 +159,9 @@ def other_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
 
 
 def seeds_shown(matrix: Matrix, arm: str, task: str) -> str:
-    """Return the seeds that have a usable result of the arm and task, as text."""
-    return " ".join(map(str, sorted(matrix.seeds_with(arm, task))))
+    """Return the seeds that the score of the arm and task is of, as text."""
+    row = rows_over_seeds(matrix).get((arm, task), {"seeds": ()})
+    return " ".join(map(str, row["seeds"]))
 
 
 def layers_shown(matrix: Matrix, arm: str, task: str) -> str:
@@ -171,4 +173,4 @@ def layers_shown(matrix: Matrix, arm: str, task: str) -> str:
 def measure(matrix: Matrix, task: str) -> str:
     """Return what the score of a task is: its main metric, or (EM+F1)/2."""
     here = matrix.cells[matrix.cells["task"] == task]
-    return "(EM+F1)/2" if here["em_f1"].notna().any() else matrix.metric(task) or "no result"
+    return EM_F1 if here["em_f1"].notna().any() else matrix.metric(task) or "no result"

@@ -132,7 +132,8 @@ def ask(matrix: Matrix, spec: Spec) -> Question:
 
 
 def _reported(matrix: Matrix, spec: Spec) -> tuple[str, ...]:
-    """Return the languages that were measured, without those that the layer is chosen on.
+    """Return the languages that were measured, without those that the layer is chosen on, and without English, which
+    phase 2 trains on.
 
     Raises:
         UserError: one of those that the layer is chosen on was not measured.
@@ -144,7 +145,7 @@ def _reported(matrix: Matrix, spec: Spec) -> tuple[str, ...]:
             f"--question: select_languages {' '.join(absent)} were not measured in {spec.task}. There are "
             f"{' '.join(measured)}."
         )
-    return tuple(language for language in measured if language not in spec.select_languages)
+    return tuple(language for language in measured if language not in ("en", *spec.select_languages))
 
 
 def _at_other_readouts(families: Sequence[Family], cells: Mapping, layer: int, spec: Spec) -> list[Contrast]:

@@ -18,9 +18,9 @@ from xstilts.report.numbers import seeds_text, shown
 
 def sets_of(question: Question, family: Family) -> dict[str, tuple[str, ...]]:
     """Return {what: languages} that a curve is drawn for: unseen by every arm of the family, by pretraining's list,
-    and seen."""
+    and seen by some arm."""
     unseen = groups_of(UNSEEN, family.unseen, question.spec.coverage) or {UNSEEN: family.unseen}
-    return {what: languages for what, languages in (unseen | {"seen by the last": family.seen}).items() if languages}
+    return {what: languages for what, languages in (unseen | {"seen by some arm": family.seen}).items() if languages}
 
 
 def scores(question: Question, arm: str, languages: tuple[str, ...], seeds: list[int]) -> dict[int, float]:

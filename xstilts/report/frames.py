@@ -56,8 +56,9 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
     """Return the matrix as numbers, one row for each arm: what matrix.csv holds.
 
     Columns are `<task>.<what>` with what = english, others (the other languages), all (XTREME's mean), em_f1
-    (spans only), score (em_f1 or all), score_sd, n (seeds), difference, difference_sd, chance ("", some, all); then
-    `average <group>.<what>` with mean, sd, n, difference, reason.
+    (spans only), score (em_f1 or all), score_sd, n (seeds), chance ("", some, all), layer (retrieval only),
+    difference, difference_sd; then `average <group>.<what>` with mean, sd, n, difference, reason. A difference is
+    blank where `none` alone is at chance in every seed.
     """
     columns: dict[str, dict] = {}
     tables = {what: over_seeds(matrix, what) for what in ("english", "others", "all", "em_f1", "score")}
@@ -68,13 +69,24 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
                 columns[f"{task}.{what}"] = _of_task(table, "mean", task)
         for what, source in (("score_sd", "sd"), ("n", "n"), ("chance", "chance")):
             columns[f"{task}.{what}"] = _of_task(tables["score"], source, task)
-        columns[f"{task}.difference"] = _of_task(gaps, "mean", task)
-        columns[f"{task}.difference_sd"] = _of_task(gaps, "sd", task)
+        if matrix.phase(task) == "retrieval":
+            columns[f"{task}.layer"] = {arm: _layers(matrix, arm, task) for arm in matrix.arms}
+        of_arm = gaps.join(tables["score"]["chance"], rsuffix="_of_arm")
+        told = of_arm[(of_arm["chance"] != "all") | (of_arm["chance_of_arm"] == "all")]
+        columns[f"{task}.difference"] = _of_task(told, "mean", task)
+        columns[f"{task}.difference_sd"] = _of_task(told, "sd", task)
     for name, tasks in average_groups(matrix).items():
         table = averages(matrix, tasks)
         for what in ("mean", "sd", "n", "difference", "reason"):
             columns[f"average {name}.{what}"] = table[what].to_dict()
     return pd.DataFrame(columns).reindex(matrix.arms).rename_axis("arm")
+
+
+def _layers(matrix: Matrix, arm: str, task: str) -> str:
+    """Return the headline layer of the arm's scores, or all of them where seeds have several."""
+    return " ".join(
+        str(one) for one in dict.fromkeys(r.layer for key, r in matrix.records.items() if key[:2] == (arm, task))
+    )
 
 
 def _of_task(table: pd.DataFrame, column: str, task: str) -> dict[str, Any]:

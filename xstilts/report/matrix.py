@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks import RETRIEVAL
 from tasks.errors import UserError
 from xstilts.cli.arms import PLAIN
 from xstilts.report.comparable import keep_comparable, name_other_seeds, name_rehearsals
@@ -80,8 +81,13 @@ class Matrix:
         return {task: record for (_, task, _), record in self.records.items()}
 
     def trainings_of(self, arm: str) -> list[Record]:
-        """Return the results of an arm's phase 2, one for each seed that has one."""
-        return [record for path, record in self.trainings if record.arm == arm and is_placed(path, record)]
+        """Return the results of an arm's phase 2, one for each planned seed that has one."""
+        seeds = self.seeds_of.get(arm, self.seeds)
+        return [
+            record
+            for path, record in self.trainings
+            if record.arm == arm and record.seed in seeds and is_placed(path, record)
+        ]
 
     def languages(self, task: str) -> list[str]:
         """Return the languages of the task, English first."""
@@ -311,9 +317,10 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 
 
 def average_groups(matrix: Matrix) -> dict[str, list[str]]:
-    """Return {name of an average: its tasks}: without and with retrieval, those that are different sets."""
-    targets = [task for task in matrix.tasks if matrix.phase(task) != "retrieval"]
-    retrieval = matrix.tasks_of("retrieval")
+    """Return {name of an average: its tasks}: without and with retrieval, those that are different sets. A task that
+    has no cell yet counts as what it will be."""
+    targets = [task for task in matrix.tasks if (matrix.phase(task) or task) not in ("retrieval", *RETRIEVAL)]
+    retrieval = len(targets) < len(matrix.tasks)
     groups = {"without retrieval": targets, "with retrieval": matrix.tasks} if targets and retrieval else {}
     return groups or {"all tasks": matrix.tasks}
 

@@ -12,6 +12,7 @@ count.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +33,7 @@ class Difference:
     Attributes:
         by_seed: {seed: points}.
         counted: the arms on both sides whose scores are in it; of a claim that picks, the picked.
+        picked: {task: arm} of a claim that picks.
         notes: what was left out, and why.
     """
 
@@ -40,6 +42,7 @@ class Difference:
     tasks: tuple[str, ...] = ()
     by_seed: dict[int, float] = field(default_factory=dict)
     counted: tuple[str, ...] = ()
+    picked: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -105,8 +108,7 @@ def _judge_claim(matrix: Matrix, claim: Claim, margin: float) -> Judgement:
         differences.append(one)
     found = [one for one in differences if one.by_seed]
     verdict = _verdict(claim, found, len(sides), margin) if found else NO_RESULT
-    # the best arm is picked by a mean that includes seeds at chance
-    warnings = _untrained(matrix, found) + ([] if claim.pick else _failed(matrix, _tasks(matrix, claim), found))
+    warnings = _untrained(matrix, found) + _failed(matrix, claim, found)
     return Judgement(claim, tuple(differences), verdict, tuple(warnings))
 
 
@@ -133,6 +135,7 @@ def _difference_of(matrix: Matrix, claim: Claim, arms: tuple[str, ...], against:
         if not (claim.pick and arms and there.issuperset(against)):  # the best may be one of fewer
             return replace(nothing, notes=notes.lines())
     needed = against if claim.pick else (*arms, *against)
+    picked: dict[str, str] = {}
     tasks = _above_chance(matrix, needed, tasks, notes)
     if claim.tasks[0] in GROUPS:
         tasks = _with_most_cells(matrix, needed, tasks, notes)
@@ -149,7 +152,8 @@ def _difference_of(matrix: Matrix, claim: Claim, arms: tuple[str, ...], against:
         notes.others.append("no seed has all cells of both sides")
         return replace(nothing, notes=notes.lines())
     by_seed = {seed: treated[seed] - base[seed] for seed in seeds}
-    return replace(nothing, tasks=tuple(tasks), by_seed=by_seed, counted=(*arms, *against), notes=notes.lines())
+    counted = (*arms, *against)
+    return replace(nothing, tasks=tuple(tasks), by_seed=by_seed, counted=counted, picked=picked, notes=notes.lines())
 
 
 def _with_most_cells(matrix: Matrix, arms: Sequence[str], tasks: Sequence[str], notes: _Notes) -> list[str]:
@@ -216,15 +220,23 @@ def _untrained(matrix: Matrix, differences: Iterable[Difference]) -> list[str]:
     return warnings
 
 
-def _failed(matrix: Matrix, tasks: Sequence[str], differences: Iterable[Difference]) -> list[str]:
-    """Return a warning for each arm that is at chance in a task in some of its seeds."""
+def _failed(matrix: Matrix, claim: Claim, differences: Iterable[Difference]) -> list[str]:
+    """Return a warning for each arm that is at chance in a task in some of its seeds; of arms that were picked, in the
+    tasks they were picked for."""
     warnings = []
     for one in differences:
-        measured = [task for task in tasks if all(matrix.seeds_with(arm, task) for arm in one.counted)]
-        cells = matrix.cells[matrix.cells["arm"].isin(one.counted) & matrix.cells["task"].isin(measured)]
-        for (arm, task), group in cells.groupby(["arm", "task"], sort=False):
+        if claim.pick:
+            counted = {
+                *((arm, task) for task, arm in one.picked.items()),
+                *itertools.product(claim.against, one.tasks),
+            }
+        else:
+            tasks = _tasks(matrix, claim)
+            measured = [task for task in tasks if all(matrix.seeds_with(arm, task) for arm in one.counted)]
+            counted = set(itertools.product(one.counted, measured))
+        for (arm, task), group in matrix.cells.groupby(["arm", "task"], sort=False):
             at_chance = group.loc[group["at_chance"].astype(bool), "seed"]
-            if 0 < len(at_chance) < len(group):
+            if (arm, task) in counted and 0 < len(at_chance) < len(group):
                 warnings.append(f"{arm} is at chance in {task} in {seeds_text(sorted(at_chance))}")
     return list(dict.fromkeys(warnings))
 
@@ -270,7 +282,8 @@ def _picked(
     if missing := [task for task in tasks if task not in set(dev["task"])]:
         notes.others.append(f"no English dev score to pick an arm by: {', '.join(missing)}")
         return {}, {}
-    chosen, fewer = {}, set()
+    chosen: dict[str, str] = {}
+    fewer: dict[tuple[str, ...], list[str]] = {}
     for task in tasks:
         by_arm = (
             dev[dev["task"] == task]
@@ -278,16 +291,15 @@ def _picked(
             .agg(dev=("dev", "mean"), seeds=("seed", "nunique"), at_chance=("at_chance", "all"))
         )
         whole = by_arm["seeds"] == by_arm["seeds"].max()
-        fewer.update(by_arm.index[~whole])
+        if not whole.all():
+            fewer.setdefault(tuple(arm for arm in arms if arm in by_arm.index[~whole]), []).append(task)
         means = by_arm.loc[whole & ~by_arm["at_chance"].astype(bool), "dev"]
         if means.empty:
             notes.without(task, "at chance in every arm")
         else:
             chosen[task] = means.idxmax()
-    if fewer:
-        notes.others.append(
-            f"not picked from, because of fewer seeds: {', '.join(arm for arm in arms if arm in fewer)}"
-        )
+    for few, those in fewer.items():
+        notes.others.append(f"for {', '.join(those)} not picked from, because of fewer seeds: {', '.join(few)}")
     if not chosen:
         return {}, {}
     notes.others.append(f"picked: {', '.join(f'{arm} for {task}' for task, arm in chosen.items())}")

@@ -10,6 +10,7 @@ from xstilts.report.cells import DAGGER, Cell, Table, with_spread
 from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, p_text, shown, signed
+from xstilts.report.reading import english_dev
 
 MULTILINGUAL = "M"
 
@@ -61,8 +62,8 @@ def family_table(question: Question) -> Table:
         ]
         rows.append((family.name, cells))
     caption = (
-        f"Accuracy by family and arm at {question.readout}, mean over {len(question.reported)} reported "
-        "languages ± sd over seeds"
+        f"{question.matrix.metric(question.spec.task)} by family and arm at {question.readout}, mean over "
+        f"{len(question.reported)} reported languages ± sd over seeds"
     )
     return Table(caption, heads, rows)
 
@@ -191,7 +192,7 @@ def training_table(question: Question) -> Table:
     for arm in question.spec.arms[1:]:
         records = question.matrix.trainings_of(arm)
         if records:
-            dev = [record.dev["en"][record.metric] for record in records if record.metric in record.dev.get("en", {})]
+            dev = [found[1] for record in records if (found := english_dev(record))]
             languages = dict.fromkeys(language for record in records for language in record.trained_on or ())
             texts = [
                 " ".join(languages),

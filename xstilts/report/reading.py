@@ -14,7 +14,7 @@ from xstilts.run.listing import Listing
 from xstilts.run.places import SEED_FOLDER
 from xstilts.run.record import FILE_NAME, Record, mean
 
-EXACT_MATCH, F1 = "exact_match", "f1"  # with both, XTREME counts a task as (EM + F1) / 2
+EXACT_MATCH, F1, EM_F1 = "exact_match", "f1", "(EM+F1)/2"  # with both, XTREME counts a task as their mean
 
 CellKey = tuple[str, str, int]  # (arm, task, seed)
 
@@ -110,24 +110,35 @@ def cell_row(key: CellKey, record: Record) -> dict[str, Any]:
 
     `english`; `others`, the macro mean over the other languages; `all`, over all of them; `em_f1`, (EM + F1) / 2 of
     the means where there are both; `score`, what enters averages: em_f1 or else all (XTREME's convention); `dev`,
-    English dev in the main metric.
+    the same of English dev.
     """
     metric, scores = record.metric, record.scores
     others = {language: metrics for language, metrics in scores.items() if language != "en"}
-    both = EXACT_MATCH in record.mean and F1 in record.mean
-    em_f1 = (record.mean[EXACT_MATCH] + record.mean[F1]) / 2 if both else np.nan
-    every = record.mean[metric]
+    em_f1 = _em_f1(record.mean)
     return {
         **dict(zip(("arm", "task", "seed"), key, strict=True)),
         "phase": record.phase,
         "english": scores.get("en", {}).get(metric, np.nan),
         "others": mean(others).get(metric, np.nan),
-        "all": every,
-        "em_f1": em_f1,
-        "score": em_f1 if both else every,
-        "dev": record.dev.get("en", {}).get(metric, np.nan),
+        "all": record.mean[metric],
+        "em_f1": np.nan if em_f1 is None else em_f1,
+        "score": record.mean[metric] if em_f1 is None else em_f1,
+        "dev": dev[1] if (dev := english_dev(record)) else np.nan,
         "at_chance": record.at_chance,
     }
+
+
+def english_dev(record: Record) -> tuple[str, float] | None:
+    """Return (its name, score 0-100) of English dev in what the task is ranked by; None without such a score."""
+    found = record.dev.get("en", {})
+    if (em_f1 := _em_f1(found)) is not None:
+        return EM_F1, em_f1
+    return (record.metric, found[record.metric]) if record.metric in found else None
+
+
+def _em_f1(metrics: Mapping[str, float]) -> float | None:
+    """Return the mean of exact match and F1, None without both."""
+    return (metrics[EXACT_MATCH] + metrics[F1]) / 2 if EXACT_MATCH in metrics and F1 in metrics else None
 
 
 def cell_name(key: CellKey) -> str:

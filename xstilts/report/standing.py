@@ -38,6 +38,7 @@ SENTENCES = {
     "front ({figures}).",
     "no plain": "Not compared with {plain}: no seed has a usable score of both. {arm} has the highest score ({mean}).",
     "alone": "There is nothing to compare {arm} with. Its score is {mean}.",
+    "one ranked": "Only {arm} has all usable scores ({mean}), so no arm is ranked.",
     "at chance": "No arm is ranked: every training ended at chance (†).",
     "nothing": "There is no score to rank yet.",
 }
@@ -52,6 +53,7 @@ LABELS = {  # the same in a word or two
     "no spread": "undecided",
     "no plain": "not compared",
     "alone": "one arm",
+    "one ranked": "not ranked",
     "at chance": "at chance",
     "nothing": "no score",
 }
@@ -109,7 +111,7 @@ class Standing:
         if not self.ranked:
             return "at chance" if self.done else "nothing"
         if len(self.ranked) == 1:
-            return "alone"
+            return "one ranked" if self.aside or self.unscored else "alone"
         first = self.ranked[0]
         compared = [entry for entry in self.ranked if entry.difference is not None]
         if not compared:
@@ -138,7 +140,7 @@ class Standing:
         """The sentence for `kind`, with the arm, its figures and those that tie; then the arms that are not ranked."""
         others = [entry for entry in self.ranked if entry.arm != PLAIN]
         named = next(iter(others or self.ranked), None)
-        if self.kind in ("no plain", "alone", "one seed", "no spread"):
+        if self.kind in ("no plain", "alone", "one ranked", "one seed", "no spread"):
             named = self.ranked[0]
         ties = [
             entry.arm for entry in self.ranked if (entry.ties or entry.untested) and named and entry.arm != named.arm
@@ -353,15 +355,17 @@ def _with_verdicts(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _with_ties(ranked: Sequence[Entry], scores: Mapping[str, Seeds]) -> list[Entry]:
-    """Mark the arm in front and those that the test does not separate from it (without a p: equal printed scores)."""
+    """Mark the arm in front and those that the test does not separate from it. Without a p, equal printed scores tie:
+    of arms that differ alike in every seed, or where no two arms share two seeds."""
     if not ranked:
         return []
     first, others = ranked[0], ranked[1:]
     # all pairs, those of the arm in front before the others
     gaps = [_gaps(scores[a.arm], scores[b.arm]) for a, b in itertools.combinations(ranked, 2)]
+    single = all(len(gap) < 2 for gap in gaps)
     out = [replace(first, ties=bool(others))]
     for entry, gap, p in zip(others, gaps, _adjusted(list(map(_p, gaps))), strict=False):
-        alike = round(entry.mean, 1) == round(first.mean, 1)
+        alike = (single or len(gap) > 1) and round(entry.mean, 1) == round(first.mean, 1)
         # over the seeds of both, the arm in front may be the lower one
         tie = alike if p is None else p > 1 - statistics.LEVEL or gap.mean() < 0
         out.append(replace(entry, ties=_verdict_tie(first, entry, tie), untested=p is None))

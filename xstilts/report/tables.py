@@ -12,6 +12,7 @@ from xstilts.report import matrix as mx
 from xstilts.report.cells import DASH, DOUBLE, Cell, Table
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, shown, signed
+from xstilts.report.reading import EM_F1
 
 COLUMNS = 300  # languages of a table; a browser is slow with more
 # The ISO 15924 codes of scripts by which languages are grouped, and their names; a script not here shows its code.
@@ -96,7 +97,7 @@ def task_table(matrix: Matrix, task: str) -> Table:
         names = {"all": "mean over languages"}
     here = matrix.cells[matrix.cells["task"] == task]
     if here["em_f1"].notna().any():
-        names["em_f1"] = "(EM+F1)/2"
+        names["em_f1"] = EM_F1
     columns = []
     for what in names:
         scores = mx.rows_over_seeds(matrix, what)

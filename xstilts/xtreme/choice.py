@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from tasks.errors import UserError
 from xstilts.cli.arms import PLAIN, known_or_near
+from xstilts.report.reading import english_dev
 from xstilts.run.record import Record
 
 if TYPE_CHECKING:
@@ -29,13 +30,12 @@ class Choice(TypedDict):
 def _dev_score(record: Record) -> tuple[str, float] | None:
     """Return (name, score 0-100) of the dev score that chooses an arm, or None without dev scores.
 
-    It is English dev in the main metric. Mining has dev pools in the test languages, so there it is their mean.
+    It is English dev. Mining has dev pools in the test languages, so there it is their mean.
     """
-    metric = record.metric
-    if metric in record.dev.get("en", {}):
-        return f"English dev {metric}", record.dev["en"][metric]
-    if f"dev_{metric}" in record.mean:
-        return f"mean dev {metric}", record.mean[f"dev_{metric}"]
+    if found := english_dev(record):
+        return f"English dev {found[0]}", found[1]
+    if f"dev_{record.metric}" in record.mean:
+        return f"mean dev {record.metric}", record.mean[f"dev_{record.metric}"]
     return None
 
 
