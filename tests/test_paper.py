@@ -264,6 +264,21 @@ def test_an_arm_that_is_often_at_chance_is_not_picked_for_its_one_good_seed(runs
     assert list(found.differences[0].by_seed) == [0, 1, 2] and "picked: squad for xnli" in notes_of(found)
 
 
+def test_a_claim_that_picks_warns_of_the_seeds_at_chance_that_it_leaves_out(runs, tmp_path):
+    write_record(runs, "none", 0, "xnli", {"en": 33, "de": 33}, at_chance=True)
+    write_record(runs, "squad", 1, "udpos", {"en": 1, "de": 1}, at_chance=True, dev=90)
+    write_record(runs, "hellaswag", 2, "udpos", {"en": 1, "de": 1}, at_chance=True, dev=1)  # is not picked there
+    found = judged(runs, tmp_path, a=("squad, hellaswag", "none", "[xnli, udpos]", "higher", "dev"))["a"]
+    assert "picked: hellaswag for xnli, squad for udpos" in notes_of(found)
+    assert set(found.warnings) == {"none is at chance in xnli in seed 0", "squad is at chance in udpos in seed 1"}
+
+
+def test_a_claim_that_picks_says_for_which_task_an_arm_was_no_candidate(runs, tmp_path):
+    shutil.rmtree(runs / "hellaswag/seed2/xnli")
+    found = judged(runs, tmp_path, a=("squad, hellaswag", "none", "targets", "higher", "dev"))["a"]
+    assert "for xnli not picked from, because of fewer seeds: hellaswag" in notes_of(found)
+
+
 def test_a_claim_about_each_arm_says_what_those_that_were_run_say(runs, tmp_path):
     found = judged(
         runs,

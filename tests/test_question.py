@@ -78,7 +78,7 @@ def write_training(root, arm, seed, languages, **changes):
     records.write(root / arm / f"seed{seed}" / "results.json", record | changes)
 
 
-def write_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
+def write_cell(root, arm, seed, gains, skip=(), ids=None, more=(), **changes):
     """Retrieval: hits whose rate is 40 % at layer 1 plus the gain of the language, in points; 10 less at the other
     layers.
 
@@ -88,12 +88,12 @@ def write_cell(root, arm, seed, gains, skip=(), ids=None, **changes):
     noise = np.random.default_rng([seed, *arm.encode()])
     frames, layers = [], {}
     for layer in LAYERS:
-        for language in [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES, *SELECT]:
+        for language in [*SEEN_LANGUAGES, *UNSEEN_LANGUAGES, *SELECT, *more]:
             if language in skip:
                 continue
             of_layer = {0: -10, 1: 0, 2: -10}[layer] + gains.get(language, gains.get("all", 0))
-            for variant, more in (("plain", 0), ("centered", 20)):
-                hit = ease < (40 + of_layer + more) / 100 + noise.normal(0, 0.005, QUERIES)
+            for variant, higher in (("plain", 0), ("centered", 20)):
+                hit = ease < (40 + of_layer + higher) / 100 + noise.normal(0, 0.005, QUERIES)
                 frames.append(
                     pd.DataFrame(
                         {
@@ -174,6 +174,29 @@ def find(asked, family, role, kind, against="E"):
 
 
 # What comes out
+
+
+def test_english_is_no_unseen_language(runs, ask):
+    """LAReQA asks in English too, and every phase 2 trains on it."""
+    for arm in ("none", "mnli", "mnli_multilingual"):
+        for seed in range(3):
+            gains = {"all": seed, "en": -30 if arm == "mnli_multilingual" else seed}
+            write_cell(runs, arm, seed, gains, more=["en"])
+    asked = ask(runs, arms=["none", "mnli", "mnli_multilingual"], **SMALL)
+    assert asked.reported == (*SEEN_LANGUAGES, *UNSEEN_LANGUAGES)
+    assert set(asked.primary.estimate.per_language) == set(UNSEEN_LANGUAGES)
+    assert abs(asked.primary.estimate.difference) < 2
+
+
+def test_a_training_of_a_seed_that_was_not_asked_for_is_in_no_figure(runs, ask):
+    for arm in ("mnli", "mnli_multilingual"):
+        changes = {"at_chance": True, "dev": {"en": {"accuracy": 34.0}}, "measures": {"rows": 7, "steps": 50}}
+        write_training(runs, arm, 2, [*TRAINED[arm], "qac"], **changes)
+    asked = ask(runs, seeds=[0, 1], **SMALL)
+    (family,) = asked.families
+    assert family.failed == () and family.unseen == tuple(UNSEEN_LANGUAGES)
+    rows = dict(question_tables.training_table(asked).rows)
+    assert [cell.text for cell in rows["mnli"]][1:3] + [rows["mnli"][-1].text] == ["1,000", "50", "60.0"]
 
 
 @pytest.mark.parametrize(

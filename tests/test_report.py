@@ -538,6 +538,36 @@ def test_a_curve_over_layers_leaves_out_what_was_measured_otherwise(runs):
     assert set(mx.by_layer(matrix)["arm"]) == {"none"} and ("mnli", "tatoeba", 0) in matrix.missing
 
 
+def test_an_average_without_retrieval_waits_for_no_retrieval(runs):
+    """Of a retrieval task without a cell nothing but its name is known."""
+    of, _ = tables(runs, tasks=["xnli", "tydiqa", "tatoeba", "bucc"])
+    assert float(of["mnli"]["average without retrieval.mean"]) == pytest.approx((70 + 41) / 2)
+    assert of["mnli"]["average with retrieval.reason"].startswith("missing bucc seed 0")
+    shutil.rmtree(runs / "none/seed0/tatoeba")
+    shutil.rmtree(runs / "mnli/seed0/tatoeba")
+    of, _ = tables(runs, tasks=["xnli", "tydiqa", "tatoeba"])
+    assert float(of["mnli"]["average without retrieval.mean"]) == pytest.approx((70 + 41) / 2)
+
+
+def test_numbers_say_which_layer_and_which_seeds_they_are_of(runs):
+    for seed in (1, 2):
+        for arm in ("none", "mnli"):
+            write_record(runs, arm, seed, "xnli", {"en": 76, "qaa": 60, "qab": 50}, dev=33, at_chance=seed == 1)
+    of, text = tables(runs)
+    assert (of["mnli"]["tatoeba.layer"], of["mnli"].get("xnli.layer")) == ("1", None)
+    row = re.search(r"^\| mnli +\| 78.*$", text[text.index("**xnli: accuracy**") :], re.M)[0]
+    assert row.rstrip(" |").endswith("| 0 2")
+
+
+def test_a_difference_to_an_arm_at_chance_is_not_in_the_csv_without_a_mark(runs):
+    write_record(runs, "none", 0, "xnli", {"en": 33, "qaa": 33, "qab": 33}, at_chance=True)
+    of, text = tables(runs)
+    assert of["mnli"]["xnli.difference"] == "" == of["mnli"]["xnli.chance"] and "+37.0 †" in text
+    write_record(runs, "mnli", 0, "xnli", {"en": 34, "qaa": 34, "qab": 34}, at_chance=True)
+    of, _ = tables(runs)
+    assert of["mnli"]["xnli.difference"] == "1.0" and of["mnli"]["xnli.chance"] == "all"
+
+
 def test_a_record_without_exact_match_in_one_language_is_not_mixed_with_the_mean_of_both(runs):
     spans = {"en": {"f1": 64, "exact_match": 38}, "qaa": {"f1": 44}}
     write_record(runs, "mnli", 0, "tydiqa", spans, metric="f1", dev=50)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import records
 from scipy import stats
 
 from tests.test_report import write_record
 from xstilts.report import charts, standing, tables
 from xstilts.report import matrix as mx
+from xstilts.xtreme.choice import choose_all
 
 
 def lay(root, scores, task="xnli"):
@@ -237,6 +239,40 @@ def test_each_kind_of_answer_has_its_sentence(tmp_path, scores, kind):
     lay(tmp_path, scores)
     one = of(tmp_path)
     assert one.kind == kind and "{" not in one.sentence and one.label == standing.LABELS[kind]
+
+
+def test_one_arm_with_all_scores_is_not_called_the_only_one(tmp_path):
+    for seed in range(3):
+        write_record(tmp_path, "none", seed, "udpos", {"en": 60 + seed})
+        write_record(tmp_path, "a", seed, "udpos", {"en": 33}, at_chance=True)
+        for arm in ("none", "a"):
+            write_record(tmp_path, arm, seed, "xnli", {"en": 60 + seed * (2 if arm == "a" else 1)})
+    average, udpos = of(tmp_path, "all tasks"), of(tmp_path, "udpos")
+    assert (average.kind, udpos.kind) == ("one ranked", "one ranked")
+    assert "Not ranked: a." in average.sentence and [entry.difference for entry in average.aside] == [1.0]
+
+
+def test_an_arm_that_shares_one_seed_with_the_one_in_front_is_not_bold(tmp_path):
+    lay(tmp_path, {"none": [60, 60.5, 61, 62], "a": [70, 70.5, 71.5, None], "b": [None, None, 70, 71.4]})
+    first, other = of(tmp_path).ranked[:2]
+    assert (first.arm, first.ties, other.arm) == ("a", True, "b") and round(other.mean, 1) == round(
+        first.mean, 1
+    ) == 70.7
+    assert other.untested and not other.ties
+    lay(tmp_path / "one", {"none": [60], "a": [70], "b": [70.01]})
+    assert [entry.ties for entry in of(tmp_path / "one").ranked] == [True, True, False]
+
+
+def test_english_dev_of_question_answering_is_the_mean_of_f1_and_exact_match(tmp_path):
+    """As its score is."""
+    for arm, f1, exact in (("none", 30, 20), ("a", 50, 20), ("b", 49, 40)):
+        both = {"f1": f1, "exact_match": exact}
+        write_record(tmp_path, arm, 0, "tydiqa", {"en": both}, metric="f1")
+        path = tmp_path / arm / "seed0/tydiqa/results.json"
+        records.write(path, records.read(path) | {"dev": {"en": both}})
+    assert standing.best_per_task(mx.collect(tmp_path))["tydiqa"] == ("b", "b")
+    choice, _ = choose_all(mx.collect(tmp_path), ["tydiqa"], 0, {})
+    assert choice["tydiqa"]["arm"] == "b" and choice["tydiqa"]["dev"]["scores"]["b"] == 44.5
 
 
 def test_kinds_sentences_and_labels_are_the_same_set():
