@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xstilts.cli.arguments import PHASE_2, non_defaults
+from xstilts.cli.arguments import PHASE_2
+from xstilts.cli.defaults import non_defaults
 from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 

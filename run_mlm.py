@@ -20,8 +20,8 @@ from xstilts.cli.arguments import (
     PeftArguments,
     RunArguments,
     TextArguments,
-    non_defaults,
 )
+from xstilts.cli.defaults import non_defaults
 from xstilts.cli.parsing import parse
 from xstilts.run.endings import command
 

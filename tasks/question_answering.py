@@ -189,11 +189,6 @@ class TyDiQA(Span):
     )
     defaults = XQuAD.defaults
 
-    @staticmethod
-    def language_of(example_id: str) -> str:
-        """``swahili--8211684794284159625-4`` -> ``sw``."""
-        return codes.normalize(_name_in(example_id))
-
 
 class MLQA(Span):
     """MLQA (Lewis et al. 2020): context and question in the same language; trained on SQuAD v1.1.

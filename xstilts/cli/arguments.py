@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from tasks import RETRIEVAL
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 STARTED = time.time()  # about when this process began
+POOLINGS = ("mean", "cls")
 MEASURED_LENGTH = 512  # --max_seq_length of a measurement, if it is not given
 
 
@@ -213,7 +211,7 @@ class RetrievalArguments:
     )
     pooling: str | None = field(
         default=None,
-        metadata={"help": "Default: the checkpoint's own, else the mean of all tokens.", "choices": ["mean", "cls"]},
+        metadata={"help": "Default: the checkpoint's own, else the mean of all tokens.", "choices": [*POOLINGS]},
     )
     include_special: bool = field(
         default=True, metadata={"help": "Whether the mean counts <s> and </s>, as XTREME's does."}
@@ -311,7 +309,7 @@ class VectorArguments(PairArguments):
         default="last", metadata={"help": "Pairs: train the vectors of this layer: k (hidden_states[k]), or 'last'."}
     )
     pooling: str = field(
-        default="mean", metadata={"help": "Pairs: mean of all tokens, or the first.", "choices": ["mean", "cls"]}
+        default="mean", metadata={"help": "Pairs: mean of all tokens, or the first.", "choices": [*POOLINGS]}
     )
 
 
@@ -386,13 +384,3 @@ PHASE_2 = (
     DataArguments,
     RunArguments,
 )
-
-
-def non_defaults(*arguments: DataclassInstance) -> dict[str, Any]:
-    """Return the fields that differ from their default, {name: value}."""
-    return {
-        f.name: value
-        for group in arguments
-        for f, default in zip(fields(group), vars(type(group)()).values(), strict=True)
-        if (value := getattr(group, f.name)) != default
-    }

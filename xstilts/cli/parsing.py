@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from tasks.errors import UserError, did_you_mean
 from xstilts.cli import arms, user_files
+from xstilts.cli.defaults import defaults
 from xstilts.cli.privacy import name_of, with_underscores
 from xstilts.cli.ranges import check_numbers
 from xstilts.cli.repeated import join_repeated
@@ -61,7 +62,7 @@ def parse(
     check_words(argv)
     argv = with_own_tasks_argument(argv, kinds)
     parser = _parser(kinds, description, training)
-    defaults = {f.name: value for kind in kinds for f, value in zip(fields(kind), vars(kind()).values(), strict=True)}
+    usual = defaults(*kinds)
     lists = {name for kind in kinds for name, hint in get_type_hints(kind).items() if "list[" in str(hint)}
     twice = {name for name, number in Counter(map(name_of, argv)).items() if name and number > 1}
     # --task, too: it is --tasks of other scripts
@@ -72,7 +73,7 @@ def parse(
         *parsed, _, remaining = parser.parse_args_into_dataclasses(
             words, return_remaining_strings=True, look_for_args_file=False
         )
-        check_rest(remaining, defaults, training)
+        check_rest(remaining, usual, training)
         for arguments in parsed:
             check_numbers(arguments)
         return parsed, remaining
@@ -85,18 +86,18 @@ def parse(
             if own in values:
                 raise UserError(f"--config {path}: {own} and {other} are the same. Give one of them.")
             values = {own if key == other else key: value for key, value in values.items()}
-        words = yaml_words(without_removed(values, layers), path, defaults, training, lists)
+        words = yaml_words(without_removed(values, layers), path, usual, training, lists)
         try:
             check_words(words)
             parse_words(words)  # each file alone first, so that an error names the file
         except UserError as error:
             raise UserError(f"--config {path}: {error}") from error
         add_layer(layers, values)
-    words = yaml_words(layers, " ".join(paths), defaults, training, lists)
+    words = yaml_words(layers, " ".join(paths), usual, training, lists)
     words += [f"--config={path}" for path in paths]  # ends a list of values
     parsed, remaining = parse_words([*words, *argv])
     rest = Remaining(remaining)
-    rest.known = frozenset([*defaults, "config"])
+    rest.known = frozenset([*usual, "config"])
     return parsed, rest
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from tasks import unused_search_options
 from tasks.errors import UserError
-from xstilts.cli.arguments import ArmArguments, non_defaults
+from xstilts.cli.arguments import ArmArguments
+from xstilts.cli.defaults import non_defaults
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

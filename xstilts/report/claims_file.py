@@ -64,13 +64,10 @@ def read_claims(path: str | Path) -> tuple[list[Claim], str, float]:
             f"--claims {path}: expected `about: whose claims` and `claims:` with one entry a claim, see "
             "recipes/claims."
         )
-    try:
-        margin = float(values.get("margin", statistics.MARGIN))
-    except (TypeError, ValueError):
-        margin = float("nan")
-    if not 0 < margin < 100:
-        raise UserError(f"--claims {path}: margin {values['margin']!r}, expected points above 0.")
-    return [_claim(path, name, entry) for name, entry in values["claims"].items()], values["about"], margin
+    margin = values.get("margin", statistics.MARGIN)
+    if not statistics.is_margin(margin):
+        raise UserError(f"--claims {path}: margin {margin!r}, expected points above 0 and below 100.")
+    return [_claim(path, name, entry) for name, entry in values["claims"].items()], values["about"], float(margin)
 
 
 def _claim(path: str | Path, name: str, entry: object) -> Claim:

@@ -7,13 +7,14 @@ pairs it, and a line says why. What may or may not matter is a line alone.
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 from tasks import TASKS, get_task, unused_search_options
 from xstilts.cli.arguments import MEASURED_LENGTH, PHASE_2, DualEncoderArguments, RetrievalArguments
 from xstilts.cli.arms import PLAIN
+from xstilts.cli.defaults import defaults
 from xstilts.report.numbers import seeds_text
 from xstilts.report.reading import EXACT_MATCH, F1, CellKey, cell_name, fingerprints, is_placed
 from xstilts.run.record import Record
@@ -37,11 +38,7 @@ BESIDE_TRAINING = re.compile(
     "torch_compile|fsdp|deepspeed|gradient_checkpointing|accelerator_config|parallelism_config|do_(eval|predict)"
 )
 # of the scripts' own arguments, which older versions may lack
-OWN_DEFAULTS = {
-    f.name: f.default if f.default_factory is MISSING else f.default_factory()
-    for kind in (*PHASE_2, DualEncoderArguments)
-    for f in fields(kind)
-}
+OWN_DEFAULTS = defaults(*PHASE_2, DualEncoderArguments)
 # own settings that are no part of an arm: the arms of a family should share them, and those of TrainingArguments
 OF_THE_ARM = ("lexicon_sha256", "steps")  # the steps are compared with the rows
 SHARED = ("freeze_embeddings", "max_seq_length")

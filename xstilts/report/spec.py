@@ -11,7 +11,6 @@ coverage: xlmr                    # optional list of tasks/coverage.py, which al
 curve: {topic: [E, M4, M16]}      # optional: roles of a family with different numbers of languages, drawn as a curve
 """
 
-import math
 import re
 import reprlib
 from dataclasses import dataclass, field
@@ -111,13 +110,6 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_margin(value: Any) -> bool:
-    try:
-        return 0 < float(value) < math.inf
-    except (TypeError, ValueError):
-        return False
-
-
 _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
     "task": (lambda value: isinstance(value, str), "a retrieval task's name"),
     "families": (
@@ -137,7 +129,7 @@ _SHAPES = {  # key of the file -> (whether a value fits, what is expected)
         "a list of language codes",
     ),
     "fixed_layer": (lambda value: isinstance(value, str) and re.fullmatch("[0-9]{1,4}", value), "a layer's number"),
-    "margin": (_is_margin, "points above 0"),
+    "margin": (statistics.is_margin, "points above 0 and below 100"),
     "coverage": (lambda value: value in list(COVERAGE), f"one of: {', '.join(COVERAGE)}"),
     "curve": (
         lambda value: (

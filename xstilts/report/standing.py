@@ -333,7 +333,7 @@ def _p(gaps: np.ndarray) -> float | None:
     """Return the p-value of the paired t-test, None with one seed or without any spread over seeds."""
     if not statistics.spread(gaps.tolist()):
         return None
-    return float(2 * stats.t.sf(abs(gaps.mean()) / stats.sem(gaps), len(gaps) - 1))
+    return float(stats.ttest_1samp(gaps, 0).pvalue)
 
 
 def _adjusted(p_values: Sequence[float | None]) -> list[float | None]:

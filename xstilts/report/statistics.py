@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -164,11 +165,18 @@ def stands_apart(differences: Differences) -> int | None:
     return place if gaps[place] > halves[place] else None
 
 
+def is_margin(value: Any) -> bool:
+    """Whether a value that a user gave is a margin in points."""
+    try:
+        return 0 < float(value) < 100
+    except (TypeError, ValueError):
+        return False
+
+
 def t_interval(per_seed: Sequence[float], level: float = LEVEL) -> Interval:
     """Return the paired t-interval over seeds, n - 1 degrees of freedom: new seeds, these very queries."""
-    n, error = len(per_seed), stats.sem(per_seed)
-    half = stats.t.ppf((1 + level) / 2, n - 1) * error
-    return float(np.mean(per_seed) - half), float(np.mean(per_seed) + half)
+    low, high = stats.ttest_1samp(per_seed, 0).confidence_interval(level)
+    return float(low), float(high)
 
 
 def spread(per_seed: Sequence[float]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.errors import UserError
 from xstilts.checkpoint.config import check_layer
-from xstilts.cli.arguments import MEASURED_LENGTH
+from xstilts.cli.arguments import MEASURED_LENGTH, POOLINGS
 from xstilts.cli.progress import Bar
 from xstilts.retrieve.tokens import Tokens
 from xstilts.retrieve.vectors import ROWS_AT_ONCE, new_array
@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import: the function
 
     from xstilts.checkpoint.layers import TruncatedEncoder
 
-POOLINGS = ("mean", "cls")
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 TOKENISE_AT_ONCE = 20_000  # sentences: bounds the Python lists the tokenizer returns, whatever the pool's size
 # What a model is made of in a checkpoint folder. results.json, README.md and optimizer states may change freely, and

@@ -13,11 +13,10 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.reading import read_json, read_object
-from xstilts.cli.arguments import RetrievalArguments
+from xstilts.cli.arguments import POOLINGS, RetrievalArguments
 
 ADVICE = ": delete it, or correct it"
 POOLING = "1_Pooling"  # where the library saves it
-OURS = ("mean", "cls")
 # {old key in the pooling's config: its mode}
 OLD_MODES = {
     "pooling_mode_cls_token": "cls",
@@ -108,7 +107,7 @@ def settle(retrieval: RetrievalArguments, name: str, revision: str = "main") -> 
         return replace(read(name, revision) if os.path.isdir(name) else EncoderFolder(name), typed=True)
     found = read(name, revision)
     mode = " + ".join(found.pooling) or "mean"
-    if mode not in OURS:
+    if mode not in POOLINGS:
         raise UserError(
             f"{name}: sentence-transformers pools its vectors by {mode}. Here are mean and cls: give --pooling mean "
             "or --pooling cls to measure other vectors."

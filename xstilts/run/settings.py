@@ -270,20 +270,20 @@ def _defaults() -> dict[str, Any]:
     """Return {argument: default}, for arguments that the settings leave out because they were not given."""
     from transformers import TrainingArguments
 
-    from xstilts.cli.arguments import ArmArguments, DualEncoderArguments, FamilyArguments, PeftArguments, TextArguments
+    from xstilts.cli.arguments import (
+        ArmArguments,
+        DualEncoderArguments,
+        FamilyArguments,
+        PeftArguments,
+        TextArguments,
+    )
+    from xstilts.cli.defaults import defaults
 
+    own = defaults(TextArguments, FamilyArguments, ArmArguments, DualEncoderArguments, PeftArguments)
+    fields = dataclasses.fields(TrainingArguments)  # an instance would look for devices
     return {
-        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-        for kind in (
-            TrainingArguments,
-            TextArguments,
-            FamilyArguments,
-            ArmArguments,
-            DualEncoderArguments,
-            PeftArguments,
-        )
-        for f in dataclasses.fields(kind)
-    }
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory() for f in fields
+    } | own
 
 
 def outdated(record: Record, settings: dict[str, Any]) -> str | None:

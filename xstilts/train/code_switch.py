@@ -26,7 +26,8 @@ from tasks.checks import check_text
 from tasks.errors import UserError, did_you_mean
 from tasks.fingerprint import rows_key
 from tasks.rows import Rows, sha256
-from xstilts.cli.arguments import ChangeArguments, non_defaults
+from xstilts.cli.arguments import ChangeArguments
+from xstilts.cli.defaults import non_defaults
 
 if TYPE_CHECKING:
     from datasets import Dataset

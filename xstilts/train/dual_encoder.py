@@ -31,8 +31,8 @@ from xstilts.cli.arguments import (
     RetrievalArguments,
     RunArguments,
     VectorArguments,
-    non_defaults,
 )
+from xstilts.cli.defaults import non_defaults
 from xstilts.run import inputs
 from xstilts.run.lifecycle import Run
 from xstilts.run.record import Record

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel, Trainer
 
 from tasks.errors import UserError
+from xstilts.checkpoint.heads import encoder_of, has_pooler
 from xstilts.cli import privacy
 from xstilts.cli.arguments import PeftArguments
 from xstilts.run.files import obey_umask
@@ -84,7 +85,7 @@ def heads(model: PreTrainedModel) -> Iterator[str]:
 
     Tied output weights (masked LM) stay frozen with the embeddings.
     """
-    encoder = model.base_model
+    encoder = encoder_of(model)
     shared = {id(parameter) for parameter in encoder.parameters()}
     containers = (torch.nn.ModuleDict, torch.nn.ModuleList)  # peft takes no containers, only the modules in them
 
@@ -99,7 +100,7 @@ def heads(model: PreTrainedModel) -> Iterator[str]:
                 yield path + name
 
     yield from walk(model, "")
-    if getattr(encoder, "pooler", None) is not None:
+    if has_pooler(encoder):
         yield f"{model.base_model_prefix}.pooler"
 
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from tasks.errors import UserError
 from tasks.pairs import Pairs
 from xstilts.checkpoint.encoder import load_encoder, load_without_pooler
+from xstilts.checkpoint.heads import has_pooler
 from xstilts.checkpoint.layers import TruncatedEncoder, depth, hidden_state
 from xstilts.checkpoint.tokenizer import clean_tokenizer, load_tokenizer
 from xstilts.train import trainers
@@ -36,7 +37,7 @@ Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def encoder_with_pooler(name: str, revision: str = "main", attention: str | None = None) -> PreTrainedModel:
     """Return a checkpoint's encoder in float32. A pooler, if the checkpoint has one, is kept and not trained."""
     encoder, missing = load_encoder(name, revision, pooler=True, attention=attention)
-    if getattr(encoder, "pooler", None) is not None:
+    if has_pooler(encoder):
         if missing:
             encoder.pooler = None  # type: ignore[assignment]  # torch allows None for a module; drawn at random, so not worth keeping
         else:
@@ -167,7 +168,7 @@ class PairTrainer(CheckpointLoading, trainers.CheckedTrainer, SentenceTransforme
             clean_tokenizer(self.model.tokenizer)
             with self.upper.restored():
                 self.model.save(folder, create_model_card=False)
-            if getattr(encoder_of(self.model), "pooler", None) is None:
+            if not has_pooler(encoder_of(self.model)):
                 load_without_pooler(folder, encoder_of(self.model).config)
 
 
